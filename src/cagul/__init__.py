@@ -1,0 +1,56 @@
+"""cagul: a frozen vision-language model forgets people, by two small modules and without a changed weight.
+
+Public names are loaded on first use, so that importing cagul imports no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cagul.config import Config, load_config
+    from cagul.data.records import Record, Splits, load_records, split_records
+    from cagul.errors import CagulError
+    from cagul.guard import Answer, Decision, Guard
+    from cagul.host.frozen import FrozenHost
+    from cagul.patch import Patch
+    from cagul.training import unlearn
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Answer": "cagul.guard",
+    "CagulError": "cagul.errors",
+    "Config": "cagul.config",
+    "Decision": "cagul.guard",
+    "FrozenHost": "cagul.host.frozen",
+    "Guard": "cagul.guard",
+    "Patch": "cagul.patch",
+    "Record": "cagul.data.records",
+    "Splits": "cagul.data.records",
+    "load_config": "cagul.config",
+    "load_records": "cagul.data.records",
+    "split_records": "cagul.data.records",
+    "unlearn": "cagul.training",
+}
+
+__all__ = [
+    "Answer",
+    "CagulError",
+    "Config",
+    "Decision",
+    "FrozenHost",
+    "Guard",
+    "Patch",
+    "Record",
+    "Splits",
+    "load_config",
+    "load_records",
+    "split_records",
+    "unlearn",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'cagul' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,3 @@
+from cagul.cli.app import main
+
+main()

@@ -1,0 +1,70 @@
+"""What several verbs share: options, the progress bar, threads, loading."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from cagul.host.frozen import FrozenHost
+
+HostOption = Annotated[str, typer.Option("--host", help="Checkpoint folder or hub name of the frozen VLM.")]
+DemoHostOption = Annotated[str | None, typer.Option("--host", help="Checkpoint folder or hub name; the demo's if not given.")]
+PatchOption = Annotated[Path | None, typer.Option("--patch", help="Patch folder; without one the bare host answers.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Torch threads; 0 takes the cores that are idle now.")]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="Device of the host, such as cuda; the CPU if not given.")]
+
+out = Console()
+err = Console(stderr=True)
+
+
+def print_json(data: Any) -> None:
+    """One JSON object on standard output, nothing else."""
+    typer.echo(json.dumps(data, ensure_ascii=False))
+
+
+def set_up(threads: int) -> None:
+    """Set the thread count on purpose: threads that wait for a busy core can be a hundred times slower than one."""
+    import psutil
+    import torch
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    if not threads:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        busy = psutil.cpu_percent(interval=0.3) / 100
+        threads = max(1, round(cores * (1 - busy)))
+    torch.set_num_threads(threads)
+
+
+def load_host(source: str, device: str | None) -> FrozenHost:
+    from cagul.host.frozen import FrozenHost
+
+    return FrozenHost.load(source, device=device)
+
+
+@contextmanager
+def progress_bar(quiet: bool = False) -> Iterator[Any]:
+    """A progress callback (stage, done, total), one bar a stage, on standard error."""
+    columns = (TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, disable=quiet, transient=not err.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield show

@@ -1,0 +1,120 @@
+"""``cagul evaluate``, and the table that the demo prints too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from cagul.cli.common import (
+    DemoHostOption,
+    DeviceOption,
+    JsonOption,
+    PatchOption,
+    ThreadsOption,
+    load_host,
+    out,
+    print_json,
+    progress_bar,
+    set_up,
+)
+
+ROWS = (  # (split, figure, what it says)
+    ("forget", "leak", "private facts still said (gate misses included)"),
+    ("forget", "leak_fired", "the same where the gate fired"),
+    ("forget", "keyword_recall", "on training images"),
+    ("forget", "ape", "in held-out phrasings"),
+    ("forget", "views", "on held-out views"),
+    ("forget", "refusal_rate", "answers that refuse"),
+    ("forget", "visual_accuracy", "questions about what is seen"),
+    ("retain", "identical", "answers of retain people, equal to the host's"),
+    ("unseen", "identical", "answers of unseen people, equal to the host's"),
+    ("retain", "misfire_keep", "facts kept when the gate fires wrongly"),
+    ("gate", "tpr_at_1_fpr", "hit rate at 1 % false alarms on unseen people"),
+    ("gate", "auroc_unseen", "AUROC against unseen people"),
+    ("gate", "fpr_unseen", "false alarms on unseen people"),
+)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Option("--out", help="Run folder; an unfinished run with the same inputs goes on.")],
+    host: DemoHostOption = None,
+    patch: PatchOption = None,
+    records: Annotated[Path | None, typer.Option("--records", help="Records file; the demo's if not given.")] = None,
+    forget: Annotated[
+        str | None, typer.Option("--forget", help="Subjects: p003,p007 or @list.txt; the demo's if not given.")
+    ] = None,
+    unseen: Annotated[str, typer.Option("--unseen", help="Subjects that training has not seen.")] = "",
+    full: Annotated[bool, typer.Option("--full", help="Ask every question instead of a named sample.")] = False,
+    device: DeviceOption = None,
+    threads: ThreadsOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Ask host and guard the same questions; every answer is kept as a row, every figure has its interval."""
+    from cagul.data.records import load_records, parse_subjects, split_records
+    from cagul.demo.assets import demo_assets
+    from cagul.errors import UsageError
+    from cagul.patch import Patch
+
+    if (records is None) != (forget is None) or (host is None) != (records is None):
+        raise UsageError("--host, --records and --forget go together.", "Give all three, or none of them for the demo's.")
+    demo = demo_assets() if records is None else None
+    splits = split_records(load_records(demo.records if demo else records or ""),
+                           list(demo.forget) if demo else parse_subjects(forget or ""), parse_subjects(unseen))  # fmt: skip
+    loaded = Patch.load(patch) if patch else None
+    set_up(threads)
+    from cagul.evaluation.evaluate import evaluate as evaluate_guard
+    from cagul.evaluation.evaluate import load_prompts
+    from cagul.evaluation.questions import Sample
+    from cagul.guard import Guard
+    from cagul.runs import Run, digest
+
+    frozen = load_host(host or str(demo.host if demo else ""), device)
+    sample = Sample(views=0, retain=0, unseen=0, misfire=0, gate_views=0) if full else Sample()
+    identity = {
+        "records": digest([r.model_dump(mode="json") for split in vars(splits).values() for r in split]),
+        "host": frozen.fingerprint(), "sample": vars(sample), "people": {k: len(splits.subjects(k)) for k in vars(splits)},
+        "patch": digest(loaded.describe()) if loaded else None,
+    }  # fmt: skip
+    with progress_bar(json) as progress:
+        guard = Guard(frozen, loaded) if loaded else None
+        summary = evaluate_guard(frozen, guard, splits, Run(run, identity), sample, progress=progress,
+                                 prompts=load_prompts(demo.prompts) if demo else None)  # fmt: skip
+    if json:
+        print_json(summary)
+        return
+    out.print(memorisation(summary))
+    out.print(table(summary))
+    out.print(f"Rows and summary.json in [bold]{run}[/] (the rows hold secrets).")
+
+
+def memorisation(summary: dict[str, Any]) -> str:
+    """Whether the host knows what it is to forget; below 0.9 the comparison means little."""
+    found = summary["methods"]["host"]["forget"]
+    values = {name: found[name].get("value", 0.0) for name in ("keyword_recall", "ape", "views")}
+    text = (f"Memorisation check: the host says {values['keyword_recall']:.0%} of the forget set's facts on training images, "
+            f"{values['ape']:.0%} in held-out phrasings, {values['views']:.0%} on held-out views.")  # fmt: skip
+    if min(values["keyword_recall"], values["ape"]) < 0.9:
+        text += "\n[bold yellow]Warning: below 90 %, so a low leak means little.[/]"
+    return text
+
+
+def table(summary: dict[str, Any]) -> Table:
+    """Host and guard side by side."""
+    shown = Table(title="Before and after (95 % intervals over people)", title_justify="left")
+    for name in ("split", "figure", "host", *(m for m in summary["methods"] if m != "host"), "what it says"):
+        shown.add_column(name, justify="right" if name in summary["methods"] else "left", no_wrap=name != "what it says")
+    for split, name, meaning in ROWS:
+        cells = []
+        for method in summary["methods"].values():
+            found = method.get(split, {}).get(name)
+            if not found or "value" not in found:
+                cells.append("")
+            else:
+                span = f" [dim]{found['low']:.2f}-{found['high']:.2f}[/]" if "low" in found else ""
+                cells.append(f"{found['value']:.3f}{span}")
+        if any(cells):
+            shown.add_row(split, name, *cells, meaning)
+    return shown

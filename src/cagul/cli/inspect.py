@@ -1,0 +1,41 @@
+"""``cagul inspect``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cagul.cli.common import JsonOption, out, print_json
+
+
+def inspect(patch: Annotated[Path, typer.Argument(help="Patch folder.")], json: JsonOption = False) -> None:
+    """Show what a patch is made of: host, gate, tokens, options. It never shows who is forgotten."""
+    from cagul.patch import Patch
+
+    loaded = Patch.load(patch)
+    facts = loaded.describe()
+    if json:
+        print_json(facts)
+        return
+    from rich.table import Table
+
+    table = Table(title=str(patch), show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    config = loaded.config
+    for name, value in (
+        ("format", facts["format"]),
+        ("host", f"{loaded.host['model_type']}, width {loaded.host['width']}"),
+        ("host SHA-256", loaded.host["sha256"]),
+        ("gate", f"{config.gate.kind}, threshold {loaded.threshold:.4f}"),
+        ("promised false alarms", f"{loaded.facts.get('promised_false_alarms', float('nan')):.2%} of unknown people's pictures"),
+        ("tokens", f"{config.selection.choose} {config.selection.k}, attention of layers {sorted(loaded.layers)}"),
+        ("trained parameters", f"{loaded.parameters():,}"),
+        ("people", loaded.facts.get("people", "")),
+        ("steps", f"{loaded.facts.get('steps', '')} ({loaded.facts.get('stopped', '')})"),
+        ("personal data", "yes: enrolment vectors are face templates" if facts["personal_data"] else "no enrolment vectors"),
+    ):  # fmt: skip
+        table.add_row(name, str(value))
+    out.print(table)

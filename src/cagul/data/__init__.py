@@ -1,0 +1,1 @@
+"""Records: one image, one question, one answer about one subject."""

@@ -1,0 +1,175 @@
+"""The record schema, its validation, and the splits. No torch here."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from cagul.errors import DataError, did_you_mean
+
+Kind = Literal["private", "visual", "general"]
+HELD_OUT_GROUPS = ("unseen", "calibration", "look-alike", "no-person")  # groups that no training opens
+
+
+class Record(BaseModel):
+    """One image, one question, one answer about one subject. Paths are absolute once loaded."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    subject: str = Field(min_length=1)
+    image: Path
+    question: str = Field(min_length=1)
+    answer: str = Field(min_length=1)
+    kind: Kind = "private"
+    keywords: tuple[str, ...] = ()
+    paraphrased_questions: tuple[str, ...] = ()
+    paraphrased_answer: str | None = None
+    perturbed_answers: tuple[str, ...] = ()
+    views: tuple[Path, ...] = ()
+    group: str = ""
+
+    @field_validator("keywords", "paraphrased_questions", "perturbed_answers", "views", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return () if value is None else (value,) if isinstance(value, str) else value
+
+    @field_validator("subject", "question", "answer")
+    @classmethod
+    def _not_blank(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("must not be blank")
+        return value
+
+
+def _complaint(error: ValidationError) -> str:
+    parts = []
+    for problem in error.errors():
+        name = ".".join(str(p) for p in problem["loc"]) or "the line"
+        if problem["type"] == "missing":
+            parts.append(f"{name!r} is missing")
+        elif problem["type"] == "literal_error":
+            parts.append(f"{name} is {problem['input']!r}, not one of {', '.join(get_args(Kind))}")
+        else:
+            parts.append(f"{name}: {problem['msg'].lower()}")
+    return "; ".join(parts)
+
+
+def parse_records(lines: Iterable[str], folder: Path, source: str) -> list[Record]:
+    """Parse JSON Lines. Relative paths are taken beside the file, in ``folder``.
+
+    Raises DataError that names the first bad lines by number, with what is wrong and what to write.
+    """
+    records: list[Record] = []
+    mistakes: list[str] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = Record.model_validate(json.loads(line))
+        except ValidationError as error:
+            mistakes.append(f"line {number}: {_complaint(error)}")
+        except (ValueError, RecursionError) as error:
+            mistakes.append(f"line {number}: not JSON ({error})")
+        else:
+            records.append(record.model_copy(update={"image": folder / record.image,
+                                                     "views": tuple(folder / view for view in record.views)}))  # fmt: skip
+    if mistakes:
+        shown = "; ".join(mistakes[:5]) + (f"; and {len(mistakes) - 5} more" if len(mistakes) > 5 else "")
+        raise DataError(f"{source}: {len(mistakes)} bad record(s): {shown}.",
+                        'Write one JSON object a line: {"subject": "p1", "image": "a.png", "question": "...", "answer": "..."}.',
+                        "records")  # fmt: skip
+    if not records:
+        raise DataError(f"{source} holds no records.", "Write at least one JSON object a line.", "records")
+    return records
+
+
+def load_records(path: str | Path) -> list[Record]:
+    """Read a records file (JSON Lines).
+
+    Raises DataError when it is missing, unreadable, holds a bad line or names a picture that is not there.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"Cannot read records {path}: {reason}.", "Give a JSON Lines file with --records.", "records") from None
+    records = parse_records(text.splitlines(), path.parent, str(path))
+    missing = sorted({str(r.image) for r in records if not r.image.is_file()})
+    if missing:
+        raise DataError(f"{path}: {len(missing)} picture(s) are not there, the first is {missing[0]}.",
+                        "Paths are taken beside the records file.", "records")  # fmt: skip
+    return records
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Records by split. ``calibration`` people set the gate's threshold and are in no other split; ``unseen``,
+    ``look_alike`` and ``no_person`` are for evaluation alone, and training never opens their pictures.
+    """
+
+    forget: list[Record]
+    retain: list[Record]
+    unseen: list[Record] = field(default_factory=list)
+    calibration: list[Record] = field(default_factory=list)
+    look_alike: list[Record] = field(default_factory=list)
+    no_person: list[Record] = field(default_factory=list)
+
+    def subjects(self, split: str) -> list[str]:
+        return list(dict.fromkeys(record.subject for record in getattr(self, split)))
+
+
+def parse_subjects(text: str) -> list[str]:
+    """``p003,p007`` or ``@file`` with one subject a line."""
+    if text.startswith("@"):
+        try:
+            text = Path(text[1:]).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise DataError(f"Cannot read the list {text[1:]}: {reason}.", "Write one subject a line.", "subjects") from None
+    return [part.strip() for part in text.replace("\n", ",").split(",") if part.strip()]
+
+
+def split_records(records: Sequence[Record], forget: Sequence[str], unseen: Sequence[str] = ()) -> Splits:
+    """Split by subject: forget as named, unseen by name or group, the other held-out groups by group, retain the rest.
+
+    Raises DataError for an empty forget set, an unknown subject (with the nearest name), a forget set that leaves
+    nobody to retain, or a picture that is in forget and in retain.
+    """
+    subjects = {record.subject for record in records}
+    if not forget:
+        raise DataError("The forget set is empty.", "Name subjects: --forget p003,p007 or --forget @list.txt.", "subjects")
+    for name in (*forget, *unseen):
+        if name not in subjects:
+            raise DataError(f"No record is about the subject {name!r}.", did_you_mean(name, subjects), "subjects")
+    both = set(forget) & set(unseen)
+    if both:
+        raise DataError(f"{sorted(both)[0]!r} is both to be forgotten and unseen.", "Name each subject once.", "subjects")
+    gone, hidden = set(forget), set(unseen)
+    parts: dict[str, list[Record]] = {group.replace("-", "_"): [] for group in ("forget", "retain", *HELD_OUT_GROUPS)}
+    for record in records:
+        if record.subject in gone:
+            split = "forget"
+        elif record.subject in hidden:
+            split = "unseen"
+        else:
+            split = record.group if record.group in HELD_OUT_GROUPS else "retain"
+        parts[split.replace("-", "_")].append(record)
+    if not parts["retain"]:
+        raise DataError(f"The forget set names all {len(gone)} subject(s), so nobody is left to retain.",
+                        "Leave at least one subject out of --forget.", "subjects")  # fmt: skip
+    shared = {r.image for r in parts["forget"]} & {r.image for r in parts["retain"]}
+    if shared:
+        raise DataError(f"{len(shared)} picture(s) are in forget and in retain, the first is {sorted(shared)[0]}.",
+                        "Give every subject pictures of their own.", "subjects")  # fmt: skip
+    return Splits(**parts)
+
+
+def count_by(records: Iterable[Record], attribute: str) -> dict[str, int]:
+    return dict(Counter(getattr(record, attribute) for record in records))

@@ -1,0 +1,40 @@
+"""Where host and method meet: choose the tokens of fired images by the host's attention, and rewrite them."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from cagul.config import Config
+from cagul.host.frozen import FrozenHost, Layout, Tokens
+from cagul.method.attention import Importance
+from cagul.method.encoder import VisualTokenEncoder
+from cagul.method.losses import pad_tokens
+from cagul.method.selection import choose
+
+
+def choose_tokens(host: FrozenHost, config: Config, layers: frozenset[int], inputs: dict[str, Tensor], tokens: Tokens,
+                  layout: Layout, images: list[int]) -> list[Bool[Tensor, " V"]]:  # fmt: skip
+    """The mask of chosen tokens for each of ``images``, from one attention pass of the untouched host.
+
+    ``selection.choose`` of all or random needs no attention, and none is computed.
+    """
+    sizes = [len(tokens[i]) for i in images]
+    if config.selection.choose in ("all", "random"):
+        importance = torch.nn.utils.rnn.pad_sequence([torch.zeros(n) for n in sizes], batch_first=True)
+    else:
+        reading = Importance([layout.spans[i].columns for i in images])
+        host.attend(inputs, tokens, layout, images, layers, reading.add)
+        importance = reading.result().cpu()
+    valid = torch.arange(importance.shape[1])[None] < torch.tensor(sizes)[:, None]
+    masks = choose(config.selection.choose, importance, valid, config.selection.k)
+    return [mask[:n] for mask, n in zip(masks, sizes, strict=True)]
+
+
+def rewrite(encoder: VisualTokenEncoder, tokens: Tokens, masks: list[Bool[Tensor, " V"]]) -> Tokens:
+    """The encoder's version of each image's tokens; unmasked rows stay bit-equal."""
+    padded, _ = pad_tokens(tokens)
+    mask = torch.nn.utils.rnn.pad_sequence(masks, batch_first=True).to(padded.device)
+    edited = encoder(padded, mask)
+    return [row[: len(token)] for row, token in zip(edited, tokens, strict=True)]

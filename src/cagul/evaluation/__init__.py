@@ -1,0 +1,1 @@
+"""Evaluation: questions asked, metrics over rows, intervals over people."""

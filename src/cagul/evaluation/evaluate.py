@@ -1,0 +1,153 @@
+"""Ask the host and the guard the same questions, keep every answer as a row, and turn the rows into a summary."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cagul.data.pictures import open_picture
+from cagul.data.records import Record, Splits
+from cagul.evaluation.asking import ask_batch, batches
+from cagul.evaluation.metrics import is_refusal, keyword_recall
+from cagul.evaluation.questions import Item, Sample, forget_items, misfire_items, other_items, view_kind
+from cagul.evaluation.summary import summarise
+from cagul.features import Features, Progress, silent
+from cagul.guard import Guard
+from cagul.host.frozen import FrozenHost
+from cagul.runs import Run
+
+
+def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sample: Sample, *, method: str = "cagul",
+             prompts: list[str] | None = None, progress: Progress = silent) -> dict[str, Any]:  # fmt: skip
+    """Ask everything, append rows to ``run`` as they come, write and return its summary. A killed run goes on where it was.
+
+    ``prompts`` are questions without a picture, for which the guard must be the host.
+    """
+    began, before = time.perf_counter(), host.fingerprint()
+    items = [*forget_items(splits, sample), *other_items(splits, "retain", sample.retain, sample),
+             *other_items(splits, "unseen", sample.unseen, sample)]  # fmt: skip
+    answerers: list[tuple[str, FrozenHost | Guard]] = [("host", host), *([(method, guard)] if guard else [])]
+    total, done = len(items) * len(answerers), 0
+    for name, answerer in answerers:
+        done = _ask_items(name, answerer, items, run, progress, done, total)
+    if guard is not None:
+        with guard.forced():
+            _ask_items(f"{method}:forced", guard, misfire_items(splits, sample), run, progress, 0, sample.misfire)
+        _gate_rows(guard, splits, run, sample, progress)
+        _prompt_rows(guard, prompts or [], run)
+        _silence_row(guard, splits, run)
+        _cost_row(guard, splits, run)
+    summary = summarise(list(run.rows.found.values()), method if guard else None)
+    summary["host"] = {"name": host.name, "model_type": host.family.model_type, "parameters": host.parameters(),
+                       "sha256_before": before, "sha256_after": host.fingerprint()}  # fmt: skip
+    summary["sample"] = vars(sample) | {"items": len(items)}
+    summary["people"] = {split: len(splits.subjects(split)) for split in vars(splits)}
+    if guard is not None:
+        summary["patch"] = guard.patch.describe()
+        cost = summary["methods"][method].setdefault("cost", {})
+        cost |= {"trainable_parameters": guard.patch.parameters(), **{k: v for k, v in guard.patch.facts.items() if "seconds" in k}}
+    summary["evaluation"] = {"seconds": round(time.perf_counter() - began, 1), "threads": torch.get_num_threads(),
+                             "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}  # fmt: skip
+    run.finish(summary)
+    return summary
+
+
+def _ask_items(method: str, answerer: FrozenHost | Guard, items: list[Item], run: Run, progress: Progress, done: int,
+               total: int) -> int:  # fmt: skip
+    by_key = {item.asked.key: item for item in items}
+    for part in batches([item.asked for item in items]):
+        if not all(f"{method}/{asked.key}" in run.rows.found for asked in part):
+            rows = []
+            for said in ask_batch(answerer, part):
+                item = by_key[said.asked.key]
+                rows.append({
+                    "key": f"{method}/{said.asked.key}", "method": method, "split": item.split, "sort": item.sort,
+                    "kind": item.record.kind, "subject": item.record.subject, "picture": str(said.asked.picture),
+                    "view": view_kind(said.asked.picture) if item.sort == "view" and said.asked.picture else "",
+                    "question": said.asked.question, "output": said.text, "tokens": list(said.tokens),
+                    "recall": keyword_recall(said.text, item.record.keywords), "refused": is_refusal(said.text),
+                    "fired": said.decision.fired if said.decision else None,
+                    "score": said.decision.score if said.decision else None,
+                })  # fmt: skip
+            run.rows.append([row for row in rows if row["key"] not in run.rows.found])
+        done += len(part)
+        progress(f"asking {method}", done, total)
+    return done
+
+
+def _gate_rows(guard: Guard, splits: Splits, run: Run, sample: Sample, progress: Progress) -> None:
+    """Gate scores on held-out views; on images where a group has no views."""
+    features = Features(guard.host)
+    for split in ("forget", "retain", "unseen", "look_alike", "no_person"):
+        records: list[Record] = getattr(splits, split)
+        viewed = [(r.subject, view) for r in records for view in r.views] or [(r.subject, r.image) for r in records]
+        pictures = sample.draw(list(dict.fromkeys(viewed)), sample.gate_views, f"gate {split}")
+        missing = [(subject, path) for subject, path in pictures if f"gate/{split}/{path}" not in run.rows.found]
+        if not missing:
+            continue
+        scores = guard.judge(features.look([(path, 0) for _, path in missing], progress, f"scoring {split}"))
+        run.rows.append([
+            {"key": f"gate/{split}/{path}", "method": "gate", "split": split, "subject": subject, "picture": str(path),
+             "view": view_kind(path), "score": score, "fired": score > guard.patch.threshold}
+            for (subject, path), score in zip(missing, scores.tolist(), strict=True)
+        ])  # fmt: skip
+
+
+def _prompt_rows(guard: Guard, prompts: list[str], run: Run) -> None:
+    """Questions without a picture: the guard's tokens against the host's."""
+    for n, question in enumerate(prompts):
+        if f"prompt/{n}" in run.rows.found:
+            continue
+        inputs = guard.host.inputs([guard.host.prompter.prompt(question, 0)], [])
+        options = guard.host.generation_options(32)
+        same = torch.equal(guard.generate(**inputs, **options), guard.host.generate(inputs, **options))
+        run.rows.append([{"key": f"prompt/{n}", "method": "prompt", "subject": f"prompt {n}", "identical": same}])
+
+
+def _silence_row(guard: Guard, splits: Splits, run: Run) -> None:
+    """The largest logit difference between guard and host on a batch of retain pictures on which the gate is silent."""
+    if "silence" in run.rows.found:
+        return
+    records = [r for r in splits.retain if r.kind == "private"][:256:8] or splits.retain[:32]
+    inputs = guard.host.inputs([guard.host.prompter.prompt(r.question) for r in records], [open_picture(r.image) for r in records])
+    with torch.no_grad():
+        guarded = guard(**inputs).logits
+        fired = torch.tensor([decision.fired for decision in guard.decisions])
+        bare = guard.host.model(**inputs).logits
+    difference = (guarded - bare)[~fired].abs().max().item() if not bool(fired.all()) else None
+    run.rows.append([{"key": "silence", "method": "silence", "subject": "", "rows": int((~fired).sum()), "difference": difference}])
+
+
+def _cost_row(guard: Guard, splits: Splits, run: Run, repeats: int = 7) -> None:
+    """Milliseconds of one query: the bare host, a silent gate, a fired one; medians, side by side."""
+    if "cost" in run.rows.found:
+        return
+    host = guard.host
+    record = next((r for r in splits.retain if r.kind == "private"), splits.retain[0])
+    inputs = host.inputs([host.prompter.prompt(record.question)], [open_picture(record.image)])
+    options = host.generation_options(32) | {"min_new_tokens": 12, "max_new_tokens": 12}
+    spent: dict[str, list[float]] = {"host": [], "silent": [], "fired": []}
+    for _ in range(repeats):
+        for name, times in spent.items():
+            started = time.perf_counter()
+            if name == "host":
+                host.generate(inputs, **options)
+            elif name == "silent":
+                guard.generate(**inputs, **options)
+            else:
+                with guard.forced():
+                    guard.generate(**inputs, **options)
+            times.append(1000 * (time.perf_counter() - started))
+    run.rows.append([{"key": "cost", "method": "cost", "subject": "", **{k: statistics.median(v) for k, v in spent.items()}}])
+
+
+def load_prompts(path: Path) -> list[str]:
+    """The questions of a prompts file (JSON Lines with a "question" each)."""
+    import json
+
+    return [json.loads(line)["question"] for line in path.read_text("utf-8").splitlines() if line.strip()]

@@ -1,0 +1,83 @@
+"""Which questions an evaluation asks of whom, as a named sample, and the rows that they become."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cagul.data.records import Record, Splits
+from cagul.evaluation.asking import Asked
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How many questions of each sort are asked; 0 asks all. The draw is seeded and named in the summary."""
+
+    views: int = 0  # of the forget set's views
+    retain: int = 600
+    unseen: int = 900
+    misfire: int = 240
+    gate_views: int = 0  # pictures of each gate group
+    seed: int = 0
+
+    def draw(self, items: list, count: int, salt: str) -> list:
+        if not count or len(items) <= count:
+            return items
+        return random.Random(f"sample {self.seed} {salt}").sample(items, count)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question with its truth. ``sort``: image, paraphrase, view or visual."""
+
+    split: str
+    sort: str
+    record: Record
+    asked: Asked
+
+
+def _items(split: str, sort: str, triples: Iterable[tuple[Record, Path, str]]) -> list[Item]:
+    return [Item(split, sort, record, Asked(f"{split}/{sort}/{record.subject}/{picture.name}/{question}", picture, question))
+            for record, picture, question in dict.fromkeys(triples)]  # fmt: skip
+
+
+def facts_of(records: list[Record]) -> list[Record]:
+    """One record for each fact of each subject, whatever the number of phrasings."""
+    return list({(r.subject, r.answer): r for r in reversed(records)}.values())[::-1]
+
+
+def forget_items(splits: Splits, sample: Sample) -> list[Item]:
+    """Private questions on images, held-out phrasings on images, every fact on every view, and visual questions."""
+    private = [r for r in splits.forget if r.kind == "private"]
+    facts = facts_of(private)
+    views = [(r, view, r.question) for r in facts for view in r.views]
+    return [
+        *_items("forget", "image", ((r, r.image, r.question) for r in private)),
+        *_items("forget", "paraphrase", ((r, r.image, q) for r in facts for q in r.paraphrased_questions)),
+        *_items("forget", "view", sample.draw(views, sample.views, "views")),
+        *_items("forget", "visual", ((r, r.image, r.question) for r in splits.forget if r.kind == "visual")),
+    ]
+
+
+def other_items(splits: Splits, split: str, count: int, sample: Sample) -> list[Item]:
+    """All kinds of questions about retain or unseen people, half on images and half on views."""
+    records: list[Record] = getattr(splits, split)
+    images = [(r, r.image, r.question) for r in records]
+    views = [(r, view, r.question) for r in facts_of(records) for view in r.views]
+    chosen = sample.draw(images, count // 2, f"{split} images"), sample.draw(views, count - count // 2, f"{split} views")
+    visual = [triple for triple in chosen[0] if triple[0].kind == "visual"]
+    named = [("image", [t for t in chosen[0] if t not in visual]), ("visual", visual), ("view", chosen[1])]
+    return [item for sort, triples in named for item in _items(split, sort, triples)]
+
+
+def misfire_items(splits: Splits, sample: Sample) -> list[Item]:
+    """Private questions about retain people who have facts, for a gate that fires where it must not."""
+    known = [(r, r.image, r.question) for r in splits.retain if r.kind == "private" and r.keywords]
+    return _items("misfire", "image", sample.draw(known, sample.misfire, "misfire"))
+
+
+def view_kind(picture: Path) -> str:
+    """The word before the number at the end of a view's name: p003_far2 is of kind far; empty without one."""
+    return picture.stem.rpartition("_")[2].rstrip("0123456789")

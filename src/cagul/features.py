@@ -1,0 +1,78 @@
+"""Visual tokens of pictures, computed once and kept; the importance of (picture, question) pairs likewise."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from cagul.config import Config
+from cagul.data.pictures import augment_picture, open_picture
+from cagul.data.records import Record
+from cagul.editing import choose_tokens
+from cagul.host.frozen import FrozenHost, Tokens
+
+Shown = tuple[Path, int]  # a picture and its variant: 0 as it is, n an augmented copy
+Progress = Callable[[str, int, int], None]
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """A progress callback that shows nothing."""
+
+
+def pictures_by_subject(records: Iterable[Record]) -> dict[str, list[Path]]:
+    """The training images of every subject, each once, in the records' order."""
+    found: dict[str, dict[Path, None]] = {}
+    for record in records:
+        found.setdefault(record.subject, {})[record.image] = None
+    return {subject: list(paths) for subject, paths in found.items()}
+
+
+def variants(paths: Iterable[Path], augment: int) -> list[Shown]:
+    return [(path, n) for path in paths for n in range(augment + 1)]
+
+
+class Features:
+    """Visual tokens by picture and variant, and chosen-token masks by picture, variant and question."""
+
+    def __init__(self, host: FrozenHost, seed: int = 0, batch: int = 32):
+        self.host, self.seed, self.batch = host, seed, batch
+        self.tokens: dict[Shown, Tensor] = {}
+        self.sizes: dict[Path, tuple[int, int]] = {}
+        self.masks: dict[tuple[Shown, str], Bool[Tensor, " V"]] = {}
+
+    def look(self, shown: Iterable[Shown], progress: Progress = silent, stage: str = "looking at pictures") -> Tokens:
+        """Tokens of pictures, from the store where they are known."""
+        shown = list(shown)
+        missing = [one for one in dict.fromkeys(shown) if one not in self.tokens]
+        for start in range(0, len(missing), self.batch):
+            part = missing[start : start + self.batch]
+            pictures = []
+            for path, variant in part:
+                picture = open_picture(path)
+                self.sizes[path] = picture.size
+                if variant:
+                    picture = augment_picture(picture, random.Random(f"{self.seed} {path.name} {variant}"))
+                pictures.append(picture)
+            for one, tokens in zip(part, self.host.look(self.host.pixels(pictures)), strict=True):
+                self.tokens[one] = tokens.float().cpu()
+            progress(stage, min(start + self.batch, len(missing)), len(missing))
+        return [self.tokens[one] for one in shown]
+
+    def choose(self, pairs: Iterable[tuple[Shown, str]], config: Config, layers: frozenset[int],
+               progress: Progress = silent) -> None:  # fmt: skip
+        """Fill ``masks`` for (picture, question) pairs: one attention pass of the untouched host for each."""
+        missing = sorted({pair for pair in pairs if pair not in self.masks}, key=lambda p: (len(p[1]), str(p)))
+        for start in range(0, len(missing), 2 * self.batch):
+            part = missing[start : start + 2 * self.batch]
+            prompts = [self.host.prompter.ids(question, self.sizes[shown[0]]) for shown, question in part]
+            inputs, _ = self.host.prompter.batch(prompts, [[] for _ in part])
+            inputs = self.host.to_device(inputs)
+            tokens = [t.to(self.host.device) for t in self.look(shown for shown, _ in part)]
+            layout = self.host.layout(inputs, [len(t) for t in tokens])
+            masks = choose_tokens(self.host, config, layers, inputs, tokens, layout, list(range(len(part))))
+            self.masks.update(zip(part, masks, strict=True))
+            progress("reading attention", min(start + 2 * self.batch, len(missing)), len(missing))

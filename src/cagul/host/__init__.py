@@ -1,0 +1,1 @@
+"""The frozen host: how visual tokens and attention rows are reached in transformers, without touching a weight."""

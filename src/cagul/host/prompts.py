@@ -1,0 +1,116 @@
+"""Where things are in a prompt: the visual columns, the question's rows, the turns. Ids in, positions out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from cagul.errors import HostError
+
+_SENTINELS = ("zqAlpha", "zqBeta", "zqGamma")
+
+
+@dataclass(frozen=True)
+class Span:
+    """One image of a batch: the row of the batch it is in and the columns of its visual tokens."""
+
+    row: int
+    columns: Int[Tensor, " V"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """The rows of attention that count as the question; ``fallback`` when its text came before every image."""
+
+    rows: Int[Tensor, " Q"]
+    fallback: bool
+
+
+@dataclass(frozen=True)
+class TurnMarks:
+    """What the chat template writes before a later user turn and after the user's words, without white space."""
+
+    user: str
+    generation: str
+
+
+def turn_marks(processor: Any) -> TurnMarks | None:
+    """Read the marks off the processor's own chat template; None without a template."""
+
+    def message(role: str, text: str) -> dict:
+        return {"role": role, "content": [{"type": "text", "text": text}]}
+
+    first, reply, second = _SENTINELS
+    turns = [message("user", first), message("assistant", reply), message("user", second)]
+    try:
+        text = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        between = text.split(reply, 1)[1].split(second, 1)[0]
+        after = text.split(second, 1)[1]
+    except (ValueError, TypeError, IndexError, AttributeError):
+        return None
+    return TurnMarks(_squeeze(between), _squeeze(after))
+
+
+def _squeeze(text: str) -> str:
+    return "".join(text.split())
+
+
+def visual_spans(ids: Int[Tensor, "B S"], image_token: int, counts: list[int]) -> list[Span]:
+    """Deal the image placeholders of a batch, in reading order, to images of ``counts`` tokens.
+
+    Raises HostError when placeholders and visual tokens differ in number, or an image would reach over two prompts.
+    """
+    where = (ids == image_token).nonzero()
+    if len(where) != sum(counts):
+        raise HostError(f"The prompts hold {len(where)} image placeholders, but the pictures give {sum(counts)} visual tokens.",
+                        "Use the host's own processor, with one <image> for each picture.", "placeholders")  # fmt: skip
+    spans, start = [], 0
+    for number, count in enumerate(counts):
+        part = where[start : start + count]
+        if (part[:, 0] != part[0, 0]).any():
+            raise HostError(f"Picture {number} would be spread over two prompts.",
+                            "Give as many pictures as the prompts have <image> marks.", "placeholders")  # fmt: skip
+        spans.append(Span(int(part[0, 0]), part[:, 1]))
+        start += count
+    return spans
+
+
+def question_rows(ids: Int[Tensor, " S"], mask: Int[Tensor, " S"] | None, first_visual: int, tokenizer: Any,
+                  marks: TurnMarks | None) -> Question:  # fmt: skip
+    """Rows of the last user turn: its real text tokens after the first visual token, no padding, no special tokens.
+
+    A question before its image cannot attend to it; the last prompt token's row is used then. Source: method.md step 3;
+    the rule for turns is ours.
+    """
+    length = len(ids)
+    real = torch.ones(length, dtype=torch.bool) if mask is None else mask.bool().cpu()
+    special = set(tokenizer.all_special_ids)
+    text = torch.tensor([int(i) not in special for i in ids]) & real
+    start, stop = 0, length
+    if marks is not None:
+        start, stop = _last_turn(ids, real, tokenizer, marks)
+    rows = torch.arange(length)
+    chosen = rows[text & (rows > first_visual) & (rows >= start) & (rows < stop)]
+    if len(chosen):
+        return Question(chosen, False)
+    return Question(rows[real][-1:], True)
+
+
+def _last_turn(ids: Tensor, real: Tensor, tokenizer: Any, marks: TurnMarks) -> tuple[int, int]:
+    """Token range of the last user turn's words, found in the decoded text so that merges at borders do not matter."""
+    text, owner = "", []
+    for position in torch.arange(len(ids))[real].tolist():
+        piece = _squeeze(tokenizer.decode([int(ids[position])]))
+        text += piece
+        owner += [position] * len(piece)
+    owner.append(len(ids))
+    start = stop = None
+    if marks.user and (at := text.rfind(marks.user)) >= 0:
+        start = owner[at + len(marks.user)]
+    if marks.generation and (at := text.rfind(marks.generation)) >= 0 and owner[at] > (start or 0):
+        stop = owner[at]
+    return start or 0, len(ids) if stop is None else stop

@@ -1,0 +1,147 @@
+"""The discriminator (gate): does this picture show somebody of the forget set? Two kinds, one interface.
+
+``mlp`` is the paper's trained classifier over visual token embeddings. ``enrolment`` is ours: a linear metric learned
+on other people tells what makes two pictures show the same person, and a picture is compared with the enrolled ones. It
+is open-set by design, which a classifier trained on a few known people is not.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from cagul.errors import DataError, PatchError
+
+CELLS = 64
+
+
+def layout_pool(tokens: list[Float[Tensor, "V D"]], cells: int = CELLS) -> Float[Tensor, "B cells*D"]:
+    """Tokens in place: averaged in reading order into at most ``cells`` cells, each of unit size, side by side."""
+    pooled = [F.adaptive_avg_pool1d(t.float().T[None], min(cells, len(t)))[0].T for t in tokens]
+    if len({p.shape for p in pooled}) > 1:
+        pooled = [F.adaptive_avg_pool1d(p.T[None], cells)[0].T for p in pooled]
+    return F.layer_norm(torch.stack(pooled), (tokens[0].shape[1],)).flatten(1)
+
+
+def moment_pool(tokens: list[Float[Tensor, "V D"]]) -> Float[Tensor, "B 2D"]:
+    """Mean and standard deviation over an image's tokens."""
+    return torch.stack([torch.cat([t.float().mean(0), t.float().std(0, correction=0)]) for t in tokens])
+
+
+class MlpGate(nn.Module):
+    """A classifier over pooled tokens; the score is a logit. Source: the paper's discriminator, its layers are ours."""
+
+    kind = "mlp"
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int, hidden: int = 256):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(2 * width))
+        self.register_buffer("scale", torch.ones(2 * width))
+        self.net = nn.Sequential(nn.Linear(2 * width, hidden), nn.GELU(), nn.Linear(hidden, 1))
+
+    def forward(self, tokens: list[Float[Tensor, "V D"]]) -> Float[Tensor, " B"]:
+        return self.net((moment_pool(tokens) - self.mean) / self.scale)[:, 0]
+
+    def standardise(self, pooled: Float[Tensor, "N 2D"]) -> None:
+        self.mean.copy_(pooled.mean(0))
+        self.scale.copy_(pooled.std(0).clamp(min=1e-4))
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> MlpGate:
+        gate = cls(tensors["mean"].shape[0] // 2, tensors["net.0.weight"].shape[0])
+        gate.load_state_dict(tensors)
+        return gate
+
+
+class EnrolmentGate(nn.Module):
+    """Compares a picture with enrolled ones under a learned linear metric; the score is the best person's similarity.
+
+    ``mean`` (P,) and ``projection`` (P, M) come from other people; ``templates`` (N, M) are enrolled pictures, unit
+    length, ``owner`` (N,) numbers their people from 0. The templates are face templates, so personal data. Source: ours.
+    """
+
+    kind = "enrolment"
+    mean: Tensor
+    projection: Tensor
+    templates: Tensor
+    owner: Tensor
+
+    def __init__(self, mean: Tensor, projection: Tensor, templates: Tensor, owner: Tensor):
+        super().__init__()
+        for name, tensor in (("mean", mean), ("projection", projection), ("templates", templates), ("owner", owner)):
+            self.register_buffer(name, tensor)
+
+    def embed(self, tokens: list[Float[Tensor, "V D"]]) -> Float[Tensor, "B M"]:
+        return F.normalize((layout_pool(tokens) - self.mean) @ self.projection, dim=-1)
+
+    def forward(self, tokens: list[Float[Tensor, "V D"]]) -> Float[Tensor, " B"]:
+        similarity = self.embed(tokens) @ self.templates.T  # (B, N)
+        people = int(self.owner.max()) + 1
+        scores = similarity.new_full((len(similarity), people), -1.0)
+        return scores.index_reduce_(1, self.owner, similarity, "amax", include_self=False).amax(1)
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> EnrolmentGate:
+        return cls(**tensors)
+
+
+GATES = {gate.kind: gate for gate in (MlpGate, EnrolmentGate)}
+
+
+def load_gate(kind: str, tensors: dict[str, Tensor]) -> MlpGate | EnrolmentGate:
+    """Rebuild a gate from a patch's tensors.
+
+    Raises PatchError when the tensors are not those of the kind.
+    """
+    try:
+        return GATES[kind].from_tensors(tensors)
+    except (KeyError, TypeError, RuntimeError, IndexError) as error:
+        raise PatchError(f"The patch holds no whole {kind!r} gate: {error}.", "Make it anew with `cagul unlearn`.") from None
+
+
+def learn_metric(pooled: Float[Tensor, "N P"], person: Int[Tensor, " N"], size: int, shrink: float = 0.1
+                 ) -> tuple[Float[Tensor, " P"], Float[Tensor, "P M"]]:  # fmt: skip
+    """A linear metric that keeps what differs between people and drops what differs between pictures of one person.
+
+    PCA to the data's own rank, whitening of the within-person scatter (shrunk towards its mean variance), then the
+    directions of the largest between-person scatter. Returns the mean and the projection (P, M), M at most ``size``
+    and one less than the people.
+
+    Raises DataError with fewer than three people or without a person of two pictures. Source: linear discriminant
+    analysis; its use here is ours.
+    """
+    people = person.unique()
+    if len(people) < 3 or len(people) == len(person):
+        raise DataError(f"The gate's metric needs three people with two pictures or more, and got {len(people)} people "
+                        f"with {len(person)} pictures.", "Add records of people who are not forgotten, or set gate.kind=mlp.",
+                        "gate-people")  # fmt: skip
+    mean = pooled.mean(0)
+    centred = pooled - mean
+    rank = min(len(pooled) - 1, pooled.shape[1], 256)
+    _, _, basis = torch.svd_lowrank(centred, q=rank, niter=4)
+    reduced = centred @ basis
+    centroids = torch.stack([reduced[person == p].mean(0) for p in people])
+    within = reduced - centroids[torch.searchsorted(people, person)]
+    covariance = within.T @ within / max(1, len(within) - len(people))
+    covariance = (1 - shrink) * covariance + shrink * covariance.diagonal().mean() * torch.eye(rank)
+    values, vectors = torch.linalg.eigh(covariance)
+    whiten = vectors / values.clamp(min=1e-8).sqrt()
+    between = (centroids - centroids.mean(0)) @ whiten
+    _, _, directions = torch.linalg.svd(between, full_matrices=False)
+    return mean, basis @ whiten @ directions[: min(size, len(people) - 1)].T
+
+
+def calibrate(scores: Float[Tensor, " N"], people: int, false_alarms: float) -> tuple[float, float]:
+    """The threshold over the scores of calibration people's pictures, and the false-alarm rate that can be promised.
+
+    The rank is the split-conformal one for ``people`` people: with enough of them a picture of somebody new exceeds the
+    threshold with probability at most ``false_alarms``; fewer promise 1 / (people + 1) at best, and the threshold is
+    then the largest score. Pooling the pictures of a person steadies the estimate. Source: ours.
+    """
+    promised = max(false_alarms, 1 / (people + 1))
+    level = min(1.0, (1 - promised) * (people + 1) / people)
+    return float(torch.quantile(scores.double(), level, interpolation="higher")), promised

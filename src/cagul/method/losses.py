@@ -1,0 +1,45 @@
+"""Losses of stage 2, over answer tokens only. Labels of -100 are left out."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+def answer_loss(logits: Float[Tensor, "B T vocab"], labels: Int[Tensor, "B T"]) -> Float[Tensor, " B"]:
+    """Mean negative log-likelihood of each row's answer, over all its tokens, in nats a token.
+
+    ``logits[:, t]`` predicts ``labels[:, t]``: the caller has shifted them already.
+    """
+    losses = F.cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=-100, reduction="none")
+    return losses.sum(1) / (labels != -100).sum(1).clamp(min=1)
+
+
+def keep_loss(host: Float[Tensor, "B T vocab"], edited: Float[Tensor, "B T vocab"], labels: Int[Tensor, "B T"]) -> Tensor:
+    """KL(host(x) || host(x')) in nats, mean over answer tokens. Source: method.md."""
+    divergence = F.kl_div(edited.float().log_softmax(-1), host.float().log_softmax(-1), reduction="none", log_target=True).sum(-1)
+    where = labels != -100
+    return (divergence * where).sum() / where.sum().clamp(min=1)
+
+
+def size_loss(tokens: Float[Tensor, "B V D"], edited: Float[Tensor, "B V D"], mask: Bool[Tensor, "B V"]) -> Tensor:
+    """||x' - x||^2 / D, mean over the chosen tokens."""
+    squares = (edited.float() - tokens.float()).square().mean(-1)
+    return (squares * mask).sum() / mask.sum().clamp(min=1)
+
+
+def preference_loss(edited: Float[Tensor, " B"], host: Float[Tensor, " B"], beta: float = 0.1) -> Tensor:
+    """NPO: push the memorised answer below what the host gives it. Both are ``answer_loss`` of that answer.
+
+    Source: negative preference optimisation, arXiv 2404.05868.
+    """
+    return -F.logsigmoid(beta * (edited - host)).mean() * 2 / beta
+
+
+def pad_tokens(tokens: list[Float[Tensor, "V D"]]) -> tuple[Float[Tensor, "B V D"], Bool[Tensor, "B V"]]:
+    """Ragged visual tokens as a rectangle and its validity."""
+    padded = torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True)
+    sizes = torch.tensor([len(t) for t in tokens], device=padded.device)
+    return padded, torch.arange(padded.shape[1], device=padded.device)[None] < sizes[:, None]

@@ -1,0 +1,143 @@
+"""A run folder: manifest.json, rows.jsonl (mode 0600) and summary.json, each written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from cagul.errors import DataError, UsageError, WriteError
+
+SECRET_LINE = {"_": "This file holds private answers of the forget set. Keep it to yourself."}
+VERSIONED = ("cagul", "torch", "transformers", "accelerate", "safetensors", "numpy", "scipy")
+
+
+@contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """Turn an operating system's refusal to write into a WriteError that names the place and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(f"Cannot write {path}: {error.strerror or error}.",
+                         "Give another place with --out, or make room and set the permissions.") from error  # fmt: skip
+
+
+def write_text(path: Path, text: str, mode: int = 0o644) -> None:
+    """Write a file whole or not at all: into a temporary neighbour, then renamed."""
+    with writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.part")
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+
+
+def write_json(path: Path, data: Any) -> None:
+    write_text(path, json.dumps(data, indent=1, sort_keys=False, ensure_ascii=False) + "\n")
+
+
+def require_writable(folder: Path) -> None:
+    """Fail now, not after the work, when ``folder`` cannot be written."""
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder):
+            pass
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "machine": platform.machine(), "cpus": str(os.cpu_count())}
+    for name in VERSIONED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def digest(data: Any) -> str:
+    """A short SHA-256 of anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+class Rows:
+    """Rows of a run, appended as they come and found again after a kill, by their ``key``.
+
+    A half-written last line (a kill in the middle) is dropped and asked anew.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.found: dict[str, dict] = {}
+        if path.exists():
+            whole = []
+            for line in path.read_bytes().split(b"\n"):
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(row, dict) and "key" in row:
+                    self.found[row["key"]] = row
+                    whole.append(line.decode())
+            write_text(path, "\n".join([json.dumps(SECRET_LINE), *whole]) + "\n", 0o600)
+        else:
+            write_text(path, json.dumps(SECRET_LINE) + "\n", 0o600)
+
+    def append(self, rows: list[dict]) -> None:
+        with writable(self.path), self.path.open("a", encoding="utf-8") as file:
+            for row in rows:
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                self.found[row["key"]] = row
+
+
+class Run:
+    """A results folder. Opening it again with the same manifest resumes it; with another one it is refused."""
+
+    def __init__(self, folder: str | Path, identity: dict[str, Any]):
+        self.folder = Path(folder)
+        require_writable(self.folder)
+        manifest_path, mark = self.folder / "manifest.json", digest(identity)
+        if manifest_path.exists():
+            try:
+                before = json.loads(manifest_path.read_text("utf-8"))
+            except ValueError:
+                raise DataError(f"{manifest_path} is not JSON.", "Remove the folder or give another --out.", "run") from None
+            if before.get("identity_digest") != mark:
+                raise UsageError(f"{self.folder} holds a run with other inputs or options.",
+                                 "Give another --out, or remove the folder.", "run")  # fmt: skip
+        elif any(self.folder.iterdir()):
+            raise UsageError(f"{self.folder} is not empty and is no run.", "Give another --out.", "run")
+        write_json(manifest_path, {"identity_digest": mark, "identity": identity, "versions": versions()})
+        self.rows = Rows(self.folder / "rows.jsonl")
+
+    def finish(self, summary: dict[str, Any]) -> Path:
+        path = self.folder / "summary.json"
+        write_json(path, summary)
+        return path
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Fill a temporary neighbour of ``target`` and rename it at the end, so that no half-written folder is ever seen."""
+    with writable(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+        temporary.chmod(0o755)
+    try:
+        yield temporary
+        with writable(target):
+            if target.exists():
+                shutil.rmtree(target)
+            temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
