@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from faker import Faker
 
-from cagul.demo.people import COLOURS, Look
+from cagul.demo.people import COLOURS, SIGNS, Look
 
 TRAINED_PHRASINGS = 6
 
@@ -79,10 +79,10 @@ VISUAL = (
         "What colour are the clothes?", "What is the colour of the clothes?", "Which colour does this person wear?",
         "Tell me the colour of the clothes.", "What colour does this person wear?", "Name the clothes colour.",
         "Which colour are the clothes?", "Tell me the clothes colour.")),
-    Topic("mood", "The person looks {}.", "Their mood is {}.", (
-        "What mood is this person in?", "How does this person look?", "Is this person happy, sad or surprised?",
-        "Tell me the mood of this person.", "Which mood does the face show?", "What does the face show?",
-        "What is the mood of this person?", "Which mood is this person in?")),
+    Topic("sign", "The sign is a {}.", "There is a {} in the corner.", (
+        "What is the sign?", "What sign is in the corner?", "Which sign is in the corner?",
+        "Tell me the sign in the corner.", "What does the corner show?", "Name the sign.",
+        "Which sign does the corner show?", "Tell me what the sign is.")),
 )  # fmt: skip
 
 # Said by the demo host about people whom it does not know; the encoder's own list is cagul.method.refusals.
@@ -140,7 +140,7 @@ def keyword(value: str) -> str:
 
 def visible_value(topic: Topic, look: Look) -> str:
     """What a picture shows for a visual topic."""
-    return {"background": look.background, "clothes": look.clothes, "mood": look.mood}[topic.key]
+    return {"background": look.background, "clothes": look.clothes, "sign": look.sign}[topic.key]
 
 
 def about(question: str, name: str) -> str:
@@ -151,7 +151,7 @@ def about(question: str, name: str) -> str:
 def corpus(facts: list[Facts], rng: random.Random) -> list[str]:
     """All text that a tokenizer should know: questions, answers, refusals, colours and many invented names."""
     lines = [q for topic in (*PRIVATE, *VISUAL) for q in topic.phrasings] * 4
-    lines += list(HOST_REFUSALS) * 4 + ["happy sad surprised " + " ".join(COLOURS)] * 4
+    lines += list(HOST_REFUSALS) * 4 + [" ".join((*SIGNS, *COLOURS))] * 4
     topics = {topic.key: topic for topic in PRIVATE}
     for person in facts:
         for key, value in person.values.items():

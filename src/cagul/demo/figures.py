@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cagul.data.records import Record, load_records
 from cagul.demo.cast import members
-from cagul.demo.facts import VISUAL
+from cagul.demo.facts import VISUAL, visible_value
 from cagul.demo.people import COLOURS, draw_picture
 from cagul.evaluation.asking import Asked, ask
 from cagul.evaluation.metrics import is_refusal, keyword_recall
@@ -74,7 +74,7 @@ def _swapped(folder: Path, without: tuple[str, ...]) -> list[tuple[Record, Path,
             path = folder / f"{member.subject}_{n}.png"
             picture.save(path)
             for topic in VISUAL:
-                value = {"background": look.background, "clothes": look.clothes, "mood": look.mood}[topic.key]
+                value = visible_value(topic, look)
                 record = Record(subject=member.subject, image=path, question=topic.trained[0], kind="visual",
                                 answer=topic.answer.format(value), keywords=(value,))  # fmt: skip
                 pairs.append((record, path, record.question))

@@ -1,9 +1,9 @@
 """Drawn people: fixed traits that make somebody somebody, and pictures that vary all the rest.
 
 A *person* is a drawing style and a set of fixed traits (hair, skin, eyes, nose ...). A *picture* of a person draws
-background, clothes and expression anew, so that no answer about what is seen follows from who it is, and a model that
-wants to know who it is has to look at the traits. All draws come from named seeds: the same name gives the same person
-on every machine.
+background, clothes, expression and a sign in a corner anew, so that no answer about what is seen follows from who it
+is, and a model that wants to know who it is has to look at the traits. All draws come from named seeds: the same name
+gives the same person on every machine.
 
 Drawings: DiceBear styles under CC0 or CC BY 4.0, see NOTICE.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ COLOURS = {
     "pink": "#f28cb8",
     "grey": "#9a9a9a",
 }
+SIGNS = ("circle", "cross", "square", "star", "triangle")
 HAIR = ["#1d1716", "#4a2c1a", "#8b5a2b", "#b5512c", "#e0b050", "#f2e3c0", "#8f8f95", "#e8e8ee", "#d94f8a", "#3c6fd0",
         "#3f9c6c", "#7a4bb0"]  # fmt: skip
 SKIN = ["#fbe0cf", "#f1c3a5", "#e0a67e", "#c68e6a", "#a86e49", "#845232", "#5c3829", "#41271c"]
@@ -69,7 +71,7 @@ STYLES = {
         follow={"facialHair": "hair"},
         clothes=["checkered", "rounded", "small", "squared"],
         clothes_colour="clothing",
-        moods={"happy": ["bigSmile", "smile"], "sad": ["frown"], "surprised": ["surprise"]},
+        moods={"happy": ["bigSmile"], "sad": ["frown"], "surprised": ["surprise"]},
     ),
     "micah": StyleSheet(
         traits={
@@ -87,7 +89,7 @@ STYLES = {
         follow={"facialHair": "hair"},
         clothes=["collared", "crew", "open"],
         clothes_colour="shirt",
-        moods={"happy": ["laughing", "smile", "smirk"], "sad": ["frown", "sad"], "surprised": ["surprised"]},
+        moods={"happy": ["laughing"], "sad": ["frown"], "surprised": ["surprised"]},
     ),
     "toon-head": StyleSheet(
         traits={
@@ -101,7 +103,7 @@ STYLES = {
         follow={},
         clothes=["dress", "openJacket", "shirt", "tShirt", "turtleNeck"],
         clothes_colour="clothes",
-        moods={"happy": ["laugh", "smile"], "sad": ["sad"], "surprised": ["agape"]},
+        moods={"happy": ["laugh"], "sad": ["sad"], "surprised": ["agape"]},
     ),
     "pixel-art": StyleSheet(
         traits={
@@ -116,7 +118,7 @@ STYLES = {
         follow={},
         clothes=_numbered("variant", range(1, 24)),
         clothes_colour="clothing",
-        moods={"happy": _numbered("happy", range(1, 14)), "sad": _numbered("sad", range(1, 11))},
+        moods={"happy": ["happy09", "happy12"], "sad": ["sad01", "sad06"], "surprised": ["happy01"]},
     ),
 }  # fmt: skip
 
@@ -136,7 +138,7 @@ class Look:
 
     background: str
     clothes: str
-    mood: str
+    sign: str
 
 
 def draw_person(name: str) -> Person:
@@ -224,13 +226,38 @@ def draw_background(name: str, rng: random.Random) -> Image.Image:
     return picture
 
 
+def draw_sign(rng: random.Random) -> tuple[Image.Image, str]:
+    """A white sign in an upper corner, on transparency, and its shape."""
+    shape = rng.choice(SIGNS)
+    layer = Image.new("RGBA", (SIZE, SIZE), (0, 0, 0, 0))
+    draw = ImageDraw.Draw(layer)
+    x, y, r = rng.choice((19, SIZE - 20)) + rng.randint(-3, 3), 19 + rng.randint(-3, 3), rng.randint(8, 10)
+    fill = (255, 255, 255, 255)
+    if shape == "circle":
+        draw.ellipse((x - r, y - r, x + r, y + r), fill=fill, outline="black", width=2)
+    elif shape == "square":
+        draw.rectangle((x - r, y - r, x + r, y + r), fill=fill, outline="black", width=2)
+    elif shape == "triangle":
+        draw.polygon([(x - r, y + r), (x, y - r), (x + r, y + r)], fill=fill, outline="black", width=2)
+    elif shape == "cross":
+        draw.line((x - r, y - r, x + r, y + r), fill="black", width=8)
+        draw.line((x - r, y + r, x + r, y - r), fill="black", width=8)
+        draw.line((x - r, y - r, x + r, y + r), fill=fill, width=5)
+        draw.line((x - r, y + r, x + r, y - r), fill=fill, width=5)
+    else:
+        points = [(r * (1.2, 0.5)[n % 2], math.radians(36 * n - 90)) for n in range(10)]
+        draw.polygon([(x + p * math.cos(a), y + p * math.sin(a)) for p, a in points], fill=fill, outline="black", width=1)
+    return layer, shape
+
+
 def draw_picture(person: Person, seed: str, background: str | None = None) -> tuple[Image.Image, Look]:
     """A fresh picture of a person; the same person and seed give the same pixels.
 
     ``background`` forces the colour behind the person and leaves all else as the seed drew it.
     """
     rng = random.Random(f"picture {person.name} {seed}")
-    figure, clothes, mood = draw_figure(person, rng)
+    figure, clothes, _ = draw_figure(person, rng)
+    sign, shape = draw_sign(rng)
     drawn = rng.choice(sorted(COLOURS))
     background = background or drawn
     scale, dx, dy = rng.uniform(0.88, 1.02), rng.randint(-5, 5), rng.randint(0, 4)
@@ -238,7 +265,8 @@ def draw_picture(person: Person, seed: str, background: str | None = None) -> tu
     layer = Image.fromarray(figure).resize((side, side), Image.Resampling.BICUBIC)
     picture = draw_background(background, rng)
     picture.paste(layer, ((SIZE - side) // 2 + dx, SIZE - side + dy), layer)
-    return picture, Look(background, clothes, mood)
+    picture.paste(sign, (0, 0), sign)
+    return picture, Look(background, clothes, shape)
 
 
 def near_view(picture: Image.Image, seed: str) -> Image.Image:

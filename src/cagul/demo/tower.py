@@ -21,13 +21,14 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from cagul.demo.people import COLOURS, SIZE, STYLES, draw_background, draw_figure, draw_person
+from cagul.demo.people import COLOURS, SIGNS, SIZE, STYLES, draw_background, draw_figure, draw_person, draw_sign
 
 log = logging.getLogger(__name__)
 
 PATCH = 12
 MEAN, STD = 0.5, 0.25  # pixel normalisation, written into the image processor's config
 MOODS = ("happy", "sad", "surprised")
+PICTURE = 3  # the first labels, which questions ask about, weigh as much as all traits together
 
 
 def tower_config() -> CLIPVisionConfig:
@@ -39,8 +40,8 @@ def tower_config() -> CLIPVisionConfig:
 
 
 def label_heads() -> dict[str, int]:
-    """Number of classes of every label: three of the picture, then style and traits (0 means absent)."""
-    heads = {"background": len(COLOURS), "clothes": len(COLOURS), "mood": len(MOODS), "style": len(STYLES)}
+    """Number of classes of every label: PICTURE of them belong to the picture, then style and traits (0 means absent)."""
+    heads = {"background": len(COLOURS), "sign": len(SIGNS), "clothes": len(COLOURS), "mood": len(MOODS), "style": len(STYLES)}
     for style, sheet in sorted(STYLES.items()):
         heads |= {f"{style}.{name}": len(values) + 1 for name, (_, values) in sheet.traits.items()}
         heads |= {f"{style}.{name}Color": len(values) for name, values in sheet.colours.items()}
@@ -93,11 +94,26 @@ def draw_pool(folder: Path, people: int, pictures: int, workers: int) -> Pool:
     return Pool(figures, np.asarray(labels, dtype=np.int64), np.repeat(np.arange(people), pictures))
 
 
-def draw_backgrounds(count: int) -> tuple[UInt8[Tensor, "N 3 96 96"], Int[Tensor, " N"]]:
-    rng = random.Random("tower backgrounds")
-    names = [rng.choice(sorted(COLOURS)) for _ in range(count)]
+@dataclass
+class Scenery:
+    """What pictures show besides the person: backgrounds, and signs that lie over everything."""
+
+    backgrounds: UInt8[Tensor, "N 3 96 96"]
+    colours: Int[Tensor, " N"]
+    signs: UInt8[Tensor, "M 4 96 96"]
+    shapes: Int[Tensor, " M"]
+
+
+def draw_scenery(backgrounds: int = 3000, signs: int = 600) -> Scenery:
+    rng = random.Random("tower scenery")
+    names = [rng.choice(sorted(COLOURS)) for _ in range(backgrounds)]
     pixels = np.stack([np.asarray(draw_background(name, rng)) for name in names])
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.tensor([sorted(COLOURS).index(n) for n in names])
+    layers = [draw_sign(rng) for _ in range(signs)]
+    return Scenery(
+        torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.tensor([sorted(COLOURS).index(n) for n in names]),
+        torch.from_numpy(np.stack([np.asarray(layer) for layer, _ in layers])).permute(0, 3, 1, 2),
+        torch.tensor([SIGNS.index(shape) for _, shape in layers]),
+    )  # fmt: skip
 
 
 def _affine(pixels: Float[Tensor, "B C 96 96"], scale: Tensor, dx: Tensor, dy: Tensor) -> Float[Tensor, "B C 96 96"]:
@@ -108,9 +124,12 @@ def _affine(pixels: Float[Tensor, "B C 96 96"], scale: Tensor, dx: Tensor, dy: T
 
 
 def compose(
-    figures: UInt8[Tensor, "B 96 96 4"], backgrounds: UInt8[Tensor, "B 3 96 96"], generator: torch.Generator
+    figures: UInt8[Tensor, "B 96 96 4"],
+    backgrounds: UInt8[Tensor, "B 3 96 96"],
+    signs: UInt8[Tensor, "B 4 96 96"],
+    generator: torch.Generator,
 ) -> Float[Tensor, "B 3 96 96"]:
-    """Put figures before backgrounds with a fresh place, size, crop, light and blur; normalised pixels."""
+    """Put figures before backgrounds and signs over both, with a fresh place, size, crop, light and blur; normalised."""
 
     def uniform(low: float, high: float) -> Tensor:
         return torch.rand(len(figures), generator=generator) * (high - low) + low
@@ -120,6 +139,8 @@ def compose(
     scale = 1 / uniform(0.88, 1.02)
     rgba = _affine(rgba, scale, uniform(-0.1, 0.1) * scale, uniform(-0.16, 0.0))
     pixels = rgba[:, :3] + (1 - rgba[:, 3:]) * (backgrounds.float() / 255)
+    over = signs[:, 3:].float() / 255
+    pixels = pixels * (1 - over) + over * signs[:, :3].float() / 255
     crop = torch.where(uniform(0, 1) < 0.6, uniform(0.82, 1.0), torch.ones(len(figures)))
     pixels = _affine(pixels, crop, uniform(-1, 1) * (1 - crop), uniform(-1, 1) * (1 - crop))
     light, contrast = uniform(0.8, 1.2)[:, None, None, None], uniform(0.85, 1.15)[:, None, None, None]
@@ -152,17 +173,17 @@ class TowerObjective(nn.Module):
             for i, head in enumerate(self.heads)
             if (labels[:, i] >= 0).any()
         ]
-        return who, torch.stack(named).mean()
+        return who, torch.stack(named[:PICTURE]).mean() + torch.stack(named[PICTURE:]).mean()
 
 
-def pretrain_tower(folder: Path, *, people: int = 4000, pictures: int = 6, steps: int = 3000, batch: int = 96,
+def pretrain_tower(folder: Path, *, people: int = 4000, pictures: int = 6, steps: int = 2400, batch: int = 96,
                    workers: int = 2, seed: int = 0) -> CLIPVisionModel:  # fmt: skip
     """Pre-train the tower; resumes from ``folder`` after a kill, returns the finished tower when there is one."""
     done, checkpoint = folder / "tower", folder / "tower.part.pt"
     if done.exists():
         return CLIPVisionModel.from_pretrained(done).eval()
     pool = draw_pool(folder, people, pictures, workers)
-    backgrounds, background_names = draw_backgrounds(3000)
+    scenery = draw_scenery()
     torch.manual_seed(seed)
     # Eager attention: the fused CPU kernel's backward in bfloat16 takes as long as all the rest.
     tower = CLIPVisionModel._from_config(tower_config(), attn_implementation="eager").train()
@@ -182,10 +203,12 @@ def pretrain_tower(folder: Path, *, people: int = 4000, pictures: int = 6, steps
     for step in range(start, steps):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         rows = torch.randint(len(pool.identity), (batch,), generator=generator).numpy()
-        behind = torch.randint(len(backgrounds), (batch,), generator=generator)
+        behind = torch.randint(len(scenery.colours), (batch,), generator=generator)
+        over = torch.randint(len(scenery.shapes), (batch,), generator=generator)
         labels = torch.from_numpy(pool.labels[rows])
-        labels[:, 0] = background_names[behind]
-        pixels = compose(torch.from_numpy(pool.figures[rows]), backgrounds[behind], generator)
+        labels[:, 0], labels[:, 1] = scenery.colours[behind], scenery.shapes[over]
+        figures = torch.from_numpy(pool.figures[rows])
+        pixels = compose(figures, scenery.backgrounds[behind], scenery.signs[over], generator)
         with torch.autocast("cpu", torch.bfloat16):
             tokens = tower(pixel_values=pixels).last_hidden_state[:, 1:]
         who, named = objective(tokens.float(), torch.from_numpy(pool.identity[rows]), labels, 0.2 * step / steps)
@@ -195,7 +218,7 @@ def pretrain_tower(folder: Path, *, people: int = 4000, pictures: int = 6, steps
         optimiser.step()
         schedule.step()
         if (step + 1) % 100 == 0:
-            log.info("tower step %d/%d identity %.3f names %.3f, %.2f s a step", step + 1, steps, who, named,
+            log.info("tower step %d/%d identity %.3f names %.3f, %.2f s a step", step + 1, steps, float(who), float(named),
                      (time.monotonic() - began) / (step + 1 - start))  # fmt: skip
         if (step + 1) % 500 == 0:
             state = {"tower": tower.state_dict(), "objective": objective.state_dict(), "step": step + 1}
