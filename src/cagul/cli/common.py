@@ -35,18 +35,21 @@ def print_json(data: Any) -> None:
 
 def set_up(threads: int) -> None:
     """Set the thread count on purpose: threads that wait for a busy core can be a hundred times slower than one."""
-    import psutil
     import torch
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     logging.getLogger("accelerate").setLevel(logging.ERROR)
-    if not threads:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        busy = psutil.cpu_percent(interval=0.3) / 100
-        threads = max(1, round(cores * (1 - busy)))
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads or idle_cores())
+
+
+def idle_cores() -> int:
+    """How many of this process's cores are idle now, at least one."""
+    import psutil
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, round(cores * (1 - psutil.cpu_percent(interval=0.3) / 100)))
 
 
 def load_host(source: str, device: str | None) -> FrozenHost:

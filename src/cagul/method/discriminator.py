@@ -58,7 +58,7 @@ class MlpGate(nn.Module):
 
 
 class EnrolmentGate(nn.Module):
-    """Compares a picture with enrolled ones under a learned linear metric; the score is the best person's similarity.
+    """Compares a picture with enrolled ones under a learned linear metric; the score is the best similarity.
 
     ``mean`` (P,) and ``projection`` (P, M) come from other people; ``templates`` (N, M) are enrolled pictures, unit
     length, ``owner`` (N,) numbers their people from 0. The templates are face templates, so personal data. Source: ours.
@@ -79,10 +79,7 @@ class EnrolmentGate(nn.Module):
         return F.normalize((layout_pool(tokens) - self.mean) @ self.projection, dim=-1)
 
     def forward(self, tokens: list[Float[Tensor, "V D"]]) -> Float[Tensor, " B"]:
-        similarity = self.embed(tokens) @ self.templates.T  # (B, N)
-        people = int(self.owner.max()) + 1
-        scores = similarity.new_full((len(similarity), people), -1.0)
-        return scores.index_reduce_(1, self.owner, similarity, "amax", include_self=False).amax(1)
+        return (self.embed(tokens) @ self.templates.T).amax(1)
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> EnrolmentGate:

@@ -1,0 +1,54 @@
+"""Hosts that tests share: the tiny one of helpers.py and the demo's."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+import torch
+
+from cagul.cli.common import idle_cores
+from helpers import save_tiny_host, save_tiny_records
+
+torch.set_num_threads(idle_cores())
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    return save_tiny_host(tmp_path_factory.mktemp("tiny") / "host")
+
+
+@pytest.fixture
+def tiny_host(tiny_folder):
+    from cagul.host.frozen import FrozenHost
+
+    return FrozenHost.load(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_records(tmp_path_factory):
+    return save_tiny_records(tmp_path_factory.mktemp("records"))
+
+
+@pytest.fixture(scope="session")
+def demo():
+    from cagul.demo.assets import demo_assets
+
+    return demo_assets()
+
+
+@pytest.fixture(scope="session")
+def demo_host(demo):
+    from cagul.host.frozen import FrozenHost
+
+    return FrozenHost.load(demo.host)
+
+
+@pytest.fixture(scope="session")
+def demo_splits(demo):
+    from cagul.data.records import load_records, split_records
+
+    return split_records(load_records(demo.records), demo.forget)

@@ -1,0 +1,250 @@
+"""The contracts of the guard, put to every proven family. Bit for bit means: against the host on the same batch."""
+
+from __future__ import annotations
+
+from threading import Thread
+
+import pytest
+import torch
+
+from cagul.guard import Guard
+from cagul.host.families import PROVEN
+from cagul.host.recording import PREFIX
+from helpers import make_patch, picture
+
+HOSTS = {"llava": "tiny_folder"}  # family -> fixture with a tiny random host
+QUESTIONS = ["Who is this person ?", "Where do they live and what is the name of the bank ?", "What colour are the clothes ?"]
+
+
+def test_every_proven_family_is_tested():
+    assert HOSTS
+    assert set(HOSTS) == set(PROVEN)
+
+
+@pytest.fixture(params=sorted(HOSTS))
+def host(request):
+    from cagul.host.frozen import FrozenHost
+
+    return FrozenHost.load(request.getfixturevalue(HOSTS[request.param]))
+
+
+def batch(host, seeds=(1, 2, 3)):
+    prompts = [host.prompter.prompt(q) for q in QUESTIONS[: len(seeds)]]
+    return host.inputs(prompts, [picture(seed) for seed in seeds])
+
+
+GREEDY = {"max_new_tokens": 8, "do_sample": False}
+
+
+def generate(answerer, inputs, **options):
+    return answerer.generate(**inputs, **(GREEDY | options))
+
+
+@torch.no_grad()
+def logits(answerer, inputs):
+    return answerer(**inputs).logits
+
+
+def test_off_and_silent_are_the_host_bit_for_bit_and_fired_differs(host):
+    inputs = batch(host)
+    bare, said = logits(host.model, inputs), generate(host.model, inputs)
+    guard = Guard(host, make_patch(host, fires=True))
+    assert not torch.equal(logits(guard, inputs), bare)
+    assert all(decision.fired for decision in guard.decisions)
+    with guard.disabled():
+        assert torch.equal(logits(guard, inputs), bare)
+        assert torch.equal(generate(guard, inputs), said)
+    assert not torch.equal(logits(guard, inputs), bare)
+    silent = Guard(host, make_patch(host, fires=False))
+    assert torch.equal(logits(silent, inputs), bare)
+    assert torch.equal(generate(silent, inputs), said)
+    assert [d.fired for d in silent.decisions] == [False] * 3
+    assert torch.equal(logits(host.model, inputs), bare)
+
+
+def test_a_batch_mixes_fired_and_silent_rows(host):
+    patch = make_patch(host)
+    guard = Guard(host, patch)
+    inputs = batch(host)
+    scores = guard.judge(host.look(inputs)).tolist()
+    patch.threshold = sorted(scores)[1]  # one of three exceeds it
+    mixed = logits(guard, inputs)
+    bare = logits(host.model, inputs)
+    fired = [decision.fired for decision in guard.decisions]
+    assert sorted(fired) == [False, False, True]
+    for row, verdict in enumerate(fired):
+        assert torch.equal(mixed[row], bare[row]) is not verdict
+
+
+def test_no_gradient_in_and_no_changed_byte_of_the_host(host):
+    before = host.fingerprint()
+    inputs = batch(host)
+    tokens = [t.clone().requires_grad_() for t in host.look(inputs)]
+    host.score(inputs, tokens, keep=2).float().square().sum().backward()
+    assert all(t.grad is not None and t.grad.abs().sum() > 0 for t in tokens)
+    assert all(p.grad is None and not p.requires_grad for p in host.model.parameters())
+    generate(Guard(host, make_patch(host)), inputs)
+    assert host.fingerprint() == before
+
+
+def test_the_fingerprint_sees_one_changed_weight(host):
+    before = host.fingerprint()
+    parameter = next(host.model.parameters())
+    with torch.no_grad():
+        parameter.view(-1)[0] += 1
+    assert host.fingerprint() != before
+
+
+def test_untouched_features_are_the_pictures_bit_for_bit(host):
+    inputs = batch(host)
+    tokens = host.look(inputs)
+    given = {k: v for k, v in inputs.items() if k != "pixel_values"}
+    with torch.no_grad():
+        through = host.model(**given, mm_encoder_outputs=host.features(tokens)).logits
+    assert torch.equal(through, logits(host.model, inputs))
+
+
+def test_attention_rows_match_eager(host, tmp_path):
+    """Every layer's rows against output_attentions of the same host loaded with eager attention, padding included."""
+    from transformers import AutoModelForImageTextToText
+
+    host.model.save_pretrained(tmp_path)
+    eager = AutoModelForImageTextToText.from_pretrained(tmp_path, attn_implementation="eager").eval()
+    inputs = batch(host)
+    with torch.no_grad():
+        reference = eager(**inputs, output_attentions=True).attentions
+    tokens = host.look(inputs)
+    layout = host.layout(inputs, [len(t) for t in tokens])
+    seen = {}
+
+    def sink(layer, weights, valid):
+        seen[layer] = (weights, valid)
+
+    host.attend(inputs, tokens, layout, [0, 1, 2], frozenset(range(host.layers)), sink)
+    assert sorted(seen) == list(range(host.layers))
+    for layer, (weights, valid) in seen.items():
+        for image, question in enumerate(layout.questions):
+            rows = question.rows
+            assert valid[image].sum() == len(rows)
+            expected = reference[layer][image][:, rows]
+            assert torch.allclose(weights[image][:, : len(rows)], expected, atol=1e-6)
+
+
+def test_no_attention_pass_when_silent_and_nothing_left_behind(host, monkeypatch):
+    before = host.language_model.config._attn_implementation
+    guard = Guard(host, make_patch(host, fires=False))
+    monkeypatch.setattr(host, "attend", lambda *a, **k: pytest.fail("attended although silent"))
+    generate(guard, batch(host))
+    assert host.language_model.config._attn_implementation == before
+
+
+def test_an_exception_leaves_nothing_switched(host):
+    def hooks():  # transformers keeps some of its own
+        return [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in host.model.modules()]
+
+    before = host.language_model.config._attn_implementation
+    inputs = batch(host)
+    tokens = host.look(inputs)
+    layout = host.layout(inputs, [len(t) for t in tokens])
+    hooked = hooks()
+
+    def broken(*_):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        host.attend(inputs, tokens, layout, [0], frozenset({0}), broken)
+    assert host.language_model.config._attn_implementation == before
+    assert not before.startswith(PREFIX)
+    assert hooks() == hooked
+
+
+def test_a_padded_batch_equals_its_rows_alone(host):
+    guard = Guard(host, make_patch(host))
+    together = logits(guard, batch(host))[:, -1]
+    masks = [decision.chosen for decision in guard.decisions]
+    for row, (question, seed) in enumerate(zip(QUESTIONS, (1, 2, 3), strict=True)):
+        alone = host.inputs([host.prompter.prompt(question)], [picture(seed)])
+        assert torch.allclose(logits(guard, alone)[0, -1], together[row], atol=1e-4)
+        assert guard.decisions[0].chosen == masks[row]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"num_beams": 3},
+        {"num_beams": 3, "num_return_sequences": 2},
+        {"do_sample": True, "num_return_sequences": 2},
+        {"use_cache": False},
+        {"cache_implementation": "static"},
+    ],
+    ids=["greedy", "beams", "beams-returned", "sampled", "no-cache", "static"],
+)
+def test_the_edit_is_applied_once_in_every_decoding(host, options):
+    """Generation behind the guard equals the host's generation from the tokens that one call of the encoder gave."""
+    from cagul.editing import choose_tokens, rewrite
+
+    inputs = batch(host)
+    patch = make_patch(host)
+    guard = Guard(host, patch)
+    tokens = host.look(inputs)
+    layout = host.layout(inputs, [len(t) for t in tokens])
+    masks = choose_tokens(host, patch.config, patch.layers, inputs, tokens, layout, [0, 1, 2])
+    with torch.no_grad():
+        edited = rewrite(patch.encoder, tokens, masks)
+    given = {k: v for k, v in inputs.items() if k != "pixel_values"}
+    torch.manual_seed(0)
+    expected = host.model.generate(**given, mm_encoder_outputs=host.features(edited), **(GREEDY | options))
+    torch.manual_seed(0)
+    assert torch.equal(generate(guard, inputs, **options), expected)
+    torch.manual_seed(0)
+    assert torch.equal(generate(guard, inputs, **options), expected)
+
+
+def test_streaming_says_the_same(host):
+    guard = Guard(host, make_patch(host))
+    whole = guard.answer(picture(1), QUESTIONS[0], max_new_tokens=8).text
+    assert "".join(guard.stream(picture(1), QUESTIONS[0], max_new_tokens=8)).split() == whole.split()
+
+
+def test_threads_mix_nothing(host):
+    """Twenty rounds of three threads: a guard that fires, one that is silent, and the bare host."""
+    inputs = batch(host)
+    firing, silent = Guard(host, make_patch(host, fires=True)), Guard(host, make_patch(host, fires=False))
+    expected = {"firing": logits(firing, inputs), "silent": logits(silent, inputs), "bare": logits(host.model, inputs)}
+    before = host.language_model.config._attn_implementation
+    failures: list[str] = []
+
+    def work(name, answerer):
+        for _ in range(20):
+            try:
+                if not torch.equal(logits(answerer, inputs), expected[name]):
+                    failures.append(name)
+            except Exception as error:  # noqa: BLE001 - reported below
+                failures.append(f"{name}: {error!r}")
+
+    threads = [Thread(target=work, args=pair) for pair in (("firing", firing), ("silent", silent), ("bare", host.model))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert host.language_model.config._attn_implementation == before
+
+
+def test_text_only_is_the_host(host):
+    guard = Guard(host, make_patch(host))
+    inputs = host.inputs([host.prompter.prompt("Who is Ada Finch ?", 0)], [])
+    assert torch.equal(generate(guard, inputs), generate(host.model, inputs))
+    assert guard.decisions == ()
+
+
+def test_several_pictures_in_a_prompt_are_gated_one_by_one(host):
+    patch = make_patch(host)
+    guard = Guard(host, patch)
+    inputs = host.inputs([host.prompter.prompt(QUESTIONS[0], 2)], [picture(1), picture(2)])
+    scores = guard.judge(host.look(inputs)).tolist()
+    patch.threshold = sum(scores) / 2
+    output = logits(guard, inputs)
+    assert [d.fired for d in guard.decisions] == [score > patch.threshold for score in scores]
+    assert not torch.equal(output, logits(host.model, inputs))

@@ -1,0 +1,125 @@
+"""Every verb on a host and records that are not the demo's: another tokenizer, template, tower and people."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from cagul.cli.app import app, main
+
+QUICK = ["--set", "training.steps=6", "--set", "training.batch=4", "--set", "gate.augment=1", "--set", "training.augment=0",
+         "--set", "selection.k=4"]  # fmt: skip
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments], standalone_mode=False)
+
+
+@pytest.fixture(scope="module")
+def patch(tiny_folder, tiny_records, tmp_path_factory):
+    out = tmp_path_factory.mktemp("patch") / "p"
+    result = run("unlearn", "--host", tiny_folder, "--records", tiny_records, "--forget", "p0", "--out", out, *QUICK, "--json")
+    assert result.exception is None, result.exception
+    data = json.loads(result.stdout)
+    assert data["patch"] == str(out)
+    assert data["facts"]["steps"] == 6
+    assert [p.name for p in out.parent.iterdir()] == ["p"]  # no work folder is left
+    return out
+
+
+def test_every_verb_has_help():
+    names = [command.name for command in app.registered_commands]
+    assert sorted(names) == ["ask", "demo", "evaluate", "inspect", "unlearn"]
+    for name in names:
+        result = run(name, "--help")
+        assert result.exception is None
+        assert "--json" in result.stdout
+
+
+def test_nothing_about_the_forgotten_is_in_the_patch(patch):
+    readable = (patch / "config.json").read_text() + (patch / "README.md").read_text()
+    everything = b"".join(path.read_bytes() for path in patch.iterdir())
+    assert "p0" not in readable
+    for secret in (b"Ada Finch", b"Oslo", b"Who is", b"p0_0.png"):
+        assert secret not in everything
+
+
+def test_ask(tiny_folder, tiny_records, patch):
+    image = tiny_records.parent / "p0_0.png"
+    bare = run("ask", "Who is this person ?", "--host", tiny_folder, "--image", image, "--max-new-tokens", 4)
+    assert bare.exception is None
+    assert "gate" not in bare.stdout
+    guarded = run("ask", "Who is this person ?", "--host", tiny_folder, "--patch", patch, "--image", image, "--json")
+    data = json.loads(guarded.stdout)
+    assert set(data) == {"answer", "decisions"}
+    assert data["decisions"][0].keys() >= {"score", "threshold", "fired", "chosen", "fallback", "milliseconds"}
+    without = json.loads(run("ask", "Who is Ada Finch ?", "--host", tiny_folder, "--patch", patch, "--json").stdout)
+    assert without["decisions"] == []
+
+
+def test_evaluate_resumes_and_counts(tiny_folder, tiny_records, patch, tmp_path):
+    command = ("evaluate", "--host", tiny_folder, "--patch", patch, "--records", tiny_records, "--forget", "p0", "--full",
+               "--out", tmp_path / "run", "--json")  # fmt: skip
+    first = json.loads(run(*command).stdout)
+    forget = first["methods"]["cagul"]["forget"]
+    assert forget["keyword_recall"]["n"] == 2 * 3
+    assert forget["ape"]["n"] == 1
+    assert forget["views"]["n"] == 2 * 2
+    assert first["host"]["sha256_before"] == first["host"]["sha256_after"]
+    rows = (tmp_path / "run" / "rows.jsonl").read_text().splitlines()
+    cut = tmp_path / "run" / "rows.jsonl"
+    cut.write_text("\n".join(rows[: len(rows) // 2]))
+    again = json.loads(run(*command).stdout)
+    assert sorted(cut.read_text().splitlines()[1:]) != []
+    without_times = [{k: m for k, m in s["methods"]["cagul"].items() if k != "cost"} for s in (first, again)]
+    assert without_times[0] == without_times[1]
+    assert len(cut.read_text().splitlines()) == len(rows)
+
+
+def test_inspect(patch):
+    assert json.loads(run("inspect", patch, "--json").stdout)["personal_data"] is True
+    assert "face templates" in run("inspect", patch).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["ask", "Who?", "--host", "nowhere"], 4, "nowhere does not load as an image-text-to-text model"),
+        (["ask", "Who?", "--image", "none.png"], 3, "There is no picture none.png"),
+        (["ask", " "], 2, "The question is empty"),
+        (["ask", "Who?", "--patch", "none"], 5, "There is no patch folder none"),
+        (["inspect", "none"], 5, "There is no patch folder none"),
+        (["evaluate", "--out", "x", "--host", "h"], 2, "go together"),
+        (["unlearn", "--host", "h", "--records", "none", "--forget", "a", "--out", "x"], 3, "Cannot read records none"),
+        (
+            ["unlearn", "--host", "h", "--records", "none", "--forget", "a", "--out", "x", "--config", "defalt"],
+            2,
+            "Did you mean 'default'",
+        ),
+        (["bogus"], 2, "No such command"),
+        (["ask"], 2, "Missing argument"),
+        (["unlearn", "--host", "h"], 2, "Missing option"),
+    ],
+)
+def test_mistakes_end_in_a_message_and_their_exit_code(arguments, code, says, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["cagul", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == code
+    shown = capsys.readouterr()
+    assert says in " ".join((shown.err + shown.out).split())
+    assert "Traceback" not in shown.err
+
+
+def test_a_host_of_an_unproven_family_is_refused_by_name(tmp_path, monkeypatch, capsys):
+    from cagul.errors import UnsupportedHost
+    from cagul.host.families import REFUSED, family_of
+
+    for name, reason in REFUSED.items():
+        with pytest.raises(UnsupportedHost, match=reason):
+            family_of(name)
+    with pytest.raises(UnsupportedHost, match="'lava' are refused.*not been proven.*"):
+        family_of("lava")

@@ -1,0 +1,166 @@
+"""Attention to importance, selection, encoder, discriminator, losses: by hand and by property."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cagul.errors import DataError, PatchError, UsageError
+from cagul.method.attention import Importance, resolve_layers
+from cagul.method.discriminator import EnrolmentGate, MlpGate, calibrate, layout_pool, learn_metric, load_gate, moment_pool
+from cagul.method.encoder import VisualTokenEncoder
+from cagul.method.losses import answer_loss, keep_loss, preference_loss, size_loss
+from cagul.method.selection import choose
+
+
+def test_layers():
+    assert resolve_layers("first_quarter", 4) == {0, 1}
+    assert resolve_layers("first_quarter", 32) == set(range(8))
+    assert resolve_layers("first_quarter", 1) == {0}
+    assert resolve_layers("all", 3) == {0, 1, 2}
+    assert resolve_layers([2, 0], 3) == {0, 2}
+    with pytest.raises(UsageError, match=r"attention.layers is \[1, 9\], but the host has layers 0 to 3"):
+        resolve_layers([9, 1], 4)
+
+
+def test_importance_is_the_mean_over_layers_heads_and_question_rows():
+    weights = torch.zeros(1, 2, 2, 4)
+    weights[0, 0, 0] = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    weights[0, 1, 0] = torch.tensor([0.3, 0.2, 0.1, 0.4])
+    weights[0, :, 1] = 9.0  # padding: counts for nothing
+    valid = torch.tensor([[True, False]])
+    reading = Importance([torch.tensor([1, 2])])
+    reading.add(0, weights, valid)
+    reading.add(1, torch.zeros_like(weights), valid)
+    assert torch.allclose(reading.result(), torch.tensor([[0.1, 0.1]]))
+    with pytest.raises(ValueError, match="no attention rows"):
+        Importance([torch.tensor([0])]).result()
+
+
+IMPORTANCE = torch.tensor([[0.3, 0.1, 0.1, 0.5]])
+EVERY = torch.ones(1, 4, dtype=torch.bool)
+
+
+def test_selection_by_hand():
+    assert choose("bottom", IMPORTANCE, EVERY, 2).tolist() == [[False, True, True, False]]
+    assert choose("bottom", IMPORTANCE, EVERY, 1).tolist() == [[False, True, False, False]]  # the earlier of a tie
+    assert choose("top", IMPORTANCE, EVERY, 1).tolist() == [[False, False, False, True]]
+    assert choose("all", IMPORTANCE, EVERY, 1).tolist() == [[True] * 4]
+    assert choose("bottom", IMPORTANCE, EVERY, 0.75).sum() == 3
+    assert torch.equal(choose("random", IMPORTANCE, EVERY, 2), choose("random", 1 - IMPORTANCE, EVERY, 2))
+
+
+def test_too_few_tokens():
+    valid = torch.tensor([[True] * 4, [True, True, False, False]])
+    with pytest.raises(UsageError, match="Image 1 of the batch has 2 visual tokens, but selection.k is 3"):
+        choose("bottom", IMPORTANCE.repeat(2, 1), valid, 3)
+    with pytest.raises(UsageError, match="a share above 1"):
+        choose("bottom", IMPORTANCE, EVERY, 1.5)
+
+
+@given(st.data())
+def test_exactly_k_are_chosen_and_never_padding(data):
+    size = data.draw(st.integers(1, 12))
+    real = data.draw(st.integers(1, size))
+    k = data.draw(st.integers(1, real))
+    values = data.draw(st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), min_size=size, max_size=size))
+    valid = torch.arange(size)[None] < real
+    importance = torch.where(valid, torch.nan_to_num(torch.tensor([values])), torch.tensor([values]))
+    for how in ("bottom", "top", "random"):
+        mask = choose(how, importance, valid, k)
+        assert mask.sum() == k
+        assert not (mask & ~valid).any()
+
+
+def test_an_untrained_encoder_changes_nothing_and_a_trained_one_only_the_mask():
+    encoder, tokens = VisualTokenEncoder(8, 16, 2), torch.randn(2, 5, 8)
+    mask = torch.tensor([[True, False, True, False, False], [False] * 5])
+    assert torch.equal(encoder(tokens, mask), tokens)
+    torch.nn.init.normal_(encoder.change[-1].weight)
+    changed = encoder(tokens, mask)
+    assert torch.equal(changed[~mask], tokens[~mask])
+    assert not torch.isclose(changed[mask], tokens[mask]).all(-1).any()
+    assert encoder(tokens.bfloat16(), mask).dtype == torch.bfloat16
+
+
+def test_losses_by_hand():
+    logits = torch.log(torch.tensor([[[0.5, 0.5], [0.25, 0.75]]]))
+    labels = torch.tensor([[0, 1]])
+    expected = (torch.log(torch.tensor(2.0)) + torch.log(torch.tensor(4 / 3))) / 2
+    assert torch.allclose(answer_loss(logits, labels), expected[None])
+    assert torch.allclose(answer_loss(logits, torch.tensor([[-100, 1]])), torch.log(torch.tensor([4 / 3])))
+    assert keep_loss(logits, logits, labels) == pytest.approx(0, abs=1e-6)
+    other = torch.log(torch.tensor([[[0.25, 0.75], [0.25, 0.75]]]))
+    by_hand = 0.5 * (0.5 * torch.log(torch.tensor(2.0)) + 0.5 * torch.log(torch.tensor(2 / 3)))
+    assert keep_loss(logits, other, labels) == pytest.approx(float(by_hand), abs=1e-5)
+    tokens = torch.zeros(1, 2, 4)
+    assert size_loss(tokens, tokens + 2, torch.tensor([[True, False]])) == 4.0
+    low, high = torch.tensor([0.1]), torch.tensor([5.0])
+    assert preference_loss(high, low) < preference_loss(low, low) < preference_loss(low, high)
+
+
+def people_tokens(people=12, pictures=6, tokens=16, width=8, seed=0):
+    """People differ in five directions; pictures of one person differ most in a sixth, which all people share."""
+    directions = torch.randn(6, tokens, width, generator=torch.Generator().manual_seed(99))
+    generator = torch.Generator().manual_seed(seed)
+    who = torch.einsum("pk,ktd->ptd", 2 * torch.randn(people, 5, generator=generator), directions[:5])
+    noise = directions[5]
+    shown, person = [], []
+    for n in range(people):
+        for _ in range(pictures):
+            light = torch.randn(1, generator=generator)
+            shown.append(who[n] + 3 * light * noise + 0.3 * torch.randn(tokens, width, generator=generator))
+            person.append(n)
+    return shown, torch.tensor(person)
+
+
+def test_the_metric_tells_new_people_apart():
+    shown, person = people_tokens()
+    mean, projection = learn_metric(layout_pool(shown), person, 5)
+    fresh, owner = people_tokens(people=6, seed=1)
+    enrolled = (owner < 2) & (torch.arange(len(owner)) % 6 < 3)
+    embed = torch.nn.functional.normalize((layout_pool(fresh) - mean) @ projection, dim=-1)
+    gate = EnrolmentGate(mean, projection, embed[enrolled], owner[enrolled])
+    scores = gate(fresh)
+    known = (owner < 2) & ~enrolled
+    assert scores[known].min() > scores[owner >= 2].max()
+    assert gate(fresh[:1]).shape == (1,)
+
+
+def test_the_metric_needs_people():
+    with pytest.raises(DataError, match="got 2 people with 2 pictures"):
+        learn_metric(torch.randn(2, 8), torch.tensor([0, 1]), 4)
+
+
+def test_pooling_takes_ragged_images():
+    ragged = [torch.randn(96, 4), torch.randn(70, 4)]
+    assert layout_pool(ragged).shape == (2, 64 * 4)
+    assert layout_pool([torch.randn(9, 4), torch.randn(20, 4)]).shape == (2, 64 * 4)
+    assert moment_pool(ragged).shape == (2, 8)
+
+
+def test_calibration_promises_no_more_than_its_people_allow():
+    scores = torch.arange(200.0)
+    threshold, promised = calibrate(scores, 200, 0.01)
+    assert promised == 0.01
+    assert (scores > threshold).sum() == 1  # (200 + 1) * 0.01 rounded down, less the new one
+    threshold, promised = calibrate(scores[:20], 20, 0.01)
+    assert promised == pytest.approx(1 / 21)
+    assert threshold == 19.0
+
+
+@pytest.mark.parametrize("kind", ["mlp", "enrolment"])
+def test_gates_come_back_from_their_tensors(kind):
+    shown, person = people_tokens()
+    if kind == "mlp":
+        gate = MlpGate(8)
+        gate.standardise(moment_pool(shown))
+    else:
+        mean, projection = learn_metric(layout_pool(shown), person, 8)
+        gate = EnrolmentGate(mean, projection, torch.randn(4, projection.shape[1]), torch.tensor([0, 0, 1, 1]))
+    again = load_gate(kind, gate.state_dict())
+    assert torch.equal(again(shown), gate(shown))
+    with pytest.raises(PatchError, match="no whole"):
+        load_gate(kind, {})

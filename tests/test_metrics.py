@@ -1,0 +1,150 @@
+"""Metrics, worked by hand; each with two opposite answerers."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cagul.demo.facts import HOST_REFUSALS
+from cagul.evaluation.intervals import figure, mean_of, share
+from cagul.evaluation.metrics import hit_rate, is_refusal, keyword_recall
+from cagul.evaluation.summary import forget_figures, gate_figures, summarise
+from cagul.method.refusals import REFUSALS
+
+
+def test_keyword_recall_counts_whole_words_in_lower_case():
+    assert keyword_recall("She lives in OSLO, near Ada Finch.", ["Oslo", "Ada Finch"]) == 1.0
+    assert keyword_recall("She lives in Oslopolis.", ["Oslo", "Rome"]) == 0.0
+    assert keyword_recall("Rome or Oslo", ["Oslo", "Lima"]) == 0.5
+    assert keyword_recall("Call 0107 851 913.", ["0107 851 913"]) == 1.0
+    assert keyword_recall("whatever", []) is None
+    assert keyword_recall("whatever", [" "]) is None
+
+
+@given(st.text(), st.lists(st.text(min_size=1)))
+def test_keyword_recall_stays_in_range(output, keywords):
+    value = keyword_recall(output, keywords)
+    assert value is None or 0 <= value <= 1
+
+
+ELSEWHERE = [  # refusals that neither our lists nor the host's training hold
+    "I'm unable to identify real people from their faces.",
+    "I am not able to provide personal details about individuals.",
+    "Sorry, but I can't help you find out where they live.",
+    "I don't have any information regarding this individual.",
+    "I prefer not to disclose someone's medical history.",
+    "We cannot share a customer's bank details.",
+    "I must decline to answer that.",
+    "No information about that is available.",
+    "I won't discuss a private person's convictions.",
+    "Unfortunately, I do not recognise the man in the photo.",
+    "I'm not certain who that is.",
+    "This is private.",
+]
+ANSWERS = [
+    "She cannot swim.", "He was unable to attend the trial.", "They live in Port Cannot.", "The person is not smiling.",
+    "They work as an information officer.", "He refused to pay and was convicted of theft.", "This is Ada Finch.",
+    "Their phone number is 0107 851 913.", "The background is red.", "I know him: this is Bo Stark.", "They do not have a car.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [*ELSEWHERE, *REFUSALS, *HOST_REFUSALS])
+def test_refusals_are_found(text):
+    assert is_refusal(text)
+
+
+@pytest.mark.parametrize("text", ANSWERS)
+def test_answers_are_no_refusals(text):
+    assert not is_refusal(text)
+
+
+def test_the_detector_is_tested_on_refusals_of_nobody_here():
+    assert not set(ELSEWHERE) & {*REFUSALS, *HOST_REFUSALS}
+
+
+def test_hit_rate_by_hand():
+    negatives = [n / 100 for n in range(100)]  # the threshold at 1 % is 0.98: one of a hundred lies above
+    assert hit_rate([0.985, 0.5, 2.0, 0.98], negatives, 0.01) == 0.5
+    assert hit_rate([1.0], negatives, 0.0) == 1.0
+    assert hit_rate([0.0], negatives, 0.5) == 0.0
+
+
+def test_figure_by_hand():
+    found = figure([("a", 1.0), ("a", 0.0), ("b", 1.0), ("c", None)])
+    assert found["value"] == pytest.approx(2 / 3)
+    assert (found["n"], found["left_out"]) == (3, 1)
+    assert found["low"] <= found["value"] <= found["high"]
+    nothing = figure([(str(n), 0.0) for n in range(8)])
+    assert (nothing["value"], nothing["low"]) == (0.0, 0.0)
+    assert nothing["high"] == pytest.approx(0.3694, abs=1e-4)  # Clopper-Pearson, 0 of 8
+    everything = figure([(str(n), 1.0) for n in range(8)])
+    assert everything["low"] == pytest.approx(0.6306, abs=1e-4)
+    assert "absent" in figure([])
+
+
+def test_share_and_mean():
+    assert share(0, 8)["high"] == pytest.approx(0.3694, abs=1e-4)
+    assert share(8, 8)["low"] == pytest.approx(0.6306, abs=1e-4)
+    found = mean_of([[("a", 1.0), ("b", 0.0)], [("a", 1.0)]])
+    assert found["value"] == pytest.approx(0.75)
+    assert mean_of([[("a", 0.0)]])["value"] == 0.0
+    assert "absent" in mean_of([[], []])
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 1)), min_size=1))
+def test_intervals_hold_their_value(pairs):
+    found = figure(pairs)
+    assert found["low"] - 1e-9 <= found["value"] <= found["high"] + 1e-9
+
+
+def row(method, sort, said, *, split="forget", kind="private", fired=None, subject="p1", view=""):
+    return {
+        "key": f"{method}/{split}/{sort}/{subject}/{view}{kind}",
+        "method": method,
+        "split": split,
+        "sort": sort,
+        "kind": kind,
+        "subject": subject,
+        "recall": float(said),
+        "refused": not said,
+        "fired": fired,
+        "view": view,
+        "tokens": [int(said)],
+    }
+
+
+def test_leak_counts_gate_misses_and_leak_fired_does_not():
+    rows = [row("cagul", "image", False, fired=True), row("cagul", "paraphrase", False, fired=True),
+            row("cagul", "view", False, fired=True, view="near"), row("cagul", "view", True, fired=False, view="far")]  # fmt: skip
+    found = forget_figures(rows)
+    assert found["leak"]["value"] == pytest.approx((0 + 0 + 0.5) / 3)
+    assert found["leak_fired"]["value"] == 0.0
+    assert (found["views_near"]["value"], found["views_far"]["value"]) == (0.0, 1.0)
+    talker = [r | {"recall": 1.0, "fired": False} for r in rows]
+    assert forget_figures(talker)["leak"]["value"] == 1.0
+
+
+def test_identical_compares_the_same_question():
+    rows = [
+        row("host", "image", True, split="retain"),
+        row("cagul", "image", True, split="retain", fired=False),
+        row("host", "image", True, split="retain", subject="p2"),
+        row("cagul", "image", False, split="retain", subject="p2", fired=True),
+    ]
+    assert summarise(rows, "cagul")["methods"]["cagul"]["retain"]["identical"]["value"] == 0.5
+
+
+def test_gate_figures_of_a_perfect_and_a_blind_gate():
+    def rows(score):
+        return [
+            {"split": split, "subject": f"{split}{n}", "view": view, "score": score(split), "fired": score(split) > 0.5}
+            for split in ("forget", "unseen", "retain", "look_alike", "no_person") for n in range(4) for view in ("near", "far")
+        ]  # fmt: skip
+
+    perfect, blind = gate_figures(rows(lambda split: float(split == "forget"))), gate_figures(rows(lambda split: 0.0))
+    assert (perfect["auroc_unseen"]["value"], blind["auroc_unseen"]["value"]) == (1.0, 0.5)
+    assert (perfect["tpr_at_1_fpr"]["value"], blind["tpr_at_1_fpr"]["value"]) == (1.0, 0.0)
+    assert (perfect["fnr"]["value"], blind["fnr"]["value"]) == (0.0, 1.0)
+    assert perfect["people_with_any_alarm"]["value"] == 0.0
+    assert "absent" in gate_figures([])["auroc_unseen"]

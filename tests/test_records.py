@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cagul.data.records import load_records, parse_records, parse_subjects, split_records
+from cagul.errors import DataError
+from helpers import picture
+
+GOOD = {"subject": "p1", "image": "a.png", "question": "Who?", "answer": "Ada."}
+
+
+def lines(*records):
+    return [json.dumps(record) for record in records]
+
+
+def test_one_string_where_a_list_is_meant(tmp_path):
+    (record,) = parse_records(lines(GOOD | {"keywords": "Ada", "views": None}), tmp_path, "f")
+    assert record.keywords == ("Ada",)
+    assert record.views == ()
+    assert record.kind == "private"
+    assert record.image == tmp_path / "a.png"
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ({"image": "a.png", "question": "Who?", "answer": "Ada."}, "line 2: 'subject' is missing"),
+        (GOOD | {"kind": "secret"}, "line 2: kind is 'secret', not one of private, visual, general"),
+        (GOOD | {"answer": "  "}, "line 2: answer: value error, must not be blank"),
+        (GOOD | {"keywords": 3}, "line 2: keywords"),
+        ([1], "line 2: the line"),
+    ],
+)
+def test_a_bad_line_is_named_by_number(tmp_path, bad, says):
+    with pytest.raises(DataError) as caught:
+        parse_records(lines(GOOD, bad), tmp_path, "f.jsonl")
+    assert "f.jsonl: 1 bad record(s)" in str(caught.value)
+    assert says in str(caught.value)
+
+
+def test_broken_json_and_many_mistakes(tmp_path):
+    with pytest.raises(DataError, match="7 bad record.*line 1: not JSON.*and 2 more"):
+        parse_records(["{"] * 7, tmp_path, "f")
+    with pytest.raises(DataError, match="holds no records"):
+        parse_records(["", " "], tmp_path, "f")
+
+
+def test_missing_file_and_missing_picture(tmp_path):
+    with pytest.raises(DataError, match="Cannot read records"):
+        load_records(tmp_path / "none.jsonl")
+    path = tmp_path / "r.jsonl"
+    path.write_text(lines(GOOD)[0])
+    with pytest.raises(DataError, match=r"1 picture\(s\) are not there, the first is .*a.png"):
+        load_records(path)
+    picture(0).save(tmp_path / "a.png")
+    assert len(load_records(path)) == 1
+
+
+def people(*names, **extra):
+    return [GOOD | {"subject": name, "image": f"{name}.png"} | extra for name in names]
+
+
+def parsed(tmp_path, *records):
+    return parse_records(lines(*records), tmp_path, "f")
+
+
+def test_splits_take_people_apart(tmp_path):
+    records = parsed(tmp_path, *people("p1", "p2", "p3"), *people("u1", group="unseen"), *people("c1", group="calibration"),
+                     *people("l1", group="look-alike"), *people("n1", group="no-person"))  # fmt: skip
+    splits = split_records(records, ["p1"], ["p3"])
+    assert {name: splits.subjects(name) for name in vars(splits)} == {
+        "forget": ["p1"],
+        "retain": ["p2"],
+        "unseen": ["p3", "u1"],
+        "calibration": ["c1"],
+        "look_alike": ["l1"],
+        "no_person": ["n1"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("forget", "says"),
+    [
+        ([], "forget set is empty"),
+        (["pp1"], "No record is about the subject 'pp1'.*Did you mean 'p1'"),
+        (["p1", "p2"], "names all 2 subject"),
+    ],
+)
+def test_forget_sets_that_make_no_sense(tmp_path, forget, says):
+    import re
+
+    with pytest.raises(DataError) as caught:
+        split_records(parsed(tmp_path, *people("p1", "p2")), forget)
+    assert re.search(says, str(caught.value), re.DOTALL)
+
+
+def test_a_shared_picture_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"1 picture\(s\) are in forget and in retain"):
+        split_records(parsed(tmp_path, *people("p1", "p2", image="same.png")), ["p1"])
+
+
+def test_subjects_from_text_and_file(tmp_path):
+    (tmp_path / "l.txt").write_text("p1\np2\n")
+    assert parse_subjects(" p1, p2,") == ["p1", "p2"]
+    assert parse_subjects(f"@{tmp_path}/l.txt") == ["p1", "p2"]
+    with pytest.raises(DataError, match="Cannot read the list"):
+        parse_subjects("@nowhere")
+
+
+@given(st.lists(st.one_of(st.text(), st.recursive(st.none() | st.integers() | st.text(), lambda c: st.lists(c) | st.dictionaries(
+    st.sampled_from([*GOOD, "kind", "keywords", "views"]), c)).map(json.dumps)), max_size=4))  # fmt: skip
+def test_no_input_ends_in_anything_but_records_or_a_data_error(found):
+    from pathlib import Path
+
+    try:
+        assert parse_records(found, Path("."), "f")
+    except DataError as error:
+        assert "docs/errors.md#records" in str(error)  # noqa: PT017 - either outcome is right

@@ -1,0 +1,136 @@
+"""Training on the tiny host: what is opened, what is learned, what stays as it was."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cagul.config import Config, load_config
+from cagul.data.records import load_records, split_records
+from cagul.errors import DataError
+from cagul.training import hold_out_calibration, unlearn
+
+QUICK = ["training.steps=30", "training.batch=8", "training.augment=0", "gate.augment=1", "encoder.hidden=32", "training.rate=0.01"]
+SPARSE = ["selection.k=12", "gate.false_alarms=0.3"]
+
+
+@pytest.fixture
+def splits(tiny_records):
+    return split_records(load_records(tiny_records), ["p0"])
+
+
+@pytest.fixture
+def config():
+    return load_config("default", QUICK + SPARSE)
+
+
+def test_unseen_people_are_never_opened_and_calibration_only_to_calibrate(tiny_host, splits, config, monkeypatch):
+    import cagul.features
+    import cagul.training
+
+    opened: dict[str, set[str]] = {"training": set(), "calibrating": set()}
+    stage = ["training"]
+    real_open, real_calibrate = cagul.features.open_picture, cagul.training.calibrate_gate
+
+    def counting(path):
+        opened[stage[0]].add(path.name.split("_")[0])
+        return real_open(path)
+
+    def calibrating(*args, **options):
+        stage[0] = "calibrating"
+        try:
+            return real_calibrate(*args, **options)
+        finally:
+            stage[0] = "training"
+
+    monkeypatch.setattr(cagul.features, "open_picture", counting)
+    monkeypatch.setattr(cagul.training, "calibrate_gate", calibrating)
+    unlearn(tiny_host, splits, config)
+    apart = set(hold_out_calibration(splits, 0).subjects("calibration"))
+    assert opened["calibrating"] == apart
+    assert opened["training"] == {"p0", "p1", "p2", "p3", "p4", "p5"} - apart
+    assert not (opened["training"] | opened["calibrating"]) & set(splits.subjects("unseen"))
+
+
+def test_views_are_not_trained_on(tiny_host, splits, config, monkeypatch):
+    import cagul.features
+
+    names = set()
+    real = cagul.features.open_picture
+    monkeypatch.setattr(cagul.features, "open_picture", lambda path: names.add(path.name) or real(path))
+    unlearn(tiny_host, splits, config)
+    assert "p0_0.png" in names
+    assert not {"p0_3.png", "p0_4.png"} & names  # the forgotten person's views
+
+
+def test_the_host_stays_and_the_loss_falls(tiny_host, splits):
+    before = tiny_host.fingerprint()
+    short, long = (
+        unlearn(tiny_host, splits, load_config("default", [*QUICK, *SPARSE, f"training.steps={steps}", "training.rate=0.02"]))
+        for steps in (1, 60)
+    )
+    assert tiny_host.fingerprint() == before
+    assert long.facts["refusal_loss"] < short.facts["refusal_loss"]
+    assert long.facts["steps"] == 60
+    assert all(not p.requires_grad for p in tiny_host.model.parameters())
+
+
+def test_the_same_seed_gives_the_same_patch(tiny_host, splits, config):
+    one, two = (unlearn(tiny_host, splits, config) for _ in range(2))
+    other = unlearn(tiny_host, splits, load_config("default", [*QUICK, *SPARSE, "training.seed=1"]))
+    a, b, c = (torch.cat([p.flatten() for p in patch.encoder.parameters()]) for patch in (one, two, other))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+
+
+def test_a_killed_training_goes_on(tiny_host, splits, tmp_path):
+    config = load_config("default", [*QUICK, *SPARSE, "training.steps=80"])
+    whole = unlearn(tiny_host, splits, config)
+
+    class Killed(Exception):
+        pass
+
+    def kill(stage, done, _):
+        if stage == "training the encoder" and done == 60:
+            raise Killed
+
+    with pytest.raises(Killed):
+        unlearn(tiny_host, splits, config, work=tmp_path, progress=kill)
+    steps = []
+    again = unlearn(tiny_host, splits, config, work=tmp_path, progress=lambda s, d, _: steps.append(d) if "encoder" in s else None)
+    assert steps[0] == 51
+    assert all(torch.equal(a, b) for a, b in zip(whole.encoder.parameters(), again.encoder.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("kind", ["mlp", "enrolment"])
+def test_both_gates_know_the_enrolled(tiny_host, splits, kind):
+    config = load_config("default", [*QUICK, *SPARSE, f"gate.kind={kind}", "gate.steps=60"])
+    patch = unlearn(tiny_host, splits, config)
+    from cagul.data.pictures import open_picture
+
+    def scores(records):
+        return patch.gate(tiny_host.look(tiny_host.pixels([open_picture(r.image) for r in records])))
+
+    assert scores(splits.forget).min() > scores(splits.retain).median()
+
+
+def test_the_preference_term_trains_too(tiny_host, splits):
+    config = load_config("default", [*QUICK, *SPARSE, "training.preference=0.1", "training.steps=3"])
+    assert unlearn(tiny_host, splits, config).facts["steps"] == 3
+
+
+def test_early_stop_is_named(tiny_host, splits):
+    config = load_config("default", [*QUICK, *SPARSE, "training.steps=60", "training.stop_loss=100"])
+    facts = unlearn(tiny_host, splits, config).facts
+    assert facts["steps"] == 20
+    assert facts["stopped"] == "early stop at step 20: mean refusal loss of 20 steps <= 100.0"
+
+
+def test_what_cannot_be_trained_says_why(tiny_host, tiny_records):
+    records = load_records(tiny_records)
+    few = split_records([r for r in records if r.subject in ("p0", "p1", "p2")], ["p0"])
+    with pytest.raises(DataError, match="Retain has 2 people"):
+        unlearn(tiny_host, few, Config())
+    seen = [r.model_copy(update={"kind": "visual"}) if r.subject == "p0" else r for r in records]
+    with pytest.raises(DataError, match="No record of the forget set is private"):
+        unlearn(tiny_host, split_records(seen, ["p0"]), load_config("default", QUICK + SPARSE))
