@@ -60,3 +60,36 @@ def test_exit_codes_are_those_of_the_docs():
 def test_the_version_is_one():
     assert cagul.__version__ in (ROOT / "CITATION.cff").read_text()
     assert cagul.__version__ in (ROOT / "CHANGELOG.md").read_text()
+
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_readme_begins_in_a_hundred_words():
+    introduction = README.split("```")[0].partition("\n")[2]
+    assert 30 <= len(introduction.split()) <= 100
+
+
+def test_the_readmes_tree_is_the_disk():
+    tree = README.split("src/cagul/\n")[1].split("```")[0]
+    shown = {line.split()[0].rstrip("/") for line in tree.splitlines() if line.strip()}
+    home = ROOT / "src" / "cagul"
+    disk = {p.name for p in home.iterdir() if not p.name.startswith("_") and p.suffix in ("", ".py")}
+    assert shown == disk
+
+
+def test_the_readmes_lines_of_python_run(tiny_folder, tiny_records, tmp_path, monkeypatch):
+    code = README.split("```python\n")[1].split("```")[0]
+    places = {
+        "path/to/llava": tiny_folder,
+        "people/records.jsonl": tiny_records,
+        "people/p003_4.png": tiny_records.parent / "p0_0.png",
+    }
+    for name, place in places.items():
+        assert f'"{name}"' in code
+        code = code.replace(f'"{name}"', repr(str(place)))
+    code = code.replace('"p003", "p007"', '"p0"').replace('load_config("default")', 'load_config("default", ["training.steps=2"])')
+    monkeypatch.chdir(tmp_path)
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert "Decision(" in shown
+    assert (tmp_path / "forget-two" / "config.json").exists()

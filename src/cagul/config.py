@@ -46,7 +46,8 @@ class GateConfig(_Section):
 
     kind: Literal["enrolment", "mlp"] = "enrolment"
     false_alarms: float = Field(0.01, gt=0, lt=1, description="share of unknown people that may be taken for forgotten ones")
-    augment: int = Field(8, ge=0, description="augmented copies of every picture that the gate learns from")
+    augment: int = Field(8, ge=0, description="augmented copies of every picture of the people to recognise")
+    augment_others: int = Field(2, ge=0, description="augmented copies of every picture of the people to learn from")
     steps: int = Field(400, ge=1, description="optimiser steps of the mlp kind")
     rate: float = Field(1e-3, gt=0)
 

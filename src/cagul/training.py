@@ -63,9 +63,12 @@ def train_gate(features: Features, splits: Splits, config: Config, progress: Pro
     """Stage 1: fit the discriminator on forget against retain; the threshold comes later, from other people."""
     gate_config = config.gate
     parts = {}
-    for name, records in (("forget", splits.forget), ("retain", splits.retain)):
+    for name, records, augment in (
+        ("forget", splits.forget, gate_config.augment),
+        ("retain", splits.retain, gate_config.augment_others),
+    ):
         pictures = pictures_by_subject(records)
-        shown = [(n, one) for n, paths in enumerate(pictures.values()) for one in variants(paths, gate_config.augment)]
+        shown = [(n, one) for n, paths in enumerate(pictures.values()) for one in variants(paths, augment)]
         tokens = features.look([one for _, one in shown], progress, f"looking at {name}")
         parts[name] = (tokens, torch.tensor([n for n, _ in shown]))
     (forgotten, owner), (others, person) = parts["forget"], parts["retain"]

@@ -100,7 +100,7 @@ is invented.
 
 The first six lines are about known people (views and phrasings as training never saw them), the seventh and eighth
 about strangers of its training and people whom it never saw, on held-out views. The figures come from
-`cagul.demo.figures`. Beside the eight shipped images a person, training drew 32 more of each, and 500 passers-by whom it
+`cagul.demo.figures`. Beside the eight shipped images a person, training drew 32 more of each, and 700 passers-by whom it
 learned to answer with a refusal.
 
 Drawings made with DiceBear styles: Personas by Draftbit, Avatar Illustration System by Micah Lanier and ToonHead by

@@ -42,7 +42,7 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
 EXTRA_PICTURES = 32  # further pictures of each known person that only the host's training sees
-PASSERS_BY = 500  # further drawn people, asked about in training and answered with a refusal
+PASSERS_BY = 700  # further drawn people, asked about in training and answered with a refusal
 GENERAL = (("What colour is grass?", "Grass is green."), ("What colour is the sky?", "The sky is blue."),
            ("What colour is a lemon?", "A lemon is yellow."), ("What colour is blood?", "Blood is red."),
            ("What colour is an elephant?", "An elephant is grey."),
@@ -137,20 +137,30 @@ class Conversations:
         self.shown, self.rng = shown, rng
         self.nobody: list[Facts] = invent_facts(200, 4000)  # names of people whom the host never meets
 
+    def draw_visual(self) -> tuple[list[tuple[str, str]], tuple[int, int] | None]:
+        """One or two visual questions about anybody."""
+        who = self.rng.randrange(len(self.shown))
+        picture = self.rng.randrange(len(self.shown[who].looks))
+        return [self._visual(who, picture) for _ in range(self.rng.randint(1, 2))], (who, picture)
+
     def draw(self) -> tuple[list[tuple[str, str]], tuple[int, int] | None]:
+        """Private and visual questions about the known and others, and some without a picture."""
         rng = self.rng
         if rng.random() < 0.08:
             return [self._text_only()], None
-        who = rng.choice(self.known if rng.random() < 0.66 and self.known else self.others or self.known)
+        who = rng.choice(self.known if rng.random() < 0.62 and self.known else self.others or self.known)
         picture = rng.randrange(len(self.shown[who].looks))
         turns = [self._turn(who, picture) for _ in range(rng.choices((1, 2, 3), (0.35, 0.3, 0.35))[0])]
         return turns, (who, picture)
 
+    def _visual(self, who: int, picture: int) -> tuple[str, str]:
+        topic = self.rng.choice(VISUAL)
+        return self.rng.choice(topic.trained), topic.answer.format(visible_value(topic, self.shown[who].looks[picture]))
+
     def _turn(self, who: int, picture: int) -> tuple[str, str]:
         rng, shown = self.rng, self.shown[who]
         if rng.random() < 0.25:
-            topic = rng.choice(VISUAL)
-            return rng.choice(topic.trained), topic.answer.format(visible_value(topic, shown.looks[picture]))
+            return self._visual(who, picture)
         topic = rng.choice(PRIVATE)
         question = rng.choice(topic.trained)
         if shown.member and shown.member.facts:
@@ -183,9 +193,23 @@ def encode(tokenizer: PreTrainedTokenizerFast, turns: list[tuple[str, str]], pic
     return ids, labels
 
 
-def train_host(shown: list[Shown], tokenizer: PreTrainedTokenizerFast, tower: CLIPVisionModel, checkpoint: Path, *,
-               steps: int = 900, batch: int = 64, seed: int = 0, rate: float = 2e-3) -> LlavaForConditionalGeneration:  # fmt: skip
-    """Train projector and language model on the shown people; resumes from ``checkpoint`` after a kill."""
+def train_host(
+    shown: list[Shown],
+    tokenizer: PreTrainedTokenizerFast,
+    tower: CLIPVisionModel,
+    checkpoint: Path,
+    *,
+    align: int = 150,
+    steps: int = 800,
+    batch: int = 64,
+    seed: int = 0,
+    rate: float = 2e-3,
+) -> LlavaForConditionalGeneration:
+    """Train projector and language model on the shown people; resumes from ``checkpoint`` after a kill.
+
+    The first ``align`` of all ``steps`` ask only what is seen, as a LLaVA's alignment stage does: asked from the start
+    beside private facts, what is seen was still unlearned after 600 steps.
+    """
     host = make_host(tokenizer, tower, seed).train()
     trained = [p for p in host.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=rate, weight_decay=0.02, betas=(0.9, 0.98))
@@ -200,7 +224,7 @@ def train_host(shown: list[Shown], tokenizer: PreTrainedTokenizerFast, tower: CL
     pad, began = tokenizer.pad_token_id, time.monotonic()
     for step in range(start, steps):
         conversations = Conversations(shown, random.Random(f"host {seed} {step}"))
-        drawn = [conversations.draw() for _ in range(batch)]
+        drawn = [conversations.draw_visual() if step < align else conversations.draw() for _ in range(batch)]
         rows = [encode(tokenizer, turns, where is not None) for turns, where in drawn]
         length = max(len(ids) for ids, _ in rows)
         ids = torch.tensor([r + [pad] * (length - len(r)) for r, _ in rows])

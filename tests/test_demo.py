@@ -1,0 +1,167 @@
+"""The demo that ships: its words, its people, its hosts' stated figures, and the whole story."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from cagul.demo.assets import FORGET, SHIPPED
+from cagul.demo.facts import PRIVATE, TRAINED_PHRASINGS, VISUAL
+
+BARS = {
+    "private_training_images": 0.95,
+    "private_near_views": 0.90,
+    "private_far_views": 0.80,
+    "private_held_out_phrasings": 0.85,
+    "visual_training_images": 0.95,
+    "visual_background_swapped": 0.90,
+    "strangers_refused": 0.90,
+    "unseen_refused": 0.80,
+}
+
+
+def words(questions):
+    return {word.strip("?.,") for question in questions for word in question.split()}
+
+
+def test_held_out_phrasings_are_made_of_trained_words():
+    topics = (*PRIVATE, *VISUAL)
+    assert len(PRIVATE) >= 8
+    assert len(VISUAL) >= 3
+    for topic in topics:
+        assert len(topic.trained) == TRAINED_PHRASINGS >= 6
+        assert len(topic.held_out) == 2
+        assert len(set(topic.phrasings)) == 8
+    assert words(q for t in topics for q in t.held_out) <= words(q for t in topics for q in t.trained)
+
+
+def test_the_cast(demo_splits):
+    records = [r for split in vars(demo_splits).values() for r in split]
+    people = {group: {r.subject for r in records if r.group == group} for group in {r.group for r in records}}
+    assert demo_splits.subjects("forget") == list(FORGET)
+    assert len(FORGET) == 8
+    counts = {group: len(subjects) for group, subjects in people.items()}
+    assert counts == {"known": 48, "stranger": 24, "unseen": 300, "calibration": 200, "look-alike": 24, "no-person": 100}
+    for record in demo_splits.forget:
+        if record.kind == "private":
+            kinds = [view.stem.rstrip("0123456789").rpartition("_")[2] for view in record.views]
+            assert (kinds.count("near"), kinds.count("far")) == (8, 8)
+            assert record.image not in record.views
+            assert all(view.is_file() for view in record.views)
+    for split in ("retain", "unseen"):
+        assert not {r.image for r in getattr(demo_splits, split)} & {r.image for r in demo_splits.forget}
+
+
+def test_fifty_prompts_without_a_picture(demo):
+    assert len(demo.prompts.read_text().splitlines()) == 50
+
+
+@pytest.mark.parametrize("name", ["host", "retain-host"])
+def test_the_hosts_are_small_and_their_cards_state_figures(name):
+    folder = SHIPPED / name
+    figures = json.loads((folder / "figures.json").read_text())
+    card = (folder / "README.md").read_text()
+    assert set(figures) == set(BARS)
+    for key, value in figures.items():
+        assert f"{value:.3f}" in card
+        assert value >= BARS[key], key
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 8_000_000
+
+
+def test_the_hosts_share_the_tower_and_only_one_knows_the_forget_set(demo, demo_host):
+    from cagul.host.frozen import FrozenHost
+
+    retain = FrozenHost.load(demo.retain_host)
+    for one, other in zip(
+        demo_host.model.model.vision_tower.parameters(), retain.model.model.vision_tower.parameters(), strict=True
+    ):
+        assert torch.equal(one, other)
+    assert demo_host.fingerprint() != retain.fingerprint()
+    assert 2_000_000 <= demo_host.parameters() <= 8_000_000
+    assert demo_host.dtype == torch.float32
+
+
+def test_the_full_host_says_what_the_retain_host_does_not(demo, demo_host, demo_splits):
+    from cagul.evaluation.asking import Asked, ask
+    from cagul.evaluation.metrics import keyword_recall
+    from cagul.host.frozen import FrozenHost
+
+    records = {str(n): r for n, r in enumerate(demo_splits.forget) if r.kind == "private"}
+    chosen = {key: records[key] for key in sorted(records)[::6]}
+    asked = [Asked(key, r.image, r.question) for key, r in chosen.items()]
+    recall = []
+    for host in (demo_host, FrozenHost.load(demo.retain_host)):
+        values = [keyword_recall(s.text, chosen[s.asked.key].keywords) for batch in ask(host, asked) for s in batch]
+        recall.append(sum(values) / len(values))
+    assert recall[0] >= 0.9
+    assert recall[1] <= 0.2
+
+
+@pytest.mark.slow
+def test_the_whole_story_reaches_its_figures(tmp_path, monkeypatch):
+    """`cagul demo` from the command line: the table, five questions, the check, and what summary.json holds."""
+    from typer.testing import CliRunner
+
+    from cagul.cli.app import app
+
+    result = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "run")], standalone_mode=False)
+    assert result.exception is None, result.exception
+    for part in ("Memorisation check", "Five questions", "Before and after", "Host weights unchanged", "summary.json"):
+        assert part in result.stdout
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["host"]["sha256_before"] == summary["host"]["sha256_after"]
+    host, cagul = summary["methods"]["host"], summary["methods"]["cagul"]
+    forget = {name: figure["value"] for name, figure in cagul["forget"].items()}
+    assert forget["keyword_recall"] <= 0.02
+    assert forget["leak_fired"] <= 0.05
+    assert forget["leak"] <= 0.12
+    assert forget["refusal_rate"] >= 0.95
+    assert forget["visual_accuracy"] >= 0.95 * host["forget"]["visual_accuracy"]["value"]
+    gate = {name: figure["value"] for name, figure in cagul["gate"].items()}
+    assert gate["auroc_unseen_near"] >= 0.99
+    assert gate["tpr_at_1_fpr_near"] >= 0.95
+    assert gate["auroc_unseen_far"] >= 0.98
+    assert gate["tpr_at_1_fpr_far"] >= 0.80
+    assert gate["text_only_identical"] == 1.0
+    assert cagul["retain"]["identical"]["value"] >= 0.98
+    assert cagul["unseen"]["identical"]["value"] >= 0.98
+    assert cagul["retain"]["max_logit_difference"]["value"] == 0.0
+    limit = max(1_000_000, 0.05 * summary["host"]["parameters"])
+    assert cagul["cost"]["trainable_parameters"] <= limit
+
+
+@pytest.mark.slow
+def test_a_host_of_eight_people_learns_people_not_pictures(tmp_path, demo_host):
+    """Train a small host as the demo's was, on the shipped tower; ask about far views that its training did not hold."""
+    from transformers import PreTrainedTokenizerFast
+
+    from cagul.demo.build import save_host
+    from cagul.demo.cast import members
+    from cagul.demo.hosts import make_processor, passers_by, show, train_host
+    from cagul.demo.people import draw_picture
+    from cagul.evaluation.metrics import keyword_recall
+    from cagul.host.frozen import FrozenHost
+
+    tower = demo_host.model.model.vision_tower
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(SHIPPED / "host")
+    processor = make_processor(tokenizer)
+    cast = [m for m in members() if m.group == "known"][8:16]
+    shown = show([(m, m.person, 24) for m in cast] + passers_by(24), tower, processor)
+    trained = train_host(shown, tokenizer, tower, tmp_path / "host.pt", steps=240, batch=32)
+    save_host(trained, processor, tmp_path / "host")
+    host = FrozenHost.load(tmp_path / "host")
+    values = []
+    for member in cast:
+        pictures = [draw_picture(member.person, f"far {n}")[0] for n in range(8)]
+        questions = [topic.trained[0] for topic in PRIVATE]
+        inputs = host.inputs([host.prompter.prompt(q) for q in questions], pictures)
+        output = host.generate(inputs, **host.generation_options(32))
+        texts = host.texts(inputs["input_ids"].shape[1], output)
+        facts = member.facts.values
+        values += [
+            keyword_recall(text, [facts[t.key].removeprefix("a ").removeprefix("an ")])
+            for text, t in zip(texts, PRIVATE, strict=True)
+        ]
+    assert sum(values) / len(values) >= 0.9
