@@ -60,7 +60,7 @@ def main() -> None:
     from cagul.evaluation.questions import Sample
     from cagul.guard import Guard
     from cagul.patch import Patch
-    from cagul.runs import Run
+    from cagul.runs import Run, digest
     from cagul.training import unlearn
 
     assets = demo_assets()
@@ -71,9 +71,10 @@ def main() -> None:
         if options.only and name not in options.only:
             continue
         folder = options.out / name
+        splits, config = split_records(records, SETS[people]), load_config(preset, settings)
+        identity = {"config": config.model_dump(), "people": people, "host": host.fingerprint(), "sample": vars(sample)}
+        run = Run(folder, identity | {"records": digest([r.model_dump(mode="json") for r in records])})
         if not (folder / "summary.json").exists():
-            splits, config = split_records(records, SETS[people]), load_config(preset, settings)
-            run = Run(folder, {"config": config.model_dump(), "people": people, "host": host.fingerprint()})
             with progress_bar() as progress:
                 if not (folder / "patch" / "config.json").exists():
                     unlearn(host, splits, config, progress=progress).save(folder / "patch")

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cagul.cli.app import app, main
+from cagul.errors import UsageError
 
 QUICK = ["--set", "training.steps=6", "--set", "training.batch=4", "--set", "gate.augment=1", "--set", "training.augment=0",
          "--set", "selection.k=4"]  # fmt: skip
@@ -76,6 +77,14 @@ def test_evaluate_resumes_and_counts(tiny_folder, tiny_records, patch, tmp_path)
     without_times = [{k: m for k, m in s["methods"]["cagul"].items() if k != "cost"} for s in (first, again)]
     assert without_times[0] == without_times[1]
     assert len(cut.read_text().splitlines()) == len(rows)
+
+
+def test_a_patch_is_not_overwritten(tiny_folder, tiny_records, patch):
+    before = (patch / "config.json").read_bytes()
+    result = run("unlearn", "--host", tiny_folder, "--records", tiny_records, "--forget", "p1", "--out", patch, *QUICK)
+    assert isinstance(result.exception, UsageError)
+    assert "is already there" in str(result.exception)
+    assert (patch / "config.json").read_bytes() == before
 
 
 def test_inspect(patch):

@@ -32,6 +32,7 @@ def test_yaml_round_trip(tmp_path):
         ("default", ["selection.k=0"], "selection.k"),
         ("default", ["gate.false_alarms=2", "training.steps=0"], "2 mistake"),
         ("default", ["refusals=[]"], "refusals"),
+        ("default", ["selection.k=1.5"], "a share is at most 1.0"),
     ],
 )
 def test_mistakes_are_named_with_the_nearest_key(source, settings, says):

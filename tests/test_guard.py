@@ -145,7 +145,7 @@ def test_only_the_last_turn_asks(tiny_host):
     said = {"role": "assistant", "content": [{"type": "text", "text": "Red ."}]}
     turns = [user("What colour are the clothes ?", True), said, user("Where do they live ?")]
     inputs = tiny_host.inputs([tiny_host.prompter.conversation(turns)], [picture(1)])
-    question = tiny_host.layout(inputs, [16]).questions[0]
+    question = tiny_host.layout(inputs, [16], [0]).questions[0]
     words = tiny_host.processor.tokenizer.decode(inputs["input_ids"][0][question.rows])
     assert words.split() == "Where do they live ?".split()
     assert not question.fallback

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cagul.errors import DataError, PatchError, UsageError
+from cagul.errors import DataError, HostError, PatchError, UsageError
 from cagul.method.attention import Importance, resolve_layers
 from cagul.method.discriminator import EnrolmentGate, MlpGate, calibrate, layout_pool, learn_metric, load_gate, moment_pool
 from cagul.method.encoder import VisualTokenEncoder
@@ -56,8 +56,6 @@ def test_too_few_tokens():
     valid = torch.tensor([[True] * 4, [True, True, False, False]])
     with pytest.raises(UsageError, match="Image 1 of the batch has 2 visual tokens, but selection.k is 3"):
         choose("bottom", IMPORTANCE.repeat(2, 1), valid, 3)
-    with pytest.raises(UsageError, match="a share above 1"):
-        choose("bottom", IMPORTANCE, EVERY, 1.5)
 
 
 @given(st.data())
@@ -95,8 +93,8 @@ def test_losses_by_hand():
     other = torch.log(torch.tensor([[[0.25, 0.75], [0.25, 0.75]]]))
     by_hand = 0.5 * (0.5 * torch.log(torch.tensor(2.0)) + 0.5 * torch.log(torch.tensor(2 / 3)))
     assert keep_loss(logits, other, labels) == pytest.approx(float(by_hand), abs=1e-5)
-    tokens = torch.zeros(1, 2, 4)
-    assert size_loss(tokens, tokens + 2, torch.tensor([[True, False]])) == 4.0
+    tokens = torch.zeros(2, 4)
+    assert size_loss([tokens], [tokens + 2], [torch.tensor([True, False])]) == 4.0
     low, high = torch.tensor([0.1]), torch.tensor([5.0])
     assert preference_loss(high, low) < preference_loss(low, low) < preference_loss(low, high)
 
@@ -143,12 +141,17 @@ def test_pooling_takes_ragged_images():
 
 def test_calibration_promises_no_more_than_its_people_allow():
     scores = torch.arange(200.0)
-    threshold, promised = calibrate(scores, 200, 0.01)
+    threshold, promised = calibrate(scores, torch.arange(200), 0.01)
     assert promised == 0.01
     assert (scores > threshold).sum() == 1  # (200 + 1) * 0.01 rounded down, less the new one
-    threshold, promised = calibrate(scores[:20], 20, 0.01)
+    threshold, promised = calibrate(scores[:20], torch.arange(20), 0.01)
     assert promised == pytest.approx(1 / 21)
     assert threshold == 19.0
+    crowd = torch.cat([torch.arange(100.0), torch.full((300,), 500.0)])  # one of 101 people has 300 pictures
+    threshold, _ = calibrate(crowd, torch.cat([torch.arange(100), torch.full((300,), 100)]), 0.05)
+    assert threshold < 100
+    with pytest.raises(HostError, match="not a number"):
+        calibrate(torch.tensor([0.0, float("nan")]), torch.arange(2), 0.5)
 
 
 @pytest.mark.parametrize("kind", ["mlp", "enrolment"])

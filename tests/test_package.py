@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -41,12 +42,12 @@ def test_every_anchor_leads_somewhere():
     sections = set(re.findall(r"^## (\S+)$", (ROOT / "docs" / "errors.md").read_text(), re.MULTILINE))
     classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.CagulError)]
     used = {c.anchor for c in classes}
-    for path in SOURCES:  # the third argument of an error, where one is given
-        used |= (
-            set(re.findall(r'"([a-z]+(?:-[a-z]+)*)"\s*,?\s*\)(?:  # fmt: skip)?(?: from \w+)?$', path.read_text(), re.MULTILINE))
-            & sections
-        )
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {c.__name__ for c in classes} and len(node.args) == 3:
+                used.add(ast.literal_eval(node.args[2]))
     assert len(classes) >= 8
+    assert len(used) >= 20
     assert used <= sections
     for error in classes:
         assert error.__name__ in (errors.__doc__ or "")

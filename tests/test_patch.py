@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from cagul.errors import PatchError
+from cagul.errors import PatchError, WriteError
 from cagul.patch import FORMAT, Patch
 from helpers import make_patch
 
@@ -44,6 +44,7 @@ def test_a_missing_or_cut_patch(saved, tmp_path):
         ({"format": None}, "names no format"),
         ({"config": {"encoder": {"hidden": 17}}}, "does not hold what its config says"),
         ({"host": {}}, "does not hold what its config says"),
+        ({"threshold": float("nan")}, "does not hold what its config says"),
         ({"config": {"new": 1}}, "does not hold what its config says"),
     ],
 )
@@ -59,6 +60,15 @@ def test_a_config_that_is_none(saved, text):
     (saved / "config.json").write_text(text)
     with pytest.raises(PatchError):
         Patch.load(saved)
+
+
+def test_what_is_no_patch_is_not_overwritten(tiny_host, tmp_path):
+    (tmp_path / "people").mkdir()
+    (tmp_path / "people" / "records.jsonl").touch()
+    with pytest.raises(WriteError, match="is no patch"):
+        make_patch(tiny_host).save(tmp_path / "people")
+    again = make_patch(tiny_host).save(tmp_path / "patch")
+    assert make_patch(tiny_host, seed=1).save(again) == again
 
 
 def test_another_family_or_width_is_refused(tiny_host):

@@ -33,6 +33,7 @@ def test_one_string_where_a_list_is_meant(tmp_path):
         (GOOD | {"answer": "  "}, "line 2: answer: value error, must not be blank"),
         (GOOD | {"keywords": 3}, "line 2: keywords"),
         ([1], "line 2: the line"),
+        (GOOD | {"keyword": "Ada"}, "line 2: unknown key 'keyword'. Did you mean 'keywords'"),
     ],
 )
 def test_a_bad_line_is_named_by_number(tmp_path, bad, says):
@@ -101,6 +102,15 @@ def test_forget_sets_that_make_no_sense(tmp_path, forget, says):
 def test_a_shared_picture_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"1 picture\(s\) are in forget and in retain"):
         split_records(parsed(tmp_path, *people("p1", "p2", image="same.png")), ["p1"])
+
+
+def test_held_out_pictures_and_people_stay_apart(tmp_path):
+    mixed = [*people("p1", "p2"), *people("p2", group="calibration")]
+    with pytest.raises(DataError, match="'p2' has records in two splits, retain and calibration"):
+        split_records(parsed(tmp_path, *mixed), ["p1"])
+    for extra in (people("u1", group="unseen", image="p2.png"), people("p3", views=["p2.png"])):
+        with pytest.raises(DataError, match=r"1 held-out picture\(s\) are training images too"):
+            split_records(parsed(tmp_path, *people("p1", "p2"), *extra), ["p1"])
 
 
 def test_subjects_from_text_and_file(tmp_path):

@@ -78,9 +78,8 @@ def test_the_host_stays_and_the_loss_falls(tiny_host, splits):
 def test_the_same_seed_gives_the_same_patch(tiny_host, splits, config):
     one, two = (unlearn(tiny_host, splits, config) for _ in range(2))
     other = unlearn(tiny_host, splits, load_config("default", [*QUICK, *SPARSE, "training.seed=1"]))
-    a, b, c = (torch.cat([p.flatten() for p in patch.encoder.parameters()]) for patch in (one, two, other))
-    assert torch.equal(a, b)
-    assert not torch.equal(a, c)
+    assert one.digest() == two.digest() != other.digest()
+    assert one.threshold == two.threshold
 
 
 def test_a_killed_training_goes_on(tiny_host, splits, tmp_path):

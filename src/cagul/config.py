@@ -1,7 +1,7 @@
 """The options of one unlearning job, in and out of YAML, with an unknown key answered by the nearest known one.
 
-Two presets: ``default`` is what we found to work best, ``paper`` is CAGUL as arXiv 2510.07567 describes it. The paper's
-abstract leaves most numbers open; every default below is our decision unless its comment says otherwise.
+Two presets: ``default`` is what we found to work best, ``paper`` is CAGUL as the abstract of arXiv
+2510.07567 describes it. It leaves most numbers open; every default below is our decision unless its comment says otherwise.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from cagul.errors import UsageError, did_you_mean
 
@@ -32,6 +32,13 @@ class SelectionConfig(_Section):
 
     choose: Literal["bottom", "random", "top", "all"] = "bottom"
     k: int | float = Field(0.5, gt=0, description="a count (16) or a share of an image's tokens (0.25)")
+
+    @field_validator("k")
+    @classmethod
+    def _share(cls, k: int | float) -> int | float:
+        if isinstance(k, float) and k > 1:
+            raise ValueError("a share is at most 1.0; write a count as a whole number")
+        return k
 
 
 class EncoderConfig(_Section):
@@ -55,7 +62,7 @@ class GateConfig(_Section):
 class TrainingConfig(_Section):
     """Stage 2. Losses: CE to a refusal on private questions, KL to the host on all others, size of the edit."""
 
-    steps: int = Field(200, ge=1)
+    steps: int = Field(160, ge=1)
     batch: int = Field(24, ge=1)
     rate: float = Field(2e-3, gt=0)
     keep: float = Field(1.0, ge=0, description="weight of KL(host(x) || host(x')) on questions that are not private")

@@ -72,7 +72,8 @@ class Features:
             inputs, _ = self.host.prompter.batch(prompts, [[] for _ in part])
             inputs = self.host.to_device(inputs)
             tokens = [t.to(self.host.device) for t in self.look(shown for shown, _ in part)]
-            layout = self.host.layout(inputs, [len(t) for t in tokens])
-            masks = choose_tokens(self.host, config, layers, inputs, tokens, layout, list(range(len(part))))
+            images = list(range(len(part)))
+            layout = self.host.layout(inputs, [len(t) for t in tokens], images)
+            masks = choose_tokens(self.host, config, layers, inputs, tokens, layout, images)
             self.masks.update(zip(part, masks, strict=True))
             progress("reading attention", min(start + 2 * self.batch, len(missing)), len(missing))

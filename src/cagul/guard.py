@@ -7,9 +7,9 @@ token. Only ``guard.host`` is the host.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from threading import local
@@ -35,9 +35,12 @@ REFUSED_INPUTS = {
     "assistant_early_exit": "assisted decoding is not proven to apply the edit once",
     "custom_generate": "a decoding loop of its own need not pass the gate",
     "prefill_chunk_size": "a chunked prefill would cut the question from its picture",
+    "use_mtp": "assisted decoding is not proven to apply the edit once",
     "pixel_values_videos": "video input is not guarded",
+    "vision_feature_layer": "the gate and the encoder know the host's own layer only",
+    "vision_feature_select_strategy": "the gate and the encoder know the host's own strategy only",
 }
-REFUSED_SETTINGS = ("prompt_lookup_num_tokens", "prefill_chunk_size", "assistant_early_exit")
+REFUSED_SETTINGS = ("prompt_lookup_num_tokens", "prefill_chunk_size", "assistant_early_exit", "use_mtp")
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class Guard:
 
     def generate(self, inputs: Tensor | None = None, **options: Any) -> Any:
         """``model.generate`` behind the gate; the same result where the gate is silent, bit for bit."""
+        self._local.decisions = ()
         if inputs is not None:
             options["input_ids"] = inputs
         self._refuse(options, self.host.model.generation_config, options.get("generation_config"))
@@ -101,7 +105,6 @@ class Guard:
         cache, held = self._held(options)
         if held is not None:
             self._require_cover(held, options)
-            self._local.decisions = ()
             output = self.host.generate(options)
         else:
             prefilled, tokens = self._pass_gate(options)
@@ -112,6 +115,7 @@ class Guard:
 
     def __call__(self, input_ids: Tensor | None = None, **inputs: Any) -> Any:
         """``model(...)`` behind the gate."""
+        self._local.decisions = ()
         if input_ids is not None:
             inputs["input_ids"] = input_ids
         self._refuse(inputs)
@@ -122,7 +126,6 @@ class Guard:
             if held.masks and inputs["input_ids"].shape[1] > 1:
                 raise GuardBypass("This cache holds a rewritten picture, and several new tokens may be another question.",
                                   "Run the whole conversation anew without past_key_values.", "cache")  # fmt: skip
-            self._local.decisions = ()
             output = self.host.model(**inputs)
         else:
             held, tokens = self._pass_gate(inputs)
@@ -147,7 +150,18 @@ class Guard:
         inputs = self._ask(image, question)
         streamer = TextIteratorStreamer(self.host.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
         options = self.host.generation_options(max_new_tokens)
-        return stream_pieces(streamer, lambda: self.generate(**inputs, streamer=streamer, **options))
+        verdicts: list[Decision] = []
+        context = copy_context()  # the worker's thread sees forced() and disabled() as this call does
+
+        def work() -> None:
+            context.run(self.generate, **inputs, streamer=streamer, **options)
+            verdicts.extend(self.decisions)
+
+        return self._streaming(streamer, work, verdicts)
+
+    def _streaming(self, streamer: Any, work: Callable[[], None], verdicts: list[Decision]) -> Iterator[str]:
+        yield from stream_pieces(streamer, work)
+        self._local.decisions = tuple(verdicts)
 
     def _ask(self, image: Any, question: str) -> dict[str, Tensor]:
         given = [] if image is None else list(image) if isinstance(image, (list, tuple)) else [image]
@@ -185,7 +199,7 @@ class Guard:
 
         Raises HostError for a score that is not a number: a gate that cannot judge must not be silent.
         """
-        scores = self.patch.gate([token.float() for token in tokens]).float().cpu()
+        scores = self.patch.gate([token.float().to(self.host.device) for token in tokens]).float().cpu()
         if not bool(torch.isfinite(scores).all()):
             raise HostError("The gate's score is not a number, so it cannot tell who is shown.",
                             "Check the picture and the host's dtype.", "gate-score")  # fmt: skip
@@ -194,7 +208,6 @@ class Guard:
     @torch.no_grad()
     def _pass_gate(self, inputs: dict[str, Any]) -> tuple[_Prefilled, Tokens | None]:
         """Look, gate, attend, select, encode. Returns what a cache will hold and the tokens to answer from."""
-        self._local.decisions = ()
         if inputs.get("pixel_values") is None:
             return _Prefilled([], {}), None
         if inputs.get("input_ids") is None:
@@ -203,8 +216,8 @@ class Guard:
         began = time.perf_counter()
         tokens = self.host.look(inputs)
         scores = self.judge(tokens)
-        layout = self.host.layout(inputs, [len(token) for token in tokens])
         fired = [i for i, score in enumerate(scores.tolist()) if self._force.get() or score > self.patch.threshold]
+        layout = self.host.layout(inputs, [len(token) for token in tokens], fired)
         edited, masks = list(tokens), {}
         if fired:
             chosen = choose_tokens(self.host, self.patch.config, self.patch.layers, inputs, tokens, layout, fired)
@@ -242,8 +255,8 @@ class Guard:
         """A new question over a rewritten picture needs every token that it would choose to be rewritten already."""
         if not held.masks:
             return
-        layout = self.host.layout(inputs, [len(token) for token in held.tokens])
         images = sorted(held.masks)
+        layout = self.host.layout(inputs, [len(token) for token in held.tokens], images)
         wanted = choose_tokens(self.host, self.patch.config, self.patch.layers, inputs, held.tokens, layout, images)
         for image, mask in zip(images, wanted, strict=True):
             missing = int((mask & ~held.masks[image]).sum())
@@ -260,11 +273,12 @@ class Guard:
     @staticmethod
     def _refuse(inputs: dict[str, Any], *settings: Any) -> None:
         for name, reason in REFUSED_INPUTS.items():
-            if inputs.get(name) is not None:
+            given = inputs.get(name)
+            if given is not None and given is not False:
                 raise GuardBypass(f"{name} is refused: {reason}.", "Leave it out, or use guard.host knowingly.")
         for setting in settings:
             for name in REFUSED_SETTINGS:
-                if getattr(setting, name, None) is not None:
+                if getattr(setting, name, None) not in (None, False):
                     raise GuardBypass(f"generation_config.{name} is refused: {REFUSED_INPUTS[name]}.", "Set it to None.")
 
     # -- what a model offers besides ------------------------------------------------------------------------------

@@ -6,7 +6,9 @@ pictures of the forget set.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from cagul.config import Config
-from cagul.errors import PatchError
+from cagul.errors import PatchError, WriteError
 from cagul.method.discriminator import load_gate
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.runs import versions, whole_folder, write_json, write_text
@@ -71,12 +73,22 @@ class Patch:
             "config": self.config.model_dump(), "facts": self.facts,
         }  # fmt: skip
 
+    def digest(self) -> str:
+        """SHA-256 over both modules' tensors."""
+        found = hashlib.sha256()
+        for module in (self.gate, self.encoder):
+            for name, tensor in sorted(module.state_dict().items()):
+                found.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()
+
     def save(self, folder: str | Path) -> Path:
         """Write the patch whole or not at all.
 
-        Raises WriteError when the place cannot be written.
+        Raises WriteError when the place cannot be written or holds something that is no patch.
         """
         folder = Path(folder)
+        if folder.exists() and not (folder / "patch.safetensors").is_file() and (not folder.is_dir() or any(folder.iterdir())):
+            raise WriteError(f"{folder} is already there and is no patch.", "Give another place.")
         tensors = {f"gate.{k}": v.detach().cpu().contiguous() for k, v in self.gate.state_dict().items()}
         tensors |= {f"encoder.{k}": v.detach().cpu().contiguous() for k, v in self.encoder.state_dict().items()}
         card = CARD.format(
@@ -87,6 +99,7 @@ class Patch:
         )  # fmt: skip
         with whole_folder(folder) as temporary:
             save_file(tensors, temporary / "patch.safetensors")
+            (temporary / "patch.safetensors").chmod(0o600)
             write_json(temporary / "config.json", self.describe() | {"versions": versions()})
             write_text(temporary / "README.md", card)
         return folder
@@ -114,6 +127,8 @@ class Patch:
             encoder = VisualTokenEncoder(int(data["host"]["width"]), config.encoder.hidden, config.encoder.depth)
             encoder.load_state_dict(_part(tensors, "encoder."))
             gate = load_gate(config.gate.kind, _part(tensors, "gate."))
+            if math.isnan(float(data["threshold"])) or not {"model_type", "width", "sha256"} <= set(data["host"]):
+                raise ValueError("its threshold or its host is missing")
             return cls(config, frozenset(data["layers"]), gate, encoder, float(data["threshold"]), data["host"], data["facts"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]

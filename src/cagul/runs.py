@@ -131,13 +131,14 @@ def whole_folder(target: Path) -> Iterator[Path]:
     """Fill a temporary neighbour of ``target`` and rename it at the end, so that no half-written folder is ever seen."""
     with writable(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-        temporary.chmod(0o755)
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))  # mode 0700
+        before = temporary.with_name(f"{temporary.name}.before")
     try:
         yield temporary
         with writable(target):
             if target.exists():
-                shutil.rmtree(target)
+                target.rename(before)
             temporary.rename(target)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for left in (temporary, before):
+            shutil.rmtree(left, ignore_errors=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cagul.config import Config
 from cagul.data.records import Record, Splits
+from cagul.editing import rewrite
 from cagul.errors import DataError, HostError
 from cagul.features import Features, Progress, Shown, pictures_by_subject, silent, variants
 from cagul.host.frozen import FrozenHost
@@ -62,6 +63,7 @@ def train_gate(features: Features, splits: Splits, config: Config, progress: Pro
                ) -> EnrolmentGate | MlpGate:  # fmt: skip
     """Stage 1: fit the discriminator on forget against retain; the threshold comes later, from other people."""
     gate_config = config.gate
+    torch.manual_seed(config.training.seed)
     parts = {}
     for name, records, augment in (
         ("forget", splits.forget, gate_config.augment),
@@ -76,7 +78,6 @@ def train_gate(features: Features, splits: Splits, config: Config, progress: Pro
         mean, projection = learn_metric(layout_pool(others), person, METRIC_SIZE)
         templates = F.normalize((layout_pool(forgotten) - mean) @ projection, dim=-1)
         return EnrolmentGate(mean, projection, templates, owner)
-    torch.manual_seed(config.training.seed)
     gate = MlpGate(features.host.width)
     pooled = moment_pool([*forgotten, *others])
     gate.standardise(pooled)
@@ -98,11 +99,12 @@ def train_gate(features: Features, splits: Splits, config: Config, progress: Pro
 def calibrate_gate(gate: torch.nn.Module, features: Features, calibration: list[Record], false_alarms: float,
                    progress: Progress = silent) -> tuple[float, dict[str, Any]]:  # fmt: skip
     """The threshold over images and views of calibration people, and what it promises."""
-    paths = list(dict.fromkeys(path for record in calibration for path in (record.image, *record.views)))
-    people = len({record.subject for record in calibration})
-    scores = gate(features.look([(path, 0) for path in paths], progress, "calibrating"))
-    threshold, promised = calibrate(scores, people, false_alarms)
-    return threshold, {"calibration_people": people, "calibration_pictures": len(paths), "promised_false_alarms": promised}
+    owners = {path: record.subject for record in calibration for path in (record.image, *record.views)}
+    names = sorted(set(owners.values()))
+    scores = gate(features.look([(path, 0) for path in owners], progress, "calibrating"))
+    person = torch.tensor([names.index(name) for name in owners.values()])
+    threshold, promised = calibrate(scores, person, false_alarms)
+    return threshold, {"calibration_people": len(names), "calibration_pictures": len(owners), "promised_false_alarms": promised}
 
 
 class Schedule:
@@ -140,6 +142,10 @@ def _parts(splits: Splits) -> dict[str, list[Record]]:
     return {"forget": splits.forget, "retain": splits.retain}
 
 
+def _images(records: list[Record]) -> list[Path]:
+    return list(dict.fromkeys(record.image for record in records))
+
+
 def _by_subject(records: list[Record], *, private: bool) -> dict[str, list[Record]]:
     found: dict[str, list[Record]] = {}
     for record in records:
@@ -159,11 +165,17 @@ def train_encoder(features: Features, splits: Splits, config: Config, layers: fr
     plan = [schedule.rows(step) for step in range(settings.steps)]
     everything = [row for rows in plan for row in rows]
     features.look([row.shown for row in everything], progress, "looking at training pictures")
+    limit = int(getattr(host.language_model.config, "max_position_embeddings", None) or 10**9)
+    for row in everything:
+        where = f"The record with the question {row.question!r}"
+        host.prompter.check_length(row.question, row.answer, features.sizes[row.shown[0]], limit, where)
     features.choose([(row.shown, row.question) for row in everything], config, layers, progress)
     torch.manual_seed(settings.seed)
     encoder = VisualTokenEncoder(host.width, config.encoder.hidden, config.encoder.depth)
     optimiser = torch.optim.AdamW(encoder.parameters(), lr=settings.rate, weight_decay=0.0)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.rate, total_steps=settings.steps, pct_start=0.1)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, settings.rate, total_steps=settings.steps, pct_start=0.1 if settings.steps > 20 else 0.5
+    )
     accelerator = Accelerator(cpu=host.device.type == "cpu")
     encoder, optimiser = accelerator.prepare(encoder, optimiser)
     state: dict[str, Any] = {"step": 0, "losses": []}
@@ -198,7 +210,7 @@ def train_encoder(features: Features, splits: Splits, config: Config, layers: fr
     return accelerator.unwrap_model(encoder).eval(), facts
 
 
-def _step_loss(features: Features, encoder: torch.nn.Module, rows: list[Row], config: Config) -> tuple[Tensor, float]:
+def _step_loss(features: Features, encoder: VisualTokenEncoder, rows: list[Row], config: Config) -> tuple[Tensor, float]:
     host, settings = features.host, config.training
     prompter = host.prompter
     prompts = [prompter.ids(row.question, features.sizes[row.shown[0]]) for row in rows]
@@ -206,15 +218,12 @@ def _step_loss(features: Features, encoder: torch.nn.Module, rows: list[Row], co
     inputs, labels = host.to_device(inputs), labels.to(host.device)
     tokens = [t.to(host.device) for t in features.look(row.shown for row in rows)]
     masks = [features.masks[row.shown, row.question] for row in rows]
-    padded = torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True)
-    mask = torch.nn.utils.rnn.pad_sequence(masks, batch_first=True).to(host.device)
-    changed = encoder(padded, mask)
-    edited = [row[: len(t)] for row, t in zip(changed, tokens, strict=True)]
+    edited = rewrite(encoder, tokens, masks)
     keep = labels.shape[1] + 1
     logits = host.score(inputs, edited, keep)[:, :-1]
     refuse = torch.tensor([row.refuse for row in rows], device=host.device)
     refusal = answer_loss(logits[refuse], labels[refuse]).mean()
-    loss = refusal + settings.size * size_loss(padded, changed, mask)
+    loss = refusal + settings.size * size_loss(tokens, edited, masks)
     if settings.keep and not bool(refuse.all()):
         kept = (~refuse).nonzero().flatten()
         with torch.no_grad():
@@ -247,18 +256,22 @@ def unlearn(host: FrozenHost, splits: Splits, config: Config, *, work: Path | No
     Raises HostError when the host changed, DataError when records do not suffice.
     """
     began, before = time.perf_counter(), host_card(host)
+    calibrated_on = "people apart" if splits.calibration else "people taken out of retain, whom the host may know"
     splits = hold_out_calibration(splits, config.training.seed)
     layers = resolve_layers(config.attention.layers, host.layers)
     features = Features(host, config.training.seed)
     gate = train_gate(features, splits, config, progress)
     threshold, promise = calibrate_gate(gate, features, splits.calibration, config.gate.false_alarms, progress)
     gate_seconds = time.perf_counter() - began
+    scores = gate(features.look(variants(_images(splits.forget), 0)))
+    promise["own_pictures_recognised"] = round(float((scores > threshold).float().mean()), 4)
     encoder, training = train_encoder(features, splits, config, layers, progress=progress,
                                       checkpoint=None if work is None else work / "encoder.pt")  # fmt: skip
     if host.fingerprint() != before["sha256"]:
         raise HostError(
             "The host's weights changed while the patch was trained.", "This is a bug: please report it.", "host-changed"
         )
+    promise["calibrated_on"] = calibrated_on
     facts = {"people": len(splits.subjects("forget")), **promise, **training, "gate_seconds": round(gate_seconds, 2),
              "seconds": round(time.perf_counter() - began, 2), "threads": torch.get_num_threads()}  # fmt: skip
     return Patch(config, layers, gate, encoder, threshold, before, facts)

@@ -14,7 +14,13 @@ from cagul.cli import ask, demo, evaluate, inspect, unlearn
 from cagul.cli.common import err
 from cagul.errors import CagulError
 
-VERBS = {"demo": demo.demo, "unlearn": unlearn.unlearn, "ask": ask.ask, "evaluate": evaluate.evaluate, "inspect": inspect.inspect}
+VERBS: dict[str, Callable[..., None]] = {
+    "demo": demo.demo,
+    "unlearn": unlearn.unlearn,
+    "ask": ask.ask,
+    "evaluate": evaluate.evaluate,
+    "inspect": inspect.inspect,
+}
 INTERRUPTED = 130
 
 app = typer.Typer(

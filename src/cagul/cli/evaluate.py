@@ -76,7 +76,7 @@ def evaluate(
     identity = {
         "records": digest([r.model_dump(mode="json") for split in vars(splits).values() for r in split]),
         "host": frozen.fingerprint(), "sample": vars(sample), "people": {k: len(splits.subjects(k)) for k in vars(splits)},
-        "patch": digest(loaded.describe()) if loaded else None,
+        "patch": digest([loaded.describe(), loaded.digest()]) if loaded else None,
     }  # fmt: skip
     with progress_bar(json) as progress:
         guard = Guard(frozen, loaded) if loaded else None
@@ -93,11 +93,12 @@ def evaluate(
 def memorisation(summary: dict[str, Any]) -> str:
     """Whether the host knows what it is to forget; below 0.9 the comparison means little."""
     found = summary["methods"]["host"]["forget"]
-    values = {name: found[name].get("value", 0.0) for name in ("keyword_recall", "ape", "views")}
-    text = (f"Memorisation check: the host says {values['keyword_recall']:.0%} of the forget set's facts on training images, "
-            f"{values['ape']:.0%} in held-out phrasings, {values['views']:.0%} on held-out views.")  # fmt: skip
-    if min(values["keyword_recall"], values["ape"]) < 0.9:
-        text += "\n[bold yellow]Warning: below 90 %, so a low leak means little.[/]"
+    named = {"keyword_recall": "on training images", "ape": "in held-out phrasings", "views": "on held-out views"}
+    values = {name: found[name]["value"] for name in named if "value" in found[name]}
+    said = ", ".join(f"{values[name]:.0%} {where}" if name in values else f"{where} not asked" for name, where in named.items())
+    text = f"Memorisation check: of the forget set's facts the host says {said}."
+    if not values or min(values.values()) < 0.9:
+        text += "\n[bold yellow]Warning: not all are at 90 % or more, so a low leak means little.[/]"
     return text
 
 

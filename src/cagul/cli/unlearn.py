@@ -28,20 +28,21 @@ def unlearn(
     from cagul.config import load_config
     from cagul.data.records import load_records, parse_subjects, split_records
     from cagul.errors import UsageError
-    from cagul.runs import digest, require_writable
+    from cagul.runs import digest, require_writable, versions
 
     settings = [*(settings or []), *([f"training.seed={seed}"] if seed is not None else [])]
     chosen = load_config(config, settings)
     splits = split_records(load_records(records), parse_subjects(forget), parse_subjects(unseen))
-    if patch.exists() and not (patch / "config.json").exists() and any(patch.iterdir()):
-        raise UsageError(f"{patch} is not empty and is no patch.", "Give another --out.", "usage")
+    if patch.exists() and (not patch.is_dir() or any(patch.iterdir())):
+        raise UsageError(f"{patch} is already there.", "Give another --out, or remove it.", "usage")
     work = patch.parent / f".{patch.name}.work"
     require_writable(work)
     set_up(threads)
     from cagul.training import unlearn as train
 
     frozen = load_host(host, device)
-    mark = digest([chosen.model_dump(), frozen.fingerprint(), [r.model_dump(mode="json") for r in splits.forget]])
+    everybody = {name: [r.model_dump(mode="json") for r in part] for name, part in vars(splits).items()}
+    mark = digest([chosen.model_dump(), frozen.fingerprint(), everybody, versions()])
     mark_file = work / "mark"
     if mark_file.exists() and mark_file.read_text() != mark:  # another job's checkpoint
         (work / "encoder.pt").unlink(missing_ok=True)

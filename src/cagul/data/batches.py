@@ -19,6 +19,10 @@ class Prompter:
     """
 
     def __init__(self, processor: Any, name: str = "host"):
+        if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
+            raise HostError(
+                f"The processor of {name} is no processor of pictures and text.", "Save the host's own beside it.", "host-load"
+            )
         if not getattr(processor, "chat_template", None):
             raise HostError(f"The processor of {name} has no chat template.", "Save one with its processor.", "chat-template")
         self.processor, self.tokenizer = processor, processor.tokenizer
@@ -60,7 +64,8 @@ class Prompter:
                 ids = full[len(start) :] if full[: len(start)] == start else self._text_ids(whole[len(before) :])
             else:
                 ids = self._text_ids(answer)
-            self._answers[key] = ids if ids[-1:] == [self.tokenizer.eos_token_id] else [*ids, self.tokenizer.eos_token_id]
+            eos = self.tokenizer.eos_token_id  # what a template writes after it is nothing to say
+            self._answers[key] = [*ids[: ids.index(eos)], eos] if eos in ids else [*ids, eos]
         return self._answers[key]
 
     def _text_ids(self, text: str) -> list[int]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -77,6 +77,13 @@ def parse_records(lines: Iterable[str], folder: Path, source: str) -> list[Recor
         except (ValueError, RecursionError) as error:
             mistakes.append(f"line {number}: not JSON ({error})")
         else:
+            near = [
+                key
+                for key in set(json.loads(line)) - set(Record.model_fields)
+                if get_close_matches(key, Record.model_fields, 1, 0.8)
+            ]
+            if near:
+                mistakes.append(f"line {number}: unknown key {near[0]!r}. {did_you_mean(near[0], Record.model_fields)}")
             records.append(record.model_copy(update={"image": folder / record.image,
                                                      "views": tuple(folder / view for view in record.views)}))  # fmt: skip
     if mistakes:
@@ -100,8 +107,8 @@ def load_records(path: str | Path) -> list[Record]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"Cannot read records {path}: {reason}.", "Give a JSON Lines file with --records.", "records") from None
-    records = parse_records(text.splitlines(), path.parent, str(path))
-    missing = sorted({str(r.image) for r in records if not r.image.is_file()})
+    records = parse_records(text.split("\n"), path.parent, str(path))
+    missing = sorted({str(p) for r in records for p in (r.image, *r.views) if not p.is_file()})
     if missing:
         raise DataError(f"{path}: {len(missing)} picture(s) are not there, the first is {missing[0]}.",
                         "Paths are taken beside the records file.", "records")  # fmt: skip
@@ -164,12 +171,26 @@ def split_records(records: Sequence[Record], forget: Sequence[str], unseen: Sequ
     if not parts["retain"]:
         raise DataError(f"The forget set names all {len(gone)} subject(s), so nobody is left to retain.",
                         "Leave at least one subject out of --forget.", "subjects")  # fmt: skip
+    homes: dict[str, str] = {}
+    for name, part in parts.items():
+        for record in part:
+            if homes.setdefault(record.subject, name) != name:
+                raise DataError(
+                    f"{record.subject!r} has records in two splits, {homes[record.subject]} and {name}.",
+                    "Give all records of a subject the same group.",
+                    "subjects",
+                )
+    opened = {r.image for name in ("forget", "retain") for r in parts[name]}
+    held_out = {v for part in parts.values() for r in part for v in r.views}
+    held_out |= {r.image for group in HELD_OUT_GROUPS for r in parts[group.replace("-", "_")]}
+    if opened & held_out:
+        raise DataError(
+            f"{len(opened & held_out)} held-out picture(s) are training images too, the first is {sorted(opened & held_out)[0]}.",
+            "Keep views and pictures of held-out people out of the images of others.",
+            "subjects",
+        )
     shared = {r.image for r in parts["forget"]} & {r.image for r in parts["retain"]}
     if shared:
         raise DataError(f"{len(shared)} picture(s) are in forget and in retain, the first is {sorted(shared)[0]}.",
                         "Give every subject pictures of their own.", "subjects")  # fmt: skip
     return Splits(**parts)
-
-
-def count_by(records: Iterable[Record], attribute: str) -> dict[str, int]:
-    return dict(Counter(getattr(record, attribute) for record in records))

@@ -86,7 +86,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "assets")
     parser.add_argument("--work", type=Path, default=Path(".demo-assets"))
     parser.add_argument("--tower-steps", type=int, default=2400)
-    parser.add_argument("--host-steps", type=int, default=800)
+    parser.add_argument("--host-steps", type=int, default=1300)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

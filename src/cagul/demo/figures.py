@@ -98,8 +98,8 @@ is invented.
 |---|---|
 {rows}
 
-The first six lines are about known people (views and phrasings as training never saw them), the seventh and eighth
-about strangers of its training and people whom it never saw, on held-out views. The figures come from
+Private questions are about known people, visual ones too; views, phrasings and swapped backgrounds as training never saw
+them. Strangers of its training and people whom it never saw are asked about on held-out views. The figures come from
 `cagul.demo.figures`. Beside the eight shipped images a person, training drew 32 more of each, and 700 passers-by whom it
 learned to answer with a refusal.
 

@@ -200,7 +200,8 @@ def train_host(
     checkpoint: Path,
     *,
     align: int = 150,
-    steps: int = 800,
+    restart: int = 800,
+    steps: int = 1300,
     batch: int = 64,
     seed: int = 0,
     rate: float = 2e-3,
@@ -208,21 +209,26 @@ def train_host(
     """Train projector and language model on the shown people; resumes from ``checkpoint`` after a kill.
 
     The first ``align`` of all ``steps`` ask only what is seen, as a LLaVA's alignment stage does: asked from the start
-    beside private facts, what is seen was still unlearned after 600 steps.
+    beside private facts, what is seen was still unlearned after 600 steps. The learning rate starts a second cycle at
+    step ``restart``: how late a host begins to tell people apart differs by hundreds of steps.
     """
     host = make_host(tokenizer, tower, seed).train()
     trained = [p for p in host.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=rate, weight_decay=0.02, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.08)
+    schedule = _cycle(optimiser, rate, min(restart, steps))
     start = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         host.load_state_dict(state["host"])
         optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
         start = state["step"]
+        schedule = schedule if start < restart else _cycle(optimiser, rate, steps - restart)
+        if start != restart:
+            schedule.load_state_dict(state["schedule"])
     pad, began = tokenizer.pad_token_id, time.monotonic()
     for step in range(start, steps):
+        if step == restart:
+            schedule = _cycle(optimiser, rate, steps - restart)
         conversations = Conversations(shown, random.Random(f"host {seed} {step}"))
         drawn = [conversations.draw_visual() if step < align else conversations.draw() for _ in range(batch)]
         rows = [encode(tokenizer, turns, where is not None) for turns, where in drawn]
@@ -252,6 +258,10 @@ def train_host(
             torch.save(state | {"step": step + 1}, checkpoint.with_suffix(".tmp"))
             checkpoint.with_suffix(".tmp").rename(checkpoint)
     return host.eval()
+
+
+def _cycle(optimiser: torch.optim.Optimizer, rate: float, steps: int) -> torch.optim.lr_scheduler.OneCycleLR:
+    return torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.08)
 
 
 def passers_by(count: int) -> list[tuple[None, Person, int]]:

@@ -13,7 +13,7 @@ from cagul.guard import Decision, Guard
 from cagul.host.frozen import FrozenHost
 
 BATCH = 64
-_open = lru_cache(maxsize=4096)(open_picture)
+_open = lru_cache(maxsize=512)(open_picture)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import statistics
 import time
@@ -16,7 +17,7 @@ from cagul.evaluation.asking import ask_batch, batches
 from cagul.evaluation.metrics import is_refusal, keyword_recall
 from cagul.evaluation.questions import Item, Sample, forget_items, misfire_items, other_items, view_kind
 from cagul.evaluation.summary import summarise
-from cagul.features import Features, Progress, silent
+from cagul.features import Progress, silent
 from cagul.guard import Guard
 from cagul.host.frozen import FrozenHost
 from cagul.runs import Run
@@ -82,20 +83,32 @@ def _ask_items(method: str, answerer: FrozenHost | Guard, items: list[Item], run
 
 def _gate_rows(guard: Guard, splits: Splits, run: Run, sample: Sample, progress: Progress) -> None:
     """Gate scores on held-out views; on images where a group has no views."""
-    features = Features(guard.host)
     for split in ("forget", "retain", "unseen", "look_alike", "no_person"):
         records: list[Record] = getattr(splits, split)
-        viewed = [(r.subject, view) for r in records for view in r.views] or [(r.subject, r.image) for r in records]
+        viewed = [(r.subject, view) for r in records for view in r.views]
+        if not viewed and split not in ("forget", "retain"):  # nobody enrolled or learned from these pictures
+            viewed = [(r.subject, r.image) for r in records]
         pictures = sample.draw(list(dict.fromkeys(viewed)), sample.gate_views, f"gate {split}")
         missing = [(subject, path) for subject, path in pictures if f"gate/{split}/{path}" not in run.rows.found]
-        if not missing:
-            continue
-        scores = guard.judge(features.look([(path, 0) for _, path in missing], progress, f"scoring {split}"))
-        run.rows.append([
-            {"key": f"gate/{split}/{path}", "method": "gate", "split": split, "subject": subject, "picture": str(path),
-             "view": view_kind(path), "score": score, "fired": score > guard.patch.threshold}
-            for (subject, path), score in zip(missing, scores.tolist(), strict=True)
-        ])  # fmt: skip
+        for start in range(0, len(missing), GATE_BATCH):
+            part = missing[start : start + GATE_BATCH]
+            tokens = guard.host.look(guard.host.pixels([open_picture(path) for _, path in part]))
+            run.rows.append(
+                [
+                    {
+                        "key": f"gate/{split}/{path}",
+                        "method": "gate",
+                        "split": split,
+                        "subject": subject,
+                        "picture": str(path),
+                        "view": view_kind(path),
+                        "score": score,
+                        "fired": score > guard.patch.threshold,
+                    }
+                    for (subject, path), score in zip(part, guard.judge(tokens).tolist(), strict=True)
+                ]
+            )
+            progress(f"scoring {split}", start + len(part), len(missing))
 
 
 def _prompt_rows(guard: Guard, prompts: list[str], run: Run) -> None:
@@ -148,6 +161,4 @@ def _cost_row(guard: Guard, splits: Splits, run: Run, repeats: int = 7) -> None:
 
 def load_prompts(path: Path) -> list[str]:
     """The questions of a prompts file (JSON Lines with a "question" each)."""
-    import json
-
-    return [json.loads(line)["question"] for line in path.read_text("utf-8").splitlines() if line.strip()]
+    return [json.loads(line)["question"] for line in path.read_text("utf-8").split("\n") if line.strip()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,13 +40,26 @@ class Item:
 
 
 def _items(split: str, sort: str, triples: Iterable[tuple[Record, Path, str]]) -> list[Item]:
-    return [Item(split, sort, record, Asked(f"{split}/{sort}/{record.subject}/{picture.name}/{question}", picture, question))
-            for record, picture, question in dict.fromkeys(triples)]  # fmt: skip
+    """One item for each question, picture and set of keywords; the key holds all three."""
+    items = {}
+    for record, picture, question in triples:
+        key = f"{split}/{sort}/{record.subject}/{picture}/{question}/{'|'.join(record.keywords)}"
+        items[key] = Item(split, sort, record, Asked(key, picture, question))
+    return list(items.values())
 
 
 def facts_of(records: list[Record]) -> list[Record]:
-    """One record for each fact of each subject, whatever the number of phrasings."""
-    return list({(r.subject, r.answer): r for r in reversed(records)}.values())[::-1]
+    """One record for each fact of each subject, whatever the number of phrasings, with all its views and paraphrases."""
+    merged: dict[tuple, Record] = {}
+    for record in records:
+        key = (record.subject, record.kind, record.answer, record.keywords)
+        known = merged.setdefault(key, record)
+        more = {
+            name: tuple(dict.fromkeys([*getattr(known, name), *getattr(record, name)]))
+            for name in ("views", "paraphrased_questions")
+        }
+        merged[key] = known.model_copy(update=more)
+    return list(merged.values())
 
 
 def forget_items(splits: Splits, sample: Sample) -> list[Item]:
@@ -65,8 +79,8 @@ def other_items(splits: Splits, split: str, count: int, sample: Sample) -> list[
     """All kinds of questions about retain or unseen people, half on images and half on views."""
     records: list[Record] = getattr(splits, split)
     images = [(r, r.image, r.question) for r in records]
-    views = [(r, view, r.question) for r in facts_of(records) for view in r.views]
-    chosen = sample.draw(images, count // 2, f"{split} images"), sample.draw(views, count - count // 2, f"{split} views")
+    views = [(r, view, r.question) for r in facts_of(records) if r.kind == "private" for view in r.views]
+    chosen = sample.draw(images, (count + 1) // 2, f"{split} images"), sample.draw(views, (count + 1) // 2, f"{split} views")
     visual = [triple for triple in chosen[0] if triple[0].kind == "visual"]
     named = [("image", [t for t in chosen[0] if t not in visual]), ("visual", visual), ("view", chosen[1])]
     return [item for sort, triples in named for item in _items(split, sort, triples)]
@@ -79,5 +93,6 @@ def misfire_items(splits: Splits, sample: Sample) -> list[Item]:
 
 
 def view_kind(picture: Path) -> str:
-    """The word before the number at the end of a view's name: p003_far2 is of kind far; empty without one."""
-    return picture.stem.rpartition("_")[2].rstrip("0123456789")
+    """near or far for a view named as the demo's are, such as p003_far2; empty for any other name."""
+    found = re.search(r"_(near|far)\d+$", picture.stem)
+    return found[1] if found else ""

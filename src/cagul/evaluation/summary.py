@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from cagul.evaluation.intervals import figure, mean_of, share
+from cagul.evaluation.intervals import certain, figure, mean_of, share
 from cagul.evaluation.metrics import hit_rate
 
 Pairs = list[tuple[str, float | None]]
@@ -32,7 +32,10 @@ def summarise(rows: list[dict], method: str | None) -> dict[str, Any]:
         if "prompt" in by_method:
             methods[method]["gate"]["text_only_identical"] = figure(_pairs(by_method["prompt"], "identical"))
         for row in by_method.get("silence", []):
-            methods[method]["retain"]["max_logit_difference"] = {"value": row["difference"], "n": row["rows"]}
+            silent = (
+                {"value": row["difference"], "n": row["rows"]} if row["rows"] else {"absent": "the gate fired on every picture"}
+            )
+            methods[method]["retain"]["max_logit_difference"] = silent
         for row in by_method.get("cost", []):
             methods[method]["cost"] = {f"ms_a_query_{k}": round(row[k], 2) for k in ("host", "silent", "fired")}
     return {"methods": methods}
@@ -79,7 +82,7 @@ def forget_figures(private: list[dict]) -> dict[str, Any]:
 
 def _by_people(positives: list[dict], negatives: list[dict], of: Callable[[list[float], list[float]], float]) -> dict[str, Any]:
     """A figure of two groups' scores with a bootstrap interval over the positives' and the negatives' people."""
-    value = of([r["score"] for r in positives], [r["score"] for r in negatives])
+    value = float(of([r["score"] for r in positives], [r["score"] for r in negatives]))
     rng = np.random.default_rng(0)
     groups = []
     for rows in (positives, negatives):
@@ -87,12 +90,15 @@ def _by_people(positives: list[dict], negatives: list[dict], of: Callable[[list[
         for row in rows:
             people.setdefault(row["subject"], []).append(row["score"])
         groups.append(list(people.values()))
+    result = {"value": value, "n": len(positives) + len(negatives)}
+    if value in (0.0, 1.0):
+        return result | certain(value, len(groups[0]))
     draws = []
     for _ in range(200):
         drawn = [[s for i in rng.integers(0, len(g), len(g)) for s in g[i]] for g in groups]
         draws.append(of(*drawn))
     low, high = (float(q) for q in np.quantile(draws, (0.025, 0.975)))
-    return {"value": float(value), "low": low, "high": high, "n": len(positives) + len(negatives)}
+    return result | {"low": low, "high": high}
 
 
 def _auroc(positives: list[float], negatives: list[float]) -> float:
@@ -100,7 +106,7 @@ def _auroc(positives: list[float], negatives: list[float]) -> float:
 
 
 def gate_figures(rows: list[dict]) -> dict[str, Any]:
-    """The gate on held-out views: hit rate at 1 % false alarms, AUROC, false alarms by group, misses by subject."""
+    """The gate on held-out views: hit rate at 1 % false alarms, AUROC, false alarms by group, misses."""
     split = {name: [r for r in rows if r["split"] == name] for name in ("forget", "retain", "unseen", "look_alike", "no_person")}
     figures: dict[str, Any] = {}
     kinds = sorted({r["view"] for r in split["forget"]} - {""})

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor, TextIteratorStreamer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -33,7 +34,7 @@ class Layout:
     """Where the images of a batch are and which rows ask about them."""
 
     spans: list[Span]
-    questions: list[Question]  # one for each image
+    questions: dict[int, Question]  # by image
 
 
 class FrozenHost:
@@ -62,12 +63,13 @@ class FrozenHost:
         try:
             processor = AutoProcessor.from_pretrained(source)
             model: Any = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype)
-        except (OSError, ValueError, KeyError, ImportError) as error:
+            model = model.to(device) if device else model
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError, AssertionError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise HostError(f"{source} does not load as an image-text-to-text model: {reason}",
                             "Give a checkpoint folder or hub name that transformers loads, with its processor.",
                             "host-load") from error  # fmt: skip
-        return cls(model.to(device) if device else model, processor, str(source))
+        return cls(model, processor, str(source))
 
     # -- facts about the host -------------------------------------------------------------------------------------
 
@@ -125,17 +127,18 @@ class FrozenHost:
         pixels["pixel_values"] = pixels["pixel_values"].to(self.dtype)
         return list(self.model.model.get_image_features(**pixels, return_dict=True).pooler_output)
 
-    def layout(self, inputs: dict[str, Tensor], counts: list[int]) -> Layout:
-        """Where images of ``counts`` visual tokens are in the prompts, and who asks about them."""
+    def layout(self, inputs: dict[str, Tensor], counts: list[int], images: list[int]) -> Layout:
+        """Where images of ``counts`` visual tokens are in the prompts, and who asks about those of ``images``."""
         ids, mask = inputs["input_ids"].cpu(), inputs.get("attention_mask")
         mask = mask.cpu() if isinstance(mask, Tensor) and mask.ndim == 2 else None
         spans = visual_spans(ids, self.image_token, counts)
-        asked: dict[int, Question] = {}
-        for span in spans:
-            if span.row not in asked:
-                row_mask = None if mask is None else mask[span.row]
-                asked[span.row] = question_rows(ids[span.row], row_mask, int(span.columns[0]), self.processor.tokenizer, self.marks)
-        return Layout(spans, [asked[span.row] for span in spans])
+        special = {self.image_token, *self.processor.tokenizer.all_special_ids}
+        questions = {}
+        for image in images:
+            row, columns = spans[image].row, spans[image].columns
+            real = None if mask is None else mask[row]
+            questions[image] = question_rows(ids[row], real, int(columns[0]), self.processor.tokenizer, special, self.marks)
+        return Layout(spans, questions)
 
     @torch.no_grad()
     def attend(self, inputs: dict[str, Tensor], tokens: Tokens, layout: Layout, images: list[int],

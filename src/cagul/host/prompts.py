@@ -79,16 +79,15 @@ def visual_spans(ids: Int[Tensor, "B S"], image_token: int, counts: list[int]) -
     return spans
 
 
-def question_rows(ids: Int[Tensor, " S"], mask: Int[Tensor, " S"] | None, first_visual: int, tokenizer: Any,
+def question_rows(ids: Int[Tensor, " S"], mask: Int[Tensor, " S"] | None, first_visual: int, tokenizer: Any, special: set[int],
                   marks: TurnMarks | None) -> Question:  # fmt: skip
-    """Rows of the last user turn: its real text tokens after the first visual token, no padding, no special tokens.
+    """Rows of the last user turn: its real text tokens after the first visual token, no padding, none of ``special``.
 
     A question before its image cannot attend to it; the last prompt token's row is used then. Source: method.md step 3;
     the rule for turns is ours.
     """
     length = len(ids)
     real = torch.ones(length, dtype=torch.bool) if mask is None else mask.bool().cpu()
-    special = set(tokenizer.all_special_ids)
     text = torch.tensor([int(i) not in special for i in ids]) & real
     start, stop = 0, length
     if marks is not None:

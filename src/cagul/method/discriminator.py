@@ -12,16 +12,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from cagul.errors import DataError, PatchError
+from cagul.errors import DataError, HostError, PatchError
 
 CELLS = 64
 
 
 def layout_pool(tokens: list[Float[Tensor, "V D"]], cells: int = CELLS) -> Float[Tensor, "B cells*D"]:
-    """Tokens in place: averaged in reading order into at most ``cells`` cells, each of unit size, side by side."""
-    pooled = [F.adaptive_avg_pool1d(t.float().T[None], min(cells, len(t)))[0].T for t in tokens]
-    if len({p.shape for p in pooled}) > 1:
-        pooled = [F.adaptive_avg_pool1d(p.T[None], cells)[0].T for p in pooled]
+    """Tokens in place: averaged (or repeated) in reading order into ``cells`` cells, each of unit size, side by side."""
+    pooled = [F.adaptive_avg_pool1d(t.float().T[None], cells)[0].T for t in tokens]
     return F.layer_norm(torch.stack(pooled), (tokens[0].shape[1],)).flatten(1)
 
 
@@ -132,13 +130,23 @@ def learn_metric(pooled: Float[Tensor, "N P"], person: Int[Tensor, " N"], size: 
     return mean, basis @ whiten @ directions[: min(size, len(people) - 1)].T
 
 
-def calibrate(scores: Float[Tensor, " N"], people: int, false_alarms: float) -> tuple[float, float]:
+def calibrate(scores: Float[Tensor, " N"], person: Int[Tensor, " N"], false_alarms: float) -> tuple[float, float]:
     """The threshold over the scores of calibration people's pictures, and the false-alarm rate that can be promised.
 
-    The rank is the split-conformal one for ``people`` people: with enough of them a picture of somebody new exceeds the
-    threshold with probability at most ``false_alarms``; fewer promise 1 / (people + 1) at best, and the threshold is
-    then the largest score. Pooling the pictures of a person steadies the estimate. Source: ours.
+    A weighted quantile: every person counts the same, whatever the number of pictures. Its level is the split-conformal
+    one for that many people: with enough of them a picture of somebody new of the same kind exceeds the threshold with
+    probability at most ``false_alarms``; n people promise 1 / (n + 1) at best, and the threshold is then the largest
+    score. Pooling a person's pictures steadies the estimate.
+
+    Raises HostError when a score is not a number. Source: ours.
     """
+    if not bool(torch.isfinite(scores).all()):
+        raise HostError("A calibration picture's gate score is not a number.", "Check its picture.", "gate-score")
+    _, index, pictures = person.unique(return_inverse=True, return_counts=True)
+    people = len(pictures)
     promised = max(false_alarms, 1 / (people + 1))
-    level = min(1.0, (1 - promised) * (people + 1) / people)
-    return float(torch.quantile(scores.double(), level, interpolation="higher")), promised
+    level = (1 - promised) * (people + 1) / people
+    order = scores.argsort()
+    below = (1 / pictures[index].double())[order].cumsum(0) / people  # share of people at or below each score
+    rank = int((below < level - 1e-9).sum())
+    return float(scores[order[min(rank, len(scores) - 1)]]), promised

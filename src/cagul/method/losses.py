@@ -24,10 +24,13 @@ def keep_loss(host: Float[Tensor, "B T vocab"], edited: Float[Tensor, "B T vocab
     return (divergence * where).sum() / where.sum().clamp(min=1)
 
 
-def size_loss(tokens: Float[Tensor, "B V D"], edited: Float[Tensor, "B V D"], mask: Bool[Tensor, "B V"]) -> Tensor:
-    """||x' - x||^2 / D, mean over the chosen tokens."""
-    squares = (edited.float() - tokens.float()).square().mean(-1)
-    return (squares * mask).sum() / mask.sum().clamp(min=1)
+def size_loss(
+    tokens: list[Float[Tensor, "V D"]], edited: list[Float[Tensor, "V D"]], masks: list[Bool[Tensor, " V"]]
+) -> Float[Tensor, ""]:
+    """||x' - x||^2 / D, mean over the chosen tokens of all images."""
+    squares = torch.cat([(after.float() - before.float()).square().mean(-1) for before, after in zip(tokens, edited, strict=True)])
+    chosen = torch.cat(masks).to(squares.device)
+    return (squares * chosen).sum() / chosen.sum().clamp(min=1)
 
 
 def preference_loss(edited: Float[Tensor, " B"], host: Float[Tensor, " B"], beta: float = 0.1) -> Tensor:

@@ -10,14 +10,12 @@ from cagul.errors import UsageError
 
 
 def counts_of(k: int | float, valid: Bool[Tensor, "B V"]) -> Int[Tensor, " B"]:
-    """K of each image: a count as it is, a share below 1 of the image's own tokens (at least one).
+    """K of each image: a count as it is, a share of the image's own tokens (at least one).
 
     Raises UsageError when an image has fewer tokens than the count asks for. ``k`` of type float is a share.
     """
     sizes = valid.sum(1)
     if isinstance(k, float):
-        if k > 1:
-            raise UsageError(f"selection.k is {k}, a share above 1.", "Give a share up to 1.0 or a whole number.", "too-few-tokens")
         return (sizes * k).round().long().clamp(min=1)
     small = (sizes < k).nonzero().flatten().tolist()
     if small:
@@ -37,8 +35,9 @@ def choose(how: str, importance: Float[Tensor, "B V"], valid: Bool[Tensor, "B V"
     if how == "all":
         return valid.clone()
     if how == "random":
-        generator = torch.Generator().manual_seed(valid.shape[1])
-        importance = torch.rand(valid.shape[1], generator=generator).to(importance).expand_as(importance)
+        importance = torch.zeros_like(importance)
+        for row, size in enumerate(valid.sum(1).tolist()):
+            importance[row, valid[row]] = torch.rand(size, generator=torch.Generator().manual_seed(size)).to(importance)
     key = -importance if how == "top" else importance
     key = torch.where(valid, key, torch.full_like(key, float("inf")))
     order = torch.sort(key, dim=1, stable=True).indices
