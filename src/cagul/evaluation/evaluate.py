@@ -23,6 +23,9 @@ from cagul.host.frozen import FrozenHost
 from cagul.runs import Run
 
 
+GATE_BATCH = 32
+
+
 def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sample: Sample, *, method: str = "cagul",
              prompts: list[str] | None = None, progress: Progress = silent) -> dict[str, Any]:  # fmt: skip
     """Ask everything, append rows to ``run`` as they come, write and return its summary. A killed run goes on where it was.
