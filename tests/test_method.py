@@ -127,6 +127,18 @@ def test_the_metric_tells_new_people_apart():
     assert gate(fresh[:1]).shape == (1,)
 
 
+def test_rivals_are_told_from_the_forgotten():
+    mean, projection = torch.zeros(64 * 4), torch.eye(64 * 4)
+    person, twin = torch.randn(64, 4), torch.randn(64, 4)
+    twin = person + 0.2 * twin
+    enrolled = torch.nn.functional.normalize(layout_pool([person]), dim=-1)
+    gate = EnrolmentGate(mean, projection, enrolled, torch.tensor([0]))
+    assert (gate([person, twin]) > 0.9).all()
+    assert gate.learn_rivals([twin, torch.randn(64, 4)], torch.tensor([0, 1]), 0.9) == 1
+    assert (gate([person, twin]) > 0.9).tolist() == [True, False]
+    assert gate.rivals.shape == (1, 64 * 4)
+
+
 def test_the_metric_needs_people():
     with pytest.raises(DataError, match="got 2 people with 2 pictures"):
         learn_metric(torch.randn(2, 8), torch.tensor([0, 1]), 4)

@@ -44,7 +44,7 @@ class SelectionConfig(_Section):
 class EncoderConfig(_Section):
     """The visual token encoder, a residual MLP whose last layer starts at zero."""
 
-    hidden: int = Field(512, ge=1)
+    hidden: int = Field(384, ge=1)
     depth: int = Field(2, ge=1, description="hidden layers")
 
 

@@ -61,8 +61,8 @@ class Patch:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def parameters(self) -> int:
-        """Trained numbers of both modules; enrolled templates are data, not trained."""
-        gate = sum(t.numel() for name, t in self.gate.state_dict().items() if name not in ("templates", "owner"))
+        """Trained numbers of both modules; enrolled pictures are data, not trained."""
+        gate = sum(t.numel() for name, t in self.gate.state_dict().items() if name not in ("templates", "owner", "rivals"))
         return gate + sum(p.numel() for p in self.encoder.parameters())
 
     def describe(self) -> dict[str, Any]:

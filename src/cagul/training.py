@@ -59,21 +59,21 @@ def hold_out_calibration(splits: Splits, seed: int) -> Splits:
                    calibration=[r for r in splits.retain if r.subject in apart])  # fmt: skip
 
 
+def _shown(features: Features, records: list[Record], augment: int, progress: Progress = silent, stage: str = "looking"
+           ) -> tuple[list[Tensor], Tensor]:  # fmt: skip
+    """Tokens of all training images of the records' subjects with augmented copies, and the number of each one's subject."""
+    pictures = pictures_by_subject(records)
+    shown = [(n, one) for n, paths in enumerate(pictures.values()) for one in variants(paths, augment)]
+    return features.look([one for _, one in shown], progress, stage), torch.tensor([n for n, _ in shown])
+
+
 def train_gate(features: Features, splits: Splits, config: Config, progress: Progress = silent
                ) -> EnrolmentGate | MlpGate:  # fmt: skip
     """Stage 1: fit the discriminator on forget against retain; the threshold comes later, from other people."""
     gate_config = config.gate
     torch.manual_seed(config.training.seed)
-    parts = {}
-    for name, records, augment in (
-        ("forget", splits.forget, gate_config.augment),
-        ("retain", splits.retain, gate_config.augment_others),
-    ):
-        pictures = pictures_by_subject(records)
-        shown = [(n, one) for n, paths in enumerate(pictures.values()) for one in variants(paths, augment)]
-        tokens = features.look([one for _, one in shown], progress, f"looking at {name}")
-        parts[name] = (tokens, torch.tensor([n for n, _ in shown]))
-    (forgotten, owner), (others, person) = parts["forget"], parts["retain"]
+    forgotten, owner = _shown(features, splits.forget, gate_config.augment, progress, "looking at forget")
+    others, person = _shown(features, splits.retain, gate_config.augment_others, progress, "looking at retain")
     if gate_config.kind == "enrolment":
         mean, projection = learn_metric(layout_pool(others), person, METRIC_SIZE)
         templates = F.normalize((layout_pool(forgotten) - mean) @ projection, dim=-1)
@@ -262,6 +262,8 @@ def unlearn(host: FrozenHost, splits: Splits, config: Config, *, work: Path | No
     features = Features(host, config.training.seed)
     gate = train_gate(features, splits, config, progress)
     threshold, promise = calibrate_gate(gate, features, splits.calibration, config.gate.false_alarms, progress)
+    if isinstance(gate, EnrolmentGate):
+        promise["rivals"] = gate.learn_rivals(*_shown(features, splits.retain, config.gate.augment_others), threshold)
     gate_seconds = time.perf_counter() - began
     scores = gate(features.look(variants(_images(splits.forget), 0)))
     promise["own_pictures_recognised"] = round(float((scores > threshold).float().mean()), 4)

@@ -38,7 +38,10 @@ def demo(
     config = load_config("default", [f"training.seed={seed}"])
     results = Run(run, {"demo": host.fingerprint(), "config": config.model_dump(), "seed": seed})
     if not json:
-        known, people = len({r.subject for r in splits.retain + splits.forget if r.keywords}), len(splits.subjects("forget"))
+        known, people = (
+            len({r.subject for r in splits.retain + splits.forget if r.keywords and r.kind == "private"}),
+            len(splits.subjects("forget")),
+        )
         out.print(f"Host: a LLaVA of {host.parameters():,} parameters that knows {known} people; {people} are to be forgotten.")
     folder = run / "patch"
     with progress_bar(json) as progress:

@@ -22,7 +22,6 @@ from cagul.guard import Guard
 from cagul.host.frozen import FrozenHost
 from cagul.runs import Run
 
-
 GATE_BATCH = 32
 
 

@@ -56,10 +56,12 @@ class MlpGate(nn.Module):
 
 
 class EnrolmentGate(nn.Module):
-    """Compares a picture with enrolled ones under a learned linear metric; the score is the best similarity.
+    """Compares a picture with enrolled ones under a learned linear metric; the score is the best similarity, -1 to 1.
 
     ``mean`` (P,) and ``projection`` (P, M) come from other people; ``templates`` (N, M) are enrolled pictures, unit
-    length, ``owner`` (N,) numbers their people from 0. The templates are face templates, so personal data. Source: ours.
+    length, ``owner`` (N,) numbers their people from 0. ``rivals`` (R, M) are pictures of people who are not forgotten and
+    look so alike that the gate would fire on them: a picture that is nearer to one of these scores 1 less. Templates and
+    rivals are face templates, so personal data. Source: ours.
     """
 
     kind = "enrolment"
@@ -67,17 +69,31 @@ class EnrolmentGate(nn.Module):
     projection: Tensor
     templates: Tensor
     owner: Tensor
+    rivals: Tensor
 
-    def __init__(self, mean: Tensor, projection: Tensor, templates: Tensor, owner: Tensor):
+    def __init__(self, mean: Tensor, projection: Tensor, templates: Tensor, owner: Tensor, rivals: Tensor | None = None):
         super().__init__()
-        for name, tensor in (("mean", mean), ("projection", projection), ("templates", templates), ("owner", owner)):
+        rivals = templates[:0] if rivals is None else rivals
+        named = {"mean": mean, "projection": projection, "templates": templates, "owner": owner, "rivals": rivals}
+        for name, tensor in named.items():
             self.register_buffer(name, tensor)
 
     def embed(self, tokens: list[Float[Tensor, "V D"]]) -> Float[Tensor, "B M"]:
         return F.normalize((layout_pool(tokens) - self.mean) @ self.projection, dim=-1)
 
     def forward(self, tokens: list[Float[Tensor, "V D"]]) -> Float[Tensor, " B"]:
-        return (self.embed(tokens) @ self.templates.T).amax(1)
+        vectors = self.embed(tokens)
+        score = (vectors @ self.templates.T).amax(1)
+        if len(self.rivals) == 0:
+            return score
+        return torch.where((vectors @ self.rivals.T).amax(1) > score, score - 1, score)
+
+    @torch.no_grad()
+    def learn_rivals(self, tokens: list[Float[Tensor, "V D"]], person: Int[Tensor, " N"], threshold: float) -> int:
+        """Keep the pictures of those people, none of them forgotten, on whom the gate fires; how many people they are."""
+        alarmed = person[self(tokens) > threshold].unique()
+        self.rivals = self.embed(tokens)[torch.isin(person, alarmed)]
+        return len(alarmed)
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> EnrolmentGate:
