@@ -65,7 +65,7 @@ def main() -> None:
 
     assets = demo_assets()
     host, records = load_host(str(assets.host), None), load_records(assets.records)
-    sample = Sample(views=256, retain=300, unseen=300, misfire=160, gate_views=1200)
+    sample = Sample(views=128, retain=160, unseen=160, misfire=64, gate_views=800)
     table = {}
     for name, (preset, settings, people) in variants().items():
         if options.only and name not in options.only:

@@ -62,7 +62,7 @@ class GateConfig(_Section):
 class TrainingConfig(_Section):
     """Stage 2. Losses: CE to a refusal on private questions, KL to the host on all others, size of the edit."""
 
-    steps: int = Field(160, ge=1)
+    steps: int = Field(140, ge=1)
     batch: int = Field(24, ge=1)
     rate: float = Field(2e-3, gt=0)
     keep: float = Field(1.0, ge=0, description="weight of KL(host(x) || host(x')) on questions that are not private")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +156,12 @@ def _by_subject(records: list[Record], *, private: bool) -> dict[str, list[Recor
     return found
 
 
+def _rate(steps: int, step: int) -> float:
+    """Share of the learning rate at a step: linear over the first tenth, then a cosine to zero."""
+    warm = max(1, steps // 10)
+    return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
 def train_encoder(features: Features, splits: Splits, config: Config, layers: frozenset[int], *,
                   checkpoint: Path | None = None, progress: Progress = silent) -> tuple[VisualTokenEncoder, dict]:  # fmt: skip
     """Stage 2: L = CE(refusal | x') + keep * KL(host(x) || host(x')) + size * ||x' - x||^2 / D, plus NPO if asked for.
@@ -173,9 +181,7 @@ def train_encoder(features: Features, splits: Splits, config: Config, layers: fr
     torch.manual_seed(settings.seed)
     encoder = VisualTokenEncoder(host.width, config.encoder.hidden, config.encoder.depth)
     optimiser = torch.optim.AdamW(encoder.parameters(), lr=settings.rate, weight_decay=0.0)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, settings.rate, total_steps=settings.steps, pct_start=0.1 if settings.steps > 20 else 0.5
-    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, partial(_rate, settings.steps))
     accelerator = Accelerator(cpu=host.device.type == "cpu")
     encoder, optimiser = accelerator.prepare(encoder, optimiser)
     state: dict[str, Any] = {"step": 0, "losses": []}
