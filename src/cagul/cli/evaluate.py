@@ -22,7 +22,7 @@ from cagul.cli.common import (
 )
 
 ROWS = (  # (split, figure, what it says)
-    ("forget", "leak", "private facts still said (gate misses included)"),
+    ("forget", "leak", "private facts still said, gate misses too"),
     ("forget", "leak_fired", "the same where the gate fired"),
     ("forget", "keyword_recall", "on training images"),
     ("forget", "ape", "in held-out phrasings"),
