@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from cagul.errors import DataError, HostError, PatchError
 
 CELLS = 64
+RIVAL_WEIGHT = 4.0  # how much a rival's lead costs; chosen on three forget sets, see LOG.md
+PCA_RANK = 256  # directions that the metric is learned in, at most
+PCA_ROWS = 4096  # pictures that the directions are computed from, at most; evenly spaced
 
 
 def layout_pool(tokens: list[Float[Tensor, "V D"]], cells: int = CELLS) -> Float[Tensor, "B cells*D"]:
@@ -60,8 +63,8 @@ class EnrolmentGate(nn.Module):
 
     ``mean`` (P,) and ``projection`` (P, M) come from other people; ``templates`` (N, M) are enrolled pictures, unit
     length, ``owner`` (N,) numbers their people from 0. ``rivals`` (R, M) are pictures of people who are not forgotten and
-    look so alike that the gate would fire on them: a picture that is nearer to one of these scores 1 less. Templates and
-    rivals are face templates, so personal data. Source: ours.
+    look so alike that the gate would fire on them: a picture that is nearer to one of these loses RIVAL_WEIGHT times the
+    difference. Templates and rivals are face templates, so personal data. Source: ours.
     """
 
     kind = "enrolment"
@@ -86,7 +89,7 @@ class EnrolmentGate(nn.Module):
         score = (vectors @ self.templates.T).amax(1)
         if len(self.rivals) == 0:
             return score
-        return torch.where((vectors @ self.rivals.T).amax(1) > score, score - 1, score)
+        return score - RIVAL_WEIGHT * F.relu((vectors @ self.rivals.T).amax(1) - score)
 
     @torch.no_grad()
     def learn_rivals(self, tokens: list[Float[Tensor, "V D"]], person: Int[Tensor, " N"], threshold: float) -> int:
@@ -132,8 +135,8 @@ def learn_metric(pooled: Float[Tensor, "N P"], person: Int[Tensor, " N"], size: 
                         "gate-people")  # fmt: skip
     mean = pooled.mean(0)
     centred = pooled - mean
-    rank = min(len(pooled) - 1, pooled.shape[1], 256)
-    _, _, basis = torch.svd_lowrank(centred, q=rank, niter=4)
+    basis = _principal(centred)
+    rank = basis.shape[1]
     reduced = centred @ basis
     centroids = torch.stack([reduced[person == p].mean(0) for p in people])
     within = reduced - centroids[torch.searchsorted(people, person)]
@@ -144,6 +147,15 @@ def learn_metric(pooled: Float[Tensor, "N P"], person: Int[Tensor, " N"], size: 
     between = (centroids - centroids.mean(0)) @ whiten
     _, _, directions = torch.linalg.svd(between, full_matrices=False)
     return mean, basis @ whiten @ directions[: min(size, len(people) - 1)].T
+
+
+def _principal(centred: Float[Tensor, "N P"]) -> Float[Tensor, "P R"]:
+    """Principal directions, exact and without randomness: by the Gram matrix of the pictures, fewer than dimensions."""
+    rows = centred[:: -(-len(centred) // PCA_ROWS)].double()
+    values, vectors = torch.linalg.eigh(rows @ rows.T)
+    kept = values > 1e-10 * values[-1]
+    values, vectors = values[kept][-PCA_RANK:], vectors[:, kept][:, -PCA_RANK:]
+    return (rows.T @ vectors / values.sqrt()).float()
 
 
 def calibrate(scores: Float[Tensor, " N"], person: Int[Tensor, " N"], false_alarms: float) -> tuple[float, float]:
