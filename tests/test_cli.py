@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cagul.cli.app import app, main
+from cagul.cli.common import repeating_command
 from cagul.errors import UsageError
 
 QUICK = ["--set", "training.steps=6", "--set", "training.batch=4", "--set", "gate.augment=1", "--set", "training.augment=0",
@@ -132,3 +133,11 @@ def test_a_host_of_an_unproven_family_is_refused_by_name(tmp_path, monkeypatch, 
             family_of(name)
     with pytest.raises(UnsupportedHost, match="'lava' are refused.*not been proven.*"):
         family_of("lava")
+
+
+def test_the_repeating_command_names_nobody(monkeypatch):
+    given = ["cagul", "evaluate", "--forget", "ann,bob", "--unseen=cy", "--out", "my run"]
+    monkeypatch.setattr("sys.argv", given)
+    assert repeating_command() == "cagul evaluate --forget @SUBJECTS --unseen=@SUBJECTS --out 'my run'"
+    monkeypatch.setattr("sys.argv", ["/somewhere/cagul", "evaluate", "--forget", "@list.txt"])
+    assert repeating_command() == "cagul evaluate --forget @list.txt"

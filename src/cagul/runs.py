@@ -101,9 +101,12 @@ class Rows:
 
 
 class Run:
-    """A results folder. Opening it again with the same manifest resumes it; with another one it is refused."""
+    """A results folder. Opening it again with the same identity resumes it; with another one it is refused.
 
-    def __init__(self, folder: str | Path, identity: dict[str, Any]):
+    ``command`` is kept for readers: what repeats the run, without the names of the forget set.
+    """
+
+    def __init__(self, folder: str | Path, identity: dict[str, Any], command: str = ""):
         self.folder = Path(folder)
         require_writable(self.folder)
         manifest_path, mark = self.folder / "manifest.json", digest(identity)
@@ -117,7 +120,7 @@ class Run:
                                  "Give another --out, or remove the folder.", "run")  # fmt: skip
         elif any(self.folder.iterdir()):
             raise UsageError(f"{self.folder} is not empty and is no run.", "Give another --out.", "run")
-        write_json(manifest_path, {"identity_digest": mark, "identity": identity, "versions": versions()})
+        write_json(manifest_path, {"identity_digest": mark, "identity": identity, "command": command, "versions": versions()})
         self.rows = Rows(self.folder / "rows.jsonl")
 
     def finish(self, summary: dict[str, Any]) -> Path:

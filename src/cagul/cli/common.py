@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +26,22 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Torch threads; 0 takes the cores that are idle now.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="Device of the host, such as cuda; the CPU if not given.")]
 
+SUBJECT_OPTIONS = ("--forget", "--unseen")
+
 out = Console()
 err = Console(stderr=True)
+
+
+def repeating_command() -> str:
+    """The command line that this process was started with; subjects named in it are left out."""
+    words = ["cagul", *sys.argv[1:]]
+    for n, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        if option in SUBJECT_OPTIONS and equals and not value.startswith("@"):
+            words[n] = f"{option}=@SUBJECTS"
+        elif n and words[n - 1] in SUBJECT_OPTIONS and not word.startswith("@"):
+            words[n] = "@SUBJECTS"
+    return shlex.join(words).replace("'@SUBJECTS'", "@SUBJECTS")
 
 
 def print_json(data: Any) -> None:

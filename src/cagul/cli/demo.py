@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cagul.cli.common import JsonOption, ThreadsOption, load_host, out, print_json, progress_bar, set_up
+from cagul.cli.common import JsonOption, ThreadsOption, load_host, out, print_json, progress_bar, repeating_command, set_up
 from cagul.cli.evaluate import memorisation, table
 
 
@@ -36,7 +36,7 @@ def demo(
     host = load_host(str(assets.host), None)
     splits = split_records(load_records(assets.records), assets.forget)
     config = load_config("default", [f"training.seed={seed}"])
-    results = Run(run, {"demo": host.fingerprint(), "config": config.model_dump(), "seed": seed})
+    results = Run(run, {"demo": host.fingerprint(), "config": config.model_dump(), "seed": seed}, repeating_command())
     if not json:
         known, people = (
             len({r.subject for r in splits.retain + splits.forget if r.keywords and r.kind == "private"}),

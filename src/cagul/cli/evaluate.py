@@ -18,6 +18,7 @@ from cagul.cli.common import (
     out,
     print_json,
     progress_bar,
+    repeating_command,
     set_up,
 )
 
@@ -80,7 +81,7 @@ def evaluate(
     }  # fmt: skip
     with progress_bar(json) as progress:
         guard = Guard(frozen, loaded) if loaded else None
-        summary = evaluate_guard(frozen, guard, splits, Run(run, identity), sample, progress=progress,
+        summary = evaluate_guard(frozen, guard, splits, Run(run, identity, repeating_command()), sample, progress=progress,
                                  prompts=load_prompts(demo.prompts) if demo else None)  # fmt: skip
     if json:
         print_json(summary)

@@ -72,10 +72,12 @@ def _ask_items(method: str, answerer: FrozenHost | Guard, items: list[Item], run
                     "key": f"{method}/{said.asked.key}", "method": method, "split": item.split, "sort": item.sort,
                     "kind": item.record.kind, "subject": item.record.subject, "picture": str(said.asked.picture),
                     "view": view_kind(said.asked.picture) if item.sort == "view" and said.asked.picture else "",
-                    "question": said.asked.question, "output": said.text, "tokens": list(said.tokens),
+                    "question": said.asked.question, "answer": item.record.answer, "keywords": list(item.record.keywords),
+                    "output": said.text, "tokens": list(said.tokens),
                     "recall": keyword_recall(said.text, item.record.keywords), "refused": is_refusal(said.text),
                     "fired": said.decision.fired if said.decision else None,
                     "score": said.decision.score if said.decision else None,
+                    "chosen": list(said.decision.chosen) if said.decision else [],
                 })  # fmt: skip
             run.rows.append([row for row in rows if row["key"] not in run.rows.found])
         done += len(part)
