@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from cagul.cli.app import app, main
 from cagul.cli.common import repeating_command
-from cagul.errors import UsageError
+from cagul.errors import PatchError, UsageError
 
 QUICK = ["--set", "training.steps=6", "--set", "training.batch=4", "--set", "gate.augment=1", "--set", "training.augment=0",
          "--set", "selection.k=4"]  # fmt: skip
@@ -141,3 +141,38 @@ def test_the_repeating_command_names_nobody(monkeypatch):
     assert repeating_command() == "cagul evaluate --forget @SUBJECTS --unseen=@SUBJECTS --out 'my run'"
     monkeypatch.setattr("sys.argv", ["/somewhere/cagul", "evaluate", "--forget", "@list.txt"])
     assert repeating_command() == "cagul evaluate --forget @list.txt"
+
+
+def test_a_dry_run_writes_nothing(tiny_folder, tiny_records, tmp_path):
+    common = ["unlearn", "--host", tiny_folder, "--records", tiny_records, "--forget", "p0", "--out", tmp_path / "p", *QUICK]
+    before = sorted(tiny_records.parent.iterdir())
+    result = run(*common, "--dry-run", "--json")
+    assert result.exception is None, result.exception
+    found = json.loads(result.stdout)
+    assert found["steps"] == 6
+    assert found["people"] == {"forget": 1, "retain": 5, "unseen": 2, "calibration": 0, "look_alike": 0, "no_person": 0}
+    assert "6 steps" in run(*common, "--dry-run").stdout
+    assert not list(tmp_path.iterdir())
+    assert sorted(tiny_records.parent.iterdir()) == before
+
+
+def test_people_are_added_to_a_patch(tiny_folder, tiny_records, patch, tmp_path):
+    out = tmp_path / "both"
+    common = ["--host", tiny_folder, "--records", tiny_records, "--from", patch]
+    result = run("unlearn", *common, "--forget", "p3", "--out", out)
+    assert result.exception is None, result.exception
+    assert "Added to the 1 people of" in result.stdout
+    assert json.loads((out / "config.json").read_text())["facts"]["people"] == 2
+    assert json.loads((patch / "config.json").read_text())["facts"]["people"] == 1
+    result = run("unlearn", *common, "--forget", "p3", "--out", tmp_path / "other", "--set", "selection.k=5")
+    assert isinstance(result.exception, PatchError)
+    assert "selection.k=5 (the patch has 4)" in str(result.exception)
+
+
+def test_a_dtype_is_chosen_or_refused(tiny_folder, tiny_records, tmp_path):
+    picture = tiny_records.parent / "p0_0.png"
+    result = run("ask", "--host", tiny_folder, "--image", picture, "--dtype", "bfloat16", "--json", "who is this ?")
+    assert result.exception is None, result.exception
+    result = run("ask", "--host", tiny_folder, "--image", picture, "--dtype", "bf16", "who is this ?")
+    assert isinstance(result.exception, UsageError)
+    assert "bfloat16" in str(result.exception)

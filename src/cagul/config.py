@@ -70,6 +70,9 @@ class TrainingConfig(_Section):
     preference: float = Field(0.0, ge=0, description="weight of NPO away from the memorised answer")
     augment: int = Field(2, ge=0, description="augmented copies of every training picture")
     others: float = Field(0.0, ge=0, le=1, description="share of refusal rows drawn from people who are not forgotten")
+    replay: float = Field(10.0, ge=0, description="weight of staying as a patch that people are added to (--from)")
+    gradient_checkpointing: bool = Field(False, description="recompute the host's layers: less memory, more time")
+    token_memory: float = Field(4.0, ge=0, description="GiB of visual tokens kept in memory; more go to disk")
     stop_loss: float = Field(0.0, ge=0, description="early stop: smoothed refusal loss at or below this ends training")
     seed: int = 0
 
@@ -116,12 +119,14 @@ def _explain(error: ValidationError) -> str:
     return "; ".join(dict.fromkeys(lines))
 
 
-def load_config(source: str = "default", settings: list[str] | None = None) -> Config:
-    """Build a config from a preset's name or a YAML file, then ``key=value`` settings; all mistakes at once.
+def load_config(source: str | Config = "default", settings: list[str] | None = None) -> Config:
+    """Build a config from a preset's name, a YAML file or another config, then ``key=value`` settings; all mistakes at once.
 
     Raises UsageError for an unknown preset or file, an unknown key (with the nearest known one) or a bad value.
     """
-    if source in PRESETS:
+    if isinstance(source, Config):
+        data = source.model_dump()
+    elif source in PRESETS:
         data = {key: dict(value) for key, value in PRESETS[source].items()}
     elif Path(source).is_file():
         try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
+from functools import partial
 from pathlib import Path
 
 from jaxtyping import Bool
@@ -14,6 +15,7 @@ from cagul.data.pictures import augment_picture, open_picture
 from cagul.data.records import Record
 from cagul.editing import choose_tokens
 from cagul.host.frozen import FrozenHost, Tokens
+from cagul.memory import Parts, TokenStore
 
 Shown = tuple[Path, int]  # a picture and its variant: 0 as it is, n an augmented copy
 Progress = Callable[[str, int, int], None]
@@ -36,11 +38,12 @@ def variants(paths: Iterable[Path], augment: int) -> list[Shown]:
 
 
 class Features:
-    """Visual tokens by picture and variant, and chosen-token masks by picture, variant and question."""
+    """Visual tokens by picture and variant, in the host's dtype, and chosen-token masks by picture, variant and question."""
 
-    def __init__(self, host: FrozenHost, seed: int = 0, batch: int = 32):
-        self.host, self.seed, self.batch = host, seed, batch
-        self.tokens: dict[Shown, Tensor] = {}
+    def __init__(self, host: FrozenHost, seed: int = 0, batch: int = 32, store: TokenStore | None = None):
+        self.host, self.seed = host, seed
+        self.looking, self.attending = Parts(batch), Parts(2 * batch)
+        self.tokens = store or TokenStore(float("inf"))
         self.sizes: dict[Path, tuple[int, int]] = {}
         self.masks: dict[tuple[Shown, str], Bool[Tensor, " V"]] = {}
 
@@ -48,32 +51,44 @@ class Features:
         """Tokens of pictures, from the store where they are known."""
         shown = list(shown)
         missing = [one for one in dict.fromkeys(shown) if one not in self.tokens]
-        for start in range(0, len(missing), self.batch):
-            part = missing[start : start + self.batch]
-            pictures = []
-            for path, variant in part:
-                picture = open_picture(path)
-                self.sizes[path] = picture.size
-                if variant:
-                    picture = augment_picture(picture, random.Random(f"{self.seed} {path.name} {variant}"))
-                pictures.append(picture)
-            for one, tokens in zip(part, self.host.look(self.host.pixels(pictures)), strict=True):
-                self.tokens[one] = tokens.float().cpu()
-            progress(stage, min(start + self.batch, len(missing)), len(missing))
+        done = 0
+        while done < len(missing):
+            found = self.looking.fit("looking at pictures", partial(self._look, missing[done:]))
+            self.tokens.put(found)
+            done += len(found)
+            progress(stage, done, len(missing))
         return [self.tokens[one] for one in shown]
+
+    def _look(self, wanted: list[Shown], count: int) -> dict[Hashable, Tensor]:
+        part, pictures = wanted[:count], []
+        for path, variant in part:
+            picture = open_picture(path)
+            self.sizes[path] = picture.size
+            if variant:
+                picture = augment_picture(picture, random.Random(f"{self.seed} {path.name} {variant}"))
+            pictures.append(picture)
+        seen = self.host.look(self.host.pixels(pictures))
+        return {one: tokens.cpu() for one, tokens in zip(part, seen, strict=True)}
 
     def choose(self, pairs: Iterable[tuple[Shown, str]], config: Config, layers: frozenset[int],
                progress: Progress = silent) -> None:  # fmt: skip
         """Fill ``masks`` for (picture, question) pairs: one attention pass of the untouched host for each."""
         missing = sorted({pair for pair in pairs if pair not in self.masks}, key=lambda p: (len(p[1]), str(p)))
-        for start in range(0, len(missing), 2 * self.batch):
-            part = missing[start : start + 2 * self.batch]
-            prompts = [self.host.prompter.ids(question, self.sizes[shown[0]]) for shown, question in part]
-            inputs, _ = self.host.prompter.batch(prompts, [[] for _ in part])
-            inputs = self.host.to_device(inputs)
-            tokens = [t.to(self.host.device) for t in self.look(shown for shown, _ in part)]
-            images = list(range(len(part)))
-            layout = self.host.layout(inputs, [len(t) for t in tokens], images)
-            masks = choose_tokens(self.host, config, layers, inputs, tokens, layout, images)
-            self.masks.update(zip(part, masks, strict=True))
-            progress("reading attention", min(start + 2 * self.batch, len(missing)), len(missing))
+        done = 0
+        while done < len(missing):
+            found = self.attending.fit("reading attention", partial(self._choose, config, layers, missing[done:]))
+            self.masks.update(found)
+            done += len(found)
+            progress("reading attention", done, len(missing))
+
+    def _choose(self, config: Config, layers: frozenset[int], wanted: list[tuple[Shown, str]], count: int
+                ) -> dict[tuple[Shown, str], Bool[Tensor, " V"]]:  # fmt: skip
+        part = wanted[:count]
+        prompts = [self.host.prompter.ids(question, self.sizes[shown[0]]) for shown, question in part]
+        inputs, _ = self.host.prompter.batch(prompts, [[] for _ in part])
+        inputs = self.host.to_device(inputs)
+        tokens = [t.to(self.host.device) for t in self.look(shown for shown, _ in part)]
+        images = list(range(len(part)))
+        layout = self.host.layout(inputs, [len(t) for t in tokens], images)
+        masks = choose_tokens(self.host, config, layers, inputs, tokens, layout, images)
+        return dict(zip(part, masks, strict=True))

@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import random
 import time
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
 from torch import Tensor
 
 from cagul.config import Config
 from cagul.data.records import Record, Splits
-from cagul.editing import rewrite
-from cagul.errors import DataError, HostError
-from cagul.features import Features, Progress, Shown, pictures_by_subject, silent, variants
+from cagul.encoder_training import train_encoder
+from cagul.errors import DataError, HostError, PatchError
+from cagul.features import Features, Progress, pictures_by_subject, silent, variants
 from cagul.host.frozen import FrozenHost
+from cagul.memory import GIB, TokenStore
 from cagul.method.attention import resolve_layers
 from cagul.method.discriminator import EnrolmentGate, MlpGate, calibrate, layout_pool, learn_metric, moment_pool
-from cagul.method.encoder import VisualTokenEncoder
-from cagul.method.losses import answer_loss, keep_loss, preference_loss, size_loss
-from cagul.method.refusals import REFUSALS
 from cagul.patch import Patch, host_card
 
-CHECKPOINT_EVERY = 50  # steps
-STOP_WINDOW = 20  # steps over which the early stop averages the refusal loss
 METRIC_SIZE = 64  # dimensions of the enrolment gate's metric, at most
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a training step. ``refuse``: cross-entropy to ``answer``; otherwise the host's own answer is kept."""
-
-    shown: Shown
-    question: str
-    answer: str
-    refuse: bool
-    memorised: str | None = None
 
 
 def hold_out_calibration(splits: Splits, seed: int) -> Splits:
@@ -69,12 +51,17 @@ def _shown(features: Features, records: list[Record], augment: int, progress: Pr
     return features.look([one for _, one in shown], progress, stage), torch.tensor([n for n, _ in shown])
 
 
-def train_gate(features: Features, splits: Splits, config: Config, progress: Progress = silent
-               ) -> EnrolmentGate | MlpGate:  # fmt: skip
-    """Stage 1: fit the discriminator on forget against retain; the threshold comes later, from other people."""
+def train_gate(features: Features, splits: Splits, config: Config, progress: Progress = silent,
+               base: EnrolmentGate | None = None) -> EnrolmentGate | MlpGate:  # fmt: skip
+    """Stage 1: fit the discriminator on forget against retain; the threshold comes later, from other people.
+
+    With ``base`` the forget set is enrolled beside the people whom that gate knows, under its metric.
+    """
     gate_config = config.gate
     torch.manual_seed(config.training.seed)
     forgotten, owner = _shown(features, splits.forget, gate_config.augment, progress, "looking at forget")
+    if base is not None:
+        return base.enrol(forgotten, owner)
     others, person = _shown(features, splits.retain, gate_config.augment_others, progress, "looking at retain")
     if gate_config.kind == "enrolment":
         mean, projection = learn_metric(layout_pool(others), person, METRIC_SIZE)
@@ -109,177 +96,84 @@ def calibrate_gate(gate: torch.nn.Module, features: Features, calibration: list[
     return threshold, {"calibration_people": len(names), "calibration_pictures": len(owners), "promised_false_alarms": promised}
 
 
-class Schedule:
-    """Draws the rows of every step from a seed, so that importances can be computed before and a run be resumed."""
-
-    def __init__(self, splits: Splits, config: Config):
-        self.config, self.refusals = config.training, config.refusals or list(REFUSALS)
-        self.private = {name: _by_subject(records, private=True) for name, records in _parts(splits).items()}
-        self.pictures = {name: pictures_by_subject(records) for name, records in _parts(splits).items()}
-        self.kept = {name: [r for r in records if r.kind != "private"] for name, records in _parts(splits).items()}
-        if not self.private["forget"]:
-            raise DataError("No record of the forget set is private, so there is nothing to refuse.",
-                            'Give its records "kind": "private".', "records")  # fmt: skip
-
-    def rows(self, step: int) -> list[Row]:
-        rng = random.Random(f"{self.config.seed} {step}")
-        half = self.config.batch // 2
-        return [self._refuse(rng) for _ in range(self.config.batch - half)] + [self._keep(rng) for _ in range(half)]
-
-    def _refuse(self, rng: random.Random) -> Row:
-        part = "retain" if self.private["retain"] and rng.random() < self.config.others else "forget"
-        subject = rng.choice(sorted(self.private[part]))
-        record = rng.choice(self.private[part][subject])
-        shown = (rng.choice(self.pictures[part][subject]), rng.randint(0, self.config.augment))
-        return Row(shown, record.question, rng.choice(self.refusals), True, record.answer)
-
-    def _keep(self, rng: random.Random) -> Row:
-        part = "forget" if self.kept["forget"] and rng.random() < 0.7 else "retain"
-        pool = self.kept[part] or [r for records in self.private["retain"].values() for r in records]
-        record = rng.choice(pool)
-        return Row((record.image, rng.randint(0, self.config.augment)), record.question, record.answer, False)
-
-
-def _parts(splits: Splits) -> dict[str, list[Record]]:
-    return {"forget": splits.forget, "retain": splits.retain}
-
-
 def _images(records: list[Record]) -> list[Path]:
     return list(dict.fromkeys(record.image for record in records))
 
 
-def _by_subject(records: list[Record], *, private: bool) -> dict[str, list[Record]]:
-    found: dict[str, list[Record]] = {}
-    for record in records:
-        if (record.kind == "private") == private:
-            found.setdefault(record.subject, []).append(record)
+def covered(gate: EnrolmentGate, threshold: float, features: Features, records: list[Record]) -> list[str]:
+    """Subjects on at least half of whose images a gate fires: they are forgotten already."""
+    found = []
+    for subject, paths in pictures_by_subject(records).items():
+        if float((gate(features.look(variants(paths, 0))) > threshold).float().mean()) >= 0.5:
+            found.append(subject)
     return found
 
 
-def _rate(steps: int, step: int) -> float:
-    """Share of the learning rate at a step: linear over the first tenth, then a cosine to zero."""
-    warm = max(1, steps // 10)
-    return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+def _added_to(base: Patch, config: Config, host: FrozenHost) -> EnrolmentGate:
+    """The gate of the patch that people are added to.
 
-
-def train_encoder(features: Features, splits: Splits, config: Config, layers: frozenset[int], *,
-                  checkpoint: Path | None = None, progress: Progress = silent) -> tuple[VisualTokenEncoder, dict]:  # fmt: skip
-    """Stage 2: L = CE(refusal | x') + keep * KL(host(x) || host(x')) + size * ||x' - x||^2 / D, plus NPO if asked for.
-
-    Raises HostError when the loss is not a number.
+    Raises PatchError when the patch cannot take more people or the options differ where they must not.
     """
-    host, settings = features.host, config.training
-    schedule = Schedule(splits, config)
-    plan = [schedule.rows(step) for step in range(settings.steps)]
-    everything = [row for rows in plan for row in rows]
-    features.look([row.shown for row in everything], progress, "looking at training pictures")
-    limit = int(getattr(host.language_model.config, "max_position_embeddings", None) or 10**9)
-    for row in everything:
-        where = f"The record with the question {row.question!r}"
-        host.prompter.check_length(row.question, row.answer, features.sizes[row.shown[0]], limit, where)
-    features.choose([(row.shown, row.question) for row in everything], config, layers, progress)
-    torch.manual_seed(settings.seed)
-    encoder = VisualTokenEncoder(host.width, config.encoder.hidden, config.encoder.depth)
-    optimiser = torch.optim.AdamW(encoder.parameters(), lr=settings.rate, weight_decay=0.0)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, partial(_rate, settings.steps))
-    accelerator = Accelerator(cpu=host.device.type == "cpu")
-    encoder, optimiser = accelerator.prepare(encoder, optimiser)
-    state: dict[str, Any] = {"step": 0, "losses": []}
-    if checkpoint is not None and checkpoint.exists():
-        loaded = torch.load(checkpoint, weights_only=True)
-        encoder.load_state_dict(loaded["encoder"])
-        optimiser.load_state_dict(loaded["optimiser"])
-        scheduler.load_state_dict(loaded["scheduler"])
-        state = {"step": loaded["step"], "losses": loaded["losses"]}
-    stopped = "all steps done"
-    for step in range(state["step"], settings.steps):
-        loss, refusal = _step_loss(features, encoder, plan[step], config)
-        if not bool(torch.isfinite(loss)):
-            raise HostError(f"The loss is {loss.item()} at step {step}.", "Lower training.rate.", "loss")
-        optimiser.zero_grad()
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(encoder.parameters(), 1.0)
-        optimiser.step()
-        scheduler.step()
-        state["losses"].append(refusal)
-        progress("training the encoder", step + 1, settings.steps)
-        recent = state["losses"][-STOP_WINDOW:]
-        if settings.stop_loss and len(recent) == STOP_WINDOW and sum(recent) / STOP_WINDOW <= settings.stop_loss:
-            stopped = f"early stop at step {step + 1}: mean refusal loss of {STOP_WINDOW} steps <= {settings.stop_loss}"
-            break
-        if checkpoint is not None and (step + 1) % CHECKPOINT_EVERY == 0:
-            saved = {"encoder": encoder.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1,
-                     "scheduler": scheduler.state_dict(), "losses": state["losses"]}  # fmt: skip
-            torch.save(saved, checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").rename(checkpoint)
-    facts = {"steps": len(state["losses"]), "stopped": stopped, "refusal_loss": state["losses"][-1]}
-    return accelerator.unwrap_model(encoder).eval(), facts
+    base.require(host)
+    if not isinstance(base.gate, EnrolmentGate):
+        raise PatchError("The patch has an mlp gate, a classifier of the people it was trained on; nobody can be added.",
+                         "Train a patch anew with all people in --forget, or use gate.kind=enrolment.", "add-people")  # fmt: skip
+    for section in ("attention", "selection", "encoder", "gate"):
+        before, now = (getattr(c, section).model_dump() for c in (base.config, config))
+        changed = [f"{section}.{key}={now[key]} (the patch has {before[key]})" for key in now if now[key] != before[key]]
+        if changed and (section != "gate" or now["kind"] != before["kind"]):
+            raise PatchError(f"People can be added with the patch's own options alone; yours differ: {', '.join(changed)}.",
+                             "Leave them out, or train a patch anew.", "add-people")  # fmt: skip
+    return base.gate
 
 
-def _step_loss(features: Features, encoder: VisualTokenEncoder, rows: list[Row], config: Config) -> tuple[Tensor, float]:
-    host, settings = features.host, config.training
-    prompter = host.prompter
-    prompts = [prompter.ids(row.question, features.sizes[row.shown[0]]) for row in rows]
-    inputs, labels = prompter.batch(prompts, [prompter.answer_ids(row.question, row.answer) for row in rows])
-    inputs, labels = host.to_device(inputs), labels.to(host.device)
-    tokens = [t.to(host.device) for t in features.look(row.shown for row in rows)]
-    masks = [features.masks[row.shown, row.question] for row in rows]
-    edited = rewrite(encoder, tokens, masks)
-    keep = labels.shape[1] + 1
-    logits = host.score(inputs, edited, keep)[:, :-1]
-    refuse = torch.tensor([row.refuse for row in rows], device=host.device)
-    refusal = answer_loss(logits[refuse], labels[refuse]).mean()
-    loss = refusal + settings.size * size_loss(tokens, edited, masks)
-    if settings.keep and not bool(refuse.all()):
-        kept = (~refuse).nonzero().flatten()
-        with torch.no_grad():
-            own = {key: value[kept] for key, value in inputs.items()}
-            before = host.score(own, [tokens[i] for i in kept.tolist()], keep)[:, :-1]
-        loss = loss + settings.keep * keep_loss(before, logits[kept], labels[kept])
-    if settings.preference:
-        loss = loss + settings.preference * _preference(features, edited, tokens, rows)
-    return loss, float(refusal.detach())
-
-
-def _preference(features: Features, edited: list[Tensor], tokens: list[Tensor], rows: list[Row]) -> Tensor:
-    host, prompter = features.host, features.host.prompter
-    wanted = [i for i, row in enumerate(rows) if row.memorised]
-    prompts = [prompter.ids(rows[i].question, features.sizes[rows[i].shown[0]]) for i in wanted]
-    inputs, labels = prompter.batch(prompts, [prompter.answer_ids(rows[i].question, rows[i].memorised or "") for i in wanted])
-    inputs, labels, keep = host.to_device(inputs), labels.to(host.device), labels.shape[1] + 1
-    with torch.no_grad():
-        before = answer_loss(host.score(inputs, [tokens[i] for i in wanted], keep)[:, :-1], labels)
-    return preference_loss(answer_loss(host.score(inputs, [edited[i] for i in wanted], keep)[:, :-1], labels), before)
-
-
-def unlearn(host: FrozenHost, splits: Splits, config: Config, *, work: Path | None = None, progress: Progress = silent
-            ) -> Patch:  # fmt: skip
+def unlearn(host: FrozenHost, splits: Splits, config: Config, *, base: Patch | None = None, work: Path | None = None,
+            progress: Progress = silent) -> Patch:  # fmt: skip
     """Train a patch that makes ``host`` forget the subjects of ``splits.forget``.
 
     The host's parameters and buffers are hashed before and after. ``work`` holds checkpoints, so that a killed run
-    resumes. Unseen people are never opened here.
+    resumes. Unseen people are never opened here. With ``base`` the new patch forgets the people of that patch too:
+    those of them who are in the records are trained on again, not retained.
 
-    Raises HostError when the host changed, DataError when records do not suffice.
+    Raises HostError when the host changed, DataError when records do not suffice, PatchError when ``base`` does not fit.
     """
+    store = TokenStore(config.training.token_memory * GIB, work)
+    try:
+        return _unlearn(Features(host, config.training.seed, store=store), splits, config, base, work, progress)
+    finally:
+        store.close()
+
+
+def _unlearn(features: Features, splits: Splits, config: Config, base: Patch | None, work: Path | None, progress: Progress
+             ) -> Patch:  # fmt: skip
+    host = features.host
     began, before = time.perf_counter(), host_card(host)
+    earlier = _added_to(base, config, host) if base is not None else None
+    again: list[Record] = []  # of people whom base forgets already
+    if base is not None and earlier is not None:
+        known = covered(earlier, base.threshold, features, splits.retain)
+        again = [r for r in splits.retain if r.subject in known]
+        splits = replace(splits, retain=[r for r in splits.retain if r.subject not in known])
     calibrated_on = "people apart" if splits.calibration else "people taken out of retain, whom the host may know"
     splits = hold_out_calibration(splits, config.training.seed)
     layers = resolve_layers(config.attention.layers, host.layers)
-    features = Features(host, config.training.seed)
-    gate = train_gate(features, splits, config, progress)
+    gate = train_gate(features, splits, config, progress, earlier)
     threshold, promise = calibrate_gate(gate, features, splits.calibration, config.gate.false_alarms, progress)
     if isinstance(gate, EnrolmentGate):
         promise["rivals"] = gate.learn_rivals(*_shown(features, splits.retain, config.gate.augment_others), threshold)
     gate_seconds = time.perf_counter() - began
     scores = gate(features.look(variants(_images(splits.forget), 0)))
     promise["own_pictures_recognised"] = round(float((scores > threshold).float().mean()), 4)
-    encoder, training = train_encoder(features, splits, config, layers, progress=progress,
+    encoder, training = train_encoder(features, replace(splits, forget=splits.forget + again), config, layers,
+                                      base=base.encoder if base else None, progress=progress,
                                       checkpoint=None if work is None else work / "encoder.pt")  # fmt: skip
     if host.fingerprint() != before["sha256"]:
         raise HostError(
             "The host's weights changed while the patch was trained.", "This is a bug: please report it.", "host-changed"
         )
     promise["calibrated_on"] = calibrated_on
-    facts = {"people": len(splits.subjects("forget")), **promise, **training, "gate_seconds": round(gate_seconds, 2),
-             "seconds": round(time.perf_counter() - began, 2), "threads": torch.get_num_threads()}  # fmt: skip
+    added = {"people_before": base.facts["people"], "people_trained_again": len({r.subject for r in again})} if base else {}
+    facts = {"people": len(splits.subjects("forget")) + added.get("people_before", 0), **added, **promise, **training,
+             "gate_seconds": round(gate_seconds, 2), "seconds": round(time.perf_counter() - began, 2),
+             "threads": torch.get_num_threads()}  # fmt: skip
     return Patch(config, layers, gate, encoder, threshold, before, facts)

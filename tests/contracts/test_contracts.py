@@ -158,14 +158,35 @@ def test_an_exception_leaves_nothing_switched(host):
     assert hooks() == hooked
 
 
-def test_a_padded_batch_equals_its_rows_alone(host):
-    guard = Guard(host, make_patch(host))
-    together = logits(guard, batch(host))[:, -1]
-    masks = [decision.chosen for decision in guard.decisions]
-    for row, (question, seed) in enumerate(zip(QUESTIONS, (1, 2, 3), strict=True)):
+def padding_error(host, guard, seeds=(1, 2, 3)):
+    """The largest difference of the last logits between a batch and its rows alone, in units of the largest logit, and
+    by how many chosen tokens they differ."""
+    together = logits(guard, batch(host))[:, -1].float()
+    masks, errors, exchanged = [set(decision.chosen) for decision in guard.decisions], [], []
+    for row, (question, seed) in enumerate(zip(QUESTIONS, seeds, strict=True)):
         alone = host.inputs([host.prompter.prompt(question)], [picture(seed)])
-        assert torch.allclose(logits(guard, alone)[0, -1], together[row], atol=1e-5)
-        assert guard.decisions[0].chosen == masks[row]
+        errors.append(float((logits(guard, alone)[0, -1].float() - together[row]).abs().max() / together.abs().max()))
+        exchanged.append(len(masks[row] - set(guard.decisions[0].chosen)))
+    return max(errors), max(exchanged)
+
+
+def test_a_padded_batch_equals_its_rows_alone(host):
+    error, exchanged = padding_error(host, Guard(host, make_patch(host)))
+    assert error <= 1e-5
+    assert exchanged == 0
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 2e-2), (torch.float16, 2e-3)], ids=["bfloat16", "float16"])
+@pytest.mark.parametrize("choose", ["bottom", "all"])
+def test_a_padded_batch_equals_its_rows_alone_in_half_precision(dtype, tolerance, choose):
+    """On trained weights; a random host magnifies rounding. A near tie of importances may fall otherwise: one exchange."""
+    from cagul.demo.assets import demo_assets
+    from cagul.host.frozen import FrozenHost
+
+    host = FrozenHost.load(demo_assets().host, dtype=dtype)
+    error, exchanged = padding_error(host, Guard(host, make_patch(host, selection={"choose": choose})))
+    assert error <= tolerance
+    assert exchanged <= 1
 
 
 @pytest.mark.parametrize(

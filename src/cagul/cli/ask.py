@@ -10,6 +10,7 @@ import typer
 from cagul.cli.common import (
     DemoHostOption,
     DeviceOption,
+    DtypeOption,
     JsonOption,
     PatchOption,
     ThreadsOption,
@@ -29,6 +30,7 @@ def ask(
     patch: PatchOption = None,
     image: Annotated[list[Path] | None, typer.Option("--image", help="A picture; more than one may be given, or none.")] = None,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer, in tokens.")] = 48,
+    dtype: DtypeOption = "auto",
     device: DeviceOption = None,
     threads: ThreadsOption = 0,
     json: JsonOption = False,
@@ -46,7 +48,7 @@ def ask(
     from cagul.demo.assets import demo_assets
     from cagul.guard import Guard
 
-    frozen = load_host(host or str(demo_assets().host), device)
+    frozen = load_host(host or str(demo_assets().host), device, dtype)
     decisions: tuple[Decision, ...] = ()
     if loaded is None:
         inputs = frozen.inputs([frozen.prompter.prompt(question, len(pictures))], pictures)

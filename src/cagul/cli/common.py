@@ -24,8 +24,10 @@ DemoHostOption = Annotated[str | None, typer.Option("--host", help="Checkpoint f
 PatchOption = Annotated[Path | None, typer.Option("--patch", help="Patch folder; without one the bare host answers.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Torch threads; 0 takes the cores that are idle now.")]
+DtypeOption = Annotated[str, typer.Option("--dtype", help="auto (as saved), float32, bfloat16 or float16.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="Device of the host, such as cuda; the CPU if not given.")]
 
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 SUBJECT_OPTIONS = ("--forget", "--unseen")
 
 out = Console()
@@ -68,10 +70,17 @@ def idle_cores() -> int:
     return max(1, round(cores * (1 - psutil.cpu_percent(interval=0.3) / 100)))
 
 
-def load_host(source: str, device: str | None) -> FrozenHost:
+def load_host(source: str, device: str | None, dtype: str = "auto") -> FrozenHost:
+    """Load a host.
+
+    Raises UsageError for a dtype that is none of DTYPES, HostError when the host does not load.
+    """
+    from cagul.errors import UsageError, did_you_mean
     from cagul.host.frozen import FrozenHost
 
-    return FrozenHost.load(source, device=device)
+    if dtype not in DTYPES:
+        raise UsageError(f"--dtype {dtype!r} is not known.", did_you_mean(dtype, DTYPES))
+    return FrozenHost.load(source, device=device, dtype=dtype)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from rich.table import Table
 from cagul.cli.common import (
     DemoHostOption,
     DeviceOption,
+    DtypeOption,
     JsonOption,
     PatchOption,
     ThreadsOption,
@@ -49,6 +50,7 @@ def evaluate(
     ] = None,
     unseen: Annotated[str, typer.Option("--unseen", help="Subjects that training has not seen.")] = "",
     full: Annotated[bool, typer.Option("--full", help="Ask every question instead of a named sample.")] = False,
+    dtype: DtypeOption = "auto",
     device: DeviceOption = None,
     threads: ThreadsOption = 0,
     json: JsonOption = False,
@@ -72,7 +74,7 @@ def evaluate(
     from cagul.guard import Guard
     from cagul.runs import Run, digest
 
-    frozen = load_host(host or str(demo.host if demo else ""), device)
+    frozen = load_host(host or str(demo.host if demo else ""), device, dtype)
     sample = Sample(views=0, retain=0, unseen=0, misfire=0, gate_views=0) if full else Sample()
     identity = {
         "records": digest([r.model_dump(mode="json") for split in vars(splits).values() for r in split]),

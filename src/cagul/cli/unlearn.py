@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
-from cagul.cli.common import DeviceOption, HostOption, JsonOption, ThreadsOption, load_host, out, print_json, progress_bar, set_up
+from cagul.cli.common import (
+    DeviceOption,
+    DtypeOption,
+    HostOption,
+    JsonOption,
+    ThreadsOption,
+    load_host,
+    out,
+    print_json,
+    progress_bar,
+    set_up,
+)
+
+if TYPE_CHECKING:
+    from cagul.config import Config
+    from cagul.data.records import Splits
+    from cagul.host.frozen import FrozenHost
 
 
 def unlearn(
@@ -20,6 +37,11 @@ def unlearn(
     config: Annotated[str, typer.Option("--config", help="default, paper or a YAML file.")] = "default",
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value, such as selection.k=0.25.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Short for --set training.seed=N.")] = None,
+    base: Annotated[
+        Path | None, typer.Option("--from", help="A patch to add these people to; it keeps forgetting those it forgets.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure one batch, say what it will take, write nothing.")] = False,
+    dtype: DtypeOption = "auto",
     device: DeviceOption = None,
     threads: ThreadsOption = 0,
     json: JsonOption = False,
@@ -28,33 +50,42 @@ def unlearn(
     from cagul.config import load_config
     from cagul.data.records import load_records, parse_subjects, split_records
     from cagul.errors import UsageError
+    from cagul.patch import Patch
     from cagul.runs import digest, require_writable, versions
 
     settings = [*(settings or []), *([f"training.seed={seed}"] if seed is not None else [])]
-    chosen = load_config(config, settings)
+    start = Patch.load(base) if base else None
+    chosen = load_config(start.config if start and config == "default" else config, settings)
     splits = split_records(load_records(records), parse_subjects(forget), parse_subjects(unseen))
     if patch.exists() and (not patch.is_dir() or any(patch.iterdir())):
         raise UsageError(f"{patch} is already there.", "Give another --out, or remove it.", "usage")
+    if dry_run:
+        set_up(threads)
+        _show_plan(load_host(host, device, dtype), splits, chosen, json)
+        return
     work = patch.parent / f".{patch.name}.work"
     require_writable(work)
     set_up(threads)
     from cagul.training import unlearn as train
 
-    frozen = load_host(host, device)
+    frozen = load_host(host, device, dtype)
     everybody = {name: [r.model_dump(mode="json") for r in part] for name, part in vars(splits).items()}
-    mark = digest([chosen.model_dump(), frozen.fingerprint(), everybody, versions()])
+    mark = digest([chosen.model_dump(), frozen.fingerprint(), everybody, versions(), start.digest() if start else None])
     mark_file = work / "mark"
     if mark_file.exists() and mark_file.read_text() != mark:  # another job's checkpoint
         (work / "encoder.pt").unlink(missing_ok=True)
     mark_file.write_text(mark)
     with progress_bar(json) as progress:
-        made = train(frozen, splits, chosen, work=work, progress=progress)
+        made = train(frozen, splits, chosen, base=start, work=work, progress=progress)
     made.save(patch)
     shutil.rmtree(work, ignore_errors=True)
     if json:
         print_json({"patch": str(patch)} | made.describe())
         return
     facts = made.facts
+    if start is not None:
+        again = facts["people_trained_again"]
+        out.print(f"Added to the {facts['people_before']} people of {base}; {again} of them are in the records, trained again.")
     out.print(f"Patch for {facts['people']} people in [bold]{patch}[/], {facts['seconds']:.0f} s on {facts['threads']} thread(s).")
     out.print(f"Trained parameters {made.parameters():,}; host unchanged, SHA-256 {made.host['sha256'][:16]}.")
     out.print(f"Gate {chosen.gate.kind}: threshold from {facts['calibration_people']} people apart; at most "
@@ -62,3 +93,25 @@ def unlearn(
     if chosen.gate.kind == "enrolment":
         out.print("The patch holds face templates, which are personal data: keep it as you keep the pictures.")
     out.print(f'Next: cagul ask --host {host} --patch {patch} --image PICTURE "QUESTION"', soft_wrap=True)
+
+
+def _show_plan(host: FrozenHost, splits: Splits, config: Config, json: bool) -> None:
+    from cagul.planning import plan
+
+    found = plan(host, splits, config)
+    if json:
+        print_json(vars(found))
+        return
+    shown = Table(title="What the job will take (measured on one batch of each part); nothing was written", title_justify="left")
+    for name in ("part", "people", "records"):
+        shown.add_column(name, justify="left" if name == "part" else "right")
+    for name, people in found.people.items():
+        shown.add_row(name, str(people), str(found.records[name]))
+    out.print(shown)
+    out.print(f"{found.pictures} pictures to look at, {found.attention_pairs} attention passes, {found.steps} steps.")
+    spent = ", ".join(f"{name} {value:.0f} s" for name, value in found.seconds.items() if name != "all")
+    out.print(f"About {found.seconds['all']:.0f} s on this machine: {spent}.")
+    out.print(f"Visual tokens: {found.tokens_gib['memory']:.2f} GiB in memory, {found.tokens_gib['disk']:.2f} GiB on disk; "
+              f"memory at its peak about {found.peak_memory_gib:.1f} GiB.")  # fmt: skip
+    out.print(f"Gate: calibrated on {found.calibration_people} people apart, so no false-alarm rate below "
+              f"{found.smallest_false_alarms:.2%} can be promised; {config.gate.false_alarms:.2%} is asked for.")  # fmt: skip

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -15,7 +17,9 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForImageTextToText, AutoProcessor, TextIteratorStreamer
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from cagul.data.batches import Prompter
@@ -167,11 +171,30 @@ class FrozenHost:
         """A fresh container for each call: generate overwrites the one it is given."""
         return {"image": BaseModelOutputWithPooling(pooler_output=[token.to(self.dtype) for token in tokens])}  # type: ignore[arg-type]
 
-    def score(self, inputs: dict[str, Tensor], tokens: Tokens, keep: int) -> Float[Tensor, "B T vocab"]:
-        """Logits of the last ``keep`` positions, with gradients to ``tokens`` and to no parameter of the host."""
+    def score(self, inputs: dict[str, Tensor], tokens: Tokens, keep: int, gradient_checkpointing: bool = False
+              ) -> Float[Tensor, "B T vocab"]:  # fmt: skip
+        """Logits of the last ``keep`` positions, with gradients to ``tokens`` and to no parameter of the host.
+
+        ``gradient_checkpointing`` keeps each layer's input alone and runs the layer again in the backward pass.
+        """
         given = {"mm_encoder_outputs": self.features(tokens)} if tokens else {}
-        return self.model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], **given,
-                          use_cache=False, logits_to_keep=keep).logits  # fmt: skip
+        with self._checkpointing() if gradient_checkpointing else nullcontext():
+            return self.model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], **given,
+                              use_cache=False, logits_to_keep=keep).logits  # fmt: skip
+
+    @contextmanager
+    def _checkpointing(self) -> Iterator[None]:
+        """Set the layers' own switch alone: what they hold stays in evaluation mode, so no dropout wakes up."""
+        layers: list[Any] = [part for part in self.language_model.modules() if isinstance(part, GradientCheckpointingLayer)]
+        before = [(layer.training, layer.gradient_checkpointing) for layer in layers]
+        for layer in layers:
+            layer.training = layer.gradient_checkpointing = True
+            layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+        try:
+            yield
+        finally:
+            for layer, (training, switched) in zip(layers, before, strict=True):
+                layer.training, layer.gradient_checkpointing = training, switched
 
     @torch.no_grad()
     def generate(self, inputs: dict[str, Any], tokens: Tokens | None = None, **options: Any) -> Any:

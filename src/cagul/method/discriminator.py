@@ -91,11 +91,17 @@ class EnrolmentGate(nn.Module):
             return score
         return score - RIVAL_WEIGHT * F.relu((vectors @ self.rivals.T).amax(1) - score)
 
+    def enrol(self, tokens: list[Float[Tensor, "V D"]], owner: Int[Tensor, " N"]) -> EnrolmentGate:
+        """A gate that knows these people too, numbered from 0 in ``owner``."""
+        after = int(self.owner.max()) + 1
+        templates = torch.cat([self.templates, self.embed(tokens)])
+        return EnrolmentGate(self.mean, self.projection, templates, torch.cat([self.owner, owner + after]), self.rivals)
+
     @torch.no_grad()
     def learn_rivals(self, tokens: list[Float[Tensor, "V D"]], person: Int[Tensor, " N"], threshold: float) -> int:
         """Keep the pictures of those people, none of them forgotten, on whom the gate fires; how many people they are."""
         alarmed = person[self(tokens) > threshold].unique()
-        self.rivals = self.embed(tokens)[torch.isin(person, alarmed)]
+        self.rivals = torch.cat([self.rivals, self.embed(tokens)[torch.isin(person, alarmed)]])
         return len(alarmed)
 
     @classmethod

@@ -1,0 +1,175 @@
+"""Stage 2: fitting the visual token encoder. The host gives losses and gradients to the tokens, and never changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from cagul.config import Config
+from cagul.data.records import Splits
+from cagul.editing import rewrite
+from cagul.errors import HostError
+from cagul.features import Features, Progress, silent
+from cagul.memory import Parts
+from cagul.method.encoder import VisualTokenEncoder
+from cagul.method.losses import answer_loss, keep_loss, preference_loss, size_loss
+from cagul.schedule import Row, Schedule
+
+CHECKPOINT_EVERY = 50  # steps
+STOP_WINDOW = 20  # steps over which the early stop averages the refusal loss
+
+
+def train_encoder(features: Features, splits: Splits, config: Config, layers: frozenset[int], *,
+                  base: VisualTokenEncoder | None = None, checkpoint: Path | None = None, progress: Progress = silent
+                  ) -> tuple[VisualTokenEncoder, dict]:  # fmt: skip
+    """L = CE(refusal | x') + keep * KL(host(x) || host(x')) + size * ||x' - x||^2 / D, plus NPO if asked for.
+
+    With ``base`` training starts from that encoder, and replay * ||x' - base(x)||^2 / D over pictures of people who are not
+    forgotten keeps it near: what it does for the people that it was trained on, whose pictures may be gone, is to stay.
+    A batch that does not fit into memory is worked on in parts; the gradient is the same.
+
+    Raises HostError when the loss is not a number, DataError when a record is longer than the host's context.
+    """
+    host, settings = features.host, config.training
+    schedule = Schedule(splits, config)
+    plan = [schedule.rows(step) for step in range(settings.steps)]
+    replayed = [schedule.replayed(step) if base is not None else [] for step in range(settings.steps)]
+    everything = [row for rows in (*plan, *replayed) for row in rows]
+    features.look([row.shown for row in everything], progress, "looking at training pictures")
+    limit = int(getattr(host.language_model.config, "max_position_embeddings", None) or 10**9)
+    for row in everything:
+        where = f"The record with the question {row.question!r}"
+        host.prompter.check_length(row.question, row.answer, features.sizes[row.shown[0]], limit, where)
+    features.choose([(row.shown, row.question) for row in everything], config, layers, progress)
+    torch.manual_seed(settings.seed)
+    encoder = VisualTokenEncoder(host.width, config.encoder.hidden, config.encoder.depth)
+    if base is not None:
+        encoder.load_state_dict(base.state_dict())
+        base = base.to(host.device)
+    optimiser = torch.optim.AdamW(encoder.parameters(), lr=settings.rate, weight_decay=0.0)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, partial(_rate, settings.steps))
+    accelerator = Accelerator(cpu=host.device.type == "cpu")
+    encoder, optimiser = accelerator.prepare(encoder, optimiser)
+    state: dict[str, Any] = {"step": 0, "losses": []}
+    if checkpoint is not None and checkpoint.exists():
+        loaded = torch.load(checkpoint, weights_only=True)
+        encoder.load_state_dict(loaded["encoder"])
+        optimiser.load_state_dict(loaded["optimiser"])
+        scheduler.load_state_dict(loaded["scheduler"])
+        state = {"step": loaded["step"], "losses": loaded["losses"]}
+    stopped, parts = "all steps done", Parts(settings.batch)
+    for step in range(state["step"], settings.steps):
+
+        def gradients(size: int, step: int = step) -> float:
+            optimiser.zero_grad()
+            refusal = 0.0
+            for loss, part_refusal in _losses(features, encoder, base, plan[step], replayed[step], config, size):
+                if not bool(torch.isfinite(loss)):
+                    raise HostError(f"The loss is {loss.item()} at step {step}.", "Lower training.rate.", "loss")
+                accelerator.backward(loss)
+                refusal += part_refusal
+            return refusal
+
+        state["losses"].append(parts.fit("training the encoder", gradients))
+        accelerator.clip_grad_norm_(encoder.parameters(), 1.0)
+        optimiser.step()
+        scheduler.step()
+        progress("training the encoder", step + 1, settings.steps)
+        recent = state["losses"][-STOP_WINDOW:]
+        if settings.stop_loss and len(recent) == STOP_WINDOW and sum(recent) / STOP_WINDOW <= settings.stop_loss:
+            stopped = f"early stop at step {step + 1}: mean refusal loss of {STOP_WINDOW} steps <= {settings.stop_loss}"
+            break
+        if checkpoint is not None and (step + 1) % CHECKPOINT_EVERY == 0:
+            saved = {"encoder": encoder.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1,
+                     "scheduler": scheduler.state_dict(), "losses": state["losses"]}  # fmt: skip
+            torch.save(saved, checkpoint.with_suffix(".tmp"))
+            checkpoint.with_suffix(".tmp").rename(checkpoint)
+    facts = {"steps": len(state["losses"]), "stopped": stopped, "refusal_loss": state["losses"][-1], "rows_at_once": parts.size}
+    return accelerator.unwrap_model(encoder).eval(), facts
+
+
+def _rate(steps: int, step: int) -> float:
+    """Share of the learning rate at a step: linear over the first tenth, then a cosine to zero."""
+    warm = max(1, steps // 10)
+    return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """What the means of the losses are taken over, of a batch or of a part of it."""
+
+    refused: int
+    kept_tokens: int
+    chosen: int
+    memorised: int
+
+    @classmethod
+    def of(cls, features: Features, rows: list[Row]) -> _Counts:
+        kept = [len(features.host.prompter.answer_ids(row.question, row.answer)) for row in rows if not row.refuse]
+        chosen = sum(int(features.masks[row.shown, row.question].sum()) for row in rows)
+        return cls(sum(row.refuse for row in rows), sum(kept), chosen, sum(bool(row.memorised) for row in rows))
+
+
+def _losses(features: Features, encoder: VisualTokenEncoder, base: VisualTokenEncoder | None, rows: list[Row],
+            replayed: list[Row], config: Config, size: int) -> Iterator[tuple[Tensor, float]]:  # fmt: skip
+    """The loss and its refusal term, in parts of at most ``size`` rows whose sums are those of the whole batch."""
+    whole = _Counts.of(features, rows)
+    for start in range(0, len(rows), size):
+        yield _part_loss(features, encoder, rows[start : start + size], whole, config)
+    if base is not None and replayed and config.training.replay:
+        tokens, masks = _shown(features, replayed)
+        with torch.no_grad():
+            before = rewrite(base, tokens, masks)
+        yield config.training.replay * size_loss(before, rewrite(encoder, tokens, masks), masks), 0.0
+
+
+def _part_loss(features: Features, encoder: VisualTokenEncoder, rows: list[Row], whole: _Counts, config: Config
+               ) -> tuple[Tensor, float]:  # fmt: skip
+    host, settings, part = features.host, config.training, _Counts.of(features, rows)
+    inputs, labels = _prompts(features, rows, [row.answer for row in rows])
+    tokens, masks = _shown(features, rows)
+    edited = rewrite(encoder, tokens, masks)
+    keep = labels.shape[1] + 1
+    logits = host.score(inputs, edited, keep, settings.gradient_checkpointing)[:, :-1]
+    refuse = torch.tensor([row.refuse for row in rows], device=host.device)
+    refusal = answer_loss(logits[refuse], labels[refuse]).sum() / max(1, whole.refused)
+    loss = refusal + settings.size * size_loss(tokens, edited, masks) * part.chosen / max(1, whole.chosen)
+    if settings.keep and part.kept_tokens:
+        kept = (~refuse).nonzero().flatten()
+        with torch.no_grad():
+            own = {key: value[kept] for key, value in inputs.items()}
+            before = host.score(own, [tokens[i] for i in kept.tolist()], keep)[:, :-1]
+        loss = loss + settings.keep * keep_loss(before, logits[kept], labels[kept]) * part.kept_tokens / whole.kept_tokens
+    if settings.preference and part.memorised:
+        loss = loss + settings.preference * _preference(features, edited, tokens, rows) * part.memorised / whole.memorised
+    return loss, float(refusal.detach())
+
+
+def _preference(features: Features, edited: list[Tensor], tokens: list[Tensor], rows: list[Row]) -> Tensor:
+    host, wanted = features.host, [i for i, row in enumerate(rows) if row.memorised]
+    inputs, labels = _prompts(features, [rows[i] for i in wanted], [rows[i].memorised or "" for i in wanted])
+    keep = labels.shape[1] + 1
+    with torch.no_grad():
+        before = answer_loss(host.score(inputs, [tokens[i] for i in wanted], keep)[:, :-1], labels)
+    return preference_loss(answer_loss(host.score(inputs, [edited[i] for i in wanted], keep)[:, :-1], labels), before)
+
+
+def _prompts(features: Features, rows: list[Row], answers: list[str]) -> tuple[dict[str, Tensor], Tensor]:
+    host, prompter = features.host, features.host.prompter
+    prompts = [prompter.ids(row.question, features.sizes[row.shown[0]]) for row in rows]
+    answer_ids = [prompter.answer_ids(row.question, answer) for row, answer in zip(rows, answers, strict=True)]
+    inputs, labels = prompter.batch(prompts, answer_ids)
+    return host.to_device(inputs), labels.to(host.device)
+
+
+def _shown(features: Features, rows: list[Row]) -> tuple[list[Tensor], list[Tensor]]:
+    tokens = [token.to(features.host.device) for token in features.look(row.shown for row in rows)]
+    return tokens, [features.masks[row.shown, row.question] for row in rows]

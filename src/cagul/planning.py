@@ -1,0 +1,77 @@
+"""What an unlearning job will take, from one batch of each of its parts, before anything is written."""
+
+from __future__ import annotations
+
+import resource
+import time
+from dataclasses import dataclass
+
+from cagul.config import Config
+from cagul.data.records import Splits
+from cagul.encoder_training import train_encoder
+from cagul.features import Features, pictures_by_subject, variants
+from cagul.host.frozen import FrozenHost
+from cagul.memory import GIB, TokenStore
+from cagul.method.attention import resolve_layers
+from cagul.schedule import Schedule
+from cagul.training import hold_out_calibration
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Counts are exact; seconds and GiB are measured on one batch of each part and scaled up."""
+
+    people: dict[str, int]
+    records: dict[str, int]
+    pictures: int  # to look at, augmented copies included
+    attention_pairs: int  # of a picture and a question
+    steps: int
+    rows_at_once: int
+    seconds: dict[str, float]
+    tokens_gib: dict[str, float]  # visual tokens in memory and on disk
+    peak_memory_gib: float
+    calibration_people: int
+    smallest_false_alarms: float
+
+
+def plan(host: FrozenHost, splits: Splits, config: Config) -> Plan:
+    """Run one batch of looking, attention and training, and scale to the whole job. Nothing is kept.
+
+    Raises what ``unlearn`` would raise for these records and options.
+    """
+    apart = hold_out_calibration(splits, config.training.seed)
+    layers, schedule = resolve_layers(config.attention.layers, host.layers), Schedule(apart, config)
+    steps = [schedule.rows(step) for step in range(config.training.steps)]
+    shown = {row.shown for rows in steps for row in rows}
+    shown |= {(path, 0) for r in apart.calibration for path in (r.image, *r.views)}
+    for records, copies in ((apart.forget, config.gate.augment), (apart.retain, config.gate.augment_others)):
+        for paths in pictures_by_subject(records).values():
+            shown |= set(variants(paths, copies))
+    pairs = {(row.shown, row.question) for rows in steps for row in rows}
+
+    features, first, seconds = Features(host, config.training.seed, store=TokenStore(float("inf"))), steps[0], {}
+    began = time.perf_counter()
+    tokens = features.look(row.shown for row in first)
+    seconds["looking"] = (time.perf_counter() - began) / len({row.shown for row in first}) * len(shown)
+    began = time.perf_counter()
+    probe = {(row.shown, row.question) for row in first}
+    features.choose(probe, config, layers)
+    seconds["attention"] = (time.perf_counter() - began) / len(probe) * len(pairs)
+    one = config.model_copy(update={"training": config.training.model_copy(update={"steps": 1})})
+    began = time.perf_counter()
+    _, facts = train_encoder(features, apart, one, layers)
+    seconds["training"] = (time.perf_counter() - began) * config.training.steps
+    seconds["all"] = sum(seconds.values())
+
+    size = sum(token.nbytes for token in tokens) / len(tokens) * len(shown) / GIB
+    held = min(size, config.training.token_memory)
+    people = len(apart.subjects("calibration"))
+    return Plan(
+        people={name: len(splits.subjects(name)) for name in vars(splits)},
+        records={name: len(part) for name, part in vars(splits).items()},
+        pictures=len(shown), attention_pairs=len(pairs), steps=config.training.steps, rows_at_once=facts["rows_at_once"],
+        seconds={name: round(value, 2) for name, value in seconds.items()},
+        tokens_gib={"memory": round(held, 4), "disk": round(size - held, 4)},
+        peak_memory_gib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB + held, 3),
+        calibration_people=people, smallest_false_alarms=round(1 / (people + 1), 5),
+    )  # fmt: skip
