@@ -145,7 +145,10 @@ def _cost_row(guard: Guard, splits: Splits, run: Run, repeats: int = 7) -> None:
     if "cost" in run.rows.found:
         return
     host = guard.host
-    record = next((r for r in splits.retain if r.kind == "private"), splits.retain[0])
+    record = _silent_record(guard, splits)
+    if record is None:
+        run.rows.append([{"key": "cost", "method": "cost", "subject": "", "absent": "the gate fired on every picture tried"}])
+        return
     inputs = host.inputs([host.prompter.prompt(record.question)], [open_picture(record.image)])
     options = host.generation_options(32) | {"min_new_tokens": 12, "max_new_tokens": 12}
     spent: dict[str, list[float]] = {"host": [], "silent": [], "fired": []}
@@ -161,6 +164,15 @@ def _cost_row(guard: Guard, splits: Splits, run: Run, repeats: int = 7) -> None:
                     guard.generate(**inputs, **options)
             times.append(1000 * (time.perf_counter() - started))
     run.rows.append([{"key": "cost", "method": "cost", "subject": "", **{k: statistics.median(v) for k, v in spent.items()}}])
+
+
+def _silent_record(guard: Guard, splits: Splits, tries: int = 32) -> Record | None:
+    """A private question about a retained person on whose picture the gate is silent."""
+    for record in [r for r in splits.retain if r.kind == "private"][:: max(1, len(splits.retain) // tries)]:
+        tokens = guard.host.look(guard.host.pixels([open_picture(record.image)]))
+        if float(guard.judge(tokens)[0]) <= guard.patch.threshold:
+            return record
+    return None
 
 
 def load_prompts(path: Path) -> list[str]:

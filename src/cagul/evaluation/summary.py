@@ -37,7 +37,10 @@ def summarise(rows: list[dict], method: str | None) -> dict[str, Any]:
             )
             methods[method]["retain"]["max_logit_difference"] = silent
         for row in by_method.get("cost", []):
-            methods[method]["cost"] = {f"ms_a_query_{k}": round(row[k], 2) for k in ("host", "silent", "fired")}
+            kinds = {f"ms_a_query_{k}": k for k in ("host", "silent", "fired")}
+            methods[method]["cost"] = {
+                name: {"absent": row["absent"]} if "absent" in row else round(row[k], 2) for name, k in kinds.items()
+            }
     return {"methods": methods}
 
 
@@ -130,6 +133,12 @@ def gate_figures(rows: list[dict]) -> dict[str, Any]:
     ):
         figures[name] = figure(_pairs(split[part], "fired"))
     figures["fnr"] = figure((r["subject"], float(not r["fired"])) for r in split["forget"])
+    missed: dict[str, list[bool]] = {}
+    for row in split["forget"]:
+        missed.setdefault(row["subject"], []).append(not row["fired"])
+    figures["fnr_by_person"] = {  # the worst first, without names
+        "values": sorted((round(sum(m) / len(m), 4) for m in missed.values()), reverse=True), "n": len(missed)
+    }  # fmt: skip
     alarmed = {r["subject"] for r in split["unseen"] if r["fired"]}
     people = {r["subject"] for r in split["unseen"]}
     figures["people_with_any_alarm"] = share(len(alarmed), len(people)) if people else {"absent": "there are no unseen pictures"}

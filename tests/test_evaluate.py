@@ -1,0 +1,25 @@
+"""What an evaluation measures beside the answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from cagul.data.records import load_records, split_records
+from cagul.evaluation.evaluate import evaluate
+from cagul.evaluation.questions import Sample
+from cagul.guard import Guard
+from cagul.runs import Run
+from helpers import make_patch
+
+
+@pytest.mark.parametrize("fires", [True, False])
+def test_the_cost_of_a_silent_query_is_measured_on_a_silent_picture(tiny_host, tiny_records, tmp_path, fires):
+    splits = split_records(load_records(tiny_records), ["p0"])
+    run, sample = Run(tmp_path / "run", {"fires": fires}), Sample(views=2, retain=2, unseen=2, misfire=2, gate_views=4)
+    cost = evaluate(tiny_host, Guard(tiny_host, make_patch(tiny_host, fires=fires)), splits, run, sample)["methods"]["cagul"][
+        "cost"
+    ]
+    if fires:
+        assert cost["ms_a_query_silent"] == {"absent": "the gate fired on every picture tried"}
+    else:
+        assert all(cost[f"ms_a_query_{kind}"] > 0 for kind in ("host", "silent", "fired"))
