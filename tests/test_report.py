@@ -50,7 +50,9 @@ def make_rows(folder, guarded=True, missed="Bo Stark"):
                 said = REFUSAL if method != "host" and fired and kind == "private" else said
                 rows.append({
                     "key": f"{method}/{split}/{sort}/{subject}/{picture}/{question}/{keyword}", "method": method, "split": split,
-                    "sort": sort, "kind": kind, "subject": subject, "picture": str(picture), "view": "", "question": question,
+                    "sort": sort, "kind": kind, "subject": subject, "picture": str(picture),
+                    "view": ("near", "far")[picture.stem.endswith("1")] if sort == "view" else "",
+                    "question": question,
                     "answer": answer, "keywords": [keyword], "output": said, "tokens": [len(said), number],
                     "recall": keyword_recall(said, [keyword]), "refused": is_refusal(said),
                     "fired": fired if method != "host" else None, "score": 0.9 if fired and method != "host" else 0.1,
@@ -60,7 +62,7 @@ def make_rows(folder, guarded=True, missed="Bo Stark"):
         for n in range(4 if guarded else 0):
             score = 0.6 + n / 10 if split == "forget" else 0.1 + n / 20
             rows.append({"key": f"gate/{split}/{subject}{n}", "method": "gate", "split": split, "subject": subject, "picture": "",
-                         "view": "", "score": score, "fired": score > 0.65})  # fmt: skip
+                         "view": ("near", "far")[n % 2], "score": score, "fired": score > 0.65})  # fmt: skip
     if guarded:
         rows.append({"key": "cost", "method": "cost", "subject": "", "host": 10.0, "silent": 11.0, "fired": 12.5})
     return rows
@@ -164,6 +166,7 @@ def test_figures_are_the_summarys(run):
         assert cell.value in page
     told = sum(len([f for f in parts.values() if isinstance(f, dict)]) for m in summary["methods"].values() for parts in m.values())
     assert sum(bool(c.value or c.absent) for line in facts.lines for c in line.cells) == told
+    assert [line.name for line in facts.lines if not line.meaning] == []
     assert dict(facts.costs)["one query, gate fired (ms)"] == "12.5"
     assert dict(facts.costs)["trained parameters"] == "926,944"
     assert "Every figure was computed anew from the run" in page

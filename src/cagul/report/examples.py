@@ -144,6 +144,6 @@ def _example(row: Row, host: Row, method: str | None, redactor: Redactor, album:
     return Example(
         where=WHERE.get(row.sort, row.sort), person=redactor.person(row.subject), question=redactor.question(row),
         truth=redactor.answer(row, row.answer), host=redactor.answer(row, host.output),
-        guarded=redactor.answer(row, row.output) if method else None, same=row.tokens == host.tokens, fired=row.fired,
-        score=row.score, picture=album.show(row),
+        guarded=redactor.answer(row, row.output) if method else None, same=bool(row.tokens) and row.tokens == host.tokens,
+        fired=row.fired, score=row.score, picture=album.show(row),
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cagul.evaluation.meanings import MEANINGS
 from cagul.report.examples import Group, example_groups
@@ -15,7 +15,6 @@ from cagul.report.redaction import Redactor
 KNOWN = 0.9  # below this the host does not know what it is to forget, and a low leak means little
 MEMORISED = {"keyword_recall": "on training images", "ape": "in held-out phrasings", "views": "on held-out views"}
 GATE_GROUPS = {"forget": "forget", "retain": "retain", "unseen": "unseen", "look_alike": "look-alikes", "no_person": "no person"}
-VERDICTS = ("good", "unclear", "bad")
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,9 @@ class KeyFigure:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The run in a sentence or two; ``kind`` is one of ``VERDICTS``."""
+    """The run in a sentence or two. good: less is said, clearly; bad: the host changed; unclear: all between."""
 
-    kind: str
+    kind: Literal["good", "unclear", "bad"]
     text: str
 
 
