@@ -200,6 +200,7 @@ def test_a_redacted_page_tells_nothing_about_the_forgotten(run, tmp_path):
     assert min(shown) >= 3
     assert "cagul evaluate --host HOST --records=RECORDS --forget @SUBJECTS --unseen=@SUBJECTS --out OUT" in page
     assert "This is Cy Venn." in page
+    assert f"Or is it {BLOCK}?" in page  # a retain person's answer that tells of a forgotten one
 
 
 def test_a_redacted_page_opens_no_picture_of_the_forgotten(run, monkeypatch):
