@@ -108,8 +108,18 @@ def test_the_whole_story_reaches_its_figures(tmp_path, monkeypatch):
 
     result = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "run")], standalone_mode=False)
     assert result.exception is None, result.exception
-    for part in ("Memorisation check", "Five questions", "Before and after", "Host weights unchanged", "summary.json"):
+    for part in (
+        "Memorisation check",
+        "Five questions",
+        "Before and after",
+        "Host weights unchanged",
+        "summary.json",
+        "report.html",
+    ):
         assert part in result.stdout
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "The people of this page are invented" in page
+    assert 200_000 > len(page) > 100_000
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["host"]["sha256_before"] == summary["host"]["sha256_after"]
     host, cagul = summary["methods"]["host"], summary["methods"]["cagul"]

@@ -151,7 +151,7 @@ def test_gate_figures_of_a_perfect_and_a_blind_gate():
     assert (perfect["auroc_unseen"]["value"], blind["auroc_unseen"]["value"]) == (1.0, 0.5)
     assert (perfect["tpr_at_1_fpr"]["value"], blind["tpr_at_1_fpr"]["value"]) == (1.0, 0.0)
     assert (perfect["fnr"]["value"], blind["fnr"]["value"]) == (0.0, 1.0)
-    assert perfect["fnr_by_person"] == {"values": [0.0] * 4, "n": 4}
-    assert blind["fnr_by_person"] == {"values": [1.0] * 4, "n": 4}
+    assert perfect["fnr_worst_person"] == {"value": 0.0, "n": 4, "by_person": [0.0] * 4}
+    assert blind["fnr_worst_person"] == {"value": 1.0, "n": 4, "by_person": [1.0] * 4}
     assert perfect["people_with_any_alarm"]["value"] == 0.0
     assert "absent" in gate_figures([])["auroc_unseen"]

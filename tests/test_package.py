@@ -26,7 +26,13 @@ def test_public_names_load():
 
 
 @pytest.mark.parametrize(
-    "code", ["import cagul", "from cagul.cli.app import app", "import cagul.evaluation.metrics, cagul.data.records"]
+    "code",
+    [
+        "import cagul",
+        "from cagul.cli.app import app",
+        "import cagul.evaluation.metrics, cagul.data.records",
+        "import cagul.report.html, cagul.evaluation.summary",
+    ],
 )
 def test_no_torch_where_none_is_needed(code):
     check = f"{code}; import sys; sys.exit('torch' in sys.modules)"

@@ -45,12 +45,16 @@ REFUSED_SETTINGS = ("prompt_lookup_num_tokens", "prefill_chunk_size", "assistant
 
 @dataclass(frozen=True)
 class Decision:
-    """The gate's verdict on one image. ``fallback``: the question stood before its image, so the last row was used."""
+    """The gate's verdict on one image, of ``tokens`` visual tokens.
+
+    ``fallback``: the question stood before its image, so the last row was used.
+    """
 
     score: float
     threshold: float
     fired: bool
     chosen: tuple[int, ...]
+    tokens: int
     fallback: bool
     milliseconds: float
 
@@ -228,7 +232,7 @@ class Guard:
         self._local.decisions = tuple(
             Decision(
                 float(score), self.patch.threshold, i in masks,
-                tuple(masks[i].nonzero().flatten().tolist()) if i in masks else (),
+                tuple(masks[i].nonzero().flatten().tolist()) if i in masks else (), len(tokens[i]),
                 i in masks and layout.questions[i].fallback, spent,
             )
             for i, score in enumerate(scores)

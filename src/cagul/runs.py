@@ -35,6 +35,7 @@ def write_text(path: Path, text: str, mode: int = 0o644) -> None:
     with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.part")
+        partial.unlink(missing_ok=True)  # one that a kill left behind has its own mode
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from cagul.cli import ask, demo, evaluate, inspect, unlearn
+from cagul.cli import ask, demo, evaluate, inspect, report, unlearn
 from cagul.cli.common import err
 from cagul.errors import CagulError
 
@@ -20,6 +20,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "ask": ask.ask,
     "evaluate": evaluate.evaluate,
     "inspect": inspect.inspect,
+    "report": report.report,
 }
 INTERRUPTED = 130
 

@@ -29,6 +29,7 @@ def demo(
     from cagul.evaluation.questions import Sample
     from cagul.guard import Guard
     from cagul.patch import Patch
+    from cagul.report.html import write_report
     from cagul.runs import Run
     from cagul.training import unlearn
 
@@ -51,8 +52,9 @@ def demo(
         guard = Guard(host, Patch.load(folder))
         summary = evaluate(host, guard, splits, results, Sample(views=384, retain=400, unseen=600, misfire=160, gate_views=1200),
                            prompts=load_prompts(assets.prompts), progress=progress)  # fmt: skip
+    page, _ = write_report(run, reveal=True)
     if json:
-        print_json(summary | {"run": str(run), "seconds": round(time.perf_counter() - began, 1)})
+        print_json(summary | {"run": str(run), "report": str(page), "seconds": round(time.perf_counter() - began, 1)})
         return
     out.print(memorisation(summary))
     out.print(_five(results.rows.found))
@@ -62,6 +64,7 @@ def demo(
     out.print(f"Host weights {same}: SHA-256 {sums['sha256_before'][:16]} before, {sums['sha256_after'][:16]} after.")
     out.print(f"Results in [bold]{run}[/]: summary.json, rows.jsonl, patch/. Took {time.perf_counter() - began:.0f} s, of which "
               f"unlearning {guard.patch.facts['seconds']:.0f} s on {guard.patch.facts['threads']} thread(s).")  # fmt: skip
+    out.print(f"Open [bold]{page}[/]: the same as a page, with pictures. It shows everything; its people are invented.")
 
 
 def _five(rows: dict[str, dict]) -> Table:

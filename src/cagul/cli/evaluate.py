@@ -22,21 +22,22 @@ from cagul.cli.common import (
     repeating_command,
     set_up,
 )
+from cagul.evaluation.meanings import MEANINGS
 
-ROWS = (  # (split, figure, what it says)
-    ("forget", "leak", "private facts still said, gate misses too"),
-    ("forget", "leak_fired", "the same where the gate fired"),
-    ("forget", "keyword_recall", "on training images"),
-    ("forget", "ape", "in held-out phrasings"),
-    ("forget", "views", "on held-out views"),
-    ("forget", "refusal_rate", "answers that refuse"),
-    ("forget", "visual_accuracy", "questions about what is seen"),
-    ("retain", "identical", "answers of retain people, equal to the host's"),
-    ("unseen", "identical", "answers of unseen people, equal to the host's"),
-    ("retain", "misfire_keep", "facts kept when the gate fires wrongly"),
-    ("gate", "tpr_at_1_fpr", "hit rate at 1 % false alarms on unseen people"),
-    ("gate", "auroc_unseen", "AUROC against unseen people"),
-    ("gate", "fpr_unseen", "false alarms on unseen people"),
+ROWS = (  # (split, figure)
+    ("forget", "leak"),
+    ("forget", "leak_fired"),
+    ("forget", "keyword_recall"),
+    ("forget", "ape"),
+    ("forget", "views"),
+    ("forget", "refusal_rate"),
+    ("forget", "visual_accuracy"),
+    ("retain", "identical"),
+    ("unseen", "identical"),
+    ("retain", "misfire_keep"),
+    ("gate", "tpr_at_1_fpr"),
+    ("gate", "auroc_unseen"),
+    ("gate", "fpr_unseen"),
 )
 
 
@@ -72,6 +73,7 @@ def evaluate(
     from cagul.evaluation.evaluate import load_prompts
     from cagul.evaluation.questions import Sample
     from cagul.guard import Guard
+    from cagul.report.html import write_report
     from cagul.runs import Run, digest
 
     frozen = load_host(host or str(demo.host if demo else ""), device, dtype)
@@ -85,12 +87,13 @@ def evaluate(
         guard = Guard(frozen, loaded) if loaded else None
         summary = evaluate_guard(frozen, guard, splits, Run(run, identity, repeating_command()), sample, progress=progress,
                                  prompts=load_prompts(demo.prompts) if demo else None)  # fmt: skip
+    page, _ = write_report(run)
     if json:
         print_json(summary)
         return
     out.print(memorisation(summary))
     out.print(table(summary))
-    out.print(f"Rows and summary.json in [bold]{run}[/] (the rows hold secrets).")
+    out.print(f"Rows and summary.json in [bold]{run}[/] (the rows hold secrets); redacted report: [bold]{page}[/].")
 
 
 def memorisation(summary: dict[str, Any]) -> str:
@@ -110,7 +113,7 @@ def table(summary: dict[str, Any]) -> Table:
     shown = Table(title="Before and after (95 % intervals over people)", title_justify="left")
     for name in ("split", "figure", "host", *(m for m in summary["methods"] if m != "host"), "what it says"):
         shown.add_column(name, justify="right" if name in summary["methods"] else "left", no_wrap=name != "what it says")
-    for split, name, meaning in ROWS:
+    for split, name in ROWS:
         cells = []
         for method in summary["methods"].values():
             found = method.get(split, {}).get(name)
@@ -120,5 +123,5 @@ def table(summary: dict[str, Any]) -> Table:
                 span = f" [dim]{found['low']:.2f}-{found['high']:.2f}[/]" if "low" in found else ""
                 cells.append(f"{found['value']:.3f}{span}")
         if any(cells):
-            shown.add_row(split, name, *cells, meaning)
+            shown.add_row(split, name, *cells, MEANINGS[split, name])
     return shown

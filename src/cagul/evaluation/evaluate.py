@@ -78,6 +78,7 @@ def _ask_items(method: str, answerer: FrozenHost | Guard, items: list[Item], run
                     "fired": said.decision.fired if said.decision else None,
                     "score": said.decision.score if said.decision else None,
                     "chosen": list(said.decision.chosen) if said.decision else [],
+                    "visual_tokens": said.decision.tokens if said.decision else None,
                 })  # fmt: skip
             run.rows.append([row for row in rows if row["key"] not in run.rows.found])
         done += len(part)

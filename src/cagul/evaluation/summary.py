@@ -136,9 +136,10 @@ def gate_figures(rows: list[dict]) -> dict[str, Any]:
     missed: dict[str, list[bool]] = {}
     for row in split["forget"]:
         missed.setdefault(row["subject"], []).append(not row["fired"])
-    figures["fnr_by_person"] = {  # the worst first, without names
-        "values": sorted((round(sum(m) / len(m), 4) for m in missed.values()), reverse=True), "n": len(missed)
-    }  # fmt: skip
+    shares = sorted((round(sum(m) / len(m), 4) for m in missed.values()), reverse=True)  # the worst first, without names
+    figures["fnr_worst_person"] = (
+        {"value": shares[0], "n": len(shares), "by_person": shares} if shares else {"absent": "there are no forget pictures"}
+    )
     alarmed = {r["subject"] for r in split["unseen"] if r["fired"]}
     people = {r["subject"] for r in split["unseen"]}
     figures["people_with_any_alarm"] = share(len(alarmed), len(people)) if people else {"absent": "there are no unseen pictures"}

@@ -1,0 +1,31 @@
+"""``cagul report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cagul.cli.common import JsonOption, err, out, print_json
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder of `cagul demo` or `cagul evaluate`.")],
+    page: Annotated[Path | None, typer.Option("--out", help="HTML file to write; RUN/report.html if not given.")] = None,
+    reveal: Annotated[bool, typer.Option("--reveal", help="Show private facts and pictures of the forgotten too.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Show a run as one HTML page that opens offline. The forgotten are redacted, so the page can be shared."""
+    from cagul.report.html import write_report
+
+    written, facts = write_report(run, page, reveal=reveal)
+    if reveal:
+        whose = "invented people" if facts.invented else "the forget set, so keep it to yourself"
+        err.print(f"Warning: {written} holds private facts and pictures of {whose}.", style="bold yellow", highlight=False,
+                  soft_wrap=True)  # fmt: skip
+    if json:
+        print_json({"page": str(written), "revealed": reveal, "verdict": facts.verdict.text, "bytes": written.stat().st_size})
+        return
+    out.print(facts.verdict.text, markup=False, highlight=False)
+    out.print(f"Report in [bold]{written}[/]{'' if reveal else ', redacted'}.", soft_wrap=True)

@@ -1,0 +1,214 @@
+"""Read a finished run and check it: whole, of the right shape, and its rows give the figures of its summary."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError, model_validator
+
+from cagul.errors import DataError
+from cagul.evaluation.meanings import MEANINGS
+
+AGAIN = "Run it again into an empty folder."
+WHO_WRITES = "Give the folder that `cagul demo --out` or `cagul evaluate --out` wrote."
+
+
+FIELDS = ("subject", "split", "sort", "kind", "view", "tokens", "recall", "refused", "fired", "score")  # what figures are made of
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Row(_Part):
+    """One answer or one gate score. Fields that older runs did not keep have a default."""
+
+    key: str
+    method: str
+    subject: str
+    split: str = ""
+    sort: str = ""
+    kind: str = ""
+    picture: str = ""
+    question: str = ""
+    answer: str = ""
+    keywords: tuple[str, ...] | None = None
+    output: str = ""
+    tokens: tuple[int, ...] = ()
+    fired: bool | None = None
+    score: FiniteFloat | None = None
+    chosen: tuple[NonNegativeInt, ...] = ()
+    visual_tokens: PositiveInt | None = None
+
+    @property
+    def asked(self) -> str:
+        """The key without its method: the same for the host's and the guard's row of one question."""
+        return self.key.partition("/")[2]
+
+
+class Figure(_Part):
+    """A number with its interval, or the reason why it is absent."""
+
+    value: FiniteFloat | None = None
+    low: FiniteFloat | None = None
+    high: FiniteFloat | None = None
+    n: NonNegativeInt = 0
+    left_out: NonNegativeInt = 0
+    absent: str = ""
+    interval: str = ""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Figure:
+        if (self.value is None) != bool(self.absent):
+            raise ValueError("needs a value, or the reason why it is absent")
+        return self
+
+
+class HostFacts(_Part):
+    sha256_before: str
+    sha256_after: str
+    name: str = ""
+    model_type: str = ""
+    parameters: NonNegativeInt = 0
+
+
+class Summary(_Part):
+    """summary.json. A part of a method that is named cost holds bare numbers."""
+
+    methods: dict[str, dict[str, dict[str, Figure | FiniteFloat]]]
+    host: HostFacts
+    people: dict[str, int] = {}
+    sample: dict[str, Any] = {}
+    patch: dict[str, Any] = {}
+    evaluation: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _with_host(self) -> Summary:
+        if "forget" not in self.methods.get("host", {}):
+            raise ValueError("methods.host.forget is missing")
+        return self
+
+    def figure(self, method: str, split: str, name: str) -> Figure:
+        """The figure, or one that is absent because the run does not hold it."""
+        found = self.methods.get(method, {}).get(split, {}).get(name)
+        return found if isinstance(found, Figure) else Figure(absent="the run does not hold it")
+
+
+class Manifest(_Part):
+    command: str = ""
+    versions: dict[str, str] = {}
+    identity: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run as it was found. ``unchecked`` says why its figures could not be computed anew from its rows, or is empty."""
+
+    manifest: Manifest
+    summary: Summary
+    rows: tuple[Row, ...]
+    unchecked: str
+
+
+Shape = TypeVar("Shape", bound=_Part)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror or error}.", "Set its permissions.", "run") from None
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}.", AGAIN, "run") from None
+
+
+def _shaped(shape: type[Shape], data: Any, where: str) -> Shape:
+    try:
+        return shape.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{where} is not as cagul wrote it: {field + ': ' if field else ''}{first['msg']}.", AGAIN, "run") from None
+
+
+def _raw_rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        lines = path.read_text("utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"Cannot read {path}: {reason}.", AGAIN, "run") from None
+    found = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            raise DataError(f"{path} line {number} is cut off or not JSON.", AGAIN, "run") from None
+        if not isinstance(row, dict) or ("key" not in row and number > 1):
+            raise DataError(f"{path} line {number} is no row.", AGAIN, "run")
+        if "key" in row:
+            found[str(row["key"])] = row | {"line": number}
+    return list(found.values())
+
+
+def read_run(folder: str | Path) -> FinishedRun:
+    """Read a run folder without changing it.
+
+    Raises DataError when it is missing, no run, unfinished, not as cagul wrote it, or when its rows do not give the
+    figures of its summary.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"There is no run folder {folder}.", WHO_WRITES, "run")
+    if not (folder / "manifest.json").exists():
+        raise DataError(f"{folder} is no run: it has no manifest.json.", WHO_WRITES, "run")
+    manifest = _shaped(Manifest, _json(folder / "manifest.json"), f"{folder}/manifest.json")
+    path = folder / "rows.jsonl"
+    if not (folder / "summary.json").exists():
+        kept = sum(b'"key"' in line for line in path.read_bytes().split(b"\n")) if path.exists() else 0
+        raise DataError(f"{folder} is unfinished: it has {kept:,} rows and no summary.json.",
+                        "Run the same command again to finish it" + (f": {manifest.command}" if manifest.command else "."),
+                        "run")  # fmt: skip
+    summary = _shaped(Summary, _json(folder / "summary.json"), f"{folder}/summary.json")
+    raw = _raw_rows(path)
+    rows = tuple(_shaped(Row, row, f"{path} line {row['line']}") for row in raw if "split" in row)
+    return FinishedRun(manifest, summary, rows, _check_figures(folder, summary, raw))
+
+
+def _check_figures(folder: Path, summary: Summary, raw: list[dict[str, Any]]) -> str:
+    """Compute every figure anew from the rows; an empty text when all agree, or why that could not be done.
+
+    Raises DataError for the first figure that differs in value or n.
+    """
+    from cagul.evaluation.summary import summarise
+
+    again: dict[str, Any] = {}
+    try:
+        guards: list[str | None] = [name for name in summary.methods if name != "host"]
+        for method in guards or [None]:
+            again |= summarise(raw, method)["methods"]
+    except KeyError as error:
+        if error.args[0] in FIELDS:
+            return f"its rows are of an older cagul and have no field {error.args[0]}"
+        raise DataError(f"{folder}/rows.jsonl lacks rows that the summary was made of.", AGAIN, "run") from None
+    for method, parts in summary.methods.items():
+        for split, figures in parts.items():
+            for name, told in figures.items():
+                if isinstance(told, Figure) and (split, name) in MEANINGS:
+                    found = again.get(method, {}).get(split, {}).get(name, {})
+                    value, n = found.get("value"), found.get("n", 0)
+                    alike = told.value is value is None or (
+                        told.value is not None and value is not None and abs(told.value - value) < 1e-9 and told.n == n
+                    )
+                    if not alike:
+                        raise DataError(f"{folder}: methods.{method}.{split}.{name} is {_brief(told.value, told.n)} in "
+                                        f"summary.json, but {_brief(value, n)} by its rows.", AGAIN, "run")  # fmt: skip
+    return ""
+
+
+def _brief(value: float | None, n: int) -> str:
+    return "absent" if value is None else f"{value:.6g} (n {n})"
