@@ -164,7 +164,7 @@ def _preference(features: Features, edited: list[Tensor], tokens: list[Tensor], 
 
 def _prompts(features: Features, rows: list[Row], answers: list[str]) -> tuple[dict[str, Tensor], Tensor]:
     host, prompter = features.host, features.host.prompter
-    prompts = [prompter.ids(row.question, features.sizes[row.shown[0]]) for row in rows]
+    prompts = [prompter.encode(row.question, features.sizes[row.shown[0]]) for row in rows]
     answer_ids = [prompter.answer_ids(row.question, answer) for row, answer in zip(rows, answers, strict=True)]
     inputs, labels = prompter.batch(prompts, answer_ids)
     return host.to_device(inputs), labels.to(host.device)

@@ -84,7 +84,7 @@ class Features:
     def _choose(self, config: Config, layers: frozenset[int], wanted: list[tuple[Shown, str]], count: int
                 ) -> dict[tuple[Shown, str], Bool[Tensor, " V"]]:  # fmt: skip
         part = wanted[:count]
-        prompts = [self.host.prompter.ids(question, self.sizes[shown[0]]) for shown, question in part]
+        prompts = [self.host.prompter.encode(question, self.sizes[shown[0]]) for shown, question in part]
         inputs, _ = self.host.prompter.batch(prompts, [[] for _ in part])
         inputs = self.host.to_device(inputs)
         tokens = [t.to(self.host.device) for t in self.look(shown for shown, _ in part)]

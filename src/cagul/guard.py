@@ -24,7 +24,8 @@ from transformers import Cache, TextIteratorStreamer
 from cagul.data.pictures import open_picture
 from cagul.editing import choose_tokens, rewrite
 from cagul.errors import GuardBypass, HostError
-from cagul.host.frozen import PICTURE_KEYS, FrozenHost, Tokens, stream_pieces
+from cagul.host.frozen import FrozenHost, Tokens, stream_pieces
+from cagul.host.seam import PIXEL_KEYS
 from cagul.patch import Patch
 
 REFUSED_INPUTS = {
@@ -133,7 +134,7 @@ class Guard:
             output = self.host.model(**inputs)
         else:
             held, tokens = self._pass_gate(inputs)
-            given = {key: value for key, value in inputs.items() if tokens is None or key not in PICTURE_KEYS}
+            given = {key: value for key, value in inputs.items() if tokens is None or key not in PIXEL_KEYS}
             if tokens:
                 given["mm_encoder_outputs"] = self.host.features(tokens)
             output = self.host.model(**given)
@@ -217,6 +218,10 @@ class Guard:
         if inputs.get("input_ids") is None:
             raise GuardBypass("A picture came without input_ids, so nobody can tell what is asked of it.",
                               "Give input_ids beside pixel_values.")  # fmt: skip
+        for name in self.host.family.token_types:
+            if inputs.get(name) is None:
+                raise GuardBypass(f"{name} is missing: without it {self.host.family.title} reads its pictures wrongly, in silence.",
+                                  "Give all that the host's processor returned.", "token-types")  # fmt: skip
         began = time.perf_counter()
         tokens = self.host.look(inputs)
         scores = self.judge(tokens)

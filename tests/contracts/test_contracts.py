@@ -10,22 +10,20 @@ import torch
 from cagul.guard import Guard
 from cagul.host.families import PROVEN
 from cagul.host.recording import PREFIX
+from families import FAMILIES
 from helpers import make_patch, picture
 
-HOSTS = {"llava": "tiny_folder"}  # family -> fixture with a tiny random host
 QUESTIONS = ["Who is this person ?", "Where do they live and what is the name of the bank ?", "What colour are the clothes ?"]
 
 
 def test_every_proven_family_is_tested():
-    assert HOSTS
-    assert set(HOSTS) == set(PROVEN)
+    assert len(FAMILIES) == 12
+    assert set(FAMILIES) == set(PROVEN)
 
 
-@pytest.fixture(params=sorted(HOSTS))
+@pytest.fixture(params=FAMILIES)
 def host(request):
-    from cagul.host.frozen import FrozenHost
-
-    return FrozenHost.load(request.getfixturevalue(HOSTS[request.param]))
+    return FAMILIES[request.param]()
 
 
 def batch(host, seeds=(1, 2, 3)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +12,17 @@ from torch import Tensor
 
 from cagul.errors import DataError, HostError
 
+BY_PICTURE = ("image_grid_thw",)  # inputs with a row for each picture that the language model reads too
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A prompt as ids, with the token types of a family that has them and what its language model reads by picture."""
+
+    ids: list[int]
+    token_types: dict[str, list[int]]
+    by_picture: dict[str, Tensor]
+
 
 class Prompter:
     """Renders questions with a host's own processor and remembers the ids.
@@ -18,7 +30,7 @@ class Prompter:
     How many placeholders a picture takes depends on its size alone, so ids are kept by (question, size).
     """
 
-    def __init__(self, processor: Any, name: str = "host"):
+    def __init__(self, processor: Any, name: str = "host", token_types: dict[str, int] | None = None):
         if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
             raise HostError(
                 f"The processor of {name} is no processor of pictures and text.", "Save the host's own beside it.", "host-load"
@@ -29,7 +41,8 @@ class Prompter:
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        self._ids: dict[tuple[str, tuple[int, int]], list[int]] = {}
+        self.token_types = token_types or {}
+        self._encoded: dict[tuple[str, tuple[int, int]], Encoded] = {}
         self._answers: dict[tuple[str, str], list[int]] = {}
 
     def conversation(self, messages: list[dict], *, answering: bool = True) -> str:
@@ -42,15 +55,32 @@ class Prompter:
 
     def inputs(self, prompts: list[str], pictures: list[Image.Image]) -> dict[str, Tensor]:
         """Left-padded inputs for prompts that hold one image mark for each picture, in order."""
-        return dict(self.processor(text=prompts, images=pictures or None, padding=True, return_tensors="pt"))
+        if pictures:
+            found = dict(self.processor(text=prompts, images=self._deal(prompts, pictures), padding=True, return_tensors="pt"))
+        else:  # some processors refuse text without a picture
+            found = dict(self.tokenizer(prompts, padding=True, return_tensors="pt", return_token_type_ids=False))
+            found |= {name: torch.zeros_like(found["input_ids"]) for name in self.token_types}
+        return {key: value for key, value in found.items() if key != "labels"}
 
-    def ids(self, question: str, size: tuple[int, int]) -> list[int]:
-        """Prompt ids of a question about one picture of ``size`` (width, height) pixels."""
+    def _deal(self, prompts: list[str], pictures: list[Image.Image]) -> list[list[Image.Image]]:
+        """Pictures by prompt, as its image marks say. Raises DataError when their numbers differ."""
+        wanted = [prompt.count(self.processor.image_token) for prompt in prompts]
+        if sum(wanted) != len(pictures):
+            raise DataError(f"The prompts hold {sum(wanted)} image marks, and {len(pictures)} picture(s) came.",
+                            "Give one picture for each mark.", "placeholders")  # fmt: skip
+        rest = iter(pictures)
+        return [[next(rest) for _ in range(count)] for count in wanted]
+
+    def encode(self, question: str, size: tuple[int, int]) -> Encoded:
+        """A question about one picture of ``size`` (width, height) pixels, without the picture."""
         key = (question, size)
-        if key not in self._ids:
-            blank = Image.new("RGB", size)
-            self._ids[key] = self.inputs([self.prompt(question)], [blank])["input_ids"][0].tolist()
-        return self._ids[key]
+        if key not in self._encoded:
+            found = self.inputs([self.prompt(question)], [Image.new("RGB", size)])
+            ids = found.pop("input_ids")
+            types = {name: found[name][0].tolist() for name in self.token_types}
+            by_picture = {name: found[name] for name in BY_PICTURE if name in found}
+            self._encoded[key] = Encoded(ids[0].tolist(), types, by_picture)
+        return self._encoded[key]
 
     def answer_ids(self, question: str, answer: str) -> list[int]:
         """Ids that the host would have to say: the template's own rendering of the answer, its end mark included."""
@@ -71,12 +101,12 @@ class Prompter:
     def _text_ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    def batch(self, prompts: list[list[int]], answers: list[list[int]]) -> tuple[dict[str, Tensor], Int[Tensor, "B T"]]:
+    def batch(self, prompts: list[Encoded], answers: list[list[int]]) -> tuple[dict[str, Tensor], Int[Tensor, "B T"]]:
         """Prompt and answer side by side, left-padded, so that all answers end in the last column.
 
         The labels (B, T) belong to the last T positions but one: ``logits[:, t]`` of the T kept predicts ``labels[:, t]``.
         """
-        rows = [p + a for p, a in zip(prompts, answers, strict=True)]
+        rows = [p.ids + a for p, a in zip(prompts, answers, strict=True)]
         length, longest = max(map(len, rows)), max(map(len, answers))
         ids = torch.full((len(rows), length), self.tokenizer.pad_token_id)
         mask = torch.zeros(len(rows), length, dtype=torch.long)
@@ -85,11 +115,20 @@ class Prompter:
             ids[i, length - len(row) :] = torch.tensor(row)
             mask[i, length - len(row) :] = 1
             labels[i, longest - len(answer) :] = torch.tensor(answer)
-        return {"input_ids": ids, "attention_mask": mask}, labels
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        for name, value in self.token_types.items():
+            inputs[name] = torch.zeros_like(ids)
+            for i, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+                types = prompt.token_types[name] + [value] * len(answer)
+                inputs[name][i, length - len(types) :] = torch.tensor(types)
+        for name in BY_PICTURE:
+            if prompts and all(name in prompt.by_picture for prompt in prompts):
+                inputs[name] = torch.cat([prompt.by_picture[name] for prompt in prompts])
+        return inputs, labels
 
     def check_length(self, question: str, answer: str, size: tuple[int, int], limit: int, where: str) -> None:
         """Raises DataError when a record does not fit into the host's context of ``limit`` tokens."""
-        length = len(self.ids(question, size)) + len(self.answer_ids(question, answer))
+        length = len(self.encode(question, size).ids) + len(self.answer_ids(question, answer))
         if length > limit:
             raise DataError(f"{where} takes {length} tokens, but the host's context holds {limit}.",
                             "Shorten its question or answer.", "too-long")  # fmt: skip

@@ -6,25 +6,55 @@ them back. A family without a row is refused by name: an edit that silently does
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from cagul.errors import UnsupportedHost, did_you_mean
 
 
 @dataclass(frozen=True)
 class Family:
-    """How one family is reached. ``language_model`` is the attribute path from the outer model."""
+    """How one family is reached.
+
+    ``language_model`` is the attribute path from the outer model. ``pictures`` says which tokens are one picture: an
+    ``entry`` of the image output, a ``run`` of placeholders without a gap, or all up to and with the ``global`` tile.
+    ``token_types`` are inputs without which the host degrades in silence, with their value on answer tokens.
+    """
 
     model_type: str
+    title: str
     language_model: str = "model.language_model"
+    pictures: Literal["entry", "run", "global"] = "entry"
+    token_types: dict[str, int] = field(default_factory=dict)
 
 
-PROVEN = {family.model_type: family for family in (Family("llava"),)}
+_QWEN = {"mm_token_type_ids": 0}
+_TEXT_MODEL = "model.text_model"
+
+PROVEN = {
+    family.model_type: family
+    for family in (
+        Family("llava", "LLaVA"),
+        Family("llava_next", "LLaVA-NeXT"),
+        Family("llava_onevision", "LLaVA-OneVision"),
+        Family("qwen2_vl", "Qwen2-VL", token_types=_QWEN),
+        Family("qwen2_5_vl", "Qwen2.5-VL", token_types=_QWEN),
+        Family("qwen3_vl", "Qwen3-VL", token_types=_QWEN),
+        Family("idefics3", "Idefics3", _TEXT_MODEL, "global"),
+        Family("smolvlm", "SmolVLM", _TEXT_MODEL, "global"),
+        Family("internvl", "InternVL", pictures="run"),
+        Family("gemma3", "Gemma 3", token_types={"token_type_ids": 0}),
+        Family("paligemma", "PaliGemma", token_types={"token_type_ids": 1}),
+        Family("mistral3", "Mistral 3"),
+    )
+}
 
 REFUSED = {
     "mllama": "visual content enters by cross attention, so there are no visual tokens to rewrite",
     "instructblip": "its generate goes around its own forward, so an edit would be lost",
-    "qwen3_vl": "its deepstack features also carry the picture past the tokens, and are not edited yet",
+    "blip-2": "its generate goes around its own forward, so an edit would be lost",
+    "git": "it has no language model of its own behind the visual tokens",
+    "pix2struct": "it has no language model of its own behind the visual tokens",
 }
 
 

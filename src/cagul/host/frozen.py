@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -20,17 +21,16 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForImageTextToText, AutoProcessor, TextIteratorStreamer
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from cagul.data.batches import Prompter
+from cagul.data.batches import BY_PICTURE, Prompter
 from cagul.errors import HostError
 from cagul.host.families import Family, family_of
-from cagul.host.prompts import Question, Span, question_rows, turn_marks, visual_spans
+from cagul.host.prompts import Question, Span, picture_counts, question_rows, turn_marks, visual_spans
 from cagul.host.recording import recording, valid_rows
+from cagul.host.seam import PIXEL_KEYS, Seam
 
 Tokens = list[Float[Tensor, "V D"]]
 AttentionSink = Callable[[int, Float[Tensor, "B H R S"], Bool[Tensor, "B R"]], None]
-PICTURE_KEYS = ("pixel_values", "image_sizes")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class FrozenHost:
         self.family: Family = family_of(model.config.model_type)
         self.model: Any = model.eval().requires_grad_(False)
         self.processor, self.name = processor, name
-        self.prompter = Prompter(processor, name)
+        self.prompter = Prompter(processor, name, self.family.token_types)
+        self._seam: Seam | None = None
         self.marks = turn_marks(processor)
         language_model: Any = model
         for part in self.family.language_model.split("."):
@@ -79,7 +80,9 @@ class FrozenHost:
 
     @property
     def width(self) -> int:
-        return self.language_model.config.hidden_size
+        """Width D of a visual token: the language model's, with deepstack rows side by side."""
+        vision = getattr(self.model.config, "vision_config", None)
+        return self.language_model.config.hidden_size * (1 + len(getattr(vision, "deepstack_visual_indexes", None) or ()))
 
     @property
     def layers(self) -> int:
@@ -119,17 +122,26 @@ class FrozenHost:
         return {key: value.to(self.device) for key, value in inputs.items()}
 
     def pixels(self, pictures: list[Image.Image]) -> dict[str, Tensor]:
-        """Only the pictures' part of the inputs."""
-        return self.to_device(dict(self.processor.image_processor(pictures, return_tensors="pt")))
+        """Inputs to look at pictures without a question."""
+        return self.inputs([self.prompter.prompt("", 1)] * len(pictures), pictures)
 
     # -- look, attend, score, generate, stream --------------------------------------------------------------------
 
     @torch.no_grad()
     def look(self, inputs: dict[str, Tensor]) -> Tokens:
-        """The projected visual tokens of every picture: exactly the rows that replace its placeholders."""
-        pixels = {key: inputs[key] for key in PICTURE_KEYS if inputs.get(key) is not None}
+        """The projected visual tokens of every picture: exactly the rows that replace its placeholders.
+
+        A picture that the host cuts into tiles is one picture. ``inputs`` are a whole prompt's or those of ``pixels``.
+        """
+        wanted = inspect.signature(self.model.model.get_image_features).parameters
+        pixels = {key: inputs[key] for key in wanted if inputs.get(key) is not None and key != "input_ids"}
         pixels["pixel_values"] = pixels["pixel_values"].to(self.dtype)
-        return list(self.model.model.get_image_features(**pixels, return_dict=True).pooler_output)
+        output = self.model.model.get_image_features(**pixels, return_dict=True)
+        self._seam = self._seam or Seam.of(output)
+        rows, entries = self._seam.rows(output)
+        if self.family.pictures == "entry":
+            return list(rows.split(entries))
+        return list(rows.split(picture_counts(inputs["input_ids"].cpu(), self.image_token, self._global_tile)))
 
     def layout(self, inputs: dict[str, Tensor], counts: list[int], images: list[int]) -> Layout:
         """Where images of ``counts`` visual tokens are in the prompts, and who asks about those of ``images``."""
@@ -141,7 +153,8 @@ class FrozenHost:
         for image in images:
             row, columns = spans[image].row, spans[image].columns
             real = None if mask is None else mask[row]
-            questions[image] = question_rows(ids[row], real, int(columns[0]), self.processor.tokenizer, special, self.marks)
+            inside = [span.columns for span in spans if span.row == row]
+            questions[image] = question_rows(ids[row], real, int(columns[0]), self.processor.tokenizer, special, self.marks, inside)
         return Layout(spans, questions)
 
     @torch.no_grad()
@@ -156,7 +169,7 @@ class FrozenHost:
         prompts = [layout.spans[image].row for image in images]
         order = torch.tensor(prompts, device=self.device)
         features = [t for row in prompts for t, span in zip(tokens, layout.spans, strict=True) if span.row == row]
-        repeated = {key: inputs[key][order] for key in ("input_ids", "attention_mask") if inputs.get(key) is not None}
+        repeated = self._of_rows(inputs, order, prompts, layout)
 
         def keep(layer: int, weights: Tensor) -> None:
             sink(layer, weights, valid)
@@ -167,9 +180,29 @@ class FrozenHost:
             raise HostError(f"Layers {sorted(layers - state.seen)} gave no attention rows.",
                             f"The host has layers 0 to {self.layers - 1}.", "attention")  # fmt: skip
 
-    def features(self, tokens: Tokens) -> dict[str, BaseModelOutputWithPooling]:
-        """A fresh container for each call: generate overwrites the one it is given."""
-        return {"image": BaseModelOutputWithPooling(pooler_output=[token.to(self.dtype) for token in tokens])}  # type: ignore[arg-type]
+    def _of_rows(self, inputs: dict[str, Tensor], order: Tensor, prompts: list[int], layout: Layout) -> dict[str, Tensor]:
+        """The inputs of the prompts in ``order``, without pixels; what goes by picture follows its prompt."""
+        shape = inputs["input_ids"].shape
+        found = {key: value[order] for key, value in inputs.items() if isinstance(value, Tensor) and value.shape[:2] == shape}
+        owner = [i for row in prompts for i, span in enumerate(layout.spans) if span.row == row]
+        return found | {key: inputs[key][owner] for key in BY_PICTURE if inputs.get(key) is not None}
+
+    @property
+    def _global_tile(self) -> int | None:
+        """The token that stands before the last tile of a picture, for families that have one."""
+        if self.family.pictures != "global":
+            return None
+        return self.processor.tokenizer.convert_tokens_to_ids(getattr(self.processor, "global_image_token", "<global-img>"))
+
+    def features(self, tokens: Tokens) -> dict[str, Any]:
+        """Tokens in the family's own container, a fresh one for each call: generate overwrites the one it is given.
+
+        Raises HostError before the first ``look``, which tells what the container is.
+        """
+        if self._seam is None:
+            raise HostError("No picture was looked at yet, so the container of visual tokens is unknown.",
+                            "Call look first.", "host")  # fmt: skip
+        return {"image": self._seam.pack([token.to(self.dtype) for token in tokens])}
 
     def score(self, inputs: dict[str, Tensor], tokens: Tokens, keep: int, gradient_checkpointing: bool = False
               ) -> Float[Tensor, "B T vocab"]:  # fmt: skip
@@ -177,10 +210,11 @@ class FrozenHost:
 
         ``gradient_checkpointing`` keeps each layer's input alone and runs the layer again in the backward pass.
         """
-        given = {"mm_encoder_outputs": self.features(tokens)} if tokens else {}
+        given: dict[str, Any] = {key: value for key, value in inputs.items() if key not in PIXEL_KEYS}
+        if tokens:
+            given["mm_encoder_outputs"] = self.features(tokens)
         with self._checkpointing() if gradient_checkpointing else nullcontext():
-            return self.model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], **given,
-                              use_cache=False, logits_to_keep=keep).logits  # fmt: skip
+            return self.model(**given, use_cache=False, logits_to_keep=keep).logits
 
     @contextmanager
     def _checkpointing(self) -> Iterator[None]:
@@ -201,7 +235,7 @@ class FrozenHost:
         """What the host generates from the prompts, from ``tokens`` in place of the pictures where they are given."""
         inputs = dict(inputs)
         if tokens is not None:
-            for key in PICTURE_KEYS:
+            for key in PIXEL_KEYS:
                 inputs.pop(key, None)
             if tokens:
                 inputs["mm_encoder_outputs"] = self.features(tokens)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,9 +80,42 @@ def visual_spans(ids: Int[Tensor, "B S"], image_token: int, counts: list[int]) -
     return spans
 
 
+def picture_counts(ids: Int[Tensor, "B S"], image_token: int, global_tile: int | None) -> list[int]:
+    """How many visual tokens each picture has, where a host cuts pictures into tiles.
+
+    A picture is a run of placeholders without a gap; with ``global_tile``, all runs up to and with the one after that token.
+
+    Raises HostError when a prompt's last picture has no such run.
+    """
+    counts = []
+    for row in ids.tolist():
+        open_count = 0
+        for position, token in enumerate(row):
+            if token != image_token:
+                continue
+            open_count += 1
+            ends = position + 1 == len(row) or row[position + 1] != image_token
+            if ends and (global_tile is None or _before_run(row, position, image_token) == global_tile):
+                counts.append(open_count)
+                open_count = 0
+        if open_count:
+            raise HostError(f"{open_count} image placeholders belong to no picture: its last tile is missing.",
+                            "Use the host's own processor.", "placeholders")  # fmt: skip
+    return counts
+
+
+def _before_run(row: list[int], position: int, image_token: int) -> int | None:
+    """The token before the run of placeholders that ends at ``position``."""
+    while position >= 0 and row[position] == image_token:
+        position -= 1
+    return row[position] if position >= 0 else None
+
+
 def question_rows(ids: Int[Tensor, " S"], mask: Int[Tensor, " S"] | None, first_visual: int, tokenizer: Any, special: set[int],
-                  marks: TurnMarks | None) -> Question:  # fmt: skip
+                  marks: TurnMarks | None, pictures: Sequence[Int[Tensor, " V"]] = ()) -> Question:  # fmt: skip
     """Rows of the last user turn: its real text tokens after the first visual token, no padding, none of ``special``.
+
+    What a processor writes between the tokens of one of ``pictures`` (columns), such as row marks, is no text either.
 
     A question before its image cannot attend to it; the last prompt token's row is used then. Source: method.md step 3;
     the rule for turns is ours.
@@ -89,6 +123,8 @@ def question_rows(ids: Int[Tensor, " S"], mask: Int[Tensor, " S"] | None, first_
     length = len(ids)
     real = torch.ones(length, dtype=torch.bool) if mask is None else mask.bool().cpu()
     text = torch.tensor([int(i) not in special for i in ids]) & real
+    for columns in pictures:
+        text[int(columns[0]) : int(columns[-1]) + 1] = False
     start, stop = 0, length
     if marks is not None:
         start, stop = _last_turn(ids, real, tokenizer, marks)
