@@ -28,6 +28,7 @@ ROWS = (  # (split, figure, what it says)
     ("forget", "keyword_recall", "on training images"),
     ("forget", "ape", "in held-out phrasings"),
     ("forget", "views", "on held-out views"),
+    ("forget", "text_only", "asked without a picture: not covered"),
     ("forget", "refusal_rate", "answers that refuse"),
     ("forget", "visual_accuracy", "questions about what is seen"),
     ("retain", "identical", "answers of retain people, equal to the host's"),
@@ -73,7 +74,7 @@ def evaluate(
     from cagul.runs import Run, digest
 
     frozen = load_host(host or str(demo.host if demo else ""), device)
-    sample = Sample(views=0, retain=0, unseen=0, misfire=0, gate_views=0) if full else Sample()
+    sample = Sample(views=0, retain=0, unseen=0, misfire=0, gate_views=0, text=0) if full else Sample()
     identity = {
         "records": digest([r.model_dump(mode="json") for split in vars(splits).values() for r in split]),
         "host": frozen.fingerprint(), "sample": vars(sample), "people": {k: len(splits.subjects(k)) for k in vars(splits)},

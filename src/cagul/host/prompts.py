@@ -83,8 +83,8 @@ def question_rows(ids: Int[Tensor, " S"], mask: Int[Tensor, " S"] | None, first_
                   marks: TurnMarks | None) -> Question:  # fmt: skip
     """Rows of the last user turn: its real text tokens after the first visual token, no padding, none of ``special``.
 
-    A question before its image cannot attend to it; the last prompt token's row is used then. Source: method.md step 3;
-    the rule for turns is ours.
+    A question before its image cannot attend to it; the last prompt token's row is used then, also where nothing but the
+    template's white space follows the image. Source: method.md step 3; the rule for turns is ours.
     """
     length = len(ids)
     real = torch.ones(length, dtype=torch.bool) if mask is None else mask.bool().cpu()
@@ -94,7 +94,7 @@ def question_rows(ids: Int[Tensor, " S"], mask: Int[Tensor, " S"] | None, first_
         start, stop = _last_turn(ids, real, tokenizer, marks)
     rows = torch.arange(length)
     chosen = rows[text & (rows > first_visual) & (rows >= start) & (rows < stop)]
-    if len(chosen):
+    if any(_squeeze(tokenizer.decode([int(i)])) for i in ids[chosen]):
         return Question(chosen, False)
     return Question(rows[real][-1:], True)
 
