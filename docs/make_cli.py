@@ -63,7 +63,9 @@ def _type(kind: Any) -> str:
         return f"{_type(options[0])}, may be repeated"
     if options:
         return _type(options[0])
-    return {bool: "", str: "text", int: "whole number", float: "number", Path: "path"}.get(kind, getattr(kind, "__name__", str(kind)))
+    return {bool: "", str: "text", int: "whole number", float: "number", Path: "path"}.get(
+        kind, getattr(kind, "__name__", str(kind))
+    )
 
 
 def _default(default: Any) -> str:
