@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 import subprocess
 import sys
@@ -89,10 +88,9 @@ def test_no_command_is_in_a_block_that_nobody_runs(page):
     assert allowed or unmarked(page.read_text()) == []
 
 
+@pytest.mark.slow
 def test_the_quickstarts_commands_run(tiny_folder, tmp_path):
-    page = (DOCS / "quickstart.md").read_text()
-    found = commands(page)
-    assert [command.split()[1] for command in found] == ["evaluate", "unlearn", "inspect", "ask", "ask", "evaluate"]
+    found = commands((DOCS / "quickstart.md").read_text())
     staged = stage(tmp_path / "quickstart", tiny_folder)
     shown = [staged.run(command) for command in found]
     assert "Memorisation check" in shown[0]
@@ -100,6 +98,11 @@ def test_the_quickstarts_commands_run(tiny_folder, tmp_path):
     assert "face templates" in shown[2]
     assert shown[4].count("gate picture") == 2
     assert "text_only" in shown[5]
+
+
+def test_there_is_something_to_run_in_the_quickstart():
+    found = commands((DOCS / "quickstart.md").read_text())
+    assert [command.split()[1] for command in found] == ["evaluate", "unlearn", "inspect", "ask", "ask", "evaluate"]
 
 
 def test_the_quickstarts_records_are_records():
@@ -147,4 +150,3 @@ def test_the_table_of_the_threat_model_is_that_of_the_readme():
     shared = set(table) & set(page)
     assert shared >= {"leak", "leak_fired", "ape", "text_only"}
     assert {name: table[name] for name in shared} == {name: page[name] for name in shared}
-    assert json.dumps(page)
