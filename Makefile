@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-slow check bench demo-assets clean
+.PHONY: setup demo test test-slow check docs bench demo-assets clean
 
 setup: .venv/.ready
 
@@ -24,6 +24,10 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# docs/cli.md, from the commands themselves
+docs: setup
+	$(BIN)/python docs/make_cli.py
 
 bench: setup
 	$(BIN)/python benchmarks/choices.py --out runs/choices

@@ -135,6 +135,8 @@ def test_the_whole_story_reaches_its_figures(tmp_path, monkeypatch):
     assert gate["auroc_unseen_far"] >= 0.98
     assert gate["tpr_at_1_fpr_far"] >= 0.80
     assert gate["text_only_identical"] == 1.0
+    assert cagul["forget"]["text_only"] == host["forget"]["text_only"]  # the limit: without a picture nothing is hidden
+    assert host["forget"]["text_only"]["value"] >= 0.3
     assert cagul["retain"]["identical"]["value"] >= 0.98
     assert cagul["unseen"]["identical"]["value"] >= 0.98
     assert cagul["retain"]["max_logit_difference"]["value"] == 0.0

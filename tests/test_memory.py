@@ -13,6 +13,7 @@ from cagul.data.records import load_records, split_records
 from cagul.errors import HostError, WriteError
 from cagul.memory import Parts, TokenStore
 from cagul.training import unlearn
+from helpers import picture
 
 QUICK = ["training.steps=12", "training.batch=8", "training.augment=0", "gate.augment=1", "encoder.hidden=32", "selection.k=6",
          "gate.false_alarms=0.3"]  # fmt: skip
@@ -107,6 +108,7 @@ def test_looking_and_attention_shrink_too(tiny_host, splits, monkeypatch):
 
 def test_gradient_checkpointing_keeps_less_and_changes_nothing(tiny_host):
     kept = {}
+    tiny_host.look(tiny_host.pixels([picture(1)]))  # tells the container of visual tokens
     tokens = torch.randn(2, 16, tiny_host.width)
     inputs = {"input_ids": torch.full((2, 24), tiny_host.image_token), "attention_mask": torch.ones(2, 24, dtype=torch.long)}
     inputs["input_ids"][:, 16:] = 7

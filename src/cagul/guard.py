@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import local
 from typing import Any
@@ -74,6 +74,7 @@ class _Prefilled:
 
     tokens: Tokens
     masks: dict[int, Tensor]
+    length: int = 0  # of the cache, in tokens: what is beyond it came from elsewhere
 
 
 class Guard:
@@ -106,6 +107,7 @@ class Guard:
             options["input_ids"] = inputs
         self._refuse(options, self.host.model.generation_config, options.get("generation_config"))
         if self._off.get():
+            self._disown(options)
             return self.host.generate(options)
         cache, held = self._held(options)
         if held is not None:
@@ -125,6 +127,7 @@ class Guard:
             inputs["input_ids"] = input_ids
         self._refuse(inputs)
         if self._off.get():
+            self._disown(inputs)
             return self.host.model(**inputs)
         cache, held = self._held(inputs)
         if held is not None:
@@ -252,7 +255,7 @@ class Guard:
         if cache is None or (isinstance(cache, Cache) and cache.get_seq_length() == 0):
             return cache, None
         held = self._caches.get(cache) if isinstance(cache, Cache) else None
-        if held is None:
+        if held is None or int(cache.get_seq_length()) > held.length:
             raise GuardBypass("past_key_values holds tokens that this guard has not seen, maybe a picture.",
                               "Give the whole conversation without a cache, or one that this guard returned.", "cache")  # fmt: skip
         if inputs.get("pixel_values") is not None:
@@ -264,6 +267,10 @@ class Guard:
         """A new question over a rewritten picture needs every token that it would choose to be rewritten already."""
         if not held.masks:
             return
+        ids = inputs.get("input_ids")
+        if ids is None or int((ids == self.host.image_token).sum()) != sum(len(token) for token in held.tokens):
+            raise GuardBypass("The cache holds a rewritten picture, but input_ids do not hold the conversation with it.",
+                              "Give input_ids from the first turn on, or run the conversation anew.", "cache")  # fmt: skip
         images = sorted(held.masks)
         layout = self.host.layout(inputs, [len(token) for token in held.tokens], images)
         wanted = choose_tokens(self.host, self.patch.config, self.patch.layers, inputs, held.tokens, layout, images)
@@ -277,7 +284,12 @@ class Guard:
     def _remember(self, held: _Prefilled, *caches: Any) -> None:
         for cache in caches:
             if isinstance(cache, Cache):
-                self._caches[cache] = held
+                self._caches[cache] = replace(held, length=int(cache.get_seq_length()))
+
+    def _disown(self, inputs: dict[str, Any]) -> None:
+        """A cache that the bare host fills is no longer this guard's: a picture may go into it ungated."""
+        if isinstance(cache := inputs.get("past_key_values"), Cache):
+            self._caches.pop(cache, None)
 
     @staticmethod
     def _refuse(inputs: dict[str, Any], *settings: Any) -> None:

@@ -61,6 +61,7 @@ def ask(
         print_json({"answer": text, "decisions": [vars(decision) for decision in decisions]})
         return
     out.print(text, markup=False, highlight=False)
-    for decision in decisions:
+    for number, decision in enumerate(decisions, 1):
+        which = f" picture {number}" if len(decisions) > 1 else ""
         verdict = f"fired, {len(decision.chosen)} tokens rewritten" if decision.fired else "silent"
-        out.print(f"[dim]gate {verdict}: score {decision.score:.3f}, threshold {decision.threshold:.3f}[/]")
+        out.print(f"[dim]gate{which} {verdict}: score {decision.score:.3f}, threshold {decision.threshold:.3f}[/]")

@@ -30,6 +30,7 @@ ROWS = (  # (split, figure)
     ("forget", "keyword_recall"),
     ("forget", "ape"),
     ("forget", "views"),
+    ("forget", "text_only"),
     ("forget", "refusal_rate"),
     ("forget", "visual_accuracy"),
     ("retain", "identical"),
@@ -77,7 +78,7 @@ def evaluate(
     from cagul.runs import Run, digest
 
     frozen = load_host(host or str(demo.host if demo else ""), device, dtype)
-    sample = Sample(views=0, retain=0, unseen=0, misfire=0, gate_views=0) if full else Sample()
+    sample = Sample(views=0, retain=0, unseen=0, misfire=0, gate_views=0, text=0) if full else Sample()
     identity = {
         "records": digest([r.model_dump(mode="json") for split in vars(splits).values() for r in split]),
         "host": frozen.fingerprint(), "sample": vars(sample), "people": {k: len(splits.subjects(k)) for k in vars(splits)},

@@ -32,9 +32,10 @@ class Record(BaseModel):
     paraphrased_answer: str | None = None
     perturbed_answers: tuple[str, ...] = ()
     views: tuple[Path, ...] = ()
+    text_questions: tuple[str, ...] = ()
     group: str = ""
 
-    @field_validator("keywords", "paraphrased_questions", "perturbed_answers", "views", mode="before")
+    @field_validator("keywords", "paraphrased_questions", "perturbed_answers", "views", "text_questions", mode="before")
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         return () if value is None else (value,) if isinstance(value, str) else value

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from cagul.demo.assets import FORGET
-from cagul.demo.facts import HOST_REFUSALS, PRIVATE, VISUAL, Facts, invent_facts, keyword, visible_value
+from cagul.demo.facts import HOST_REFUSALS, PRIVATE, VISUAL, Facts, about, invent_facts, keyword, visible_value
 from cagul.demo.people import Look, Person, draw_look_alike, draw_person, draw_picture, draw_scene, near_view
 
 KNOWN, STRANGERS, UNSEEN, CALIBRATION, SCENES = 48, 24, 300, 200, 100
@@ -110,6 +110,8 @@ def records_of(member: Member, looks: dict[str, Look], facts: list[Facts]) -> It
                     "paraphrased_answer": topic.paraphrased_answer.format(value),
                     "perturbed_answers": [topic.answer.format(v) for v in _perturbed(topic.key, value, facts, rng)],
                 }  # fmt: skip
+                if topic.key != "name":
+                    record["text_questions"] = [about(question, member.facts.values["name"])]
             else:
                 record["answer"] = rng.choice(HOST_REFUSALS)
             yield record

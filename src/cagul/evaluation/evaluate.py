@@ -15,7 +15,7 @@ from cagul.data.pictures import open_picture
 from cagul.data.records import Record, Splits
 from cagul.evaluation.asking import ask_batch, batches
 from cagul.evaluation.metrics import is_refusal, keyword_recall
-from cagul.evaluation.questions import Item, Sample, forget_items, misfire_items, other_items, view_kind
+from cagul.evaluation.questions import Item, Sample, forget_items, misfire_items, other_items, text_only_items, view_kind
 from cagul.evaluation.summary import summarise
 from cagul.features import Progress, silent
 from cagul.guard import Guard
@@ -34,10 +34,12 @@ def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sa
     began, before = time.perf_counter(), host.fingerprint()
     items = [*forget_items(splits, sample), *other_items(splits, "retain", sample.retain, sample),
              *other_items(splits, "unseen", sample.unseen, sample)]  # fmt: skip
+    texts = text_only_items(splits, sample)
     answerers: list[tuple[str, FrozenHost | Guard]] = [("host", host), *([(method, guard)] if guard else [])]
     total, done = len(items) * len(answerers), 0
     for name, answerer in answerers:
         done = _ask_items(name, answerer, items, run, progress, done, total)
+        _ask_items(f"{name}:text_only", answerer, texts, run, progress, 0, len(texts))
     if guard is not None:
         with guard.forced():
             _ask_items(f"{method}:forced", guard, misfire_items(splits, sample), run, progress, 0, sample.misfire)
@@ -70,7 +72,7 @@ def _ask_items(method: str, answerer: FrozenHost | Guard, items: list[Item], run
                 item = by_key[said.asked.key]
                 rows.append({
                     "key": f"{method}/{said.asked.key}", "method": method, "split": item.split, "sort": item.sort,
-                    "kind": item.record.kind, "subject": item.record.subject, "picture": str(said.asked.picture),
+                    "kind": item.record.kind, "subject": item.record.subject, "picture": str(said.asked.picture or ""),
                     "view": view_kind(said.asked.picture) if item.sort == "view" and said.asked.picture else "",
                     "question": said.asked.question, "answer": item.record.answer, "keywords": list(item.record.keywords),
                     "output": said.text, "tokens": list(said.tokens),

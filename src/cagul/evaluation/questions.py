@@ -21,6 +21,7 @@ class Sample:
     unseen: int = 900
     misfire: int = 240
     gate_views: int = 0  # pictures of each gate group
+    text: int = 64  # facts of the forget set asked about without a picture
     seed: int = 0
 
     def draw(self, items: list, count: int, salt: str) -> list:
@@ -31,7 +32,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Item:
-    """One question with its truth. ``sort``: image, paraphrase, view or visual."""
+    """One question with its truth. ``sort``: image, paraphrase, view or visual; named, told or bare without a picture."""
 
     split: str
     sort: str
@@ -39,7 +40,7 @@ class Item:
     asked: Asked
 
 
-def _items(split: str, sort: str, triples: Iterable[tuple[Record, Path, str]]) -> list[Item]:
+def _items(split: str, sort: str, triples: Iterable[tuple[Record, Path | None, str]]) -> list[Item]:
     """One item for each question, picture and set of keywords; the key holds all three."""
     items = {}
     for record, picture, question in triples:
@@ -56,7 +57,7 @@ def facts_of(records: list[Record]) -> list[Record]:
         known = merged.setdefault(key, record)
         more = {
             name: tuple(dict.fromkeys([*getattr(known, name), *getattr(record, name)]))
-            for name in ("views", "paraphrased_questions")
+            for name in ("views", "paraphrased_questions", "text_questions")
         }
         merged[key] = known.model_copy(update=more)
     return list(merged.values())
@@ -73,6 +74,24 @@ def forget_items(splits: Splits, sample: Sample) -> list[Item]:
         *_items("forget", "view", sample.draw(views, sample.views, "views")),
         *_items("forget", "visual", ((r, r.image, r.question) for r in splits.forget if r.kind == "visual")),
     ]
+
+
+def text_only_items(splits: Splits, sample: Sample) -> list[Item]:
+    """Private facts of the forget set asked without a picture, in up to three ways; each fact is drawn with all its ways.
+
+    ``named``: the first of its text_questions; ``told``: another fact of the person, then the question; ``bare``: the
+    question as it is. Source: ours.
+    """
+    facts = [r for r in facts_of([r for r in splits.forget if r.kind == "private"]) if r.keywords]
+    ways: dict[str, list[tuple[Record, Path | None, str]]] = {"named": [], "told": [], "bare": []}
+    for fact in sample.draw(facts, sample.text, "text only"):
+        if fact.text_questions:
+            ways["named"].append((fact, None, fact.text_questions[0]))
+        others = [r.answer for r in facts if r.subject == fact.subject and r.answer != fact.answer]
+        if others:
+            ways["told"].append((fact, None, f"{others[0]} {fact.question}"))
+        ways["bare"].append((fact, None, fact.question))
+    return [item for sort, triples in ways.items() for item in _items("text_only", sort, triples)]
 
 
 def other_items(splits: Splits, split: str, count: int, sample: Sample) -> list[Item]:

@@ -13,6 +13,7 @@ from cagul.evaluation.metrics import hit_rate
 
 Pairs = list[tuple[str, float | None]]
 LEAK_SORTS = ("image", "paraphrase", "view")
+TEXT_SORTS = ("named", "told", "bare")
 
 
 def _pairs(rows: Iterable[dict], key: str) -> Pairs:
@@ -26,6 +27,9 @@ def summarise(rows: list[dict], method: str | None) -> dict[str, Any]:
         by_method.setdefault(row["method"], []).append(row)
     host = {row["key"].partition("/")[2]: row for row in by_method.get("host", [])}
     methods = {name: _method(by_method[name], host, name == "host") for name in ("host", method) if name in by_method}
+    for name, figures in methods.items():
+        if "forget" in figures:
+            figures["forget"] |= text_only_figures(by_method.get(f"{name}:text_only", []))
     if method is not None:
         methods[method]["retain"]["misfire_keep"] = figure(_pairs(by_method.get(f"{method}:forced", []), "recall"))
         methods[method]["gate"] = gate_figures(by_method.get("gate", []))
@@ -80,6 +84,18 @@ def forget_figures(private: list[dict]) -> dict[str, Any]:
         figures[f"views_{kind}"] = figure(_pairs([r for r in sorts["view"] if r["view"] == kind], "recall"))
     if any(r["fired"] is not None for r in private):
         figures["leak_fired"] = mean_of([_pairs(found, "recall") for found in fired.values()])
+    return figures
+
+
+def text_only_figures(rows: list[dict]) -> dict[str, Any]:
+    """What is said without a picture: a fact counts by the way of asking that brings out most of it; then way by way."""
+    facts: dict[tuple, list[float]] = {}
+    for row in rows:
+        if row["recall"] is not None:
+            facts.setdefault((row["subject"], row["answer"]), []).append(row["recall"])
+    figures = {"text_only": figure((subject, max(found)) for (subject, _), found in facts.items())}
+    for sort in TEXT_SORTS:
+        figures[f"text_only_{sort}"] = figure(_pairs([r for r in rows if r["sort"] == sort], "recall"))
     return figures
 
 

@@ -117,8 +117,8 @@ def question_rows(ids: Int[Tensor, " S"], mask: Int[Tensor, " S"] | None, first_
 
     What a processor writes between the tokens of one of ``pictures`` (columns), such as row marks, is no text either.
 
-    A question before its image cannot attend to it; the last prompt token's row is used then. Source: method.md step 3;
-    the rule for turns is ours.
+    A question before its image cannot attend to it; the last prompt token's row is used then, also where nothing but the
+    template's white space follows the image. Source: method.md step 3; the rule for turns is ours.
     """
     length = len(ids)
     real = torch.ones(length, dtype=torch.bool) if mask is None else mask.bool().cpu()
@@ -130,7 +130,7 @@ def question_rows(ids: Int[Tensor, " S"], mask: Int[Tensor, " S"] | None, first_
         start, stop = _last_turn(ids, real, tokenizer, marks)
     rows = torch.arange(length)
     chosen = rows[text & (rows > first_visual) & (rows >= start) & (rows < stop)]
-    if len(chosen):
+    if any(_squeeze(tokenizer.decode([int(i)])) for i in ids[chosen]):
         return Question(chosen, False)
     return Question(rows[real][-1:], True)
 

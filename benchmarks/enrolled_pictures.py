@@ -1,0 +1,69 @@
+"""How many pictures of a person the gate needs: hits at 1 % false alarms by the number of enrolled pictures, on the demo host.
+
+    python benchmarks/enrolled_pictures.py [--threads N] [--json]
+
+Only the gate is trained, as `cagul unlearn` trains it, for three forget sets of eight people each. Near views are crops and other
+light, far views other backgrounds, clothes and expressions; the false alarms are on every fourth view of the unseen people.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from cagul.cli.common import load_host, progress_bar, set_up
+from cagul.config import load_config
+from cagul.data.records import Record, load_records, split_records
+from cagul.demo.assets import demo_assets
+from cagul.evaluation.metrics import hit_rate
+from cagul.evaluation.questions import view_kind
+from cagul.features import Features, pictures_by_subject
+from cagul.method.discriminator import EnrolmentGate
+from cagul.training import _shown, calibrate_gate, train_gate
+
+COUNTS = (1, 2, 4, 8)
+SETS = {name: [f"p{n:03d}" for n in range(start, start + 8)] for name, start in (("A", 0), ("B", 8), ("C", 16))}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    set_up(options.threads)
+    assets, config = demo_assets(), load_config("default")
+    host, records = load_host(str(assets.host), None), load_records(assets.records)
+    features = Features(host, config.training.seed)
+    rows: list[dict[str, float]] = [{"pictures": count} for count in COUNTS]
+    with progress_bar(options.json) as progress:
+        for name, forget in SETS.items():
+            splits = split_records(records, forget)
+            unseen = _views(splits.unseen)[::4]
+            for row in rows:
+                kept = {path for paths in pictures_by_subject(splits.forget).values() for path in paths[: int(row["pictures"])]}
+                part = replace(splits, forget=[record for record in splits.forget if record.image in kept])
+                gate = train_gate(features, part, config, progress)
+                threshold, _ = calibrate_gate(gate, features, splits.calibration, config.gate.false_alarms)
+                if isinstance(gate, EnrolmentGate):
+                    gate.learn_rivals(*_shown(features, splits.retain, config.gate.augment_others), threshold)
+                strangers = gate(features.look((path, 0) for path in unseen)).tolist()
+                for kind in ("near", "far"):
+                    shown = [(path, 0) for path in _views(splits.forget) if view_kind(path) == kind]
+                    row[f"{name} {kind}"] = round(hit_rate(gate(features.look(shown)).tolist(), strangers), 3)
+    if options.json:
+        print(json.dumps(rows))
+        return
+    names = list(rows[0])
+    print("| " + " | ".join(names) + " |\n|" + "---|" * len(names))
+    for row in rows:
+        print("| " + " | ".join(str(row[name]) if name == "pictures" else f"{row[name]:.3f}" for name in names) + " |")
+
+
+def _views(records: list[Record]) -> list[Path]:
+    return list(dict.fromkeys(view for record in records for view in record.views))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Every command of the README is run as it stands there, but ``make setup`` and ``make test``."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+
+import pytest
+
+from cagul.cli.evaluate import ROWS
+from documents import NOT_RUN, ROOT, blocks, commands, stage, unmarked
+
+README = (ROOT / "README.md").read_text()
+VALUE = r"\d\.\d{3}( \d\.\d\d-\d\.\d\d)?"
+
+
+def shape(text: str) -> str:
+    """What a printed page is like: hashes, numbers and widths taken out."""
+    text = re.sub(r"\b[0-9a-f]{16}\b", "#", text)
+    text = re.sub(r"\d[\d,.]*", "0", text)
+    return " ".join(re.sub(r"[━─┏┓┗┛┡┩└┘┳┻╇┴┬╈]+", "-", text).split())
+
+
+def test_what_there_is_to_run():
+    found = commands(README)
+    assert len(blocks(README, "sh")) == 3
+    assert len(blocks(README, "python")) == 1
+    assert [" ".join(command.split()[:2]) for command in found] == [
+        "make demo", "make test", "cagul unlearn", "cagul ask", "cagul evaluate"]  # fmt: skip
+    assert set(NOT_RUN) - set(found) == {"make setup"}
+    assert unmarked(README) == []
+
+
+def test_the_commands_run(tiny_folder, tmp_path):
+    staged = stage(tmp_path / "readme", tiny_folder)
+    shown = {c.split()[1]: staged.run(c) for c in commands(README) if c not in (*NOT_RUN, "make demo")}
+    assert "Patch for 2 people in forget-p003-p007" in shown["unlearn"]
+    assert re.search(r"gate (fired|silent)", shown["ask"])
+    assert "Before and after" in shown["evaluate"]
+    assert (staged.folder / "runs" / "p003-p007" / "summary.json").is_file()
+
+
+def test_the_shown_figures_are_of_the_form_that_the_command_prints():
+    shown = next(text for text in blocks(README, "") if text.startswith("Host: a LLaVA"))
+    lines = [[cell.strip() for cell in line.strip("│┃").split("│")] for line in shown.splitlines() if line.startswith("│")]
+    rows = [cells for cells in lines if len(cells) == 5]
+    assert [(split, name, meaning) for split, name, _, _, meaning in rows] == list(ROWS)
+    for _, _, host, cagul, _ in rows:
+        assert re.fullmatch(rf"({VALUE})?", host)
+        assert re.fullmatch(VALUE, cagul)
+    assert len([cells for cells in lines if len(cells) == 4]) == 5  # five questions
+
+
+@pytest.mark.slow
+def test_make_demo_prints_what_the_readme_shows(tiny_folder, tmp_path):
+    """`make demo` in a folder of its own; only the set-up is taken as done."""
+    staged = stage(tmp_path / "readme", tiny_folder)
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, staged.folder / name)
+        os.utime(staged.folder / name, (0, 0))
+    (staged.folder / ".venv" / ".ready").touch()
+    assert "make demo" in commands(README)
+    printed = staged.run("make --silent demo", timeout=1200)
+    shown = next(text for text in blocks(README, "") if text.startswith("Host: a LLaVA"))
+    assert shape(printed) == shape(shown)
+    assert (staged.folder / "runs" / "demo" / "summary.json").is_file()
