@@ -173,10 +173,9 @@ def train_encoder(features: Features, splits: Splits, config: Config, layers: fr
     plan = [schedule.rows(step) for step in range(settings.steps)]
     everything = [row for rows in plan for row in rows]
     features.look([row.shown for row in everything], progress, "looking at training pictures")
-    limit = int(getattr(host.language_model.config, "max_position_embeddings", None) or 10**9)
     for row in everything:
-        where = f"The record with the question {row.question!r}"
-        host.prompter.check_length(row.question, row.answer, features.sizes[row.shown[0]], limit, where)
+        where = f"The record with the question {row.question[:60]!r}"
+        host.prompter.check_length(row.question, row.answer, features.sizes[row.shown[0]], host.context, where)
     features.choose([(row.shown, row.question) for row in everything], config, layers, progress)
     torch.manual_seed(settings.seed)
     encoder = VisualTokenEncoder(host.width, config.encoder.hidden, config.encoder.depth)

@@ -28,12 +28,14 @@ def unlearn(
     from cagul.config import load_config
     from cagul.data.records import load_records, parse_subjects, split_records
     from cagul.errors import UsageError
-    from cagul.runs import digest, require_writable, versions
+    from cagul.runs import digest, require_writable, versions, writable, write_text
 
     settings = [*(settings or []), *([f"training.seed={seed}"] if seed is not None else [])]
     chosen = load_config(config, settings)
     splits = split_records(load_records(records), parse_subjects(forget), parse_subjects(unseen))
-    if patch.exists() and (not patch.is_dir() or any(patch.iterdir())):
+    with writable(patch):
+        taken = patch.exists() and (not patch.is_dir() or any(patch.iterdir()))
+    if taken:
         raise UsageError(f"{patch} is already there.", "Give another --out, or remove it.", "usage")
     work = patch.parent / f".{patch.name}.work"
     require_writable(work)
@@ -46,7 +48,7 @@ def unlearn(
     mark_file = work / "mark"
     if mark_file.exists() and mark_file.read_text() != mark:  # another job's checkpoint
         (work / "encoder.pt").unlink(missing_ok=True)
-    mark_file.write_text(mark)
+    write_text(mark_file, mark)
     with progress_bar(json) as progress:
         made = train(frozen, splits, chosen, work=work, progress=progress)
     made.save(patch)
