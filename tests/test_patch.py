@@ -113,7 +113,7 @@ def test_flipped_bytes_are_seen(saved):
         (lambda d: d.update(layers=["0"]), "layers.0: input should be a valid integer"),
         (lambda d: d.update(layers=[]), "layers: frozenset should have at least 1 item"),
         (lambda d: d.update(threshold="0"), "threshold: input should be a valid number"),
-        (lambda d: d.update(facts=None), "facts: input should be a valid dictionary"),
+        (lambda d: d.update(facts=None), "facts: input should be a valid dictionary or instance"),
     ],
 )
 def test_sizes_and_types_are_checked_before_anything_is_built(saved, change, says):

@@ -59,6 +59,11 @@ class _Host(BaseModel):
     sha256: str
 
 
+class _Facts(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    promised_false_alarms: float = float("nan")
+
+
 class _Stored(BaseModel):
     """What config.json must hold; further keys are for readers."""
 
@@ -66,7 +71,7 @@ class _Stored(BaseModel):
     host: _Host
     layers: Annotated[frozenset[Layer], Field(min_length=1)]
     threshold: Annotated[float, Field(strict=True)]
-    facts: dict[str, Any]
+    facts: _Facts
 
     @field_validator("threshold")
     @classmethod
@@ -171,7 +176,7 @@ class Patch:
                 raise PatchError(f"{folder}/{part} was changed after it was written: its SHA-256 is {found[:12]}..., "
                                  f"config.json says {str(said)[:12]}....", "Take the patch from where it was made, or make it "
                                  "anew with `cagul unlearn`.", "patch-changed")  # fmt: skip
-        return cls(stored.config, stored.layers, gate, encoder, stored.threshold, data["host"], stored.facts)
+        return cls(stored.config, stored.layers, gate, encoder, stored.threshold, data["host"], data["facts"])
 
     def require(self, host: FrozenHost) -> None:
         """Raises PatchError unless ``host`` is the one that the patch was trained on, by SHA-256 of its weights."""
