@@ -33,7 +33,7 @@ def patch(tiny_folder, tiny_records, tmp_path_factory):
 
 def test_every_verb_has_help():
     names = [command.name for command in app.registered_commands]
-    assert sorted(names) == ["ask", "demo", "evaluate", "inspect", "unlearn"]
+    assert sorted(names) == ["ask", "demo", "doctor", "evaluate", "inspect", "unlearn"]
     for name in names:
         result = run(name, "--help")
         assert result.exception is None

@@ -71,6 +71,7 @@ class TrainingConfig(_Section):
     augment: int = Field(2, ge=0, description="augmented copies of every training picture")
     others: float = Field(0.0, ge=0, le=1, description="share of refusal rows drawn from people who are not forgotten")
     stop_loss: float = Field(0.0, ge=0, description="early stop: smoothed refusal loss at or below this ends training")
+    checkpoint: int = Field(50, ge=1, description="steps between checkpoints; one is also written every half minute")
     seed: int = 0
 
 

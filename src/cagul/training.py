@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor
 
+from cagul.checkpoints import load_checkpoint, save_checkpoint
 from cagul.config import Config
 from cagul.data.records import Record, Splits
 from cagul.editing import rewrite
@@ -28,7 +29,7 @@ from cagul.method.losses import answer_loss, keep_loss, preference_loss, size_lo
 from cagul.method.refusals import REFUSALS
 from cagul.patch import Patch, host_card
 
-CHECKPOINT_EVERY = 50  # steps
+CHECKPOINT_SECONDS = 30.0  # at most so long between checkpoints, and a step
 STOP_WINDOW = 20  # steps over which the early stop averages the refusal loss
 METRIC_SIZE = 64  # dimensions of the enrolment gate's metric, at most
 
@@ -184,13 +185,12 @@ def train_encoder(features: Features, splits: Splits, config: Config, layers: fr
     accelerator = Accelerator(cpu=host.device.type == "cpu")
     encoder, optimiser = accelerator.prepare(encoder, optimiser)
     state: dict[str, Any] = {"step": 0, "losses": []}
-    if checkpoint is not None and checkpoint.exists():
-        loaded = torch.load(checkpoint, weights_only=True)
+    if loaded := load_checkpoint(checkpoint):
         encoder.load_state_dict(loaded["encoder"])
         optimiser.load_state_dict(loaded["optimiser"])
         scheduler.load_state_dict(loaded["scheduler"])
         state = {"step": loaded["step"], "losses": loaded["losses"]}
-    stopped = "all steps done"
+    stopped, resumed_from, saved_at = "all steps done", state["step"], time.monotonic()
     for step in range(state["step"], settings.steps):
         loss, refusal = _step_loss(features, encoder, plan[step], config)
         if not bool(torch.isfinite(loss)):
@@ -206,12 +206,13 @@ def train_encoder(features: Features, splits: Splits, config: Config, layers: fr
         if settings.stop_loss and len(recent) == STOP_WINDOW and sum(recent) / STOP_WINDOW <= settings.stop_loss:
             stopped = f"early stop at step {step + 1}: mean refusal loss of {STOP_WINDOW} steps <= {settings.stop_loss}"
             break
-        if checkpoint is not None and (step + 1) % CHECKPOINT_EVERY == 0:
+        due = (step + 1) % settings.checkpoint == 0 or time.monotonic() - saved_at > CHECKPOINT_SECONDS
+        if checkpoint is not None and due:
             saved = {"encoder": encoder.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1,
                      "scheduler": scheduler.state_dict(), "losses": state["losses"]}  # fmt: skip
-            torch.save(saved, checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").rename(checkpoint)
-    facts = {"steps": len(state["losses"]), "stopped": stopped, "refusal_loss": state["losses"][-1]}
+            save_checkpoint(checkpoint, saved)
+            saved_at = time.monotonic()
+    facts = {"steps": len(state["losses"]), "resumed_from": resumed_from, "stopped": stopped, "refusal_loss": state["losses"][-1]}
     return accelerator.unwrap_model(encoder).eval(), facts
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from cagul.cli import ask, demo, evaluate, inspect, unlearn
+from cagul.cli import ask, demo, doctor, evaluate, inspect, unlearn
 from cagul.cli.common import err
 from cagul.errors import CagulError, WriteError
 
@@ -21,6 +21,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "ask": ask.ask,
     "evaluate": evaluate.evaluate,
     "inspect": inspect.inspect,
+    "doctor": doctor.doctor,
 }
 INTERRUPTED = 130
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)

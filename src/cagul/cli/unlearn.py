@@ -57,6 +57,8 @@ def unlearn(
         print_json({"patch": str(patch)} | made.describe())
         return
     facts = made.facts
+    if facts["resumed_from"]:
+        out.print(f"Went on from step {facts['resumed_from']} of {facts['steps']}, where an earlier run had stopped.")
     out.print(f"Patch for {facts['people']} people in [bold]{patch}[/], {facts['seconds']:.0f} s on {facts['threads']} thread(s).")
     out.print(f"Trained parameters {made.parameters():,}; host unchanged, SHA-256 {made.host['sha256'][:16]}.")
     out.print(f"Gate {chosen.gate.kind}: threshold from {facts['calibration_people']} people apart; at most "
