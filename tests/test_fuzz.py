@@ -21,18 +21,19 @@ CASES = settings(max_examples=1000, derandomize=True, deadline=None, database=No
                  suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow,
                                         HealthCheck.large_base_example])  # fmt: skip
 
-ODD = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5),
-    st.sampled_from([10**30, -(10**30), 10**400, 2**31, -1, 0, 1e308, -0.0, float("nan"), float("inf"), float("-inf")]),
-    st.sampled_from(["", " ", "\0", "a\0b.png", "\ud800", "a.png\udfff", "a" * 300, "x/" * 3000, "../..", "/", "~", "a.png/b",
-                     "\x1b[31m", "é" * 200, "NaN", "1e5", "null", "unseen", "calibration"]),
-    st.sampled_from([[], {}, [[]], [None], [["a"]], {"a": 1}, ["a.png", 3], ["a.png", "\0"], {"0": {"0": {}}}]),
-)  # fmt: skip
+HOSTILE = [
+    None, True, "", " ", "\0", "a\0b.png", "\ud800", "a.png\udfff", "a" * 300, "x/" * 3000, "../..", "/", "~", "a.png/b",
+    "\x1b[31m", "é" * 200, "NaN", "1e5", "null", "unseen", "calibration", 10**30, -(10**30), 10**400, 2**31, -1, 0, 0.5, 1e308,
+    -0.0, float("nan"), float("inf"), float("-inf"), [], {}, [[]], [None], [["a"]], {"a": 1}, ["a.png", 3], ["\0"], ["a" * 300],
+    {"0": {"0": {}}},
+]  # fmt: skip
+ODD = st.sampled_from(HOSTILE) | st.integers() | st.floats() | st.text(max_size=5)
 LINE = {"subject": "p1", "image": "a.png", "question": "Who?", "answer": "Ada.", "kind": "private", "keywords": ["Ada"],
         "paraphrased_questions": ["Who is it?"], "paraphrased_answer": "It is Ada.", "perturbed_answers": ["Bo."],
         "views": ["b.png"], "group": "known"}  # fmt: skip
 KEYS = st.sampled_from([*LINE, "x"])
 TREE = st.recursive(ODD, lambda t: st.lists(t, max_size=3) | st.dictionaries(KEYS, t, max_size=3), max_leaves=8)
+VALUES = st.integers(0, 2).flatmap(lambda n: TREE if n == 0 else st.sampled_from(HOSTILE))
 
 
 def places(node):
@@ -45,9 +46,9 @@ def places(node):
 def mutated(draw, whole):
     """``whole`` with one or two places, at any depth, replaced, dropped or joined by another key."""
     data = copy.deepcopy(whole)
-    for _ in range(draw(st.integers(1, 2))):
+    for _ in range(draw(st.sampled_from([1, 1, 1, 2]))):
         container, key = draw(st.sampled_from(places(data) or [(data, "x")]))
-        how = draw(st.sampled_from(["replace", "replace", "drop", "add"]))
+        how = draw(st.sampled_from(["replace", "replace", "replace", "drop", "add"]))
         if how == "drop" and (isinstance(container, list) or key in container):
             del container[key]
         elif how == "add" and isinstance(container, dict):
@@ -55,7 +56,7 @@ def mutated(draw, whole):
                 draw(TREE)
             )
         else:
-            container[key] = copy.deepcopy(draw(TREE))
+            container[key] = copy.deepcopy(draw(VALUES))
     return data
 
 
