@@ -33,7 +33,7 @@ def patch(tiny_folder, tiny_records, tmp_path_factory):
 
 def test_every_verb_has_help():
     names = [command.name for command in app.registered_commands]
-    assert sorted(names) == ["ask", "demo", "evaluate", "inspect", "report", "unlearn"]
+    assert sorted(names) == ["ask", "demo", "doctor", "evaluate", "hosts", "inspect", "report", "unlearn"]
     for name in names:
         result = run(name, "--help")
         assert result.exception is None
@@ -176,3 +176,11 @@ def test_a_dtype_is_chosen_or_refused(tiny_folder, tiny_records, tmp_path):
     result = run("ask", "--host", tiny_folder, "--image", picture, "--dtype", "bf16", "who is this ?")
     assert isinstance(result.exception, UsageError)
     assert "bfloat16" in str(result.exception)
+
+
+def test_hosts_lists_the_proven_and_the_refused():
+    from cagul.host.families import PROVEN, REFUSED
+
+    told = run("hosts").stdout
+    assert all(name in told for name in (*PROVEN, *REFUSED))
+    assert json.loads(run("hosts", "--json").stdout) == {"proven": {k: f.title for k, f in PROVEN.items()}, "refused": REFUSED}

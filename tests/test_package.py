@@ -59,6 +59,31 @@ def test_every_anchor_leads_somewhere():
         assert error.__name__ in (errors.__doc__ or "")
 
 
+def test_every_raise_has_its_section():
+    sections = re.findall(r"^## (\S+)$", (ROOT / "docs" / "errors.md").read_text(), re.MULTILINE)
+    tree = {name: c for name, c in vars(errors).items() if isinstance(c, type) and issubclass(c, errors.CagulError)}
+    raised = []
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and getattr(node.exc.func, "id", "") in tree:
+                given = [*node.exc.args[2:], *(k.value for k in node.exc.keywords if k.arg == "anchor")]
+                anchor = ast.literal_eval(given[0]) if given else tree[node.exc.func.id].anchor
+                raised.append((f"{path.name}:{node.lineno}", anchor))
+    assert len(raised) > 20
+    assert [(where, anchor) for where, anchor in raised if anchor not in sections] == []
+    text = "".join(path.read_text() for path in SOURCES)
+    assert [s for s in sections if f'"{s}"' not in text] == []  # no section that nothing leads to
+    assert len(sections) == len(set(sections))
+
+
+def test_every_section_has_symptom_cause_and_remedy():
+    parts = re.split(r"^## (\S+)$", (ROOT / "docs" / "errors.md").read_text(), flags=re.MULTILINE)[1:]
+    pages = dict(zip(parts[::2], parts[1::2], strict=True))
+    assert len(pages) > 20
+    for name, page in pages.items():
+        assert [w for w in ("Symptom", "Cause", "Remedy") if f"**{w}.**" not in page] == [], name
+
+
 def test_exit_codes_are_those_of_the_docs():
     codes = {"UsageError": 2, "DataError": 3, "HostError": 4, "PatchError": 5, "WriteError": 7, "CagulError": 1}
     assert {name: getattr(errors, name).exit_code for name in codes} == codes

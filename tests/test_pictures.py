@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import random
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -24,6 +26,94 @@ def test_rotation_alpha_palette_and_sixteen_bits(tmp_path):
     assert open_picture(tmp_path / "palette.gif").mode == "RGB"
     Image.fromarray(np.full((4, 4), 40000, dtype=np.uint16)).save(tmp_path / "deep.png")
     assert open_picture(tmp_path / "deep.png").getpixel((0, 0)) == (156, 156, 156)
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_every_exif_turn_is_undone_to_the_pixel(tmp_path, turn):
+    upright = picture(0, (6, 4))
+    way = Image.Transpose
+    made = {2: way.FLIP_LEFT_RIGHT, 3: way.ROTATE_180, 4: way.FLIP_TOP_BOTTOM, 5: way.TRANSPOSE, 6: way.ROTATE_90,
+            7: way.TRANSVERSE, 8: way.ROTATE_270}  # fmt: skip
+    turned = upright.transpose(made[turn]) if turn > 1 else upright
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    turned.save(tmp_path / "turned.png", exif=exif)
+    assert np.array_equal(open_picture(tmp_path / "turned.png"), upright)
+
+
+def test_pixels_of_every_mode(tmp_path):
+    """Half-clear red on white, palettes with and without a clear entry, grey with alpha, CMYK, one bit, 16 bits."""
+
+    def pixels(made, name="a.png", **options):
+        made.save(tmp_path / name, **options)
+        return np.asarray(open_picture(tmp_path / name))[0].tolist()
+
+    assert pixels(Image.new("RGBA", (1, 1), (255, 0, 0, 51))) == [[255, 204, 204]]
+    assert pixels(Image.new("LA", (1, 1), (0, 51))) == [[204, 204, 204]]
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([10, 20, 30, 0, 255, 0])
+    palette.putpixel((1, 0), 1)
+    assert pixels(palette) == [[10, 20, 30], [0, 255, 0]]
+    assert pixels(palette, transparency=1) == [[10, 20, 30], [255, 255, 255]]
+    assert pixels(palette, "a.gif", transparency=1) == [[10, 20, 30], [255, 255, 255]]
+    assert pixels(Image.new("RGB", (1, 1), (1, 2, 3)), transparency=(1, 2, 3)) == [[255, 255, 255]]
+    assert pixels(Image.new("CMYK", (1, 1), (0, 0, 0, 255)), "a.tif") == [[0, 0, 0]]
+    assert pixels(Image.new("1", (1, 1), 1)) == [[255, 255, 255]]
+    deep = Image.fromarray(np.array([[0, 256, 40000, 65535]], dtype=np.uint16))
+    grey = [[0, 0, 0], [1, 1, 1], [156, 156, 156], [255, 255, 255]]
+    assert pixels(deep) == pixels(deep, "a.tif") == grey
+    assert pixels(deep, transparency=256) == [grey[0], grey[3], *grey[2:]]
+
+
+@pytest.mark.parametrize(("kind", "mode"), [(np.int32, "I"), (np.float32, "F")])
+def test_pixels_of_an_unknown_range_are_refused(tmp_path, kind, mode):
+    Image.fromarray(np.full((4, 4), 0.5, dtype=kind)).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=rf"a.tif has 32-bit pixels \(mode {mode}\).*\n.*8 or 16 bits"):
+        open_picture(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("side", "says"), [(9000, "has 9000 x 9000 pixels, more than 64,000,000"), (60000, "has more than 64,000,000 pixels")]
+)
+def test_a_decompression_bomb_is_refused_by_its_header(tmp_path, side, says):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+    (tmp_path / "bomb.png").write_bytes(bomb)
+    with pytest.raises(DataError, match=f"bomb.png {says}"):
+        open_picture(tmp_path / "bomb.png")
+
+
+def test_other_places_that_hold_no_picture(tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "zero.png").touch()
+    for name in ("folder.png", "loop.png", "zero.png", "a\0b.png", "a" * 300):
+        with pytest.raises(DataError, match="cannot be read as a picture|no picture"):
+            open_picture(tmp_path / name)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("kind", ["png", "jpg", "gif", "webp", "tif", "bmp"])
+def test_broken_files_raise_nothing_else(tmp_path, kind):
+    path, rng = tmp_path / f"a.{kind}", random.Random(kind)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture(0).save(path, **({"exif": exif} if kind in ("png", "jpg", "webp", "tif") else {}))
+    whole = path.read_bytes()
+    refused = 0
+    for _ in range(150):
+        broken = bytearray(whole[: rng.choice([len(whole), rng.randrange(len(whole))])])
+        for _ in range(rng.randint(0, 6)):
+            broken[rng.randrange(min(len(broken), 400))] = rng.randrange(256)
+        path.write_bytes(broken)
+        try:
+            assert open_picture(path).mode == "RGB"
+        except DataError:
+            refused += 1
+    assert 0 < refused < 150
 
 
 def test_what_is_no_picture(tmp_path, monkeypatch):

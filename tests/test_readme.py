@@ -9,6 +9,7 @@ import shutil
 import pytest
 
 from cagul.cli.evaluate import ROWS
+from cagul.evaluation.meanings import MEANINGS
 from documents import NOT_RUN, ROOT, blocks, commands, stage, unmarked
 
 README = (ROOT / "README.md").read_text()
@@ -45,7 +46,7 @@ def test_the_shown_figures_are_of_the_form_that_the_command_prints():
     shown = next(text for text in blocks(README, "") if text.startswith("Host: a LLaVA"))
     lines = [[cell.strip() for cell in line.strip("│┃").split("│")] for line in shown.splitlines() if line.startswith("│")]
     rows = [cells for cells in lines if len(cells) == 5]
-    assert [(split, name, meaning) for split, name, _, _, meaning in rows] == list(ROWS)
+    assert [(split, name, meaning) for split, name, _, _, meaning in rows] == [(*row, MEANINGS[row]) for row in ROWS]
     for _, _, host, cagul, _ in rows:
         assert re.fullmatch(rf"({VALUE})?", host)
         assert re.fullmatch(VALUE, cagul)

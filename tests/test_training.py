@@ -101,6 +101,30 @@ def test_a_killed_training_goes_on(tiny_host, splits, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(whole.encoder.parameters(), again.encoder.parameters(), strict=True))
 
 
+def test_a_torn_checkpoint_is_dropped_and_said(tiny_host, splits, tmp_path):
+    config = load_config("default", [*QUICK, *SPARSE, "training.steps=6", "training.checkpoint=2"])
+    whole = unlearn(tiny_host, splits, config, work=tmp_path)
+    path = tmp_path / "encoder.pt"
+    good = path.read_bytes()
+    for torn in (good[:-100], b"", good[:2000] + bytes([good[2000] ^ 1]) + good[2001:]):
+        path.write_bytes(torn)
+        with pytest.warns(UserWarning, match=rf"encoder.pt is torn \({len(torn)} bytes\), so training starts over"):
+            again = unlearn(tiny_host, splits, config, work=tmp_path)
+        assert again.facts["resumed_from"] == 0
+        assert again.digest() == whole.digest()
+    path.write_bytes(good)
+    (tmp_path / ".encoder.pt.part").write_bytes(good[:50])  # killed while the next one was written
+    assert unlearn(tiny_host, splits, config, work=tmp_path).facts["resumed_from"] == 6
+
+
+def test_slow_steps_are_saved_by_the_clock(tiny_host, splits, tmp_path, monkeypatch):
+    import cagul.encoder_training
+
+    monkeypatch.setattr(cagul.encoder_training, "CHECKPOINT_SECONDS", 0.0)
+    unlearn(tiny_host, splits, load_config("default", [*QUICK, *SPARSE, "training.steps=3"]), work=tmp_path)
+    assert cagul.encoder_training.load_checkpoint(tmp_path / "encoder.pt")["step"] == 3
+
+
 @pytest.mark.parametrize("kind", ["mlp", "enrolment"])
 def test_both_gates_know_the_enrolled(tiny_host, splits, kind):
     config = load_config("default", [*QUICK, *SPARSE, f"gate.kind={kind}", "gate.steps=60"])

@@ -74,6 +74,7 @@ class TrainingConfig(_Section):
     gradient_checkpointing: bool = Field(False, description="recompute the host's layers: less memory, more time")
     token_memory: float = Field(4.0, ge=0, description="GiB of visual tokens kept in memory; more go to disk")
     stop_loss: float = Field(0.0, ge=0, description="early stop: smoothed refusal loss at or below this ends training")
+    checkpoint: int = Field(50, ge=1, description="steps between checkpoints; one is also written every half minute")
     seed: int = 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from cagul.checkpoints import load_checkpoint, save_checkpoint
 from cagul.config import Config
 from cagul.data.records import Splits
 from cagul.editing import rewrite
@@ -23,7 +25,7 @@ from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.losses import answer_loss, keep_loss, preference_loss, size_loss
 from cagul.schedule import Row, Schedule
 
-CHECKPOINT_EVERY = 50  # steps
+CHECKPOINT_SECONDS = 30.0  # at most so long between checkpoints, and a step
 STOP_WINDOW = 20  # steps over which the early stop averages the refusal loss
 
 
@@ -44,10 +46,9 @@ def train_encoder(features: Features, splits: Splits, config: Config, layers: fr
     replayed = [schedule.replayed(step) if base is not None else [] for step in range(settings.steps)]
     everything = [row for rows in (*plan, *replayed) for row in rows]
     features.look([row.shown for row in everything], progress, "looking at training pictures")
-    limit = int(getattr(host.language_model.config, "max_position_embeddings", None) or 10**9)
     for row in everything:
-        where = f"The record with the question {row.question!r}"
-        host.prompter.check_length(row.question, row.answer, features.sizes[row.shown[0]], limit, where)
+        where = f"The record with the question {row.question[:60]!r}"
+        host.prompter.check_length(row.question, row.answer, features.sizes[row.shown[0]], host.context, where)
     features.choose([(row.shown, row.question) for row in everything], config, layers, progress)
     torch.manual_seed(settings.seed)
     encoder = VisualTokenEncoder(host.width, config.encoder.hidden, config.encoder.depth)
@@ -59,13 +60,12 @@ def train_encoder(features: Features, splits: Splits, config: Config, layers: fr
     accelerator = Accelerator(cpu=host.device.type == "cpu")
     encoder, optimiser = accelerator.prepare(encoder, optimiser)
     state: dict[str, Any] = {"step": 0, "losses": []}
-    if checkpoint is not None and checkpoint.exists():
-        loaded = torch.load(checkpoint, weights_only=True)
+    if loaded := load_checkpoint(checkpoint):
         encoder.load_state_dict(loaded["encoder"])
         optimiser.load_state_dict(loaded["optimiser"])
         scheduler.load_state_dict(loaded["scheduler"])
         state = {"step": loaded["step"], "losses": loaded["losses"]}
-    stopped, parts = "all steps done", Parts(settings.batch)
+    stopped, resumed_from, saved_at, parts = "all steps done", state["step"], time.monotonic(), Parts(settings.batch)
     for step in range(state["step"], settings.steps):
 
         def gradients(size: int, step: int = step) -> float:
@@ -87,12 +87,14 @@ def train_encoder(features: Features, splits: Splits, config: Config, layers: fr
         if settings.stop_loss and len(recent) == STOP_WINDOW and sum(recent) / STOP_WINDOW <= settings.stop_loss:
             stopped = f"early stop at step {step + 1}: mean refusal loss of {STOP_WINDOW} steps <= {settings.stop_loss}"
             break
-        if checkpoint is not None and (step + 1) % CHECKPOINT_EVERY == 0:
+        due = (step + 1) % settings.checkpoint == 0 or time.monotonic() - saved_at > CHECKPOINT_SECONDS
+        if checkpoint is not None and due:
             saved = {"encoder": encoder.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1,
                      "scheduler": scheduler.state_dict(), "losses": state["losses"]}  # fmt: skip
-            torch.save(saved, checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").rename(checkpoint)
-    facts = {"steps": len(state["losses"]), "stopped": stopped, "refusal_loss": state["losses"][-1], "rows_at_once": parts.size}
+            save_checkpoint(checkpoint, saved)
+            saved_at = time.monotonic()
+    facts = {"steps": len(state["losses"]), "resumed_from": resumed_from, "stopped": stopped, "refusal_loss": state["losses"][-1],
+             "rows_at_once": parts.size}  # fmt: skip
     return accelerator.unwrap_model(encoder).eval(), facts
 
 

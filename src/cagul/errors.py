@@ -14,8 +14,11 @@ The anchor of a class leads into docs/errors.md.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class CagulError(Exception):
@@ -25,8 +28,8 @@ class CagulError(Exception):
     anchor = "internal"
 
     def __init__(self, what: str, remedy: str = "", anchor: str | None = None):
-        super().__init__(what)
-        self.what, self.remedy = what, remedy
+        self.what, self.remedy = printable(what), printable(remedy)
+        super().__init__(self.what)
         if anchor:
             self.anchor = anchor
 
@@ -66,6 +69,11 @@ class PatchError(CagulError):
 class WriteError(CagulError):
     exit_code = 7
     anchor = "cannot-write"
+
+
+def printable(text: str) -> str:
+    """Text from a file or a path as a terminal may show it: control characters and lone surrogates become escapes."""
+    return _UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

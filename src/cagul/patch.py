@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import torch as safetensors
 from torch import nn
 
 from cagul.config import Config
 from cagul.errors import PatchError, WriteError
 from cagul.method.discriminator import load_gate
 from cagul.method.encoder import VisualTokenEncoder
-from cagul.runs import versions, whole_folder, write_json, write_text
+from cagul.runs import versions, whole_folder, writable, write_bytes, write_json, write_text
 
 if TYPE_CHECKING:
     from cagul.host.frozen import FrozenHost
@@ -46,6 +47,38 @@ PERSONAL = (
     "**The enrolment vectors in this folder are face templates, so personal data.** Keep it as you keep the pictures; "
     "do not publish it."
 )
+
+REMAKE = "Make it anew with `cagul unlearn`."
+Layer = Annotated[int, Field(strict=True, ge=0)]
+
+
+class _Host(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    model_type: str
+    width: Annotated[int, Field(strict=True, gt=0)]
+    sha256: str
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    promised_false_alarms: float = float("nan")
+
+
+class _Stored(BaseModel):
+    """What config.json must hold; further keys are for readers."""
+
+    config: Config
+    host: _Host
+    layers: Annotated[frozenset[Layer], Field(min_length=1)]
+    threshold: Annotated[float, Field(strict=True)]
+    facts: _Facts
+
+    @field_validator("threshold")
+    @classmethod
+    def _is_a_number(cls, value: float) -> float:
+        if value != value:
+            raise ValueError("is not a number")
+        return value
 
 
 @dataclass
@@ -87,7 +120,10 @@ class Patch:
         Raises WriteError when the place cannot be written or holds something that is no patch.
         """
         folder = Path(folder)
-        if folder.exists() and not (folder / "patch.safetensors").is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        with writable(folder):
+            other = folder.exists() and not (folder / "patch.safetensors").is_file()
+            other = other and (not folder.is_dir() or any(folder.iterdir()))
+        if other:
             raise WriteError(f"{folder} is already there and is no patch.", "Give another place.")
         tensors = {f"gate.{k}": v.detach().cpu().contiguous() for k, v in self.gate.state_dict().items()}
         tensors |= {f"encoder.{k}": v.detach().cpu().contiguous() for k, v in self.encoder.state_dict().items()}
@@ -98,9 +134,10 @@ class Patch:
             warning=PERSONAL if self.config.gate.kind == "enrolment" else "",
         )  # fmt: skip
         with whole_folder(folder) as temporary:
-            save_file(tensors, temporary / "patch.safetensors")
-            (temporary / "patch.safetensors").chmod(0o600)
-            write_json(temporary / "config.json", self.describe() | {"versions": versions()})
+            packed = safetensors.save(tensors)
+            write_bytes(temporary / "patch.safetensors", packed, 0o600)
+            described = self.describe() | {"versions": versions()}
+            write_json(temporary / "config.json", described | {"sha256": _digests(described, packed)})
             write_text(temporary / "README.md", card)
         return folder
 
@@ -108,35 +145,44 @@ class Patch:
     def load(cls, folder: str | Path) -> Patch:
         """Read a patch.
 
-        Raises PatchError when it is missing, cut off, of a newer format, or does not hold what its config says.
+        Raises PatchError when it is missing, cut off, of a newer format, does not hold what its config says, or is not as
+        it was written. The last is evidence of an accident or a careless hand, not security: digests can be made anew.
         """
         folder = Path(folder)
-        if not folder.is_dir():
-            raise PatchError(f"There is no patch folder {folder}.", "Give the folder that `cagul unlearn --out` wrote.")
         try:
+            if not folder.is_dir():
+                raise PatchError(f"There is no patch folder {folder}.", "Give the folder that `cagul unlearn --out` wrote.")
             data = json.loads((folder / "config.json").read_text("utf-8"))
-            tensors = load_file(folder / "patch.safetensors")
-        except (OSError, ValueError, SafetensorError) as error:
-            raise PatchError(f"{folder} is no whole patch: {error}.", "Make it anew with `cagul unlearn`.") from None
-        if not isinstance(data, dict) or not isinstance(data.get("format"), int):
-            raise PatchError(f"{folder}/config.json names no format.", "Make the patch anew with `cagul unlearn`.")
+            packed = (folder / "patch.safetensors").read_bytes()
+            tensors = safetensors.load(packed)
+        except (OSError, ValueError, RecursionError, SafetensorError) as error:
+            raise PatchError(f"{folder} is no whole patch: {error}.", REMAKE) from None
+        if not isinstance(data, dict) or type(data.get("format")) is not int:
+            raise PatchError(f"{folder}/config.json names no format.", REMAKE)
         if data["format"] > FORMAT:
             raise PatchError(f"{folder} has format {data['format']}, this cagul reads up to {FORMAT}.", "Upgrade cagul.")
         try:
-            config = Config.model_validate(data["config"])
-            encoder = VisualTokenEncoder(int(data["host"]["width"]), config.encoder.hidden, config.encoder.depth)
-            encoder.load_state_dict(_part(tensors, "encoder."))
-            gate = load_gate(config.gate.kind, _part(tensors, "gate."))
-            if math.isnan(float(data["threshold"])) or not {"model_type", "width", "sha256"} <= set(data["host"]):
-                raise ValueError("its threshold or its host is missing")
-            return cls(config, frozenset(data["layers"]), gate, encoder, float(data["threshold"]), data["host"], data["facts"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise PatchError(f"{folder} does not hold what its config says: {reason}.", "Make it anew with `cagul unlearn`."
-                             ) from None  # fmt: skip
+            stored = _Stored.model_validate(data)
+            encoder = _load_encoder(stored, _part(tensors, "encoder."))
+            gate = load_gate(stored.config.gate.kind, _part(tensors, "gate."))
+            if gate.width != stored.host.width:
+                raise ValueError(f"its gate is for a host of width {gate.width}, its config names {stored.host.width}")
+        except (ValueError, RuntimeError) as error:
+            raise PatchError(f"{folder} does not hold what its config says: {_reason(error)}.", REMAKE) from None
+        written = data.pop("sha256", None)
+        for part, found in _digests(data, packed).items():
+            said = written.get(part) if isinstance(written, dict) else None
+            if said != found:
+                raise PatchError(f"{folder}/{part} was changed after it was written: its SHA-256 is {found[:12]}..., "
+                                 f"config.json says {str(said)[:12]}....", "Take the patch from where it was made, or make it "
+                                 "anew with `cagul unlearn`.", "patch-changed")  # fmt: skip
+        return cls(stored.config, stored.layers, gate, encoder, stored.threshold, data["host"], data["facts"])
 
     def require(self, host: FrozenHost) -> None:
         """Raises PatchError unless ``host`` is the one that the patch was trained on, by SHA-256 of its weights."""
+        if max(self.layers) >= host.layers:
+            raise PatchError(f"The patch reads layer {max(self.layers)}, this host has layers 0 to {host.layers - 1}.",
+                             "Load the host that it was trained on.", "another-host")  # fmt: skip
         for key, found in (("model_type", host.family.model_type), ("width", host.width)):
             if self.host[key] != found:
                 raise PatchError(f"The patch is for a host with {key} {self.host[key]}, this one has {found}.",
@@ -150,6 +196,33 @@ class Patch:
 def host_card(host: FrozenHost) -> dict[str, Any]:
     """What a patch keeps of its host."""
     return {"model_type": host.family.model_type, "width": host.width, "sha256": host.fingerprint()}
+
+
+def _digests(described: dict[str, Any], packed: bytes) -> dict[str, str]:
+    """SHA-256 of both files by which a change is seen; config.json's is over its own content without these."""
+    canonical = json.dumps(described, sort_keys=True).encode()
+    return {"config.json": hashlib.sha256(canonical).hexdigest(), "patch.safetensors": hashlib.sha256(packed).hexdigest()}
+
+
+def _load_encoder(stored: _Stored, tensors: dict[str, torch.Tensor]) -> VisualTokenEncoder:
+    """The encoder around its tensors; nothing is allocated by the config's word alone. Raises ValueError or RuntimeError."""
+    sizes = stored.config.encoder
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if sizes.depth != (len(found) - 4) // 2 or (sizes.hidden, stored.host.width) != found.get("change.1.weight"):
+        raise ValueError(f"encoder of width {stored.host.width}, hidden {sizes.hidden} and depth {sizes.depth}, "
+                         f"but its first tensor is {found.get('change.1.weight')} of {len(found)}")  # fmt: skip
+    with torch.device("meta"):
+        encoder = VisualTokenEncoder(stored.host.width, sizes.hidden, sizes.depth)
+    encoder.load_state_dict(tensors, assign=True)
+    return encoder.float()
+
+
+def _reason(error: Exception) -> str:
+    """One line of a long complaint: pydantic's first mistake with its place, or any other error's first line."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].lower()}"
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _part(tensors: dict[str, Any], prefix: str) -> dict[str, Any]:

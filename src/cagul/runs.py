@@ -30,18 +30,26 @@ def writable(path: Path) -> Iterator[None]:
                          "Give another place with --out, or make room and set the permissions.") from error  # fmt: skip
 
 
-def write_text(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file whole or not at all: into a temporary neighbour, then renamed."""
+def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write a file whole or not at all: into a temporary neighbour, then renamed. Raises WriteError."""
+    partial = path.with_name(f".{path.name}.part")
     with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.part")
         partial.unlink(missing_ok=True)  # one that a kill left behind has its own mode
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def write_text(path: Path, text: str, mode: int = 0o644) -> None:
+    write_bytes(path, text.encode("utf-8"), mode)
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -96,9 +104,8 @@ class Rows:
 
     def append(self, rows: list[dict]) -> None:
         with writable(self.path), self.path.open("a", encoding="utf-8") as file:
-            for row in rows:
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                self.found[row["key"]] = row
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        self.found |= {row["key"]: row for row in rows}
 
 
 class Run:

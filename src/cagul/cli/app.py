@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import sys
@@ -10,9 +11,9 @@ from typing import Any
 
 import typer
 
-from cagul.cli import ask, demo, evaluate, inspect, report, unlearn
+from cagul.cli import ask, demo, doctor, evaluate, hosts, inspect, report, unlearn
 from cagul.cli.common import err
-from cagul.errors import CagulError
+from cagul.errors import CagulError, WriteError
 
 VERBS: dict[str, Callable[..., None]] = {
     "demo": demo.demo,
@@ -21,8 +22,11 @@ VERBS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate.evaluate,
     "inspect": inspect.inspect,
     "report": report.report,
+    "doctor": doctor.doctor,
+    "hosts": hosts.hosts,
 }
 INTERRUPTED = 130
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 app = typer.Typer(
     name="cagul",
@@ -63,8 +67,17 @@ def main() -> None:
     try:
         app()
     except CagulError as error:
-        if _debug:
-            err.print_exception()
-        err.print(f"[bold red]{type(error).__name__}[/]: ", end="")
-        err.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        sys.exit(error.exit_code)
+        _fail(error)
+    except OSError as error:  # a write that no room of the package has wrapped, such as the output's
+        if error.errno not in CANNOT_WRITE:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the last flush fails too, with a code of its own
+        _fail(WriteError(f"Cannot write {error.filename or 'the output'}: {error.strerror}.", "Make room, then run it again."))
+
+
+def _fail(error: CagulError) -> None:
+    if _debug:
+        err.print_exception()
+    err.print(f"[bold red]{type(error).__name__}[/]: ", end="")
+    err.print(str(error), markup=False, highlight=False, soft_wrap=True)
+    sys.exit(error.exit_code)

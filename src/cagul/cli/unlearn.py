@@ -51,13 +51,15 @@ def unlearn(
     from cagul.data.records import load_records, parse_subjects, split_records
     from cagul.errors import UsageError
     from cagul.patch import Patch
-    from cagul.runs import digest, require_writable, versions
+    from cagul.runs import digest, require_writable, versions, writable, write_text
 
     settings = [*(settings or []), *([f"training.seed={seed}"] if seed is not None else [])]
     start = Patch.load(base) if base else None
     chosen = load_config(start.config if start and config == "default" else config, settings)
     splits = split_records(load_records(records), parse_subjects(forget), parse_subjects(unseen))
-    if patch.exists() and (not patch.is_dir() or any(patch.iterdir())):
+    with writable(patch):
+        taken = patch.exists() and (not patch.is_dir() or any(patch.iterdir()))
+    if taken:
         raise UsageError(f"{patch} is already there.", "Give another --out, or remove it.", "usage")
     if dry_run:
         set_up(threads)
@@ -74,7 +76,7 @@ def unlearn(
     mark_file = work / "mark"
     if mark_file.exists() and mark_file.read_text() != mark:  # another job's checkpoint
         (work / "encoder.pt").unlink(missing_ok=True)
-    mark_file.write_text(mark)
+    write_text(mark_file, mark)
     with progress_bar(json) as progress:
         made = train(frozen, splits, chosen, base=start, work=work, progress=progress)
     made.save(patch)
@@ -86,6 +88,8 @@ def unlearn(
     if start is not None:
         again = facts["people_trained_again"]
         out.print(f"Added to the {facts['people_before']} people of {base}; {again} of them are in the records, trained again.")
+    if facts["resumed_from"]:
+        out.print(f"Went on from step {facts['resumed_from']} of {facts['steps']}, where an earlier run had stopped.")
     out.print(f"Patch for {facts['people']} people in [bold]{patch}[/], {facts['seconds']:.0f} s on {facts['threads']} thread(s).")
     out.print(f"Trained parameters {made.parameters():,}; host unchanged, SHA-256 {made.host['sha256'][:16]}.")
     out.print(f"Gate {chosen.gate.kind}: threshold from {facts['calibration_people']} people apart; at most "

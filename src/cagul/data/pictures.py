@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import io
 import random
+import struct
 import warnings
+import zlib
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from cagul.errors import DataError
 
 MAX_PIXELS = 64_000_000
+UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError, RuntimeError,
+              struct.error, zlib.error)  # fmt: skip  # what Pillow's decoders raise on broken files
 
 
 def open_picture(path: str | Path) -> Image.Image:
     """Open a picture as upright RGB; transparency is laid on white.
 
-    Raises DataError when the file is missing, no picture, cut off, or has more than MAX_PIXELS pixels.
+    Raises DataError when the file is missing, no picture, cut off, has more than MAX_PIXELS pixels, or pixels of 32 bits,
+    whose range is not known.
     """
     path = Path(path)
     try:
@@ -27,9 +33,12 @@ def open_picture(path: str | Path) -> Image.Image:
         if picture.width * picture.height > MAX_PIXELS:
             raise DataError(f"{path} has {picture.width} x {picture.height} pixels, more than {MAX_PIXELS:,}.",
                             "Scale it down.", "picture")  # fmt: skip
+        if picture.mode in ("I", "F"):
+            raise DataError(f"{path} has 32-bit pixels (mode {picture.mode}), and nobody says which value is white.",
+                            "Save it with 8 or 16 bits.", "picture")  # fmt: skip
         picture = ImageOps.exif_transpose(picture)
         if picture.mode.startswith("I;16"):
-            picture = picture.convert("I").point(lambda value: value / 256).convert("L")
+            picture = _eight_bits(picture)
         if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
             picture = picture.convert("RGBA")
             picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
@@ -38,8 +47,20 @@ def open_picture(path: str | Path) -> Image.Image:
         raise DataError(f"There is no picture {path}.", "Check the path.", "picture") from None
     except Image.DecompressionBombError:
         raise DataError(f"{path} has more than {MAX_PIXELS:,} pixels.", "Scale it down.", "picture") from None
-    except (OSError, SyntaxError, ValueError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path} cannot be read as a picture: {error}.", "Give a PNG, JPEG or WebP file.", "picture") from None
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """The upper byte of 16-bit grey; the one transparent value that such a PNG may name becomes alpha."""
+    clear = picture.info.get("transparency")
+    deep = picture.convert("I")
+    grey = deep.point(lambda value: value / 256).convert("L")
+    grey.info.pop("transparency", None)
+    if clear is not None:
+        opaque = Image.fromarray((np.asarray(deep) != clear).astype(np.uint8) * 255)
+        grey.putalpha(opaque)
+    return grey
 
 
 def augment_picture(picture: Image.Image, rng: random.Random) -> Image.Image:

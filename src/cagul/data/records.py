@@ -11,9 +11,11 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from cagul.data.sameness import same_contents, same_paths
 from cagul.errors import DataError, did_you_mean
 
 Kind = Literal["private", "visual", "general"]
+UNREADABLE = (OSError, ValueError)  # ValueError: bytes that are no text, a NUL in the path
 HELD_OUT_GROUPS = ("unseen", "calibration", "look-alike", "no-person")  # groups that no training opens
 
 
@@ -104,16 +106,27 @@ def load_records(path: str | Path) -> list[Record]:
     """
     path = Path(path)
     try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DataError(f"Cannot read records {path}: {reason}.", "Give a JSON Lines file with --records.", "records") from None
+        text = path.read_text("utf-8-sig")
+    except UNREADABLE as error:
+        raise DataError(f"Cannot read records {path}: {_reason(error)}.", "Give a JSON Lines file with --records.", "records"
+                        ) from None  # fmt: skip
     records = parse_records(text.split("\n"), path.parent, str(path))
-    missing = sorted({str(p) for r in records for p in (r.image, *r.views) if not p.is_file()})
+    missing = sorted({str(p) for r in records for p in (r.image, *r.views) if not _is_file(p)})
     if missing:
         raise DataError(f"{path}: {len(missing)} picture(s) are not there, the first is {missing[0]}.",
                         "Paths are taken beside the records file.", "records")  # fmt: skip
     return records
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except UNREADABLE:  # a name that is too long, a folder that may not be entered
+        return False
 
 
 @dataclass(frozen=True)
@@ -137,10 +150,10 @@ def parse_subjects(text: str) -> list[str]:
     """``p003,p007`` or ``@file`` with one subject a line."""
     if text.startswith("@"):
         try:
-            text = Path(text[1:]).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise DataError(f"Cannot read the list {text[1:]}: {reason}.", "Write one subject a line.", "subjects") from None
+            text = Path(text[1:]).read_text("utf-8-sig")
+        except UNREADABLE as error:
+            raise DataError(f"Cannot read the list {text[1:]}: {_reason(error)}.", "Write one subject a line.", "subjects"
+                            ) from None  # fmt: skip
     return [part.strip() for part in text.replace("\n", ",").split(",") if part.strip()]
 
 
@@ -148,7 +161,7 @@ def split_records(records: Sequence[Record], forget: Sequence[str], unseen: Sequ
     """Split by subject: forget as named, unseen by name or group, the other held-out groups by group, retain the rest.
 
     Raises DataError for an empty forget set, an unknown subject (with the nearest name), a forget set that leaves
-    nobody to retain, or a picture that is in forget and in retain.
+    nobody to retain, or a picture that is in two splits.
     """
     subjects = {record.subject for record in records}
     if not forget:
@@ -181,17 +194,27 @@ def split_records(records: Sequence[Record], forget: Sequence[str], unseen: Sequ
                     "Give all records of a subject the same group.",
                     "subjects",
                 )
-    opened = {r.image for name in ("forget", "retain") for r in parts[name]}
-    held_out = {v for part in parts.values() for r in part for v in r.views}
-    held_out |= {r.image for group in HELD_OUT_GROUPS for r in parts[group.replace("-", "_")]}
-    if opened & held_out:
-        raise DataError(
-            f"{len(opened & held_out)} held-out picture(s) are training images too, the first is {sorted(opened & held_out)[0]}.",
-            "Keep views and pictures of held-out people out of the images of others.",
-            "subjects",
-        )
-    shared = {r.image for r in parts["forget"]} & {r.image for r in parts["retain"]}
-    if shared:
-        raise DataError(f"{len(shared)} picture(s) are in forget and in retain, the first is {sorted(shared)[0]}.",
-                        "Give every subject pictures of their own.", "subjects")  # fmt: skip
+    _require_own_pictures(parts)
     return Splits(**parts)
+
+
+def _require_own_pictures(parts: dict[str, list[Record]]) -> None:
+    """Raises DataError when a picture has two parts to play. Contents are compared only where training reads them anyway."""
+    images = {name: {r.image for r in part} for name, part in parts.items()}
+    held_out = {v for part in parts.values() for r in part for v in r.views}
+    held_out |= {image for group in HELD_OUT_GROUPS for image in images[group.replace("-", "_")]}
+    found = same_paths(images["forget"] | images["retain"], held_out)
+    if found:
+        raise DataError(f"{len(found)} held-out picture(s) are training images too, the first is {_pair(found)}.",
+                        "Keep views and pictures of held-out people out of the images of others.", "subjects")  # fmt: skip
+    calibration = images["calibration"] | {v for r in parts["calibration"] for v in r.views}
+    for name, others in (("retain", images["retain"]), ("calibration", calibration)):
+        found = same_paths(images["forget"], others) or same_contents(images["forget"], others)
+        if found:
+            raise DataError(f"{len(found)} picture(s) are in forget and in {name}, the first is {_pair(found)}.",
+                            "Give every subject pictures of their own.", "subjects")  # fmt: skip
+
+
+def _pair(found: list[tuple[Path, Path]]) -> str:
+    one, other = found[0]
+    return str(one) if one == other else f"{one}, the same picture as {other}"

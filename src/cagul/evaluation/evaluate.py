@@ -31,7 +31,7 @@ def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sa
 
     ``prompts`` are questions without a picture, for which the guard must be the host.
     """
-    began, before = time.perf_counter(), host.fingerprint()
+    began, before, resumed = time.perf_counter(), host.fingerprint(), len(run.rows.found)
     items = [*forget_items(splits, sample), *other_items(splits, "retain", sample.retain, sample),
              *other_items(splits, "unseen", sample.unseen, sample)]  # fmt: skip
     texts = text_only_items(splits, sample)
@@ -57,6 +57,7 @@ def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sa
         cost = summary["methods"][method].setdefault("cost", {})
         cost |= {"trainable_parameters": guard.patch.parameters(), **{k: v for k, v in guard.patch.facts.items() if "seconds" in k}}
     summary["evaluation"] = {"seconds": round(time.perf_counter() - began, 1), "threads": torch.get_num_threads(),
+                             "rows_resumed": resumed,
                              "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}  # fmt: skip
     run.finish(summary)
     return summary
@@ -96,9 +97,10 @@ def _gate_rows(guard: Guard, splits: Splits, run: Run, sample: Sample, progress:
         if not viewed and split not in ("forget", "retain"):  # nobody enrolled or learned from these pictures
             viewed = [(r.subject, r.image) for r in records]
         pictures = sample.draw(list(dict.fromkeys(viewed)), sample.gate_views, f"gate {split}")
-        missing = [(subject, path) for subject, path in pictures if f"gate/{split}/{path}" not in run.rows.found]
-        for start in range(0, len(missing), GATE_BATCH):
-            part = missing[start : start + GATE_BATCH]
+        for start in range(0, len(pictures), GATE_BATCH):  # batches as in a run that nobody stopped: equal to the bit
+            part = pictures[start : start + GATE_BATCH]
+            if all(f"gate/{split}/{path}" in run.rows.found for _, path in part):
+                continue
             tokens = guard.host.look(guard.host.pixels([open_picture(path) for _, path in part]))
             run.rows.append(
                 [
@@ -113,9 +115,10 @@ def _gate_rows(guard: Guard, splits: Splits, run: Run, sample: Sample, progress:
                         "fired": score > guard.patch.threshold,
                     }
                     for (subject, path), score in zip(part, guard.judge(tokens).tolist(), strict=True)
+                    if f"gate/{split}/{path}" not in run.rows.found
                 ]
             )
-            progress(f"scoring {split}", start + len(part), len(missing))
+            progress(f"scoring {split}", start + len(part), len(pictures))
 
 
 def _prompt_rows(guard: Guard, prompts: list[str], run: Run) -> None:

@@ -16,14 +16,13 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoModelForImageTextToText, AutoProcessor, TextIteratorStreamer
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, TextIteratorStreamer
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from cagul.data.batches import BY_PICTURE, Prompter
-from cagul.errors import HostError
+from cagul.errors import DataError, HostError
 from cagul.host.families import Family, family_of
 from cagul.host.prompts import Question, Span, picture_counts, question_rows, turn_marks, visual_spans
 from cagul.host.recording import recording, valid_rows
@@ -63,17 +62,26 @@ class FrozenHost:
     def load(cls, source: str | Path, *, device: str | None = None, dtype: torch.dtype | str = "auto") -> FrozenHost:
         """Load a checkpoint folder or hub name with AutoModelForImageTextToText and AutoProcessor.
 
-        Raises HostError when the folder holds no host, UnsupportedHost for a family that is not proven.
+        Raises HostError when the folder holds no host or lacks some of its weights, UnsupportedHost, before any weight is
+        read, for a family that is not proven.
         """
         try:
+            family_of(AutoConfig.from_pretrained(source).model_type)
             processor = AutoProcessor.from_pretrained(source)
-            model: Any = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype)
+            loaded: Any = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, output_loading_info=True)
+            model: Any = loaded[0]
             model = model.to(device) if device else model
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError, AssertionError, SafetensorError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        except HostError:
+            raise
+        except Exception as error:  # transformers meets a broken file with whatever breaks first
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise HostError(f"{source} does not load as an image-text-to-text model: {reason}",
                             "Give a checkpoint folder or hub name that transformers loads, with its processor.",
                             "host-load") from error  # fmt: skip
+        missing = sorted(loaded[1]["missing_keys"])
+        if missing:
+            raise HostError(f"{source} lacks {len(missing)} of its weights, the first is {missing[0]}; they would be random.",
+                            "Give a whole checkpoint.", "host-load")  # fmt: skip
         return cls(model, processor, str(source))
 
     # -- facts about the host -------------------------------------------------------------------------------------
@@ -100,6 +108,11 @@ class FrozenHost:
     def image_token(self) -> int:
         return self.model.config.image_token_id
 
+    @property
+    def context(self) -> int:
+        """How many tokens the language model holds, prompt and answer together."""
+        return int(getattr(self.language_model.config, "max_position_embeddings", None) or 10**9)
+
     def parameters(self) -> int:
         return sum(p.numel() for p in self.model.parameters())
 
@@ -115,8 +128,16 @@ class FrozenHost:
     # -- inputs ---------------------------------------------------------------------------------------------------
 
     def inputs(self, prompts: list[str], pictures: list[Image.Image]) -> dict[str, Tensor]:
-        """Left-padded model inputs on the host's device; prompts hold one image mark for each picture, in order."""
-        return self.to_device(self.prompter.inputs(prompts, pictures))
+        """Left-padded model inputs on the host's device; prompts hold one image mark for each picture, in order.
+
+        Raises DataError when a prompt leaves no room for an answer in the host's context.
+        """
+        inputs = self.to_device(self.prompter.inputs(prompts, pictures))
+        length = inputs["input_ids"].shape[1]
+        if length >= self.context:
+            raise DataError(f"A prompt takes {length} tokens, but the host's context holds {self.context}, answer included.",
+                            "Ask a shorter question, or about fewer pictures.", "too-long")  # fmt: skip
+        return inputs
 
     def to_device(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         return {key: value.to(self.device) for key, value in inputs.items()}

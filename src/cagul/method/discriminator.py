@@ -51,10 +51,16 @@ class MlpGate(nn.Module):
         self.mean.copy_(pooled.mean(0))
         self.scale.copy_(pooled.std(0).clamp(min=1e-4))
 
+    @property
+    def width(self) -> int:
+        """Width of the host that it judges for."""
+        return len(self.mean) // 2
+
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> MlpGate:
-        gate = cls(tensors["mean"].shape[0] // 2, tensors["net.0.weight"].shape[0])
-        gate.load_state_dict(tensors)
+        with torch.device("meta"):
+            gate = cls(tensors["mean"].shape[0] // 2, tensors["net.0.weight"].shape[0])
+        gate.load_state_dict(tensors, assign=True)
         return gate
 
 
@@ -104,9 +110,19 @@ class EnrolmentGate(nn.Module):
         self.rivals = torch.cat([self.rivals, self.embed(tokens)[torch.isin(person, alarmed)]])
         return len(alarmed)
 
+    @property
+    def width(self) -> int:
+        """Width of the host that it judges for."""
+        return len(self.mean) // CELLS
+
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> EnrolmentGate:
-        return cls(**tensors)
+        gate = cls(**tensors)
+        if (gate.mean @ gate.projection).shape != gate.templates.shape[1:] or gate.templates.shape[1:] != gate.rivals.shape[1:]:
+            raise IndexError(f"projection {tuple(gate.projection.shape)} and templates {tuple(gate.templates.shape)} do not fit")
+        if len(gate.owner) != len(gate.templates) or not len(gate.owner):
+            raise IndexError(f"{len(gate.templates)} templates with {len(gate.owner)} owners")
+        return gate
 
 
 GATES = {gate.kind: gate for gate in (MlpGate, EnrolmentGate)}

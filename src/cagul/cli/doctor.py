@@ -1,0 +1,36 @@
+"""``cagul doctor``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from cagul.cli.common import DemoHostOption, JsonOption, ThreadsOption, idle_cores, out, print_json, set_up
+
+COLOURS = {"ok": "green", "warning": "yellow", "failed": "bold red"}
+
+
+def doctor(host: DemoHostOption = None, threads: ThreadsOption = 0, json: JsonOption = False) -> None:
+    """Look at the installation, the machine and this folder, and run the contracts on a host. Exit 0 if nothing failed."""
+    idle = idle_cores()
+    set_up(threads or idle)
+    from cagul.doctor import examine, exit_code
+
+    checks = []
+    for check in examine(host, Path.cwd(), idle):
+        checks.append(check)
+        if not json:
+            out.print(f"[{COLOURS[check.state]}]{check.state:<8}[/][bold]{check.name:<36}[/]", end="")
+            out.print(check.found, markup=False, highlight=False, soft_wrap=True)
+            if check.remedy:
+                out.print(f"{'':<8}{check.remedy}", markup=False, highlight=False, soft_wrap=True)
+    code = exit_code(checks)
+    if json:
+        print_json({"checks": [{key: value for key, value in vars(check).items() if key != "code"} for check in checks],
+                    "exit_code": code})  # fmt: skip
+    elif code:
+        out.print(f"{sum(check.state == 'failed' for check in checks)} check(s) failed.")
+    else:
+        out.print("Nothing failed.")
+    raise typer.Exit(code)

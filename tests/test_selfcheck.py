@@ -1,0 +1,195 @@
+"""The contracts on an actual host: a good one holds them all, a sabotaged one is caught by the contract's name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+
+import cagul.doctor
+from cagul.cli.app import main
+from cagul.doctor import Check, examine, exit_code
+from cagul.errors import HostError
+from cagul.selfcheck import selfcheck
+
+ALL = ["untouched tokens = host", "off = host", "silent = host", "fired differs", "nothing left behind", "host unchanged"]
+
+
+def failed(host):
+    return [verdict.name for verdict in selfcheck(host) if not verdict.passed]
+
+
+def test_a_good_host_holds_every_contract_and_stays_as_it_was(tiny_host):
+    before, state = tiny_host.fingerprint(), torch.get_rng_state()
+    verdicts = selfcheck(tiny_host)
+    assert [verdict.name for verdict in verdicts] == ALL
+    assert all(verdict.passed for verdict in verdicts)
+    assert "16 visual tokens" in verdicts[0].detail
+    assert "8 visual tokens rewritten, logits moved by up to" in verdicts[3].detail
+    assert tiny_host.fingerprint() == before
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_host_that_ignores_the_tokens_it_is_given(tiny_host, monkeypatch):
+    own = []
+    look = tiny_host.look
+    monkeypatch.setattr(tiny_host, "look", lambda inputs: own.append(look(inputs)) or own[-1])
+    features = tiny_host.features
+    monkeypatch.setattr(tiny_host, "features", lambda tokens: features(own[-1]))
+    (verdict,) = [v for v in selfcheck(tiny_host) if not v.passed]
+    assert verdict.name == "fired differs"
+    assert verdict.detail == "8 visual tokens rewritten, logits moved by up to 0"
+
+
+def test_a_host_that_looks_at_other_tokens(tiny_host, monkeypatch):
+    look = tiny_host.look
+    monkeypatch.setattr(tiny_host, "look", lambda inputs: [token.flip(0) for token in look(inputs)])
+    assert failed(tiny_host) == ["untouched tokens = host", "silent = host"]
+
+
+def test_a_host_that_changes_as_it_is_used(tiny_host, monkeypatch):
+    look = tiny_host.look
+
+    def learning(inputs):
+        with torch.no_grad():
+            next(tiny_host.language_model.parameters()).view(-1)[0] += 1  # the padding's row, which no answer shows
+        return look(inputs)
+
+    monkeypatch.setattr(tiny_host, "look", learning)
+    assert failed(tiny_host) == ["host unchanged"]
+
+
+def test_a_host_that_takes_gradients(tiny_host):
+    next(tiny_host.model.parameters()).requires_grad_(True)
+    assert failed(tiny_host) == ["host unchanged"]
+
+
+def test_a_host_whose_attention_cannot_be_read(tiny_host, monkeypatch):
+    from contextlib import contextmanager
+
+    import cagul.host.frozen
+
+    @contextmanager
+    def deaf(*_, **__):
+        yield type("State", (), {"seen": set()})
+
+    monkeypatch.setattr(cagul.host.frozen, "recording", deaf)
+    (verdict,) = [v for v in selfcheck(tiny_host) if not v.passed]
+    assert verdict.name == "fired differs"
+    assert verdict.detail == "HostError: Layers [0, 1] gave no attention rows."
+
+
+def test_a_host_that_is_left_switched(tiny_host, monkeypatch):
+    attend = tiny_host.attend
+
+    def switching(*args):
+        attend(*args)
+        tiny_host.language_model.config._attn_implementation = "eager"
+
+    monkeypatch.setattr(tiny_host, "attend", switching)
+    assert "nothing left behind" in failed(tiny_host)
+
+
+def test_a_processor_that_takes_no_picture(tiny_host, monkeypatch):
+    monkeypatch.setattr(tiny_host.prompter, "prompt", lambda question: 1 / 0)
+    with pytest.raises(HostError, match="takes no picture with a question: ZeroDivisionError"):
+        selfcheck(tiny_host)
+
+
+# -- cagul doctor -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def doctor(monkeypatch, capsys, tmp_path):
+    def run(*arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", ["cagul", "doctor", "--threads", "1", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return stop.value.code, capsys.readouterr().out
+
+    return run
+
+
+def test_doctor_on_the_demo_host(doctor):
+    code, shown = doctor("--json")
+    data = json.loads(shown)
+    rows = {row["name"]: row for row in data["checks"]}
+    assert code == data["exit_code"] == 0
+    assert {"packages", "cores", "memory", "disk", "write access", "device", "demo files", "host"} <= set(rows)
+    assert [name.removeprefix("contract: ") for name in rows if name.startswith("contract")] == ALL
+    assert {row["state"] for row in rows.values()} <= {"ok", "warning"}
+    assert all(row["remedy"] for row in rows.values() if row["state"] != "ok")
+    assert "2,618,976 parameters" in rows["host"]["found"]
+
+
+def test_doctor_on_another_host_and_on_none(doctor, tiny_folder, tmp_path):
+    code, shown = doctor("--host", tiny_folder)
+    assert code == 0
+    assert "demo files" not in shown
+    assert "Nothing failed." in shown
+    shutil.copytree(tiny_folder, tmp_path / "host")
+    (tmp_path / "host" / "model.safetensors").unlink()
+    code, shown = doctor("--host", tmp_path / "host")
+    assert code == 4
+    assert "does not load as an image-text-to-text model" in " ".join(shown.split())
+    assert "1 check(s) failed." in shown
+
+
+def test_doctor_names_a_broken_contract(doctor, tiny_folder, monkeypatch):
+    from cagul.host.frozen import FrozenHost
+
+    look = FrozenHost.look
+    monkeypatch.setattr(FrozenHost, "look", lambda self, inputs: [token.flip(0) for token in look(self, inputs)])
+    code, shown = doctor("--host", tiny_folder, "--json")
+    assert code == 4
+    broken = [row for row in json.loads(shown)["checks"] if row["state"] == "failed"]
+    assert [row["name"] for row in broken] == ["contract: untouched tokens = host", "contract: silent = host"]
+    assert "logits differ from the host's" in broken[0]["found"]
+
+
+def test_doctor_in_a_folder_that_cannot_be_written(tiny_folder, tmp_path):
+    (tmp_path / "file").touch()
+    checks = list(examine(str(tiny_folder), tmp_path / "file" / "below", 1))
+    (broken,) = [check for check in checks if check.state == "failed"]
+    assert broken.name == "write access"
+    assert "Cannot write" in broken.found
+    assert exit_code(checks) == 7
+
+
+def test_doctor_without_the_demos_files(monkeypatch, tmp_path):
+    import cagul.demo.assets
+
+    monkeypatch.setattr(cagul.demo.assets, "SHIPPED", tmp_path)
+    checks = list(examine(None, tmp_path, 1))
+    assert (checks[-1].name, checks[-1].state, checks[-1].found) == (
+        "demo files",
+        "failed",
+        "The demo's files are not in this installation.",
+    )
+    assert exit_code(checks) == 4
+
+
+def test_doctor_on_unmet_requirements(monkeypatch):
+    monkeypatch.setattr(
+        cagul.doctor.metadata, "requires", lambda name: ["torch>=99", "nothing-such>=1", "numpy>=1", "x; extra == 'dev'"]
+    )
+    check = cagul.doctor._packages()
+    assert check.state == "failed"
+    assert check.found.endswith("unmet: torch>=99, nothing-such>=1")
+    assert check.remedy == "pip install 'torch>=99' 'nothing-such>=1'"
+
+
+def test_scarce_memory_and_busy_cores_are_warnings():
+    check = cagul.doctor._amount("memory", 1.5, "of 8.0 GiB", 2.0, "Close other programs.")
+    assert (check.state, check.found) == ("warning", "1.5 GiB free of 8.0 GiB, less than 2")
+    assert cagul.doctor._cores(0).state == "warning"
+    assert cagul.doctor._cores(10**6).state == "ok"
+
+
+@pytest.mark.parametrize(("codes", "code"), [([], 0), ([1], 1), ([1, 7], 7), ([7, 4, 1], 4)])
+def test_exit_codes_have_an_order(codes, code):
+    good = Check("a", "warning", "", code=4)
+    assert exit_code([good, *(Check("b", "failed", "", code=c) for c in codes)]) == code
