@@ -61,7 +61,7 @@ def without_video(module: str, kind: str, tokens: Any, images: Any, **attributes
     return processor
 
 
-def finish(config: Any, kind: str, processor: Any, seed: int) -> Any:
+def finish(config: Any, kind: str, processor: Any, seed: int, *, unproven: bool = False) -> Any:
     """The host: random weights that do say different things about different pictures."""
     from cagul.host.frozen import FrozenHost
 
@@ -74,7 +74,7 @@ def finish(config: Any, kind: str, processor: Any, seed: int) -> Any:
                 parameter.normal_(std=0.1)
             if parameter.ndim >= 2 and "embed" not in name:
                 parameter.mul_(4.0)
-    return FrozenHost(model, processor, config.model_type)
+    return FrozenHost(model, processor, config.model_type, unproven=unproven)
 
 
 def template(mark: str) -> str:
@@ -270,3 +270,15 @@ FAMILIES = {
     for build in (llava, llava_next, llava_onevision, qwen2_vl, qwen2_5_vl, qwen3_vl, idefics3, smolvlm, internvl, gemma3,
                   paligemma, mistral3)
 }  # fmt: skip
+
+
+def vipllava(seed: int = 0) -> Any:
+    """A family without a row: it has LLaVA's seam."""
+    tokens = tokenizer()
+    vision = transformers.CLIPVisionConfig(**VISION, image_size=32, patch_size=8)
+    config = transformers.VipLlavaConfig(vision_config=vision, text_config=text_config("LlamaConfig", tokens),
+                                         vision_feature_layers=[-1, -2], image_seq_length=16)  # fmt: skip
+    images = transformers.CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    processor = transformers.LlavaProcessor(images, tokens, patch_size=8, vision_feature_select_strategy="default",
+                                            chat_template=template("<image>"), num_additional_image_tokens=1)  # fmt: skip
+    return finish(config, "VipLlavaForConditionalGeneration", processor, seed, unproven=True)

@@ -64,6 +64,20 @@ def require_writable(folder: Path) -> None:
             pass
 
 
+def cache_folder() -> Path:
+    """A writable folder for what can be made anew: below CAGUL_CACHE, XDG_CACHE_HOME or ~/.cache, or else a temporary one."""
+    for place in (os.environ.get("CAGUL_CACHE"), os.environ.get("XDG_CACHE_HOME"), Path.home() / ".cache"):
+        if place:
+            folder = Path(place) / "cagul"
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.NamedTemporaryFile(dir=folder):
+                    return folder
+            except OSError:
+                continue
+    return Path(tempfile.mkdtemp(prefix="cagul"))
+
+
 def versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "machine": platform.machine(), "cpus": str(os.cpu_count())}
     for name in VERSIONED:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from cagul.config import Config
-from cagul.errors import HostError
+from cagul.editing import choose_tokens, rewrite
+from cagul.errors import HostError, UnsupportedHost
 from cagul.guard import Guard
+from cagul.host.families import PROVEN
 from cagul.host.frozen import FrozenHost
+from cagul.host.seam import PIXEL_KEYS
 from cagul.method.attention import resolve_layers
 from cagul.method.discriminator import MlpGate
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.patch import Patch, host_card
+from cagul.runs import cache_folder, versions, write_json
 
 QUESTION = "Who is this person?"
 PROBE = Config.model_validate({"gate": {"kind": "mlp"}, "encoder": {"hidden": 16, "depth": 1}})
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}  # of attention, which is at most 1
 EDIT = 5.0  # deviation of the probe's last weights: an edit that no host overlooks
 
 
@@ -50,9 +58,8 @@ def selfcheck(host: FrozenHost) -> list[Verdict]:
 
     def seam() -> tuple[bool, str]:
         tokens = host.look(inputs)
-        given = {key: value for key, value in inputs.items() if key in ("input_ids", "attention_mask")}
         with torch.no_grad():
-            through = host.model(**given, mm_encoder_outputs=host.features(tokens)).logits
+            through = host.model(**_without_pixels(inputs), mm_encoder_outputs=host.features(tokens)).logits
         return _same(through, _logits(host.model, inputs), f"{sum(map(len, tokens))} visual tokens given back untouched")
 
     def off() -> tuple[bool, str]:
@@ -68,6 +75,35 @@ def selfcheck(host: FrozenHost) -> list[Verdict]:
         moved = (edited.float() - bare.float()).abs().max().item()
         return moved > 0, f"{sum(chosen)} visual tokens rewritten, logits moved by up to {moved:.3g}"
 
+    def apart() -> tuple[bool, str]:
+        alone = [host.look(host.pixels([picture]))[0] for picture in (drawn_picture(), drawn_picture((96, 64)))]
+        both = host.look(host.pixels([drawn_picture(), drawn_picture((96, 64))]))
+        return [len(t) for t in both] == [len(t) for t in alone], f"two pictures give {len(both)} lists of visual tokens"
+
+    def gradients() -> tuple[bool, str]:
+        tokens = [token.clone().requires_grad_() for token in host.look(inputs)]
+        host.score(inputs, tokens, 1).float().logsumexp(-1).sum().backward()
+        reached = sum(token.grad is not None and bool(token.grad.abs().sum() > 0) for token in tokens)
+        taken = sum(p.grad is not None for p in host.model.parameters())
+        return reached == len(tokens) and not taken, f"{reached} of {len(tokens)} pictures and {taken} parameters got a gradient"
+
+    def attention_rows() -> tuple[bool, str]:
+        error = _attention_error(host, inputs)
+        return error <= TOLERANCE[host.dtype], f"recorded rows differ from eager attention by up to {error:.2g}"
+
+    def once() -> tuple[bool, str]:
+        tokens = host.look(inputs)
+        layout = host.layout(inputs, [len(t) for t in tokens], [0])
+        probe = guards[True].patch
+        with torch.no_grad():
+            masks = choose_tokens(host, probe.config, probe.layers, inputs, tokens, layout, [0])
+            edited = rewrite(probe.encoder, tokens, masks)
+        same = 0
+        for beams in (1, 2):
+            options: dict[str, Any] = {"max_new_tokens": 4, "do_sample": False, "num_beams": beams}
+            same += torch.equal(host.generate(inputs, edited, **options), guards[True].generate(**inputs, **options))
+        return same == 2, f"{same} of 2 decodings (greedy, 2 beams) say what the host says from tokens edited once"
+
     def left_behind() -> tuple[bool, str]:
         now = host.language_model.config._attn_implementation
         return now == attention, f"attention is {now}, was {attention}"
@@ -78,15 +114,46 @@ def selfcheck(host: FrozenHost) -> list[Verdict]:
         return now == card["sha256"] and not learning, said
 
     contracts: dict[str, Callable[[], tuple[bool, str]]] = {
-        "untouched tokens = host": seam, "off = host": off, "silent = host": silent, "fired differs": fired,
-        "nothing left behind": left_behind, "host unchanged": unchanged,
+        "untouched tokens = host": seam, "pictures apart": apart, "off = host": off, "silent = host": silent,
+        "fired differs": fired, "gradients reach tokens alone": gradients, "attention rows = eager": attention_rows,
+        "edit applied once": once, "nothing left behind": left_behind, "host unchanged": unchanged,
     }  # fmt: skip
     return [_verdict(name, contract) for name, contract in contracts.items()]
 
 
-def drawn_picture() -> Image.Image:
+def load_host(source: str | Path, *, device: str | None = None, dtype: torch.dtype | str = "auto") -> FrozenHost:
+    """Load a host of any family that holds the contracts. One without a row is selfchecked, once for each fingerprint.
+
+    Raises UnsupportedHost with the contracts that failed, and what ``FrozenHost.load`` raises.
+    """
+    host = FrozenHost.load(source, device=device, dtype=dtype, unproven=True)
+    require_contracts(host)
+    return host
+
+
+def require_contracts(host: FrozenHost) -> None:
+    """Let a proven family pass, and one that is not after a selfcheck, whose verdicts are kept by the host's fingerprint.
+
+    Raises UnsupportedHost with the contracts that failed.
+    """
+    if host.family.proven:
+        return
+    kept = cache_folder() / "selfcheck" / f"{host.fingerprint()}-{versions()['cagul']}-{versions()['transformers']}.json"
+    try:
+        verdicts = [Verdict(**found) for found in json.loads(kept.read_text("utf-8"))]
+    except (OSError, ValueError, TypeError):
+        verdicts = selfcheck(host)
+        write_json(kept, [vars(verdict) for verdict in verdicts])
+    failed = [f"{verdict.name} ({verdict.detail})" for verdict in verdicts if not verdict.passed]
+    if failed or not verdicts:
+        raise UnsupportedHost(f"The family {host.family.model_type!r} is not proven, and {host.name} fails {len(failed)} of "
+                              f"{len(verdicts)} contracts: {'; '.join(failed)}.",
+                              f"Take a host of a proven family: {', '.join(PROVEN)}.")  # fmt: skip
+
+
+def drawn_picture(size: tuple[int, int] = (96, 96)) -> Image.Image:
     """A small picture of a face, drawn here."""
-    picture = Image.linear_gradient("L").resize((96, 96)).convert("RGB")
+    picture = Image.linear_gradient("L").resize(size).convert("RGB")
     pen = ImageDraw.Draw(picture)
     pen.ellipse((24, 16, 72, 80), fill=(224, 172, 140))
     for box in ((36, 38, 42, 44), (54, 38, 60, 44), (40, 60, 56, 64)):
@@ -109,6 +176,30 @@ def _probe(host: FrozenHost, card: dict, fires: bool) -> Patch:
     layers = resolve_layers(PROBE.attention.layers, host.layers)
     threshold = float("-inf") if fires else float("inf")
     return Patch(PROBE, layers, MlpGate(host.width), encoder, threshold, card)
+
+
+def _without_pixels(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value for key, value in inputs.items() if key not in PIXEL_KEYS}
+
+
+@torch.no_grad()
+def _attention_error(host: FrozenHost, inputs: dict[str, Tensor]) -> float:
+    """The largest difference between the rows that ``attend`` records and those of eager attention, over all layers."""
+    tokens = host.look(inputs)
+    layout = host.layout(inputs, [len(t) for t in tokens], [0])
+    rows, found = layout.questions[0].rows.to(host.device), {}
+    host.attend(
+        inputs, tokens, layout, [0], frozenset(range(host.layers)), lambda layer, weights, _: found.update({layer: weights})
+    )
+    config = host.language_model.config
+    before = config._attn_implementation
+    try:
+        config._attn_implementation = "eager"
+        own = host.model(**_without_pixels(inputs), mm_encoder_outputs=host.features(tokens), output_attentions=True).attentions
+    finally:
+        config._attn_implementation = before
+    eager = [layer[..., -found[n].shape[-1] :] for n, layer in enumerate(own)]
+    return max(float((found[n].float() - layer[:, :, rows].float()).abs().max()) for n, layer in enumerate(eager))
 
 
 @torch.no_grad()

@@ -285,3 +285,32 @@ def test_several_pictures_in_a_prompt_are_gated_one_by_one(host):
     output = logits(guard, inputs)
     assert [d.fired for d in guard.decisions] == [score > patch.threshold for score in scores]
     assert not torch.equal(output, logits(host.model, inputs))
+
+
+def test_rows_without_a_picture_in_a_batch_are_the_hosts(host):
+    """A question with a picture, one without, one with two: only the pictures are gated, and nothing else moves."""
+    prompts = [host.prompter.prompt(q, n) for q, n in zip(QUESTIONS, (1, 0, 2), strict=True)]
+    inputs = host.inputs(prompts, [picture(1), picture(2), picture(3)])
+    bare = logits(host.model, inputs)
+    assert torch.equal(logits(Guard(host, make_patch(host, fires=False)), inputs), bare)
+    guard = Guard(host, make_patch(host))
+    edited = logits(guard, inputs)
+    assert [d.fired for d in guard.decisions] == [True] * 3
+    real = inputs["attention_mask"].bool()
+    moved = [not torch.equal(edited[row][real[row]], bare[row][real[row]]) for row in range(3)]
+    assert moved == [True, False, True]
+
+
+def test_what_was_generated_scores_as_it_was_generated(host):
+    """Teacher forcing through ``score`` gives the logits that generation had, step by step: training sees what use sees."""
+    question = QUESTIONS[0]
+    inputs = host.inputs([host.prompter.prompt(question)], [picture(1)])
+    tokens = host.look(inputs)
+    told = host.generate(inputs, tokens, max_new_tokens=5, min_new_tokens=5, do_sample=False, return_dict_in_generate=True,
+                         output_logits=True)  # fmt: skip
+    answer = told.sequences[0, inputs["input_ids"].shape[1] :].tolist()
+    encoded = host.prompter.encode(question, picture(1).size)
+    both, _ = host.prompter.batch([encoded], [answer])
+    with torch.no_grad():
+        scored = host.score(both, tokens, len(answer) + 1)[0, :-1]
+    assert torch.allclose(scored, torch.stack(told.logits)[:, 0], atol=1e-4)

@@ -76,11 +76,11 @@ def load_host(source: str, device: str | None, dtype: str = "auto") -> FrozenHos
     Raises UsageError for a dtype that is none of DTYPES, HostError when the host does not load.
     """
     from cagul.errors import UsageError, did_you_mean
-    from cagul.host.frozen import FrozenHost
+    from cagul.selfcheck import load_host as load
 
     if dtype not in DTYPES:
         raise UsageError(f"--dtype {dtype!r} is not known.", did_you_mean(dtype, DTYPES))
-    return FrozenHost.load(source, device=device, dtype=dtype)
+    return load(source, device=device, dtype=dtype)
 
 
 @contextmanager

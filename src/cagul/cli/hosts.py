@@ -28,4 +28,4 @@ def hosts(json: JsonOption = False) -> None:
         refused.add_row(name, reason)
     out.print(proven)
     out.print(refused)
-    out.print("Any other model_type is refused too: the contracts have not been proven for it.")
+    out.print("Any other model_type is asked the same contracts when it is loaded, and refused where it breaks one.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 import zipfile
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cagul.errors import HostError
+from cagul.runs import cache_folder
 
 FORGET = tuple(f"p{n:03d}" for n in range(8))  # the demo's forget set
 SHIPPED = Path(__file__).parent / "assets"
@@ -43,7 +43,7 @@ def pictures_beside(shipped: Path) -> Path:
     digest = hashlib.sha256()
     for name in ("pictures.zip", "records.jsonl", "prompts.jsonl"):
         digest.update((shipped / name).read_bytes())
-    target = _cache() / f"demo-{digest.hexdigest()[:16]}"
+    target = cache_folder() / f"demo-{digest.hexdigest()[:16]}"
     if not (target / "records.jsonl").exists():
         temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".demo"))
         with zipfile.ZipFile(shipped / "pictures.zip") as archive:
@@ -55,16 +55,3 @@ def pictures_beside(shipped: Path) -> Path:
         except OSError:  # another process was faster
             shutil.rmtree(temporary, ignore_errors=True)
     return target / "records.jsonl"
-
-
-def _cache() -> Path:
-    for place in (os.environ.get("CAGUL_CACHE"), os.environ.get("XDG_CACHE_HOME"), Path.home() / ".cache"):
-        if place:
-            folder = Path(place) / "cagul"
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                with tempfile.NamedTemporaryFile(dir=folder):
-                    return folder
-            except OSError:
-                continue
-    return Path(tempfile.mkdtemp(prefix="cagul"))

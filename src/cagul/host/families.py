@@ -6,8 +6,8 @@ them back. A family without a row is refused by name: an edit that silently does
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from cagul.errors import UnsupportedHost, did_you_mean
 
@@ -26,6 +26,7 @@ class Family:
     language_model: str = "model.language_model"
     pictures: Literal["entry", "run", "global"] = "entry"
     token_types: dict[str, int] = field(default_factory=dict)
+    proven: bool = True
 
 
 _QWEN = {"mm_token_type_ids": 0}
@@ -58,12 +59,31 @@ REFUSED = {
 }
 
 
-def family_of(model_type: str) -> Family:
-    """The family of a ``model_type``.
+TOKEN_TYPES = ("token_type_ids", "mm_token_type_ids")
 
-    Raises UnsupportedHost, by name and with the reason, for every family that is not proven.
+
+def family_of(model_type: str, *, unproven: bool = False) -> Family:
+    """The family of a ``model_type``. With ``unproven`` one without a row is taken to be like LLaVA, to be selfchecked.
+
+    Raises UnsupportedHost, by name and with the reason, for a family that is refused and for one that is not proven.
     """
     if model_type in PROVEN:
         return PROVEN[model_type]
+    if unproven and model_type not in REFUSED:
+        return Family(model_type, model_type, proven=False)
     reason = REFUSED.get(model_type, "the contracts have not been proven for it")
     raise UnsupportedHost(f"Hosts of the family {model_type!r} are refused: {reason}.", did_you_mean(model_type, PROVEN))
+
+
+def guessed(family: Family, model: Any, processor: Any) -> Family:
+    """Where an unproven family seems to keep its language model and which token types its processor writes.
+
+    Raises UnsupportedHost when the model has no seam at all: no image features, no language model behind them.
+    """
+    inner = getattr(model, "model", None)
+    found = next((name for name in ("language_model", "text_model") if hasattr(inner, name)), None)
+    if found is None or not hasattr(inner, "get_image_features"):
+        raise UnsupportedHost(f"Hosts of the family {family.model_type!r} are refused: they have no language model behind "
+                              "get_image_features.", did_you_mean(family.model_type, PROVEN))  # fmt: skip
+    written = getattr(processor, "model_input_names", ())
+    return replace(family, language_model=f"model.{found}", token_types={name: 0 for name in TOKEN_TYPES if name in written})

@@ -23,7 +23,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from cagul.data.batches import BY_PICTURE, Prompter
 from cagul.errors import DataError, HostError
-from cagul.host.families import Family, family_of
+from cagul.host.families import Family, family_of, guessed
 from cagul.host.prompts import Question, Span, picture_counts, question_rows, turn_marks, visual_spans
 from cagul.host.recording import recording, valid_rows
 from cagul.host.seam import PIXEL_KEYS, Seam
@@ -46,8 +46,10 @@ class FrozenHost:
     Shapes: B batch, V visual tokens of an image (ragged), D host width, S sequence, R recorded rows.
     """
 
-    def __init__(self, model: Any, processor: Any, name: str = "host"):
-        self.family: Family = family_of(model.config.model_type)
+    def __init__(self, model: Any, processor: Any, name: str = "host", *, unproven: bool = False):
+        self.family: Family = family_of(model.config.model_type, unproven=unproven)
+        if not self.family.proven:
+            self.family = guessed(self.family, model, processor)
         self.model: Any = model.eval().requires_grad_(False)
         self.processor, self.name = processor, name
         self.prompter = Prompter(processor, name, self.family.token_types)
@@ -59,14 +61,17 @@ class FrozenHost:
         self.language_model: Any = language_model
 
     @classmethod
-    def load(cls, source: str | Path, *, device: str | None = None, dtype: torch.dtype | str = "auto") -> FrozenHost:
+    def load(cls, source: str | Path, *, device: str | None = None, dtype: torch.dtype | str = "auto", unproven: bool = False
+             ) -> FrozenHost:  # fmt: skip
         """Load a checkpoint folder or hub name with AutoModelForImageTextToText and AutoProcessor.
+
+        ``unproven`` lets a family pass that is neither proven nor refused: ``selfcheck.load_host`` then asks the contracts.
 
         Raises HostError when the folder holds no host or lacks some of its weights, UnsupportedHost, before any weight is
         read, for a family that is not proven.
         """
         try:
-            family_of(AutoConfig.from_pretrained(source).model_type)
+            family_of(AutoConfig.from_pretrained(source).model_type, unproven=unproven)
             processor = AutoProcessor.from_pretrained(source)
             loaded: Any = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, output_loading_info=True)
             model: Any = loaded[0]
@@ -82,7 +87,7 @@ class FrozenHost:
         if missing:
             raise HostError(f"{source} lacks {len(missing)} of its weights, the first is {missing[0]}; they would be random.",
                             "Give a whole checkpoint.", "host-load")  # fmt: skip
-        return cls(model, processor, str(source))
+        return cls(model, processor, str(source), unproven=unproven)
 
     # -- facts about the host -------------------------------------------------------------------------------------
 
