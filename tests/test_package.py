@@ -26,7 +26,13 @@ def test_public_names_load():
 
 
 @pytest.mark.parametrize(
-    "code", ["import cagul", "from cagul.cli.app import app", "import cagul.evaluation.metrics, cagul.data.records"]
+    "code",
+    [
+        "import cagul",
+        "from cagul.cli.app import app",
+        "import cagul.evaluation.metrics, cagul.data.records",
+        "import cagul.evaluation.summary",
+    ],
 )
 def test_no_torch_where_none_is_needed(code):
     check = f"{code}; import sys; sys.exit('torch' in sys.modules)"
@@ -51,6 +57,12 @@ def test_every_anchor_leads_somewhere():
     assert used <= sections
     for error in classes:
         assert error.__name__ in (errors.__doc__ or "")
+
+
+def test_the_page_of_metrics_is_the_registry():
+    from cagul.evaluation.registry import markdown
+
+    assert markdown() in (ROOT / "docs" / "metrics.md").read_text()
 
 
 def test_exit_codes_are_those_of_the_docs():
