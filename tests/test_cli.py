@@ -35,8 +35,10 @@ def patch(tiny_folder, tiny_records, tmp_path_factory):
 def test_every_verb_has_help():
     names = [command.name for command in app.registered_commands]
     assert sorted(names) == ["ask", "demo", "evaluate", "inspect", "unlearn"]
-    for name in names:
-        result = run(name, "--help")
+    groups = {group.name: [c.name for c in group.typer_instance.registered_commands] for group in app.registered_groups}
+    assert groups == {"records": ["check", "convert"]}
+    for name in [*map(str.split, names), *([group, verb] for group, verbs in groups.items() for verb in verbs)]:
+        result = run(*name, "--help")
         assert result.exception is None
         assert "--json" in result.stdout
 

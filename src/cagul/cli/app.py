@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from cagul.cli import ask, demo, evaluate, inspect, unlearn
+from cagul.cli import ask, demo, evaluate, inspect, records, unlearn
 from cagul.cli.common import err
 from cagul.errors import CagulError
 
@@ -20,6 +20,12 @@ VERBS: dict[str, Callable[..., None]] = {
     "ask": ask.ask,
     "evaluate": evaluate.evaluate,
     "inspect": inspect.inspect,
+}
+GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+    "records": (
+        "Look into records of any source, and write them as JSON Lines.",
+        {"check": records.check, "convert": records.convert},
+    ),
 }
 INTERRUPTED = 130
 
@@ -55,6 +61,11 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
 
 for verb, function in VERBS.items():
     app.command(verb)(_interruptible(function))
+for name, (about, verbs) in GROUPS.items():
+    group = typer.Typer(no_args_is_help=True, help=about)
+    for verb, function in verbs.items():
+        group.command(verb)(_interruptible(function))
+    app.add_typer(group, name=name)
 
 
 def main() -> None:
