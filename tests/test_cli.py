@@ -87,7 +87,7 @@ def test_evaluate_against_a_retain_host_in_fiubenchs_arithmetic(tiny_folder, tin
     common = ["evaluate", "--host", tiny_folder, "--records", tiny_records, "--forget", "p0", "--out", tmp_path / "run"]
     result = run(*common, "--compat", "fiubnch")
     assert isinstance(result.exception, UsageError)
-    assert "--compat 'fiubnch' is not known.\n  Did you mean 'fiubench'?" in str(result.exception)
+    assert "The arithmetic of 'fiubnch' is not known.\n  Did you mean 'fiubench'?" in str(result.exception)
     result = run(*common, "--retain-host", save_tiny_host(tmp_path / "other", seed=1), "--compat", "fiubench", "--json")
     assert result.exception is None, result.exception
     found = json.loads(result.stdout)["methods"]["host"]

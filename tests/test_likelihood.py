@@ -83,6 +83,7 @@ def test_forget_quality_of_equal_and_of_disjoint_ratios():
         forget_quality({"a": 1.0}, {"b": 1.0, "c": 2.0})
 
 
+@pytest.mark.filterwarnings("ignore:ks_2samp")  # scipy falls back to the asymptotic p-value, and says so
 @given(st.dictionaries(st.text(), st.floats(-9, 9), min_size=1), st.randoms())
 def test_forget_quality_stays_in_range_and_knows_ranks_alone(found, rng):
     other = {key: rng.uniform(-9, 9) for key in found}
@@ -181,6 +182,17 @@ def test_a_summary_of_two_opposite_answerers():
     assert difference["retain"]["probability"]["value"] == pytest.approx(math.exp(-2) - 1)
     assert "absent" in difference["forget"]["views"]
     assert found["metrics"]["truth_ratio"] == 1
+
+
+@given(st.randoms())
+def test_a_summary_knows_no_order(rng):
+    rows = [*rows_of("host", 1.0, 0.0), *rows_of("cagul", 0.0, 2.0)]
+
+    def values(given):
+        return {(m, s, n): f["value"] for m, parts in summarise(given, "cagul")["methods"].items()
+                for s, part in parts.items() for n, f in part.items() if "value" in f}  # fmt: skip
+
+    assert values(rng.sample(rows, len(rows))) == pytest.approx(values(rows))
 
 
 def test_what_is_missing_is_absent_with_its_reason():

@@ -228,3 +228,28 @@ def test_the_calibration_curve_counts_everything_in_any_order(pairs, rng):
     assert sum(part["n"] for part in found["bins"]) == len(pairs)
     assert all(0 <= part["share"] <= 1 for part in found["bins"])
     assert [part["score"] for part in found["bins"]] == sorted(part["score"] for part in found["bins"])
+
+
+@given(st.lists(st.floats(-9, 9), min_size=1), st.lists(st.floats(-9, 9), min_size=1), st.floats(0, 1), st.randoms())
+def test_hit_rate_grows_with_the_alarms_allowed_and_knows_no_order(positives, negatives, alarms, rng):
+    alarms = min(alarms, 1 - 1 / len(negatives))
+    value = hit_rate(positives, negatives, alarms)
+    assert 0 <= hit_rate(positives, negatives, 0.0) <= value <= 1
+    assert hit_rate(rng.sample(positives, len(positives)), rng.sample(negatives, len(negatives)), alarms) == value
+
+
+@given(st.text(), st.text(), st.lists(st.text(min_size=1), max_size=4), st.randoms())
+def test_keyword_recall_never_falls_when_words_follow(output, more, keywords, rng):
+    value = keyword_recall(output, keywords)
+    assert keyword_recall(output, rng.sample(keywords, len(keywords))) == value
+    assert value is None or keyword_recall(f"{output} {more}", keywords) >= value
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 1)), min_size=1), st.randoms())
+def test_means_of_figures_stay_between_their_terms_in_any_order(pairs, rng):
+    shuffled = rng.sample(pairs, len(pairs))
+    one, other = figure(pairs), figure([("a", 0.5)])
+    assert figure(shuffled)["value"] == pytest.approx(one["value"])
+    low, high = sorted((one["value"], 0.5))
+    for found in (mean_of([shuffled, [("a", 0.5)]]), harmonic({"one": one, "other": other})):
+        assert low - 1e-9 <= found["value"] <= high + 1e-9

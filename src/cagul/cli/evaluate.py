@@ -23,7 +23,6 @@ from cagul.cli.common import (
     set_up,
 )
 
-COMPAT = ("fiubench",)
 ROWS = (  # (split, figure, what it says)
     ("forget", "leak", "private facts still said, gate misses too"),
     ("forget", "leak_fired", "the same where the gate fired"),
@@ -65,13 +64,13 @@ def evaluate(
     """Ask host and guard the same questions; every answer is kept as a row, every figure has its interval."""
     from cagul.data.records import load_records, parse_subjects, split_records
     from cagul.demo.assets import demo_assets
-    from cagul.errors import UsageError, did_you_mean
+    from cagul.errors import UsageError
+    from cagul.evaluation.fiubench import require_known
     from cagul.patch import Patch
 
     if (records is None) != (forget is None) or (host is None) != (records is None):
         raise UsageError("--host, --records and --forget go together.", "Give all three, or none of them for the demo's.")
-    if compat not in (None, *COMPAT):
-        raise UsageError(f"--compat {compat!r} is not known.", did_you_mean(compat, COMPAT))
+    require_known(compat)
     demo = demo_assets() if records is None else None
     splits = split_records(load_records(demo.records if demo else records or ""),
                            list(demo.forget) if demo else parse_subjects(forget or ""), parse_subjects(unseen))  # fmt: skip

@@ -14,6 +14,7 @@ import torch
 from cagul.data.pictures import open_picture
 from cagul.data.records import Record, Splits
 from cagul.evaluation.asking import ask_batch, batches
+from cagul.evaluation.fiubench import require_known
 from cagul.evaluation.metrics import is_refusal, keyword_recall, rouge_l
 from cagul.evaluation.questions import (
     Item,
@@ -44,8 +45,9 @@ def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sa
     ``prompts`` are questions without a picture, for which the guard must be the host. ``retain_host`` was trained without
     the forget set; forget quality is measured against it. ``compat`` of "fiubench" adds figures by its arithmetic.
 
-    Raises HostError for a retain host of another family or tokenizer.
+    Raises HostError for a retain host of another family or tokenizer, UsageError for an unknown ``compat``.
     """
+    require_known(compat)
     if retain_host is not None:
         require_same_tokens(host, retain_host)
     began, before = time.perf_counter(), host.fingerprint()

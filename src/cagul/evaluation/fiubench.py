@@ -11,11 +11,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import fmean, harmonic_mean
 
+from cagul.errors import UsageError, did_you_mean
 from cagul.evaluation.likelihood import Nll, forget_truth_ratio, log_truth_ratio, probability, retain_truth_ratio
 from cagul.evaluation.metrics import rouge_l
 
+COMPAT = ("fiubench",)
 MARK = {"compat": "fiubench"}
 NAMES = ("keyword_recall", "rouge_l", "probability", "truth_ratio")
+
+
+def require_known(compat: str | None) -> None:
+    """Raises UsageError for an evaluator whose arithmetic is not reproduced."""
+    if compat is not None and compat not in COMPAT:
+        raise UsageError(f"The arithmetic of {compat!r} is not known.", did_you_mean(compat, COMPAT))
 
 
 def cut(output: str) -> str:

@@ -110,9 +110,12 @@ def harmonic(figures: dict[str, dict]) -> dict:
     missing = [name for name, found in figures.items() if "value" not in found]
     if missing:
         return {"absent": f"its term {missing[0]} is absent", "terms": list(figures)}
-    result: dict = {"value": harmonic_mean([f["value"] for f in figures.values()]), "n": sum(f["n"] for f in figures.values())}
+    result: dict = {
+        "value": float(harmonic_mean([f["value"] for f in figures.values()])),
+        "n": sum(f["n"] for f in figures.values()),
+    }
     if all("low" in found for found in figures.values()):
-        result |= {end: harmonic_mean([found[end] for found in figures.values()]) for end in ("low", "high")}
+        result |= {end: float(harmonic_mean([found[end] for found in figures.values()])) for end in ("low", "high")}
     else:
         result |= ONE_PERSON
     return result | {"terms": list(figures)}
