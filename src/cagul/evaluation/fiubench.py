@@ -68,7 +68,7 @@ def model_utility(figures: dict[str, dict]) -> dict:
     terms = [name for name in NAMES if "value" in figures.get(name, {})]
     if not terms:
         return {"absent": "none of its terms is there"} | MARK
-    return {"value": harmonic_mean([figures[name]["value"] for name in terms]), "terms": terms} | MARK
+    return {"value": float(harmonic_mean([figures[name]["value"] for name in terms])), "terms": terms} | MARK
 
 
 def _mean(values: Iterable[float | None]) -> dict:
