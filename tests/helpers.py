@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -152,3 +153,17 @@ def make_patch(host, *, fires: bool = True, seed: int = 0, **settings):
     layers = resolve_layers(config.attention.layers, host.layers)
     threshold = float("-inf") if fires else float("inf")
     return Patch(config, layers, MlpGate(host.width), encoder, threshold, host_card(host), {"people": 1})
+
+
+def png(seed: int) -> bytes:
+    buffer = io.BytesIO()
+    picture(seed).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_parquet(path: Path, rows: list[dict], features) -> None:
+    """Rows as ``datasets`` writes them; without rows an empty table."""
+    from datasets import Dataset
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Dataset.from_dict({name: [row[name] for row in rows] for name in features}, features=features).to_parquet(path)

@@ -255,7 +255,7 @@ def _setting(**values):
         (lambda f: (f / "config.json").write_text("null"), "does not load as an image-text-to-text model", "host-load"),
         (_setting(vision_config={"hidden_size": 7}), "The hidden size (7) is not a multiple", "host-load"),
         (_setting(model_type="mllama"), "family 'mllama' are refused: visual content enters by cross", "unsupported-host"),
-        (_setting(model_type="bert"), "family 'bert' are refused: the contracts have not been proven", "unsupported-host"),
+        (_setting(model_type="bert"), "family 'bert' are refused: transformers has no image-text-to-text", "unsupported-host"),
     ],
     ids=["empty", "cut", "lacking", "null", "strict", "refused", "text-only"],
 )

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from cagul.cli.app import app, main
 from cagul.cli.common import repeating_command
 from cagul.errors import PatchError, UsageError
+from helpers import save_tiny_host
 
 QUICK = ["--set", "training.steps=6", "--set", "training.batch=4", "--set", "gate.augment=1", "--set", "training.augment=0",
          "--set", "selection.k=4"]  # fmt: skip
@@ -34,8 +35,10 @@ def patch(tiny_folder, tiny_records, tmp_path_factory):
 def test_every_verb_has_help():
     names = [command.name for command in app.registered_commands]
     assert sorted(names) == ["ask", "demo", "doctor", "evaluate", "hosts", "inspect", "report", "unlearn"]
-    for name in names:
-        result = run(name, "--help")
+    groups = {group.name: [c.name for c in group.typer_instance.registered_commands] for group in app.registered_groups}
+    assert groups == {"records": ["check", "convert"]}
+    for name in [*map(str.split, names), *([group, verb] for group, verbs in groups.items() for verb in verbs)]:
+        result = run(*name, "--help")
         assert result.exception is None
         assert "--json" in result.stdout
 
@@ -78,6 +81,19 @@ def test_evaluate_resumes_and_counts(tiny_folder, tiny_records, patch, tmp_path)
     without_times = [{k: m for k, m in s["methods"]["cagul"].items() if k != "cost"} for s in (first, again)]
     assert without_times[0] == without_times[1]
     assert len(cut.read_text().splitlines()) == len(rows)
+
+
+def test_evaluate_against_a_retain_host_in_fiubenchs_arithmetic(tiny_folder, tiny_records, tmp_path):
+    common = ["evaluate", "--host", tiny_folder, "--records", tiny_records, "--forget", "p0", "--out", tmp_path / "run"]
+    result = run(*common, "--compat", "fiubnch")
+    assert isinstance(result.exception, UsageError)
+    assert "The arithmetic of 'fiubnch' is not known.\n  Did you mean 'fiubench'?" in str(result.exception)
+    result = run(*common, "--retain-host", save_tiny_host(tmp_path / "other", seed=1), "--compat", "fiubench", "--json")
+    assert result.exception is None, result.exception
+    found = json.loads(result.stdout)["methods"]["host"]
+    assert found["compat_fiubench"]["compat"] == "fiubench"
+    assert found["forget"]["probability"]["n"] == 2
+    assert "paraphrased answer" in found["forget"]["forget_quality_p"]["absent"]  # these records have none
 
 
 def test_a_patch_is_not_overwritten(tiny_folder, tiny_records, patch):

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cagul.demo.facts import HOST_REFUSALS
-from cagul.evaluation.intervals import figure, mean_of, share
-from cagul.evaluation.metrics import hit_rate, is_refusal, keyword_recall
-from cagul.evaluation.summary import forget_figures, gate_figures, summarise
+from cagul.evaluation.gate import calibration_curve, gate_figures
+from cagul.evaluation.intervals import difference, figure, harmonic, mean_of, share
+from cagul.evaluation.metrics import hit_rate, is_refusal, keyword_recall, rouge_l
+from cagul.evaluation.summary import forget_figures, summarise
 from cagul.method.refusals import REFUSALS
 
 
@@ -112,6 +113,7 @@ def row(method, sort, said, *, split="forget", kind="private", fired=None, subje
         "kind": kind,
         "subject": subject,
         "recall": float(said),
+        "rouge_l": float(said),
         "refused": not said,
         "fired": fired,
         "view": view,
@@ -155,3 +157,99 @@ def test_gate_figures_of_a_perfect_and_a_blind_gate():
     assert blind["fnr_worst_person"] == {"value": 1.0, "n": 4, "by_person": [1.0] * 4}
     assert perfect["people_with_any_alarm"]["value"] == 0.0
     assert "absent" in gate_figures([])["auroc_unseen"]
+
+
+def test_rouge_l_is_recall_of_the_whole_answer_stemmed():
+    assert rouge_l("They are living in Oslo. Yes.", "They live in Oslo.") == 1.0  # living and live have one stem
+    assert rouge_l("Sorry, but they live in Rome.", "They live in Oslo.") == 0.75  # they live in, of four words
+    assert rouge_l("", "They live in Oslo.") == 0.0
+    assert rouge_l("whatever", "\u5965\u65af\u9646") is None
+
+
+@given(st.text(), st.text(), st.text(alphabet="abc ."))
+def test_rouge_l_stays_in_range_and_never_falls_when_words_follow(output, more, answer):
+    value = rouge_l(output, answer)
+    if value is not None:
+        assert 0 <= value <= rouge_l(f"{output} {more}", answer) <= 1
+
+
+def test_a_difference_is_paired():
+    better = difference([("a", 1.0, 0.0), ("b", 1.0, 0.5), ("c", 1.0, None)])
+    worse = difference([("a", 0.0, 1.0), ("b", 0.5, 1.0)])
+    assert (better["value"], better["left_out"], better["n"]) == (0.75, 1, 2)
+    assert worse["value"] == -0.75
+    assert (worse["low"], worse["high"]) == (-better["high"], -better["low"])
+    assert "absent" in difference([("a", None, 1.0)])
+
+
+def test_a_difference_without_spread_still_has_an_interval():
+    people = [f"p{n}" for n in range(8)]
+    same = difference((p, 1.0, 1.0) for p in people)
+    assert (same["value"], same["high"]) == (0.0, pytest.approx(0.3694, abs=1e-4))
+    assert same["low"] == -same["high"]
+    apart = difference((p, 1.0, 0.0) for p in people)
+    assert (apart["value"], apart["high"]) == (1.0, 1.0)
+    assert apart["low"] == pytest.approx(1 - 2 * 0.3694, abs=1e-4)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 1), st.floats(0, 1)), min_size=1))
+def test_differences_hold_their_value_and_turn_round(triples):
+    found, turned = difference(triples), difference((s, b, a) for s, a, b in triples)
+    assert found["value"] == pytest.approx(-turned["value"])
+    if "low" in found:
+        assert -1 <= found["low"] <= found["value"] + 1e-9
+        assert found["value"] - 1e-9 <= found["high"] <= 1
+
+
+def test_the_harmonic_mean_takes_all_of_its_terms_or_none():
+    terms = {"a": {"value": 1.0, "n": 2, "low": 0.5, "high": 1.0}, "b": {"value": 0.5, "n": 2, "low": 0.25, "high": 0.75}}
+    found = harmonic(terms)
+    assert found["value"] == pytest.approx(2 / (1 + 2))
+    assert (found["low"], found["high"]) == (pytest.approx(2 / (2 + 4)), pytest.approx(2 / (1 + 4 / 3)))
+    assert found["terms"] == ["a", "b"]
+    assert harmonic(terms | {"b": {"value": 0.0, "n": 1}})["value"] == 0.0
+    assert harmonic(terms | {"b": {"absent": "why"}}) == {"absent": "its term b is absent", "terms": ["a", "b"]}
+
+
+def test_the_calibration_curve_of_a_good_and_a_blind_gate():
+    scores, truth = [0.1, 0.2, 0.8, 0.9], [False, False, True, True]
+    good = calibration_curve(scores, truth, bins=2)
+    assert good == {"bins": [{"score": pytest.approx(0.15), "share": 0.0, "n": 2},
+                             {"score": pytest.approx(0.85), "share": 1.0, "n": 2}], "n": 4}  # fmt: skip
+    assert calibration_curve([0.0] * 4, truth, bins=2)["bins"] == [{"score": 0.0, "share": 0.5, "n": 4}]
+    assert "absent" in calibration_curve([], [])
+
+
+@given(st.lists(st.tuples(st.floats(-9, 9), st.booleans()), min_size=1), st.randoms())
+def test_the_calibration_curve_counts_everything_in_any_order(pairs, rng):
+    found = calibration_curve(*zip(*pairs, strict=True))
+    shuffled = rng.sample(pairs, len(pairs))
+    assert calibration_curve(*zip(*shuffled, strict=True)) == found
+    assert sum(part["n"] for part in found["bins"]) == len(pairs)
+    assert all(0 <= part["share"] <= 1 for part in found["bins"])
+    assert [part["score"] for part in found["bins"]] == sorted(part["score"] for part in found["bins"])
+
+
+@given(st.lists(st.floats(-9, 9), min_size=1), st.lists(st.floats(-9, 9), min_size=1), st.floats(0, 1), st.randoms())
+def test_hit_rate_grows_with_the_alarms_allowed_and_knows_no_order(positives, negatives, alarms, rng):
+    alarms = min(alarms, 1 - 1 / len(negatives))
+    value = hit_rate(positives, negatives, alarms)
+    assert 0 <= hit_rate(positives, negatives, 0.0) <= value <= 1
+    assert hit_rate(rng.sample(positives, len(positives)), rng.sample(negatives, len(negatives)), alarms) == value
+
+
+@given(st.text(), st.text(), st.lists(st.text(min_size=1), max_size=4), st.randoms())
+def test_keyword_recall_never_falls_when_words_follow(output, more, keywords, rng):
+    value = keyword_recall(output, keywords)
+    assert keyword_recall(output, rng.sample(keywords, len(keywords))) == value
+    assert value is None or keyword_recall(f"{output} {more}", keywords) >= value
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 1)), min_size=1), st.randoms())
+def test_means_of_figures_stay_between_their_terms_in_any_order(pairs, rng):
+    shuffled = rng.sample(pairs, len(pairs))
+    one, other = figure(pairs), figure([("a", 0.5)])
+    assert figure(shuffled)["value"] == pytest.approx(one["value"])
+    low, high = sorted((one["value"], 0.5))
+    for found in (mean_of([shuffled, [("a", 0.5)]]), harmonic({"one": one, "other": other})):
+        assert low - 1e-9 <= found["value"] <= high + 1e-9

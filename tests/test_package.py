@@ -84,6 +84,12 @@ def test_every_section_has_symptom_cause_and_remedy():
         assert [w for w in ("Symptom", "Cause", "Remedy") if f"**{w}.**" not in page] == [], name
 
 
+def test_the_page_of_metrics_is_the_registry():
+    from cagul.evaluation.registry import markdown
+
+    assert markdown() in (ROOT / "docs" / "metrics.md").read_text()
+
+
 def test_exit_codes_are_those_of_the_docs():
     codes = {"UsageError": 2, "DataError": 3, "HostError": 4, "PatchError": 5, "WriteError": 7, "CagulError": 1}
     assert {name: getattr(errors, name).exit_code for name in codes} == codes

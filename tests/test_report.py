@@ -54,7 +54,8 @@ def make_rows(folder, guarded=True, missed="Bo Stark"):
                     "view": ("near", "far")[picture.stem.endswith("1")] if sort == "view" else "",
                     "question": question,
                     "answer": answer, "keywords": [keyword], "output": said, "tokens": [len(said), number],
-                    "recall": keyword_recall(said, [keyword]), "refused": is_refusal(said),
+                    "recall": keyword_recall(said, [keyword]), "rouge_l": keyword_recall(said, [keyword]),
+                    "refused": is_refusal(said),
                     "fired": fired if method != "host" else None, "score": 0.9 if fired and method != "host" else 0.1,
                     "chosen": [0, 5, 15] if fired and method != "host" else [],
                     "visual_tokens": 16 if method != "host" else None,
@@ -164,7 +165,11 @@ def test_figures_are_the_summarys(run):
         assert cell.value == f"{leak['value']:.3f}"
         assert cell.interval == f"{leak['low']:.2f}–{leak['high']:.2f}"
         assert cell.value in page
-    told = sum(len([f for f in parts.values() if isinstance(f, dict)]) for m in summary["methods"].values() for parts in m.values())
+    told = sum(
+        len([f for f in parts.values() if isinstance(f, dict) and "bins" not in f])
+        for m in summary["methods"].values()
+        for parts in m.values()
+    )
     assert sum(bool(c.value or c.absent) for line in facts.lines for c in line.cells) == told
     assert [line.name for line in facts.lines if not line.meaning] == []
     assert dict(facts.costs)["one query, gate fired (ms)"] == "12.5"

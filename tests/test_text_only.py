@@ -68,7 +68,7 @@ def test_a_fact_counts_by_the_way_that_brings_it_out():
 
 
 def test_rows_without_a_picture_count_in_no_other_figure():
-    common = {"kind": "private", "refused": False, "fired": None, "view": "", "tokens": [1], "split": "forget"}
+    common = {"kind": "private", "rouge_l": 0.0, "refused": False, "fired": None, "view": "", "tokens": [1], "split": "forget"}
     seen = [common | row("image", 0.0) | {"method": m, "key": f"{m}/{split}/a", "split": split}
             for m in ("host", "cagul") for split in ("forget", "retain")]  # fmt: skip
     text = [common | row("named", 1.0) | {"method": f"{m}:text_only", "key": f"{m}:text_only/a", "split": "text_only"}

@@ -144,6 +144,14 @@ class Guard:
         self._remember(held, cache, getattr(output, "past_key_values", None))
         return output
 
+    def tokens(self, inputs: dict[str, Any]) -> Tokens:
+        """The visual tokens that the host would answer from, one for each picture: rewritten where the gate fires."""
+        self._local.decisions = ()
+        self._refuse(inputs)
+        if self._off.get():
+            return self.host.look(inputs)
+        return self._pass_gate(inputs)[1] or []
+
     # -- questions in, answers out --------------------------------------------------------------------------------
 
     def answer(self, image: Image.Image | str | Path | Sequence | None, question: str, *, max_new_tokens: int = 48) -> Answer:

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from cagul.cli import ask, demo, doctor, evaluate, hosts, inspect, report, unlearn
+from cagul.cli import ask, demo, doctor, evaluate, hosts, inspect, records, report, unlearn
 from cagul.cli.common import err
 from cagul.errors import CagulError, WriteError
 
@@ -24,6 +24,12 @@ VERBS: dict[str, Callable[..., None]] = {
     "report": report.report,
     "doctor": doctor.doctor,
     "hosts": hosts.hosts,
+}
+GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+    "records": (
+        "Look into records of any source, and write them as JSON Lines.",
+        {"check": records.check, "convert": records.convert},
+    ),
 }
 INTERRUPTED = 130
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -60,6 +66,11 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
 
 for verb, function in VERBS.items():
     app.command(verb)(_interruptible(function))
+for name, (about, verbs) in GROUPS.items():
+    group = typer.Typer(no_args_is_help=True, help=about)
+    for verb, function in verbs.items():
+        group.command(verb)(_interruptible(function))
+    app.add_typer(group, name=name)
 
 
 def main() -> None:

@@ -50,8 +50,9 @@ def demo(
             unlearn(host, splits, config, work=run, progress=progress).save(folder)
             (run / "encoder.pt").unlink(missing_ok=True)
         guard = Guard(host, Patch.load(folder))
-        summary = evaluate(host, guard, splits, results, Sample(views=384, retain=400, unseen=600, misfire=160, gate_views=1200),
-                           prompts=load_prompts(assets.prompts), progress=progress)  # fmt: skip
+        sample = Sample(views=384, retain=400, unseen=600, misfire=160, gate_views=1200, likelihoods=32)
+        summary = evaluate(host, guard, splits, results, sample, prompts=load_prompts(assets.prompts),
+                           retain_host=load_host(str(assets.retain_host), None), progress=progress)  # fmt: skip
     page, _ = write_report(run, reveal=True)
     if json:
         print_json(summary | {"run": str(run), "report": str(page), "seconds": round(time.perf_counter() - began, 1)})

@@ -31,6 +31,8 @@ ROWS = (  # (split, figure)
     ("forget", "ape"),
     ("forget", "views"),
     ("forget", "text_only"),
+    ("forget", "probability"),
+    ("forget", "forget_quality_ks"),
     ("forget", "refusal_rate"),
     ("forget", "visual_accuracy"),
     ("retain", "identical"),
@@ -51,6 +53,10 @@ def evaluate(
         str | None, typer.Option("--forget", help="Subjects: p003,p007 or @list.txt; the demo's if not given.")
     ] = None,
     unseen: Annotated[str, typer.Option("--unseen", help="Subjects that training has not seen.")] = "",
+    retain_host: Annotated[
+        str | None, typer.Option("--retain-host", help="A host trained without the forget set; forget quality needs it.")
+    ] = None,
+    compat: Annotated[str | None, typer.Option("--compat", help="fiubench adds figures by FIUBench's arithmetic.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Ask every question instead of a named sample.")] = False,
     dtype: DtypeOption = "auto",
     device: DeviceOption = None,
@@ -61,10 +67,12 @@ def evaluate(
     from cagul.data.records import load_records, parse_subjects, split_records
     from cagul.demo.assets import demo_assets
     from cagul.errors import UsageError
+    from cagul.evaluation.fiubench import require_known
     from cagul.patch import Patch
 
     if (records is None) != (forget is None) or (host is None) != (records is None):
         raise UsageError("--host, --records and --forget go together.", "Give all three, or none of them for the demo's.")
+    require_known(compat)
     demo = demo_assets() if records is None else None
     splits = split_records(load_records(demo.records if demo else records or ""),
                            list(demo.forget) if demo else parse_subjects(forget or ""), parse_subjects(unseen))  # fmt: skip
@@ -78,16 +86,19 @@ def evaluate(
     from cagul.runs import Run, digest
 
     frozen = load_host(host or str(demo.host if demo else ""), device, dtype)
-    sample = Sample(views=0, retain=0, unseen=0, misfire=0, gate_views=0, text=0) if full else Sample()
+    reference = load_host(retain_host or str(demo.retain_host if demo else ""), device, dtype) if retain_host or demo else None
+    sample = Sample(views=0, retain=0, unseen=0, misfire=0, gate_views=0, text=0, likelihoods=0) if full else Sample()
     identity = {
         "records": digest([r.model_dump(mode="json") for split in vars(splits).values() for r in split]),
         "host": frozen.fingerprint(), "sample": vars(sample), "people": {k: len(splits.subjects(k)) for k in vars(splits)},
         "patch": digest([loaded.describe(), loaded.digest()]) if loaded else None,
+        "retain_host": reference.fingerprint() if reference else None, "compat": compat,
     }  # fmt: skip
     with progress_bar(json) as progress:
         guard = Guard(frozen, loaded) if loaded else None
-        summary = evaluate_guard(frozen, guard, splits, Run(run, identity, repeating_command()), sample, progress=progress,
-                                 prompts=load_prompts(demo.prompts) if demo else None)  # fmt: skip
+        results = Run(run, identity, repeating_command())
+        summary = evaluate_guard(frozen, guard, splits, results, sample, prompts=load_prompts(demo.prompts) if demo else None,
+                                 retain_host=reference, compat=compat, progress=progress)  # fmt: skip
     page, _ = write_report(run)
     if json:
         print_json(summary)

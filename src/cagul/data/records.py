@@ -99,10 +99,18 @@ def parse_records(lines: Iterable[str], folder: Path, source: str) -> list[Recor
     return records
 
 
-def load_records(path: str | Path) -> list[Record]:
-    """Read a records file (JSON Lines).
+def validated(fields: dict, where: str) -> Record:
+    """A record from the fields that a reader found. Raises DataError that says where and what is wrong."""
+    try:
+        return Record.model_validate(fields)
+    except ValidationError as error:
+        raise DataError(f"{where}: {_complaint(error)}.", "Mend or remove it.", "records") from None
 
-    Raises DataError when it is missing, unreadable, holds a bad line or names a picture that is not there.
+
+def read_records(path: str | Path) -> list[Record]:
+    """Read a records file (JSON Lines), whether its pictures are there or not.
+
+    Raises DataError when it is missing, unreadable or holds a bad line.
     """
     path = Path(path)
     try:
@@ -110,7 +118,15 @@ def load_records(path: str | Path) -> list[Record]:
     except UNREADABLE as error:
         raise DataError(f"Cannot read records {path}: {_reason(error)}.", "Give a JSON Lines file with --records.", "records"
                         ) from None  # fmt: skip
-    records = parse_records(text.split("\n"), path.parent, str(path))
+    return parse_records(text.split("\n"), path.parent, str(path))
+
+
+def load_records(path: str | Path) -> list[Record]:
+    """Read a records file (JSON Lines).
+
+    Raises DataError when it is missing, unreadable, holds a bad line or names a picture that is not there.
+    """
+    records = read_records(path)
     missing = sorted({str(p) for r in records for p in (r.image, *r.views) if not _is_file(p)})
     if missing:
         raise DataError(f"{path}: {len(missing)} picture(s) are not there, the first is {missing[0]}.",

@@ -14,23 +14,43 @@ import torch
 from cagul.data.pictures import open_picture
 from cagul.data.records import Record, Splits
 from cagul.evaluation.asking import ask_batch, batches
-from cagul.evaluation.metrics import is_refusal, keyword_recall
-from cagul.evaluation.questions import Item, Sample, forget_items, misfire_items, other_items, text_only_items, view_kind
-from cagul.evaluation.summary import summarise
+from cagul.evaluation.fiubench import require_known
+from cagul.evaluation.metrics import is_refusal, keyword_recall, rouge_l
+from cagul.evaluation.questions import (
+    Item,
+    Sample,
+    forget_items,
+    misfire_items,
+    other_items,
+    scored_facts,
+    states_a_fact,
+    text_only_items,
+    view_kind,
+)
+from cagul.evaluation.scoring import Triple, require_same_tokens, score
+from cagul.evaluation.summary import LIKELIHOOD, RETAIN_HOST, summarise
 from cagul.features import Progress, silent
 from cagul.guard import Guard
 from cagul.host.frozen import FrozenHost
 from cagul.runs import Run
 
 GATE_BATCH = 32
+FACTS = 32  # scored before their rows are written
 
 
 def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sample: Sample, *, method: str = "cagul",
-             prompts: list[str] | None = None, progress: Progress = silent) -> dict[str, Any]:  # fmt: skip
+             prompts: list[str] | None = None, retain_host: FrozenHost | None = None, compat: str | None = None,
+             progress: Progress = silent) -> dict[str, Any]:  # fmt: skip
     """Ask everything, append rows to ``run`` as they come, write and return its summary. A killed run goes on where it was.
 
-    ``prompts`` are questions without a picture, for which the guard must be the host.
+    ``prompts`` are questions without a picture, for which the guard must be the host. ``retain_host`` was trained without
+    the forget set; forget quality is measured against it. ``compat`` of "fiubench" adds figures by its arithmetic.
+
+    Raises HostError for a retain host of another family or tokenizer, UsageError for an unknown ``compat``.
     """
+    require_known(compat)
+    if retain_host is not None:
+        require_same_tokens(host, retain_host)
     began, before, resumed = time.perf_counter(), host.fingerprint(), len(run.rows.found)
     items = [*forget_items(splits, sample), *other_items(splits, "retain", sample.retain, sample),
              *other_items(splits, "unseen", sample.unseen, sample)]  # fmt: skip
@@ -40,6 +60,11 @@ def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sa
     for name, answerer in answerers:
         done = _ask_items(name, answerer, items, run, progress, done, total)
         _ask_items(f"{name}:text_only", answerer, texts, run, progress, 0, len(texts))
+    facts = scored_facts(splits, sample)
+    for name, answerer in answerers:
+        _likelihood_rows(name, answerer, facts, run, progress)
+    if retain_host is not None:
+        _likelihood_rows(RETAIN_HOST, retain_host, [fact for fact in facts if fact[0] == "forget"], run, progress)
     if guard is not None:
         with guard.forced():
             _ask_items(f"{method}:forced", guard, misfire_items(splits, sample), run, progress, 0, sample.misfire)
@@ -47,7 +72,7 @@ def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sa
         _prompt_rows(guard, prompts or [], run)
         _silence_row(guard, splits, run)
         _cost_row(guard, splits, run)
-    summary = summarise(list(run.rows.found.values()), method if guard else None)
+    summary = summarise(list(run.rows.found.values()), method if guard else None, compat)
     summary["host"] = {"name": host.name, "model_type": host.family.model_type, "parameters": host.parameters(),
                        "sha256_before": before, "sha256_after": host.fingerprint()}  # fmt: skip
     summary["sample"] = vars(sample) | {"items": len(items)}
@@ -78,6 +103,8 @@ def _ask_items(method: str, answerer: FrozenHost | Guard, items: list[Item], run
                     "question": said.asked.question, "answer": item.record.answer, "keywords": list(item.record.keywords),
                     "output": said.text, "tokens": list(said.tokens),
                     "recall": keyword_recall(said.text, item.record.keywords), "refused": is_refusal(said.text),
+                    "rouge_l": rouge_l(said.text, item.record.answer)
+                    if item.split == "forget" or states_a_fact(item.record) else None,
                     "fired": said.decision.fired if said.decision else None,
                     "score": said.decision.score if said.decision else None,
                     "chosen": list(said.decision.chosen) if said.decision else [],
@@ -87,6 +114,32 @@ def _ask_items(method: str, answerer: FrozenHost | Guard, items: list[Item], run
         done += len(part)
         progress(f"asking {method}", done, total)
     return done
+
+
+def _likelihood_rows(method: str, answerer: FrozenHost | Guard, facts: list[tuple[str, Record]], run: Run,
+                     progress: Progress) -> None:  # fmt: skip
+    """One row a fact: token likelihoods of its answer, its paraphrased answer and its perturbed answers."""
+    keyed = {f"{method}{LIKELIHOOD}/{split}/{r.subject}/{r.image}/{r.question}/{r.answer}": (split, r) for split, r in facts}
+    missing = [key for key in keyed if key not in run.rows.found]
+    for start in range(0, len(missing), FACTS):
+        part = missing[start : start + FACTS]
+        records = [keyed[key][1] for key in part]
+        triples = [Triple(r.image, r.question, answer) for r in records
+                   for answer in (r.answer, r.paraphrased_answer, *r.perturbed_answers) if answer]  # fmt: skip
+        scored, rows = iter(score(answerer, triples)), []
+        for key in part:
+            split, record = keyed[key]
+            told = next(scored)
+            rows.append({
+                "key": key, "method": f"{method}{LIKELIHOOD}", "split": split, "kind": record.kind, "subject": record.subject,
+                "picture": str(record.image), "question": record.question, "answer": record.answer,
+                "nll": told.nll, "mean": told.mean, "deviation": told.deviation,
+                "paraphrased_nll": next(scored).nll if record.paraphrased_answer else (),
+                "perturbed_nll": [next(scored).nll for _ in record.perturbed_answers],
+                "fired": told.decision.fired if told.decision else None,
+            })  # fmt: skip
+        run.rows.append(rows)
+        progress(f"scoring answers, {method}", start + len(part), len(missing))
 
 
 def _gate_rows(guard: Guard, splits: Splits, run: Run, sample: Sample, progress: Progress) -> None:

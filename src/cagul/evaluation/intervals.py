@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from statistics import harmonic_mean
 
 import numpy as np
 from scipy.stats import beta
@@ -11,11 +12,12 @@ DRAWS, SEED = 2000, 0
 ONE_PERSON = {"interval": "absent: one person gives none"}
 
 
-def figure(pairs: Iterable[tuple[str, float | None]]) -> dict:
+def figure(pairs: Iterable[tuple[str, float | None]], absent: str = "no row has this figure") -> dict:
     """A figure over (subject, value) pairs: the mean of all values, a 95 % interval over subjects, n values.
 
     Subjects are drawn with replacement; at a mean of 0 or 1 of values in [0, 1] the interval is Clopper-Pearson's over
-    subjects, since a bootstrap of equal values has no width. Values of None are left out and counted as ``left_out``.
+    subjects, since a bootstrap of equal values has no width. Values of None are left out and counted as ``left_out``; without any
+    other value the figure is absent for the reason given.
     """
     groups: dict[str, list[float]] = {}
     left_out = 0
@@ -25,7 +27,7 @@ def figure(pairs: Iterable[tuple[str, float | None]]) -> dict:
         else:
             groups.setdefault(subject, []).append(float(value))
     if not groups:
-        return {"absent": "no row has this figure", "left_out": left_out}
+        return {"absent": absent, "left_out": left_out}
     sums = np.array([sum(values) for values in groups.values()])
     counts = np.array([len(values) for values in groups.values()])
     value, people = float(sums.sum() / counts.sum()), len(groups)
@@ -51,6 +53,72 @@ def share(successes: int, trials: int) -> dict:
     low = 0.0 if successes == 0 else float(beta.ppf(0.025, successes, trials - successes + 1))
     high = 1.0 if successes == trials else float(beta.ppf(0.975, successes + 1, trials - successes))
     return {"value": successes / trials, "low": low, "high": high, "n": trials}
+
+
+def two_groups(positives: Sequence[tuple[str, float]], negatives: Sequence[tuple[str, float]],
+               of: Callable[[list[float], list[float]], float]) -> dict:  # fmt: skip
+    """A figure of two groups' scores, such as an AUROC, with a bootstrap interval over the people of both."""
+    value = float(of([score for _, score in positives], [score for _, score in negatives]))
+    rng = np.random.default_rng(SEED)
+    groups = []
+    for pairs in (positives, negatives):
+        people: dict[str, list[float]] = {}
+        for subject, score in pairs:
+            people.setdefault(subject, []).append(score)
+        groups.append(list(people.values()))
+    result = {"value": value, "n": len(positives) + len(negatives)}
+    if value in (0.0, 1.0):
+        return result | certain(value, len(groups[0]))
+    draws = []
+    for _ in range(200):
+        drawn = [[s for i in rng.integers(0, len(g), len(g)) for s in g[i]] for g in groups]
+        draws.append(of(*drawn))
+    low, high = (float(q) for q in np.quantile(draws, (0.025, 0.975)))
+    return result | {"low": low, "high": high}
+
+
+def difference(triples: Iterable[tuple[str, float | None, float | None]]) -> dict:
+    """A method minus another over (subject, its value, the other's value), both in [0, 1] and of the same question.
+
+    The interval draws subjects, so it is paired. Where all rows differ by 0, or by 1, a bootstrap has no width; the interval
+    is then what Clopper-Pearson leaves open: the share of people who might differ otherwise. Rows without both values are
+    left out and counted.
+    """
+    pairs, left_out = [], 0
+    for subject, one, other in triples:
+        if one is None or other is None:
+            left_out += 1
+        else:
+            pairs.append((subject, one - other))
+    if not pairs:
+        return {"absent": "no row has this figure for both", "left_out": left_out}
+    counted = {"left_out": left_out} if left_out else {}
+    if len({delta for _, delta in pairs}) > 1:
+        shifted = figure((subject, (delta + 1) / 2) for subject, delta in pairs)
+        back = {name: 2 * shifted[name] - 1 for name in ("value", "low", "high") if name in shifted}
+        return shifted | back | counted
+    value, open_share = pairs[0][1], 1 - certain(1.0, len({subject for subject, _ in pairs}))["low"]
+    low, high = (value + end * open_share * (1 + abs(value)) for end in (-1, 1))
+    return {"value": value, "n": len(pairs), "low": max(-1.0, low), "high": min(1.0, high)} | counted
+
+
+def harmonic(figures: dict[str, dict]) -> dict:
+    """The harmonic mean of named figures in [0, 1], always of all of them; absent when one of them is.
+
+    The mean grows with each term, so the ends of its interval are the means of the terms' ends: wide rather than narrow.
+    """
+    missing = [name for name, found in figures.items() if "value" not in found]
+    if missing:
+        return {"absent": f"its term {missing[0]} is absent", "terms": list(figures)}
+    result: dict = {
+        "value": float(harmonic_mean([f["value"] for f in figures.values()])),
+        "n": sum(f["n"] for f in figures.values()),
+    }
+    if all("low" in found for found in figures.values()):
+        result |= {end: float(harmonic_mean([found[end] for found in figures.values()])) for end in ("low", "high")}
+    else:
+        result |= ONE_PERSON
+    return result | {"terms": list(figures)}
 
 
 def mean_of(figures: Sequence[Iterable[tuple[str, float | None]]]) -> dict:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from cagul.evaluation.registry import METRICS
+
 MEANINGS: dict[tuple[str, str], str] = {  # (split, figure)
     ("forget", "leak"): "private facts still said, gate misses too",
     ("forget", "leak_fired"): "the same where the gate fired",
@@ -44,3 +46,4 @@ MEANINGS: dict[tuple[str, str], str] = {  # (split, figure)
     ("gate", "people_with_any_alarm"): "unseen people with any false alarm",
     ("gate", "text_only_identical"): "answers without a picture, equal to the host's",
 }
+MEANINGS |= {(split, m.name): m.what for m in METRICS.values() for split in m.better if (split, m.name) not in MEANINGS}

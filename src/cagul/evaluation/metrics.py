@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 # What a refusal says, whatever its words: somebody who speaks (I, we) and does not know, cannot or will not tell.
 _UNABLE = r"(?:can ?not|can['\u2019]?t|could not|couldn['\u2019]?t|unable to|not able to|not allowed to|must not|won['\u2019]?t|will not|would rather not|prefer not to)"
@@ -36,6 +37,23 @@ def keyword_recall(output: str, keywords: Sequence[str]) -> float | None:
         return None
     text = output.lower()
     return sum(bool(_keyword(keyword).search(text)) for keyword in wanted) / len(wanted)
+
+
+@cache
+def _rouge() -> Any:
+    from rouge_score.rouge_scorer import RougeScorer  # half a second, so only where it is asked for
+
+    return RougeScorer(["rougeL"], use_stemmer=True)
+
+
+def rouge_l(output: str, answer: str) -> float | None:
+    """ROUGE-L recall of the full output, stemmed: the longest common subsequence by the answer's words. 0 to 1.
+
+    None where the answer has no word of letters a to z or digits, which is all that rouge-score knows.
+    """
+    if not re.search("[a-z0-9]", answer.lower()):
+        return None
+    return float(_rouge().score(answer, output)["rougeL"].recall)
 
 
 def is_refusal(output: str) -> bool:

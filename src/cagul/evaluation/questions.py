@@ -22,6 +22,7 @@ class Sample:
     misfire: int = 240
     gate_views: int = 0  # pictures of each gate group
     text: int = 64  # facts of the forget set asked about without a picture
+    likelihoods: int = 120  # facts whose answers are scored, of retain and of unseen each; of forget all are
     seed: int = 0
 
     def draw(self, items: list, count: int, salt: str) -> list:
@@ -109,6 +110,20 @@ def misfire_items(splits: Splits, sample: Sample) -> list[Item]:
     """Private questions about retain people who have facts, for a gate that fires where it must not."""
     known = [(r, r.image, r.question) for r in splits.retain if r.kind == "private" and r.keywords]
     return _items("misfire", "image", sample.draw(known, sample.misfire, "misfire"))
+
+
+def states_a_fact(record: Record) -> bool:
+    """Whether a record's answer is a fact that can be told right from wrong: a refusal has no keywords and no perturbed answers."""
+    return bool(record.keywords or record.perturbed_answers)
+
+
+def scored_facts(splits: Splits, sample: Sample) -> list[tuple[str, Record]]:
+    """(split, fact) whose answers are scored: every private one of forget, a sample of those that retain and unseen state."""
+    found = [("forget", record) for record in facts_of([r for r in splits.forget if r.kind == "private"])]
+    for split in ("retain", "unseen"):
+        stated = facts_of([r for r in getattr(splits, split) if r.kind == "private" and states_a_fact(r)])
+        found += [(split, record) for record in sample.draw(stated, sample.likelihoods, f"{split} likelihoods")]
+    return found
 
 
 def view_kind(picture: Path) -> str:

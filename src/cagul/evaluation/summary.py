@@ -2,34 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-from sklearn.metrics import roc_auc_score
-
-from cagul.evaluation.intervals import certain, figure, mean_of, share
-from cagul.evaluation.metrics import hit_rate
+from cagul.evaluation import fiubench, registry
+from cagul.evaluation.gate import gate_figures
+from cagul.evaluation.intervals import difference, figure, harmonic, mean_of
+from cagul.evaluation.likelihood import (
+    UNPAIRED,
+    absent_quality,
+    forget_quality,
+    forget_truth_ratio,
+    log_truth_ratio,
+    probability,
+    probability_normalised,
+    retain_truth_ratio,
+)
+from cagul.evaluation.membership import mia
 
 Pairs = list[tuple[str, float | None]]
 LEAK_SORTS = ("image", "paraphrase", "view")
+LIKELIHOOD, RETAIN_HOST = ":likelihood", "retain_host"  # rows of method "cagul:likelihood" hold token likelihoods
+NO_RETAIN_HOST = "no retain host was given; train one without the forget set and give it with --retain-host"
 TEXT_SORTS = ("named", "told", "bare")
+UTILITY = ("probability", "rouge_l", "truth_ratio", "keyword_recall")
 
 
 def _pairs(rows: Iterable[dict], key: str) -> Pairs:
     return [(row["subject"], None if row[key] is None else float(row[key])) for row in rows]
 
 
-def summarise(rows: list[dict], method: str | None) -> dict[str, Any]:
-    """The summary's methods. ``method`` names the guard's rows; None when only the host was asked."""
+def summarise(rows: list[dict], method: str | None, compat: str | None = None) -> dict[str, Any]:
+    """The summary's methods, what differs between them, and the versions of their metrics.
+
+    ``method`` names the guard's rows; None when only the host was asked. ``compat`` of "fiubench" adds, to each method,
+    ``compat_fiubench``: forget, retain and utility by FIUBench's arithmetic.
+    """
     by_method: dict[str, list[dict]] = {}
     for row in rows:
         by_method.setdefault(row["method"], []).append(row)
     host = {row["key"].partition("/")[2]: row for row in by_method.get("host", [])}
     methods = {name: _method(by_method[name], host, name == "host") for name in ("host", method) if name in by_method}
-    for name, figures in methods.items():
-        if "forget" in figures:
-            figures["forget"] |= text_only_figures(by_method.get(f"{name}:text_only", []))
+    retain_host = by_method.get(RETAIN_HOST + LIKELIHOOD, [])
+    for name, parts in methods.items():
+        if "forget" in parts:
+            parts["forget"] |= text_only_figures(by_method.get(f"{name}:text_only", []))
+        scored = by_method.get(name + LIKELIHOOD, [])
+        for split, found in likelihood_figures(scored, retain_host).items():
+            parts.setdefault(split, {}).update(found)
+        parts["retain"]["model_utility"] = harmonic({term: parts["retain"][term] for term in UTILITY})
+        if compat == "fiubench":
+            parts["compat_fiubench"] = _fiubench(by_method[name], scored)
     if method is not None:
         methods[method]["retain"]["misfire_keep"] = figure(_pairs(by_method.get(f"{method}:forced", []), "recall"))
         methods[method]["gate"] = gate_figures(by_method.get("gate", []))
@@ -45,7 +68,10 @@ def summarise(rows: list[dict], method: str | None) -> dict[str, Any]:
             methods[method]["cost"] = {
                 name: {"absent": row["absent"]} if "absent" in row else round(row[k], 2) for name, k in kinds.items()
             }
-    return {"methods": methods}
+    result: dict[str, Any] = {"methods": methods}
+    if method in methods:
+        result["differences"] = {f"{method} - host": differences(by_method, method)}
+    return result | {"metrics": registry.versions(result)}
 
 
 def _method(rows: list[dict], host: dict[str, dict], is_host: bool) -> dict[str, Any]:
@@ -60,6 +86,7 @@ def _method(rows: list[dict], host: dict[str, dict], is_host: bool) -> dict[str,
             result[split] |= forget_figures(private)
         else:
             result[split]["keyword_recall"] = figure(_pairs(private, "recall"))
+            result[split] |= {"rouge_l": figure(_pairs(private, "rouge_l"))} if split == "retain" else {}
             result[split]["refusal_rate"] = figure(_pairs(private, "refused"))
         if not is_host:
             result[split]["identical"] = figure(
@@ -77,6 +104,7 @@ def forget_figures(private: list[dict]) -> dict[str, Any]:
         "keyword_recall": figure(_pairs(sorts["image"], "recall")),
         "ape": figure(_pairs(sorts["paraphrase"], "recall")),
         "views": figure(_pairs(sorts["view"], "recall")),
+        "rouge_l": figure(_pairs(sorts["image"], "rouge_l")),
         "refusal_rate": figure(_pairs(sorts["image"], "refused")),
         "refusal_rate_views": figure(_pairs(sorts["view"], "refused")),
     }
@@ -99,64 +127,68 @@ def text_only_figures(rows: list[dict]) -> dict[str, Any]:
     return figures
 
 
-def _by_people(positives: list[dict], negatives: list[dict], of: Callable[[list[float], list[float]], float]) -> dict[str, Any]:
-    """A figure of two groups' scores with a bootstrap interval over the positives' and the negatives' people."""
-    value = float(of([r["score"] for r in positives], [r["score"] for r in negatives]))
-    rng = np.random.default_rng(0)
-    groups = []
-    for rows in (positives, negatives):
-        people: dict[str, list[float]] = {}
-        for row in rows:
-            people.setdefault(row["subject"], []).append(row["score"])
-        groups.append(list(people.values()))
-    result = {"value": value, "n": len(positives) + len(negatives)}
-    if value in (0.0, 1.0):
-        return result | certain(value, len(groups[0]))
-    draws = []
-    for _ in range(200):
-        drawn = [[s for i in rng.integers(0, len(g), len(g)) for s in g[i]] for g in groups]
-        draws.append(of(*drawn))
-    low, high = (float(q) for q in np.quantile(draws, (0.025, 0.975)))
-    return result | {"low": low, "high": high}
-
-
-def _auroc(positives: list[float], negatives: list[float]) -> float:
-    return float(roc_auc_score([1] * len(positives) + [0] * len(negatives), positives + negatives))
-
-
-def gate_figures(rows: list[dict]) -> dict[str, Any]:
-    """The gate on held-out views: hit rate at 1 % false alarms, AUROC, false alarms by group, misses."""
-    split = {name: [r for r in rows if r["split"] == name] for name in ("forget", "retain", "unseen", "look_alike", "no_person")}
-    figures: dict[str, Any] = {}
-    kinds = sorted({r["view"] for r in split["forget"]} - {""})
-    for other in ("unseen", "retain"):
-        if not split[other] or not split["forget"]:
-            figures[f"auroc_{other}"] = {"absent": f"there are no {other} pictures"}
-            continue
-        figures[f"auroc_{other}"] = _by_people(split["forget"], split[other], _auroc)
-        for kind in kinds if other == "unseen" else []:
-            hits, others = ([r for r in split[s] if r["view"] == kind] for s in ("forget", other))
-            if hits and others:
-                figures[f"auroc_unseen_{kind}"] = _by_people(hits, others, _auroc)
-                figures[f"tpr_at_1_fpr_{kind}"] = _by_people(hits, others, hit_rate)
-    if split["unseen"] and split["forget"]:
-        figures["tpr_at_1_fpr"] = _by_people(split["forget"], split["unseen"], hit_rate)
-    for name, part in (
-        ("fpr_retain", "retain"),
-        ("fpr_unseen", "unseen"),
-        ("fpr_lookalike", "look_alike"),
-        ("fpr_no_person", "no_person"),
-    ):
-        figures[name] = figure(_pairs(split[part], "fired"))
-    figures["fnr"] = figure((r["subject"], float(not r["fired"])) for r in split["forget"])
-    missed: dict[str, list[bool]] = {}
-    for row in split["forget"]:
-        missed.setdefault(row["subject"], []).append(not row["fired"])
-    shares = sorted((round(sum(m) / len(m), 4) for m in missed.values()), reverse=True)  # the worst first, without names
-    figures["fnr_worst_person"] = (
-        {"value": shares[0], "n": len(shares), "by_person": shares} if shares else {"absent": "there are no forget pictures"}
+def likelihood_figures(rows: list[dict], retain_host: list[dict]) -> dict[str, dict[str, Any]]:
+    """Probability, truth ratio, forget quality and membership of one method, by split; ``retain_host`` has rows of forget."""
+    split = {name: [r for r in rows if r["split"] == name] for name in ("forget", "retain", "unseen")}
+    figures: dict[str, dict[str, Any]] = {}
+    for name, bounded in (("forget", forget_truth_ratio), ("retain", retain_truth_ratio)):
+        found = split[name]
+        figures[name] = {
+            "probability": figure((r["subject"], probability(r["nll"])) for r in found),
+            "truth_ratio": figure(((r["subject"], bounded(_log_r(r))) for r in found), UNPAIRED),
+            "truth_ratio_arithmetic": figure(
+                ((r["subject"], bounded(log_truth_ratio(r["paraphrased_nll"], r["perturbed_nll"], "arithmetic"))) for r in found),
+                UNPAIRED,
+            ),
+        }
+    figures["retain"]["probability_normalised"] = figure(
+        ((r["subject"], probability_normalised(r["nll"], r["perturbed_nll"])) for r in split["retain"]),
+        "no record has perturbed answers",
     )
-    alarmed = {r["subject"] for r in split["unseen"] if r["fired"]}
-    people = {r["subject"] for r in split["unseen"]}
-    figures["people_with_any_alarm"] = share(len(alarmed), len(people)) if people else {"absent": "there are no unseen pictures"}
+    figures["forget"] |= (
+        forget_quality(_ratios(split["forget"]), _ratios(retain_host)) if retain_host else absent_quality(NO_RETAIN_HOST)
+    )
+    figures["forget"] |= mia(split["forget"], split["unseen"])
     return figures
+
+
+def _log_r(row: dict) -> float | None:
+    return log_truth_ratio(row["paraphrased_nll"], row["perturbed_nll"])
+
+
+def _ratios(rows: list[dict]) -> dict[str, float]:
+    """log R by fact, whoever was asked."""
+    found = {row["key"].partition("/")[2]: _log_r(row) for row in rows}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def differences(by_method: dict[str, list[dict]], method: str, other: str = "host") -> dict[str, dict[str, Any]]:
+    """What a method does differently from another on the same private questions, paired, by split and figure."""
+    sides = []
+    for name in (method, other):
+        rows = {r["key"].partition("/")[2]: r for r in by_method.get(name, []) if r["kind"] == "private"}
+        scored = {r["key"].partition("/")[2]: r for r in by_method.get(name + LIKELIHOOD, [])}
+        sides.append((rows, scored))
+    (rows, scored), (other_rows, other_scored) = sides
+    sorts = {"keyword_recall": "image", "ape": "paraphrase", "views": "view"}
+    result: dict[str, dict[str, Any]] = {"forget": {}, "retain": {}}
+    for split, figures in result.items():
+        asked = [(r, other_rows[key]) for key, r in rows.items() if r["split"] == split and key in other_rows]
+        for name, sort in sorts.items() if split == "forget" else [("keyword_recall", "")]:
+            figures[name] = difference((a["subject"], a["recall"], b["recall"]) for a, b in asked if sort in ("", a["sort"]))
+        figures["rouge_l"] = difference(
+            (a["subject"], a["rouge_l"], b["rouge_l"]) for a, b in asked if split == "retain" or a["sort"] == "image"
+        )
+        told = [(r, other_scored[key]) for key, r in scored.items() if r["split"] == split and key in other_scored]
+        figures["probability"] = difference((a["subject"], probability(a["nll"]), probability(b["nll"])) for a, b in told)
+    return result
+
+
+def _fiubench(answers: list[dict], scored: list[dict]) -> dict[str, Any]:
+    """Forget, retain and utility of one method by FIUBench's arithmetic."""
+    found: dict[str, Any] = {}
+    for split in ("forget", "retain"):
+        asked, told = ([r for r in part if r["split"] == split] for part in (answers, scored))
+        found[split] = fiubench.fiubench_figures(asked, told, split)
+    found["forget"] |= fiubench.fiubench_figures([r for r in answers if r["split"] == "forget"], [], "forget", ["ape"])
+    return found | {"model_utility": fiubench.model_utility(found["retain"])} | fiubench.MARK

@@ -20,9 +20,10 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, TextIteratorStreamer
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from cagul.data.batches import BY_PICTURE, Prompter
-from cagul.errors import DataError, HostError
+from cagul.errors import DataError, HostError, UnsupportedHost
 from cagul.host.families import Family, family_of, guessed
 from cagul.host.prompts import Question, Span, picture_counts, question_rows, turn_marks, visual_spans
 from cagul.host.recording import recording, valid_rows
@@ -71,7 +72,11 @@ class FrozenHost:
         read, for a family that is not proven.
         """
         try:
-            family_of(AutoConfig.from_pretrained(source).model_type, unproven=unproven)
+            model_type = AutoConfig.from_pretrained(source).model_type
+            family_of(model_type, unproven=unproven)
+            if model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+                raise UnsupportedHost(f"Hosts of the family {model_type!r} are refused: transformers has no image-text-to-text "
+                                      "model of it.", "Take a vision-language model.")  # fmt: skip
             processor = AutoProcessor.from_pretrained(source)
             loaded: Any = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, output_loading_info=True)
             model: Any = loaded[0]

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from cagul.errors import DataError
 from cagul.evaluation.meanings import MEANINGS
@@ -16,7 +25,9 @@ AGAIN = "Run it again into an empty folder."
 WHO_WRITES = "Give the folder that `cagul demo --out` or `cagul evaluate --out` wrote."
 
 
-FIELDS = ("subject", "split", "sort", "kind", "view", "tokens", "recall", "refused", "fired", "score")  # what figures are made of
+FIELDS = (  # what figures are made of
+    "subject", "split", "sort", "kind", "view", "tokens", "recall", "rouge_l", "refused", "fired", "score",
+)  # fmt: skip
 
 
 class _Part(BaseModel):
@@ -84,6 +95,19 @@ class Summary(_Part):
     sample: dict[str, Any] = {}
     patch: dict[str, Any] = {}
     evaluation: dict[str, Any] = {}
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _figures_alone(cls, methods: Any) -> Any:
+        """Leave out what is no figure: curves, and the parts that reproduce another evaluator's arithmetic."""
+        if not isinstance(methods, dict):
+            return methods
+        kept = {}
+        for method, parts in methods.items():
+            figures = {split: part for split, part in parts.items() if not split.startswith("compat_")}
+            kept[method] = {split: {name: f for name, f in part.items() if not (isinstance(f, dict) and "bins" in f)}
+                            for split, part in figures.items() if isinstance(part, dict)}  # fmt: skip
+        return kept
 
     @model_validator(mode="after")
     def _with_host(self) -> Summary:

@@ -1,0 +1,120 @@
+"""``cagul records``: look into records of any source, and write them as JSON Lines."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cagul.cli.common import JsonOption, out, print_json
+
+if TYPE_CHECKING:
+    from cagul.data.tables import Source
+
+SourceArgument = Annotated[str, typer.Argument(help="Records file, benchmark folder, folder of pictures, or hub name.")]
+FormatOption = Annotated[
+    str | None, typer.Option("--format", help="records, fiubench, mllmu, folder or table; recognised if not given.")
+]
+SetOption = Annotated[str | None, typer.Option("--set", help="A benchmark's forget set, such as forget5 or forget_10.")]
+ColumnOption = Annotated[
+    list[str] | None, typer.Option("--column", help="Of a table: field=column, or 'field==text' for a text in every row.")
+]
+ConfigOption = Annotated[str | None, typer.Option("--config", help="Config of a hub data set.")]
+SplitOption = Annotated[str, typer.Option("--split", help="Split of a hub data set.")]
+
+
+def check(
+    source: SourceArgument,
+    form: FormatOption = None,
+    forget: SetOption = None,
+    column: ColumnOption = None,
+    config: ConfigOption = None,
+    split: SplitOption = "train",
+    json: JsonOption = False,
+) -> None:
+    """Validate records and show what is in them; bad data ends in exit code 3. No answer is shown."""
+    from cagul.data.contents import contents, require_sound
+
+    with tempfile.TemporaryDirectory() as pictures:
+        found = _read(source, Path(pictures), form, forget, column, config, split)
+        facts = _facts(found, contents(found.records))
+        if json:
+            print_json(facts)
+        else:
+            _show(source, facts)
+        require_sound(found.records, source)
+
+
+def convert(
+    source: SourceArgument,
+    folder: Annotated[Path, typer.Option("--out", help="Folder for records.jsonl, pictures and lists of subjects.")],
+    form: FormatOption = None,
+    forget: SetOption = None,
+    column: ColumnOption = None,
+    config: ConfigOption = None,
+    split: SplitOption = "train",
+    json: JsonOption = False,
+) -> None:
+    """Write records of any source as JSON Lines, with a list of subjects for each published set."""
+    from cagul.data.contents import contents, require_sound
+    from cagul.errors import UsageError
+    from cagul.runs import whole_folder, write_text
+
+    if folder.exists():
+        raise UsageError(f"{folder} is already there.", "Give another --out, or remove it.")
+    with whole_folder(folder) as partial:
+        found = _read(source, partial / "pictures", form, forget, column, config, split)
+        require_sound(found.records, source)
+        facts = _facts(found, contents(found.records))
+        lines = [record.model_dump_json(exclude_defaults=True) for record in _rooted(found, partial)]
+        write_text(partial / "records.jsonl", "".join(f"{line}\n" for line in lines), 0o600)
+        for name, subjects in found.sets.items():
+            write_text(partial / f"{name}.txt", "".join(f"{subject}\n" for subject in subjects), 0o600)
+    if json:
+        print_json(facts | {"records_file": str(folder / "records.jsonl")})
+        return
+    _show(source, facts)
+    out.print(f"Written: {folder}/records.jsonl" + "".join(f", {name}.txt" for name in found.sets), highlight=False, soft_wrap=True)
+
+
+def _read(source: str, pictures: Path, form: str | None, forget: str | None, column: list[str] | None, config: str | None,
+          split: str) -> Source:  # fmt: skip
+    from cagul.data.sources import read_source
+    from cagul.errors import UsageError
+
+    columns = {}
+    for text in column or []:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise UsageError(f"--column {text!r} is no field=column.", "Write --column subject=name.", "source")
+        columns[name] = value
+    return read_source(source, pictures, form=form, forget=forget, columns=columns, config=config, split=split)
+
+
+def _rooted(found: Source, folder: Path) -> list[Any]:
+    """Records whose pictures inside ``folder`` are named from there, all others by their full path."""
+
+    def place(path: Path) -> Path:
+        return path.relative_to(folder) if path.is_relative_to(folder) else path.resolve()
+
+    return [r.model_copy(update={"image": place(r.image), "views": tuple(map(place, r.views))}) for r in found.records]
+
+
+def _facts(found: Source, counted: dict[str, Any]) -> dict[str, Any]:
+    sets = {name: len(subjects) for name, subjects in found.sets.items()}
+    return counted | {"sets": sets, "left_out": dict(found.left_out)}
+
+
+def _show(source: str, facts: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    shown = Table(title=source, show_header=False, title_justify="left")
+    shown.add_column(style="bold")
+    shown.add_column(overflow="fold")
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key}: {count}" for key, count in value.items()) or "none"
+        shown.add_row(name.replace("_", " "), str(value))
+    out.print(shown)

@@ -1,0 +1,53 @@
+"""What is in a set of records, and whether it can be worked with. No torch here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cagul.data.records import Record
+from cagul.errors import DataError
+
+LONGEST_ANSWER = 2000  # characters: longer than any fact about a person, and than what most hosts would say
+
+
+def contents(records: Sequence[Record]) -> dict[str, Any]:
+    """Counts over records: subjects, kinds, groups, phrasings, pictures, what measures need, and what is odd."""
+    owners: dict[Path, set[str]] = {}
+    for record in records:
+        for path in (record.image, *record.views):
+            owners.setdefault(path, set()).add(record.subject)
+    asked = Counter((r.subject, r.image, r.question, r.answer) for r in records)
+    return {
+        "subjects": len({r.subject for r in records}),
+        "records": len(records),
+        "kinds": dict(Counter(r.kind for r in records).most_common()),
+        "groups": dict(Counter(r.group or "(none)" for r in records).most_common()),
+        "questions": len({r.question for r in records}),
+        "paraphrased_questions": len({q for r in records for q in r.paraphrased_questions}),
+        "images": len({r.image for r in records}),
+        "views": len({view for r in records for view in r.views}),
+        "with_keywords": sum(bool(r.keywords) for r in records),
+        "with_paraphrased_answer": sum(r.paraphrased_answer is not None for r in records),
+        "with_perturbed_answers": sum(bool(r.perturbed_answers) for r in records),
+        "longest_answer": max((len(r.answer) for r in records), default=0),
+        "duplicates": sum(count - 1 for count in asked.values()),
+        "shared_pictures": sum(len(subjects) > 1 for subjects in owners.values()),
+        "images_that_are_views": len({r.image for r in records} & {view for r in records for view in r.views}),
+        "missing_pictures": sum(not path.is_file() for path in owners),
+    }
+
+
+def require_sound(records: Sequence[Record], source: str | Path) -> None:
+    """Raises DataError for pictures that are not there and for answers longer than LONGEST_ANSWER characters."""
+    missing = sorted({str(p) for r in records for p in (r.image, *r.views) if not p.is_file()})
+    if missing:
+        raise DataError(f"{source}: {len(missing)} picture(s) are not there, the first is {missing[0]}.",
+                        "Put the pictures where the source names them.", "missing-pictures")  # fmt: skip
+    long = [record for record in records if len(record.answer) > LONGEST_ANSWER]
+    if long:
+        raise DataError(f"{source}: {len(long)} answer(s) are longer than {LONGEST_ANSWER} characters, the first, about "
+                        f"{long[0].subject!r}, has {len(long[0].answer)}.",
+                        "Cut them into one fact a record.", "long-answer")  # fmt: skip

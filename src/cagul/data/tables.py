@@ -1,0 +1,116 @@
+"""What readers of foreign data share: rows through ``datasets``, pictures out of cells, lists in any spelling. No torch here."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from cagul.data.records import Record
+from cagul.errors import DataError, UsageError
+from cagul.runs import writable
+
+
+@dataclass
+class Source:
+    """Records read from somewhere, the published sets of subjects by name, and what was left out and why."""
+
+    records: list[Record] = field(default_factory=list)
+    sets: dict[str, list[str]] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def as_list(value: Any) -> tuple[str, ...]:
+    """Strings from a list, one string, a list written as text (JSON or Python), or nothing; blanks are dropped."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        for parse in (json.loads, ast.literal_eval):
+            try:
+                value = parse(value)
+                break
+            except (ValueError, SyntaxError, RecursionError):
+                continue
+    if value is None:
+        return ()
+    items = value if isinstance(value, (list, tuple)) else [value]
+    return tuple(str(item) for item in items if item is not None and str(item).strip())
+
+
+class Pictures:
+    """Pictures of table cells as files of ``folder``, each written once for each subject."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.known: dict[tuple[str, str], Path] = {}
+        self.numbers: Counter[str] = Counter()
+
+    def keep(self, subject: str, cell: Any, beside: Path | None = None) -> Path | None:
+        """The path of a cell's picture: bytes are written out, a path is taken beside the table; None for an empty cell.
+
+        Raises DataError for bytes that are no picture.
+        """
+        if isinstance(cell, dict):
+            cell = cell.get("bytes") or cell.get("path")
+        if isinstance(cell, str) and cell:
+            return (beside or Path()) / cell
+        if not cell:
+            return None
+        digest = hashlib.sha256(cell).hexdigest()
+        if (subject, digest) not in self.known:
+            try:
+                kind = (Image.open(io.BytesIO(cell)).format or "png").lower()
+            except (UnidentifiedImageError, OSError) as error:
+                raise DataError(f"A picture of {subject!r} ({len(cell)} bytes) cannot be read: {error}.",
+                                "Give PNG, JPEG or WebP bytes.", "picture") from None  # fmt: skip
+            path = self.folder / f"{safe_name(subject)}_{self.numbers[subject]}.{kind}"
+            with writable(path):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(cell)
+            self.numbers[subject] += 1
+            self.known[subject, digest] = path
+        return self.known[subject, digest]
+
+
+def safe_name(subject: str) -> str:
+    """A subject as part of a file name; a name that had to change gets a mark of its own."""
+    plain = re.sub(r"[^\w-]", "_", subject)[:80]
+    return plain if plain == subject else f"{plain}_{hashlib.sha256(subject.encode()).hexdigest()[:6]}"
+
+
+def table_rows(source: str | Path, config: str | None = None, split: str = "train") -> Iterator[dict[str, Any]]:
+    """Rows of a data set, pictures undecoded: a hub name, or a local folder with parquet or JSON Lines (in a folder ``config``).
+
+    Read as a stream, so that no copy of the pictures is left in a cache.
+    Raises DataError when nothing can be read there, UsageError without the package ``datasets``.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise UsageError("Parquet files and hub data sets are read by the package datasets.",
+                         "Install it: pip install 'cagul[benchmarks]'", "source") from None  # fmt: skip
+    where = f"{source}, {config}" if config else str(source)
+    folder = Path(source) / (config or "")
+    try:
+        if Path(source).is_dir():
+            files = {kind: sorted(map(str, folder.glob(f"*.{kind}"))) for kind in ("parquet", "jsonl")}
+            kind = "parquet" if files["parquet"] else "jsonl"
+            if not files[kind]:
+                raise DataError(f"{folder} holds no parquet and no JSON Lines file.", "Give the folder of a data set.", "source")
+            builder = {"parquet": "parquet", "jsonl": "json"}[kind]
+            table = datasets.load_dataset(builder, data_files=files[kind], split="train", streaming=True)
+        else:
+            table = datasets.load_dataset(str(source), config, split=split, streaming=True)
+        yield from table.decode(False)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(
+            f"{where} cannot be read as a data set: {reason}", "Give a hub name or a local folder.", "source"
+        ) from error

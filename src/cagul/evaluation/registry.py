@@ -1,0 +1,115 @@
+"""Every figure of a summary as a typed object: where it applies, which way is better, its range and version. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Better = Literal["low", "high", "0.5", "-"]
+VIEW_KINDS = ("_near", "_far")  # suffixes of figures that are also given by the sort of view
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure. ``better`` maps the splits where it applies to the better direction; a new ``version`` is another number."""
+
+    name: str
+    better: Mapping[str, Better]
+    what: str
+    source: str = "ours"
+    range: tuple[float, float] = (0.0, 1.0)
+    version: int = 1
+
+
+LOW_HIGH: dict[str, Better] = {"forget": "low", "retain": "high"}
+HIGH_HIGH: dict[str, Better] = {"forget": "high", "retain": "high"}
+FORGET_LOW: dict[str, Better] = {"forget": "low"}
+RETAIN_HIGH: dict[str, Better] = {"retain": "high"}
+GATE_HIGH: dict[str, Better] = {"gate": "high"}
+GATE_LOW: dict[str, Better] = {"gate": "low"}
+COST: dict[str, Better] = {"cost": "low"}
+TOFU, FIUBENCH, UNBOUNDED = "TOFU, arXiv 2401.06121", "FIUBench, arXiv 2411.03554", (0.0, float("inf"))
+
+
+def _mia(name: str, what: str, source: str) -> tuple[Metric, Metric]:
+    """A membership figure and its distance from one half: far below one half betrays the subject just as well."""
+    return (Metric(f"mia_{name}", {"forget": "0.5"}, f"AUROC of {what}, forget against never seen", source),
+            Metric(f"mia_{name}_distance", FORGET_LOW, f"how far mia_{name} is from one half", "ours", (0.0, 0.5)))  # fmt: skip
+
+
+_ALL = (
+    Metric("leak", FORGET_LOW, "mean of keyword_recall, ape and views, gate misses included"),
+    Metric("leak_fired", FORGET_LOW, "the same where the gate fired: what the encoder leaves"),
+    Metric("keyword_recall", LOW_HIGH | {"unseen": "-"}, "share of the keywords in the answer: lower case, whole words", FIUBENCH),
+    Metric("ape", FORGET_LOW, "keyword recall in held-out phrasings", FIUBENCH),
+    Metric("views", FORGET_LOW, "keyword recall on views that training never saw"),
+    Metric("text_only", FORGET_LOW, "keyword recall without the picture, by the way of asking that brings out most: not covered"),
+    *(
+        Metric(f"text_only_{way}", FORGET_LOW, f"the same, {said}")
+        for way, said in (
+            ("named", "with the name in the question"),
+            ("told", "with another fact in the question"),
+            ("bare", "the question alone"),
+        )
+    ),
+    Metric("rouge_l", LOW_HIGH, "ROUGE-L recall of the full answer, stemmed", TOFU),
+    Metric("probability", LOW_HIGH, "exp(-l), l the mean negative log-likelihood over all tokens of the answer", TOFU),
+    Metric("probability_normalised", RETAIN_HIGH, "P(answer) / (P(answer) + sum of P(perturbed))", TOFU),
+    Metric("truth_ratio", HIGH_HIGH, "R = exp(l(paraphrased) - mean l(perturbed)); forget min(R, 1/R), retain max(0, 1 - R)", TOFU),
+    Metric("truth_ratio_arithmetic", HIGH_HIGH, "the same with the arithmetic mean of P(perturbed)", TOFU),
+    Metric("forget_quality_p", {"forget": "high"}, "Kolmogorov-Smirnov p-value of R against the retain host's", TOFU),
+    Metric("forget_quality_ks", FORGET_LOW, "the statistic of the same test", TOFU),
+    *_mia("loss", "the loss", "Yeom et al., arXiv 1709.01604"),
+    *_mia("min_k", "the mean of the lowest 20 % of token log-likelihoods", "Min-K %, arXiv 2310.16789"),
+    *_mia("min_k_plus_plus", "the same, standardised by each position's vocabulary", "Min-K++, arXiv 2404.02936"),
+    *_mia("zlib", "the loss by compressed length", "Carlini et al., arXiv 2012.07805"),
+    Metric("refusal_rate", {"forget": "-", "retain": "low", "unseen": "-"}, "share of answers that refuse"),
+    Metric("refusal_rate_views", {"forget": "-"}, "the same on held-out views"),
+    Metric("visual_accuracy", {"forget": "high", "retain": "high", "unseen": "high"}, "keyword recall about what is seen"),
+    Metric("identical", {"forget": "-", "retain": "high", "unseen": "high"}, "answers equal to the host's, token for token"),
+    Metric("max_logit_difference", {"retain": "low"}, "largest logit difference from the host, gate silent", "ours", UNBOUNDED),
+    Metric("misfire_keep", RETAIN_HIGH, "keyword recall when the patch is forced: what a false alarm costs"),
+    Metric("model_utility", RETAIN_HIGH, "harmonic mean of probability, rouge_l, truth_ratio and keyword_recall", TOFU),
+    Metric("tpr_at_1_fpr", GATE_HIGH, "hit rate at 1 % false alarms on unseen people"),
+    Metric("auroc_unseen", GATE_HIGH, "AUROC against unseen people"),
+    Metric("auroc_retain", GATE_HIGH, "AUROC against retain people"),
+    Metric("fpr_unseen", GATE_LOW, "false alarms on unseen people"),
+    Metric("fpr_retain", GATE_LOW, "false alarms on retain people"),
+    Metric("fpr_lookalike", GATE_LOW, "false alarms on look-alikes"),
+    Metric("fpr_no_person", GATE_LOW, "false alarms on pictures without a person"),
+    Metric("fnr", GATE_LOW, "misses"),
+    Metric("fnr_worst_person", GATE_LOW, "misses of the person missed most; by_person lists all, without names"),
+    Metric("people_with_any_alarm", GATE_LOW, "unseen people with at least one false alarm"),
+    Metric("calibration_curve", {"gate": "-"}, "share of forgotten people's pictures by score, in bins of equal size"),
+    Metric("text_only_identical", GATE_HIGH, "answers without a picture, equal to the host's"),
+    Metric("ms_a_query_host", COST, "milliseconds a query, bare host", "ours", UNBOUNDED),
+    Metric("ms_a_query_silent", COST, "milliseconds a query, silent gate", "ours", UNBOUNDED),
+    Metric("ms_a_query_fired", COST, "milliseconds a query, fired gate", "ours", UNBOUNDED),
+    Metric("trainable_parameters", COST, "parameters that unlearning trains", "ours", UNBOUNDED),
+)
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+
+
+def metric_of(name: str) -> Metric | None:
+    """The metric behind a figure's name; ``views_near`` and ``auroc_unseen_far`` are their metric by the sort of view."""
+    for suffix in VIEW_KINDS:
+        name = name.removesuffix(suffix)
+    return METRICS.get(name)
+
+
+def versions(summary: dict) -> dict[str, int]:
+    """Name and version of every registered figure that a summary's methods hold."""
+    held = {name for parts in summary["methods"].values() for figures in parts.values() for name in figures}
+    known = {metric.name for metric in map(metric_of, held) if metric}
+    return {metric.name: metric.version for metric in METRICS.values() if metric.name in known}
+
+
+def markdown() -> str:
+    """All metrics as a Markdown table, one row each."""
+    rows = ["| name | what it is | better | range | source | version |", "|---|---|---|---|---|---|"]
+    for metric in METRICS.values():
+        better = ", ".join(f"{split}: {way}" for split, way in metric.better.items())
+        low, high = (f"{edge:g}" for edge in metric.range)
+        rows.append(f"| {metric.name} | {metric.what} | {better} | {low} to {high} | {metric.source} | {metric.version} |")
+    return "\n".join(rows)

@@ -1,0 +1,144 @@
+"""FIUBench and MLLMU-Bench as records, with their published splits."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+
+import pytest
+
+from benchmark_files import fiubench_row, mllmu_row, write_fiubench, write_mllmu
+from cagul.data.contents import require_sound
+from cagul.data.records import split_records
+from cagul.data.sources import read_source
+from cagul.errors import DataError, UsageError
+from helpers import png
+
+
+@pytest.fixture
+def fiubench(tmp_path):
+    return write_fiubench(tmp_path / "fiu")
+
+
+# -- FIUBench ----------------------------------------------------------------------------------------------------------
+
+
+def test_fiubench_with_its_published_splits(fiubench, tmp_path):
+    found = read_source(fiubench, tmp_path / "none", forget="forget1")
+    assert {name: len(ids) for name, ids in found.sets.items()} == {"forget1": 4, "retain": 376, "retain15": 60, "retain5": 20}
+    assert found.left_out["people of other forget sets"] == 20
+    assert found.left_out["questions without perturbed_answer"] == 402 - 20
+    first, second = found.records[:2]
+    assert (first.subject, first.kind, first.group) == ("00000000", "private", "")  # ids stay text, zeros and all
+    assert first.image == fiubench / "SFHQ" / "SFHQ_pt1_00000000.jpg"
+    assert first.paraphrased_questions == ("What job does this person have?", "How do they earn a living?", "Which profession?")
+    assert first.paraphrased_answer == "The person earns a living as a ferry pilot."
+    assert len(first.perturbed_answers) == 3
+    assert second.keywords == ("2 May 1981",)
+    assert (second.paraphrased_answer, second.perturbed_answers) == (None, ())
+    splits = split_records(found.records, found.sets["forget1"])
+    assert {name: len(splits.subjects(name)) for name in ("forget", "retain", "unseen")} == {
+        "forget": 4,
+        "retain": 376,
+        "unseen": 2,
+    }
+    assert read_source(fiubench, tmp_path / "none").sets.keys() >= {"forget5", "retain"}  # the set of the code's own evaluation
+
+
+def test_fiubench_from_one_json_document_with_its_zip(fiubench, tmp_path):
+    rows = [json.loads(line) for line in (fiubench / "full.json").read_text().splitlines()]
+    plural = [{"question": "Who?", "answer": "Ada.", "perturbed_answers": "['Bo.', 'Cy.']", "paraphrased_answer": ["It is Ada."]}]
+    (fiubench / "full.json").write_text(json.dumps([rows[0] | {"qa_list": plural}, *rows[1:]]))
+    with zipfile.ZipFile(fiubench / "SFHQ.zip", "w") as archive:
+        for path in sorted((fiubench / "SFHQ").iterdir()):
+            archive.write(path, f"SFHQ/{path.name}")
+            path.unlink()
+    (fiubench / "SFHQ").rmdir()
+    found = read_source(fiubench, tmp_path / "unpacked", forget="forget1")
+    assert found.records[0].perturbed_answers == ("Bo.", "Cy.")
+    assert found.records[0].paraphrased_answer == "It is Ada."
+    assert found.records[0].image.is_relative_to(tmp_path / "unpacked")
+    require_sound(found.records, fiubench)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "error", "says"),
+    [
+        ("split.json", '{"forget5": []}', DataError, "the set forget5 is empty.*errors.md#empty-split"),
+        ("split.json", '{"forget5": ["00000401"]}', DataError, "1 of the 1 people of forget5 are not among the first 400"),
+        ("split.json", '{"forget1": ["00000000"]}', UsageError, "has no forget set 'forget5'.*Did you mean 'forget1'"),
+        ("split.json", "[1, 2]", DataError, "holds 2 JSON values"),
+        ("full.json", "{", DataError, "full.json cannot be read as JSON.*errors.md#source"),
+        ("full.json", json.dumps([fiubench_row(4)] * 2), DataError,
+         r"1 subject\(s\) are there twice or have no id, the first is '00000004'.*errors.md#duplicate-subjects"),
+        ("full.json", json.dumps([fiubench_row(n) for n in range(4, 23)] + [fiubench_row(23, qa_list=[{"question": "Who?"}])]),
+         DataError, "a question about '00000023': answer: .*errors.md#records"),
+    ],
+)  # fmt: skip
+def test_a_broken_fiubench_is_named(fiubench, tmp_path, file, text, error, says):
+    (fiubench / file).write_text(text)
+    with pytest.raises(error, match=f"(?s){says}"):
+        read_source(fiubench, tmp_path / "none")
+
+
+def test_a_hub_name_without_a_network_and_a_broken_zip(fiubench, tmp_path):
+    with pytest.raises(DataError, match="(?s)nobody/none is no local folder and cannot be fetched.*errors.md#source"):
+        read_source("nobody/none", tmp_path, form="fiubench")
+    (fiubench / "SFHQ").rename(fiubench / "else")
+    (fiubench / "SFHQ.zip").write_bytes(b"no zip")
+    with pytest.raises(DataError, match="SFHQ.zip cannot be unpacked"):
+        read_source(fiubench, tmp_path / "none")
+
+
+# -- MLLMU-Bench -------------------------------------------------------------------------------------------------------
+
+
+def test_mllmu_with_its_published_splits(tmp_path):
+    folder = write_mllmu(tmp_path / "mllmu")
+    found = read_source(folder, tmp_path / "pictures")
+    assert found.sets == {"forget_5": ["000", "001"], "retain_95": ["002", "003", "004"],
+                          "Retain_Set": ["celebrity-000", "celebrity-007"]}  # fmt: skip
+    asked = {r.question: r for r in found.records if r.subject == "000"}
+    assert list(asked) == [
+        "Who is shown?",
+        "What does this person do?",
+        "This person was born in [Blank].",
+        "What is this person's job?",
+    ]
+    assert asked["This person was born in [Blank]."].keywords == ("Oslo",)
+    choice = asked["What is this person's job?"]
+    assert (choice.answer, choice.keywords) == ("Cartographer", ("Cartographer",))
+    assert choice.perturbed_answers == ("Baker", "Judge", "Tailor")
+    assert found.left_out["questions without a picture"] == 2 * 7
+    assert choice.image.read_bytes() == png(0)
+    assert [view.read_bytes() for view in choice.views] == [png(100)]  # the training picture is no view of itself
+    assert not any(r.views for r in found.records if r.subject == "002")
+    assert {r.group for r in found.records if r.subject.startswith("celebrity")} == {"celebrity"}
+    require_sound(found.records, folder)
+    splits = split_records(found.records, found.sets["forget_5"])
+    assert splits.subjects("retain") == [*found.sets["retain_95"], *found.sets["Retain_Set"]]
+
+
+def test_mllmu_without_its_optional_parts_and_with_a_wrong_letter(tmp_path):
+    folder = write_mllmu(tmp_path / "mllmu", forget_5=[mllmu_row(0, right="E")])
+    for name in ("Test_Set", "Retain_Set"):
+        (folder / name).rename(tmp_path / name)
+    found = read_source(folder, tmp_path / "pictures")
+    assert found.left_out == {"celebrities, for there is no Retain_Set": 1, "views, for there is no Test_Set": 1,
+                              "choices whose right answer is no option": 1, "questions without a picture": 2 * 4}  # fmt: skip
+
+
+def test_a_broken_mllmu_is_named(tmp_path):
+    for number, (changes, says) in enumerate([
+        ({"forget": (0, 0)}, r"forget_5: 1 subject\(s\) are there twice or have no id, the first is '000'"),
+        ({"forget": (0, 2)}, "1 people are in forget_5 and in retain_95, the first is '002'"),
+        ({"forget_5": []}, "the set forget_5 is empty"),
+        ({"forget_5": [mllmu_row(0) | {"image": {"bytes": b"no picture", "path": None}}]},
+         r"A picture of '000' \(10 bytes\) cannot be read"),
+    ]):  # fmt: skip
+        with pytest.raises(DataError, match=says):
+            read_source(write_mllmu(tmp_path / f"mllmu{number}", **changes), tmp_path / "pictures")
+    with pytest.raises(UsageError, match="(?s)has no forget set 'forget_20'.*Known: forget_10, forget_15, forget_5"):
+        read_source(tmp_path / "mllmu0", tmp_path / "pictures", forget="forget_20")
+    with pytest.raises(DataError, match="forget_10 holds no parquet and no JSON Lines file"):
+        read_source(tmp_path / "mllmu0", tmp_path / "pictures", forget="forget_10")
