@@ -22,7 +22,7 @@ from cagul.cli.common import (
     repeating_command,
     set_up,
 )
-from cagul.evaluation.meanings import MEANINGS
+from cagul.evaluation.registry import MEANINGS
 
 ROWS = (  # (split, figure)
     ("forget", "leak"),

@@ -39,12 +39,12 @@ def _mia(name: str, what: str, source: str) -> tuple[Metric, Metric]:
 
 
 _ALL = (
-    Metric("leak", FORGET_LOW, "mean of keyword_recall, ape and views, gate misses included"),
+    Metric("leak", FORGET_LOW, "private facts still said (mean of keyword_recall, ape, views), gate misses too"),
     Metric("leak_fired", FORGET_LOW, "the same where the gate fired: what the encoder leaves"),
-    Metric("keyword_recall", LOW_HIGH | {"unseen": "-"}, "share of the keywords in the answer: lower case, whole words", FIUBENCH),
-    Metric("ape", FORGET_LOW, "keyword recall in held-out phrasings", FIUBENCH),
-    Metric("views", FORGET_LOW, "keyword recall on views that training never saw"),
-    Metric("text_only", FORGET_LOW, "keyword recall without the picture, by the way of asking that brings out most: not covered"),
+    Metric("keyword_recall", LOW_HIGH | {"unseen": "-"}, "keywords said, on training images: lower case, whole words", FIUBENCH),
+    Metric("ape", FORGET_LOW, "keywords said, in held-out phrasings", FIUBENCH),
+    Metric("views", FORGET_LOW, "keywords said, on held-out views"),
+    Metric("text_only", FORGET_LOW, "keywords said without the picture, asked in the best of three ways: not covered"),
     *(
         Metric(f"text_only_{way}", FORGET_LOW, f"the same, {said}")
         for way, said in (
@@ -54,22 +54,24 @@ _ALL = (
         )
     ),
     Metric("rouge_l", LOW_HIGH, "ROUGE-L recall of the full answer, stemmed", TOFU),
-    Metric("probability", LOW_HIGH, "exp(-l), l the mean negative log-likelihood over all tokens of the answer", TOFU),
+    Metric("probability", LOW_HIGH, "of the true answer, over all its tokens: exp(-mean negative log-likelihood)", TOFU),
     Metric("probability_normalised", RETAIN_HIGH, "P(answer) / (P(answer) + sum of P(perturbed))", TOFU),
     Metric("truth_ratio", HIGH_HIGH, "R = exp(l(paraphrased) - mean l(perturbed)); forget min(R, 1/R), retain max(0, 1 - R)", TOFU),
     Metric("truth_ratio_arithmetic", HIGH_HIGH, "the same with the arithmetic mean of P(perturbed)", TOFU),
     Metric("forget_quality_p", {"forget": "high"}, "Kolmogorov-Smirnov p-value of R against the retain host's", TOFU),
-    Metric("forget_quality_ks", FORGET_LOW, "the statistic of the same test", TOFU),
+    Metric("forget_quality_ks", FORGET_LOW, "distance of R from the retain host's (Kolmogorov-Smirnov)", TOFU),
     *_mia("loss", "the loss", "Yeom et al., arXiv 1709.01604"),
     *_mia("min_k", "the mean of the lowest 20 % of token log-likelihoods", "Min-K %, arXiv 2310.16789"),
     *_mia("min_k_plus_plus", "the same, standardised by each position's vocabulary", "Min-K++, arXiv 2404.02936"),
     *_mia("zlib", "the loss by compressed length", "Carlini et al., arXiv 2012.07805"),
-    Metric("refusal_rate", {"forget": "-", "retain": "low", "unseen": "-"}, "share of answers that refuse"),
+    Metric("refusal_rate", {"forget": "-", "retain": "low", "unseen": "-"}, "answers that refuse"),
     Metric("refusal_rate_views", {"forget": "-"}, "the same on held-out views"),
-    Metric("visual_accuracy", {"forget": "high", "retain": "high", "unseen": "high"}, "keyword recall about what is seen"),
+    Metric(
+        "visual_accuracy", {"forget": "high", "retain": "high", "unseen": "high"}, "questions about what is seen, answered rightly"
+    ),
     Metric("identical", {"forget": "-", "retain": "high", "unseen": "high"}, "answers equal to the host's, token for token"),
     Metric("max_logit_difference", {"retain": "low"}, "largest logit difference from the host, gate silent", "ours", UNBOUNDED),
-    Metric("misfire_keep", RETAIN_HIGH, "keyword recall when the patch is forced: what a false alarm costs"),
+    Metric("misfire_keep", RETAIN_HIGH, "facts kept when the gate fires wrongly"),
     Metric("model_utility", RETAIN_HIGH, "harmonic mean of probability, rouge_l, truth_ratio and keyword_recall", TOFU),
     Metric("tpr_at_1_fpr", GATE_HIGH, "hit rate at 1 % false alarms on unseen people"),
     Metric("auroc_unseen", GATE_HIGH, "AUROC against unseen people"),
@@ -89,6 +91,13 @@ _ALL = (
     Metric("trainable_parameters", COST, "parameters that unlearning trains", "ours", UNBOUNDED),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+_BY_VIEW = ("views", "tpr_at_1_fpr", "auroc_unseen")
+MEANINGS: dict[tuple[str, str], str] = {  # (split, figure) -> what it is, in the order of tables
+    (split, metric.name + suffix): metric.what + suffix.replace("_", ", ") + (" views" if suffix else "")
+    for split in ("forget", "retain", "unseen", "gate", "cost")
+    for metric in _ALL if split in metric.better
+    for suffix in ("", *(VIEW_KINDS if metric.name in _BY_VIEW else ()))
+}  # fmt: skip
 
 
 def metric_of(name: str) -> Metric | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cagul.evaluation.meanings import MEANINGS
+from cagul.evaluation.registry import MEANINGS
 from cagul.report.examples import Group, example_groups
 from cagul.report.reading import Figure, FinishedRun, Summary, read_run
 from cagul.report.redaction import Redactor

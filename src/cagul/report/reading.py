@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from cagul.errors import DataError
-from cagul.evaluation.meanings import MEANINGS
+from cagul.evaluation.registry import MEANINGS
 
 AGAIN = "Run it again into an empty folder."
 WHO_WRITES = "Give the folder that `cagul demo --out` or `cagul evaluate --out` wrote."
