@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from cagul.cli import ask, demo, evaluate, inspect, unlearn
+from cagul.cli import ask, demo, evaluate, inspect, requests, unlearn
 from cagul.cli.common import err
 from cagul.errors import CagulError
 
@@ -55,10 +55,16 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
 
 for verb, function in VERBS.items():
     app.command(verb)(_interruptible(function))
+requests_app = typer.Typer(no_args_is_help=True, help="Deletion requests as they arrive: add, revoke, verify, certify.")
+for verb, function in requests.VERBS.items():
+    requests_app.command(verb)(_interruptible(function))
+app.add_typer(requests_app, name="requests")
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 good, 1 our fault, 2 usage, 3 data, 4 host, 5 patch, 7 cannot write, 130 interrupted."""
+    """Entry point. Exit codes: 0 good, 1 our fault, 2 usage, 3 data, 4 host, 5 patch, 6 store, 7 cannot write,
+    130 interrupted.
+    """
     try:
         app()
     except CagulError as error:
