@@ -34,6 +34,7 @@ def patch(tiny_folder, tiny_records, tmp_path_factory):
 def test_every_verb_has_help():
     names = [command.name for command in app.registered_commands]
     assert sorted(names) == ["ask", "demo", "evaluate", "inspect", "unlearn"]
+    assert [group.name for group in app.registered_groups] == ["requests"]
     for name in names:
         result = run(name, "--help")
         assert result.exception is None
@@ -99,6 +100,8 @@ def test_inspect(patch):
         (["ask", "Who?", "--host", "nowhere"], 4, "nowhere does not load as an image-text-to-text model"),
         (["ask", "Who?", "--image", "none.png"], 3, "There is no picture none.png"),
         (["ask", " "], 2, "The question is empty"),
+        (["ask", "Who?", "--store", "none"], 2, "--store needs --key"),
+        (["requests", "list", "--store", "none"], 6, "There is no store none"),
         (["ask", "Who?", "--patch", "none"], 5, "There is no patch folder none"),
         (["inspect", "none"], 5, "There is no patch folder none"),
         (["evaluate", "--out", "x", "--host", "h"], 2, "go together"),

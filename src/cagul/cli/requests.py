@@ -85,7 +85,7 @@ def add(
     """Enrol a person in the gate, verify, and finetune the encoder if it still leaks."""
     loaded = _records(records)
     pictures = _pictures(images) or list(dict.fromkeys(r.image for r in loaded if r.subject == subject))
-    desk = _desk(store, key, host, patch, dtype, device, threads)
+    desk = open_desk(store, key, host, patch, dtype, device, threads)
     with progress_bar(json) as progress:
         request = desk.add(subject, pictures, by=by, name=name, keep_pictures=keep_pictures, records=loaded, progress=progress)
     _show(request, json)
@@ -103,7 +103,7 @@ def revoke(
     json: JsonOption = False,
 ) -> None:
     """Take a request back: the host answers about that person as before, and what was stored is overwritten."""
-    still = _desk(store, key, host, patch, dtype, device, threads).revoke(request)
+    still = open_desk(store, key, host, patch, dtype, device, threads).revoke(request)
     if json:
         print_json({"id": request, "state": "revoked", "templates_still_firing": still})
         return
@@ -176,7 +176,7 @@ def verify(
         loaded = _records(records)
         subject = opened.request(request).subject
         pictures = _pictures(images) or list(dict.fromkeys(r.image for r in loaded if r.subject == subject))
-        _show(_desk(store, key, host, patch, dtype, device, threads).verify_again(request, pictures, loaded), json)
+        _show(open_desk(store, key, host, patch, dtype, device, threads).verify_again(request, pictures, loaded), json)
         return
     if json:
         print_json({"entries": entries, "wrong": [], "end_checked": key is not None})
@@ -244,7 +244,8 @@ def _extra() -> Iterator[None]:
         raise UsageError(f"`cagul requests` needs {error.name}.", "pip install 'cagul[requests]'") from None
 
 
-def _desk(store: Path, key: Path, host: str | None, patch: Path | None, dtype: str, device: str | None, threads: int) -> Desk:
+def open_desk(store: Path, key: Path, host: str | None, patch: Path | None, dtype: str, device: str | None, threads: int) -> Desk:
+    """A store at work; host and patch are where they were, unless given."""
     with _extra():
         from cagul.requests.desk import Desk
         from cagul.requests.keys import StoreKey

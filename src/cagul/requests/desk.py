@@ -162,7 +162,9 @@ class Desk:
         with tempfile.TemporaryDirectory(prefix=".requests-") as folder:  # mode 0700
             earlier = self._kept_pictures(request, Path(folder))
             again = [r for number, paths in enumerate(earlier) for r in _asked(f"earlier {number}", paths, [])]
-            forget = [*_asked("this person", pictures, own), *again, *(r for r in others if r.subject in known)]
+            copies = range(max(1, len(earlier) + len(known)))  # half of the refusals are about this person
+            forget = [r for n in copies for r in _asked(f"this person {n}", pictures, own)]
+            forget += [*again, *(r for r in others if r.subject in known)]
             splits = Splits(forget, [r for r in others if r.subject not in known])
             encoder, _ = train_encoder(features, splits, config, patch.layers, base=patch.encoder, progress=progress)
         return encoder, len(known) + len(earlier)
@@ -191,7 +193,7 @@ class Desk:
         if before is None:
             return 0
         left = self.gatekeeper.enrolled()
-        scores = (before.vectors @ self.gatekeeper.union(left).templates.T).amax(1)
+        scores = self.gatekeeper.union(left).compare(before.vectors)
         return int((scores > self.gatekeeper.threshold(left)[0]).sum())
 
     def verify_again(self, name: str, pictures: Sequence[Path], records: Sequence[Record] = ()) -> Request:

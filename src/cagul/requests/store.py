@@ -120,7 +120,7 @@ class Store:
             if version == 0:
                 raise StoreError(f"{self.path} is no store.", "Make one with `cagul requests init`.", "store")
             self.facts: dict[str, Any] = {
-                name: json.loads(value) for name, value in connection.execute(_facts.select()).tuples() if name != "head"
+                name: json.loads(value) for name, value in connection.execute(_facts.select()) if name != "head"
             }
         if key is not None and key.mark(self.facts["id"]) != self.facts["key"]:
             raise StoreError("This key is not the one that the store was made with.", "Give that key file with --key.", "store-key")
