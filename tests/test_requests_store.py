@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
@@ -21,7 +22,7 @@ from cagul.method.discriminator import EnrolmentGate
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.patch import Patch
 from cagul.requests import store as store_module
-from cagul.requests.gate import Enrolled, Gatekeeper, rotated
+from cagul.requests.gate import Enrolled, Gatekeeper, patch_hash, rotated
 from cagul.requests.keys import StoreKey
 from cagul.requests.store import Store
 
@@ -46,7 +47,7 @@ def make(folder, base):
     key = StoreKey.create(folder / "key")
     turned = vectors(3, CALIBRATION) @ key.rotation(SIZE)
     people = [n // 3 for n in range(CALIBRATION)]
-    facts = {"host": base.host, "patch": base.digest(), "places": {}}
+    facts = {"host": base.host, "patch": patch_hash(base), "places": {}}
     return Store.create(folder / "requests.db", key, facts, people, key.seal_tensor(turned, "calibration"))
 
 
@@ -156,8 +157,10 @@ def test_requests_are_known_by_id(store, base):
 
 def test_a_store_of_another_patch_is_refused(store, base):
     other = Patch(base.config, base.layers, base.gate, VisualTokenEncoder(8, 4, 1), 0.5, base.host)
-    with pytest.raises(StoreError, match=f"patch with SHA-256 {base.digest()[:12]}.*{other.digest()[:12]}"):
+    with pytest.raises(StoreError, match=f"patch with SHA-256 {patch_hash(base)[:12]}.*{patch_hash(other)[:12]}"):
         Gatekeeper(store, store.key, other)
+    with pytest.raises(StoreError, match="for a patch with SHA-256"):
+        Gatekeeper(store, store.key, replace(base, layers=frozenset({1})))
 
 
 # -- the gate ---------------------------------------------------------------------------------------------------------

@@ -120,13 +120,15 @@ def list_requests(store: StoreOption, json: JsonOption = False) -> None:
     if json:
         print_json({"requests": [vars(request) for request in found]})
         return
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=str(store), title_justify="left")
     for column in ("id", "at", "state", "subject", "by", "outcome"):
         table.add_column(column, overflow="fold")
     for one in found:
-        table.add_row(one.id, one.at, one.state, one.subject, one.by, one.verification.get("why", ""))
+        cells = (one.id, one.at, one.state, one.subject, one.by, one.verification.get("why", ""))
+        table.add_row(*map(escape, cells))
     out.print(table)
 
 

@@ -20,7 +20,7 @@ from cagul.guard import Guard
 from cagul.host.frozen import FrozenHost
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.patch import Patch
-from cagul.requests.gate import Enrolled, Gatekeeper, calibration_vectors, rotated
+from cagul.requests.gate import Enrolled, Gatekeeper, calibration_vectors, patch_hash, rotated
 from cagul.requests.keys import StoreKey
 from cagul.requests.store import ALREADY, Request, Store, new_id, sha256
 from cagul.requests.verification import HELD_OUT, PROBES, held_out, probes_of, verdict, verify
@@ -48,7 +48,7 @@ def make_store(path: Path, key: Path, host: FrozenHost, patch: Patch, calibratio
     features = Features(host, patch.config.training.seed)
     secret = StoreKey.create(key)
     people, vectors = calibration_vectors(rotated(patch, secret), features, calibration, progress)
-    facts = {"host": patch.host, "patch": patch.digest(), "places": places}
+    facts = {"host": patch.host, "patch": patch_hash(patch), "places": places}
     return Store.create(path, secret, facts, people, secret.seal_tensor(vectors, "calibration"))
 
 
@@ -85,18 +85,17 @@ class Desk:
         name = name or new_id()
         if not pictures:
             raise DataError("A request needs at least one picture of the person.", "Give --images.", "store-pictures")
-        own = [r for r in records if r.subject == subject]
         features = Features(self.host, self.gatekeeper.base.config.training.seed)
-        enrolled = self._embed(features, pictures)
-        kept = [self.key.seal(path.read_bytes(), f"{name} pictures") for path in pictures] if keep_pictures else []
-        request = self.store.receive(name, subject, by, kept)
+        if self.store.state(name) in (None, "received"):
+            enrolled = self._embed(features, pictures)
+            kept = [self.key.seal(path.read_bytes(), f"{name} pictures") for path in pictures] if keep_pictures else []
+            self.store.receive(name, subject, by, kept)
+            self.store.enrol(name, *self.gatekeeper.seal(name, enrolled))
+        request = self.store.receive(name, subject, by)
         if request.state == "revoked":
             raise StoreError(f"Request {name} was revoked.", "Make a new request, without --id.", "store-request")
-        if request.state == "received":
-            self.store.enrol(name, *self.gatekeeper.seal(name, enrolled))
-            request = self.store.request(name)
         if request.state == "enrolled":
-            self._settle(request, features, pictures, own, records, progress)
+            self._settle(request, features, pictures, [r for r in records if r.subject == subject], records, progress)
         return self.store.request(name)
 
     def _embed(self, features: Features, pictures: Sequence[Path]) -> Enrolled:

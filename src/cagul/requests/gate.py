@@ -10,6 +10,8 @@ taken anew over the union at every change.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +34,11 @@ class Enrolled:
 
     vectors: Float[Tensor, "N M"]
     best: Float[Tensor, " C"]
+
+
+def patch_hash(patch: Patch) -> str:
+    """SHA-256 over a patch's tensors, options, host and threshold."""
+    return hashlib.sha256(json.dumps([patch.digest(), patch.describe()], sort_keys=True).encode()).hexdigest()
 
 
 def rotated(patch: Patch, key: StoreKey) -> EnrolmentGate:
@@ -71,9 +78,9 @@ class Gatekeeper:
     """
 
     def __init__(self, store: Store, key: StoreKey, base: Patch):
-        if store.facts["patch"] != base.digest():
+        if store.facts["patch"] != patch_hash(base):
             raise StoreError(f"The store is for a patch with SHA-256 {store.facts['patch'][:12]}..., this one has "
-                             f"{base.digest()[:12]}....", "Give the patch that it was made with.", "store-patch")  # fmt: skip
+                             f"{patch_hash(base)[:12]}....", "Give the patch that it was made with.", "store-patch")  # fmt: skip
         self.store, self.key, self.base = store, key, base
         self.gate = rotated(base, key)
         people, sealed = store.calibration()
@@ -130,13 +137,10 @@ class Gatekeeper:
         rival may ask to be forgotten too.
         """
         rivals = self.gate.rivals
-        if not len(rivals):
+        if not len(rivals) or not enrolled:
             return rivals
         to_base = (rivals @ self.gate.templates.T).amax(1)
-        for one in enrolled.values():
-            kept = (rivals @ one.vectors.T).amax(1) <= to_base
-            rivals, to_base = rivals[kept], to_base[kept]
-        return rivals
+        return rivals[(rivals @ torch.cat([one.vectors for one in enrolled.values()]).T).amax(1) <= to_base]
 
     def encoder(self) -> tuple[str | None, VisualTokenEncoder]:
         """The encoder in use and the request it was finetuned for; the base patch's where none was."""

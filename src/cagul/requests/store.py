@@ -167,6 +167,12 @@ class Store:
             row = self._row(connection, name)
         return _request(row)
 
+    def state(self, name: str) -> str | None:
+        """The state of a request, None where there is none of that id."""
+        with self._reading() as connection:
+            wanted = _requests.select().with_only_columns(_requests.c.state).where(_requests.c.id == name)
+            return connection.execute(wanted).scalar_one_or_none()
+
     def enrolled(self, known: Collection[str] = ()) -> tuple[list[str], dict[str, tuple[bytes, bytes]]]:
         """Ids of the requests that the gate knows, in their order (who came first is not in it), and of those that are not
         ``known`` the sealed templates and the sealed best similarities to the calibration pictures.
