@@ -228,17 +228,19 @@ def leaky(monkeypatch, *values):
 def test_who_leaks_is_escalated_and_earlier_requests_are_replayed(desk, base, records, monkeypatch):
     kept = desk.add("p2", pictures_of(records, "p2"), keep_pictures=True)
     assert kept.state in ("verified", "failed")
-    leaky(monkeypatch, 0.4, 0.0, 0.5, 0.3, 0.9)
+    leaky(monkeypatch, 0.4, 0.3, 0.0, 0.5, 0.4, 0.3, 0.2, 0.9)
     found = desk.add("p3", pictures_of(records, "p3"), records=records)
     escalation = found.verification["escalation"]
-    assert (found.state, found.escalated, escalation["adopted"], escalation["steps"]) == ("verified", True, True, 4)
+    assert (found.state, found.escalated, escalation["adopted"], escalation["steps"]) == ("verified", True, True, 8)
     assert escalation["before"]["leak"]["value"] == 0.4
     assert escalation["people_trained_again"] >= 2  # p2, whose pictures were kept, and p0 of the base patch
     trained = desk.guard().patch.encoder
     assert trained is not base.encoder
     assert not torch.equal(trained.change[-1].weight, base.encoder.change[-1].weight)
     useless = desk.add("p4", pictures_of(records, "p4"), records=records)
-    assert (useless.state, useless.escalated, useless.verification["escalation"]["adopted"]) == ("failed", False, False)
+    dropped = useless.verification["escalation"]
+    assert (useless.state, useless.escalated, dropped["adopted"], dropped["steps"]) == ("failed", False, False, 12)
+    assert (useless.verification["leak"]["value"], dropped["dropped"]["leak"]["value"]) == (0.5, 0.2)
     assert desk.guard().patch.encoder is trained
     alone = desk.add("p5", pictures_of(records, "p5"))
     assert "no finetune without --records of other people" in alone.verification["why"]

@@ -21,6 +21,7 @@ from cagul.errors import StoreError, WriteError
 from cagul.method.discriminator import EnrolmentGate
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.patch import Patch
+from cagul.requests import database
 from cagul.requests import store as store_module
 from cagul.requests.gate import Enrolled, Gatekeeper, patch_hash, rotated
 from cagul.requests.keys import StoreKey
@@ -127,7 +128,7 @@ def test_what_is_no_store_is_refused(tmp_path, store, base):
 
 
 def test_a_locked_store_says_so(store, monkeypatch):
-    monkeypatch.setattr(store_module, "_PRAGMAS", ("busy_timeout=50",))
+    monkeypatch.setattr(database, "PRAGMAS", ("busy_timeout=50",))
     second = Store(store.path, store.key)
     holder = sqlite3.connect(store.path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
@@ -344,7 +345,7 @@ def pieces(blob, size=32):
 
 
 def test_an_erasure_that_a_reader_holds_up_is_finished_later(store, base, monkeypatch):
-    monkeypatch.setattr(store_module, "_PRAGMAS", ("busy_timeout=50", "secure_delete=ON"))
+    monkeypatch.setattr(database, "PRAGMAS", ("busy_timeout=50", "secure_delete=ON"))
     patient = Store(store.path, store.key)
     enrol(Gatekeeper(patient, store.key, base), "r1")
     reader = sqlite3.connect(store.path, isolation_level=None)
@@ -376,8 +377,8 @@ def killed_at(path, key, act, count):
         store = Store(path, key)
         for name in ("before_cursor_execute", "after_cursor_execute", "commit"):
             event.listen(store.engine, name, step)
-        run_raw = store_module._run_raw
-        store_module._run_raw = lambda *given: (step(), run_raw(*given), step())[1]
+        run_raw = store_module.run_raw
+        store_module.run_raw = lambda *given: (step(), run_raw(*given), step())[1]
         act(store)
         os._exit(0)
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])

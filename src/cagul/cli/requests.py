@@ -284,5 +284,5 @@ def _show(request: Request, json: bool) -> None:
     if "why" in request.verification:
         out.print(f"  {request.verification['why']}", highlight=False)
     if "escalation" in request.verification:
-        taken = "is in use" if request.escalated else "did not help and was dropped"
+        taken = "was taken" if request.escalated else "did not help and was dropped"
         out.print(f"  The encoder did not cover this person and was finetuned; the finetuned one {taken}.")

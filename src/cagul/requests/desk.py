@@ -26,7 +26,7 @@ from cagul.requests.store import ALREADY, Request, Store, new_id, sha256
 from cagul.requests.verification import HELD_OUT, PROBES, held_out, probes_of, verdict, verify
 from cagul.training import covered
 
-ESCALATION_STEPS = 60
+ESCALATION_STEPS, ESCALATION_ROUNDS = 60, 3  # of training; rounds end when the request is verified
 
 
 def open_desk(store: Path, key: Path, host: FrozenHost, patch: Patch) -> Desk:
@@ -122,25 +122,28 @@ class Desk:
         """Verify, escalate where the encoder does not cover the person, and write the outcome."""
         probes, began = probes_of(own), time.perf_counter()
         progress("verifying", 0, 1)
-        guard = self.guard()
+        trained_from, guard = self.gatekeeper.encoder()[0], self.guard()
         figures = verify(guard, features, pictures, probes)
         progress("verifying", 1, 1)
-        found, why = verdict(figures)
-        sealed, trained_from, escalation = None, self.gatekeeper.encoder()[0], None
-        if found == "leaks":
-            others = [r for r in records if r.subject != request.subject and r.group not in HELD_OUT_GROUPS]
-            if len({r.subject for r in others}) < 2:
-                why += "; no finetune without --records of other people"
-            else:
-                encoder, again = self._finetune(request, guard.patch, features, pictures, own, others, progress)
-                guard = Guard(self.host, dataclasses.replace(guard.patch, encoder=encoder), check=False)
-                before, figures = figures, verify(guard, features, pictures, probes)
-                found, why = verdict(figures)
-                escalation = {"steps": ESCALATION_STEPS, "before": before, "people_trained_again": again,
-                              "adopted": found == "verified"}  # fmt: skip
-                if found == "verified":
-                    sealed = self.gatekeeper.seal_encoder(request.id, encoder)
-        verification = self._written(guard, figures, why, began) | ({"escalation": escalation} if escalation else {})
+        (found, why), sealed, escalation = verdict(figures), None, {}
+        others = [r for r in records if r.subject != request.subject and r.group not in HELD_OUT_GROUPS]
+        if found == "leaks" and len({r.subject for r in others}) < 2:
+            why += "; no finetune without --records of other people"
+        elif found == "leaks":
+            patch, rounds = guard.patch, 0
+            while found == "leaks" and rounds < ESCALATION_ROUNDS:
+                rounds += 1
+                encoder, again = self._finetune(request, patch, features, pictures, own, others, rounds, progress)
+                patch = dataclasses.replace(patch, encoder=encoder)
+                tried = verify(Guard(self.host, patch, check=False), features, pictures, probes)
+                found, reason = verdict(tried)
+            adopted = found == "verified"
+            escalation = {"escalation": {"steps": rounds * ESCALATION_STEPS, "people_trained_again": again, "adopted": adopted,
+                                         **({"before": figures} if adopted else {"dropped": tried})}}  # fmt: skip
+            if adopted:
+                guard, figures, why = Guard(self.host, patch, check=False), tried, reason
+                sealed = self.gatekeeper.seal_encoder(request.id, encoder)
+        verification = self._written(guard, figures, why, began) | escalation
         self.store.settle(request.id, "verified" if found == "verified" else "failed", verification, sealed, trained_from)
 
     def _written(self, guard: Guard, figures: dict[str, Any], why: str, began: float) -> dict[str, Any]:
@@ -150,14 +153,14 @@ class Desk:
                           "seconds": round(time.perf_counter() - began, 3)}  # fmt: skip
 
     def _finetune(self, request: Request, patch: Patch, features: Features, pictures: Sequence[Path], own: Sequence[Record],
-                  others: Sequence[Record], progress: Progress) -> tuple[VisualTokenEncoder, int]:  # fmt: skip
-        """A few steps on this person from the encoder in use. Earlier requests whose pictures were kept, and those of
+                  others: Sequence[Record], seed: int, progress: Progress) -> tuple[VisualTokenEncoder, int]:  # fmt: skip
+        """A few steps on this person from the patch's encoder. Earlier requests whose pictures were kept, and those of
         ``others`` whom the gate knows, are trained to be refused again; how many people they are. Over the rest of ``others``
         the encoder is held near what it was, for those whose pictures are gone.
         """
         gate = self.gatekeeper.union(self.gatekeeper.enrolled())
         known = set(covered(gate, patch.threshold, features, list(others)))
-        config = load_config(patch.config, [f"training.steps={ESCALATION_STEPS}"])
+        config = load_config(patch.config, [f"training.steps={ESCALATION_STEPS}", "training.others=0", f"training.seed={seed}"])
         with tempfile.TemporaryDirectory(prefix=".requests-") as folder:  # mode 0700
             earlier = self._kept_pictures(request, Path(folder))
             again = [r for number, paths in enumerate(earlier) for r in _asked(f"earlier {number}", paths, [])]
@@ -207,7 +210,9 @@ class Desk:
         guard, features = self.guard(), Features(self.host, self.gatekeeper.base.config.training.seed)
         figures = verify(guard, features, pictures, probes_of([r for r in records if r.subject == request.subject]))
         found, why = verdict(figures)
-        self.store.settle(name, "verified" if found == "verified" else "failed", self._written(guard, figures, why, began))
+        kept = {key: value for key, value in request.verification.items() if key == "escalation"}
+        written = self._written(guard, figures, why, began) | kept
+        self.store.settle(name, "verified" if found == "verified" else "failed", written)
         return self.store.request(name)
 
 

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import secrets
-import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,17 +18,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, ForeignKey, Integer, LargeBinary, MetaData, Table, Text, create_engine, event
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy import Column, Connection, ForeignKey, Integer, LargeBinary, MetaData, Table, Text
 
-from cagul.errors import StoreError, WriteError, did_you_mean
+from cagul.errors import StoreError, did_you_mean
+from cagul.requests.database import explained, open_engine, run_raw, writing
 from cagul.requests.keys import StoreKey
 from cagul.requests.log import START, Entry, check_chain, entry_hash
 from cagul.runs import writable
 
 SCHEMA = 1
-BUSY_SECONDS = 20.0
 ALREADY = "Give another --store, or go on with `cagul requests add`."
 ACTIVE = ("enrolled", "verified", "failed")  # their templates are in the gate: a failed request is hidden as far as it goes
 STATES = ("received", *ACTIVE, "revoked")
@@ -57,8 +54,6 @@ _APPEND_ONLY = [
 ]
 _NEWEST_ENCODER = _requests.select().where(_requests.c.encoder.is_not(None)).order_by(_requests.c.encoder_made.desc()).limit(1)
 _LAST_ENTRY = _log.select().order_by(_log.c.number.desc()).limit(1)
-_PRAGMAS = (f"busy_timeout={int(1000 * BUSY_SECONDS)}", "secure_delete=ON", "foreign_keys=ON", "synchronous=FULL",
-            "temp_store=MEMORY")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -71,7 +66,11 @@ class Request:
     subject: str
     by: str
     verification: dict[str, Any]
-    escalated: bool
+
+    @property
+    def escalated(self) -> bool:
+        """Whether an encoder was finetuned for it and taken."""
+        return bool(self.verification.get("escalation", {}).get("adopted"))
 
 
 def new_id() -> str:
@@ -87,21 +86,6 @@ def sha256(data: bytes | None) -> str | None:
     return None if data is None else hashlib.sha256(data).hexdigest()
 
 
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn what SQLite refuses into our errors."""
-    try:
-        yield
-    except (DatabaseError, sqlite3.Error) as error:
-        reason = str(getattr(error, "orig", None) or error)
-        if "locked" in reason or "busy" in reason:
-            raise StoreError(f"{path} is locked: another process has been writing for {BUSY_SECONDS:.0f} seconds.",
-                             "Wait for it and run the same command again.", "store-locked") from error  # fmt: skip
-        if "readonly" in reason or "unable to open" in reason or "full" in reason or "disk I/O" in reason:
-            raise WriteError(f"Cannot write {path}: {reason}.", "Make room, or set the permissions of file and folder.") from error
-        raise StoreError(f"{path} is no whole store: {reason}.", "Restore it from a backup.", "store") from error
-
-
 class Store:
     """A store file. Writing needs ``key``; listing does not.
 
@@ -112,8 +96,8 @@ class Store:
         self.path, self.key = Path(path), key
         if not self.path.is_file():
             raise StoreError(f"There is no store {self.path}.", "Make one with `cagul requests init`.", "store")
-        self.engine = _engine(self.path)
-        with _explained(self.path), self.engine.connect() as connection:
+        self.engine = open_engine(self.path)
+        with explained(self.path), self.engine.connect() as connection:
             version = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
             if version > SCHEMA:
                 raise StoreError(f"{self.path} has schema {version}, this cagul reads up to {SCHEMA}.", "Upgrade cagul.", "store")
@@ -137,10 +121,10 @@ class Store:
         with writable(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        engine = _engine(path)
-        with _explained(path):
-            _run_raw(engine, "PRAGMA journal_mode=WAL")
-            with _writing(engine) as connection:
+        engine = open_engine(path)
+        with explained(path):
+            run_raw(engine, "PRAGMA journal_mode=WAL")
+            with writing(engine) as connection:
                 if connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one():
                     raise StoreError(f"{path} is already there.", ALREADY, "store")
                 _tables.create_all(connection)
@@ -312,9 +296,9 @@ class Store:
 
     def _erase(self) -> bool:
         """Rewrite the file without its free pages and empty the write-ahead log; False while another process reads."""
-        with _explained(self.path):
-            _run_raw(self.engine, "VACUUM")
-            busy = bool(_run_raw(self.engine, "PRAGMA wal_checkpoint(TRUNCATE)")[0][0])
+        with explained(self.path):
+            run_raw(self.engine, "VACUUM")
+            busy = bool(run_raw(self.engine, "PRAGMA wal_checkpoint(TRUNCATE)")[0][0])
         if not busy:
             with self._writing() as connection:
                 connection.execute(_facts.delete().where(_facts.c.name == "erase"))
@@ -348,49 +332,17 @@ class Store:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with _explained(self.path), self.engine.connect() as connection:
+        with explained(self.path), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        with _explained(self.path), _writing(self.engine) as connection:
+        with explained(self.path), writing(self.engine) as connection:
             yield connection
 
 
-def _engine(path: Path) -> Engine:
-    engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": BUSY_SECONDS})
-
-    @event.listens_for(engine, "connect")
-    def connected(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves
-        for pragma in _PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def begun(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
-
-    return engine
-
-
-@contextmanager
-def _writing(engine: Engine) -> Iterator[Connection]:
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
-        yield connection
-
-
-def _run_raw(engine: Engine, statement: str) -> list[Any]:
-    """A statement that no transaction may hold."""
-    connection = engine.raw_connection()
-    try:
-        return connection.driver_connection.execute(statement).fetchall()  # type: ignore[union-attr]
-    finally:
-        connection.close()
-
-
 def _request(row: Any) -> Request:
-    return Request(row["id"], row["at"], row["state"], row["subject"], row["by"], json.loads(row["verification"]),
-                   row["encoder"] is not None)  # fmt: skip
+    return Request(row["id"], row["at"], row["state"], row["subject"], row["by"], json.loads(row["verification"]))
 
 
 def _entries(connection: Connection) -> list[Entry]:

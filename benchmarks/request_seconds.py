@@ -1,6 +1,6 @@
 """Seconds that one request takes in a running process, by the number of people enrolled; made-up vectors fill the store.
 
-python benchmarks/requests.py --patch runs/demo/patch
+python benchmarks/request_seconds.py --patch runs/demo/patch
 """
 
 from __future__ import annotations
