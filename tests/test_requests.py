@@ -256,6 +256,10 @@ def test_a_request_is_measured_anew(desk, records):
     desk.add("p4", pictures_of(records, "p4"))
     again = desk.verify_again(request.id, paths)
     assert again.verification["threshold"] == desk.guard().patch.threshold
+    with pytest.raises(DataError, match=f"No pictures of request {request.id} were kept"):
+        desk.verify_again(request.id, [])
+    kept = desk.add("p4", pictures_of(records, "p4"), keep_pictures=True)
+    assert desk.verify_again(kept.id, []).verification["hit_rate"]["n"] == kept.verification["hit_rate"]["n"]
     desk.revoke(request.id)
     with pytest.raises(StoreError, match="is revoked, so there is nothing to verify"):
         desk.verify_again(request.id, paths)

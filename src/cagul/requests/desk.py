@@ -162,7 +162,8 @@ class Desk:
         known = set(covered(gate, patch.threshold, features, list(others)))
         config = load_config(patch.config, [f"training.steps={ESCALATION_STEPS}", "training.others=0", f"training.seed={seed}"])
         with tempfile.TemporaryDirectory(prefix=".requests-") as folder:  # mode 0700
-            earlier = self._kept_pictures(request, Path(folder))
+            kept = [self._kept(name, Path(folder)) for name in self.gatekeeper.enrolled() if name != request.id]
+            earlier = [paths for paths in kept if paths]
             again = [r for number, paths in enumerate(earlier) for r in _asked(f"earlier {number}", paths, [])]
             copies = range(max(1, len(earlier) + len(known)))  # half of the refusals are about this person
             forget = [r for n in copies for r in _asked(f"this person {n}", pictures, own)]
@@ -171,17 +172,13 @@ class Desk:
             encoder, _ = train_encoder(features, splits, config, patch.layers, base=patch.encoder, progress=progress)
         return encoder, len(known) + len(earlier)
 
-    def _kept_pictures(self, request: Request, folder: Path) -> list[list[Path]]:
-        """The kept pictures of the other active requests, opened into ``folder``."""
-        found = []
-        for name in self.gatekeeper.enrolled():
-            paths = []
-            for number, sealed in enumerate(self.store.pictures(name) if name != request.id else []):
-                paths.append(folder / f"{name}_{number}")
-                paths[-1].write_bytes(self.key.open(sealed, f"{name} pictures"))
-            if paths:
-                found.append(paths)
-        return found
+    def _kept(self, name: str, folder: Path) -> list[Path]:
+        """The kept pictures of a request, opened into ``folder``."""
+        paths = []
+        for number, sealed in enumerate(self.store.pictures(name)):
+            paths.append(folder / f"{name}_{number}")
+            paths[-1].write_bytes(self.key.open(sealed, f"{name} pictures"))
+        return paths
 
     # -- revoke and verify again ----------------------------------------------------------------------------------
 
@@ -199,16 +196,21 @@ class Desk:
         return int((scores > self.gatekeeper.threshold(left)[0]).sum())
 
     def verify_again(self, name: str, pictures: Sequence[Path], records: Sequence[Record] = ()) -> Request:
-        """Measure an active request anew, under the encoder and threshold of now; never a finetune.
+        """Measure an active request anew, under the encoder and threshold of now; never a finetune. Without ``pictures`` on
+        those that were kept.
 
-        Raises StoreError when the request is not active.
+        Raises StoreError when the request is not active, DataError when there are no pictures.
         """
         request, began = self.store.request(name), time.perf_counter()
         if request.state in ("received", "revoked"):
             raise StoreError(f"Request {name} is {request.state}, so there is nothing to verify.", "Name an enrolled one.",
                              "store-request")  # fmt: skip
         guard, features = self.guard(), Features(self.host, self.gatekeeper.base.config.training.seed)
-        figures = verify(guard, features, pictures, probes_of([r for r in records if r.subject == request.subject]))
+        with tempfile.TemporaryDirectory(prefix=".requests-") as folder:  # mode 0700
+            pictures = pictures or self._kept(name, Path(folder))
+            if not pictures:
+                raise DataError(f"No pictures of request {name} were kept.", "Give --images.", "store-pictures")
+            figures = verify(guard, features, pictures, probes_of([r for r in records if r.subject == request.subject]))
         found, why = verdict(figures)
         kept = {key: value for key, value in request.verification.items() if key == "escalation"}
         written = self._written(guard, figures, why, began) | kept

@@ -269,8 +269,8 @@ class Store:
             if encoder is not None:
                 newest = connection.execute(_NEWEST_ENCODER).mappings().first()
                 if (newest["id"] if newest else None) != trained_from:
-                    raise StoreError("Another request changed the encoder meanwhile.", f"Run the same command again, with --id {name}.",
-                                     "store-request")  # fmt: skip
+                    raise StoreError("Another request changed the encoder meanwhile.",
+                                     f"Run the same command again, with --id {name}.", "store-request")  # fmt: skip
                 values |= {"encoder": encoder, "encoder_made": connection.execute(_LAST_ENTRY).mappings().one()["number"]}
             connection.execute(_requests.update().where(_requests.c.id == name).values(**values))
             self._append(connection, name, state, {"verification": verification, "encoder": sha256(encoder)})
