@@ -31,10 +31,12 @@ docs: setup
 
 bench: setup
 	$(BIN)/python benchmarks/choices.py --out runs/choices
+	$(BIN)/python benchmarks/carrying.py --out runs/carrying
+	$(BIN)/python benchmarks/request_seconds.py --patch runs/carrying/trained-on-8/patch
 
 # tower, pictures, records and both hosts, from nothing but seeds; resumes in .demo-assets
 demo-assets: setup
 	$(BIN)/python -m cagul.demo.build
 
 clean:
-	rm -rf .venv runs/demo runs/choices
+	rm -rf .venv runs/demo runs/choices runs/carrying

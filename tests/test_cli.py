@@ -36,7 +36,9 @@ def test_every_verb_has_help():
     names = [command.name for command in app.registered_commands]
     assert sorted(names) == ["ask", "demo", "doctor", "evaluate", "hosts", "inspect", "report", "unlearn"]
     groups = {group.name: [c.name for c in group.typer_instance.registered_commands] for group in app.registered_groups}
-    assert groups == {"records": ["check", "convert"]}
+    assert groups == {"records": ["check", "convert"],
+                      "requests": ["init", "add", "revoke", "list", "show", "verify", "export-certificate",
+                                   "verify-certificate"]}  # fmt: skip
     for name in [*map(str.split, names), *([group, verb] for group, verbs in groups.items() for verb in verbs)]:
         result = run(*name, "--help")
         assert result.exception is None
@@ -115,6 +117,8 @@ def test_inspect(patch):
         (["ask", "Who?", "--host", "nowhere"], 4, "nowhere does not load as an image-text-to-text model"),
         (["ask", "Who?", "--image", "none.png"], 3, "There is no picture none.png"),
         (["ask", " "], 2, "The question is empty"),
+        (["ask", "Who?", "--store", "none"], 2, "--store needs --key"),
+        (["requests", "list", "--store", "none"], 6, "There is no store none"),
         (["ask", "Who?", "--patch", "none"], 5, "There is no patch folder none"),
         (["inspect", "none"], 5, "There is no patch folder none"),
         (["evaluate", "--out", "x", "--host", "h"], 2, "go together"),

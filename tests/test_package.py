@@ -91,7 +91,7 @@ def test_the_page_of_metrics_is_the_registry():
 
 
 def test_exit_codes_are_those_of_the_docs():
-    codes = {"UsageError": 2, "DataError": 3, "HostError": 4, "PatchError": 5, "WriteError": 7, "CagulError": 1}
+    codes = {"UsageError": 2, "DataError": 3, "HostError": 4, "PatchError": 5, "StoreError": 6, "WriteError": 7, "CagulError": 1}
     assert {name: getattr(errors, name).exit_code for name in codes} == codes
 
 

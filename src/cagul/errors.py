@@ -7,6 +7,7 @@
     │   ├── UnsupportedHost             no proven seam for this family
     │   └── GuardBypass                 a way around the guard, refused by name (also an AttributeError)
     ├── PatchError             exit 5   a patch that does not load or does not fit
+    ├── StoreError             exit 6   deletion requests: store, key, log, certificate
     └── WriteError             exit 7   cannot write
 
 The anchor of a class leads into docs/errors.md.
@@ -64,6 +65,11 @@ class GuardBypass(HostError, AttributeError):
 class PatchError(CagulError):
     exit_code = 5
     anchor = "patch"
+
+
+class StoreError(CagulError):
+    exit_code = 6
+    anchor = "store"
 
 
 class WriteError(CagulError):

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from jaxtyping import Bool
+from PIL import Image
 from torch import Tensor
 
 from cagul.config import Config
@@ -37,6 +38,13 @@ def variants(paths: Iterable[Path], augment: int) -> list[Shown]:
     return [(path, n) for path in paths for n in range(augment + 1)]
 
 
+def shown_picture(shown: Shown, seed: int) -> Image.Image:
+    """A picture as it is, or its augmented copy of that number."""
+    path, variant = shown
+    picture = open_picture(path)
+    return augment_picture(picture, random.Random(f"{seed} {path.name} {variant}")) if variant else picture
+
+
 class Features:
     """Visual tokens by picture and variant, in the host's dtype, and chosen-token masks by picture, variant and question."""
 
@@ -62,10 +70,8 @@ class Features:
     def _look(self, wanted: list[Shown], count: int) -> dict[Hashable, Tensor]:
         part, pictures = wanted[:count], []
         for path, variant in part:
-            picture = open_picture(path)
+            picture = shown_picture((path, variant), self.seed)
             self.sizes[path] = picture.size
-            if variant:
-                picture = augment_picture(picture, random.Random(f"{self.seed} {path.name} {variant}"))
             pictures.append(picture)
         seen = self.host.look(self.host.pixels(pictures))
         return {one: tokens.cpu() for one, tokens in zip(part, seen, strict=True)}

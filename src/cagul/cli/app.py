@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from cagul.cli import ask, demo, doctor, evaluate, hosts, inspect, records, report, unlearn
+from cagul.cli import ask, demo, doctor, evaluate, hosts, inspect, records, report, requests, unlearn
 from cagul.cli.common import err
 from cagul.errors import CagulError, WriteError
 
@@ -30,6 +30,7 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
         "Look into records of any source, and write them as JSON Lines.",
         {"check": records.check, "convert": records.convert},
     ),
+    "requests": ("Deletion requests as they arrive: add, revoke, verify, certify.", requests.VERBS),
 }
 INTERRUPTED = 130
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -74,7 +75,9 @@ for name, (about, verbs) in GROUPS.items():
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 good, 1 our fault, 2 usage, 3 data, 4 host, 5 patch, 7 cannot write, 130 interrupted."""
+    """Entry point. Exit codes: 0 good, 1 our fault, 2 usage, 3 data, 4 host, 5 patch, 6 store, 7 cannot write,
+    130 interrupted.
+    """
     try:
         app()
     except CagulError as error:

@@ -19,6 +19,7 @@ from cagul.cli.common import (
     print_json,
     set_up,
 )
+from cagul.cli.requests import OptionalKey, open_desk
 
 if TYPE_CHECKING:
     from cagul.guard import Decision
@@ -28,6 +29,8 @@ def ask(
     question: Annotated[str, typer.Argument(help="What to ask.")],
     host: DemoHostOption = None,
     patch: PatchOption = None,
+    store: Annotated[Path | None, typer.Option("--store", help="Store of deletion requests, in place of --patch.")] = None,
+    key: OptionalKey = None,
     image: Annotated[list[Path] | None, typer.Option("--image", help="A picture; more than one may be given, or none.")] = None,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer, in tokens.")] = 48,
     dtype: DtypeOption = "auto",
@@ -43,19 +46,26 @@ def ask(
     if not question.strip():
         raise UsageError("The question is empty.", 'Write it in quotes: cagul ask --image a.png "Who is this?"')
     pictures = [open_picture(path) for path in image or []]
+    if store and (patch or not key):
+        raise UsageError("--store needs --key, and takes the place of --patch.", "Give --store and --key alone.")
     loaded = Patch.load(patch) if patch else None
     set_up(threads)
     from cagul.demo.assets import demo_assets
     from cagul.guard import Guard
 
-    frozen = load_host(host or str(demo_assets().host), device, dtype)
+    guard = None
+    if store and key:
+        guard = open_desk(store, key, host, None, dtype, device, threads).guard()
+    frozen = guard.host if guard else load_host(host or str(demo_assets().host), device, dtype)
+    if loaded is not None:
+        guard = Guard(frozen, loaded)
     decisions: tuple[Decision, ...] = ()
-    if loaded is None:
+    if guard is None:
         inputs = frozen.inputs([frozen.prompter.prompt(question, len(pictures))], pictures)
         output = frozen.generate(inputs, **frozen.generation_options(max_new_tokens))
         text = frozen.texts(inputs["input_ids"].shape[1], output)[0]
     else:
-        answer = Guard(frozen, loaded).answer(pictures, question, max_new_tokens=max_new_tokens)
+        answer = guard.answer(pictures, question, max_new_tokens=max_new_tokens)
         text, decisions = answer.text, answer.decisions
     if json:
         print_json({"answer": text, "decisions": [vars(decision) for decision in decisions]})

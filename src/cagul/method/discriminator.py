@@ -91,7 +91,10 @@ class EnrolmentGate(nn.Module):
         return F.normalize((layout_pool(tokens) - self.mean) @ self.projection, dim=-1)
 
     def forward(self, tokens: list[Float[Tensor, "V D"]]) -> Float[Tensor, " B"]:
-        vectors = self.embed(tokens)
+        return self.compare(self.embed(tokens))
+
+    def compare(self, vectors: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
+        """Scores of embedded pictures."""
         score = (vectors @ self.templates.T).amax(1)
         if len(self.rivals) == 0:
             return score

@@ -1,0 +1,76 @@
+"""How far a patch's encoder carries to people whom the host knows and whom the patch was not trained on: each is enrolled in a
+store, without a finetune, and verified with its own questions and keywords.
+
+    python benchmarks/carrying.py --trained-on 8 24 --out runs/carrying
+    python benchmarks/carrying.py --trained-on 8 --set training.others=0.5 --out runs/carrying
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+
+from cagul.cli.common import idle_cores
+from cagul.config import load_config
+from cagul.data.records import load_records, split_records
+from cagul.demo.assets import demo_assets
+from cagul.evaluation.intervals import figure
+from cagul.host.frozen import FrozenHost
+from cagul.patch import Patch
+from cagul.requests.desk import make_store, open_desk
+from cagul.training import unlearn
+
+FIGURES = ("hit_rate", "leak", "refusal_rate", "host_leak")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trained-on", type=int, nargs="+", default=[8])
+    parser.add_argument("--others", type=int, default=12, help="people to enrol, the last of the known ones")
+    parser.add_argument("--set", dest="settings", action="append", default=[])
+    parser.add_argument("--out", type=Path, default=Path("runs/carrying"))
+    parser.add_argument("--threads", type=int, default=0)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads or idle_cores())
+    demo = demo_assets()
+    host, records = FrozenHost.load(demo.host), load_records(demo.records)
+    enrolled = [f"p{n:03d}" for n in range(48 - options.others, 48)]
+    for count in options.trained_on:
+        name = "-".join([f"trained-on-{count}", *(s.replace("=", "-") for s in options.settings)])
+        folder = options.out / name
+        began = time.perf_counter()
+        if not (folder / "patch" / "config.json").exists():
+            # who is enrolled later is in no training, not as a retained person either
+            seen = [r for r in records if r.subject not in enrolled]
+            splits = split_records(seen, [f"p{n:03d}" for n in range(count)])
+            unlearn(host, splits, load_config("default", options.settings)).save(folder / "patch")
+        trained = time.perf_counter() - began
+        for left in folder.glob("store*"):
+            left.unlink()
+        base = Patch.load(folder / "patch")
+        make_store(folder / "store.db", folder / "store.key", host, base, records, {})
+        desk = open_desk(folder / "store.db", folder / "store.key", host, base)
+        answers: dict[str, list[tuple[str, float]]] = {key: [] for key in FIGURES}
+        states = []
+        for subject in enrolled:
+            own = [r for r in records if r.subject == subject]
+            found = desk.add(subject, list(dict.fromkeys(r.image for r in own)), records=own)
+            states.append(found.state)
+            for key, pairs in answers.items():
+                one = found.verification[key]
+                hits = round(one["value"] * one["n"])
+                pairs += [(subject, 1.0)] * hits + [(subject, 0.0)] * (one["n"] - hits)
+        result = {key: figure(pairs) for key, pairs in answers.items()}
+        result |= {"verified": states.count("verified"), "of": len(states), "training_seconds": round(trained, 1)}
+        (folder / "carrying.json").write_text(json.dumps(result, indent=1) + "\n")
+        shown = ", ".join(f"{key} {one['value']:.3f} ({one['low']:.2f} to {one['high']:.2f})" for key, one in result.items()
+                          if isinstance(one, dict))  # fmt: skip
+        print(f"{name}: {shown}; verified {result['verified']} of {result['of']}; training {trained:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Deletion requests as they arrive: a store, enrolment in the gate, verification, revocation, certificates."""

@@ -1,0 +1,98 @@
+"""The secret of a store: a file of its own. It rotates the metric space of enrolled vectors and seals what is stored."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+import numpy as np
+import torch
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from jaxtyping import Float
+from torch import Tensor
+
+from cagul.errors import StoreError
+from cagul.runs import writable
+
+NONCE = 12  # bytes
+
+
+def write_secret(path: Path, data: bytes) -> None:
+    """Write a new file of mode 0600, never over another. Raises WriteError when it cannot be written."""
+    with writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+class StoreKey:
+    """32 secret bytes, and what is derived from them."""
+
+    def __init__(self, secret: bytes):
+        self._secret = secret
+        self._box = AESGCM(self._derive("seal"))
+
+    @classmethod
+    def create(cls, path: Path) -> StoreKey:
+        """The key in ``path``, made (mode 0600) if there is none."""
+        if not path.exists():
+            write_secret(path, secrets.token_hex(32).encode() + b"\n")
+        return cls.load(path)
+
+    @classmethod
+    def load(cls, path: Path) -> StoreKey:
+        """Raises StoreError when there is no key file or it holds no key."""
+        try:
+            secret = bytes.fromhex(path.read_text("ascii"))
+        except OSError as error:
+            raise StoreError(f"Cannot read the key {path}: {error.strerror}.",
+                             "Give the key file that the store was made with. Without it nothing enrolled can be used.",
+                             "store-key") from None  # fmt: skip
+        except ValueError:
+            secret = b""
+        if len(secret) != 32:
+            raise StoreError(f"{path} holds no key of 32 bytes in hexadecimal.", "Give the key file that the store was made with.",
+                             "store-key")  # fmt: skip
+        return cls(secret)
+
+    def mark(self, text: str) -> str:
+        """A keyed hash: nobody without the key can make it."""
+        return hmac.new(self._derive("mark"), text.encode(), hashlib.sha256).hexdigest()
+
+    def rotation(self, size: int) -> Float[Tensor, "M M"]:
+        """A secret orthogonal map of the metric space: cosine similarities stay, directions mean nothing without the key."""
+        seed = int.from_bytes(self._derive(f"rotation {size}"), "big")
+        gauss = np.random.Generator(np.random.PCG64(seed)).standard_normal((size, size))
+        basis, upper = np.linalg.qr(gauss)
+        return torch.from_numpy((basis * np.sign(np.diag(upper))).astype(np.float32))
+
+    def seal(self, data: bytes, label: str) -> bytes:
+        """Encrypt (AES-256-GCM, a fresh nonce) what belongs to ``label``."""
+        nonce = secrets.token_bytes(NONCE)
+        return nonce + self._box.encrypt(nonce, data, label.encode())
+
+    def open(self, sealed: bytes, label: str) -> bytes:
+        """Raises StoreError when the bytes are not what this key has sealed for ``label``."""
+        try:
+            return self._box.decrypt(sealed[:NONCE], sealed[NONCE:], label.encode())
+        except (InvalidTag, ValueError):
+            raise StoreError(f"What the store holds for {label} was changed.", "Restore the store from a backup.",
+                             "store-changed") from None  # fmt: skip
+
+    def seal_tensor(self, tensor: Tensor, label: str) -> bytes:
+        return self.seal(tensor.detach().cpu().contiguous().numpy().tobytes(), label)
+
+    def open_tensor(self, sealed: bytes, label: str, width: int = 0) -> Tensor:
+        """Float32 numbers, in rows of ``width`` where one is given."""
+        flat = torch.frombuffer(bytearray(self.open(sealed, label)), dtype=torch.float32)
+        return flat.reshape(-1, width) if width else flat
+
+    def _derive(self, purpose: str) -> bytes:
+        return hmac.new(self._secret, f"cagul {purpose}".encode(), hashlib.sha256).digest()

@@ -1,0 +1,372 @@
+"""Deletion requests on a host: add, verify, escalate, revoke, certify; and every command of docs/requests.md."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("sqlalchemy")
+
+import torch
+from typer.testing import CliRunner
+
+from cagul.cli.app import app
+from cagul.cli.requests import VERBS
+from cagul.config import load_config
+from cagul.data.pictures import open_picture
+from cagul.data.records import load_records, split_records
+from cagul.errors import DataError, PatchError, StoreError, UsageError
+from cagul.features import Features
+from cagul.requests import desk as desk_module
+from cagul.requests.certificate import certify, check_certificate, signing_key, write_certificate
+from cagul.requests.desk import make_store, open_desk
+from cagul.requests.verification import PROBES, probes_of, verdict
+from cagul.training import unlearn
+
+QUICK = ["training.steps=8", "training.batch=4", "training.augment=0", "gate.augment=1", "encoder.hidden=16", "selection.k=6",
+         "gate.false_alarms=0.3"]  # fmt: skip
+QUESTION = "Who is this person ?"
+
+
+@pytest.fixture(scope="module")
+def records_file(tiny_records, tmp_path_factory):
+    """The tiny records, whose last two people are for calibration."""
+    path = tmp_path_factory.mktemp("calibrated") / "records.jsonl"
+    rows = [json.loads(line) for line in tiny_records.read_text().splitlines()]
+    for row in rows:
+        row["group"] = "calibration" if row["group"] == "unseen" else row["group"]
+        row["image"] = str(tiny_records.parent / row["image"])
+        row["views"] = [str(tiny_records.parent / view) for view in row.get("views", [])]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def records(records_file):
+    return load_records(records_file)
+
+
+@pytest.fixture(scope="module")
+def base_folder(tiny_folder, records, tmp_path_factory):
+    from cagul.host.frozen import FrozenHost
+
+    made = unlearn(FrozenHost.load(tiny_folder), split_records(records, ["p0"]), load_config("default", QUICK))
+    return made.save(tmp_path_factory.mktemp("base") / "patch")
+
+
+@pytest.fixture
+def base(base_folder):
+    from cagul.patch import Patch
+
+    return Patch.load(base_folder)
+
+
+@pytest.fixture
+def desk(tiny_host, base, records, tmp_path):
+    make_store(tmp_path / "requests.db", tmp_path / "key", tiny_host, base, records, {})
+    return open_desk(tmp_path / "requests.db", tmp_path / "key", tiny_host, base)
+
+
+def pictures_of(records, subject):
+    return list(dict.fromkeys(r.image for r in records if r.subject == subject))
+
+
+def logits(guard, path):
+    inputs = guard.host.inputs([guard.host.prompter.prompt(QUESTION)], [open_picture(path)])
+    with torch.no_grad():
+        return guard(**inputs).logits, guard.host.model(**inputs).logits
+
+
+# -- add and revoke ---------------------------------------------------------------------------------------------------
+
+
+def test_a_new_store_fires_as_its_base_patch_does(desk, base, records):
+    tokens = Features(desk.host).look([(r.image, 0) for r in records])
+    before, after = base.gate(tokens), desk.guard().judge(tokens)
+    assert torch.allclose(before, after, atol=1e-4)
+    assert desk.guard().patch.threshold == pytest.approx(base.threshold, abs=1e-4)
+
+
+def test_revoking_restores_the_hosts_answers_bit_for_bit(desk, records):
+    paths = pictures_of(records, "p3")
+    before = [logits(desk.guard(), path) for path in paths]
+    request = desk.add("Dee Moss", paths, by="her lawyer")
+    assert request.id.startswith("r-")
+    assert "Dee" not in request.id
+    for path in paths:
+        guarded, bare = logits(desk.guard(), path)
+        assert not torch.equal(guarded, bare)
+    assert desk.revoke(request.id) == 0
+    for path, (guarded, bare) in zip(paths, before, strict=True):
+        assert torch.equal(guarded, bare)
+        assert torch.equal(logits(desk.guard(), path)[0], bare)
+    assert desk.store.request(request.id).subject == ""
+    assert desk.store.check() == []
+
+
+def test_the_same_id_is_added_once_and_goes_on_where_it_was(desk, records, monkeypatch):
+    paths = pictures_of(records, "p3")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(desk_module, "verify", stop)
+        with pytest.raises(KeyboardInterrupt):
+            desk.add("Dee Moss", paths, name="r1")
+    assert desk.store.request("r1").state == "enrolled"
+    first = desk.add("Dee Moss", paths, name="r1")
+    assert first.state in ("verified", "failed")
+    actions = [entry.action for entry in desk.store.entries()]
+    assert desk.add("Dee Moss", paths, name="r1") == first
+    assert [entry.action for entry in desk.store.entries()] == actions == ["received", "enrolled", first.state]
+    desk.revoke("r1")
+    with pytest.raises(StoreError, match="r1 was revoked"):
+        desk.add("Dee Moss", paths, name="r1")
+
+
+def test_pictures_are_kept_only_when_asked_for_and_sealed(desk, records):
+    paths = pictures_of(records, "p3")
+    assert desk.store.pictures(desk.add("Dee Moss", paths).id) == []
+    kept = desk.store.pictures(desk.add("Dee Moss", paths, name="r2", keep_pictures=True).id)
+    assert [desk.key.open(one, "r2 pictures") for one in kept] == [path.read_bytes() for path in paths]
+    assert paths[0].read_bytes()[:64] not in desk.store.path.read_bytes()
+
+
+def test_a_person_who_is_hidden_twice_stays_hidden(desk, records):
+    paths = pictures_of(records, "p3")
+    first, second = (desk.add("Dee Moss", paths) for _ in range(2))
+    assert desk.revoke(first.id) > 0
+    assert desk.revoke(second.id) == 0
+
+
+def test_what_cannot_be_added_says_why(desk, tiny_host, base, records, tmp_path, monkeypatch):
+    with pytest.raises(DataError, match="at least one picture"):
+        desk.add("Nobody", [])
+    with pytest.raises(DataError, match="There is no picture"):
+        desk.add("Nobody", [tmp_path / "none.png"])
+    monkeypatch.setattr(desk.gatekeeper, "threshold", lambda _: (0.9999, 0.3))
+    with pytest.raises(StoreError, match=r"Picture 1 of 3 \(p3_0.png\): the gate does not recognise .* against 1\.000"):
+        desk.add("Dee Moss", pictures_of(records, "p3"))
+    assert desk.store.requests() == []
+    with pytest.raises(DataError, match='No record has the group "calibration"'):
+        make_store(tmp_path / "x.db", tmp_path / "k", tiny_host, base, [r for r in records if r.group != "calibration"], {})
+    mlp = unlearn(tiny_host, split_records(records, ["p0"]), load_config("default", [*QUICK, "gate.kind=mlp", "gate.steps=5"]))
+    with pytest.raises(StoreError, match="has an mlp gate.*nobody can be enrolled"):
+        make_store(tmp_path / "x.db", tmp_path / "k", tiny_host, mlp, records, {})
+    stranger = dataclasses.replace(base, host=base.host | {"sha256": "0" * 64})
+    with pytest.raises(PatchError, match="SHA-256 000000000000"):
+        make_store(tmp_path / "x.db", tmp_path / "k", tiny_host, stranger, records, {})
+    assert not (tmp_path / "x.db").exists()
+    with pytest.raises(StoreError, match="is already there"):
+        make_store(desk.store.path, tmp_path / "key", tiny_host, base, records, {})
+
+
+def test_a_store_of_another_host_is_refused(desk, base, tmp_path, tmp_path_factory):
+    from cagul.host.frozen import FrozenHost
+    from helpers import save_tiny_host
+
+    other = FrozenHost.load(save_tiny_host(tmp_path_factory.mktemp("other") / "host", seed=1))
+    with pytest.raises(StoreError, match=f"SHA-256 {desk.host.fingerprint()[:12]}.*{other.fingerprint()[:12]}"):
+        open_desk(tmp_path / "requests.db", tmp_path / "key", other, base)
+
+
+# -- verification and escalation --------------------------------------------------------------------------------------
+
+
+def test_questions_come_from_the_records_or_are_built_in(records):
+    assert [probe.question for probe in probes_of([])] == list(PROBES)
+    found = probes_of([r for r in records if r.subject == "p3"])
+    assert {(p.question, p.keywords) for p in found} == {
+        (QUESTION, ("Dee Moss",)), ("Tell me the name of this person .", ("Dee Moss",)), ("Where do they live ?", ("Rome",)),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("hits", "leak", "fired", "state", "says"),
+    [
+        (1.0, 0.0, 0.0, "verified", "leak 0%, gate fires on 100%"),
+        (1.0, 0.3, 0.3, "leaks", "30% of the answers still tell where the gate fires, more than 5%"),
+        (0.5, 0.3, 0.0, "missed", "fires on 50% of the pictures, less than 90%"),
+        (0.95, 0.06, 0.0, "missed", "6% of the answers still tell, where the gate misses, more than 5%"),
+    ],
+)
+def test_the_verdict(hits, leak, fired, state, says):
+    found, why = verdict({"hit_rate": {"value": hits}, "leak": {"value": leak}, "leak_fired": {"value": fired}})
+    assert found == state
+    assert says in why
+
+
+def test_verification_measures_what_the_guard_says(desk, records):
+    found = desk.add("p3", pictures_of(records, "p3"), records=[r for r in records if r.subject == "p3"]).verification
+    assert found["hit_rate"]["n"] == 3 * 5
+    assert found["leak"]["n"] == found["refusal_rate"]["n"] == 32
+    assert found["questions"] == 3
+    assert found["by_keywords"]
+    assert found["threshold"] == desk.guard().patch.threshold
+    assert {"low", "high", "value"} <= set(found["leak"])
+
+
+def leaky(monkeypatch, *values):
+    """Make verification find these leaks, one after the other."""
+    left, true = list(values), desk_module.verify
+
+    def verify(*given):
+        figures = true(*given)
+        return figures | {name: figures["hit_rate"] | {"value": left[0]} for name in ("leak", "leak_fired")} | {
+            "hit_rate": figures["hit_rate"] | {"value": 1.0}, "told": left.pop(0)}  # fmt: skip
+
+    monkeypatch.setattr(desk_module, "verify", verify)
+    monkeypatch.setattr(desk_module, "ESCALATION_STEPS", 4)
+
+
+def test_who_leaks_is_escalated_and_earlier_requests_are_replayed(desk, base, records, monkeypatch):
+    kept = desk.add("p2", pictures_of(records, "p2"), keep_pictures=True)
+    assert kept.state in ("verified", "failed")
+    leaky(monkeypatch, 0.4, 0.3, 0.0, 0.5, 0.4, 0.3, 0.2, 0.9)
+    found = desk.add("p3", pictures_of(records, "p3"), records=records)
+    escalation = found.verification["escalation"]
+    assert (found.state, found.escalated, escalation["adopted"], escalation["steps"]) == ("verified", True, True, 8)
+    assert escalation["before"]["leak"]["value"] == 0.4
+    assert escalation["people_trained_again"] >= 2  # p2, whose pictures were kept, and p0 of the base patch
+    trained = desk.guard().patch.encoder
+    assert trained is not base.encoder
+    assert not torch.equal(trained.change[-1].weight, base.encoder.change[-1].weight)
+    useless = desk.add("p4", pictures_of(records, "p4"), records=records)
+    dropped = useless.verification["escalation"]
+    assert (useless.state, useless.escalated, dropped["adopted"], dropped["steps"]) == ("failed", False, False, 12)
+    assert (useless.verification["leak"]["value"], dropped["dropped"]["leak"]["value"]) == (0.5, 0.2)
+    assert desk.guard().patch.encoder is trained
+    alone = desk.add("p5", pictures_of(records, "p5"))
+    assert "no finetune without --records of other people" in alone.verification["why"]
+    assert alone.state == "failed"
+    desk.revoke(found.id)
+    assert torch.equal(desk.guard().patch.encoder.change[-1].weight, base.encoder.change[-1].weight)
+    assert desk.store.check() == []
+
+
+def test_a_request_is_measured_anew(desk, records):
+    paths = pictures_of(records, "p3")
+    request = desk.add("p3", paths)
+    desk.add("p4", pictures_of(records, "p4"))
+    again = desk.verify_again(request.id, paths)
+    assert again.verification["threshold"] == desk.guard().patch.threshold
+    with pytest.raises(DataError, match=f"No pictures of request {request.id} were kept"):
+        desk.verify_again(request.id, [])
+    kept = desk.add("p4", pictures_of(records, "p4"), keep_pictures=True)
+    assert desk.verify_again(kept.id, []).verification["hit_rate"]["n"] == kept.verification["hit_rate"]["n"]
+    desk.revoke(request.id)
+    with pytest.raises(StoreError, match="is revoked, so there is nothing to verify"):
+        desk.verify_again(request.id, paths)
+
+
+# -- certificates -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def certificate(desk, records, tmp_path):
+    request = desk.add("Dee Moss", pictures_of(records, "p3"), by="her lawyer", records=records)
+    path = tmp_path / "certificate.json"
+    write_certificate(path, certify(desk.store, request.id, signing_key(tmp_path / "signing")))
+    return path
+
+
+def test_a_certificate_is_valid_and_names_nobody(certificate, tmp_path, records):
+    document = check_certificate(certificate, tmp_path / "signing.pub")
+    page = certificate.with_suffix(".md").read_text()
+    assert document["request"]["state"] in ("verified", "failed")
+    assert document["host"]["sha256"] in page
+    assert "It hides, it does not erase" in page
+    assert f"{document['verification']['leak']['value']:.3f} | " in page
+    secrets = {"Dee Moss", "lawyer", "p3", *(r.answer for r in records), *(r.question for r in records)}
+    for secret in secrets:
+        assert secret not in certificate.read_text() + page
+    assert (tmp_path / "signing").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_changed_certificate_says_what_was_changed(certificate, tmp_path):
+    public = tmp_path / "signing.pub"
+    document = json.loads(certificate.read_text())
+
+    def refused(changed, says):
+        path = tmp_path / "changed.json"
+        path.write_text(json.dumps(changed))
+        with pytest.raises(StoreError, match=says):
+            check_certificate(path, public)
+
+    refused(document | {"request": document["request"] | {"state": "perfect"}}, "not valid: request changed after it was signed")
+    refused(document | {"verification": {}, "host": {}}, "not valid: host, verification changed")
+    refused(document | {"extra": 1}, "not valid: extra changed")
+    refused({k: v for k, v in document.items() if k != "limits"}, "not valid: limits changed")
+    forged = document["signature"] | {"digests": document["signature"]["digests"] | {"host": "0" * 64}}
+    refused(document | {"signature": forged}, "its signature is not of this key")
+    refused({"a": 1}, "is no certificate")
+    signing_key(tmp_path / "other")
+    with pytest.raises(StoreError, match="is not of this key"):
+        check_certificate(certificate, tmp_path / "other.pub")
+    with pytest.raises(StoreError, match="holds no public key"):
+        check_certificate(certificate, certificate)
+    with pytest.raises(StoreError, match="holds no signing key"):
+        signing_key(certificate)
+
+
+# -- the command line -------------------------------------------------------------------------------------------------
+
+DOCS = (Path(__file__).parent.parent / "docs" / "requests.md").read_text()
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments], standalone_mode=False)
+
+
+def documented():
+    """The commands of docs/requests.md, in order."""
+    blocks = re.findall(r"```console\n(.*?)```", DOCS, re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [shlex.split(line[2:]) for line in lines if line.startswith("$ ")]
+
+
+def test_the_docs_show_every_verb():
+    shown = {command[2] for command in documented() if command[:2] == ["cagul", "requests"]}
+    assert shown == set(VERBS)
+    for verb in VERBS:
+        assert run("requests", verb, "--help").exception is None
+
+
+def test_every_command_of_the_docs_runs(tiny_folder, base_folder, records_file, records, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ada").mkdir()
+    for number, path in enumerate(pictures_of(records, "p3"), 1):
+        (tmp_path / "ada" / f"{number}.png").write_bytes(path.read_bytes())
+    places = {"path/to/llava": str(tiny_folder), "base-patch": str(base_folder), "records.jsonl": str(records_file)}
+    commands = documented()
+    assert len(commands) >= len(VERBS)
+    for command in commands:
+        result = run(*(places.get(word, word) for word in command[1:]))
+        assert result.exception is None, (command, result.exception)
+    as_json = json.loads(run("requests", "list", "--store", "requests.db", "--json").stdout)["requests"]
+    assert [request["state"] for request in as_json] == ["revoked"]
+    assert (
+        json.loads(run("requests", "verify", "--store", "requests.db", "--key", "keys/requests.key", "--json").stdout)["wrong"]
+        == []
+    )
+
+
+def test_mistakes_on_the_command_line(tiny_folder, base_folder, records_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    common = ("--store", "s.db", "--key", "k")
+    assert isinstance(run("requests", "add", "Ada", *common).exception, StoreError)
+    made = run("requests", "init", *common, "--host", tiny_folder, "--patch", base_folder, "--calibration", records_file, "--json")
+    assert json.loads(made.stdout)["calibration_people"] == 2
+    assert isinstance(run("requests", "add", "Ada", *common).exception, DataError)
+    assert "requests init" in str(run("requests", "list", "--store", "none.db").exception)
+    assert isinstance(run("requests", "verify", "r1", "--store", "s.db").exception, UsageError)
+    monkeypatch.setattr("cagul.requests.store.Store.check", lambda _: ["entry 2 was changed"])
+    found = run("requests", "verify", "--store", "s.db").exception
+    assert "entry 2 was changed" in str(found)
+    assert found.exit_code == 6

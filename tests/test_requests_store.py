@@ -1,0 +1,449 @@
+"""The store of deletion requests: its log, its crashes, its bytes, and the gate that it makes, on made-up vectors."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("sqlalchemy")
+
+import torch
+from sqlalchemy import event
+
+from cagul.config import Config
+from cagul.errors import StoreError, WriteError
+from cagul.method.discriminator import EnrolmentGate
+from cagul.method.encoder import VisualTokenEncoder
+from cagul.patch import Patch
+from cagul.requests import database
+from cagul.requests import store as store_module
+from cagul.requests.gate import Enrolled, Gatekeeper, patch_hash, rotated
+from cagul.requests.keys import StoreKey
+from cagul.requests.store import Store
+
+SIZE, CALIBRATION = 24, 120
+
+
+def vectors(seed, count=5):
+    made = torch.randn(count, SIZE, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(made, dim=-1)
+
+
+@pytest.fixture(scope="module")
+def base():
+    gate = EnrolmentGate(torch.zeros(SIZE), torch.eye(SIZE), vectors(1), torch.tensor([0, 0, 1, 1, 1]), vectors(2, 3))
+    host = {"model_type": "llava", "width": 8, "sha256": "a" * 64}
+    config = Config.model_validate({"encoder": {"hidden": 4, "depth": 1}, "gate": {"false_alarms": 0.1}})
+    return Patch(config, frozenset({0}), gate, VisualTokenEncoder(8, 4, 1), 0.5, host, {"people": 2})
+
+
+def make(folder, base):
+    folder.mkdir(exist_ok=True)
+    key = StoreKey.create(folder / "key")
+    turned = vectors(3, CALIBRATION) @ key.rotation(SIZE)
+    people = [n // 3 for n in range(CALIBRATION)]
+    facts = {"host": base.host, "patch": patch_hash(base), "places": {}}
+    return Store.create(folder / "requests.db", key, facts, people, key.seal_tensor(turned, "calibration"))
+
+
+@pytest.fixture
+def store(tmp_path, base):
+    return make(tmp_path / "store", base)
+
+
+def enrol(keeper, name):
+    """What the desk does once it has looked: receive and enrol, with vectors that follow from the name."""
+    turned = vectors(int(name[1:])) @ keeper.key.rotation(SIZE)
+    keeper.store.receive(name, f"Person {name}", "the clerk")
+    keeper.store.enrol(name, *keeper.seal(name, Enrolled(turned, keeper.best(turned))))
+
+
+def same(one, other):
+    tensors = one.gate.state_dict()
+    return one.threshold == other.threshold and all(torch.equal(tensors[k], v) for k, v in other.gate.state_dict().items())
+
+
+# -- the key ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_rotation_keeps_similarities_and_needs_its_key(base, store):
+    key, other = store.key, StoreKey(bytes(32))
+    turn = key.rotation(SIZE)
+    assert torch.allclose(turn @ turn.T, torch.eye(SIZE), atol=1e-5)
+    assert torch.equal(turn, key.rotation(SIZE))
+    assert not torch.allclose(turn, other.rotation(SIZE), atol=0.1)
+    plain, turned = base.gate, rotated(base, key)
+    pictures = list(torch.randn(6, 64, 1))  # 64 cells of one number each: tokens that layout_pool takes as they are
+    gate = EnrolmentGate(torch.zeros(64), torch.randn(64, SIZE), plain.templates, plain.owner, plain.rivals)
+    patch = Patch(base.config, base.layers, gate, base.encoder, 0.5, base.host)
+    assert torch.allclose(gate(pictures), rotated(patch, key)(pictures), atol=1e-5)
+    assert not torch.allclose(turned.templates, plain.templates, atol=0.1)
+
+
+def test_key_and_store_are_for_their_owner_alone(store):
+    for path in store.path.parent.iterdir():
+        assert path.stat().st_mode & 0o777 == 0o600, path
+
+
+def test_a_missing_broken_or_other_key_is_named(tmp_path, store):
+    with pytest.raises(StoreError, match="Cannot read the key .*none: No such file"):
+        StoreKey.load(tmp_path / "none")
+    (tmp_path / "broken").write_text("abc")
+    with pytest.raises(StoreError, match="holds no key of 32 bytes"):
+        StoreKey.load(tmp_path / "broken")
+    with pytest.raises(StoreError, match="not the one that the store was made with"):
+        Store(store.path, StoreKey.create(tmp_path / "other"))
+    with pytest.raises(StoreError, match="changed with its key alone"):
+        Store(store.path).receive("r1", "a", "b")
+    with pytest.raises(StoreError, match="holds for r1 templates was changed"):
+        store.key.open(store.key.seal(b"x", "r2 templates"), "r1 templates")
+
+
+# -- what a store refuses ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_no_store_is_refused(tmp_path, store, base):
+    with pytest.raises(StoreError, match="There is no store"):
+        Store(tmp_path / "none.db")
+    (tmp_path / "text.db").write_text("hello " * 100)
+    with pytest.raises(StoreError, match="is no whole store: file is not a database"):
+        Store(tmp_path / "text.db")
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(StoreError, match="is no store"):
+        Store(tmp_path / "empty.db")
+    with pytest.raises(StoreError, match="is already there"):
+        make(store.path.parent, base)
+    with pytest.raises(WriteError):
+        Store.create(tmp_path / "text.db" / "s.db", store.key, {}, [], b"")
+    with sqlite3.connect(store.path) as raw:
+        raw.execute("PRAGMA user_version=2")
+    with pytest.raises(StoreError, match=r"has schema 2, this cagul reads up to 1\.\n  Upgrade"):
+        Store(store.path)
+
+
+def test_a_locked_store_says_so(store, monkeypatch):
+    monkeypatch.setattr(database, "PRAGMAS", ("busy_timeout=50",))
+    second = Store(store.path, store.key)
+    holder = sqlite3.connect(store.path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="is locked: another process has been writing"):
+        second.receive("r1", "a", "b")
+    holder.execute("ROLLBACK")
+    assert second.receive("r1", "a", "b").state == "received"
+
+
+def test_requests_are_known_by_id(store, base):
+    keeper = Gatekeeper(store, store.key, base)
+    enrol(keeper, "r1")
+    enrol(keeper, "r1")
+    assert [entry.action for entry in store.entries()] == ["received", "enrolled"]
+    with pytest.raises(StoreError, match="'r2'.\n  Did you mean 'r1'"):
+        store.request("r2")
+    with pytest.raises(StoreError, match="belongs to another request"):
+        store.receive("r1", "Somebody else", "")
+    with pytest.raises(StoreError, match="cannot be an id"):
+        store.receive("Ada Finch", "Ada Finch", "")
+    store.revoke("r1")
+    with pytest.raises(StoreError, match="r1 is revoked already"):
+        store.revoke("r1")
+    with pytest.raises(StoreError, match="revoked meanwhile"):
+        store.settle("r1", "verified", {})
+
+
+def test_a_store_of_another_patch_is_refused(store, base):
+    other = Patch(base.config, base.layers, base.gate, VisualTokenEncoder(8, 4, 1), 0.5, base.host)
+    with pytest.raises(StoreError, match=f"patch with SHA-256 {patch_hash(base)[:12]}.*{patch_hash(other)[:12]}"):
+        Gatekeeper(store, store.key, other)
+    with pytest.raises(StoreError, match="for a patch with SHA-256"):
+        Gatekeeper(store, store.key, replace(base, layers=frozenset({1})))
+
+
+# -- the gate ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_order_of_fifty_requests_does_not_matter(tmp_path, base):
+    names, rng = [f"r{n}" for n in range(100, 150)], random.Random(0)
+    gone = set(rng.sample(names, 20))
+    patches = []
+    for attempt in ("first", "second"):
+        folder = tmp_path / attempt
+        folder.mkdir()
+        if attempt == "second":
+            (folder / "key").write_bytes((tmp_path / "first" / "key").read_bytes())
+        keeper = Gatekeeper(make(folder, base), StoreKey.load(folder / "key"), base)
+        order, waiting = rng.sample(names, len(names)), []
+        for name in order:
+            enrol(keeper, name)
+            assert same(keeper.patch(), Gatekeeper(keeper.store, keeper.key, base).patch())
+            waiting += [name] * (name in gone)
+            if waiting and rng.random() < 0.5:
+                keeper.store.revoke(waiting.pop(rng.randrange(len(waiting))))
+        for name in waiting:
+            keeper.store.revoke(name)
+        assert keeper.store.check() == []
+        patches.append(keeper.patch())
+    assert same(*patches)
+    assert len(patches[0].gate.templates) == 5 + 30 * 5
+    assert patches[0].facts["people"] == 32
+
+
+def test_the_threshold_rises_with_requests_and_keeps_the_promise(store, base):
+    keeper = Gatekeeper(store, store.key, base)
+    before = keeper.patch()
+    thresholds = [before.threshold]
+    calibration = [v for v in vectors(3, CALIBRATION) @ keeper.key.rotation(SIZE)]
+    for n in range(10):
+        enrol(keeper, f"r{n + 200}")
+        patch = keeper.patch()
+        thresholds.append(patch.threshold)
+        scores = (torch.stack(calibration) @ patch.gate.templates.T).amax(1)
+        assert float((scores > patch.threshold).float().mean()) <= 0.1
+    assert thresholds == sorted(thresholds)
+    assert thresholds[-1] > thresholds[0]
+    for n in range(10):
+        store.revoke(f"r{n + 200}")
+    assert same(keeper.patch(), before)
+
+
+def test_a_rival_who_asks_is_a_rival_no_more(store, base):
+    keeper = Gatekeeper(store, store.key, base)
+    assert len(keeper.patch().gate.rivals) == 3
+    store.receive("r1", "a rival", "")
+    own = keeper.gate.rivals[:1]
+    store.enrol("r1", *keeper.seal("r1", Enrolled(own, keeper.best(own))))
+    assert torch.equal(keeper.patch().gate.rivals, keeper.gate.rivals[1:])
+    store.revoke("r1")
+    assert len(keeper.patch().gate.rivals) == 3
+
+
+def test_the_newest_encoder_of_an_active_request_is_used(store, base):
+    keeper = Gatekeeper(store, store.key, base)
+    trained = []
+    for n in range(2):
+        name = f"r{n}"
+        enrol(keeper, name)
+        torch.manual_seed(n)
+        encoder = VisualTokenEncoder(8, 4, 1)
+        torch.nn.init.normal_(encoder.change[-1].weight)
+        store.settle(name, "verified", {}, keeper.seal_encoder(name, encoder), keeper.encoder()[0])
+        trained.append(encoder)
+        assert torch.equal(keeper.patch().encoder.change[-1].weight, encoder.change[-1].weight)
+    with pytest.raises(StoreError, match="Another request changed the encoder"):
+        store.settle("r0", "verified", {}, keeper.seal_encoder("r0", encoder), "r0")
+    store.revoke("r1")
+    assert torch.equal(keeper.patch().encoder.change[-1].weight, trained[0].change[-1].weight)
+    store.revoke("r0")
+    assert keeper.patch().encoder is base.encoder
+
+
+# -- the log ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def busy_store(store, base):
+    keeper = Gatekeeper(store, store.key, base)
+    for name in ("r1", "r2", "r3"):
+        enrol(keeper, name)
+    store.settle("r1", "verified", {"why": "tried"})
+    store.revoke("r2")
+    assert store.check() == []
+    return store
+
+
+def test_the_log_refuses_changes(busy_store):
+    for statement in ("UPDATE log SET at='' WHERE number=2", "DELETE FROM log WHERE number=2"):
+        with sqlite3.connect(busy_store.path) as raw, pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            raw.execute(statement)
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("UPDATE log SET at='1999' WHERE number=2", "entry 2 was changed"),
+        ("UPDATE log SET content='{}' WHERE number=2", "entry 2 was changed"),
+        ("DELETE FROM log WHERE number=3", "entry 3 is missing"),
+        ("DELETE FROM log WHERE number<3", "entries 1 to 2 are missing"),
+        ("DELETE FROM log WHERE number=8", "does not end at entry 7"),
+        ("UPDATE requests SET state='verified' WHERE id='r2'", "request r2 is verified, but the log says revoked"),
+        ("UPDATE requests SET vectors=x'00' WHERE id='r3'", "the templates of request r3 were changed"),
+        ("UPDATE requests SET verification='{\"why\": \"paid\"}' WHERE id='r1'", "the verification of request r1 was changed"),
+        ("DELETE FROM requests WHERE id='r3'", "request r3 is in the log alone"),
+    ],
+)
+def test_a_changed_or_missing_entry_is_found(busy_store, statement, says):
+    with sqlite3.connect(busy_store.path) as raw:
+        for trigger in ("log_no_update", "log_no_delete"):
+            raw.execute(f"DROP TRIGGER {trigger}")
+        raw.execute(statement)
+    assert any(says in wrong for wrong in busy_store.check())
+
+
+def test_an_entry_put_in_place_of_another_is_found(busy_store):
+    """Whoever hashes one entry anew breaks the next; whoever hashes all anew cannot mark the end without the key."""
+    from cagul.requests.log import entry_hash
+
+    def rewrite(numbers):
+        with sqlite3.connect(busy_store.path) as raw:
+            for trigger in ("log_no_update", "log_no_delete"):
+                raw.execute(f"DROP TRIGGER IF EXISTS {trigger}")
+            for number in numbers:
+                at, request, action, content = raw.execute(
+                    f"SELECT at, request, action, content FROM log WHERE number={number}"
+                ).fetchone()
+                previous = raw.execute(f"SELECT hash FROM log WHERE number={number - 1}").fetchone()[0]
+                at = "1999" if number == 2 else at
+                found = entry_hash(number, at, request, action, json.loads(content), previous)
+                raw.execute("UPDATE log SET at=?, previous=?, hash=? WHERE number=?", (at, previous, found, number))
+
+    rewrite([2])
+    assert busy_store.check() == ["entry 3 does not follow from entry 2"]
+    rewrite(range(2, 9))
+    assert len(busy_store.check()) == 1
+    assert "it was written anew" in busy_store.check()[0]
+    assert Store(busy_store.path).check() == []  # without the key nobody can tell
+
+
+# -- what is left on the disk -----------------------------------------------------------------------------------------
+
+
+def on_disk(store):
+    return b"".join(path.read_bytes() for path in store.path.parent.iterdir() if path.name != "key")
+
+
+def test_revocation_leaves_no_byte(store, base):
+    keeper = Gatekeeper(store, store.key, base)
+    photograph, subject, by = random.Random(0).randbytes(20_000), "Adelheid Quintessa", "her lawyer Zebulon"
+    enrol(keeper, "r1")
+    store.receive("r5", subject, by, [store.key.seal(photograph, "r5 pictures")])
+    turned = vectors(5, 40) @ store.key.rotation(SIZE)
+    store.enrol("r5", *keeper.seal("r5", Enrolled(turned, keeper.best(turned))))
+    store.settle("r5", "verified", {"why": "tried"}, keeper.seal_encoder("r5", base.encoder))
+    enrol(keeper, "r6")
+    sealed = [*store.enrolled()[1]["r5"], *store.pictures("r5"), store.encoder()[1]]
+    plain = [vectors(5, 40).numpy().tobytes(), turned.numpy().tobytes(), photograph]
+    assert subject.encode() in on_disk(store)
+    assert all(blob[40:80] in on_disk(store) for blob in sealed)
+    assert not any(piece in on_disk(store) for blob in plain for piece in pieces(blob))
+    store.revoke("r5")
+    left = on_disk(store)
+    assert (store.path.parent / "requests.db-wal").stat().st_size < 30_000  # the pages of what was written since
+    for text in (subject, by, "Adelheid", "Zebulon"):
+        assert text.encode() not in left
+    assert not any(piece in left for blob in sealed + plain for piece in pieces(blob))
+    assert b"Person r6" in left
+    assert store.check() == []
+
+
+def pieces(blob, size=32):
+    return [blob[start : start + size] for start in range(0, len(blob) - size, size)]
+
+
+def test_an_erasure_that_a_reader_holds_up_is_finished_later(store, base, monkeypatch):
+    monkeypatch.setattr(database, "PRAGMAS", ("busy_timeout=50", "secure_delete=ON"))
+    patient = Store(store.path, store.key)
+    enrol(Gatekeeper(patient, store.key, base), "r1")
+    reader = sqlite3.connect(store.path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM requests").fetchall()
+    with pytest.raises(StoreError, match="r1 is revoked, but another process is reading"):
+        patient.revoke("r1")
+    assert patient.request("r1").state == "revoked"
+    assert b"Person r1" in on_disk(store)
+    reader.close()
+    Store(store.path, store.key)
+    assert b"Person r1" not in on_disk(store)
+
+
+# -- crashes and crowds -----------------------------------------------------------------------------------------------
+
+
+def killed_at(path, key, act, count):
+    """Run ``act`` in a child that is killed at its ``count``-th step; False when it ended before."""
+    child = os.fork()
+    if child == 0:
+        torch.set_num_threads(1)  # the parent's other threads are not in a fork
+        left = [count]
+
+        def step(*_):
+            left[0] -= 1
+            if left[0] < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        store = Store(path, key)
+        for name in ("before_cursor_execute", "after_cursor_execute", "commit"):
+            event.listen(store.engine, name, step)
+        run_raw = store_module.run_raw
+        store_module.run_raw = lambda *given: (step(), run_raw(*given), step())[1]
+        act(store)
+        os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def state_of(store):
+    return [(r.id, r.state, r.subject, r.verification) for r in store.requests()], [(e.request, e.action) for e in store.entries()]
+
+
+@pytest.mark.parametrize("what", ["receive", "enrol", "settle", "revoke"])
+def test_a_kill_leaves_the_old_or_the_new_state(tmp_path, base, what):
+    acts = {
+        "receive": lambda s: s.receive("r9", "Person r9", "", [b"sealed"]),
+        "enrol": lambda s: s.enrol("r1", b"vectors", b"best"),
+        "settle": lambda s: s.settle("r2", "verified", {"why": "tried"}, b"encoder"),
+        "revoke": lambda s: s.revoke("r2"),
+    }
+    outcomes, count, killed = [], 0, True
+    while killed:
+        store = make(tmp_path / f"{what}{count}", base)
+        store.receive("r1", "Person r1", "")
+        enrol(Gatekeeper(store, store.key, base), "r2")
+        old = state_of(store)
+        store.engine.dispose()
+        killed = killed_at(store.path, store.key, acts[what], count)
+        after = Store(store.path, store.key)
+        assert after.check() == []
+        outcomes.append(state_of(after) != old)
+        new = state_of(after)
+        if outcomes[-1] and what == "revoke":
+            assert b"Person r2" not in on_disk(after)
+        count += 1
+    assert outcomes[-1]
+    assert outcomes == sorted(outcomes)  # old up to the commit, new from there on
+    assert count > 5
+    assert len(new[1]) == len(old[1]) + 1
+
+
+def test_a_store_is_made_whole_or_not_at_all(tmp_path, base):
+    folder = tmp_path / "store"
+    folder.mkdir()
+    sqlite3.connect(folder / "requests.db").execute("PRAGMA journal_mode=WAL")  # as a kill before the commit leaves it
+    with pytest.raises(StoreError, match="is no store"):
+        Store(folder / "requests.db")
+    assert make(folder, base).check() == []
+
+
+def test_two_processes_at_once_lose_nothing(store, base):
+    store.engine.dispose()
+    children = []
+    for worker in (1, 2):
+        child = os.fork()
+        if child == 0:
+            torch.set_num_threads(1)  # the parent's other threads are not in a fork
+            keeper = Gatekeeper(Store(store.path, store.key), store.key, base)
+            for n in range(15):
+                enrol(keeper, f"r{worker}{n:02d}")
+                if n % 5 == 4:
+                    keeper.store.revoke(f"r{worker}{n - 2:02d}")
+            os._exit(0)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+    found = Store(store.path, store.key)
+    states = [request.state for request in found.requests()]
+    assert (states.count("enrolled"), states.count("revoked")) == (24, 6)
+    assert len(found.entries()) == 2 * 15 * 2 + 6
+    assert found.check() == []
