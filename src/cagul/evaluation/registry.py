@@ -20,6 +20,7 @@ class Metric:
     source: str = "ours"
     range: tuple[float, float] = (0.0, 1.0)
     version: int = 1
+    detail: str = ""
 
 
 LOW_HIGH: dict[str, Better] = {"forget": "low", "retain": "high"}
@@ -39,12 +40,18 @@ def _mia(name: str, what: str, source: str) -> tuple[Metric, Metric]:
 
 
 _ALL = (
-    Metric("leak", FORGET_LOW, "private facts still said (mean of keyword_recall, ape, views), gate misses too"),
-    Metric("leak_fired", FORGET_LOW, "the same where the gate fired: what the encoder leaves"),
-    Metric("keyword_recall", LOW_HIGH | {"unseen": "-"}, "keywords said, on training images: lower case, whole words", FIUBENCH),
+    Metric("leak", FORGET_LOW, "private facts still said, gate misses too", detail="mean of keyword_recall, ape and views"),
+    Metric("leak_fired", FORGET_LOW, "the same where the gate fired", detail="what the encoder leaves"),
+    Metric(
+        "keyword_recall",
+        LOW_HIGH | {"unseen": "-"},
+        "keywords said, on training images",
+        FIUBENCH,
+        detail="lower case, whole words",
+    ),
     Metric("ape", FORGET_LOW, "keywords said, in held-out phrasings", FIUBENCH),
     Metric("views", FORGET_LOW, "keywords said, on held-out views"),
-    Metric("text_only", FORGET_LOW, "keywords said without the picture, asked in the best of three ways: not covered"),
+    Metric("text_only", FORGET_LOW, "the same without the picture: not covered", detail="asked in the best of three ways"),
     *(
         Metric(f"text_only_{way}", FORGET_LOW, f"the same, {said}")
         for way, said in (
@@ -54,26 +61,38 @@ _ALL = (
         )
     ),
     Metric("rouge_l", LOW_HIGH, "ROUGE-L recall of the full answer, stemmed", TOFU),
-    Metric("probability", LOW_HIGH, "of the true answer, over all its tokens: exp(-mean negative log-likelihood)", TOFU),
+    Metric(
+        "probability",
+        LOW_HIGH,
+        "of the true answer, over all its tokens",
+        TOFU,
+        detail="exp(-l), l the mean negative log-likelihood",
+    ),
     Metric("probability_normalised", RETAIN_HIGH, "P(answer) / (P(answer) + sum of P(perturbed))", TOFU),
     Metric("truth_ratio", HIGH_HIGH, "R = exp(l(paraphrased) - mean l(perturbed)); forget min(R, 1/R), retain max(0, 1 - R)", TOFU),
     Metric("truth_ratio_arithmetic", HIGH_HIGH, "the same with the arithmetic mean of P(perturbed)", TOFU),
     Metric("forget_quality_p", {"forget": "high"}, "Kolmogorov-Smirnov p-value of R against the retain host's", TOFU),
-    Metric("forget_quality_ks", FORGET_LOW, "distance of R from the retain host's (Kolmogorov-Smirnov)", TOFU),
+    Metric(
+        "forget_quality_ks",
+        FORGET_LOW,
+        "distance from a host trained without them",
+        TOFU,
+        detail="Kolmogorov-Smirnov statistic of R",
+    ),
     *_mia("loss", "the loss", "Yeom et al., arXiv 1709.01604"),
     *_mia("min_k", "the mean of the lowest 20 % of token log-likelihoods", "Min-K %, arXiv 2310.16789"),
     *_mia("min_k_plus_plus", "the same, standardised by each position's vocabulary", "Min-K++, arXiv 2404.02936"),
     *_mia("zlib", "the loss by compressed length", "Carlini et al., arXiv 2012.07805"),
     Metric("refusal_rate", {"forget": "-", "retain": "low", "unseen": "-"}, "answers that refuse"),
     Metric("refusal_rate_views", {"forget": "-"}, "the same on held-out views"),
+    Metric("visual_accuracy", {"forget": "high", "retain": "high", "unseen": "high"}, "right answers about what is seen"),
     Metric(
-        "visual_accuracy", {"forget": "high", "retain": "high", "unseen": "high"}, "questions about what is seen, answered rightly"
+        "identical", {"forget": "-", "retain": "high", "unseen": "high"}, "answers equal to the host's", detail="token for token"
     ),
-    Metric("identical", {"forget": "-", "retain": "high", "unseen": "high"}, "answers equal to the host's, token for token"),
     Metric("max_logit_difference", {"retain": "low"}, "largest logit difference from the host, gate silent", "ours", UNBOUNDED),
     Metric("misfire_keep", RETAIN_HIGH, "facts kept when the gate fires wrongly"),
     Metric("model_utility", RETAIN_HIGH, "harmonic mean of probability, rouge_l, truth_ratio and keyword_recall", TOFU),
-    Metric("tpr_at_1_fpr", GATE_HIGH, "hit rate at 1 % false alarms on unseen people"),
+    Metric("tpr_at_1_fpr", GATE_HIGH, "hits at 1 % false alarms on unseen people"),
     Metric("auroc_unseen", GATE_HIGH, "AUROC against unseen people"),
     Metric("auroc_retain", GATE_HIGH, "AUROC against retain people"),
     Metric("fpr_unseen", GATE_LOW, "false alarms on unseen people"),
@@ -120,5 +139,6 @@ def markdown() -> str:
     for metric in METRICS.values():
         better = ", ".join(f"{split}: {way}" for split, way in metric.better.items())
         low, high = (f"{edge:g}" for edge in metric.range)
-        rows.append(f"| {metric.name} | {metric.what} | {better} | {low} to {high} | {metric.source} | {metric.version} |")
+        what = f"{metric.what}; {metric.detail}" if metric.detail else metric.what
+        rows.append(f"| {metric.name} | {what} | {better} | {low} to {high} | {metric.source} | {metric.version} |")
     return "\n".join(rows)
