@@ -123,13 +123,13 @@ def test_the_whole_story_reaches_its_figures(tmp_path, monkeypatch):
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["host"]["sha256_before"] == summary["host"]["sha256_after"]
     host, cagul = summary["methods"]["host"], summary["methods"]["cagul"]
-    forget = {name: figure["value"] for name, figure in cagul["forget"].items()}
+    forget = {name: figure["value"] for name, figure in cagul["forget"].items() if "value" in figure}
     assert forget["keyword_recall"] <= 0.02
     assert forget["leak_fired"] <= 0.05
     assert forget["leak"] <= 0.12
     assert forget["refusal_rate"] >= 0.95
     assert forget["visual_accuracy"] >= 0.95 * host["forget"]["visual_accuracy"]["value"]
-    gate = {name: figure["value"] for name, figure in cagul["gate"].items()}
+    gate = {name: figure["value"] for name, figure in cagul["gate"].items() if "value" in figure}
     assert gate["auroc_unseen_near"] >= 0.99
     assert gate["tpr_at_1_fpr_near"] >= 0.95
     assert gate["auroc_unseen_far"] >= 0.98
