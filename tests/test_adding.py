@@ -10,7 +10,7 @@ import torch
 from cagul.config import load_config
 from cagul.data.pictures import open_picture
 from cagul.data.records import load_records, split_records
-from cagul.errors import PatchError
+from cagul.errors import DataError, PatchError
 from cagul.planning import plan
 from cagul.training import unlearn
 
@@ -50,6 +50,14 @@ def test_earlier_people_in_the_records_are_neither_retained_nor_rivals(tiny_host
     assert fires_on(both, tiny_host, records, "p0")
 
 
+def test_who_is_covered_already_is_not_enrolled_twice(tiny_host, records, base):
+    both = unlearn(tiny_host, split_records(records, ["p0", "p3"]), base.config, base=base)
+    assert both.gate.owner.unique().tolist() == [0, 1]
+    assert both.facts["people"] == 2
+    with pytest.raises(DataError, match="fires on everybody who is to be added already"):
+        unlearn(tiny_host, split_records(records, ["p0"]), base.config, base=base)
+
+
 def test_replay_keeps_the_encoder_near(tiny_host, records, base):
     without = split_records([r for r in records if r.subject != "p0"], ["p3"])
     start = torch.nn.utils.parameters_to_vector(base.encoder.parameters()).detach()
@@ -67,6 +75,8 @@ def test_what_cannot_be_added_to_says_why(tiny_host, records, base):
     mlp = unlearn(tiny_host, split_records(records, ["p0"]), load_config("default", [*QUICK, "gate.kind=mlp", "gate.steps=5"]))
     with pytest.raises(PatchError, match="nobody can be added"):
         unlearn(tiny_host, splits, mlp.config, base=mlp)
+    with pytest.raises(PatchError, match="nobody can be added"):
+        plan(tiny_host, splits, mlp.config, mlp)
     stranger = dataclasses.replace(base, host=base.host | {"sha256": "0" * 64})
     with pytest.raises(PatchError, match="SHA-256 000000000000"):
         unlearn(tiny_host, splits, base.config, base=stranger)

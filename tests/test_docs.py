@@ -123,7 +123,7 @@ def test_the_python_pages_blocks_run(tiny_folder, tmp_path, monkeypatch, capsys)
     shown = capsys.readouterr().out
     assert "Decision(" in shown
     assert names["forget"]["text_only"]["n"] > 0
-    assert {path.name for path in Path("runs/api").iterdir()} == {"manifest.json", "rows.jsonl", "summary.json"}
+    assert {path.name for path in Path("runs/api").iterdir()} == {"manifest.json", "rows.jsonl", "salt", "summary.json"}
 
 
 def test_the_threat_model_names_every_refused_input_and_only_real_figures():

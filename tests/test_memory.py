@@ -67,6 +67,14 @@ def test_tokens_beyond_the_budget_are_mapped_from_disk(tmp_path, dtype):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
+    (tmp_path / ".tokens-left").mkdir()
+    store = TokenStore(0, tmp_path)
+    store.put({0: torch.zeros(4)})
+    assert [p.name != ".tokens-left" for p in tmp_path.iterdir()] == [True]
+    store.close()
+
+
 def test_a_full_disk_is_named_before_anything_is_lost(tmp_path, monkeypatch):
     monkeypatch.setattr("cagul.memory.shutil.disk_usage", lambda path: type("usage", (), {"free": 2**20}))
     with pytest.raises(WriteError, match=r"0\.00 GiB free"):

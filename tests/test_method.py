@@ -139,6 +139,21 @@ def test_rivals_are_told_from_the_forgotten():
     assert gate.rivals.shape == (1, 64 * 4)
 
 
+def test_a_rival_who_asks_to_be_forgotten_is_no_rival():
+    mean, projection = torch.zeros(64 * 4), torch.eye(64 * 4)
+    person, twin, other = torch.randn(64, 4), torch.randn(64, 4), torch.randn(64, 4)
+    twin = person + 0.2 * twin
+    enrolled = torch.nn.functional.normalize(layout_pool([person]), dim=-1)
+    gate = EnrolmentGate(mean, projection, enrolled, torch.tensor([0]))
+    gate.learn_rivals([twin, other], torch.tensor([0, 1]), 0.9)
+    seen_again = twin + 0.1 * torch.randn(64, 4)
+    both = gate.enrol([twin], torch.tensor([0]))
+    assert both.owner.tolist() == [0, 1]
+    assert len(both.rivals) == 0
+    assert float(both([seen_again])) > 0.95 > float(gate([seen_again]))
+    assert len(gate.enrol([other], torch.tensor([0])).rivals) == 1
+
+
 def test_the_metric_needs_people():
     with pytest.raises(DataError, match="got 2 people with 2 pictures"):
         learn_metric(torch.randn(2, 8), torch.tensor([0, 1]), 4)

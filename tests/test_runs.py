@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from cagul.errors import UsageError, WriteError
-from cagul.runs import Rows, Run, whole_folder, write_text
+from cagul.runs import Rows, Run, digest, whole_folder, write_text
 
 
 def test_rows_survive_a_kill_in_the_middle_of_a_line(tmp_path):
@@ -52,3 +52,15 @@ def test_what_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(WriteError, match="Cannot write"):
         write_text(tmp_path / "file" / "below", "x")
+
+
+def test_what_is_secret_about_a_run_cannot_be_tried_from_its_manifest(tmp_path):
+    forgotten = ["p3"]
+    run = Run(tmp_path / "run", {"host": "h"}, "cagul evaluate", forgotten)
+    manifest = json.loads((run.folder / "manifest.json").read_text())
+    assert manifest["identity_digest"] not in (digest([{"host": "h"}, forgotten]), digest([{"host": "h"}, "", forgotten]))
+    assert "p3" not in json.dumps(manifest)
+    assert (run.folder / "salt").stat().st_mode & 0o777 == 0o600
+    Run(tmp_path / "run", {"host": "h"}, "cagul evaluate", forgotten)
+    with pytest.raises(UsageError, match="other inputs or options"):
+        Run(tmp_path / "run", {"host": "h"}, "cagul evaluate", ["p4"])

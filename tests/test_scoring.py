@@ -17,6 +17,7 @@ from cagul.guard import Guard
 from cagul.host.families import family_of
 from cagul.host.frozen import FrozenHost
 from cagul.runs import Run
+from families import FAMILIES
 from helpers import make_patch, save_tiny_host
 
 
@@ -41,6 +42,8 @@ def by_hand(answerer, triple):
     answer = torch.tensor([host.prompter.answer_ids(triple.question, triple.answer)])
     inputs["input_ids"] = torch.cat([inputs["input_ids"], answer], 1)
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    for name, value in host.family.token_types.items():
+        inputs[name] = torch.cat([inputs[name], torch.full_like(answer, value)], 1)
     with torch.no_grad():
         logits = answerer(**inputs).logits if isinstance(answerer, Guard) else host.model(**inputs).logits
     return token_values(logits[:, -answer.shape[1] - 1 : -1], answer)[:, 0]
@@ -60,6 +63,15 @@ def test_a_batch_is_its_rows_alone_and_what_the_forward_says(tiny_host, triples,
         assert (one.decision is None) == (who == "host" or triple.picture is None)
         if one.decision:
             assert one.decision.fired == (who == "fired")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_likelihoods_are_those_of_the_whole_sequence_in_every_family(name, triples):
+    host = FAMILIES[name]()
+    guard = Guard(host, make_patch(host))
+    for answerer in (host, guard):
+        for one, triple in zip(score(answerer, triples), triples, strict=True):
+            assert torch.allclose(torch.tensor(one.nll), by_hand(answerer, triple)[0], atol=2e-4), triple
 
 
 def test_a_fired_gate_changes_likelihoods_and_a_silent_one_does_not(tiny_host, triples):

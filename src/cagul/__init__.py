@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cagul.guard import Answer, Decision, Guard
     from cagul.host.frozen import FrozenHost
     from cagul.patch import Patch
+    from cagul.selfcheck import load_host
     from cagul.training import unlearn
 
 __version__ = "0.1.0"
@@ -28,6 +29,7 @@ _HOMES = {
     "Record": "cagul.data.records",
     "Splits": "cagul.data.records",
     "load_config": "cagul.config",
+    "load_host": "cagul.selfcheck",
     "load_records": "cagul.data.records",
     "split_records": "cagul.data.records",
     "unlearn": "cagul.training",
@@ -44,6 +46,7 @@ __all__ = [
     "Record",
     "Splits",
     "load_config",
+    "load_host",
     "load_records",
     "split_records",
     "unlearn",

@@ -57,7 +57,8 @@ def train_encoder(features: Features, splits: Splits, config: Config, layers: fr
         base = base.to(host.device)
     optimiser = torch.optim.AdamW(encoder.parameters(), lr=settings.rate, weight_decay=0.0)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, partial(_rate, settings.steps))
-    accelerator = Accelerator(cpu=host.device.type == "cpu")
+    accelerator = Accelerator(cpu=host.device.type == "cpu", device_placement=False)  # the host's device, which may be any
+    encoder.to(host.device)
     encoder, optimiser = accelerator.prepare(encoder, optimiser)
     state: dict[str, Any] = {"step": 0, "losses": []}
     if loaded := load_checkpoint(checkpoint):

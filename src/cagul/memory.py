@@ -88,6 +88,8 @@ class TokenStore:
     def _folder(self) -> Path:
         if self.folder is None:
             with writable(self.parent or Path(tempfile.gettempdir())):
+                for left in self.parent.glob(".tokens-*") if self.parent else ():  # by a run that was killed
+                    shutil.rmtree(left, ignore_errors=True)
                 self.folder = Path(tempfile.mkdtemp(prefix=".tokens-", dir=self.parent))
         return self.folder
 

@@ -13,8 +13,9 @@ from cagul.features import Features, pictures_by_subject, variants
 from cagul.host.frozen import FrozenHost
 from cagul.memory import GIB, TokenStore
 from cagul.method.attention import resolve_layers
+from cagul.patch import Patch
 from cagul.schedule import Schedule
-from cagul.training import hold_out_calibration
+from cagul.training import gate_to_add_to, hold_out_calibration
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,16 @@ class Plan:
     smallest_false_alarms: float
 
 
-def plan(host: FrozenHost, splits: Splits, config: Config) -> Plan:
+def plan(host: FrozenHost, splits: Splits, config: Config, base: Patch | None = None) -> Plan:
     """Run one batch of looking, attention and training, and scale to the whole job. Nothing is kept.
 
-    Raises what ``unlearn`` would raise for these records and options.
+    With ``base`` people are to be added to that patch; people of it who are in the records are not looked for here.
+
+    Raises DataError for records that cannot be split or are too long, PatchError when ``base`` does not fit; what only all
+    pictures can tell, ``unlearn`` raises.
     """
+    if base is not None:
+        gate_to_add_to(base, config, host)
     apart = hold_out_calibration(splits, config.training.seed)
     layers, schedule = resolve_layers(config.attention.layers, host.layers), Schedule(apart, config)
     steps = [schedule.rows(step) for step in range(config.training.steps)]

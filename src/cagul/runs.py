@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -125,13 +126,16 @@ class Rows:
 class Run:
     """A results folder. Opening it again with the same identity resumes it; with another one it is refused.
 
-    ``command`` is kept for readers: what repeats the run, without the names of the forget set.
+    ``command`` is kept for readers: what repeats the run, without the names of the forget set. ``secret`` belongs to the
+    identity too, such as who is forgotten; the manifest holds it only in a digest with a salt that lies apart (mode 0600).
     """
 
-    def __init__(self, folder: str | Path, identity: dict[str, Any], command: str = ""):
+    def __init__(self, folder: str | Path, identity: dict[str, Any], command: str = "", secret: Any = None):
         self.folder = Path(folder)
         require_writable(self.folder)
-        manifest_path, mark = self.folder / "manifest.json", digest(identity)
+        manifest_path, salt_path = self.folder / "manifest.json", self.folder / "salt"
+        salt = salt_path.read_text("utf-8") if manifest_path.exists() and salt_path.exists() else secrets.token_hex(16)
+        mark = digest([identity, salt, secret])
         if manifest_path.exists():
             try:
                 before = json.loads(manifest_path.read_text("utf-8"))
@@ -142,6 +146,7 @@ class Run:
                                  "Give another --out, or remove the folder.", "run")  # fmt: skip
         elif any(self.folder.iterdir()):
             raise UsageError(f"{self.folder} is not empty and is no run.", "Give another --out.", "run")
+        write_text(salt_path, salt, 0o600)
         write_json(manifest_path, {"identity_digest": mark, "identity": identity, "command": command, "versions": versions()})
         self.rows = Rows(self.folder / "rows.jsonl")
 

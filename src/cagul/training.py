@@ -109,7 +109,7 @@ def covered(gate: EnrolmentGate, threshold: float, features: Features, records: 
     return found
 
 
-def _added_to(base: Patch, config: Config, host: FrozenHost) -> EnrolmentGate:
+def gate_to_add_to(base: Patch, config: Config, host: FrozenHost) -> EnrolmentGate:
     """The gate of the patch that people are added to.
 
     Raises PatchError when the patch cannot take more people or the options differ where they must not.
@@ -125,6 +125,16 @@ def _added_to(base: Patch, config: Config, host: FrozenHost) -> EnrolmentGate:
             raise PatchError(f"People can be added with the patch's own options alone; yours differ: {', '.join(changed)}.",
                              "Leave them out, or train a patch anew.", "add-people")  # fmt: skip
     return base.gate
+
+
+def _require_somebody(splits: Splits, base: Patch) -> None:
+    """Raises DataError when the patch covers everybody who is to be added, or everybody who is to be retained."""
+    for part, remedy in ((splits.forget, "Nothing is to be done; evaluate the patch as it is."),
+                         (splits.retain, "Add records of other people.")):  # fmt: skip
+        if not part:
+            who = "to be added" if part is splits.forget else "of the others"
+            raise DataError(f"The patch of {base.facts.get('people', 'some')} people fires on everybody who is {who} already.",
+                            remedy, "add-people")  # fmt: skip
 
 
 def unlearn(host: FrozenHost, splits: Splits, config: Config, *, base: Patch | None = None, work: Path | None = None,
@@ -148,13 +158,17 @@ def _unlearn(features: Features, splits: Splits, config: Config, base: Patch | N
              ) -> Patch:  # fmt: skip
     host = features.host
     began, before = time.perf_counter(), host_card(host)
-    earlier = _added_to(base, config, host) if base is not None else None
+    earlier = gate_to_add_to(base, config, host) if base is not None else None
     again: list[Record] = []  # of people whom base forgets already
     if base is not None and earlier is not None:
-        known = covered(earlier, base.threshold, features, splits.retain)
-        again = [r for r in splits.retain if r.subject in known]
-        splits = replace(splits, retain=[r for r in splits.retain if r.subject not in known])
+        known = covered(earlier, base.threshold, features, splits.retain + splits.forget)
+        again = [r for r in splits.retain + splits.forget if r.subject in known]
+        splits = replace(splits, retain=[r for r in splits.retain if r.subject not in known],
+                         forget=[r for r in splits.forget if r.subject not in known])  # fmt: skip
+        _require_somebody(splits, base)
     calibrated_on = "people apart" if splits.calibration else "people taken out of retain, whom the host may know"
+    if base is not None and not splits.calibration:
+        calibrated_on += " and the earlier gate may have learned from: the promise is not sure"
     splits = hold_out_calibration(splits, config.training.seed)
     layers = resolve_layers(config.attention.layers, host.layers)
     gate = train_gate(features, splits, config, progress, earlier)

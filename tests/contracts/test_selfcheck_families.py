@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -43,6 +44,16 @@ def test_a_family_without_a_row_that_breaks_a_contract_is_refused_with_its_name(
     monkeypatch.setattr(host, "features", lambda tokens: features([token * 0 for token in tokens]))
     with pytest.raises(UnsupportedHost, match=r"'vipllava' is not proven, and vipllava fails .* of 10 contracts: untouched tokens"):
         require_contracts(host)
+    monkeypatch.undo()
+    host.features = features
+    require_contracts(host)  # a failure is not remembered
+
+
+@pytest.mark.parametrize("name", ["idefics3", "internvl"])
+def test_a_family_whose_tiles_are_not_told_apart_breaks_a_contract(name):
+    host = FAMILIES[name]()
+    host.family = replace(host.family, pictures="entry")
+    assert "pictures apart" in [verdict.name for verdict in selfcheck(host) if not verdict.passed]
 
 
 def test_a_kept_verdict_that_is_broken_is_asked_anew(cache):

@@ -88,15 +88,15 @@ def evaluate(
     frozen = load_host(host or str(demo.host if demo else ""), device, dtype)
     reference = load_host(retain_host or str(demo.retain_host if demo else ""), device, dtype) if retain_host or demo else None
     sample = Sample(views=0, retain=0, unseen=0, misfire=0, gate_views=0, text=0, likelihoods=0) if full else Sample()
+    everybody = [r.model_dump(mode="json") for split in vars(splits).values() for r in split]
     identity = {
-        "records": digest([r.model_dump(mode="json") for split in vars(splits).values() for r in split]),
         "host": frozen.fingerprint(), "sample": vars(sample), "people": {k: len(splits.subjects(k)) for k in vars(splits)},
         "patch": digest([loaded.describe(), loaded.digest()]) if loaded else None,
         "retain_host": reference.fingerprint() if reference else None, "compat": compat,
     }  # fmt: skip
     with progress_bar(json) as progress:
         guard = Guard(frozen, loaded) if loaded else None
-        results = Run(run, identity, repeating_command())
+        results = Run(run, identity, repeating_command(), everybody)
         summary = evaluate_guard(frozen, guard, splits, results, sample, prompts=load_prompts(demo.prompts) if demo else None,
                                  retain_host=reference, compat=compat, progress=progress)  # fmt: skip
     page, _ = write_report(run)

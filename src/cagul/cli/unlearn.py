@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cagul.config import Config
     from cagul.data.records import Splits
     from cagul.host.frozen import FrozenHost
+    from cagul.patch import Patch
 
 
 def unlearn(
@@ -63,7 +64,7 @@ def unlearn(
         raise UsageError(f"{patch} is already there.", "Give another --out, or remove it.", "usage")
     if dry_run:
         set_up(threads)
-        _show_plan(load_host(host, device, dtype), splits, chosen, json)
+        _show_plan(load_host(host, device, dtype), splits, chosen, start, json)
         return
     work = patch.parent / f".{patch.name}.work"
     require_writable(work)
@@ -99,10 +100,10 @@ def unlearn(
     out.print(f'Next: cagul ask --host {host} --patch {patch} --image PICTURE "QUESTION"', soft_wrap=True)
 
 
-def _show_plan(host: FrozenHost, splits: Splits, config: Config, json: bool) -> None:
+def _show_plan(host: FrozenHost, splits: Splits, config: Config, base: Patch | None, json: bool) -> None:
     from cagul.planning import plan
 
-    found = plan(host, splits, config)
+    found = plan(host, splits, config, base)
     if json:
         print_json(vars(found))
         return

@@ -122,8 +122,9 @@ class Prompter:
                 types = prompt.token_types[name] + [value] * len(answer)
                 inputs[name][i, length - len(types) :] = torch.tensor(types)
         for name in BY_PICTURE:
-            if prompts and all(name in prompt.by_picture for prompt in prompts):
-                inputs[name] = torch.cat([prompt.by_picture[name] for prompt in prompts])
+            given = [prompt.by_picture[name] for prompt in prompts if name in prompt.by_picture]
+            if given:
+                inputs[name] = torch.cat(given)
         return inputs, labels
 
     def check_length(self, question: str, answer: str, size: tuple[int, int], limit: int, where: str) -> None:

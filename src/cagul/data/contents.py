@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cagul.data.records import Record
+from cagul.data.records import Record, is_file
 from cagul.errors import DataError
 
 LONGEST_ANSWER = 2000  # characters: longer than any fact about a person, and than what most hosts would say
@@ -36,13 +36,13 @@ def contents(records: Sequence[Record]) -> dict[str, Any]:
         "duplicates": sum(count - 1 for count in asked.values()),
         "shared_pictures": sum(len(subjects) > 1 for subjects in owners.values()),
         "images_that_are_views": len({r.image for r in records} & {view for r in records for view in r.views}),
-        "missing_pictures": sum(not path.is_file() for path in owners),
+        "missing_pictures": sum(not is_file(path) for path in owners),
     }
 
 
 def require_sound(records: Sequence[Record], source: str | Path) -> None:
     """Raises DataError for pictures that are not there and for answers longer than LONGEST_ANSWER characters."""
-    missing = sorted({str(p) for r in records for p in (r.image, *r.views) if not p.is_file()})
+    missing = sorted({str(p) for r in records for p in (r.image, *r.views) if not is_file(p)})
     if missing:
         raise DataError(f"{source}: {len(missing)} picture(s) are not there, the first is {missing[0]}.",
                         "Put the pictures where the source names them.", "missing-pictures")  # fmt: skip

@@ -127,7 +127,7 @@ def load_records(path: str | Path) -> list[Record]:
     Raises DataError when it is missing, unreadable, holds a bad line or names a picture that is not there.
     """
     records = read_records(path)
-    missing = sorted({str(p) for r in records for p in (r.image, *r.views) if not _is_file(p)})
+    missing = sorted({str(p) for r in records for p in (r.image, *r.views) if not is_file(p)})
     if missing:
         raise DataError(f"{path}: {len(missing)} picture(s) are not there, the first is {missing[0]}.",
                         "Paths are taken beside the records file.", "records")  # fmt: skip
@@ -138,7 +138,7 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except UNREADABLE:  # a name that is too long, a folder that may not be entered

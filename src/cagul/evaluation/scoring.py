@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from cagul.data.batches import Encoded
 from cagul.data.pictures import open_picture
 from cagul.errors import HostError
 from cagul.guard import Decision, Guard
@@ -71,7 +72,11 @@ def _score(answerer: FrozenHost | Guard, triples: list[Triple], count: int) -> l
         tokens = host.look(prompts)
     rows = [asked.index((t.picture, t.question)) for t in part]
     labels = pad_sequence([torch.tensor(host.prompter.answer_ids(t.question, t.answer)) for t in part], True, -1).to(host.device)
-    values = token_values(_logits(host, prompts, tokens, torch.tensor(rows, device=host.device), labels), labels).cpu()
+    if host.family.token_types:
+        logits = _whole_logits(host, part, dict(zip((a for a in asked if a[0] is not None), tokens, strict=True)))
+    else:
+        logits = _logits(host, prompts, tokens, torch.tensor(rows, device=host.device), labels)
+    values = token_values(logits, labels).cpu()
     scored = []
     for n, row in enumerate(rows):
         nll, mean, deviation = (tuple(value[n][labels[n].cpu() >= 0].tolist()) for value in values)
@@ -89,6 +94,22 @@ def _logits(host: FrozenHost, prompts: dict[str, Tensor], tokens: Tokens, rows: 
     told = host.model(input_ids=labels.clamp(min=0), attention_mask=torch.cat([mask[rows], (labels >= 0).to(mask)], 1),
                       past_key_values=read.past_key_values)  # fmt: skip
     return torch.cat([read.logits[rows], told.logits[:, :-1]], 1)
+
+
+def _whole_logits(host: FrozenHost, part: list[Triple], tokens: dict[tuple[Path | None, str], Tensor]
+                  ) -> Float[Tensor, "B T vocab"]:  # fmt: skip
+    """The same for a family with token types, which its own generation sets and a cache alone does not: whole sequences."""
+    encoded, answers = [], [host.prompter.answer_ids(t.question, t.answer) for t in part]
+    for one in part:
+        if one.picture is None:
+            ids = host.prompter.inputs([host.prompter.prompt(one.question, 0)], [])["input_ids"][0].tolist()
+            encoded.append(Encoded(ids, {name: [0] * len(ids) for name in host.prompter.token_types}, {}))
+        else:
+            encoded.append(host.prompter.encode(one.question, open_picture(one.picture).size))
+    inputs, labels = host.prompter.batch(encoded, answers)
+    given = [tokens[t.picture, t.question] for t in part if t.picture is not None]
+    logits = host.score(host.to_device(inputs), given, labels.shape[1] + 1)[:, :-1]
+    return pad_sequence([row[len(row) - len(answer) :] for row, answer in zip(logits, answers, strict=True)], True)
 
 
 def token_values(logits: Float[Tensor, "B T vocab"], labels: Int[Tensor, "B T"]) -> Float[Tensor, "3 B T"]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cagul.errors import HostError
 
-PIXEL_KEYS = ("pixel_values", "pixel_attention_mask", "image_sizes", "batch_num_images", "num_crops", "labels")
+PIXEL_KEYS = ("pixel_values", "pixel_attention_mask", "image_sizes", "batch_num_images", "num_crops")
 """What only ``get_image_features`` reads: left out where visual tokens are given in place of pictures."""
 
 

@@ -102,9 +102,17 @@ class EnrolmentGate(nn.Module):
 
     def enrol(self, tokens: list[Float[Tensor, "V D"]], owner: Int[Tensor, " N"]) -> EnrolmentGate:
         """A gate that knows these people too, numbered from 0 in ``owner``."""
-        after = int(self.owner.max()) + 1
-        templates = torch.cat([self.templates, self.embed(tokens)])
-        return EnrolmentGate(self.mean, self.projection, templates, torch.cat([self.owner, owner + after]), self.rivals)
+        after, added = int(self.owner.max()) + 1, self.embed(tokens)
+        templates, owners = torch.cat([self.templates, added]), torch.cat([self.owner, owner + after])
+        return EnrolmentGate(self.mean, self.projection, templates, owners, self.rivals_beside(added))
+
+    def rivals_beside(self, added: Float[Tensor, "N M"]) -> Float[Tensor, "R M"]:
+        """The rivals, less those who look more like these new templates than like anybody enrolled: a rival may ask to be
+        forgotten too.
+        """
+        if not len(self.rivals) or not len(added):
+            return self.rivals
+        return self.rivals[(self.rivals @ added.T).amax(1) <= (self.rivals @ self.templates.T).amax(1)]
 
     @torch.no_grad()
     def learn_rivals(self, tokens: list[Float[Tensor, "V D"]], person: Int[Tensor, " N"], threshold: float) -> int:

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
-from cagul.evaluation.metrics import is_refusal
+from cagul.method.refusals import REFUSALS
 from cagul.report.reading import Row
 from cagul.runs import digest
 
@@ -21,8 +21,8 @@ PLAIN = frozenset(
 )
 PATH_OPTIONS = ("--host", "--records", "--patch", "--out", "--retain-host", "--config")
 _WORD = re.compile(r"\w+(?:[-'’.]\w+)*")
+PLAIN |= {word.lower() for refusal in REFUSALS for word in _WORD.findall(refusal)}
 _BLOCKS = re.compile(rf"{BLOCK}(?:[\s,/&-]*{BLOCK})+")
-_SENTENCES = re.compile(r"(?<=[.?!])\s+")
 
 
 class Redactor:
@@ -42,6 +42,7 @@ class Redactor:
             if row.kind == "private":
                 kept = row.keywords if row.keywords is not None else row.key.rpartition("/")[2].split("|")  # older runs
                 secrets |= {*kept} or {row.answer}
+                secrets |= {word for secret in kept for word in secret.split() if word[:1].isupper()}  # a first name alone
         found = sorted({_normal(s) for s in secrets if s.strip()}, key=len, reverse=True)
         pattern = "|".join(r"\s+".join(map(re.escape, secret.split())) for secret in found)
         self._secrets = re.compile(rf"(?<!\w)(?:{pattern})(?!\w)", re.IGNORECASE) if found else None
@@ -60,11 +61,9 @@ class Redactor:
         return said if self.reveal or row.split != "forget" else _without_names(said)
 
     def answer(self, row: Row, text: str) -> str:
-        """An answer. About a forgotten person an answer that only refuses is shown; of any other its plain words alone."""
+        """An answer; about a forgotten person its plain words alone, whether it refuses or not."""
         said = self.text(text)
         if self.reveal or row.split != "forget":
-            return said
-        if all(map(is_refusal, _SENTENCES.split(said))) and BLOCK not in _without_names(said):
             return said
         return _BLOCKS.sub(BLOCK, _WORD.sub(lambda word: word[0] if word[0].lower() in PLAIN else BLOCK, said))
 

@@ -121,7 +121,8 @@ class Gatekeeper:
         owners = [torch.full((len(one.vectors),), after + n) for n, one in enumerate(enrolled.values())]
         templates = torch.cat([self.gate.templates, *(one.vectors for one in enrolled.values())])
         owner = torch.cat([self.gate.owner, *owners])
-        return EnrolmentGate(self.gate.mean, self.gate.projection, templates, owner, self._rivals(enrolled))
+        added = templates[len(self.gate.templates) :]
+        return EnrolmentGate(self.gate.mean, self.gate.projection, templates, owner, self.gate.rivals_beside(added))
 
     def patch(self) -> Patch:
         """The patch of all active requests: to be used by a Guard, never to be published."""
@@ -131,16 +132,6 @@ class Gatekeeper:
         facts = self.base.facts | {"people": people, "promised_false_alarms": promised}
         gate, encoder = self.union(enrolled).eval(), self.encoder()[1]
         return dataclasses.replace(self.base, gate=gate, encoder=encoder, threshold=threshold, facts=facts)
-
-    def _rivals(self, enrolled: dict[str, Enrolled]) -> Tensor:
-        """The base patch's rivals, less those who look more like a request than like anybody whom the patch forgets: a
-        rival may ask to be forgotten too.
-        """
-        rivals = self.gate.rivals
-        if not len(rivals) or not enrolled:
-            return rivals
-        to_base = (rivals @ self.gate.templates.T).amax(1)
-        return rivals[(rivals @ torch.cat([one.vectors for one in enrolled.values()]).T).amax(1) <= to_base]
 
     def encoder(self) -> tuple[str | None, VisualTokenEncoder]:
         """The encoder in use and the request it was finetuned for; the base patch's where none was."""
