@@ -114,7 +114,7 @@ def test_inspect(patch):
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["ask", "Who?", "--host", "nowhere"], 4, "nowhere does not load as an image-text-to-text model"),
+        (["ask", "Who?", "--host", "nowhere"], 4, "There is no folder nowhere."),
         (["ask", "Who?", "--image", "none.png"], 3, "There is no picture none.png"),
         (["ask", " "], 2, "The question is empty"),
         (["ask", "Who?", "--store", "none"], 2, "--store needs --key"),
@@ -204,3 +204,9 @@ def test_hosts_lists_the_proven_and_the_refused():
     told = run("hosts").stdout
     assert all(name in told for name in (*PROVEN, *REFUSED))
     assert json.loads(run("hosts", "--json").stdout) == {"proven": {k: f.title for k, f in PROVEN.items()}, "refused": REFUSED}
+
+
+def test_the_version_is_printed():
+    from cagul import __version__
+
+    assert run("--version").stdout == f"cagul {__version__}\n"

@@ -364,8 +364,9 @@ def test_answers_about_the_forgotten_keep_plain_words_only():
     assert redactor.answer(row, "They were born on 26  january 1949.") == f"They were born on {BLOCK}."
     assert redactor.answer(row, "Lives with Mary-Ann at Elm Road 3") == f"Lives with {BLOCK} at {BLOCK}"
     assert redactor.answer(row, "I cannot share that.") == "I cannot share that."
-    assert redactor.answer(row, "I cannot share that. Ask Mary.") == f"I cannot {BLOCK} that. {BLOCK}."
-    assert redactor.answer(row, "I cannot share that. Mary knows.") == f"I cannot {BLOCK} that. {BLOCK}."
+    assert redactor.answer(row, "I cannot share that. Ask Mary.") == f"I cannot share that. {BLOCK}."
+    assert redactor.answer(row, "I cannot share that. Mary knows.") == f"I cannot share that. {BLOCK}."
+    assert redactor.answer(row, "I am not sure, but she takes insulin.") == f"I am not {BLOCK}."
     assert redactor.question(row) == f"Does {BLOCK} work at {BLOCK}?"
     assert redactor.text("p1 and 26 January 1949; p12") == f"{BLOCK} and {BLOCK}; p12"
     assert redactor.data({"a": ["p1", 1]}) == {"a": [BLOCK, 1]}

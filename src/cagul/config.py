@@ -156,4 +156,4 @@ def load_config(source: str | Config = "default", settings: list[str] | None = N
         return Config.model_validate(data)
     except ValidationError as error:
         raise UsageError(f"The config has {error.error_count()} mistake(s): {_explain(error)}.",
-                         "`cagul unlearn --help` lists the keys.", "config") from None  # fmt: skip
+                         "docs/cli.md lists the keys.", "config") from None  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 
+from cagul import __version__
 from cagul.cli import ask, demo, doctor, evaluate, hosts, inspect, records, report, requests, unlearn
 from cagul.cli.common import err
 from cagul.errors import CagulError, WriteError
@@ -46,8 +47,17 @@ app = typer.Typer(
 _debug = False
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cagul {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def root(debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error.")) -> None:
+def root(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
     global _debug
     _debug = debug
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

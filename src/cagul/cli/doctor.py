@@ -21,7 +21,7 @@ def doctor(host: DemoHostOption = None, threads: ThreadsOption = 0, json: JsonOp
     for check in examine(host, Path.cwd(), idle):
         checks.append(check)
         if not json:
-            out.print(f"[{COLOURS[check.state]}]{check.state:<8}[/][bold]{check.name:<36}[/]", end="")
+            out.print(f"[{COLOURS[check.state]}]{check.state:<8}[/][bold]{check.name:<36}[/] ", end="")
             out.print(check.found, markup=False, highlight=False, soft_wrap=True)
             if check.remedy:
                 out.print(f"{'':<8}{check.remedy}", markup=False, highlight=False, soft_wrap=True)

@@ -41,6 +41,7 @@ ROWS = (  # (split, figure)
     ("gate", "tpr_at_1_fpr"),
     ("gate", "auroc_unseen"),
     ("gate", "fpr_unseen"),
+    ("gate", "fnr"),
 )
 
 

@@ -95,6 +95,8 @@ def unlearn(
     out.print(f"Trained parameters {made.parameters():,}; host unchanged, SHA-256 {made.host['sha256'][:16]}.")
     out.print(f"Gate {chosen.gate.kind}: threshold from {facts['calibration_people']} people apart; at most "
               f"{facts['promised_false_alarms']:.2%} of unknown people's pictures should fire.")  # fmt: skip
+    out.print(f"It fires on {facts['own_pictures_recognised']:.0%} of the forgotten people's own images; `cagul evaluate` tells of "
+              "views that it has not seen.")  # fmt: skip
     if chosen.gate.kind == "enrolment":
         out.print("The patch holds face templates, which are personal data: keep it as you keep the pictures.")
     out.print(f'Next: cagul ask --host {host} --patch {patch} --image PICTURE "QUESTION"', soft_wrap=True)

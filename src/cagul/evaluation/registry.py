@@ -99,7 +99,7 @@ _ALL = (
     Metric("fpr_retain", GATE_LOW, "false alarms on retain people"),
     Metric("fpr_lookalike", GATE_LOW, "false alarms on look-alikes"),
     Metric("fpr_no_person", GATE_LOW, "false alarms on pictures without a person"),
-    Metric("fnr", GATE_LOW, "misses"),
+    Metric("fnr", GATE_LOW, "forgotten people's views that it misses"),
     Metric("fnr_worst_person", GATE_LOW, "misses of the person missed most; by_person lists all, without names"),
     Metric("people_with_any_alarm", GATE_LOW, "unseen people with at least one false alarm"),
     Metric("calibration_curve", {"gate": "-"}, "share of forgotten people's pictures by score, in bins of equal size"),

@@ -71,6 +71,10 @@ class FrozenHost:
         Raises HostError when the folder holds no host or lacks some of its weights, UnsupportedHost, before any weight is
         read, for a family that is not proven.
         """
+        if not Path(source).exists() and (str(source).count("/") != 1 or str(source).startswith((".", "/", "~"))):
+            raise HostError(
+                f"There is no folder {source}.", "Give a checkpoint folder, or a hub name such as owner/name.", "host-load"
+            )
         try:
             model_type = AutoConfig.from_pretrained(source).model_type
             family_of(model_type, unproven=unproven)
