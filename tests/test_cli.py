@@ -210,3 +210,23 @@ def test_the_version_is_printed():
     from cagul import __version__
 
     assert run("--version").stdout == f"cagul {__version__}\n"
+
+
+def test_a_refused_job_leaves_nothing_behind(tiny_folder, tiny_records, tmp_path):
+    common = ["unlearn", "--records", tiny_records, "--forget", "p0", "--out", tmp_path / "p"]
+    for host, settings in (("no/such/host", []), (tiny_folder, ["--set", "selection.k=900"])):
+        assert run(*common, "--host", host, *settings).exception is not None
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_that_is_not_there_has_its_own_remedy(tiny_folder):
+    result = run("ask", "Who?", "--host", tiny_folder, "--device", "cuda:7")
+    assert "does not go to the device 'cuda:7'" in str(result.exception)
+    assert "cagul doctor" in str(result.exception)
+
+
+def test_evaluate_says_when_the_patch_forgets_others_too(tiny_folder, tiny_records, patch, tmp_path):
+    command = ["evaluate", "--host", tiny_folder, "--patch", patch, "--records", tiny_records, "--out", tmp_path / "run", "--json"]
+    result = run(*command, "--forget", "p0,p1")
+    assert result.exception is None, result.exception
+    assert "The patch forgets 1 people, --forget names 2" in " ".join(result.stderr.split())

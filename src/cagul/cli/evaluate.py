@@ -15,6 +15,7 @@ from cagul.cli.common import (
     JsonOption,
     PatchOption,
     ThreadsOption,
+    err,
     load_host,
     out,
     print_json,
@@ -95,6 +96,10 @@ def evaluate(
         "patch": digest([loaded.describe(), loaded.digest()]) if loaded else None,
         "retain_host": reference.fingerprint() if reference else None, "compat": compat,
     }  # fmt: skip
+    covered = loaded.facts.get("people") if loaded else None
+    if covered is not None and covered != len(splits.subjects("forget")):
+        err.print(f"[yellow]The patch forgets {covered} people, --forget names {len(splits.subjects('forget'))}: the figures are "
+                  "not those of the patch as a whole.[/]")  # fmt: skip
     with progress_bar(json) as progress:
         guard = Guard(frozen, loaded) if loaded else None
         results = Run(run, identity, repeating_command(), everybody)

@@ -50,7 +50,7 @@ def unlearn(
     """Train a patch that makes a frozen host forget people. Killed and started again, it goes on where it was."""
     from cagul.config import load_config
     from cagul.data.records import load_records, parse_subjects, split_records
-    from cagul.errors import UsageError
+    from cagul.errors import CagulError, UsageError
     from cagul.patch import Patch
     from cagul.runs import digest, require_writable, versions, writable, write_text
 
@@ -71,15 +71,23 @@ def unlearn(
     set_up(threads)
     from cagul.training import unlearn as train
 
-    frozen = load_host(host, device, dtype)
+    try:
+        frozen = load_host(host, device, dtype)
+    except CagulError:
+        _remove_empty(work)
+        raise
     everybody = {name: [r.model_dump(mode="json") for r in part] for name, part in vars(splits).items()}
     mark = digest([chosen.model_dump(), frozen.fingerprint(), everybody, versions(), start.digest() if start else None])
     mark_file = work / "mark"
     if mark_file.exists() and mark_file.read_text() != mark:  # another job's checkpoint
         (work / "encoder.pt").unlink(missing_ok=True)
     write_text(mark_file, mark)
-    with progress_bar(json) as progress:
-        made = train(frozen, splits, chosen, base=start, work=work, progress=progress)
+    try:
+        with progress_bar(json) as progress:
+            made = train(frozen, splits, chosen, base=start, work=work, progress=progress)
+    except CagulError:
+        _remove_empty(work)
+        raise
     made.save(patch)
     shutil.rmtree(work, ignore_errors=True)
     if json:
@@ -100,6 +108,12 @@ def unlearn(
     if chosen.gate.kind == "enrolment":
         out.print("The patch holds face templates, which are personal data: keep it as you keep the pictures.")
     out.print(f'Next: cagul ask --host {host} --patch {patch} --image PICTURE "QUESTION"', soft_wrap=True)
+
+
+def _remove_empty(work: Path) -> None:
+    """Remove the work folder of a refused job, unless an earlier one can go on from it."""
+    if not (work / "encoder.pt").exists():
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _show_plan(host: FrozenHost, splits: Splits, config: Config, base: Patch | None, json: bool) -> None:

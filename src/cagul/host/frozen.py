@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class FrozenHost:
         Raises HostError when the folder holds no host or lacks some of its weights, UnsupportedHost, before any weight is
         read, for a family that is not proven.
         """
-        if not Path(source).exists() and (str(source).count("/") != 1 or str(source).startswith((".", "/", "~"))):
+        if not os.path.exists(source) and (str(source).count("/") != 1 or str(source).startswith((".", "/", "~"))):
             raise HostError(
                 f"There is no folder {source}.", "Give a checkpoint folder, or a hub name such as owner/name.", "host-load"
             )
@@ -84,7 +85,6 @@ class FrozenHost:
             processor = AutoProcessor.from_pretrained(source)
             loaded: Any = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, output_loading_info=True)
             model: Any = loaded[0]
-            model = model.to(device) if device else model
         except HostError:
             raise
         except Exception as error:  # transformers meets a broken file with whatever breaks first
@@ -92,6 +92,12 @@ class FrozenHost:
             raise HostError(f"{source} does not load as an image-text-to-text model: {reason}",
                             "Give a checkpoint folder or hub name that transformers loads, with its processor.",
                             "host-load") from error  # fmt: skip
+        try:
+            model = model.to(device) if device else model
+        except (RuntimeError, AssertionError) as error:  # torch says either, by how it was built
+            reason = " ".join(str(error).split())[:300]
+            raise HostError(f"{source} does not go to the device {device!r}: {reason}", "Leave --device out, or name one that "
+                            "torch has; `cagul doctor` lists what is there.", "host-load") from error  # fmt: skip
         missing = sorted(loaded[1]["missing_keys"])
         if missing:
             raise HostError(f"{source} lacks {len(missing)} of its weights, the first is {missing[0]}; they would be random.",
