@@ -17,10 +17,10 @@ from packaging.requirements import Requirement
 from cagul.demo.assets import demo_assets
 from cagul.errors import CagulError, HostError, WriteError
 from cagul.host.frozen import FrozenHost
+from cagul.memory import GIB
 from cagul.runs import require_writable, versions
 from cagul.selfcheck import selfcheck
 
-GIB = 2**30
 LOW_MEMORY = 2.0  # GiB; the demo takes about one
 LOW_DISK = 1.0  # GiB
 

@@ -25,7 +25,7 @@ from cagul.data.pictures import open_picture
 from cagul.editing import choose_tokens, rewrite
 from cagul.errors import GuardBypass, HostError
 from cagul.host.frozen import FrozenHost, Tokens, stream_pieces
-from cagul.host.seam import PIXEL_KEYS
+from cagul.host.seam import without_pixels
 from cagul.patch import Patch
 
 REFUSED_INPUTS = {
@@ -137,7 +137,7 @@ class Guard:
             output = self.host.model(**inputs)
         else:
             held, tokens = self._pass_gate(inputs)
-            given = {key: value for key, value in inputs.items() if tokens is None or key not in PIXEL_KEYS}
+            given = inputs if tokens is None else without_pixels(inputs)
             if tokens:
                 given["mm_encoder_outputs"] = self.host.features(tokens)
             output = self.host.model(**given)

@@ -18,7 +18,7 @@ from cagul.errors import HostError, UnsupportedHost
 from cagul.guard import Guard
 from cagul.host.families import PROVEN
 from cagul.host.frozen import FrozenHost
-from cagul.host.seam import PIXEL_KEYS
+from cagul.host.seam import without_pixels
 from cagul.method.attention import resolve_layers
 from cagul.method.discriminator import MlpGate
 from cagul.method.encoder import VisualTokenEncoder
@@ -59,7 +59,7 @@ def selfcheck(host: FrozenHost) -> list[Verdict]:
     def seam() -> tuple[bool, str]:
         tokens = host.look(inputs)
         with torch.no_grad():
-            through = host.model(**_without_pixels(inputs), mm_encoder_outputs=host.features(tokens)).logits
+            through = host.model(**without_pixels(inputs), mm_encoder_outputs=host.features(tokens)).logits
         return _same(through, _logits(host.model, inputs), f"{sum(map(len, tokens))} visual tokens given back untouched")
 
     def off() -> tuple[bool, str]:
@@ -181,10 +181,6 @@ def _probe(host: FrozenHost, card: dict, fires: bool) -> Patch:
     return Patch(PROBE, layers, MlpGate(host.width), encoder, threshold, card)
 
 
-def _without_pixels(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key: value for key, value in inputs.items() if key not in PIXEL_KEYS}
-
-
 @torch.no_grad()
 def _attention_error(host: FrozenHost, inputs: dict[str, Tensor]) -> float:
     """The largest difference between the rows that ``attend`` records and those of eager attention, over all layers."""
@@ -198,7 +194,7 @@ def _attention_error(host: FrozenHost, inputs: dict[str, Tensor]) -> float:
     before = config._attn_implementation
     try:
         config._attn_implementation = "eager"
-        own = host.model(**_without_pixels(inputs), mm_encoder_outputs=host.features(tokens), output_attentions=True).attentions
+        own = host.model(**without_pixels(inputs), mm_encoder_outputs=host.features(tokens), output_attentions=True).attentions
     finally:
         config._attn_implementation = before
     eager = [layer[..., -found[n].shape[-1] :] for n, layer in enumerate(own)]

@@ -1,4 +1,4 @@
-"""Training a patch: stage 1 the discriminator, stage 2 the encoder. The host never enters an optimiser."""
+"""Training a patch: stage 1, the discriminator, is here; stage 2 is encoder_training. The host never enters an optimiser."""
 
 from __future__ import annotations
 

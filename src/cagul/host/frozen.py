@@ -28,7 +28,7 @@ from cagul.errors import DataError, HostError, UnsupportedHost
 from cagul.host.families import Family, family_of, guessed
 from cagul.host.prompts import Question, Span, picture_counts, question_rows, turn_marks, visual_spans
 from cagul.host.recording import recording, valid_rows
-from cagul.host.seam import PIXEL_KEYS, Seam
+from cagul.host.seam import Seam, without_pixels
 
 Tokens = list[Float[Tensor, "V D"]]
 AttentionSink = Callable[[int, Float[Tensor, "B H R S"], Bool[Tensor, "B R"]], None]
@@ -251,7 +251,7 @@ class FrozenHost:
 
         ``gradient_checkpointing`` keeps each layer's input alone and runs the layer again in the backward pass.
         """
-        given: dict[str, Any] = {key: value for key, value in inputs.items() if key not in PIXEL_KEYS}
+        given = without_pixels(inputs)
         if tokens:
             given["mm_encoder_outputs"] = self.features(tokens)
         with self._checkpointing() if gradient_checkpointing else nullcontext():
@@ -274,12 +274,9 @@ class FrozenHost:
     @torch.no_grad()
     def generate(self, inputs: dict[str, Any], tokens: Tokens | None = None, **options: Any) -> Any:
         """What the host generates from the prompts, from ``tokens`` in place of the pictures where they are given."""
-        inputs = dict(inputs)
-        if tokens is not None:
-            for key in PIXEL_KEYS:
-                inputs.pop(key, None)
-            if tokens:
-                inputs["mm_encoder_outputs"] = self.features(tokens)
+        inputs = dict(inputs) if tokens is None else without_pixels(inputs)
+        if tokens:
+            inputs["mm_encoder_outputs"] = self.features(tokens)
         return self.model.generate(**inputs, **options)
 
     def stream(self, inputs: dict[str, Any], tokens: Tokens | None = None, **options: Any) -> Iterator[str]:
