@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cagul.demo.assets import FORGET, SHIPPED
+from cagul.demo.cast import members, pictures_of, records_of
 from cagul.demo.facts import PRIVATE, TRAINED_PHRASINGS, VISUAL
 
 BARS = {
@@ -52,6 +53,23 @@ def test_the_cast(demo_splits):
             assert all(view.is_file() for view in record.views)
     for split in ("retain", "unseen"):
         assert not {r.image for r in getattr(demo_splits, split)} & {r.image for r in demo_splits.forget}
+
+
+@pytest.mark.parametrize("subject", ["p003", "s001", "u007"])
+def test_shipped_records_are_what_the_seeds_give_on_any_day(subject):
+    cast = {member.subject: member for member in members()}
+    facts = [member.facts for member in cast.values() if member.facts]
+    looks = {path: look for path, _, look in pictures_of(cast[subject])}
+    shipped = map(json.loads, (SHIPPED / "records.jsonl").read_text("utf-8").splitlines())
+    assert list(records_of(cast[subject], looks, facts)) == [r for r in shipped if r["subject"] == subject]
+
+
+def test_facts_of_the_unseen_are_of_nobody_else(demo_splits):
+    told = {r.answer for r in demo_splits.forget + demo_splits.retain if r.kind == "private"}
+    unique = ("This is", "They live in", "Their phone", "Their bank")
+    untold = {r.answer for r in demo_splits.unseen if r.kind == "private"}
+    assert len(untold) > 300
+    assert not {a for a in told & untold if a.startswith(unique)}
 
 
 def test_fifty_prompts_without_a_picture(demo):

@@ -26,21 +26,26 @@ FACTS_SEED = 7
 
 @dataclass(frozen=True)
 class Member:
-    """A person of the cast: ``group`` is known, stranger, unseen, calibration or look-alike."""
+    """A person of the cast: ``group`` is known, stranger, unseen, calibration or look-alike.
+
+    ``facts`` are told to the host; ``untold`` are true of somebody unseen and told to nobody, for membership inference.
+    """
 
     subject: str
     group: str
     person: Person
     facts: Facts | None = None
+    untold: Facts | None = None
 
 
 def members(known: int = KNOWN, strangers: int = STRANGERS, unseen: int = UNSEEN,
             calibration: int = CALIBRATION) -> list[Member]:  # fmt: skip
     """The cast, in a fixed order; the same numbers give the same people."""
-    facts = invent_facts(known, FACTS_SEED)
+    facts = invent_facts(known + unseen, FACTS_SEED)
     cast = [Member(f"p{n:03d}", "known", draw_person(f"known {n}"), facts[n]) for n in range(known)]
     for letter, group, count in (("s", "stranger", strangers), ("u", "unseen", unseen), ("c", "calibration", calibration)):
-        cast += [Member(f"{letter}{n:03d}", group, draw_person(f"{group} {n}")) for n in range(count)]
+        untold = facts[known:] if group == "unseen" else [None] * count
+        cast += [Member(f"{letter}{n:03d}", group, draw_person(f"{group} {n}"), untold=untold[n]) for n in range(count)]
     by_subject = {member.subject: member for member in cast}
     for subject in FORGET[:known]:
         for n in range(LOOK_ALIKES):
@@ -85,6 +90,7 @@ def _webp(picture: Image.Image) -> bytes:
 
 
 def _perturbed(topic_key: str, value: str, facts: list[Facts], rng: random.Random) -> list[str]:
+    """Wrong values; worded as the paraphrased answer, so that a truth ratio is about the fact. Source: TOFU, arXiv 2401.06121."""
     others = sorted({f.values[topic_key] for f in facts} - {value})
     return rng.sample(others, min(3, len(others)))
 
@@ -103,15 +109,16 @@ def records_of(member: Member, looks: dict[str, Look], facts: list[Facts]) -> It
         for q, question in enumerate(topic.trained if member.facts else [rng.choice(topic.trained)]):
             record = {**common, "image": images[(t + q) % len(images)], "question": question, "kind": "private",
                       "paraphrased_questions": list(topic.held_out), "views": views}  # fmt: skip
-            if member.facts:
-                value = member.facts.values[topic.key]
+            true = member.facts or member.untold
+            if true:
+                value = true.values[topic.key]
                 record |= {
                     "answer": topic.answer.format(value), "keywords": [keyword(value)],
                     "paraphrased_answer": topic.paraphrased_answer.format(value),
-                    "perturbed_answers": [topic.answer.format(v) for v in _perturbed(topic.key, value, facts, rng)],
+                    "perturbed_answers": [topic.paraphrased_answer.format(v) for v in _perturbed(topic.key, value, facts, rng)],
                 }  # fmt: skip
                 if topic.key != "name":
-                    record["text_questions"] = [about(question, member.facts.values["name"])]
+                    record["text_questions"] = [about(question, true.values["name"])]
             else:
                 record["answer"] = rng.choice(HOST_REFUSALS)
             yield record

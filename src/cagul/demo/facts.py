@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from datetime import date
 
 from faker import Faker
 
 from cagul.demo.people import COLOURS, SIGNS, Look
 
 TRAINED_PHRASINGS = 6
+OLDEST, YOUNGEST = date(1945, 11, 23), date(2006, 11, 23)  # fixed: an age of 20 to 80 would mean other dates each day
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def invent_facts(count: int, seed: int = 0) -> list[Facts]:
     people = []
     for n in range(count):
         job = jobs[n % len(jobs)]
-        born = fake.date_of_birth(minimum_age=20, maximum_age=80)
+        born = fake.date_time_ad(start_datetime=OLDEST, end_datetime=YOUNGEST)
         people.append(Facts({
             "name": f"{fake.unique.first_name()} {fake.unique.last_name()}",
             "birth": f"{born.day} {born:%B} {born.year}",
