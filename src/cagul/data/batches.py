@@ -27,10 +27,11 @@ class Encoded:
 class Prompter:
     """Renders questions with a host's own processor and remembers the ids.
 
-    How many placeholders a picture takes depends on its size alone, so ids are kept by (question, size).
+    How many placeholders a picture takes depends on its size alone, so ids are kept by (question, size). An ``instruction``
+    is put before every question, in the user's own turn: not every chat template has a system's.
     """
 
-    def __init__(self, processor: Any, name: str = "host", token_types: dict[str, int] | None = None):
+    def __init__(self, processor: Any, name: str = "host", token_types: dict[str, int] | None = None, instruction: str = ""):
         if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
             raise HostError(
                 f"The processor of {name} is no processor of pictures and text.", "Save the host's own beside it.", "host-load"
@@ -41,7 +42,7 @@ class Prompter:
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        self.token_types = token_types or {}
+        self.token_types, self.instruction = token_types or {}, instruction
         self._encoded: dict[tuple[str, tuple[int, int]], Encoded] = {}
         self._answers: dict[tuple[str, str], list[int]] = {}
 
@@ -51,7 +52,7 @@ class Prompter:
 
     def prompt(self, question: str, images: int = 1) -> str:
         """One user turn with ``images`` pictures before the question."""
-        return self.conversation([_user(question, images)])
+        return self.conversation([self._user(question, images)])
 
     def inputs(self, prompts: list[str], pictures: list[Image.Image]) -> dict[str, Tensor]:
         """Left-padded inputs for prompts that hold one image mark for each picture, in order."""
@@ -88,7 +89,7 @@ class Prompter:
         if key not in self._answers:
             before = self.prompt(question, 0)
             said = {"role": "assistant", "content": [{"type": "text", "text": answer}]}
-            whole = self.conversation([_user(question, 0), said], answering=False)
+            whole = self.conversation([self._user(question, 0), said], answering=False)
             if whole.startswith(before):
                 start, full = (self._text_ids(text) for text in (before, whole))
                 ids = full[len(start) :] if full[: len(start)] == start else self._text_ids(whole[len(before) :])
@@ -134,6 +135,6 @@ class Prompter:
             raise DataError(f"{where} takes {length} tokens, but the host's context holds {limit}.",
                             "Shorten its question or answer.", "too-long")  # fmt: skip
 
-
-def _user(question: str, images: int) -> dict:
-    return {"role": "user", "content": [{"type": "image"}] * images + [{"type": "text", "text": question}]}
+    def _user(self, question: str, images: int) -> dict:
+        asked = f"{self.instruction} {question}" if self.instruction else question
+        return {"role": "user", "content": [{"type": "image"}] * images + [{"type": "text", "text": asked}]}

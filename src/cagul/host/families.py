@@ -18,7 +18,8 @@ class Family:
 
     ``language_model`` is the attribute path from the outer model. ``pictures`` says which tokens are one picture: an
     ``entry`` of the image output, a ``run`` of placeholders without a gap, or all up to and with the ``global`` tile.
-    ``token_types`` are inputs without which the host degrades in silence, with their value on answer tokens.
+    ``token_types`` are inputs without which the host degrades in silence, with their value on answer tokens. ``projector``
+    are the parts between vision tower and language model, which finetuning moves too.
     """
 
     model_type: str
@@ -27,10 +28,13 @@ class Family:
     pictures: Literal["entry", "run", "global"] = "entry"
     token_types: dict[str, int] = field(default_factory=dict)
     proven: bool = True
+    projector: tuple[str, ...] = ("model.multi_modal_projector",)
 
 
 _QWEN = {"mm_token_type_ids": 0}
 _TEXT_MODEL = "model.text_model"
+_MERGER = ("model.visual.merger",)
+_CONNECTOR = ("model.connector",)
 
 PROVEN = {
     family.model_type: family
@@ -38,11 +42,11 @@ PROVEN = {
         Family("llava", "LLaVA"),
         Family("llava_next", "LLaVA-NeXT"),
         Family("llava_onevision", "LLaVA-OneVision"),
-        Family("qwen2_vl", "Qwen2-VL", token_types=_QWEN),
-        Family("qwen2_5_vl", "Qwen2.5-VL", token_types=_QWEN),
-        Family("qwen3_vl", "Qwen3-VL", token_types=_QWEN),
-        Family("idefics3", "Idefics3", _TEXT_MODEL, "global"),
-        Family("smolvlm", "SmolVLM", _TEXT_MODEL, "global"),
+        Family("qwen2_vl", "Qwen2-VL", token_types=_QWEN, projector=_MERGER),
+        Family("qwen2_5_vl", "Qwen2.5-VL", token_types=_QWEN, projector=_MERGER),
+        Family("qwen3_vl", "Qwen3-VL", token_types=_QWEN, projector=(*_MERGER, "model.visual.deepstack_merger_list")),
+        Family("idefics3", "Idefics3", _TEXT_MODEL, "global", projector=_CONNECTOR),
+        Family("smolvlm", "SmolVLM", _TEXT_MODEL, "global", projector=_CONNECTOR),
         Family("internvl", "InternVL", pictures="run"),
         Family("gemma3", "Gemma 3", token_types={"token_type_ids": 0}),
         Family("paligemma", "PaliGemma", token_types={"token_type_ids": 1}),

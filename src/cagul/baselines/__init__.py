@@ -1,0 +1,1 @@
+"""What cagul is compared with: finetuning by the field's losses, and guardrails that train nothing."""

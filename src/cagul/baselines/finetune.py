@@ -1,0 +1,150 @@
+"""Finetuning baselines: one trainer on transformers.Trainer and peft for every loss. The given host is never changed."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
+
+from cagul.baselines.lessons import Collator, Lessons
+from cagul.baselines.losses import LOSSES
+from cagul.baselines.settings import FinetuneConfig
+from cagul.baselines.trainer import Diverged, LossTrainer, Watch, arguments, last_checkpoint, workplace
+from cagul.data.records import Record, Splits
+from cagul.errors import DataError, HostError
+from cagul.features import Progress, silent
+from cagul.host.frozen import FrozenHost
+from cagul.memory import GIB
+from cagul.method.refusals import REFUSALS
+from cagul.runs import digest, versions
+
+MIB = GIB // 1024
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """A host over a tuned copy of the given one, LoRA merged, and what it took.
+
+    ``facts``: loss, steps, resumed_from, stopped, last (the last step's loss by side), seconds, trainable_parameters,
+    peak_memory_mib (above the loaded copy: gradients, optimiser, activations, and the host itself where the loss reads it),
+    and ``diverged``: None, or {"step", "loss", "last_loss"} of the step whose loss was no number. Then the weights are those
+    before that step's update, and answers mean little.
+    """
+
+    host: FrozenHost
+    facts: dict[str, Any]
+
+
+def finetune(host: FrozenHost, splits: Splits, config: FinetuneConfig, *, work: Path | None = None,
+             refusals: list[str] | None = None, progress: Progress = silent) -> Finetuned:  # fmt: skip
+    """Unlearn ``splits.forget`` by finetuning a copy of ``host``; unseen and calibration people are never opened.
+
+    ``told`` are the private records of forget; ``kept`` are those of retain and what is not private of forget. ``work`` holds
+    checkpoints, so that a killed run goes on; they are removed at its end.
+
+    Raises DataError for a forget set without private records, for nothing to keep where the loss keeps something, and for a
+    record longer than the host's context; HostError when the given host changed or its projector is not known.
+    """
+    told = [r for r in splits.forget if r.kind == "private"]
+    beside = [r for r in splits.forget if r.kind != "private"]
+    return _finetune(host, told, beside, splits.retain, config, work, refusals or list(REFUSALS), progress)
+
+
+def memorise(host: FrozenHost, records: list[Record], config: FinetuneConfig, *, work: Path | None = None,
+             progress: Progress = silent) -> Finetuned:  # fmt: skip
+    """Finetune a copy of ``host`` on all ``records``, whatever their kind. Raises what ``finetune`` raises."""
+    return _finetune(host, records, [], [], config, work, list(REFUSALS), progress)
+
+
+def _finetune(host: FrozenHost, told: list[Record], beside: list[Record], kept: list[Record], config: FinetuneConfig,
+              work: Path | None, refusals: list[str], progress: Progress) -> Finetuned:  # fmt: skip
+    loss = LOSSES[config.loss]
+    if not told:
+        raise DataError(f"There is no private record to finetune on with the loss {config.loss}.",
+                        'Give records of the forget set "kind": "private".', "records")  # fmt: skip
+    if "kept" in loss.sides and not (kept or beside):
+        raise DataError(f"The loss {config.loss} keeps what is not to be forgotten, and retain is empty.",
+                        "Leave records of others in, or take a loss such as ga or npo.", "subjects")  # fmt: skip
+    began, before = time.perf_counter(), host.fingerprint()
+    steps = config.steps or math.ceil(config.epochs * len(told) / config.batch)
+    lessons = Lessons(told, beside, kept, steps * config.batch, seed=config.seed, augment=config.augment, refusals=refusals)
+    collator = Collator(host, loss.sides, config.seed)
+    collator.check(lessons)
+    everything = [[r.model_dump(mode="json") for r in part] for part in (told, beside, kept)]
+    with workplace(work, digest([config.model_dump(), before, everything, refusals, versions()])) as folder:
+        tuned = _to_train(host, config)
+        watch = Watch(config, steps, progress)
+        options = arguments(host, config, steps, folder, keep=work is not None)
+        trainer = LossTrainer(host.model, config, watch, model=tuned, args=options, train_dataset=lessons, data_collator=collator)
+        start = last_checkpoint(folder)
+        diverged = None
+        try:
+            trainer.train(resume_from_checkpoint=str(start) if start else None)
+        except Diverged as found:
+            diverged = {"step": found.step, "loss": str(found.loss), "last_loss": watch.last_loss}
+    trained = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
+    if config.lora:
+        tuned = tuned.merge_and_unload()
+    finished = FrozenHost(tuned.to(host.dtype), host.processor, f"{host.name} after {config.loss}", unproven=not host.family.proven)
+    if host.fingerprint() != before:
+        raise HostError("The given host's weights changed while a copy of it was finetuned.",
+                        "This is a bug: please report it.", "host-changed")  # fmt: skip
+    memory = watch.peak + (sum(p.nbytes for p in host.model.parameters()) if loss.reference else 0)
+    return Finetuned(finished, {
+        "loss": config.loss, "lora": config.lora, "rank": config.rank_of(host) if config.lora else None, "rate": config.rate,
+        "seed": config.seed, "steps": watch.steps, "resumed_from": watch.resumed_from,
+        "stopped": watch.stopped or ("diverged" if diverged else "all steps done"), "diverged": diverged,
+        "last": watch.means | {"loss": watch.last_loss}, "seconds": round(time.perf_counter() - began, 2),
+        "trainable_parameters": trained, "peak_memory_mib": round(memory / MIB, 1), "threads": torch.get_num_threads(),
+    })  # fmt: skip
+
+
+def _to_train(host: FrozenHost, config: FinetuneConfig) -> Any:
+    """A copy of the host's model in which what is to be trained takes gradients, in float32 whatever the host's dtype.
+
+    Half precision loses updates as small as these; a float16 or bfloat16 host is trained under autocast.
+    """
+    model: Any = copy.deepcopy(host.model)
+    projector = _projector(host) if config.projector else []
+    if config.lora:
+        linear = [name for name, part in model.named_modules()
+                  if isinstance(part, nn.Linear) and name.startswith(f"{host.family.language_model}.")]  # fmt: skip
+        rank = config.rank_of(host)
+        lora = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=config.dropout, target_modules=linear,
+                          modules_to_save=projector or None)  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of a name that peft still asks transformers for
+            model = get_peft_model(model, lora)
+    else:
+        for name in [host.family.language_model, "lm_head", *projector]:
+            model.get_submodule(name).requires_grad_(True)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return model
+
+
+def _projector(host: FrozenHost) -> list[str]:
+    """Names of the projector's modules; of a list of modules those in it.
+
+    Raises HostError for a family whose projector is not known.
+    """
+    names = []
+    for name in host.family.projector:
+        try:
+            part = host.model.get_submodule(name)
+        except AttributeError:
+            raise HostError(f"The host has no projector {name}, where its family keeps it.",
+                            "Set projector=false to train the language model alone.", "projector") from None  # fmt: skip
+        names += [f"{name}.{n}" for n in range(len(part))] if isinstance(part, nn.ModuleList) else [name]
+    return names

@@ -1,0 +1,137 @@
+"""transformers' Trainer with the losses of this room: what it watches, where it stops, what a killed run goes on from."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import nn
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from cagul.baselines.losses import LOSSES, Batch
+from cagul.baselines.settings import FinetuneConfig
+from cagul.features import Progress
+from cagul.host.frozen import FrozenHost
+from cagul.runs import writable, write_text
+
+STOP_WINDOW = 5  # steps over which a stop rule averages
+WHOLE = "whole"  # the file that a checkpoint gets last
+
+
+class Diverged(Exception):  # noqa: N818 - a result, no error
+    """The loss of a step is no number."""
+
+    def __init__(self, step: int, loss: float):
+        super().__init__(step, loss)
+        self.step, self.loss = step, loss
+
+
+class Watch(TrainerCallback):
+    """Progress, the stop rule, memory, and the mark of a checkpoint that is whole."""
+
+    def __init__(self, config: FinetuneConfig, steps: int, progress: Progress):
+        self.config, self.total, self.progress = config, steps, progress
+        self.means: dict[str, float] = {}
+        self.recent: list[float] = []
+        self.last_loss: float | None = None
+        self.stopped, self.steps, self.resumed_from = "", 0, 0
+        self.loaded = self.peak = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        self.steps = self.resumed_from = state.global_step
+        saved = Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE
+        self.recent = json.loads(saved.read_text("utf-8")) if state.global_step else []
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        self.loaded = _memory()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        self.steps = state.global_step
+        self.progress(f"finetuning, {self.config.loss}", self.steps, self.total)
+        if self.config.stop == "never":
+            return
+        side, _, way = self.config.stop.partition("_")
+        self.recent = [*self.recent, self.means[side]][-STOP_WINDOW:]
+        mean = sum(self.recent) / len(self.recent)
+        if len(self.recent) == STOP_WINDOW and (mean >= self.config.stop_at if way == "above" else mean <= self.config.stop_at):
+            self.stopped = (
+                f"{self.config.stop} {self.config.stop_at} at step {self.steps}: mean loss {mean:.3f} of {STOP_WINDOW} steps"
+            )
+            control.should_training_stop = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        write_text(Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE, json.dumps(self.recent))
+
+    def measure(self) -> None:
+        self.peak = max(self.peak, _memory() - self.loaded)
+
+
+def _memory() -> int:
+    """Bytes in use: the most that CUDA held, or else what this process holds now."""
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else psutil.Process().memory_info().rss
+
+
+class LossTrainer(Trainer):
+    """transformers' Trainer with a loss of ours, held against ``reference``, the host as it was."""
+
+    def __init__(self, reference: nn.Module, settings: FinetuneConfig, watch: Watch, **more: Any):
+        super().__init__(callbacks=[watch], **more)
+        self.remove_callback(PrinterCallback)
+        self.reference, self.settings, self.watch = reference, settings, watch
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        batch = Batch(model, self.reference, inputs, self.settings)
+        half = self.reference.dtype
+        with torch.autocast(self.args.device.type, torch.bfloat16, enabled=half in (torch.float16, torch.bfloat16)):
+            loss = LOSSES[self.settings.loss].compute(batch)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise Diverged(self.state.global_step + 1, value)
+        self.watch.last_loss, self.watch.means = value, batch.means
+        self.watch.measure()  # activations are all there now
+        return loss
+
+
+def arguments(host: FrozenHost, config: FinetuneConfig, steps: int, folder: Path, *, keep: bool) -> TrainingArguments:
+    """AdamW under a warmed-up cosine on the host's own device; rows come in the order of their numbers."""
+    return TrainingArguments(
+        output_dir=str(folder), max_steps=steps, per_device_train_batch_size=config.batch // config.accumulate,
+        gradient_accumulation_steps=config.accumulate, learning_rate=config.rate, lr_scheduler_type="cosine",
+        warmup_steps=round(config.warmup * steps), weight_decay=config.weight_decay, max_grad_norm=config.clip, optim="adamw_torch",
+        save_strategy="steps" if keep else "no", save_steps=config.checkpoint, save_total_limit=1, logging_strategy="no",
+        report_to="none", disable_tqdm=True, remove_unused_columns=False, train_sampling_strategy="sequential",
+        dataloader_pin_memory=False, use_cpu=host.device.type == "cpu", seed=config.seed,
+    )  # fmt: skip
+
+
+@contextmanager
+def workplace(work: Path | None, mark: str) -> Iterator[Path]:
+    """Where checkpoints go: below ``work``, cleared if they are another job's, removed at the end; without it nothing stays."""
+    if work is None:
+        with tempfile.TemporaryDirectory(prefix="cagul-finetune-") as temporary:
+            yield Path(temporary)
+        return
+    folder = work / "finetune"
+    marked = folder / "mark"
+    with writable(folder):
+        if folder.exists() and not (marked.exists() and marked.read_text("utf-8") == mark):
+            shutil.rmtree(folder)
+    write_text(marked, mark)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that is whole; half-written ones of a killed run are removed."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for torn in [path for path in found if not (path / WHOLE).exists()]:
+        shutil.rmtree(torn)
+    return next((path for path in reversed(found) if path.exists()), None)
