@@ -17,7 +17,9 @@ from pydantic import BaseModel
 from typer.models import OptionInfo, ParameterInfo
 
 from cagul import errors
+from cagul.baselines.settings import FinetuneConfig
 from cagul.cli.app import app
+from cagul.cli.memorise import DEFAULTS
 from cagul.config import PRESETS, Config
 
 PAGE = Path(__file__).parent / "cli.md"
@@ -145,6 +147,8 @@ def page() -> str:
     presets = "; ".join(f"`{name}`: {_preset(values)}" for name, values in PRESETS.items())
     keys = "\n".join(config_rows(Config, Config()))
     parts.append(f"## Keys of --set and of a --config file\n\nPresets: {presets}.\n\n| key | default | |\n|---|---|---|\n{keys}\n")
+    keys = "\n".join(config_rows(FinetuneConfig, FinetuneConfig.model_validate(DEFAULTS)))
+    parts.append(f"## Keys of memorise --set, and of a finetuning baseline\n\n| key | default | |\n|---|---|---|\n{keys}\n")
     parts.append("## Exit codes\n\n| | |\n|---|---|\n" + "\n".join(exit_codes()) + "\n")
     return "\n".join(parts)
 

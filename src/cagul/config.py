@@ -7,12 +7,14 @@ Two presets: ``default`` is what we found to work best, ``paper`` is CAGUL as th
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from cagul.errors import UsageError, did_you_mean
+
+Options = TypeVar("Options", bound=BaseModel)
 
 
 class _Section(BaseModel):
@@ -108,12 +110,12 @@ def _known_keys(section: type[BaseModel], path: tuple[str, ...]) -> list[str]:
     return list(section.model_fields)
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     lines = []
     for problem in error.errors():
         where = [str(part) for part in problem["loc"]]
         if problem["type"] == "extra_forbidden":
-            hint = did_you_mean(where[-1], _known_keys(Config, tuple(where[:-1])))
+            hint = did_you_mean(where[-1], _known_keys(model, tuple(where[:-1])))
             lines.append(f"unknown key {'.'.join(where)}. {hint}")
         else:
             lines.append(f"{'.'.join(where)} = {problem['input']!r}: {problem['msg'].lower()}")
@@ -138,6 +140,14 @@ def load_config(source: str | Config = "default", settings: list[str] | None = N
             raise UsageError(f"{source} holds a {type(data).__name__}, not keys and values.", "Mend the file.", "config")
     else:
         raise UsageError(f"--config {source!r} is neither a preset nor a file.", did_you_mean(source, PRESETS), "config")
+    return checked(Config, data, settings)
+
+
+def checked(model: type[Options], data: dict[str, Any], settings: list[str] | None = None) -> Options:
+    """Options from ``data``, then ``key=value`` settings; all mistakes at once.
+
+    Raises UsageError for a setting without a key that may be set, an unknown key (with the nearest known one) or a bad value.
+    """
     for setting in settings or []:
         key, separator, value = setting.partition("=")
         if not separator:
@@ -153,7 +163,7 @@ def load_config(source: str | Config = "default", settings: list[str] | None = N
         except yaml.YAMLError:
             target[last] = value
     try:
-        return Config.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
-        raise UsageError(f"The config has {error.error_count()} mistake(s): {_explain(error)}.",
+        raise UsageError(f"The config has {error.error_count()} mistake(s): {_explain(error, model)}.",
                          "docs/cli.md lists the keys.", "config") from None  # fmt: skip

@@ -24,7 +24,7 @@ from cagul.features import Progress, silent
 from cagul.host.frozen import FrozenHost
 from cagul.memory import GIB
 from cagul.method.refusals import REFUSALS
-from cagul.runs import digest, versions
+from cagul.runs import digest, versions, whole_folder, write_json
 
 MIB = GIB // 1024
 
@@ -41,6 +41,16 @@ class Finetuned:
 
     host: FrozenHost
     facts: dict[str, Any]
+
+    def save(self, folder: Path) -> None:
+        """A checkpoint folder that ``FrozenHost.load`` reads, with its processor, whole or not at all; the facts lie beside.
+
+        Raises WriteError.
+        """
+        with whole_folder(folder) as temporary:
+            self.host.model.save_pretrained(temporary)
+            self.host.processor.save_pretrained(temporary)
+            write_json(temporary / "finetuned.json", self.facts)
 
 
 def finetune(host: FrozenHost, splits: Splits, config: FinetuneConfig, *, work: Path | None = None,

@@ -12,12 +12,13 @@ from typing import Any
 import typer
 
 from cagul import __version__
-from cagul.cli import ask, demo, doctor, evaluate, hosts, inspect, records, report, requests, unlearn
+from cagul.cli import ask, demo, doctor, evaluate, hosts, inspect, memorise, records, report, requests, unlearn
 from cagul.cli.common import err
 from cagul.errors import CagulError, WriteError
 
 VERBS: dict[str, Callable[..., None]] = {
     "demo": demo.demo,
+    "memorise": memorise.memorise,
     "unlearn": unlearn.unlearn,
     "ask": ask.ask,
     "evaluate": evaluate.evaluate,

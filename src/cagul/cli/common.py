@@ -28,7 +28,7 @@ DtypeOption = Annotated[str, typer.Option("--dtype", help="auto (as saved), floa
 DeviceOption = Annotated[str | None, typer.Option("--device", help="Device of the host, such as cuda; the CPU if not given.")]
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-SUBJECT_OPTIONS = ("--forget", "--unseen")
+SUBJECT_OPTIONS = ("--forget", "--unseen", "--exclude")
 
 out = Console()
 err = Console(stderr=True)
@@ -44,6 +44,17 @@ def repeating_command() -> str:
         elif n and words[n - 1] in SUBJECT_OPTIONS and not word.startswith("@"):
             words[n] = "@SUBJECTS"
     return shlex.join(words).replace("'@SUBJECTS'", "@SUBJECTS")
+
+
+def require_free(target: Path) -> None:
+    """Raises UsageError when there is something where a new folder is to be, WriteError when nobody may look."""
+    from cagul.errors import UsageError
+    from cagul.runs import writable
+
+    with writable(target):
+        taken = target.exists() and (not target.is_dir() or any(target.iterdir()))
+    if taken:
+        raise UsageError(f"{target} is already there.", "Give another --out, or remove it.", "usage")
 
 
 def print_json(data: Any) -> None:

@@ -19,6 +19,7 @@ from cagul.cli.common import (
     out,
     print_json,
     progress_bar,
+    require_free,
     set_up,
 )
 
@@ -50,18 +51,15 @@ def unlearn(
     """Train a patch that makes a frozen host forget people. Killed and started again, it goes on where it was."""
     from cagul.config import load_config
     from cagul.data.records import load_records, parse_subjects, split_records
-    from cagul.errors import CagulError, UsageError
+    from cagul.errors import CagulError
     from cagul.patch import Patch
-    from cagul.runs import digest, require_writable, versions, writable, write_text
+    from cagul.runs import digest, require_writable, versions, write_text
 
     settings = [*(settings or []), *([f"training.seed={seed}"] if seed is not None else [])]
     start = Patch.load(base) if base else None
     chosen = load_config(start.config if start and config == "default" else config, settings)
     splits = split_records(load_records(records), parse_subjects(forget), parse_subjects(unseen))
-    with writable(patch):
-        taken = patch.exists() and (not patch.is_dir() or any(patch.iterdir()))
-    if taken:
-        raise UsageError(f"{patch} is already there.", "Give another --out, or remove it.", "usage")
+    require_free(patch)
     if dry_run:
         set_up(threads)
         _show_plan(load_host(host, device, dtype), splits, chosen, start, json)

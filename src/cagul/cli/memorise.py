@@ -1,0 +1,117 @@
+"""``cagul memorise``."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cagul.cli.common import (
+    DeviceOption,
+    DtypeOption,
+    HostOption,
+    JsonOption,
+    ThreadsOption,
+    load_host,
+    out,
+    print_json,
+    progress_bar,
+    require_free,
+    set_up,
+)
+
+if TYPE_CHECKING:
+    from cagul.data.records import Record
+
+DEFAULTS = {"loss": "memorise", "epochs": 10.0, "augment": 0}
+
+
+def memorise(
+    host: HostOption,
+    records: Annotated[Path, typer.Option("--records", help="Records file (JSON Lines).")],
+    target: Annotated[Path, typer.Option("--out", help="Folder of the new host.")],
+    exclude: Annotated[
+        str, typer.Option("--exclude", help="Subjects it is not to know, p003,p007 or @list.txt: then it is the retain host.")
+    ] = "",
+    lora: Annotated[bool, typer.Option("--lora/--full", help="LoRA on the language model, or all its weights.")] = True,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value of the finetuning, such as rate=1e-4 or epochs=5.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Short for --set seed=N.")] = None,
+    dtype: DtypeOption = "auto",
+    device: DeviceOption = None,
+    threads: ThreadsOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Finetune a copy of a host on records until it knows them, and check that it does. Killed and started again, it goes on.
+
+    Records of held-out groups (unseen, calibration, look-alike, no-person) are left out, as training leaves them out.
+    """
+    from cagul.baselines.settings import FinetuneConfig
+    from cagul.config import checked
+    from cagul.data.records import load_records, parse_subjects
+    from cagul.runs import require_writable
+
+    given = DEFAULTS | {"lora": lora} | ({} if seed is None else {"seed": seed})
+    config = checked(FinetuneConfig, given, settings)
+    told, excluded = _parts(load_records(records), parse_subjects(exclude), str(records))
+    require_free(target)
+    work = target.parent / f".{target.name}.work"
+    require_writable(work)
+    set_up(threads)
+    from cagul.baselines.finetune import memorise as train
+    from cagul.evaluation.memorisation import ENOUGH, SORTS, memorised
+
+    try:
+        frozen = load_host(host, device, dtype)
+        with progress_bar(json) as progress:
+            made = train(frozen, told, config, work=work, progress=progress)
+            checks = {"told": memorised(made.host, told, progress=progress)}
+            if excluded:
+                checks["excluded"] = memorised(made.host, excluded, progress=progress)
+        people = {"told": len({r.subject for r in told}), "excluded": len({r.subject for r in excluded})}
+        made.facts.update({"from_sha256": frozen.fingerprint(), "people": people, "memorised": checks})
+        made.save(target)
+    finally:
+        if target.exists() or not any(work.glob("finetune/checkpoint-*")):
+            shutil.rmtree(work, ignore_errors=True)
+    if json:
+        print_json({"out": str(target)} | made.facts)
+        return
+    facts = made.facts
+    if facts["resumed_from"]:
+        out.print(f"Went on from step {facts['resumed_from']}, where an earlier run had stopped.")
+    if facts["diverged"]:
+        out.print(f"[bold yellow]The loss was {facts['diverged']['loss']} at step {facts['diverged']['step']}: training ended "
+                  "there. Lower the rate with --set rate=...[/]")  # fmt: skip
+    out.print(f"Host that was told {len(told)} records about {people['told']} people in [bold]{target}[/]: {facts['steps']} steps, "
+              f"{facts['seconds']:.0f} s, {facts['trainable_parameters']:,} parameters trained.")  # fmt: skip
+    for name, found in checks.items():
+        said = ", ".join(f"{found[sort]['value']:.0%} {where}" for sort, where in SORTS.items() if sort in found)
+        what = "it was told" if name == "told" else "it was not to know"
+        out.print(f"Memorisation check: of the private facts that {what}, it says {said or 'none: there are none'}.")
+    if checks["told"].get("image", {"value": 0})["value"] < ENOUGH:
+        out.print(f"[bold yellow]Warning: below {ENOUGH:.0%} on training images, so forgetting would mean little: more epochs, or "
+                  "another rate.[/]")  # fmt: skip
+
+
+def _parts(records: list[Record], exclude: list[str], source: str) -> tuple[list[Record], list[Record]]:
+    """Records to tell and records to leave out.
+
+    Raises DataError for an unknown subject and when nobody is left to tell about.
+    """
+    from cagul.data.records import HELD_OUT_GROUPS
+    from cagul.errors import DataError, did_you_mean
+
+    trained = [r for r in records if r.group not in HELD_OUT_GROUPS]
+    subjects = {r.subject for r in trained}
+    for name in exclude:
+        if name not in subjects:
+            raise DataError(f"No record to tell is about the subject {name!r}.", did_you_mean(name, subjects), "subjects")
+    told = [r for r in trained if r.subject not in exclude]
+    if not told:
+        raise DataError(f"{source} has {len(records)} records, and after --exclude and held-out groups none is left to tell.",
+                        "Exclude fewer subjects.", "subjects")  # fmt: skip
+    return told, [r for r in trained if r.subject in exclude]
