@@ -93,7 +93,7 @@ def _finetune(host: FrozenHost, told: list[Record], beside: list[Record], kept: 
         tuned = _to_train(host, config)
         watch = Watch(config, steps, progress)
         options = arguments(host, config, steps, folder, keep=work is not None)
-        trainer = LossTrainer(host.model, config, watch, model=tuned, args=options, train_dataset=lessons, data_collator=collator)
+        trainer = LossTrainer(host, config, watch, model=tuned, args=options, train_dataset=lessons, data_collator=collator)
         start = last_checkpoint(folder)
         diverged = None
         try:
@@ -122,6 +122,7 @@ def _to_train(host: FrozenHost, config: FinetuneConfig) -> Any:
 
     Half precision loses updates as small as these; a float16 or bfloat16 host is trained under autocast.
     """
+    torch.manual_seed(config.seed)  # LoRA's start
     model: Any = copy.deepcopy(host.model)
     projector = _projector(host) if config.projector else []
     if config.lora:
@@ -139,8 +140,6 @@ def _to_train(host: FrozenHost, config: FinetuneConfig) -> Any:
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
     return model
 
 
