@@ -83,6 +83,8 @@ def _memory() -> int:
 class LossTrainer(Trainer):
     """transformers' Trainer with a loss of ours, held against the host as it was."""
 
+    model: Any
+
     def __init__(self, host: FrozenHost, settings: FinetuneConfig, watch: Watch, **more: Any):
         super().__init__(callbacks=[watch], **more)
         self.remove_callback(PrinterCallback)
@@ -105,7 +107,7 @@ class LossTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Only what is trained. Trainer's own way writes a host under its published names and finds none of them again."""
         trained = {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad}
-        save_checkpoint(Path(output_dir or self.args.output_dir) / TRAINED, trained)
+        save_checkpoint(Path(output_dir or str(self.args.output_dir)) / TRAINED, trained)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self.model.load_state_dict(load_checkpoint(Path(resume_from_checkpoint) / TRAINED) or {}, strict=False)
