@@ -266,9 +266,6 @@ def test_every_method_has_a_grid_of_one_budget():
         assert found.rates == tuple(sorted(found.rates))
         settings = FinetuneConfig(rate=found.rates[0], steps=found.steps, **found.options)
         assert (settings.loss, settings.lora) == (name.removesuffix("_full"), not name.endswith("_full"))
-        assert found.wider(found.rates[1]) is None
-        assert found.wider(found.rates[0]) < found.rates[0]
-        assert found.wider(found.rates[2]) > found.rates[2]
         assert grid(name, 10**6) is found
         assert grid(name, 7 * 10**9).name == f"{name} large v1"
     assert len({(found.steps, found.options["batch"]) for found in GRIDS.values()}) == 1

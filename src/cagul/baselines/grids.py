@@ -1,6 +1,6 @@
 """The named grid of every method that is tuned, in one place: as many values and the same budget for each.
 
-``rates`` is the first grid; a winner at its edge asks for ``wider``. ``SMALL`` is for hosts of up to 100 million parameters,
+``rates`` is the first grid, which a winner at its edge widens. ``SMALL`` is for hosts of up to 100 million parameters,
 with rates from trials on the demo host (LOG.md); ``large`` is spread around FIUBench's rates (arXiv 2411.03554: 2e-4 with LoRA)
 and not tried. Selection, seeds and records are ``cagul compare``'s. Source: ours.
 """
@@ -23,12 +23,6 @@ class Grid:
     rates: tuple[float, ...]
     steps: int
     options: dict[str, Any]
-
-    def wider(self, best: float) -> float | None:
-        """The next rate beyond the grid when ``best`` is at its edge, by the factor to its neighbour; else None."""
-        if best >= self.rates[-1]:
-            return best * self.rates[-1] / self.rates[-2]
-        return best * self.rates[0] / self.rates[1] if best <= self.rates[0] else None
 
 
 def _options(method: str, batch: int, **more: Any) -> dict[str, Any]:
