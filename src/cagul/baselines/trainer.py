@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -44,12 +45,14 @@ class Watch(TrainerCallback):
         self.recent: list[float] = []
         self.last_loss: float | None = None
         self.stopped, self.steps, self.resumed_from = "", 0, 0
+        self.began, self.before = time.perf_counter(), 0.0  # seconds of the runs before this one
         self.loaded = self.peak = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         self.steps = self.resumed_from = state.global_step
-        saved = Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE
-        self.recent = json.loads(saved.read_text("utf-8")) if state.global_step else []
+        if state.global_step:
+            saved = Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE
+            self.recent, self.before = json.loads(saved.read_text("utf-8"))
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         self.loaded = _memory()
@@ -69,7 +72,12 @@ class Watch(TrainerCallback):
             control.should_training_stop = True
 
     def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        write_text(Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE, json.dumps(self.recent))
+        saved = Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE
+        write_text(saved, json.dumps([self.recent, self.seconds()]))
+
+    def seconds(self) -> float:
+        """Of this run and of those that it goes on from."""
+        return round(self.before + time.perf_counter() - self.began, 2)
 
     def measure(self) -> None:
         self.peak = max(self.peak, _memory() - self.loaded)
