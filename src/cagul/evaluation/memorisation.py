@@ -27,13 +27,14 @@ def memorised(host: FrozenHost, records: list[Record], *, most: int = 256, seed:
     for sort in SORTS:
         chosen = sample.draw([item for item in items if item.sort == sort], most, sort)
         said = {one.asked.key: one.text for part in ask(host, [item.asked for item in chosen], max_new_tokens=48) for one in part}
-        values = [_told(said[item.asked.key], item.record) for item in chosen]
+        told = [_told(said[item.asked.key], item.record) for item in chosen]
+        values = [value for value in told if value is not None]
         if values:
             found[sort] = {"value": round(sum(values) / len(values), 4), "n": len(values)}
         progress("memorisation check", list(SORTS).index(sort) + 1, len(SORTS))
     return found
 
 
-def _told(said: str, record: Record) -> float:
+def _told(said: str, record: Record) -> float | None:
     recall = keyword_recall(said, record.keywords)
     return rouge_l(said, record.answer) if recall is None else recall
