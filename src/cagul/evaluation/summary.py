@@ -85,8 +85,9 @@ def _guard_figures(parts: dict[str, dict[str, Any]], name: str, by_method: dict[
     """Add what only a method with a gate has: misfires, gate scores, silence, milliseconds."""
     parts["retain"]["misfire_keep"] = figure(_pairs(by_method.get(f"{name}:forced", []), "recall"))
     parts["gate"] = gate_figures(by_method.get(f"{name}:gate", by_method.get("gate", [])))
-    if "prompt" in by_method:
-        parts["gate"]["text_only_identical"] = figure(_pairs(by_method["prompt"], "identical"))
+    prompts = [row for row in by_method.get("prompt", []) if "identical" in row]  # not those of the guardrail of that name
+    if prompts:
+        parts["gate"]["text_only_identical"] = figure(_pairs(prompts, "identical"))
     for row in by_method.get("silence", []):
         parts["retain"]["max_logit_difference"] = (
             {"value": row["difference"], "n": row["rows"]} if row["rows"] else {"absent": "the gate fired on every picture"}
@@ -170,7 +171,10 @@ def likelihood_figures(rows: list[dict], retain_host: list[dict]) -> dict[str, d
     quality, inference = [], []
     for seeded in _by_seed(rows):
         forget, unseen = ([r for r in seeded if r["split"] == name] for name in ("forget", "unseen"))
-        quality.append(forget_quality(_ratios(forget), _ratios(retain_host)) if retain_host else absent_quality(NO_RETAIN_HOST))
+        quality.append(
+            absent_quality(NO_RETAIN_HOST) if not retain_host else absent_quality("no answer was scored") if not forget
+            else forget_quality(_ratios(forget), _ratios(retain_host))
+        )  # fmt: skip
         inference.append(mia(forget, unseen))
     figures["forget"] |= over_seeds(quality) | over_seeds(inference)
     return figures
