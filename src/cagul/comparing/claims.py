@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from cagul.comparing.contrasts import Said, difference_of, ks_to, mia_distance, over_people
+from cagul.comparing.contrasts import TERMS, Said, difference_of, ks_to, mia_distance, over_people
 
 Verdict = Literal["holds", "does not hold", "cannot be told"]
 KEPT = 0.98  # share of answers about others that is to stay the same
 FINETUNED = ("ga", "gd", "kl", "po", "npo", "npo_retain", "dpo", "rmu")
-PAPER_FIGURES = ("leak", "model_utility", "visual_accuracy", "identical, retain", "identical, unseen", "probability", "misfire_keep")
+PAPER_FIGURES = tuple(TERMS)
 LOW = ("leak", "probability")  # better when low; the others when high
 NOT_RUN = "was not in this comparison"
 
@@ -27,7 +27,7 @@ def claims(summary: Mapping[str, Any], said: Mapping[str, Said], retain_host: li
         _pareto(said, finetuned),
         _likelihoods(said, finetuned, retain_host),
         _identical(summary, finetuned),
-        _claim(4, "Less time and memory than gradient difference to the same leak; one more person by enrolment against any finetune.",
+        _claim(4, "Less time and memory than gradient difference to the same leak, and than any finetune for one more person.",
                "cannot be told", ["Measured apart, by benchmarks/to_same_leak.py."]),
         _refusal(summary, said),
         _paper(said),
@@ -106,7 +106,9 @@ def _likelihoods(said: Mapping[str, Said], finetuned: list[str], retain_host: li
 
 
 def _identical(summary: Mapping[str, Any], finetuned: list[str]) -> dict[str, Any]:
-    text = f"Answers about retained and unseen people are identical to the host's in at least {KEPT}, where finetuning changes them."
+    text = (
+        f"Answers about retained and unseen people are the host's own in at least {KEPT}, where finetuning changes them."
+    )
     lines, states = [], []
     for split in ("retain", "unseen"):
         own = summary["methods"]["cagul"].get(split, {}).get("identical", {"absent": "nobody was asked"})
@@ -123,14 +125,14 @@ def _identical(summary: Mapping[str, Any], finetuned: list[str]) -> dict[str, An
 
 
 def _refusal(summary: Mapping[str, Any], said: Mapping[str, Said]) -> dict[str, Any]:
-    text = "Against gate_refusal the encoder keeps visual questions about forgotten people's pictures answered, and changes nothing else."
+    text = "Against gate_refusal the encoder keeps visual questions on forgotten people's pictures, and changes nothing else."
     if "gate_refusal" not in said:
         return _claim(5, text, "cannot be told", [f"gate_refusal {NOT_RUN}."])
     names = ("visual_accuracy", "leak", "identical, retain", "identical, unseen")
     found = {name: difference_of(name, said["cagul"], said["gate_refusal"]) for name in names}
     seen = found["visual_accuracy"]
     worse = [name for name in names[2:] if clearly(found[name], "below")]
-    state: Verdict = "holds" if clearly(seen, "above") and not worse else "does not hold" if clearly(seen, "below") else "cannot be told"
+    state: Verdict = "does not hold" if clearly(seen, "below") or worse else "holds" if clearly(seen, "above") else "cannot be told"
     lines = [f"cagul less gate_refusal, {name}: {shown(figure)}" for name, figure in found.items()]
     costs = [summary["methods"][name]["cost"].get("seconds") for name in ("cagul", "gate_refusal")]
     if None not in costs:

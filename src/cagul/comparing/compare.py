@@ -14,7 +14,6 @@ from cagul.comparing.halves import Part, part_of
 from cagul.comparing.methods import METHODS, Built, Method, Workshop
 from cagul.comparing.results import ABOUT, DONE, judged, results, trial_name, trials_of
 from cagul.comparing.tuning import WIDENINGS, Point, best, label, wider
-from cagul.data.records import Splits
 from cagul.errors import HostError
 from cagul.evaluation.questions import Item, Sample, forget_items, misfire_items, other_items, scored_facts, text_only_items
 from cagul.evaluation.rows import Voice, answer_rows, gate_rows, likelihood_rows

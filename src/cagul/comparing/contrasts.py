@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cagul.evaluation.intervals import Pairs, contrast, harmonic_axis, mean_axis
 from cagul.evaluation.likelihood import log_truth_ratio, probability, retain_truth_ratio
@@ -80,11 +81,13 @@ def _combine(name: str) -> Callable[[np.ndarray], np.ndarray]:
 # -- figures of whole distributions, which are no means -------------------------------------------------------------------
 
 
-def ks_statistic(one: Sequence[float], other: Sequence[float]) -> float:
+def ks_statistic(one: ArrayLike, other: ArrayLike) -> float:
     """The Kolmogorov-Smirnov statistic of two samples: the largest difference of their distribution functions."""
     first, second = np.sort(one), np.sort(other)
     at = np.concatenate([first, second])
-    return float(np.abs(np.searchsorted(first, at, "right") / len(first) - np.searchsorted(second, at, "right") / len(second)).max())
+    return float(
+        np.abs(np.searchsorted(first, at, "right") / len(first) - np.searchsorted(second, at, "right") / len(second)).max()
+    )
 
 
 OfPeople = Callable[[Sequence[str]], float]  # a figure of some forgotten people, one as often as drawn

@@ -50,7 +50,7 @@ def part_of(splits: Splits, part: Part) -> Splits:
     for split in ("forget", "retain"):
         if not [r for r in getattr(found, split) if r.kind == "private"]:
             subjects = len(splits.subjects(split))
-            raise DataError(f"The {part} part has no private record of {split}: its {subjects} subject(s) have too few to be parted.",
+            raise DataError(f"The {part} part has no private record of {split}: its {subjects} subject(s) have too few.",
                             "Tuning needs rows of its own: give two people to retain, and two private questions or pictures of "
                             "each person to forget.", "empty-part")  # fmt: skip
     return found

@@ -144,7 +144,9 @@ def _registry() -> dict[str, Method]:
         "cagul_paper": _ours("the paper's preset: a trained classifier, all layers", preset="paper", gate=True),
     }
     for name, grid in GRIDS.items():
-        what = f"{grid.options['loss']}, {'LoRA and projector' if grid.options['lora'] else 'all of the language model and projector'}"
+        what = (
+            f"{grid.options['loss']}, {'LoRA and projector' if grid.options['lora'] else 'all of the language model and projector'}"
+        )
         found[name] = Method("finetuning", what, partial(_finetuned, name), tuple((("rate", rate),) for rate in grid.rates))
     behind = {"gate_refusal": "a canned refusal", "gate_noise": "noise for tokens", "gate_zero": "zeros for tokens",
               "gate_mean": "the mean token"}  # fmt: skip

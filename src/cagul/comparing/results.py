@@ -14,6 +14,7 @@ from cagul.evaluation.summary import LIKELIHOOD, RETAIN_HOST, by_method_of, meth
 DONE, ABOUT = "done", "about"  # methods of rows that say what is done, and what the comparison is
 COSTS = ("seconds", "trainable_parameters", "peak_memory_mib", "steps")
 SPREAD = ("leak", "model_utility")
+LIKELIHOODS = ("probability", "truth", "mia", "forget_quality", "model_utility")  # how names of figures that need them begin
 PAIRED = ("leak", "model_utility", "visual_accuracy", "identical, retain", "identical, unseen", "probability")
 
 
@@ -71,7 +72,7 @@ def results(rows: list[dict]) -> dict[str, Any]:
             for name in ordered}  # fmt: skip
     if "cagul" in said:
         summary["paired"] = {
-            name: {figure: difference_of(figure, said["cagul"], other) for figure in PAIRED if (figure[:9] != "identical" or name != "host")}
+            name: {figure: difference_of(figure, said["cagul"], other) for figure in PAIRED}
             for name, other in said.items() if name != "cagul"
         }  # fmt: skip
     summary["seeds"] = {name: _spread(one) for name, one in said.items()}
@@ -98,7 +99,7 @@ def _give_reasons(parts: dict[str, dict[str, Any]], silent: str) -> None:
     """Where a method has no likelihoods by its nature, say so in place of "no row"."""
     for figures in parts.values() if silent else ():
         for name, found in figures.items():
-            if isinstance(found, dict) and "absent" in found and name.startswith(("probability", "truth", "mia", "forget_q", "model")):
+            if isinstance(found, dict) and "absent" in found and name.startswith(LIKELIHOODS):
                 figures[name] = {"absent": silent}
 
 
@@ -107,7 +108,8 @@ def _spread(said: Said) -> dict[str, dict[str, float | None]]:
     seeds = sorted({row["seed"] for row in said.answers})
     found = {}
     for seed in seeds:
-        one = Said(*([row for row in part if row["seed"] == seed] for part in (said.answers, said.scored)))
+        answers, scored = ([row for row in part if row["seed"] == seed] for part in (said.answers, said.scored))
+        one = Said(answers, scored)
         found[str(seed)] = {name: value(name, one) for name in SPREAD}
     return found
 
@@ -121,7 +123,7 @@ def _tuning(done: list[dict]) -> dict[str, Any]:
         found[name] = {
             "rule": RULE, "meaning": MEANING.format(*terms), "winner": label(winner.point) if winner else None,
             "at_an_edge": winner is not None and wider(points, winner.point) is not None,
-            "trials": [{"point": label(t.point), "score": t.score, terms[0]: t.forgetting, terms[1]: t.keeping, "seconds": t.seconds,
-                        "diverged": t.diverged} for t in trials],
+            "trials": [{"point": label(t.point), "score": t.score, terms[0]: t.forgetting, terms[1]: t.keeping,
+                        "seconds": t.seconds, "diverged": t.diverged} for t in trials],
         }  # fmt: skip
     return found
