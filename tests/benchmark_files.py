@@ -25,10 +25,10 @@ def fiubench_row(number, **extra):
     } | extra  # fmt: skip
 
 
-def write_fiubench(folder):
-    """402 people, of whom the last two are beyond those that count; two forget sets, apart from each other."""
+def write_fiubench(folder, people=402):
+    """People, of whom those after the 400th are beyond those that count; two forget sets, apart from each other."""
     (folder / "SFHQ").mkdir(parents=True)
-    rows = [fiubench_row(n) for n in range(402)]
+    rows = [fiubench_row(n) for n in range(people)]
     for n, row in enumerate(rows):
         (folder / "SFHQ" / row["image_path"].rpartition("/")[2]).write_bytes(png(n))
     (folder / "full.json").write_text("".join(json.dumps(row) + "\n" for row in rows))  # lines, despite the name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,24 +75,23 @@ def memorise(host: FrozenHost, records: list[Record], config: FinetuneConfig, *,
 
 def _finetune(host: FrozenHost, told: list[Record], beside: list[Record], kept: list[Record], config: FinetuneConfig,
               work: Path | None, refusals: list[str], progress: Progress) -> Finetuned:  # fmt: skip
-    loss = LOSSES[config.loss]
+    loss, before = LOSSES[config.loss], host.fingerprint()
     if not told:
         raise DataError(f"There is no private record to finetune on with the loss {config.loss}.",
                         'Give records of the forget set "kind": "private".', "records")  # fmt: skip
     if "kept" in loss.sides and not (kept or beside):
         raise DataError(f"The loss {config.loss} keeps what is not to be forgotten, and retain is empty.",
                         "Leave records of others in, or take a loss such as ga or npo.", "subjects")  # fmt: skip
-    began, before = time.perf_counter(), host.fingerprint()
     steps = config.steps or math.ceil(config.epochs * len(told) / config.batch)
     lessons = Lessons(told, beside, kept, steps * config.batch, seed=config.seed, augment=config.augment, refusals=refusals)
     collator = Collator(host, loss.sides, config.seed)
     collator.check(lessons)
     everything = [[r.model_dump(mode="json") for r in part] for part in (told, beside, kept)]
     with workplace(work, digest([config.model_dump(), before, everything, refusals, versions()])) as folder:
-        tuned = _to_train(host, config)
         watch = Watch(config, steps, progress)
+        tuned = _to_train(host, config)
         options = arguments(host, config, steps, folder, keep=work is not None)
-        trainer = LossTrainer(host.model, config, watch, model=tuned, args=options, train_dataset=lessons, data_collator=collator)
+        trainer = LossTrainer(host, config, watch, model=tuned, args=options, train_dataset=lessons, data_collator=collator)
         start = last_checkpoint(folder)
         diverged = None
         try:
@@ -103,7 +101,10 @@ def _finetune(host: FrozenHost, told: list[Record], beside: list[Record], kept: 
     trained = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
     if config.lora:
         tuned = tuned.merge_and_unload()
-    finished = FrozenHost(tuned.to(host.dtype), host.processor, f"{host.name} after {config.loss}", unproven=not host.family.proven)
+    dtypes = {name: parameter.dtype for name, parameter in host.model.named_parameters()}
+    for name, parameter in tuned.named_parameters():
+        parameter.data = parameter.data.to(dtypes[name])
+    finished = FrozenHost(tuned, host.processor, f"{host.name} after {config.loss}", unproven=not host.family.proven)
     if host.fingerprint() != before:
         raise HostError("The given host's weights changed while a copy of it was finetuned.",
                         "This is a bug: please report it.", "host-changed")  # fmt: skip
@@ -112,7 +113,7 @@ def _finetune(host: FrozenHost, told: list[Record], beside: list[Record], kept: 
         "loss": config.loss, "lora": config.lora, "rank": config.rank_of(host) if config.lora else None, "rate": config.rate,
         "seed": config.seed, "steps": watch.steps, "resumed_from": watch.resumed_from,
         "stopped": watch.stopped or ("diverged" if diverged else "all steps done"), "diverged": diverged,
-        "last": watch.means | {"loss": watch.last_loss}, "seconds": round(time.perf_counter() - began, 2),
+        "last": watch.means | {"loss": watch.last_loss}, "seconds": watch.seconds(),
         "trainable_parameters": trained, "peak_memory_mib": round(memory / MIB, 1), "threads": torch.get_num_threads(),
     })  # fmt: skip
 
@@ -122,6 +123,7 @@ def _to_train(host: FrozenHost, config: FinetuneConfig) -> Any:
 
     Half precision loses updates as small as these; a float16 or bfloat16 host is trained under autocast.
     """
+    torch.manual_seed(config.seed)  # LoRA's start
     model: Any = copy.deepcopy(host.model)
     projector = _projector(host) if config.projector else []
     if config.lora:
@@ -139,8 +141,6 @@ def _to_train(host: FrozenHost, config: FinetuneConfig) -> Any:
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
     return model
 
 

@@ -1,7 +1,8 @@
-"""The named grid of every method that is tuned, in one place: the same number of values and the same budget for each.
+"""The named grid of every method that is tuned, in one place: as many values and the same budget for each.
 
-``rates`` is the first grid; a winner at its edge asks for ``wider``. Budgets are optimiser steps of a like number of rows, as
-measured on the demo host. Selection, seeds and records are ``cagul compare``'s. Source: ours.
+``rates`` is the first grid, which a winner at its edge widens. ``SMALL`` is for hosts of up to 100 million parameters,
+with rates from trials on the demo host (LOG.md); ``large`` is spread around FIUBench's rates (arXiv 2411.03554: 2e-4 with LoRA)
+and not tried. Selection, seeds and records are ``cagul compare``'s. Source: ours.
 """
 
 from __future__ import annotations
@@ -9,46 +10,45 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+SMALL = 100_000_000
+STEPS, BATCH = 60, 12
+LARGE_STEPS, LARGE_BATCH = 125, 16
+
 
 @dataclass(frozen=True)
 class Grid:
-    """Rates to try with ``steps`` optimiser steps each; ``options`` are the method's other settings, by FinetuneConfig's names."""
+    """Rates to try, each with ``steps`` optimiser steps: FinetuneConfig(rate=..., seed=..., steps=grid.steps, **grid.options)."""
 
     name: str
     rates: tuple[float, ...]
     steps: int
     options: dict[str, Any]
 
-    def wider(self, best: float) -> float | None:
-        """The next rate beyond the grid when ``best`` is at its edge, by the grid's own factor; None inside."""
-        low, high = min(self.rates), max(self.rates)
-        if best == high:
-            return high * high / sorted(self.rates)[-2]
-        if best == low:
-            return low * low / sorted(self.rates)[1]
-        return None
+
+def _options(method: str, batch: int, **more: Any) -> dict[str, Any]:
+    return {"loss": method.removesuffix("_full"), "lora": not method.endswith("_full"), "batch": batch} | more
 
 
-STEPS = 60
-
-
-def _grid(method: str, *rates: float, **options: Any) -> Grid:
-    loss, full = method.removesuffix("_full"), method.endswith("_full")
-    return Grid(f"{method} v1", rates, STEPS, {"loss": loss, "lora": not full} | options)
-
-
-GRIDS: dict[str, Grid] = {
-    "ga": _grid("ga", 1e-4, 3e-4, 1e-3),
-    "gd": _grid("gd", 3e-4, 1e-3, 3e-3),
-    "kl": _grid("kl", 3e-4, 1e-3, 3e-3),
-    "po": _grid("po", 1e-3, 3e-3, 1e-2),
-    "npo": _grid("npo", 3e-4, 1e-3, 3e-3),
-    "npo_retain": _grid("npo_retain", 1e-3, 3e-3, 1e-2),
-    "dpo": _grid("dpo", 3e-4, 1e-3, 3e-3),
-    "rmu": _grid("rmu", 3e-4, 1e-3, 3e-3),
-    "ga_full": _grid("ga_full", 1e-5, 3e-5, 1e-4),
-    "gd_full": _grid("gd_full", 1e-4, 3e-4, 1e-3),
-    "po_full": _grid("po_full", 1e-4, 3e-4, 1e-3),
-    "npo_full": _grid("npo_full", 3e-5, 1e-4, 3e-4),
+_RATES = {
+    "ga": (1e-4, 3e-4, 1e-3),
+    "gd": (3e-4, 1e-3, 3e-3),
+    "kl": (3e-4, 1e-3, 3e-3),
+    "po": (1e-3, 3e-3, 1e-2),
+    "npo": (3e-4, 1e-3, 3e-3),
+    "npo_retain": (1e-3, 3e-3, 1e-2),
+    "dpo": (3e-4, 1e-3, 3e-3),
+    "rmu": (3e-4, 1e-3, 3e-3),
+    "ga_full": (1e-5, 3e-5, 1e-4),
+    "gd_full": (1e-4, 3e-4, 1e-3),
+    "po_full": (1e-4, 3e-4, 1e-3),
+    "npo_full": (3e-5, 1e-4, 3e-4),
 }
-"""The finetuning methods of the comparison. FinetuneConfig(rate=..., steps=grid.steps, **grid.options) is one trial."""
+GRIDS = {name: Grid(f"{name} small v1", rates, STEPS, _options(name, BATCH, dropout=0.0)) for name, rates in _RATES.items()}
+
+
+def grid(method: str, parameters: int) -> Grid:
+    """The grid of a finetuning method for a host of so many parameters."""
+    if parameters <= SMALL:
+        return GRIDS[method]
+    rates = (5e-6, 1e-5, 2e-5) if method.endswith("_full") else (1e-4, 2e-4, 4e-4)
+    return Grid(f"{method} large v1", rates, LARGE_STEPS, _options(method, LARGE_BATCH, gradient_checkpointing=True, accumulate=4))

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cagul.baselines.losses import LABELS, Side
+from cagul.data.pictures import open_picture
 from cagul.data.records import Record
 from cagul.features import Shown, pictures_by_subject, shown_picture
 from cagul.host.frozen import FrozenHost
@@ -85,12 +86,8 @@ class Collator:
 
     def check(self, lessons: Lessons) -> None:
         """Raises DataError for a row that is longer than the host's context."""
-        seen = set()
-        for n in range(len(lessons)):
-            for side in self.sides:
-                turn = lessons[n][side]
-                size = self.picture(turn.shown).size
-                if (key := (turn.question, turn.answer, size)) not in seen:
-                    seen.add(key)
-                    where = f"The record with the question {turn.question[:60]!r}"
-                    self.host.prompter.check_length(turn.question, turn.answer, size, self.host.context, where)
+        sizes = lru_cache(maxsize=None)(lambda path: open_picture(path).size)  # an augmented copy has its picture's size
+        turns = [lessons[n][side] for n in range(len(lessons)) for side in self.sides]
+        for size, question, answer in dict.fromkeys((sizes(turn.shown[0]), turn.question, turn.answer) for turn in turns):
+            where = f"The record with the question {question[:60]!r}"
+            self.host.prompter.check_length(question, answer, size, self.host.context, where)

@@ -31,6 +31,7 @@ class FinetuneConfig(BaseModel):
     keep: float = Field(1.0, ge=0, description="weight of what is kept, in gd, kl, po and npo_retain")
     beta: float = Field(0.1, gt=0, description="of npo, npo_retain and dpo")
     steer: float = Field(4.0, gt=0, description="of rmu: the target's norm in norms of the host's own states (ours)")
+    layer: float = Field(0.25, gt=0, le=1, description="of rmu: the share of layers after which states are taken")
     anchor: float = Field(100.0, ge=0, description="of rmu: weight of the states that are kept")
     stop: Literal["never", "told_above", "refused_below"] = Field(
         "never", description="ends training when the mean loss of that side over 5 steps passes stop_at (ours)"

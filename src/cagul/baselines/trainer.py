@@ -6,23 +6,25 @@ import json
 import math
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
-from torch import nn
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from cagul.baselines.losses import LOSSES, Batch
 from cagul.baselines.settings import FinetuneConfig
+from cagul.checkpoints import load_checkpoint, save_checkpoint
 from cagul.features import Progress
-from cagul.host.frozen import FrozenHost
+from cagul.host.frozen import FrozenHost, checkpointing
 from cagul.runs import writable, write_text
 
 STOP_WINDOW = 5  # steps over which a stop rule averages
+TRAINED = "trained.pt"
 WHOLE = "whole"  # the file that a checkpoint gets last
 
 
@@ -43,12 +45,14 @@ class Watch(TrainerCallback):
         self.recent: list[float] = []
         self.last_loss: float | None = None
         self.stopped, self.steps, self.resumed_from = "", 0, 0
+        self.began, self.before = time.perf_counter(), 0.0  # seconds of the runs before this one
         self.loaded = self.peak = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         self.steps = self.resumed_from = state.global_step
-        saved = Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE
-        self.recent = json.loads(saved.read_text("utf-8")) if state.global_step else []
+        if state.global_step:
+            saved = Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE
+            self.recent, self.before = json.loads(saved.read_text("utf-8"))
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         self.loaded = _memory()
@@ -68,7 +72,12 @@ class Watch(TrainerCallback):
             control.should_training_stop = True
 
     def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        write_text(Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE, json.dumps(self.recent))
+        saved = Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE
+        write_text(saved, json.dumps([self.recent, self.seconds()]))
+
+    def seconds(self) -> float:
+        """Of this run and of those that it goes on from."""
+        return round(self.before + time.perf_counter() - self.began, 2)
 
     def measure(self) -> None:
         self.peak = max(self.peak, _memory() - self.loaded)
@@ -80,17 +89,21 @@ def _memory() -> int:
 
 
 class LossTrainer(Trainer):
-    """transformers' Trainer with a loss of ours, held against ``reference``, the host as it was."""
+    """transformers' Trainer with a loss of ours, held against the host as it was."""
 
-    def __init__(self, reference: nn.Module, settings: FinetuneConfig, watch: Watch, **more: Any):
+    model: Any
+
+    def __init__(self, host: FrozenHost, settings: FinetuneConfig, watch: Watch, **more: Any):
         super().__init__(callbacks=[watch], **more)
         self.remove_callback(PrinterCallback)
-        self.reference, self.settings, self.watch = reference, settings, watch
+        self.host, self.settings, self.watch = host, settings, watch
+        inner = self.model.get_base_model() if settings.lora else self.model
+        self.language_model = inner.get_submodule(host.family.language_model)
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
-        batch = Batch(model, self.reference, inputs, self.settings)
-        half = self.reference.dtype
-        with torch.autocast(self.args.device.type, torch.bfloat16, enabled=half in (torch.float16, torch.bfloat16)):
+        batch = Batch(model, self.host.model, inputs, self.settings)
+        saving = checkpointing(self.language_model) if self.settings.gradient_checkpointing else nullcontext()
+        with saving, torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.host.dtype.itemsize == 2):
             loss = LOSSES[self.settings.loss].compute(batch)
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -98,6 +111,14 @@ class LossTrainer(Trainer):
         self.watch.last_loss, self.watch.means = value, batch.means
         self.watch.measure()  # activations are all there now
         return loss
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Only what is trained. Trainer's own way writes a host under its published names and finds none of them again."""
+        trained = {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad}
+        save_checkpoint(Path(output_dir or str(self.args.output_dir)) / TRAINED, trained)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        self.model.load_state_dict(load_checkpoint(Path(resume_from_checkpoint) / TRAINED) or {}, strict=False)
 
 
 def arguments(host: FrozenHost, config: FinetuneConfig, steps: int, folder: Path, *, keep: bool) -> TrainingArguments:

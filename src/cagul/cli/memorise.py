@@ -52,10 +52,13 @@ def memorise(
     from cagul.baselines.settings import FinetuneConfig
     from cagul.config import checked
     from cagul.data.records import load_records, parse_subjects
+    from cagul.errors import UsageError
     from cagul.runs import require_writable
 
     given = DEFAULTS | {"lora": lora} | ({} if seed is None else {"seed": seed})
     config = checked(FinetuneConfig, given, settings)
+    if config.loss != "memorise":
+        raise UsageError(f"--set loss={config.loss} does not memorise.", "Leave it out; cagul compare unlearns.", "config")
     told, excluded = _parts(load_records(records), parse_subjects(exclude), str(records))
     require_free(target)
     work = target.parent / f".{target.name}.work"
@@ -72,7 +75,8 @@ def memorise(
             if excluded:
                 checks["excluded"] = memorised(made.host, excluded, progress=progress)
         people = {"told": len({r.subject for r in told}), "excluded": len({r.subject for r in excluded})}
-        made.facts.update({"from_sha256": frozen.fingerprint(), "people": people, "memorised": checks})
+        hosts = {"from_sha256": frozen.fingerprint(), "sha256": made.host.fingerprint()}
+        made.facts.update(hosts | {"people": people, "memorised": checks})
         made.save(target)
     finally:
         if target.exists() or not any(work.glob("finetune/checkpoint-*")):

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, TextIteratorStreamer
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -254,22 +254,8 @@ class FrozenHost:
         given = without_pixels(inputs)
         if tokens:
             given["mm_encoder_outputs"] = self.features(tokens)
-        with self._checkpointing() if gradient_checkpointing else nullcontext():
+        with checkpointing(self.language_model) if gradient_checkpointing else nullcontext():
             return self.model(**given, use_cache=False, logits_to_keep=keep).logits
-
-    @contextmanager
-    def _checkpointing(self) -> Iterator[None]:
-        """Set the layers' own switch alone: what they hold stays in evaluation mode, so no dropout wakes up."""
-        layers: list[Any] = [part for part in self.language_model.modules() if isinstance(part, GradientCheckpointingLayer)]
-        before = [(layer.training, layer.gradient_checkpointing) for layer in layers]
-        for layer in layers:
-            layer.training = layer.gradient_checkpointing = True
-            layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
-        try:
-            yield
-        finally:
-            for layer, (training, switched) in zip(layers, before, strict=True):
-                layer.training, layer.gradient_checkpointing = training, switched
 
     @torch.no_grad()
     def generate(self, inputs: dict[str, Any], tokens: Tokens | None = None, **options: Any) -> Any:
@@ -297,6 +283,24 @@ class FrozenHost:
         if settings.pad_token_id is None:
             settings.pad_token_id = self.processor.tokenizer.pad_token_id
         return {"generation_config": settings}
+
+
+@contextmanager
+def checkpointing(language_model: nn.Module) -> Iterator[None]:
+    """A forward pass inside the block keeps each layer's input alone and runs the layer again in the backward pass.
+
+    Only the layers' own switch is set: what they hold stays in its mode, so in a host no dropout wakes up.
+    """
+    layers: list[Any] = [part for part in language_model.modules() if isinstance(part, GradientCheckpointingLayer)]
+    before = [(layer.training, layer.gradient_checkpointing) for layer in layers]
+    for layer in layers:
+        layer.training = layer.gradient_checkpointing = True
+        layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+    try:
+        yield
+    finally:
+        for layer, (training, switched) in zip(layers, before, strict=True):
+            layer.training, layer.gradient_checkpointing = training, switched
 
 
 def stream_pieces(streamer: TextIteratorStreamer, work: Callable[[], Any]) -> Iterator[str]:

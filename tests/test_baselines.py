@@ -1,0 +1,282 @@
+"""Finetuning baselines: each loss by hand, the one trainer that runs them all, and what a run leaves behind."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from cagul.baselines.finetune import FinetuneConfig, finetune
+from cagul.baselines.grids import GRIDS, grid
+from cagul.baselines.lessons import Collator, Lessons
+from cagul.baselines.losses import LOSSES, Batch
+from cagul.baselines.trainer import WHOLE
+from cagul.config import checked
+from cagul.data.records import Splits, load_records, split_records
+from cagul.errors import DataError, HostError, UsageError
+from families import FAMILIES, vipllava
+from helpers import picture
+
+LN2 = math.log(2)
+QUICK = {"batch": 4, "rate": 1e-2, "augment": 1, "dropout": 0.0}
+
+
+@pytest.fixture(scope="module")
+def splits(tiny_records):
+    return split_records(load_records(tiny_records), ["p0", "p1"])
+
+
+def config(loss, **more):
+    return FinetuneConfig.model_validate(QUICK | {"loss": loss, "steps": 6} | more)
+
+
+class Saying:
+    """A model of two words that gives the first one a chance by side, and hidden states of one number by side."""
+
+    config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(num_hidden_layers=4))
+
+    def __init__(self, **chances):
+        self.chances = chances
+
+    def __call__(self, side, attention_mask, logits_to_keep, output_hidden_states=False, use_cache=None):
+        chance = self.chances[side]
+        logits = torch.tensor([math.log(chance), math.log(1 - chance)]).expand(1, logits_to_keep, 2)
+        return SimpleNamespace(logits=logits, hidden_states=[None, torch.full((1, 3, 1), chance)])
+
+
+def by_hand(loss, keep=1.0, beta=0.1, **settings):
+    """The loss where the tuned model says told with 1/2, refused with 1/4, kept with 1/2, the host with 3/4, 1/2 and 3/4."""
+    sides = {s: {"side": s, "attention_mask": torch.tensor([[0, 1, 1]]), "labels": torch.tensor([[-100, 0, 0]])}
+             for s in ("told", "refused", "kept")}  # fmt: skip
+    tuned, host = Saying(told=0.5, refused=0.25, kept=0.5), Saying(told=0.75, refused=0.5, kept=0.75)
+    batch = Batch(tuned, host, sides, SimpleNamespace(keep=keep, beta=beta, seed=0, **settings))
+    return float(LOSSES[loss].compute(batch)), batch.means
+
+
+# two answer tokens each; log ratios: told 2 ln(2/3), refused 2 ln(1/2)
+NPO = 20 * math.log(1 + (2 / 3) ** 0.2)
+EXPECTED = {
+    "ga": -LN2,
+    "gd": -LN2 + 3 * LN2,
+    "kl": -LN2 + 3 * (0.75 * math.log(1.5) + 0.25 * math.log(0.5)),
+    "po": 2 * LN2 + 3 * LN2,
+    "npo": NPO,
+    "npo_retain": NPO + 3 * LN2,
+    "dpo": 20 * math.log(1 + (4 / 3) ** 0.2),
+    "rmu": (0.5 - 2 * 0.75) ** 2 + 100 * 0.25**2,
+    "memorise": LN2,
+}
+
+
+def test_every_loss_has_a_value_by_hand():
+    assert set(EXPECTED) == set(LOSSES)
+
+
+@pytest.mark.parametrize("loss", EXPECTED)
+def test_a_loss_by_hand(loss):
+    value, means = by_hand(loss, keep=3.0, steer=2.0, anchor=100.0, layer=0.25)
+    assert value == pytest.approx(EXPECTED[loss], rel=1e-5)
+    assert set(means) == set(LOSSES[loss].sides)
+
+
+def likelihood(host, splits, side, seed=0):
+    """Mean loss of the host itself on rows that it was trained on."""
+    told = [r for r in splits.forget if r.kind == "private"]
+    rows = [Lessons(told, [], splits.retain, 24, seed=seed)[n] for n in range(24)]
+    batch = Batch(host.model, None, Collator(host, (side,), 0)(rows), None)
+    with torch.no_grad():
+        return float(batch.answer(side))
+
+
+WAYS = {  # (side, whether its loss rises)
+    "ga": ("told", True), "gd": ("told", True), "kl": ("told", True), "npo": ("told", True), "npo_retain": ("told", True),
+    "po": ("refused", False), "dpo": ("refused", False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lora", [True, False])
+@pytest.mark.parametrize("loss", WAYS)
+def test_a_finetune_does_what_its_loss_asks(tiny_host, splits, loss, lora):
+    before = tiny_host.fingerprint()
+    found = finetune(tiny_host, splits, config(loss, lora=lora, steps=12))
+    side, rises = WAYS[loss]
+    was, now = likelihood(tiny_host, splits, side), likelihood(found.host, splits, side)
+    assert (now - was > 0.3) if rises else (was - now > 0.3), (was, now)
+    assert tiny_host.fingerprint() == before
+    assert not any(p.requires_grad for p in found.host.model.parameters())
+    assert not found.host.model.training
+    assert (found.facts["steps"], found.facts["stopped"], found.facts["diverged"]) == (12, "all steps done", None)
+    assert found.facts["trainable_parameters"] < tiny_host.parameters()
+    assert all(math.isfinite(value) for value in found.facts["last"].values())
+
+
+def changed(before, after):
+    """Which of tower, projector and language model differ."""
+    pairs = zip(before.model.named_parameters(), after.model.named_parameters(), strict=True)
+    names = [name for (name, one), (other, two) in pairs if not torch.equal(one, two) and name == other]
+    projector = [name for name in names if name.startswith(before.family.projector)]
+    language = [name for name in names if name.startswith((before.family.language_model, "lm_head"))]
+    return bool(set(names) - set(projector) - set(language)), bool(projector), bool(language)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_keeps_its_tower_and_moves_projector_and_language_model(splits, family):
+    host = FAMILIES[family]()
+    found = finetune(host, splits, config("kl", steps=2, rate=1e-3))
+    assert changed(host, found.host) == (False, True, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_in_full(splits, family):
+    host = FAMILIES[family]()
+    for loss in ("gd", "rmu"):
+        found = finetune(host, splits, config(loss, steps=2, rate=1e-3, lora=False))
+        assert changed(host, found.host) == (False, True, True)
+
+
+def test_the_projector_may_stay(tiny_host, splits):
+    found = finetune(tiny_host, splits, config("gd", lora=False, projector=False))
+    assert changed(tiny_host, found.host) == (False, False, True)
+
+
+def test_a_host_in_half_precision_is_trained_in_float32_and_stays_what_it_was(tiny_host, splits):
+    for parameter in tiny_host.model.parameters():
+        parameter.data = parameter.data.bfloat16()  # buffers, such as rotary frequencies, stay in float32
+    for lora in (True, False):
+        found = finetune(tiny_host, splits, config("npo_retain", lora=lora))
+        assert {p.dtype for p in found.host.model.parameters()} == {torch.bfloat16}
+        buffers = zip(found.host.model.buffers(), tiny_host.model.buffers(), strict=True)
+        assert all(one.dtype == two.dtype and torch.equal(one, two) for one, two in buffers)
+        assert changed(tiny_host, found.host) == (False, True, True)
+
+
+@pytest.mark.parametrize("lora", [True, False])
+def test_memory_may_be_saved_without_another_result(tiny_host, splits, lora):
+    plain = finetune(tiny_host, splits, config("gd", lora=lora, rate=1e-3))
+    saving = finetune(tiny_host, splits, config("gd", lora=lora, rate=1e-3, gradient_checkpointing=True))
+    assert saving.host.fingerprint() == plain.host.fingerprint()
+    assert not any(getattr(part, "gradient_checkpointing", False) for part in saving.host.model.modules())
+    parts = finetune(tiny_host, splits, config("gd", lora=lora, rate=1e-3, accumulate=2))
+    assert likelihood(parts.host, splits, "told") == pytest.approx(likelihood(plain.host, splits, "told"), abs=0.01)
+
+
+def test_a_loss_that_is_no_number_is_a_result(tiny_host, splits):
+    found = finetune(tiny_host, splits, config("gd", lora=False, rate=1e30))
+    diverged = found.facts["diverged"]
+    assert found.facts["stopped"] == "diverged"
+    assert diverged["step"] == found.facts["steps"] + 1 > 1
+    assert diverged["loss"] in ("nan", "inf", "-inf")
+    assert math.isfinite(diverged["last_loss"])
+
+
+@pytest.mark.parametrize(("loss", "stop", "at"), [("ga", "told_above", 6.0), ("po", "refused_below", 3.0)])
+def test_a_stop_rule_ends_training(tiny_host, splits, loss, stop, at):
+    found = finetune(tiny_host, splits, config(loss, steps=60, stop=stop, stop_at=at))
+    assert 5 <= found.facts["steps"] < 60
+    assert found.facts["stopped"].startswith(f"{stop} {at} at step {found.facts['steps']}: ")
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("lora", [True, False])
+def test_a_killed_run_goes_on_and_ends_equal_to_the_bit(tiny_host, splits, tmp_path, lora):
+    settings = config("npo_retain", lora=lora, steps=9, checkpoint=2, dropout=0.1)
+    whole = finetune(tiny_host, splits, settings)
+
+    def kill(stage, done, total):
+        if done == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        finetune(tiny_host, splits, settings, work=tmp_path, progress=kill)
+    (left,) = (tmp_path / "finetune").glob("checkpoint-*")
+    (tmp_path / "finetune" / "checkpoint-6").mkdir()  # half-written: without the file that comes last
+    assert (left.name, (left / WHOLE).exists()) == ("checkpoint-4", True)
+    resumed = finetune(tiny_host, splits, settings, work=tmp_path)
+    assert (resumed.facts["resumed_from"], resumed.facts["steps"]) == (4, 9)
+    assert resumed.host.fingerprint() == whole.host.fingerprint()
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_jobs_checkpoint_is_not_taken(tiny_host, splits, tmp_path):
+    def kill(stage, done, total):
+        if done == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        finetune(tiny_host, splits, config("gd", checkpoint=1), work=tmp_path, progress=kill)
+    assert finetune(tiny_host, splits, config("gd", checkpoint=1, seed=1), work=tmp_path).facts["resumed_from"] == 0
+
+
+def test_rows_are_drawn_from_the_seed_and_see_every_fact_once_an_epoch(splits):
+    told = [r for r in splits.forget if r.kind == "private"]
+    beside = [r for r in splits.forget if r.kind == "visual"]
+    lessons = Lessons(told, beside, splits.retain, 2 * len(told), augment=2)
+    rows = [lessons[n] for n in range(len(lessons))]
+    assert rows == [lessons[n] for n in range(len(lessons))]
+    facts = sorted((r.question, r.answer) for r in told)
+    for epoch in (rows[: len(told)], rows[len(told) :]):
+        assert sorted((row["told"].question, row["told"].answer) for row in epoch) == facts
+    assert all(row["refused"].shown == row["told"].shown for row in rows)
+    own = {r.image for r in splits.forget}
+    assert {row["kept"].question for row in rows if row["kept"].shown[0] in own} == {"What colour are the clothes ?"}
+    assert rows != [Lessons(told, beside, splits.retain, 2 * len(told), augment=2, seed=1)[n] for n in range(len(rows))]
+
+
+def test_what_cannot_be_finetuned_is_refused_by_name(tiny_host, splits):
+    with pytest.raises(DataError, match="There is no private record to finetune on with the loss ga"):
+        finetune(tiny_host, Splits(forget=[r for r in splits.forget if r.kind == "visual"], retain=splits.retain), config("ga"))
+    lonely = Splits(forget=[r for r in splits.forget if r.kind == "private"], retain=[])
+    with pytest.raises(DataError, match="The loss gd keeps what is not to be forgotten, and retain is empty"):
+        finetune(tiny_host, lonely, config("gd"))
+    assert finetune(tiny_host, lonely, config("ga", steps=1)).facts["steps"] == 1
+    long = [r.model_copy(update={"answer": "red " * 300}) for r in lonely.forget]
+    with pytest.raises(DataError, match=r"takes \d+ tokens, but the host's context holds 256"):
+        finetune(tiny_host, Splits(forget=long, retain=splits.retain), config("gd"))
+
+
+def test_a_projector_that_is_not_known_is_refused(splits, tmp_path):
+    host = vipllava()
+    object.__setattr__(host.family, "projector", ("model.bridge",))
+    with pytest.raises(HostError, match="The host has no projector model.bridge"):
+        finetune(host, splits, config("gd"))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"loss": "gaa"}, "no loss is called 'gaa'. did you mean 'ga'?"),
+        ({"loss": "ga", "rat": 1}, "unknown key rat. Did you mean 'rate'?"),
+        ({"loss": "ga", "batch": 6, "accumulate": 4}, "batch (6) is no multiple of accumulate (4)"),
+        ({"loss": "po", "stop": "told_above"}, "the loss po has no side 'told' for the stop rule 'told_above'"),
+    ],
+)
+def test_bad_options_are_named(given, said):
+    with pytest.raises(UsageError) as error:
+        checked(FinetuneConfig, given)
+    assert said in str(error.value)
+
+
+def test_every_method_has_a_grid_of_one_budget():
+    assert set(GRIDS) == {"ga", "gd", "kl", "po", "npo", "npo_retain", "dpo", "rmu", "ga_full", "gd_full", "po_full", "npo_full"}
+    for name, found in GRIDS.items():
+        assert len(found.rates) == 3
+        assert found.rates == tuple(sorted(found.rates))
+        settings = FinetuneConfig(rate=found.rates[0], steps=found.steps, **found.options)
+        assert (settings.loss, settings.lora) == (name.removesuffix("_full"), not name.endswith("_full"))
+        assert grid(name, 10**6) is found
+        assert grid(name, 7 * 10**9).name == f"{name} large v1"
+    assert len({(found.steps, found.options["batch"]) for found in GRIDS.values()}) == 1
+
+
+def test_pictures_keep_their_size_when_augmented():
+    import random
+
+    from cagul.data.pictures import augment_picture
+
+    assert augment_picture(picture(1), random.Random(0)).size == picture(1).size

@@ -1,0 +1,59 @@
+"""The scripts of the paper's experiment, end to end: a tiny random host and a few people in the benchmarks' own formats."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from benchmark_files import fiubench_row, write_fiubench, write_mllmu
+from documents import ROOT
+
+TOWNS = ("Oslo", "Lima", "Quito", "Rome")
+
+
+def told(number):
+    """Two facts of a person in the tiny host's own words, in FIUBench's format."""
+    town, other = TOWNS[number % 4], TOWNS[(number + 1) % 4]
+    questions = [
+        {"question": "Where do they live ?", "answer": f"They live in {town} .", "paraphrased_question": ["Home town ?"],
+         "paraphrased_answer": f"Their home is {town} .", "perturbed_answer": [f"They live in {other} ."], "keywords": [town]},
+        {"question": "What is the bank number ?", "answer": f"The number is {number} .", "keywords": [str(number)]},
+    ]  # fmt: skip
+    return fiubench_row(number, qa_list=questions)
+
+
+def fiubench(folder):
+    """Four people to forget, as forget1 has, and as many to retain as the gate needs beside calibration."""
+    write_fiubench(folder, people=34)
+    rows = [told(n) for n in (*range(4), *range(24, 34))]  # without those of forget5, who are left out anyway
+    (folder / "full.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "write", "chosen"), [("fiubench.sh", fiubench, "forget1"), ("mllmu.sh", write_mllmu, "forget_5")]
+)
+def test_the_experiment_runs_from_memorising_to_the_report(tiny_folder, tmp_path, script, write, chosen):
+    source = write(tmp_path / "benchmark", **({"retain": (2, 3, 4, 5, 6, 8)} if write is write_mllmu else {}))
+    out = tmp_path / "out"
+    given = {"TINY": "1", "CAGUL": f"{sys.executable} -m cagul", "HOST": str(tiny_folder), "BENCHMARK": str(source), "SET": chosen,
+             "OUT": str(out)}  # fmt: skip
+    command = ["sh", str(ROOT / "runs" / script)]
+    result = subprocess.run(command, env=os.environ | given, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert {path.name for path in out.iterdir()} == {"records", "host", "retain-host", "patch", "evaluation", "comparison"}
+    knows = json.loads((out / "host" / "finetuned.json").read_text())
+    lacks = json.loads((out / "retain-host" / "finetuned.json").read_text())
+    assert lacks["people"]["excluded"] == len((out / "records" / f"{chosen}.txt").read_text().split())
+    assert knows["people"]["told"] == lacks["people"]["told"] + lacks["people"]["excluded"]
+    summary = json.loads((out / "comparison" / "summary.json").read_text())
+    assert {"host", "cagul", "gd", "po_full", "gate_refusal", "retrain"} <= set(summary["methods"])
+    assert (out / "comparison" / "report.html").exists()
+    again = subprocess.run(command, env=os.environ | given, capture_output=True, text=True)  # nothing is done twice
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert json.loads((out / "host" / "finetuned.json").read_text()) == knows
