@@ -36,9 +36,7 @@ def compare(
         str | None, typer.Option("--forget", help="Subjects: p003,p007 or @list.txt; the demo's if not given.")
     ] = None,
     unseen: Annotated[str, typer.Option("--unseen", help="Subjects that training has not seen.")] = "",
-    methods: Annotated[
-        str, typer.Option("--methods", help="all, ablations, or names with commas; more can follow.")
-    ] = "all",
+    methods: Annotated[str, typer.Option("--methods", help="all, ablations, or names with commas; more can follow.")] = "all",
     retain_host: Annotated[
         str | None, typer.Option("--retain-host", help="A host trained without the forget set; forget quality needs it.")
     ] = None,

@@ -106,9 +106,7 @@ def _likelihoods(said: Mapping[str, Said], finetuned: list[str], retain_host: li
 
 
 def _identical(summary: Mapping[str, Any], finetuned: list[str]) -> dict[str, Any]:
-    text = (
-        f"Answers about retained and unseen people are the host's own in at least {KEPT}, where finetuning changes them."
-    )
+    text = f"Answers about retained and unseen people are the host's own in at least {KEPT}, where finetuning changes them."
     lines, states = [], []
     for split in ("retain", "unseen"):
         own = summary["methods"]["cagul"].get(split, {}).get("identical", {"absent": "nobody was asked"})

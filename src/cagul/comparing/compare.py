@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from cagul.comparing.halves import Part, part_of
-from cagul.comparing.methods import METHODS, Built, Method, Workshop
+from cagul.comparing.methods import METHODS, Built, Method, Workshop, starting_points
 from cagul.comparing.results import ABOUT, DONE, judged, results, trial_name, trials_of
 from cagul.comparing.tuning import WIDENINGS, Point, best, label, wider
 from cagul.errors import HostError
@@ -144,9 +144,8 @@ class Comparison:
         if method.like:
             found = self.winner(method.like)
             return None if found is None else [found]
-        if self.plan.quick and method.points:
-            return [method.points[len(method.points) // 2]]
-        return list(method.points) or [()]
+        points = list(starting_points(name, self.shop.host)) or [()]
+        return [points[len(points) // 2]] if self.plan.quick else points
 
     def tune(self, name: str) -> Point | None:
         """Try the grid, widen it while its winner stands at an edge, and return the winner; None when all trials diverged."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cagul.baselines.finetune import finetune
-from cagul.baselines.grids import GRIDS
+from cagul.baselines.grids import GRIDS, grid
 from cagul.baselines.guardrails import INSTRUCTION, WITHOUT_LIKELIHOODS, guardrail, prompted
 from cagul.baselines.settings import FinetuneConfig
 from cagul.comparing.tuning import Point
@@ -98,8 +98,8 @@ def _cagul(preset: str, settings: tuple[str, ...], shop: Workshop, point: Point,
 
 
 def _finetuned(name: str, shop: Workshop, point: Point, seed: int) -> Built:
-    grid = GRIDS[name]
-    config = FinetuneConfig.model_validate({**grid.options, **dict(point), "steps": shop.steps or grid.steps, "seed": seed})
+    tried = grid(name, shop.host.parameters())
+    config = FinetuneConfig.model_validate({**tried.options, **dict(point), "steps": shop.steps or tried.steps, "seed": seed})
     found = finetune(shop.host, shop.splits, config, work=shop.folder, progress=shop.progress)
     kept = ("seconds", "steps", "threads", "trainable_parameters", "peak_memory_mib", "rank", "stopped")
     facts = {key: found.facts[key] for key in kept}
@@ -143,11 +143,10 @@ def _registry() -> dict[str, Method]:
         "cagul": _ours("gate by enrolment, encoder over the least attended half", gate=True),
         "cagul_paper": _ours("the paper's preset: a trained classifier, all layers", preset="paper", gate=True),
     }
-    for name, grid in GRIDS.items():
-        what = (
-            f"{grid.options['loss']}, {'LoRA and projector' if grid.options['lora'] else 'all of the language model and projector'}"
-        )
-        found[name] = Method("finetuning", what, partial(_finetuned, name), tuple((("rate", rate),) for rate in grid.rates))
+    for name, small in GRIDS.items():
+        moved = "LoRA and projector" if small.options["lora"] else "the whole language model and projector"
+        rates = tuple((("rate", rate),) for rate in small.rates)
+        found[name] = Method("finetuning", f"{small.options['loss']}, {moved}", partial(_finetuned, name), rates)
     behind = {"gate_refusal": "a canned refusal", "gate_noise": "noise for tokens", "gate_zero": "zeros for tokens",
               "gate_mean": "the mean token"}  # fmt: skip
     for name, what in behind.items():
@@ -168,6 +167,15 @@ def _registry() -> dict[str, Method]:
 
 
 METHODS: dict[str, Method] = _registry()
+
+
+def starting_points(name: str, host: FrozenHost) -> tuple[Point, ...]:
+    """The grid of a method for this host; finetuning's hangs on its size."""
+    if METHODS[name].sort == "finetuning":
+        return tuple((("rate", rate),) for rate in grid(name, host.parameters()).rates)
+    return METHODS[name].points
+
+
 GROUPS: dict[str, tuple[str, ...]] = {
     "all": tuple(METHODS),
     "ablations": ("host", "retrain", "cagul", "cagul_paper", *(n for n, method in METHODS.items() if method.sort == "ablation")),
