@@ -79,7 +79,7 @@ def make_rows(folder, methods=("cagul",), missed="Bo Stark"):
         for method in ("host", *methods):
             loss = {"ga": 4.0, "gd": 1.0, "npo": 2.0}.get(method, 0.1) if split == "forget" or method == "ga" else 0.2
             for question, answer, _ in facts:
-                rows.append({"key": f"{method}:likelihood/{split}/{subject}/{question}", "method": f"{method}:likelihood",
+                rows.append({"key": f"{method}:likelihood/{split}/{subject}/{question}/{answer}", "method": f"{method}:likelihood",
                              "split": split, "kind": "private", "subject": subject, "picture": "", "question": question,
                              "answer": answer, "nll": [loss] * 3, "mean": [-2.0] * 3, "deviation": [1.0] * 3,
                              "paraphrased_nll": [loss] * 3, "perturbed_nll": [[2.0] * 3], "fired": None})  # fmt: skip

@@ -15,6 +15,7 @@ from cagul.data.pictures import open_picture
 from cagul.data.records import Record, Splits
 from cagul.evaluation.asking import ask_batch, batches
 from cagul.evaluation.fiubench import require_known
+from cagul.evaluation.looking import importance_rows
 from cagul.evaluation.metrics import is_refusal, keyword_recall, rouge_l
 from cagul.evaluation.questions import (
     Item,
@@ -66,6 +67,7 @@ def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sa
     if retain_host is not None:
         _likelihood_rows(RETAIN_HOST, retain_host, [fact for fact in facts if fact[0] == "forget"], run, progress)
     if guard is not None:
+        importance_rows(host, method, items, run, sample)
         with guard.forced():
             _ask_items(f"{method}:forced", guard, misfire_items(splits, sample), run, progress, 0, sample.misfire)
         _gate_rows(guard, splits, run, sample, progress)
