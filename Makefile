@@ -1,7 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
+export CHROMIUM ?= /usr/bin/chromium
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: setup demo test test-slow check docs bench demo-assets clean
+.PHONY: setup demo test test-slow test-browser check docs bench demo-assets clean
 
 setup: .venv/.ready
 
@@ -18,6 +20,11 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# the report in Debian's Chromium, which is installed if it is missing (as root, or by sudo)
+test-browser: setup
+	test -x $(CHROMIUM) || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends chromium; }
+	$(BIN)/python -m pytest tests/browser
 
 check: setup
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ import torch
 from cagul.data.pictures import open_picture
 from cagul.data.records import Record, Splits
 from cagul.evaluation.fiubench import require_known
+from cagul.evaluation.looking import importance_rows
 from cagul.evaluation.questions import Sample, forget_items, misfire_items, other_items, scored_facts, text_only_items
 from cagul.evaluation.rows import Voice, answer_rows, gate_rows, likelihood_rows
 from cagul.evaluation.scoring import require_same_tokens
@@ -51,6 +52,7 @@ def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sa
     if retain_host is not None:
         likelihood_rows(Voice(RETAIN_HOST, retain_host), [fact for fact in facts if fact[0] == "forget"], run, progress)
     if guard is not None:
+        importance_rows(host, method, items, run, sample)
         with guard.forced():
             answer_rows(Voice(method, guard).part("forced"), misfire_items(splits, sample), run, progress)
         gate_rows(guard, splits, run, sample, progress)
