@@ -3,7 +3,7 @@ BIN := .venv/bin
 export CHROMIUM ?= /usr/bin/chromium
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: setup demo test test-slow test-browser check docs bench demo-assets clean
+.PHONY: setup demo test test-slow test-browser check docs results bench demo-assets clean
 
 setup: .venv/.ready
 
@@ -35,6 +35,10 @@ check: setup
 # docs/cli.md, from the commands themselves
 docs: setup
 	$(BIN)/python docs/make_cli.py
+
+# docs/results.md and its figures, from the rows in runs/compare-demo
+results: setup
+	$(BIN)/python docs/make_results.py
 
 bench: setup
 	$(BIN)/python benchmarks/choices.py --out runs/choices

@@ -38,12 +38,12 @@ def _claim(number: int, text: str, verdict: Verdict, figures: Sequence[str]) -> 
     return {"number": number, "claim": text, "verdict": verdict, "figures": list(figures)}
 
 
-def shown(figure: Mapping[str, Any]) -> str:
-    """A figure in words: its value and interval, or why it is absent."""
+def shown(figure: Mapping[str, Any], sign: str = "+") -> str:
+    """A difference in words, or with another sign a figure: its value and interval, or why it is absent."""
     if "value" not in figure:
         return f"absent ({figure.get('absent', 'not measured')})"
-    interval = f" ({figure['low']:+.3f} to {figure['high']:+.3f})" if "low" in figure else ""
-    return f"{figure['value']:+.3f}{interval}"
+    interval = f" ({figure['low']:{sign}.3f} to {figure['high']:{sign}.3f})" if "low" in figure else ""
+    return f"{figure['value']:{sign}.3f}{interval}"
 
 
 def clearly(figure: Mapping[str, Any], side: Literal["below", "above"], bar: float = 0.0) -> bool:
@@ -100,8 +100,8 @@ def _likelihoods(said: Mapping[str, Said], finetuned: list[str], retain_host: li
         else:
             state = "does not hold" if clearly(apart, "above") else "cannot be told"
         states.append(state)
-        lines.append(f"{words}: cagul {own['value']:.3f} ({own['low']:.3f} to {own['high']:.3f}), best finetuning baseline {name} "
-                     f"{known[name]['value']:.3f}; cagul less {name} {shown(apart)}: {state}")  # fmt: skip
+        lines.append(f"{words}: cagul {shown(own, '-')}, best finetuning baseline {name} {shown(known[name], '-')}; "
+                     f"cagul less {name} {shown(apart)}: {state}")  # fmt: skip
     return _claim(2, text, _worst(states), lines)
 
 
@@ -116,7 +116,7 @@ def _identical(summary: Mapping[str, Any], finetuned: list[str]) -> dict[str, An
         state = "does not hold" if clearly(own, "below", KEPT) else "holds" if not below else "cannot be told"
         states.append(state)
         best = max(changed, key=lambda name: changed[name]) if changed else ""
-        lines.append(f"{split}: cagul {shown(own)}" + (f"; finetuning at most {changed[best]:.3f} ({best})" if best else ""))
+        lines.append(f"{split}: cagul {shown(own, '-')}" + (f"; finetuning at most {changed[best]:.3f} ({best})" if best else ""))
         if best and changed[best] >= KEPT:
             states.append("does not hold")
     return _claim(3, text, _worst(states), lines)
@@ -136,7 +136,7 @@ def _refusal(summary: Mapping[str, Any], said: Mapping[str, Said]) -> dict[str, 
     if None not in costs:
         lines.append(f"what it costs: training {costs[0]:.0f} s against {costs[1]:.0f} s for the gate alone, and the leak above")
     keep = summary["methods"]["cagul"]["retain"].get("misfire_keep", {})
-    lines.append(f"facts of retained people kept when the gate fires on them: cagul {shown(keep)}, a canned refusal none")
+    lines.append(f"facts of retained people kept when the gate fires on them: cagul {shown(keep, '-')}, a canned refusal none")
     return _claim(5, text, state, lines)
 
 

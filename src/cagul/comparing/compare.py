@@ -232,8 +232,7 @@ class Comparison:
             with guard.forced():
                 answer_rows(voice.part("forced"), misfire_items(splits, sample), run, self.progress)
             if method.gate and voice.more["seed"] == self.plan.seeds[0]:
-                rows = "gate" if voice.method == "cagul" else f"{voice.method}:gate"
-                gate_rows(guard, splits, run, sample, self.progress, rows)
+                gate_rows(guard, splits, run, sample, self.progress, f"{voice.method}:gate")
 
     def forget(self, part: Part) -> list[Item]:
         samples = self.plan.samples

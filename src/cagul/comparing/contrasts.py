@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from cagul.evaluation.intervals import Pairs, contrast, harmonic_axis, mean_axis
 from cagul.evaluation.likelihood import log_truth_ratio, probability, retain_truth_ratio
-from cagul.evaluation.membership import SCORES
+from cagul.evaluation.membership import SCORES, rank_auroc
 from cagul.evaluation.summary import LEAK_SORTS
 
 DRAWS, SEED = 400, 0
@@ -125,16 +125,10 @@ def mia_distance(score: str) -> Measure:
 
     def of(rows: list[dict]) -> OfPeople | None:
         members = _by_person((row, SCORES[score](row)) for row in rows)
-        others = np.sort([SCORES[score](row) for row in rows if row["split"] == "unseen"])
-        if not members or not len(others):
+        others = [SCORES[score](row) for row in rows if row["split"] == "unseen"]
+        if not members or not others:
             return None
-
-        def distance(people: Sequence[str]) -> float:
-            values = np.concatenate([members[person] for person in people])
-            below = (np.searchsorted(others, values, "left") + np.searchsorted(others, values, "right")) / 2
-            return abs(float(below.mean()) / len(others) - 0.5)
-
-        return distance
+        return lambda people: abs(rank_auroc(np.concatenate([members[person] for person in people]), others) - 0.5)
 
     return of
 

@@ -53,13 +53,12 @@ def results(rows: list[dict]) -> dict[str, Any]:
     names = sorted({name for name in asked if name != "host"}, key=about["methods"].index)
     names = [*(["cagul"] if "cagul" in names else []), *(name for name in names if name != "cagul")]
     finished = {trial_name(row["name"], "test", row["point"], row["seed"]) for row in done if row["part"] == "test"}
-    kept = [row for row in rows if _trial(row) in finished or row["method"] in ("gate", RETAIN_HOST + LIKELIHOOD)
+    kept = [row for row in rows if _trial(row) in finished or row["method"] == RETAIN_HOST + LIKELIHOOD
             or row["method"].endswith(":gate")]  # fmt: skip
     summary = summarise(kept, names)
     ordered = sorted(summary["methods"], key=about["methods"].index)
     summary["methods"] = {name: summary["methods"][name] for name in ordered}
     gates = {row["method"].removesuffix(":gate") for row in kept if row["method"].endswith(":gate")}
-    gates |= {"cagul"} if any(row["method"] == "gate" for row in kept) else set()
     tests = {name: [row for row in done if row["part"] == "test" and row["name"] == name] for name in ordered}
     for name, parts in summary["methods"].items():
         parts["cost"] = _costs(tests[name])

@@ -67,8 +67,12 @@ def share(successes: int, trials: int) -> dict:
 
 
 def two_groups(positives: Sequence[tuple[str, float]], negatives: Sequence[tuple[str, float]],
-               of: Callable[[list[float], list[float]], float]) -> dict:  # fmt: skip
-    """A figure of two groups' scores, such as an AUROC, with a bootstrap interval over the people of both."""
+               of: Callable[[list[float], list[float]], float],
+               drawn_of: Callable[[list[float], list[float]], float] | None = None) -> dict:  # fmt: skip
+    """A figure of two groups' scores, such as an AUROC, with a bootstrap interval over the people of both.
+
+    ``drawn_of`` is the same figure computed faster, for the draws.
+    """
     value = float(of([score for _, score in positives], [score for _, score in negatives]))
     rng = np.random.default_rng(SEED)
     groups = []
@@ -83,7 +87,7 @@ def two_groups(positives: Sequence[tuple[str, float]], negatives: Sequence[tuple
     draws = []
     for _ in range(200):
         drawn = [[s for i in rng.integers(0, len(g), len(g)) for s in g[i]] for g in groups]
-        draws.append(of(*drawn))
+        draws.append((drawn_of or of)(*drawn))
     low, high = (float(q) for q in np.quantile(draws, (0.025, 0.975)))
     return result | {"low": low, "high": high}
 

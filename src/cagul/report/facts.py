@@ -105,7 +105,7 @@ def _gate(run: FinishedRun, guarded: str | None) -> GateScores | None:
     threshold = run.summary.patch.get("threshold")
     groups: dict[str, list[tuple[float, bool]]] = {}
     for row in run.rows:
-        if row.method == "gate" and row.score is not None:
+        if row.method in ("gate", f"{guarded}:gate") and row.score is not None:
             groups.setdefault(row.split, []).append((row.score, bool(row.fired)))
     if not groups or not isinstance(threshold, int | float):
         return None
