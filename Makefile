@@ -1,7 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
+export CHROMIUM ?= /usr/bin/chromium
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: setup demo test test-slow check docs bench demo-assets clean
+.PHONY: setup demo test test-slow test-browser check docs results bench demo-assets clean
 
 setup: .venv/.ready
 
@@ -19,6 +21,11 @@ test: setup
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
+# the report in Debian's Chromium, which is installed if it is missing (as root, or by sudo)
+test-browser: setup
+	test -x $(CHROMIUM) || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends chromium; }
+	$(BIN)/python -m pytest tests/browser
+
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -28,6 +35,10 @@ check: setup
 # docs/cli.md, from the commands themselves
 docs: setup
 	$(BIN)/python docs/make_cli.py
+
+# docs/results.md and its figures, from the rows in runs/compare-demo
+results: setup
+	$(BIN)/python docs/make_results.py
 
 bench: setup
 	$(BIN)/python benchmarks/choices.py --out runs/choices

@@ -1,4 +1,4 @@
-"""What each choice buys, side by side on the demo host: selections, layers, gates, presets, seeds and forget sets.
+"""What each choice buys, side by side on the demo host: selections, layers, gates, losses, presets, seeds and forget sets.
 
     python benchmarks/choices.py --out runs/choices [--only NAME ...] [--threads N]
 
@@ -24,6 +24,10 @@ FIGURES = (
     ("forget", "keyword_recall"),
     ("forget", "refusal_rate"),
     ("forget", "visual_accuracy"),
+    ("forget", "probability"),
+    ("forget", "forget_quality_ks"),
+    ("forget", "mia_loss"),
+    ("forget", "mia_min_k"),
     ("retain", "identical"),
     ("unseen", "identical"),
     ("retain", "misfire_keep"),
@@ -44,6 +48,13 @@ def variants() -> dict[str, tuple[str, list[str], str]]:
     found |= {f"k-{k}": ("default", [f"selection.k={k}"], "A") for k in (8, 16)}
     found["layers-all"] = ("default", ["attention.layers=all"], "A")
     found["gate-mlp"] = ("default", ["gate.kind=mlp"], "A")
+    for term in ("preference", "blend"):
+        found |= {f"{term}-{weight}": ("default", [f"training.{term}={weight}"], "A") for weight in (0.1, 0.3, 1, 3)}
+    found["blend-0.3-preference-0.1"] = ("default", ["training.blend=0.3", "training.preference=0.1"], "A")
+    found |= {
+        f"blend-0.3-{name}-seed{seed}": ("default", ["training.blend=0.3", f"training.seed={seed}"], name)
+        for name in SETS for seed in range(3)
+    }  # fmt: skip
     found["paper"] = ("paper", [], "A")
     return found
 
@@ -64,7 +75,8 @@ def main() -> None:
     from cagul.training import unlearn
 
     assets = demo_assets()
-    host, records = load_host(str(assets.host), None), load_records(assets.records)
+    host, retain_host = (load_host(str(folder), None) for folder in (assets.host, assets.retain_host))
+    records = load_records(assets.records)
     sample = Sample(views=128, retain=160, unseen=160, misfire=64, gate_views=800)
     table = {}
     for name, (preset, settings, people) in variants().items():
@@ -78,7 +90,8 @@ def main() -> None:
             with progress_bar() as progress:
                 if not (folder / "patch" / "config.json").exists():
                     unlearn(host, splits, config, progress=progress).save(folder / "patch")
-                evaluate(host, Guard(host, Patch.load(folder / "patch")), splits, run, sample, progress=progress)
+                evaluate(host, Guard(host, Patch.load(folder / "patch")), splits, run, sample,
+                         retain_host=retain_host, progress=progress)  # fmt: skip
         summary = json.loads((folder / "summary.json").read_text())
         found = summary["methods"]["cagul"]
         row = {f"{split}.{key}": found[split][key].get("value") for split, key in FIGURES if key in found[split]}

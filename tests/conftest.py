@@ -12,6 +12,7 @@ import torch
 
 from cagul.cli.common import idle_cores
 from helpers import save_tiny_host, save_tiny_records
+from made_runs import RIVALS, make_run
 
 torch.set_num_threads(idle_cores())
 
@@ -52,3 +53,15 @@ def demo_splits(demo):
     from cagul.data.records import load_records, split_records
 
     return split_records(load_records(demo.records), demo.forget)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run of host and guard, made by hand."""
+    return make_run(tmp_path / "run", tmp_path / "pictures")
+
+
+@pytest.fixture
+def many(tmp_path):
+    """The same with many methods."""
+    return make_run(tmp_path / "many", tmp_path / "pictures", methods=("cagul", *RIVALS))

@@ -91,7 +91,7 @@ def test_a_patch_is_the_same_with_its_tokens_on_disk(tiny_host, splits, tmp_path
 
 
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(tiny_host, splits, monkeypatch):
-    config = load_config("default", [*QUICK, "training.preference=0.1"])
+    config = load_config("default", [*QUICK, "training.preference=0.1", "training.blend=0.1"])
     whole = unlearn(tiny_host, splits, config)
     real = tiny_host.score
 

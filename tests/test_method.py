@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -11,7 +13,7 @@ from cagul.errors import DataError, HostError, PatchError, UsageError
 from cagul.method.attention import Importance, resolve_layers
 from cagul.method.discriminator import EnrolmentGate, MlpGate, calibrate, layout_pool, learn_metric, load_gate, moment_pool
 from cagul.method.encoder import VisualTokenEncoder
-from cagul.method.losses import answer_loss, keep_loss, preference_loss, size_loss
+from cagul.method.losses import answer_loss, blend_loss, keep_loss, preference_loss, size_loss
 from cagul.method.selection import choose
 
 
@@ -97,6 +99,15 @@ def test_losses_by_hand():
     assert size_loss([tokens], [tokens + 2], [torch.tensor([True, False])]) == 4.0
     low, high = torch.tensor([0.1]), torch.tensor([5.0])
     assert preference_loss(high, low) < preference_loss(low, low) < preference_loss(low, high)
+
+
+def test_blend_loss_by_hand_leaves_the_first_token_out():
+    edited = torch.log(torch.tensor([[[0.9, 0.1], [0.5, 0.5], [0.5, 0.5]]]))
+    other = torch.log(torch.tensor([[[0.1, 0.9], [0.25, 0.75], [0.5, 0.5]]]))
+    one = 0.25 * math.log(0.5) + 0.75 * math.log(1.5)
+    assert blend_loss(other, edited, torch.tensor([[0, 1, 1]])).tolist() == pytest.approx([one / 2], abs=1e-6)
+    assert blend_loss(other, edited, torch.tensor([[0, 1, -100]])).tolist() == pytest.approx([one], abs=1e-6)
+    assert blend_loss(other, edited, torch.tensor([[-100, 1, -100]])).tolist() == [0.0]
 
 
 def people_tokens(people=12, pictures=6, tokens=16, width=8, seed=0):

@@ -101,7 +101,7 @@ def test_revoking_restores_the_hosts_answers_bit_for_bit(desk, records):
     for path in paths:
         guarded, bare = logits(desk.guard(), path)
         assert not torch.equal(guarded, bare)
-    assert desk.revoke(request.id) == 0
+    assert desk.revoke(request.id) == (0, [])
     for path, (guarded, bare) in zip(paths, before, strict=True):
         assert torch.equal(guarded, bare)
         assert torch.equal(logits(desk.guard(), path)[0], bare)
@@ -141,8 +141,8 @@ def test_pictures_are_kept_only_when_asked_for_and_sealed(desk, records):
 def test_a_person_who_is_hidden_twice_stays_hidden(desk, records):
     paths = pictures_of(records, "p3")
     first, second = (desk.add("Dee Moss", paths) for _ in range(2))
-    assert desk.revoke(first.id) > 0
-    assert desk.revoke(second.id) == 0
+    assert desk.revoke(first.id)[0] > 0
+    assert desk.revoke(second.id) == (0, [])
 
 
 def test_what_cannot_be_added_says_why(desk, tiny_host, base, records, tmp_path, monkeypatch):
@@ -228,7 +228,7 @@ def leaky(monkeypatch, *values):
 def test_who_leaks_is_escalated_and_earlier_requests_are_replayed(desk, base, records, monkeypatch):
     kept = desk.add("p2", pictures_of(records, "p2"), keep_pictures=True)
     assert kept.state in ("verified", "failed")
-    leaky(monkeypatch, 0.4, 0.3, 0.0, 0.5, 0.4, 0.3, 0.2, 0.9)
+    leaky(monkeypatch, 0.4, 0.3, 0.0, 0.5, 0.4, 0.3, 0.2, 0.9, 0.9)
     found = desk.add("p3", pictures_of(records, "p3"), records=records)
     escalation = found.verification["escalation"]
     assert (found.state, found.escalated, escalation["adopted"], escalation["steps"]) == ("verified", True, True, 8)
@@ -245,9 +245,13 @@ def test_who_leaks_is_escalated_and_earlier_requests_are_replayed(desk, base, re
     alone = desk.add("p5", pictures_of(records, "p5"))
     assert "no finetune without --records of other people" in alone.verification["why"]
     assert alone.state == "failed"
-    desk.revoke(found.id)
+    assert desk.revoke(found.id)[1] == sorted([useless.id, alone.id])
     assert torch.equal(desk.guard().patch.encoder.change[-1].weight, base.encoder.change[-1].weight)
+    states = {name: desk.store.request(name).state for name in (kept.id, useless.id, alone.id)}
+    assert states == {kept.id: kept.state, useless.id: "enrolled", alone.id: "enrolled"}  # kept: verified before the finetune
+    assert desk.store.request(alone.id).verification == {}
     assert desk.store.check() == []
+    assert desk.verify_again(alone.id, pictures_of(records, "p5")).state in ("verified", "failed")
 
 
 def test_a_request_is_measured_anew(desk, records):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from cagul.config import Config, load_config
 from cagul.data.records import load_records, split_records
 from cagul.errors import DataError
+from cagul.schedule import Schedule
 from cagul.training import hold_out_calibration, unlearn
 
 QUICK = ["training.steps=30", "training.batch=8", "training.augment=0", "gate.augment=1", "encoder.hidden=32", "training.rate=0.01"]
@@ -137,9 +140,30 @@ def test_both_gates_know_the_enrolled(tiny_host, splits, kind):
     assert scores(splits.forget).min() > scores(splits.retain).median()
 
 
-def test_the_preference_term_trains_too(tiny_host, splits):
-    config = load_config("default", [*QUICK, *SPARSE, "training.preference=0.1", "training.steps=3"])
-    assert unlearn(tiny_host, splits, config).facts["steps"] == 3
+@pytest.mark.parametrize("term", ["preference", "blend"])
+def test_the_terms_along_the_memorised_answer_train_too(tiny_host, splits, term):
+    plain, weighted = (
+        unlearn(tiny_host, splits, load_config("default", [*QUICK, *SPARSE, "training.steps=3", f"training.{term}={weight}"]))
+        for weight in (0, 0.5)
+    )
+    assert weighted.facts["steps"] == 3
+    assert weighted.digest() != plain.digest()
+
+
+def test_a_blend_is_with_people_who_are_not_in_the_picture(splits):
+    schedule = Schedule(splits, load_config("default", [*QUICK, "training.blend=1"]))
+    rows = [row for step in range(20) for row in schedule.rows(step)]
+    assert {row.other is not None for row in rows if row.refuse} == {True}
+    assert {row.other for row in rows if not row.refuse} == {None}
+    for row in rows:
+        if row.other is not None:
+            assert row.other[0].name.split("_")[0] not in {"p0", row.shown[0].name.split("_")[0]}
+
+
+def test_a_blend_needs_somebody_else(splits):
+    alone = replace(splits, retain=[])
+    with pytest.raises(DataError, match="Retain holds no other person, and training.blend needs somebody"):
+        Schedule(alone, load_config("default", [*QUICK, "training.blend=1"])).rows(0)
 
 
 def test_early_stop_is_named(tiny_host, splits):

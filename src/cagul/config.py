@@ -70,6 +70,7 @@ class TrainingConfig(_Section):
     keep: float = Field(1.0, ge=0, description="weight of KL(host(x) || host(x')) on questions that are not private")
     size: float = Field(0.01, ge=0, description="weight of ||x' - x||^2 / D")
     preference: float = Field(0.0, ge=0, description="weight of NPO away from the memorised answer")
+    blend: float = Field(0.0, ge=0, description="weight of KL(host(somebody else) || host(x')) along the memorised answer")
     augment: int = Field(2, ge=0, description="augmented copies of every training picture")
     others: float = Field(0.0, ge=0, le=1, description="share of refusal rows drawn from people who are not forgotten")
     replay: float = Field(1.0, ge=0, description="weight of staying as a patch that people are added to (--from)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from cagul.errors import HostError
 from cagul.features import Features, Progress, silent
 from cagul.memory import Parts
 from cagul.method.encoder import VisualTokenEncoder
-from cagul.method.losses import answer_loss, keep_loss, preference_loss, size_loss
+from cagul.method.losses import answer_loss, blend_loss, keep_loss, preference_loss, size_loss
 from cagul.schedule import Row, Schedule
 
 CHECKPOINT_SECONDS = 30.0  # at most so long between checkpoints, and a step
@@ -45,7 +45,8 @@ def train_encoder(features: Features, splits: Splits, config: Config, layers: fr
     plan = [schedule.rows(step) for step in range(settings.steps)]
     replayed = [schedule.replayed(step) if base is not None else [] for step in range(settings.steps)]
     everything = [row for rows in (*plan, *replayed) for row in rows]
-    features.look([row.shown for row in everything], progress, "looking at training pictures")
+    pictures = [shown for row in everything for shown in (row.shown, row.other) if shown is not None]
+    features.look(pictures, progress, "looking at training pictures")
     for row in everything:
         where = f"The record with the question {row.question[:60]!r}"
         host.prompter.check_length(row.question, row.answer, features.sizes[row.shown[0]], host.context, where)
@@ -151,18 +152,31 @@ def _part_loss(features: Features, encoder: VisualTokenEncoder, rows: list[Row],
             own = {key: value[kept] for key, value in inputs.items()}
             before = host.score(own, [tokens[i] for i in kept.tolist()], keep)[:, :-1]
         loss = loss + settings.keep * keep_loss(before, logits[kept], labels[kept]) * part.kept_tokens / whole.kept_tokens
-    if settings.preference and part.memorised:
-        loss = loss + settings.preference * _preference(features, edited, tokens, rows) * part.memorised / whole.memorised
+    if (settings.preference or settings.blend) and part.memorised:
+        loss = loss + _memorised_loss(features, edited, tokens, rows, config) * part.memorised / whole.memorised
     return loss, float(refusal.detach())
 
 
-def _preference(features: Features, edited: list[Tensor], tokens: list[Tensor], rows: list[Row]) -> Tensor:
-    host, wanted = features.host, [i for i, row in enumerate(rows) if row.memorised]
-    inputs, labels = _prompts(features, [rows[i] for i in wanted], [rows[i].memorised or "" for i in wanted])
+def _memorised_loss(features: Features, edited: list[Tensor], tokens: list[Tensor], rows: list[Row], config: Config) -> Tensor:
+    """The terms along the memorised answer, mean over the rows that have one."""
+    host, settings, wanted = features.host, config.training, [i for i, row in enumerate(rows) if row.memorised]
+    asked = [rows[i] for i in wanted]
+    inputs, labels = _prompts(features, asked, [row.memorised or "" for row in asked])
     keep = labels.shape[1] + 1
-    with torch.no_grad():
-        before = answer_loss(host.score(inputs, [tokens[i] for i in wanted], keep)[:, :-1], labels)
-    return preference_loss(answer_loss(host.score(inputs, [edited[i] for i in wanted], keep)[:, :-1], labels), before)
+    after = host.score(inputs, [edited[i] for i in wanted], keep, settings.gradient_checkpointing)[:, :-1]
+    loss = after.new_zeros(())
+    if settings.preference:
+        with torch.no_grad():
+            before = answer_loss(host.score(inputs, [tokens[i] for i in wanted], keep)[:, :-1], labels)
+        loss = loss + settings.preference * preference_loss(answer_loss(after, labels), before)
+    if settings.blend:
+        others = [replace(row, shown=row.other) for row in asked if row.other is not None]
+        inputs, _ = _prompts(features, others, [row.memorised or "" for row in others])
+        with torch.no_grad():
+            seen = [token.to(host.device) for token in features.look(row.shown for row in others)]
+            other = host.score(inputs, seen, keep)[:, :-1]
+        loss = loss + settings.blend * blend_loss(other, after, labels).mean()
+    return loss
 
 
 def _prompts(features: Features, rows: list[Row], answers: list[str]) -> tuple[dict[str, Tensor], Tensor]:

@@ -122,6 +122,12 @@ class Rows:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         self.found |= {row["key"]: row for row in rows}
 
+    def drop(self, keys: list[str]) -> None:
+        """Take rows out again, whole or not at all."""
+        self.found = {key: row for key, row in self.found.items() if key not in set(keys)}
+        lines = [json.dumps(row, ensure_ascii=False) for row in (SECRET_LINE, *self.found.values())]
+        write_text(self.path, "\n".join(lines) + "\n", 0o600)
+
 
 class Run:
     """A results folder. Opening it again with the same identity resumes it; with another one it is refused.

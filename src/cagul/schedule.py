@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cagul.config import Config
 from cagul.data.records import Record, Splits
@@ -14,13 +14,17 @@ from cagul.method.refusals import REFUSALS
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a training step. ``refuse``: cross-entropy to ``answer``; otherwise the host's own answer is kept."""
+    """One row of a training step. ``refuse``: cross-entropy to ``answer``; otherwise the host's own answer is kept.
+
+    ``memorised`` is what the host would say, ``other`` a picture of somebody else to whom that is as foreign as it is to become.
+    """
 
     shown: Shown
     question: str
     answer: str
     refuse: bool
     memorised: str | None = None
+    other: Shown | None = None
 
 
 class Schedule:
@@ -38,7 +42,11 @@ class Schedule:
     def rows(self, step: int) -> list[Row]:
         rng = random.Random(f"{self.config.seed} {step}")
         half = self.config.batch // 2
-        return [self._refuse(rng) for _ in range(self.config.batch - half)] + [self._keep(rng) for _ in range(half)]
+        refused = [self._refuse(rng) for _ in range(self.config.batch - half)]
+        if self.config.blend:
+            others = random.Random(f"blend {self.config.seed} {step}")
+            refused = [replace(row, other=self._other(row, others)) for row in refused]
+        return refused + [self._keep(rng) for _ in range(half)]
 
     def replayed(self, step: int) -> list[Row]:
         """Private questions about people who are not forgotten, on whom a patch that is added to must not change."""
@@ -53,6 +61,14 @@ class Schedule:
         record = rng.choice(self.private[part][subject])
         shown = (rng.choice(self.pictures[part][subject]), rng.randint(0, self.config.augment))
         return Row(shown, record.question, rng.choice(self.refusals), True, record.answer)
+
+    def _other(self, row: Row, rng: random.Random) -> Shown:
+        """A picture of somebody of retain who is not in the row's picture."""
+        subjects = sorted(s for s, paths in self.pictures["retain"].items() if row.shown[0] not in paths)
+        if not subjects:
+            raise DataError("Retain holds no other person, and training.blend needs somebody to be taken for.",
+                            "Add records of other people, or set training.blend to 0.", "records")  # fmt: skip
+        return rng.choice(self.pictures["retain"][rng.choice(subjects)]), rng.randint(0, self.config.augment)
 
     def _keep(self, rng: random.Random) -> Row:
         part = "forget" if self.kept["forget"] and rng.random() < 0.7 else "retain"

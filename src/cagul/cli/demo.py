@@ -53,7 +53,7 @@ def demo(
         sample = Sample(views=384, retain=400, unseen=600, misfire=160, gate_views=1200, likelihoods=32)
         summary = evaluate(host, guard, splits, results, sample, prompts=load_prompts(assets.prompts),
                            retain_host=load_host(str(assets.retain_host), None), progress=progress)  # fmt: skip
-    page, _ = write_report(run, reveal=True)
+    page, _ = write_report(run)
     if json:
         print_json(summary | {"run": str(run), "report": str(page), "seconds": round(time.perf_counter() - began, 1)})
         return

@@ -95,6 +95,7 @@ def evaluate(
         "host": frozen.fingerprint(), "sample": vars(sample), "people": {k: len(splits.subjects(k)) for k in vars(splits)},
         "patch": digest([loaded.describe(), loaded.digest()]) if loaded else None,
         "retain_host": reference.fingerprint() if reference else None, "compat": compat,
+        **({"demo": frozen.fingerprint()} if demo else {}),  # the package's own people: a report may show them
     }  # fmt: skip
     covered = loaded.facts.get("people") if loaded else None
     if covered is not None and covered != len(splits.subjects("forget")):
@@ -105,13 +106,14 @@ def evaluate(
         results = Run(run, identity, repeating_command(), everybody)
         summary = evaluate_guard(frozen, guard, splits, results, sample, prompts=load_prompts(demo.prompts) if demo else None,
                                  retain_host=reference, compat=compat, progress=progress)  # fmt: skip
-    page, _ = write_report(run)
+    page, facts = write_report(run)
     if json:
         print_json(summary)
         return
     out.print(memorisation(summary))
     out.print(table(summary))
-    out.print(f"Rows and summary.json in [bold]{run}[/] (the rows hold secrets); redacted report: [bold]{page}[/].")
+    out.print(f"Rows and summary.json in [bold]{run}[/] (the rows hold secrets); "
+              f"{'' if facts.revealed else 'redacted '}report: [bold]{page}[/].")  # fmt: skip
 
 
 def memorisation(summary: dict[str, Any]) -> str:

@@ -11,21 +11,25 @@ from cagul.cli.common import JsonOption, err, out, print_json
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Run folder of `cagul demo` or `cagul evaluate`.")],
+    run: Annotated[Path, typer.Argument(help="Run folder of `cagul demo`, `evaluate`, `compare` or `study`.")],
     page: Annotated[Path | None, typer.Option("--out", help="HTML file to write; RUN/report.html if not given.")] = None,
     reveal: Annotated[bool, typer.Option("--reveal", help="Show private facts and pictures of the forgotten too.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Show a run as one HTML page that opens offline. The forgotten are redacted, so the page can be shared."""
+    """Show a run as one HTML page that opens offline. The forgotten are redacted, so the page can be shared.
+
+    The demo's people are invented and shown as they are.
+    """
     from cagul.report.html import write_report
 
     written, facts = write_report(run, page, reveal=reveal)
-    if reveal:
-        whose = "invented people" if facts.invented else "the forget set, so keep it to yourself"
-        err.print(f"Warning: {written} holds private facts and pictures of {whose}.", style="bold yellow", highlight=False,
-                  soft_wrap=True)  # fmt: skip
+    if facts.revealed and not facts.invented:
+        err.print(f"Warning: {written} holds private facts and pictures of the forget set, so keep it to yourself.",
+                  style="bold yellow", highlight=False, soft_wrap=True)  # fmt: skip
     if json:
-        print_json({"page": str(written), "revealed": reveal, "verdict": facts.verdict.text, "bytes": written.stat().st_size})
+        print_json(
+            {"page": str(written), "revealed": facts.revealed, "verdict": facts.verdict.text, "bytes": written.stat().st_size}
+        )
         return
     out.print(facts.verdict.text, markup=False, highlight=False)
-    out.print(f"Report in [bold]{written}[/]{'' if reveal else ', redacted'}.", soft_wrap=True)
+    out.print(f"Report in [bold]{written}[/]{'' if facts.revealed else ', redacted'}.", soft_wrap=True)

@@ -103,13 +103,16 @@ def revoke(
     json: JsonOption = False,
 ) -> None:
     """Take a request back: the host answers about that person as before, and what was stored is overwritten."""
-    still = open_desk(store, key, host, patch, dtype, device, threads).revoke(request)
+    still, unproven = open_desk(store, key, host, patch, dtype, device, threads).revoke(request)
     if json:
-        print_json({"id": request, "state": "revoked", "templates_still_firing": still})
+        print_json({"id": request, "state": "revoked", "templates_still_firing": still, "to_verify_again": unproven})
         return
     out.print(f"Request {request} is revoked; its templates, text and pictures are overwritten.")
     if still:
         out.print(f"[yellow]{still} of its templates still fire the gate: another request or the base patch is that near.[/]")
+    if unproven:
+        out.print(f"[yellow]The encoder that {', '.join(unproven)} had been verified under is erased with it: run "
+                  "`cagul requests verify` on each.[/]")  # fmt: skip
 
 
 def list_requests(store: StoreOption, json: JsonOption = False) -> None:

@@ -13,29 +13,16 @@ import torch
 
 from cagul.data.pictures import open_picture
 from cagul.data.records import Record, Splits
-from cagul.evaluation.asking import ask_batch, batches
 from cagul.evaluation.fiubench import require_known
-from cagul.evaluation.metrics import is_refusal, keyword_recall, rouge_l
-from cagul.evaluation.questions import (
-    Item,
-    Sample,
-    forget_items,
-    misfire_items,
-    other_items,
-    scored_facts,
-    states_a_fact,
-    text_only_items,
-    view_kind,
-)
-from cagul.evaluation.scoring import Triple, require_same_tokens, score
-from cagul.evaluation.summary import LIKELIHOOD, RETAIN_HOST, summarise
+from cagul.evaluation.looking import importance_rows
+from cagul.evaluation.questions import Sample, forget_items, misfire_items, other_items, scored_facts, text_only_items
+from cagul.evaluation.rows import Voice, answer_rows, gate_rows, likelihood_rows
+from cagul.evaluation.scoring import require_same_tokens
+from cagul.evaluation.summary import RETAIN_HOST, summarise
 from cagul.features import Progress, silent
 from cagul.guard import Guard
 from cagul.host.frozen import FrozenHost
 from cagul.runs import Run
-
-GATE_BATCH = 32
-FACTS = 32  # scored before their rows are written
 
 
 def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sample: Sample, *, method: str = "cagul",
@@ -55,20 +42,20 @@ def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sa
     items = [*forget_items(splits, sample), *other_items(splits, "retain", sample.retain, sample),
              *other_items(splits, "unseen", sample.unseen, sample)]  # fmt: skip
     texts = text_only_items(splits, sample)
-    answerers: list[tuple[str, FrozenHost | Guard]] = [("host", host), *([(method, guard)] if guard else [])]
-    total, done = len(items) * len(answerers), 0
-    for name, answerer in answerers:
-        done = _ask_items(name, answerer, items, run, progress, done, total)
-        _ask_items(f"{name}:text_only", answerer, texts, run, progress, 0, len(texts))
+    voices = [Voice("host", host), *([Voice(method, guard)] if guard else [])]
+    for voice in voices:
+        answer_rows(voice, items, run, progress)
+        answer_rows(voice.part("text_only"), texts, run, progress)
     facts = scored_facts(splits, sample)
-    for name, answerer in answerers:
-        _likelihood_rows(name, answerer, facts, run, progress)
+    for voice in voices:
+        likelihood_rows(voice, facts, run, progress)
     if retain_host is not None:
-        _likelihood_rows(RETAIN_HOST, retain_host, [fact for fact in facts if fact[0] == "forget"], run, progress)
+        likelihood_rows(Voice(RETAIN_HOST, retain_host), [fact for fact in facts if fact[0] == "forget"], run, progress)
     if guard is not None:
+        importance_rows(host, method, items, run, sample)
         with guard.forced():
-            _ask_items(f"{method}:forced", guard, misfire_items(splits, sample), run, progress, 0, sample.misfire)
-        _gate_rows(guard, splits, run, sample, progress)
+            answer_rows(Voice(method, guard).part("forced"), misfire_items(splits, sample), run, progress)
+        gate_rows(guard, splits, run, sample, progress)
         _prompt_rows(guard, prompts or [], run)
         _silence_row(guard, splits, run)
         _cost_row(guard, splits, run)
@@ -86,92 +73,6 @@ def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sa
                              "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}  # fmt: skip
     run.finish(summary)
     return summary
-
-
-def _ask_items(method: str, answerer: FrozenHost | Guard, items: list[Item], run: Run, progress: Progress, done: int,
-               total: int) -> int:  # fmt: skip
-    by_key = {item.asked.key: item for item in items}
-    for part in batches([item.asked for item in items]):
-        if not all(f"{method}/{asked.key}" in run.rows.found for asked in part):
-            rows = []
-            for said in ask_batch(answerer, part):
-                item = by_key[said.asked.key]
-                rows.append({
-                    "key": f"{method}/{said.asked.key}", "method": method, "split": item.split, "sort": item.sort,
-                    "kind": item.record.kind, "subject": item.record.subject, "picture": str(said.asked.picture or ""),
-                    "view": view_kind(said.asked.picture) if item.sort == "view" and said.asked.picture else "",
-                    "question": said.asked.question, "answer": item.record.answer, "keywords": list(item.record.keywords),
-                    "output": said.text, "tokens": list(said.tokens),
-                    "recall": keyword_recall(said.text, item.record.keywords), "refused": is_refusal(said.text),
-                    "rouge_l": rouge_l(said.text, item.record.answer)
-                    if item.split == "forget" or states_a_fact(item.record) else None,
-                    "fired": said.decision.fired if said.decision else None,
-                    "score": said.decision.score if said.decision else None,
-                    "chosen": list(said.decision.chosen) if said.decision else [],
-                    "visual_tokens": said.decision.tokens if said.decision else None,
-                })  # fmt: skip
-            run.rows.append([row for row in rows if row["key"] not in run.rows.found])
-        done += len(part)
-        progress(f"asking {method}", done, total)
-    return done
-
-
-def _likelihood_rows(method: str, answerer: FrozenHost | Guard, facts: list[tuple[str, Record]], run: Run,
-                     progress: Progress) -> None:  # fmt: skip
-    """One row a fact: token likelihoods of its answer, its paraphrased answer and its perturbed answers."""
-    keyed = {f"{method}{LIKELIHOOD}/{split}/{r.subject}/{r.image}/{r.question}/{r.answer}": (split, r) for split, r in facts}
-    missing = [key for key in keyed if key not in run.rows.found]
-    for start in range(0, len(missing), FACTS):
-        part = missing[start : start + FACTS]
-        records = [keyed[key][1] for key in part]
-        triples = [Triple(r.image, r.question, answer) for r in records
-                   for answer in (r.answer, r.paraphrased_answer, *r.perturbed_answers) if answer]  # fmt: skip
-        scored, rows = iter(score(answerer, triples)), []
-        for key in part:
-            split, record = keyed[key]
-            told = next(scored)
-            rows.append({
-                "key": key, "method": f"{method}{LIKELIHOOD}", "split": split, "kind": record.kind, "subject": record.subject,
-                "picture": str(record.image), "question": record.question, "answer": record.answer,
-                "nll": told.nll, "mean": told.mean, "deviation": told.deviation,
-                "paraphrased_nll": next(scored).nll if record.paraphrased_answer else (),
-                "perturbed_nll": [next(scored).nll for _ in record.perturbed_answers],
-                "fired": told.decision.fired if told.decision else None,
-            })  # fmt: skip
-        run.rows.append(rows)
-        progress(f"scoring answers, {method}", start + len(part), len(missing))
-
-
-def _gate_rows(guard: Guard, splits: Splits, run: Run, sample: Sample, progress: Progress) -> None:
-    """Gate scores on held-out views; on images where a group has no views."""
-    for split in ("forget", "retain", "unseen", "look_alike", "no_person"):
-        records: list[Record] = getattr(splits, split)
-        viewed = [(r.subject, view) for r in records for view in r.views]
-        if not viewed and split not in ("forget", "retain"):  # nobody enrolled or learned from these pictures
-            viewed = [(r.subject, r.image) for r in records]
-        pictures = sample.draw(list(dict.fromkeys(viewed)), sample.gate_views, f"gate {split}")
-        for start in range(0, len(pictures), GATE_BATCH):  # batches as in a run that nobody stopped: equal to the bit
-            part = pictures[start : start + GATE_BATCH]
-            if all(f"gate/{split}/{path}" in run.rows.found for _, path in part):
-                continue
-            tokens = guard.host.look(guard.host.pixels([open_picture(path) for _, path in part]))
-            run.rows.append(
-                [
-                    {
-                        "key": f"gate/{split}/{path}",
-                        "method": "gate",
-                        "split": split,
-                        "subject": subject,
-                        "picture": str(path),
-                        "view": view_kind(path),
-                        "score": score,
-                        "fired": score > guard.patch.threshold,
-                    }
-                    for (subject, path), score in zip(part, guard.judge(tokens).tolist(), strict=True)
-                    if f"gate/{split}/{path}" not in run.rows.found
-                ]
-            )
-            progress(f"scoring {split}", start + len(part), len(pictures))
 
 
 def _prompt_rows(guard: Guard, prompts: list[str], run: Run) -> None:

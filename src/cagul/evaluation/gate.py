@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cagul.evaluation.intervals import figure, share, two_groups
-from cagul.evaluation.membership import auroc
+from cagul.evaluation.membership import auroc, rank_auroc
 from cagul.evaluation.metrics import hit_rate
 
 SPLITS = ("forget", "retain", "unseen", "look_alike", "no_person")
@@ -24,11 +24,11 @@ def gate_figures(rows: list[dict]) -> dict[str, Any]:
         if not split[other] or not split["forget"]:
             figures[f"auroc_{other}"] = {"absent": f"there are no {other} pictures"}
             continue
-        figures[f"auroc_{other}"] = two_groups(_scores(split["forget"]), _scores(split[other]), auroc)
+        figures[f"auroc_{other}"] = two_groups(_scores(split["forget"]), _scores(split[other]), auroc, rank_auroc)
         for kind in kinds if other == "unseen" else []:
             hits, others = (_scores([r for r in split[s] if r["view"] == kind]) for s in ("forget", other))
             if hits and others:
-                figures[f"auroc_unseen_{kind}"] = two_groups(hits, others, auroc)
+                figures[f"auroc_unseen_{kind}"] = two_groups(hits, others, auroc, rank_auroc)
                 figures[f"tpr_at_1_fpr_{kind}"] = two_groups(hits, others, hit_rate)
     if split["unseen"] and split["forget"]:
         figures["tpr_at_1_fpr"] = two_groups(_scores(split["forget"]), _scores(split["unseen"]), hit_rate)

@@ -10,6 +10,17 @@ from scipy.stats import beta
 
 DRAWS, SEED = 2000, 0
 ONE_PERSON = {"interval": "absent: one person gives none"}
+Pairs = Iterable[tuple[str, float | None]]
+
+
+def mean_axis(means: np.ndarray) -> np.ndarray:
+    return means.mean(0)
+
+
+def harmonic_axis(means: np.ndarray) -> np.ndarray:
+    """The harmonic mean over the first axis; 0 where a term is 0."""
+    with np.errstate(divide="ignore"):
+        return len(means) / (1 / means).sum(0)
 
 
 def figure(pairs: Iterable[tuple[str, float | None]], absent: str = "no row has this figure") -> dict:
@@ -56,8 +67,12 @@ def share(successes: int, trials: int) -> dict:
 
 
 def two_groups(positives: Sequence[tuple[str, float]], negatives: Sequence[tuple[str, float]],
-               of: Callable[[list[float], list[float]], float]) -> dict:  # fmt: skip
-    """A figure of two groups' scores, such as an AUROC, with a bootstrap interval over the people of both."""
+               of: Callable[[list[float], list[float]], float],
+               drawn_of: Callable[[list[float], list[float]], float] | None = None) -> dict:  # fmt: skip
+    """A figure of two groups' scores, such as an AUROC, with a bootstrap interval over the people of both.
+
+    ``drawn_of`` is the same figure computed faster, for the draws.
+    """
     value = float(of([score for _, score in positives], [score for _, score in negatives]))
     rng = np.random.default_rng(SEED)
     groups = []
@@ -72,7 +87,7 @@ def two_groups(positives: Sequence[tuple[str, float]], negatives: Sequence[tuple
     draws = []
     for _ in range(200):
         drawn = [[s for i in rng.integers(0, len(g), len(g)) for s in g[i]] for g in groups]
-        draws.append(of(*drawn))
+        draws.append((drawn_of or of)(*drawn))
     low, high = (float(q) for q in np.quantile(draws, (0.025, 0.975)))
     return result | {"low": low, "high": high}
 
@@ -153,3 +168,54 @@ def mean_of(figures: Sequence[Iterable[tuple[str, float | None]]]) -> dict:
     means = (sums[:, draws].sum(2)[:, whole] / drawn[:, whole]).mean(0)
     low, high = (float(q) for q in np.quantile(means, (0.025, 0.975)))
     return result | {"low": low, "high": high}
+
+
+def over_seeds(figures: Sequence[dict[str, dict]]) -> dict[str, dict]:
+    """Figures by name, each the mean over seeds of values and interval ends, with ``by_seed``; as it is for one seed alone."""
+    first, *others = figures
+    if not others:
+        return first
+    result: dict[str, dict] = {}
+    for name, one in first.items():
+        each = [found[name] for found in figures]
+        missing = next((found for found in each if "value" not in found), None)
+        result[name] = missing or one | {
+            key: float(np.mean([found[key] for found in each])) for key in ("value", "low", "high") if all(key in f for f in each)
+        } | {"n": sum(found["n"] for found in each), "by_seed": [found["value"] for found in each]}  # fmt: skip
+    return result
+
+
+def contrast(ours: Sequence[Pairs], others: Sequence[Pairs], combine: Callable[[np.ndarray], np.ndarray] = mean_axis) -> dict:
+    """A method's figure less another's, each combined from the means of its terms, with an interval that draws subjects.
+
+    A term is (subject, value) pairs in [0, 1], as many of one side as of the other; one draw of subjects serves both sides,
+    so it is paired. ``combine`` takes means (terms, ...) to figures (...). Absent when a term of either side has no rows.
+    """
+    terms = [*ours, *others]
+    tables = [_table(pairs) for pairs in terms]
+    if not all(tables):
+        return {"absent": f"{sum(not table for table in tables)} of its {len(tables)} terms have no rows"}
+    subjects = sorted(set.union(*(set(table) for table in tables)))
+    sums = np.array([[sum(table.get(s, [])) for s in subjects] for table in tables])
+    counts = np.array([[len(table.get(s, [])) for s in subjects] for table in tables])
+
+    def delta(means: np.ndarray) -> np.ndarray:
+        return combine(means[: len(ours)]) - combine(means[len(ours) :])
+
+    result = {"value": float(delta(sums.sum(1) / counts.sum(1))), "n": int(counts.sum())}
+    if len(subjects) == 1:
+        return result | ONE_PERSON
+    draws = np.random.default_rng(SEED).integers(0, len(subjects), (DRAWS, len(subjects)))
+    drawn = counts[:, draws].sum(2)
+    whole = (drawn > 0).all(0)
+    found = delta(sums[:, draws].sum(2)[:, whole] / drawn[:, whole])
+    low, high = (float(q) for q in np.quantile(found, (0.025, 0.975)))
+    return result | {"low": low, "high": high}
+
+
+def _table(pairs: Pairs) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for subject, value in pairs:
+        if value is not None:
+            found.setdefault(subject, []).append(float(value))
+    return found

@@ -6,6 +6,8 @@ import math
 import zlib
 from collections.abc import Callable, Sequence
 
+import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.metrics import roc_auc_score
 
 from cagul.evaluation.intervals import two_groups
@@ -17,6 +19,13 @@ SHARE = 0.2  # of the tokens, the least likely ones: Min-K % and Min-K++
 def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float:
     """Chance that a positive scores above a negative, ties by halves. 0 to 1."""
     return float(roc_auc_score([1] * len(positives) + [0] * len(negatives), [*positives, *negatives]))
+
+
+def rank_auroc(positives: ArrayLike, negatives: ArrayLike) -> float:
+    """The same by ranks alone, many times faster: for intervals."""
+    others = np.sort(negatives)
+    below = np.searchsorted(others, positives, "left") + np.searchsorted(others, positives, "right")
+    return float(below.mean() / 2 / len(others))
 
 
 def lowest(values: Sequence[float], share: float = SHARE) -> float:
@@ -62,7 +71,9 @@ def mia(members: Sequence[dict], others: Sequence[dict]) -> dict[str, dict]:
     figures: dict[str, dict] = {}
     for name, score in SCORES.items():
         if members and others:
-            found = two_groups([(r["subject"], score(r)) for r in members], [(r["subject"], score(r)) for r in others], auroc)
+            found = two_groups(
+                [(r["subject"], score(r)) for r in members], [(r["subject"], score(r)) for r in others], auroc, rank_auroc
+            )
             figures |= {f"mia_{name}": found, f"mia_{name}_distance": distance(found)}
         else:
             who = "never-seen people" if members else "the forget set"

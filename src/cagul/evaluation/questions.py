@@ -23,6 +23,7 @@ class Sample:
     gate_views: int = 0  # pictures of each gate group
     text: int = 64  # facts of the forget set asked about without a picture
     likelihoods: int = 120  # facts whose answers are scored, of retain and of unseen each; of forget all are
+    importance: int = 3  # answers whose importance by layer is kept: private and visual ones, of forget and of retain each
     seed: int = 0
 
     def draw(self, items: list, count: int, salt: str) -> list:

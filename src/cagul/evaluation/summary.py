@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from statistics import fmean
 from typing import Any
 
 from cagul.evaluation import fiubench, registry
 from cagul.evaluation.gate import gate_figures
-from cagul.evaluation.intervals import difference, figure, harmonic, mean_of
+from cagul.evaluation.intervals import difference, figure, harmonic, mean_of, over_seeds
 from cagul.evaluation.likelihood import (
     UNPAIRED,
     absent_quality,
@@ -32,49 +33,71 @@ def _pairs(rows: Iterable[dict], key: str) -> Pairs:
     return [(row["subject"], None if row[key] is None else float(row[key])) for row in rows]
 
 
-def summarise(rows: list[dict], method: str | None, compat: str | None = None) -> dict[str, Any]:
-    """The summary's methods, what differs between them, and the versions of their metrics.
-
-    ``method`` names the guard's rows; None when only the host was asked. ``compat`` of "fiubench" adds, to each method,
-    ``compat_fiubench``: forget, retain and utility by FIUBench's arithmetic.
-    """
-    by_method: dict[str, list[dict]] = {}
+def by_method_of(rows: Iterable[dict]) -> dict[str, list[dict]]:
+    found: dict[str, list[dict]] = {}
     for row in rows:
-        by_method.setdefault(row["method"], []).append(row)
+        found.setdefault(row["method"], []).append(row)
+    return found
+
+
+def summarise(rows: list[dict], methods: str | Sequence[str] | None, compat: str | None = None) -> dict[str, Any]:
+    """The summary's methods, the host among them, what the first of them does otherwise than the others, and metric versions.
+
+    ``methods`` names those whose rows are there beside the host's; None when only the host was asked. Rows of one question
+    under several seeds (``seed``) count side by side. ``compat`` of "fiubench" adds, to each method, ``compat_fiubench``:
+    forget, retain and utility by FIUBench's arithmetic.
+    """
+    names = [] if methods is None else [methods] if isinstance(methods, str) else list(methods)
+    by_method = by_method_of(rows)
     host = {row["key"].partition("/")[2]: row for row in by_method.get("host", [])}
-    methods = {name: _method(by_method[name], host, name == "host") for name in ("host", method) if name in by_method}
     retain_host = by_method.get(RETAIN_HOST + LIKELIHOOD, [])
-    for name, parts in methods.items():
-        if "forget" in parts:
-            parts["forget"] |= text_only_figures(by_method.get(f"{name}:text_only", []))
-        scored = by_method.get(name + LIKELIHOOD, [])
-        for split, found in likelihood_figures(scored, retain_host).items():
-            parts.setdefault(split, {}).update(found)
-        parts["retain"]["model_utility"] = harmonic({term: parts["retain"][term] for term in UTILITY})
+    found: dict[str, Any] = {}
+    for name in dict.fromkeys(("host", *names)):
+        if name not in by_method:
+            continue
+        answers, scored, texts = (by_method.get(name + end, []) for end in ("", LIKELIHOOD, ":text_only"))
+        found[name] = method_figures(answers, scored, None if name == "host" else host, retain_host, texts)
         if compat == "fiubench":
-            parts["compat_fiubench"] = _fiubench(by_method[name], scored)
-    if method is not None:
-        methods[method]["retain"]["misfire_keep"] = figure(_pairs(by_method.get(f"{method}:forced", []), "recall"))
-        methods[method]["gate"] = gate_figures(by_method.get("gate", []))
-        if "prompt" in by_method:
-            methods[method]["gate"]["text_only_identical"] = figure(_pairs(by_method["prompt"], "identical"))
-        for row in by_method.get("silence", []):
-            silent = (
-                {"value": row["difference"], "n": row["rows"]} if row["rows"] else {"absent": "the gate fired on every picture"}
-            )
-            methods[method]["retain"]["max_logit_difference"] = silent
-        for row in by_method.get("cost", []):
-            kinds = {f"ms_a_query_{k}": k for k in ("host", "silent", "fired")}
-            methods[method]["cost"] = {
-                name: {"absent": row["absent"]} if "absent" in row else round(row[k], 2) for name, k in kinds.items()
-            }
-    result: dict[str, Any] = {"methods": methods}
-    if method in methods:
-        result["differences"] = {f"{method} - host": differences(by_method, method)}
+            found[name]["compat_fiubench"] = _fiubench(answers, scored)
+        if name != "host":
+            _guard_figures(found[name], name, by_method)
+    result: dict[str, Any] = {"methods": found}
+    if names and names[0] in found:
+        others = ["host", *(name for name in names[1:] if name in found)]
+        result["differences"] = {f"{names[0]} - {other}": differences(by_method, names[0], other) for other in others}
     return result | {"metrics": registry.versions(result)}
 
 
-def _method(rows: list[dict], host: dict[str, dict], is_host: bool) -> dict[str, Any]:
+def method_figures(answers: list[dict], scored: list[dict], host: dict[str, dict] | None, retain_host: list[dict],
+                   texts: list[dict]) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """Figures of one method by split. ``host`` holds the host's answers by question; None where they are the host's own."""
+    parts = _answer_figures(answers, host)
+    if "forget" in parts:
+        parts["forget"] |= text_only_figures(texts)
+    for split, figures in likelihood_figures(scored, retain_host).items():
+        parts.setdefault(split, {}).update(figures)
+    terms = {term: parts["retain"].get(term, {"absent": "nobody was asked"}) for term in UTILITY}
+    parts["retain"]["model_utility"] = harmonic(terms)
+    return parts
+
+
+def _guard_figures(parts: dict[str, dict[str, Any]], name: str, by_method: dict[str, list[dict]]) -> None:
+    """Add what only a method with a gate has: misfires, gate scores, silence, milliseconds."""
+    parts["retain"]["misfire_keep"] = figure(_pairs(by_method.get(f"{name}:forced", []), "recall"))
+    parts["gate"] = gate_figures(by_method.get(f"{name}:gate", by_method.get("gate", [])))
+    prompts = [row for row in by_method.get("prompt", []) if "identical" in row]  # not those of the guardrail of that name
+    if prompts:
+        parts["gate"]["text_only_identical"] = figure(_pairs(prompts, "identical"))
+    for row in by_method.get("silence", []):
+        parts["retain"]["max_logit_difference"] = (
+            {"value": row["difference"], "n": row["rows"]} if row["rows"] else {"absent": "the gate fired on every picture"}
+        )
+    for row in by_method.get("cost", []):
+        kinds = {f"ms_a_query_{k}": k for k in ("host", "silent", "fired")}
+        parts["cost"] = {key: {"absent": row["absent"]} if "absent" in row else round(row[k], 2) for key, k in kinds.items()}
+
+
+def _answer_figures(rows: list[dict], host: dict[str, dict] | None) -> dict[str, Any]:
     parts: dict[str, list[dict]] = {}
     for row in rows:
         parts.setdefault(row["split"], []).append(row)
@@ -88,7 +111,7 @@ def _method(rows: list[dict], host: dict[str, dict], is_host: bool) -> dict[str,
             result[split]["keyword_recall"] = figure(_pairs(private, "recall"))
             result[split] |= {"rouge_l": figure(_pairs(private, "rouge_l"))} if split == "retain" else {}
             result[split]["refusal_rate"] = figure(_pairs(private, "refused"))
-        if not is_host:
+        if host is not None:
             result[split]["identical"] = figure(
                 (r["subject"], float(r["tokens"] == host[r["key"].partition("/")[2]]["tokens"])) for r in found
             )
@@ -145,11 +168,23 @@ def likelihood_figures(rows: list[dict], retain_host: list[dict]) -> dict[str, d
         ((r["subject"], probability_normalised(r["nll"], r["perturbed_nll"])) for r in split["retain"]),
         "no record has perturbed answers",
     )
-    figures["forget"] |= (
-        forget_quality(_ratios(split["forget"]), _ratios(retain_host)) if retain_host else absent_quality(NO_RETAIN_HOST)
-    )
-    figures["forget"] |= mia(split["forget"], split["unseen"])
+    quality, inference = [], []
+    for seeded in _by_seed(rows):
+        forget, unseen = ([r for r in seeded if r["split"] == name] for name in ("forget", "unseen"))
+        quality.append(
+            absent_quality(NO_RETAIN_HOST) if not retain_host else absent_quality("no answer was scored") if not forget
+            else forget_quality(_ratios(forget), _ratios(retain_host))
+        )  # fmt: skip
+        inference.append(mia(forget, unseen))
+    figures["forget"] |= over_seeds(quality) | over_seeds(inference)
     return figures
+
+
+def _by_seed(rows: list[dict]) -> list[list[dict]]:
+    found: dict[Any, list[dict]] = {}
+    for row in rows:
+        found.setdefault(row.get("seed"), []).append(row)
+    return list(found.values()) or [[]]
 
 
 def _log_r(row: dict) -> float | None:
@@ -164,24 +199,38 @@ def _ratios(rows: list[dict]) -> dict[str, float]:
 
 def differences(by_method: dict[str, list[dict]], method: str, other: str = "host") -> dict[str, dict[str, Any]]:
     """What a method does differently from another on the same private questions, paired, by split and figure."""
-    sides = []
-    for name in (method, other):
-        rows = {r["key"].partition("/")[2]: r for r in by_method.get(name, []) if r["kind"] == "private"}
-        scored = {r["key"].partition("/")[2]: r for r in by_method.get(name + LIKELIHOOD, [])}
-        sides.append((rows, scored))
+    sides = [([r for r in by_method.get(name, []) if r["kind"] == "private"], by_method.get(name + LIKELIHOOD, []))
+             for name in (method, other)]  # fmt: skip
     (rows, scored), (other_rows, other_scored) = sides
     sorts = {"keyword_recall": "image", "ape": "paraphrase", "views": "view"}
     result: dict[str, dict[str, Any]] = {"forget": {}, "retain": {}}
     for split, figures in result.items():
-        asked = [(r, other_rows[key]) for key, r in rows.items() if r["split"] == split and key in other_rows]
+
+        def paired(ours: list[dict], theirs: list[dict], of: Callable[[dict], float | None], sort: str = "", split: str = split
+                   ) -> dict:  # fmt: skip
+            one, two = (_by_question([r for r in part if r["split"] == split and (not sort or r["sort"] == sort)], of)
+                        for part in (ours, theirs))  # fmt: skip
+            return difference((*one[asked], two[asked][1]) for asked in one if asked in two)
+
         for name, sort in sorts.items() if split == "forget" else [("keyword_recall", "")]:
-            figures[name] = difference((a["subject"], a["recall"], b["recall"]) for a, b in asked if sort in ("", a["sort"]))
-        figures["rouge_l"] = difference(
-            (a["subject"], a["rouge_l"], b["rouge_l"]) for a, b in asked if split == "retain" or a["sort"] == "image"
-        )
-        told = [(r, other_scored[key]) for key, r in scored.items() if r["split"] == split and key in other_scored]
-        figures["probability"] = difference((a["subject"], probability(a["nll"]), probability(b["nll"])) for a, b in told)
+            figures[name] = paired(rows, other_rows, _field("recall"), sort)
+        figures["rouge_l"] = paired(rows, other_rows, _field("rouge_l"), "" if split == "retain" else "image")
+        figures["probability"] = paired(scored, other_scored, lambda row: probability(row["nll"]))
     return result
+
+
+def _field(name: str) -> Callable[[dict], float | None]:
+    return lambda row: row[name]
+
+
+def _by_question(rows: list[dict], of: Callable[[dict], float | None]) -> dict[str, tuple[str, float | None]]:
+    """(subject, value) of every question, the value a mean over seeds."""
+    found: dict[str, tuple[str, list[float]]] = {}
+    for row in rows:
+        subject, values = found.setdefault(row["key"].partition("/")[2], (row["subject"], []))
+        if (value := of(row)) is not None:
+            values.append(float(value))
+    return {asked: (subject, fmean(values) if values else None) for asked, (subject, values) in found.items()}
 
 
 def _fiubench(answers: list[dict], scored: list[dict]) -> dict[str, Any]:

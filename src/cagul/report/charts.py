@@ -1,14 +1,26 @@
-"""Data to inline SVG: gate scores by group and the gate's ROC. Each carries a title and a description in words."""
+"""Data to inline SVG: gate scores by group, the gate's ROC, leak against utility; each with a title and words."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-WIDTH, BINS = 440, 44
+WIDTH, BINS = 340, 40
 LEFT, RIGHT, STRIP, GAP = 12, 12, 46, 26  # of the histograms, in units of the picture
+
+
+@dataclass(frozen=True)
+class Point:
+    """A numbered, named point: value, low and high along both axes; ``front`` if it is on the Pareto front."""
+
+    number: int
+    name: str
+    x: tuple[float, float, float]
+    y: tuple[float, float, float]
+    front: bool
 
 
 def _svg(name: str, height: float, title: str, description: str, body: list[str]) -> Markup:
@@ -80,7 +92,7 @@ def roc_points(positives: Sequence[float], negatives: Sequence[float]) -> list[t
 
 def roc(name: str, positives: Sequence[float], negatives: Sequence[float], threshold: float, right: float = 1.0) -> Markup:
     """The gate's ROC up to a share ``right`` of false alarms, with the point of the threshold."""
-    size, left, top = 300.0, 58.0, 16.0
+    size, left, top = 250.0, 58.0, 16.0
     bottom = top + size
 
     def place(alarms: float, hits: float) -> str:
@@ -110,6 +122,60 @@ def roc(name: str, positives: Sequence[float], negatives: Sequence[float], thres
     told = (f"At the threshold {hits:.1%} of {len(positives):,} forget pictures and {alarms:.1%} of {len(negatives):,} "
             "unseen ones fire.")  # fmt: skip
     return _svg(name, bottom + 48, f"ROC of the gate up to {right:.0%} false alarms", told, body)
+
+
+def scatter(name: str, points: Sequence[Point], across: str, up: str) -> Markup:
+    """Points with their intervals, each with its number, and the front as steps: least along ``across``, most along ``up``.
+
+    Both axes are shares; the vertical one starts at the lowest interval, rounded down to a tenth.
+    """
+    left, top, wide, high = 54.0, 14.0, WIDTH - 70.0, 230.0
+    bottom, floor = top + high, min(0.9, int(10 * min(point.y[1] for point in points)) / 10)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return left + x * wide, bottom - (y - floor) / (1 - floor) * high
+
+    body = [f'<path class="axis" d="M{left} {top}V{bottom}H{left + wide}"/>']
+    for n in range(3):
+        share = floor + n * (1 - floor) / 2
+        body += [_text(left + n * wide / 2, bottom + 18, f"{n / 2:.1f}", "middle"),
+                 _text(left - 8, place(0, share)[1] + 4, f"{share:.2f}".rstrip("0").ljust(3, "0"), "end")]  # fmt: skip
+    body += [
+        _text(left + wide / 2, bottom + 38, across, "middle", "label"),
+        f'<text transform="translate(13 {bottom - high / 2}) rotate(-90)" text-anchor="middle" class="label">{escape(up)}</text>',
+    ]
+    best = sorted((point.x[0], point.y[0]) for point in points if point.front)
+    steps = "".join(f"H{place(*corner)[0]:.1f}V{place(*corner)[1]:.1f}" for corner in best[1:])
+    start = " ".join(f"{edge:.1f}" for edge in place(*best[0]))
+    body.append(f'<path class="front" d="M{start}{steps}"/>')
+    marks = [place(point.x[0], point.y[0]) for point in points]
+    taken = [(*mark, 5.0, 5.0) for mark in marks]  # middle, half width, half height
+    for point, (x, y) in zip(points, marks, strict=True):
+        (x0, y0), (x1, y1) = place(point.x[1], point.y[1]), place(point.x[2], point.y[2])
+        body.append(f'<path class="whisker" d="M{x0:.1f} {y:.1f}H{x1:.1f}M{x:.1f} {y0:.1f}V{y1:.1f}"/>')
+    for point, (x, y) in zip(points, marks, strict=True):
+        half = 4.0 * len(str(point.number))
+        spots = list(_around(x, y, half))
+        inside = [s for s in spots if left < s[0] - half and s[0] + half <= WIDTH and 7 <= s[1] <= bottom - 6]
+        free = [
+            s for s in inside if not any(abs(s[0] - x) < half + wide and abs(s[1] - y) < 7 + tall for x, y, wide, tall in taken)
+        ]
+        at = (free or spots)[0]
+        taken.append((*at, half, 7.0))
+        if abs(at[0] - x) + abs(at[1] - y) > 24:
+            body.append(f'<path class="leader" d="M{x:.1f} {y:.1f}L{at[0]:.1f} {at[1]:.1f}"/>')
+        body += [f'<circle class="{"best" if point.front else "other"}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>',
+                 _text(at[0], at[1] + 4, str(point.number), "middle", "label number")]  # fmt: skip
+    told = "; ".join(f"{point.number} {point.name}: {point.x[0]:.3f}, {point.y[0]:.3f}{', on the front' * point.front}"
+                     for point in points)  # fmt: skip
+    return _svg(name, bottom + 48, f"{up} against {across}", f"{across} and {up} of each method. {told}.", body)
+
+
+def _around(x: float, y: float, half: float) -> Iterator[tuple[float, float]]:
+    """Where a number may stand beside a point, the nearest places first."""
+    for away in range(12, 72, 10):
+        for right, down in ((1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1)):
+            yield x + right * (away + half - 4), y + down * away
 
 
 def overlay(side: int, chosen: Sequence[int]) -> Markup:

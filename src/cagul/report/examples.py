@@ -16,7 +16,7 @@ from cagul.errors import DataError
 from cagul.report.reading import Row
 from cagul.report.redaction import Redactor
 
-MAX_PICTURES, EDGE = 24, 192  # of a page; pixels
+MAX_PICTURES, EDGE = 36, 192  # of a page; pixels
 WHERE = {"image": "training picture", "paraphrase": "held-out phrasing", "view": "held-out view", "visual": "what is seen"}
 DRAWN = {  # how many examples of each sort
     "forget": {"image": 3, "paraphrase": 1, "view": 3, "visual": 2},
@@ -30,7 +30,8 @@ TITLES = {"forget": "Forgotten people", "retain": "People who stay known", "unse
 class Shown:
     """A picture as the page shows it. Without ``uri`` a silhouette stands in, and ``why`` says why.
 
-    ``side``: visual tokens along an edge; 0 where the run does not tell or the grid is not square.
+    ``side``: visual tokens along an edge; 0 where the run does not tell, the grid is not square or the picture is not shown:
+    with the host at hand, the chosen tokens would find it.
     """
 
     uri: str
@@ -76,7 +77,8 @@ class Album:
         uri, why = self._picture(row.picture)
         tokens = row.visual_tokens or 0
         side = math.isqrt(tokens)
-        square = side if side * side == tokens and all(index < tokens for index in row.chosen) else 0
+        drawn = bool(uri) and side * side == tokens and all(index < tokens for index in row.chosen)
+        square = side if drawn else 0
         return Shown(uri, why, square, tokens, row.chosen)
 
     def _picture(self, path: str) -> tuple[str, str]:
@@ -101,9 +103,8 @@ def data_uri(picture: Image.Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def example_groups(rows: Sequence[Row], method: str | None, redactor: Redactor) -> tuple[Group, ...]:
+def example_groups(rows: Sequence[Row], method: str | None, redactor: Redactor, album: Album) -> tuple[Group, ...]:
     """Examples of each split, then gate misses and false alarms if there are any."""
-    album = Album(redactor)
     before = {row.asked: row for row in rows if row.method == "host"}
     asked = [row for row in rows if row.method == (method or "host") and row.asked in before]
 

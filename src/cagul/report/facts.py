@@ -5,61 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from cagul.evaluation.registry import MEANINGS
-from cagul.report.examples import Group, example_groups
-from cagul.report.reading import Figure, FinishedRun, Summary, read_run
+from cagul.report.examples import Album, Group, example_groups
+from cagul.report.figures import Cell, KeyFigure, Line, Memorisation, Verdict, cell, key_figures, memorisation, tables, verdict
+from cagul.report.looking import Looking, looking
+from cagul.report.methods import Costs, Method, TradeOff, cost_table, method_table, trade_offs
+from cagul.report.reading import FinishedRun, read_run
 from cagul.report.redaction import Redactor
 
-KNOWN = 0.9  # below this the host does not know what it is to forget, and a low leak means little
-MEMORISED = {"keyword_recall": "on training images", "ape": "in held-out phrasings", "views": "on held-out views"}
+PRIMARY = "cagul"  # the method of the verdict, where a run has it; else its first
 GATE_GROUPS = {"forget": "forget", "retain": "retain", "unseen": "unseen", "look_alike": "look-alikes", "no_person": "no person"}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A figure in words. Either ``value`` or the reason ``absent`` is filled."""
-
-    value: str = ""
-    interval: str = ""
-    n: str = ""
-    absent: str = ""
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of the table of figures, one cell a method."""
-
-    split: str
-    name: str
-    meaning: str
-    cells: tuple[Cell, ...]
-
-
-@dataclass(frozen=True)
-class KeyFigure:
-    """A figure of the first screen: its cells by what they are of."""
-
-    name: str
-    meaning: str
-    parts: tuple[tuple[str, Cell], ...]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The run in a sentence or two. good: less is said, clearly; bad: the host changed; unclear: all between."""
-
-    kind: Literal["good", "unclear", "bad"]
-    text: str
-
-
-@dataclass(frozen=True)
-class Memorisation:
-    """Whether the host says what it is to forget."""
-
-    parts: tuple[tuple[str, Cell], ...]
-    enough: bool
 
 
 @dataclass(frozen=True)
@@ -73,7 +29,7 @@ class GateScores:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything on the page."""
+    """Everything on the page. ``revealed``: nothing is masked, for the people are ``invented`` or the user asked for it."""
 
     revealed: bool
     invented: bool
@@ -81,14 +37,16 @@ class Facts:
     key_figures: tuple[KeyFigure, ...]
     sha256_before: str
     sha256_after: str
-    memorisation: Memorisation
-    methods: tuple[str, ...]
-    lines: tuple[Line, ...]
     unchecked: str
     notes: tuple[str, ...]
     groups: tuple[Group, ...]
+    looking: Looking
+    trade_offs: tuple[TradeOff, ...]
     gate: GateScores | None
-    costs: tuple[tuple[str, str], ...]
+    costs: Costs
+    memorisation: Memorisation
+    methods: tuple[Method, ...]
+    tables: Mapping[str, tuple[Line, ...]]
     host: tuple[tuple[str, str], ...]
     environment: tuple[tuple[str, str], ...]
     sample: tuple[tuple[str, str], ...]
@@ -96,103 +54,37 @@ class Facts:
     command: str
 
 
-def cell(figure: Figure) -> Cell:
-    """A figure's words, from the summary's own numbers."""
-    n = f"{figure.n:,}" + (f" ({figure.left_out:,} left out)" if figure.left_out else "")
-    if figure.value is None:
-        return Cell(absent=figure.absent, n=f"{figure.left_out:,} left out" if figure.left_out else "")
-    if figure.low is None or figure.high is None:
-        return Cell(f"{figure.value:.3g}", figure.interval.removeprefix("absent: "), n)
-    return Cell(f"{figure.value:.3f}", f"{figure.low:.2f}–{figure.high:.2f}", n)
-
-
 def gather(folder: str | Path, reveal: bool = False) -> Facts:
-    """Read a run and say what a page may show of it; ``reveal`` shows everything.
+    """Read a run and say what a page may show of it: everything of the package's own people or with ``reveal``.
 
     Raises DataError as ``read_run`` does.
     """
     run = read_run(folder)
-    summary, redactor = run.summary, Redactor(run.rows, reveal)
-    methods = tuple(summary.methods)
-    guarded = next((name for name in methods if name != "host"), None)
-    memorised = _memorisation(summary)
+    invented = "demo" in run.manifest.identity
+    revealed = reveal or invented
+    summary, redactor = run.summary, Redactor(run.rows, revealed)
+    album = Album(redactor)
+    guarded = next((name for name in sorted(summary.methods, key=lambda name: name != PRIMARY) if name != "host"), None)
+    memorised, offs = memorisation(summary), trade_offs(summary)
     host = {"family": summary.host.model_type, "parameters": f"{summary.host.parameters:,}"}
-    host |= {"name": summary.host.name} if reveal else {}
+    host |= {"name": summary.host.name} if reveal else {}  # it may be a path
     people = {f"subjects, {GATE_GROUPS.get(split, split)}": f"{count:,}" for split, count in summary.people.items()}
     sample = {f"sampled {name.replace('_', ' ')}": f"{count:,}" if count else "all"
               for name, count in summary.sample.items() if isinstance(count, int) and name != "seed"}  # fmt: skip
     seeds = {"sample": summary.sample.get("seed"), "training": summary.patch.get("config", {}).get("training", {}).get("seed")}
+    spent = {"threads": "threads", "seconds": "evaluation (s)", "peak_memory_mib": "memory at most, process (MiB)"}
+    environment = {name: redactor.text(version) for name, version in run.manifest.versions.items()}
+    environment |= {words: f"{summary.evaluation[name]:,}" for name, words in spent.items() if name in summary.evaluation}
     return Facts(
-        revealed=reveal, invented="demo" in run.manifest.identity, verdict=_verdict(summary, guarded, memorised.enough),
-        key_figures=_key_figures(summary, guarded), sha256_before=summary.host.sha256_before,
-        sha256_after=summary.host.sha256_after, memorisation=memorised, methods=methods, lines=_lines(summary),
-        unchecked=run.unchecked, notes=_notes(run, guarded), groups=example_groups(run.rows, guarded, redactor),
-        gate=_gate(run, guarded), costs=_costs(summary, guarded), host=tuple(host.items()),
-        environment=tuple((name, redactor.text(version)) for name, version in run.manifest.versions.items()),
+        revealed=revealed, invented=invented, verdict=verdict(summary, guarded, memorised.enough),
+        key_figures=key_figures(summary, guarded), sha256_before=summary.host.sha256_before,
+        sha256_after=summary.host.sha256_after, unchecked=run.unchecked, notes=_notes(run, guarded),
+        groups=example_groups(run.rows, guarded, redactor, album), looking=looking(run.rows, guarded, redactor, album),
+        trade_offs=offs, gate=_gate(run, guarded), costs=cost_table(summary), memorisation=memorised,
+        methods=method_table(summary, run.rows, offs, redactor), tables=tables(summary), host=tuple(host.items()),
+        environment=tuple(environment.items()),
         sample=(*people.items(), *sample.items(), *((f"{k} seed", str(v)) for k, v in seeds.items() if v is not None)),
         config=redactor.data(summary.patch.get("config", {})), command=redactor.command(run.manifest.command),
-    )  # fmt: skip
-
-
-def _memorisation(summary: Summary) -> Memorisation:
-    found = {where: summary.figure("host", "forget", name) for name, where in MEMORISED.items()}
-    values = [figure.value for figure in found.values() if figure.value is not None]
-    return Memorisation(tuple((where, cell(figure)) for where, figure in found.items()), bool(values) and min(values) >= KNOWN)
-
-
-def _share(figure: Figure) -> str:
-    return f"unknown ({figure.absent})" if figure.value is None else f"{figure.value:.1%}"
-
-
-def _verdict(summary: Summary, guarded: str | None, memorised: bool) -> Verdict:
-    before, people = summary.figure("host", "forget", "leak"), summary.people.get("forget")
-    whom = f"the {people} people to be forgotten" if people else "the people to be forgotten"
-    if summary.host.sha256_before != summary.host.sha256_after:
-        return Verdict("bad", "The host's weights changed during this run, so its figures prove nothing.")
-    if before.value is None:
-        return Verdict("unclear", f"Whether the host knows {whom} was not measured: {before.absent}.")
-    if guarded is None:
-        return Verdict("unclear", f"Only the host was asked. It says {_share(before)} of what is private about {whom}.")
-    after = summary.figure(guarded, "forget", "leak")
-    others = " and ".join(f"{_share(summary.figure(guarded, split, 'identical'))} ({split})" for split in ("retain", "unseen"))
-    text = (f"With {guarded} the model says {_share(after)} of what is private about {whom}, without it {_share(before)}; "
-            f"answers about others stay the same in {others}, and no weight of the host changed.")  # fmt: skip
-    if not memorised:
-        return Verdict("unclear", text + " The host did not know enough to begin with, so this shows little.")
-    if None in (after.high, before.low) or after.high >= before.low:  # type: ignore[operator]
-        return Verdict("unclear", text + " The intervals of both leaks overlap, so the change is not clear.")
-    return Verdict("good", text)
-
-
-def _key_figures(summary: Summary, guarded: str | None) -> tuple[KeyFigure, ...]:
-    def both(name: str) -> tuple[tuple[str, Cell], ...]:
-        return tuple((method, cell(summary.figure(method, "forget", name))) for method in ("host", guarded) if method)
-
-    kept = Figure(absent="only the host was asked")
-    same = tuple((split, cell(summary.figure(guarded, split, "identical") if guarded else kept)) for split in ("retain", "unseen"))
-    return (
-        KeyFigure("leak", "private facts of forgotten people that are still said", both("leak")),
-        KeyFigure("refusal_rate", "answers about forgotten people that refuse", both("refusal_rate")),
-        KeyFigure("visual_accuracy", "what is seen in forgotten people's pictures, said right", both("visual_accuracy")),
-        KeyFigure("identical", "answers about others, the same as the host's", same),
-    )
-
-
-def _lines(summary: Summary) -> tuple[Line, ...]:
-    """All figures of all methods: the known ones in the order of ``MEANINGS``, then any others."""
-    held = {
-        (split, name)
-        for parts in summary.methods.values()
-        for split, figures in parts.items()
-        for name, figure in figures.items()
-        if isinstance(figure, Figure)
-    }
-    ordered = [*(key for key in MEANINGS if key in held), *sorted(held - set(MEANINGS))]
-    return tuple(
-        Line(split, name, MEANINGS.get((split, name), ""), tuple(
-            cell(figure) if isinstance(figure := parts.get(split, {}).get(name), Figure) else Cell()
-            for parts in summary.methods.values()))
-        for split, name in ordered
     )  # fmt: skip
 
 
@@ -213,26 +105,9 @@ def _gate(run: FinishedRun, guarded: str | None) -> GateScores | None:
     threshold = run.summary.patch.get("threshold")
     groups: dict[str, list[tuple[float, bool]]] = {}
     for row in run.rows:
-        if row.method == "gate" and row.score is not None:
+        if row.method in ("gate", f"{guarded}:gate") and row.score is not None:
             groups.setdefault(row.split, []).append((row.score, bool(row.fired)))
     if not groups or not isinstance(threshold, int | float):
         return None
     shown = {words: tuple(groups[name]) for name, words in GATE_GROUPS.items() if name in groups}
     return GateScores(float(threshold), shown, cell(run.summary.figure(guarded or "", "gate", "auroc_unseen")))
-
-
-def _costs(summary: Summary, guarded: str | None) -> tuple[tuple[str, str], ...]:
-    cost = {
-        name: value for name, value in summary.methods.get(guarded or "", {}).get("cost", {}).items() if isinstance(value, float)
-    }
-    named = {
-        "ms_a_query_host": "one query, bare host (ms)",
-        "ms_a_query_silent": "one query, gate silent (ms)",
-        "ms_a_query_fired": "one query, gate fired (ms)",
-        "trainable_parameters": "trained parameters",
-        "seconds": "unlearning (s)",
-        "gate_seconds": "of which the gate (s)",
-    }
-    found = [(words, f"{cost[name]:,.10g}") for name, words in named.items() if name in cost]
-    evaluation = {"peak_memory_mib": "memory at most, process (MiB)", "seconds": "evaluation (s)", "threads": "threads"}
-    return (*found, *((words, f"{summary.evaluation[name]:,}") for name, words in evaluation.items() if name in summary.evaluation))

@@ -8,8 +8,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from cagul.report.charts import overlay, roc, score_histograms
+from cagul.report.charts import overlay, roc, scatter, score_histograms
 from cagul.report.facts import Facts, gather
+from cagul.report.methods import COLUMNS
 from cagul.runs import write_text
 
 HERE = Path(__file__).parent
@@ -26,11 +27,13 @@ def render(facts: Facts) -> str:
                 (caption, roc(name, hits, alarms, facts.gate.threshold, right))
                 for caption, name, right in (("ROC", "roc", 1.0), ("ROC up to 10 % false alarms", "roc-10", 0.1))
             ]
+    offs = [(off, scatter(f"off-{n}", off.points, "leak", off.utility)) for n, off in enumerate(facts.trade_offs)]
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("page.html").render(
-        facts=facts, charts=charts, overlay=overlay, config=json.dumps(facts.config, indent=1, ensure_ascii=False),
+        facts=facts, charts=charts, offs=offs, overlay=overlay, names=[method.name for method in facts.methods],
+        columns=[".".join(column) for column in COLUMNS], config=json.dumps(facts.config, indent=1, ensure_ascii=False),
         style=Markup((HERE / "page.css").read_text("utf-8")),  # our own file
     )  # fmt: skip
 
@@ -38,9 +41,9 @@ def render(facts: Facts) -> str:
 def write_report(folder: str | Path, out: str | Path | None = None, *, reveal: bool = False) -> tuple[Path, Facts]:
     """Write the page of a run, whole or not at all, as ``report.html`` in its folder unless ``out`` is given.
 
-    A revealed page holds private facts and has mode 0600. Raises DataError for a run that cannot be read, WriteError.
+    A page that holds private facts has mode 0600. Raises DataError for a run that cannot be read, WriteError.
     """
     facts = gather(folder, reveal)
     path = Path(out) if out is not None else Path(folder) / "report.html"
-    write_text(path, render(facts), 0o600 if reveal else 0o644)
+    write_text(path, render(facts), 0o600 if facts.revealed and not facts.invented else 0o644)
     return path, facts

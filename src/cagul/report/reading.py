@@ -35,7 +35,7 @@ class _Part(BaseModel):
 
 
 class Row(_Part):
-    """One answer or one gate score. Fields that older runs did not keep have a default."""
+    """One answer, one gate score or one importance map. Fields that older runs did not keep have a default."""
 
     key: str
     method: str
@@ -49,10 +49,13 @@ class Row(_Part):
     keywords: tuple[str, ...] | None = None
     output: str = ""
     tokens: tuple[int, ...] = ()
+    recall: FiniteFloat | None = None
+    refused: bool | None = None
     fired: bool | None = None
     score: FiniteFloat | None = None
     chosen: tuple[NonNegativeInt, ...] = ()
     visual_tokens: PositiveInt | None = None
+    layers: dict[NonNegativeInt, tuple[FiniteFloat, ...]] = {}
 
     @property
     def asked(self) -> str:
@@ -210,11 +213,8 @@ def _check_figures(folder: Path, summary: Summary, raw: list[dict[str, Any]]) ->
     """
     from cagul.evaluation.summary import summarise
 
-    again: dict[str, Any] = {}
     try:
-        guards: list[str | None] = [name for name in summary.methods if name != "host"]
-        for method in guards or [None]:
-            again |= summarise(raw, method)["methods"]
+        again = summarise(raw, [name for name in summary.methods if name != "host"])["methods"]
     except KeyError as error:
         if error.args[0] in FIELDS:
             return f"its rows are of an older cagul and have no field {error.args[0]}"

@@ -182,18 +182,19 @@ class Desk:
 
     # -- revoke and verify again ----------------------------------------------------------------------------------
 
-    def revoke(self, name: str) -> int:
-        """Take a request back and erase it; on how many of its templates the gate still fires, for other people's sake.
+    def revoke(self, name: str) -> tuple[int, list[str]]:
+        """Take a request back and erase it. On how many of its templates the gate still fires, for other people's sake, and
+        which requests lost the encoder that they were verified under: verify these again.
 
         Raises StoreError for an unknown id or one that is revoked already.
         """
         before = self.gatekeeper.enrolled().get(name)
-        self.store.revoke(name)
+        unproven = self.store.revoke(name)
         if before is None:
-            return 0
+            return 0, unproven
         left = self.gatekeeper.enrolled()
         scores = self.gatekeeper.union(left).compare(before.vectors)
-        return int((scores > self.gatekeeper.threshold(left)[0]).sum())
+        return int((scores > self.gatekeeper.threshold(left)[0]).sum()), unproven
 
     def verify_again(self, name: str, pictures: Sequence[Path], records: Sequence[Record] = ()) -> Request:
         """Measure an active request anew, under the encoder and threshold of now; never a finetune. Without ``pictures`` on

@@ -275,13 +275,15 @@ class Store:
             connection.execute(_requests.update().where(_requests.c.id == name).values(**values))
             self._append(connection, name, state, {"verification": verification, "encoder": sha256(encoder)})
 
-    def revoke(self, name: str) -> None:
+    def revoke(self, name: str) -> list[str]:
         """Take a request back and erase what it brought: templates, text, pictures, encoder.
 
+        Returns the requests that were verified under the erased encoder: they are merely enrolled again.
         Raises StoreError when it is revoked already, or revoked now but not yet overwritten because another process reads.
         """
         with self._writing() as connection:
-            if self._row(connection, name)["state"] == "revoked":
+            row = self._row(connection, name)
+            if row["state"] == "revoked":
                 raise StoreError(f"Request {name} is revoked already.", "Nothing is left to do.", "store-request")
             connection.execute(_pictures.delete().where(_pictures.c.request == name))
             connection.execute(
@@ -289,10 +291,15 @@ class Store:
                 .values(state="revoked", subject="", by="", vectors=None, best=None, encoder=None, encoder_made=None)
             )  # fmt: skip
             self._append(connection, name, "revoked", {})
+            unproven = [] if row["encoder"] is None else self._verified_under(connection, row)
+            for other in unproven:
+                connection.execute(_requests.update().where(_requests.c.id == other).values(state="enrolled", verification="{}"))
+                self._append(connection, other, "enrolled", {"verification": {}, "why": f"its encoder went with request {name}"})
             connection.execute(_facts.insert().prefix_with("OR REPLACE").values(name="erase", value="true"))
         if not self._erase():
             raise StoreError(f"Request {name} is revoked, but another process is reading, so old bytes are still on the disk.",
                              "The next command that opens the store with its key erases them.", "store-locked")  # fmt: skip
+        return unproven
 
     def _erase(self) -> bool:
         """Rewrite the file without its free pages and empty the write-ahead log; False while another process reads."""
@@ -305,6 +312,13 @@ class Store:
         return not busy
 
     # -- inside ---------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _verified_under(connection: Connection, taken: Any) -> list[str]:
+        """Active requests whose verification names the encoder that was finetuned for the request ``taken``."""
+        encoder = json.loads(taken["verification"]).get("encoder")
+        rows = connection.execute(_requests.select().where(_requests.c.state.in_(ACTIVE)).order_by(_requests.c.id)).mappings()
+        return [row["id"] for row in rows if encoder and json.loads(row["verification"]).get("encoder") == encoder]
 
     def _row(self, connection: Connection, name: str) -> Any:
         row = connection.execute(_requests.select().where(_requests.c.id == name)).mappings().first()

@@ -1,0 +1,38 @@
+"""Write docs/results.md and its figures from the rows of a comparison that are committed, without running it again.
+
+    python docs/make_results.py [--from RUN]          (or: make results)
+
+``--from`` packs the run folder of a finished `cagul compare` into runs/compare-demo first.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cagul.comparing.packing import pack, unpack
+from cagul.comparing.page import figures, page
+from cagul.comparing.results import results
+from cagul.runs import write_json, write_text
+
+DOCS = Path(__file__).parent
+PACKED, FIGURES = DOCS.parent / "runs" / "compare-demo", "figures"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--from", dest="run", type=Path)
+    options = parser.parse_args()
+    if options.run is not None:
+        pack(options.run, PACKED)
+    rows, manifest = unpack(PACKED)
+    summary = results(rows)
+    write_json(PACKED / "summary.json", summary)
+    drawn = figures(summary)
+    for name, picture in drawn.items():
+        write_text(DOCS / FIGURES / name, picture)
+    write_text(DOCS / "results.md", page(summary, manifest, drawn, FIGURES))
+
+
+if __name__ == "__main__":
+    main()

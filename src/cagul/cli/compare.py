@@ -1,0 +1,121 @@
+"""``cagul compare``: many methods, tuned alike and asked the same questions."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from cagul.cli.common import (
+    DemoHostOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    ThreadsOption,
+    err,
+    load_host,
+    out,
+    print_json,
+    progress_bar,
+    repeating_command,
+    set_up,
+)
+
+COLUMNS = (("forget", "leak"), ("retain", "model_utility"), ("forget", "probability"), ("forget", "forget_quality_ks"),
+           ("forget", "visual_accuracy"), ("retain", "identical"), ("unseen", "identical"))  # fmt: skip
+
+
+def compare(
+    run: Annotated[Path, typer.Option("--out", help="Run folder; an unfinished comparison with the same inputs goes on.")],
+    host: DemoHostOption = None,
+    records: Annotated[Path | None, typer.Option("--records", help="Records file; the demo's if not given.")] = None,
+    forget: Annotated[
+        str | None, typer.Option("--forget", help="Subjects: p003,p007 or @list.txt; the demo's if not given.")
+    ] = None,
+    unseen: Annotated[str, typer.Option("--unseen", help="Subjects that training has not seen.")] = "",
+    methods: Annotated[str, typer.Option("--methods", help="all, ablations, or names with commas; more can follow.")] = "all",
+    retain_host: Annotated[
+        str | None, typer.Option("--retain-host", help="A host trained without the forget set; forget quality needs it.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A small sample, one point of each grid, one seed; marked quick.")] = False,
+    minutes: Annotated[float, typer.Option("--minutes", min=0, help="Stop after so many minutes; 0 goes on to the end.")] = 0,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Winners are trained with so many seeds.")] = 3,
+    steps: Annotated[int, typer.Option("--steps", min=0, help="Optimiser steps of each finetuning; 0 takes the grids' own.")] = 0,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value of cagul's config; may be repeated.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Ask every question instead of a named sample.")] = False,
+    dtype: DtypeOption = "auto",
+    device: DeviceOption = None,
+    threads: ThreadsOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Tune every method by one rule on validation rows, ask all winners the same test rows, and put them into one table."""
+    from cagul.data.records import load_records, parse_subjects, split_records
+    from cagul.demo.assets import demo_assets
+    from cagul.errors import UsageError
+
+    if (records is None) != (forget is None) or (host is None) != (records is None):
+        raise UsageError("--host, --records and --forget go together.", "Give all three, or none of them for the demo's.")
+    if quick and full:
+        raise UsageError("--quick and --full exclude each other.", "Give one of them.")
+    from cagul.comparing.compare import SAMPLES, Comparison, Plan, TimeUp
+    from cagul.comparing.methods import Workshop, named_methods
+    from cagul.config import load_config
+    from cagul.runs import Run
+
+    names, demo = named_methods(methods), demo_assets() if records is None else None
+    load_config("default", settings)  # a mistake is told before any work
+    splits = split_records(load_records(demo.records if demo else records or ""),
+                           list(demo.forget) if demo else parse_subjects(forget or ""), parse_subjects(unseen))  # fmt: skip
+    deadline = time.monotonic() + 60 * minutes if minutes else None
+    set_up(threads)
+    frozen = load_host(host or str(demo.host if demo else ""), device, dtype)
+    reference = load_host(retain_host or str(demo.retain_host if demo else ""), device, dtype) if retain_host or demo else None
+    plan = Plan(tuple(names), SAMPLES["quick" if quick else "full" if full else "compare"],
+                (0,) if quick else tuple(range(seeds)), quick)  # fmt: skip
+    everybody = [r.model_dump(mode="json") for split in vars(splits).values() for r in split]
+    identity = {
+        "host": frozen.fingerprint(), "sample": plan.samples.name, "seeds": list(plan.seeds), "steps": steps, "set": settings or [],
+        "people": {k: len(splits.subjects(k)) for k in vars(splits)},
+        "retain_host": reference.fingerprint() if reference else None,
+    } | ({"demo": True} if demo else {})  # fmt: skip
+    with progress_bar(json) as progress:
+        results = Run(run, identity, repeating_command(), everybody)
+        shop = Workshop(frozen, splits, run / "work", reference, tuple(settings or ()), (steps or 20) if quick else (steps or None),
+                        progress)  # fmt: skip
+        try:
+            summary = Comparison(shop, plan, results, deadline).work()
+        except TimeUp:
+            summary = None
+    if summary is None:
+        done = sum(key.startswith("done/") for key in results.rows.found)
+        if json:
+            print_json({"run": str(run), "finished": False, "trials_done": done})
+        else:
+            err.print(f"Stopped after {minutes:g} minutes with {done} trials done. The same command goes on.", highlight=False)
+        return
+    if json:
+        print_json(summary)
+        return
+    out.print(table(summary))
+    for claim in summary["claims"]:
+        out.print(f"{claim['number']}. {claim['claim']} [bold]{claim['verdict']}[/]")
+    out.print(f"Rows and summary.json in [bold]{run}[/] (the rows hold secrets).")
+
+
+def table(summary: dict[str, Any]) -> Table:
+    """One row a method."""
+    title = "Every method at its winner" + (" (quick: one point of each grid, one seed)" if summary["quick"] else "")
+    shown = Table(title=title, title_justify="left")
+    for column in ("method", *(f"{split} {name}" for split, name in COLUMNS), "seconds"):
+        shown.add_column(column, justify="left" if column == "method" else "right")
+    for name, parts in summary["methods"].items():
+        cells = [parts.get(split, {}).get(figure, {}) for split, figure in COLUMNS]
+        seconds = parts["cost"].get("seconds")
+        shown.add_row(name, *(f"{cell['value']:.3f}" if "value" in cell else "" for cell in cells),
+                      "" if seconds is None else f"{seconds:.0f}")  # fmt: skip
+    for name, reason in summary["diverged"].items():
+        shown.add_row(name, reason)
+    return shown

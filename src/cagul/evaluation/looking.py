@@ -1,0 +1,45 @@
+"""What a few questions look at: importance by layer, kept as rows so that a report can draw it."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cagul.data.pictures import open_picture
+from cagul.evaluation.questions import Item, Sample
+from cagul.host.frozen import FrozenHost
+from cagul.method.attention import Importance
+from cagul.runs import Run
+
+
+def importance_rows(host: FrozenHost, method: str, items: list[Item], run: Run, sample: Sample) -> None:
+    """One row for each of a sample of questions that ``method`` was asked: importance (L, V) of the untouched host by layer.
+
+    Of forget and of retain, of private and of visual questions, ``sample.importance`` each; of forget those on which the
+    gate fired.
+    """
+    for split in ("forget", "retain"):
+        for kind in ("private", "visual"):
+            asked = [item for item in items if item.split == split and item.record.kind == kind
+                     and (split == "retain" or run.rows.found[f"{method}/{item.asked.key}"]["fired"])]  # fmt: skip
+            for item in sample.draw(asked, sample.importance, f"importance {split} {kind}"):
+                key = f"importance/{item.asked.key}"
+                if key not in run.rows.found:
+                    layers = importance_by_layer(host, item)
+                    run.rows.append([{
+                        "key": key, "method": "importance", "split": split, "sort": item.sort, "kind": kind,
+                        "subject": item.record.subject, "picture": str(item.asked.picture), "question": item.asked.question,
+                        "layers": {str(n): [float(f"{value:.4g}") for value in row] for n, row in enumerate(layers.tolist())},
+                    }])  # fmt: skip
+
+
+@torch.no_grad()
+def importance_by_layer(host: FrozenHost, item: Item) -> Float[Tensor, "L V"]:
+    """Attention that each visual token receives from the question, averaged over heads, layer by layer. Source: method.md."""
+    inputs = host.inputs([host.prompter.prompt(item.asked.question)], [open_picture(item.asked.picture or "")])
+    tokens = host.look(inputs)
+    layout = host.layout(inputs, [len(tokens[0])], [0])
+    readings = {layer: Importance([layout.spans[0].columns]) for layer in range(host.layers)}
+    host.attend(inputs, tokens, layout, [0], frozenset(readings), lambda layer, *seen: readings[layer].add(layer, *seen))
+    return torch.cat([readings[layer].result() for layer in sorted(readings)]).cpu()

@@ -1,0 +1,91 @@
+"""What questions look at: importance of visual tokens by layer, and the chosen ones, on the picture."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from cagul.report.examples import WHERE, Album, Shown
+from cagul.report.reading import Row
+from cagul.report.redaction import Redactor
+
+MAX_LAYERS = 6  # drawn of one question, the first and the last among them
+HEAT = (255, 176, 0)
+
+
+@dataclass(frozen=True)
+class Heat:
+    """Importance of one layer as a small transparent picture, and in words."""
+
+    layer: int
+    uri: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """One question with its picture, what it looks at layer by layer, and what was rewritten where the gate fired."""
+
+    where: str
+    person: str
+    question: str
+    shown: Shown
+    layers: tuple[Heat, ...]
+
+
+@dataclass(frozen=True)
+class Looking:
+    """``note`` says what is left out, or why there is nothing."""
+
+    looks: tuple[Look, ...]
+    note: str
+
+
+def looking(rows: Sequence[Row], method: str | None, redactor: Redactor, album: Album) -> Looking:
+    """Of the run's sample with importance, the pictures that the page may show: maps of the others would identify them."""
+    maps = [row for row in rows if row.layers]
+    shown = [row for row in maps if redactor.reveal or row.picture not in redactor.pictures]
+    if not maps:
+        return Looking((), "This run does not hold importance by layer.")
+    answers = {row.asked: row for row in rows if row.method == method}
+    looks = []
+    for row in shown:
+        drawn = album.show(answers.get(row.asked, row))
+        tokens = len(next(iter(row.layers.values())))
+        side = math.isqrt(tokens)
+        if drawn.uri and side * side == tokens:
+            where, heats = WHERE.get(row.sort, row.sort), [_heat(n, row.layers[n], side) for n in _some(sorted(row.layers))]
+            looks.append(Look(f"{row.split}, {where}", redactor.person(row.subject), redactor.question(row), drawn, tuple(heats)))
+    notes = []
+    if hidden := len(maps) - len(shown):
+        notes.append(f"{hidden} maps of forgotten people's pictures are left out: with the host at hand, a map finds its picture.")
+    if missing := len(shown) - len(looks):
+        notes.append(f"{missing} cannot be drawn: the picture is gone, or its tokens are no square.")
+    return Looking(tuple(looks), " ".join(notes))
+
+
+def _some(layers: list[int]) -> list[int]:
+    """At most ``MAX_LAYERS``, evenly from the first to the last."""
+    if len(layers) <= MAX_LAYERS:
+        return layers
+    return [layers[round(n * (len(layers) - 1) / (MAX_LAYERS - 1))] for n in range(MAX_LAYERS)]
+
+
+def _heat(layer: int, importance: Sequence[float], side: int) -> Heat:
+    top, total = max(importance) or 1.0, sum(importance) or 1.0
+    buffer = io.BytesIO()
+    picture = Image.new("RGBA", (side, side))
+    picture.putdata([(*HEAT, round(255 * max(0.0, value) / top)) for value in importance])
+    picture.save(buffer, "PNG")
+    held, count = 0.0, 0
+    for value in sorted(importance, reverse=True):
+        held, count = held + value, count + 1
+        if held >= total / 2:
+            break
+    return Heat(layer, "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode(),
+                f"half of it on {count} of {len(importance)} tokens")  # fmt: skip

@@ -1,0 +1,158 @@
+"""All methods of a run side by side: table, leak against utility with its Pareto front, costs, and answers behind the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cagul.evaluation.registry import MEANINGS
+from cagul.report.charts import Point
+from cagul.report.examples import WHERE, draw
+from cagul.report.figures import Cell, Line, cell
+from cagul.report.reading import Figure, Row, Summary
+from cagul.report.redaction import Redactor
+
+LEAK = ("forget", "leak")
+UTILITIES = (("retain", "model_utility"), ("forget", "visual_accuracy"), ("retain", "misfire_keep"))  # against leak
+COLUMNS = (LEAK, ("forget", "refusal_rate"), ("forget", "visual_accuracy"), ("retain", "model_utility"), ("retain", "identical"),
+           ("retain", "misfire_keep"))  # fmt: skip
+DRILL = {  # questions that every method's drill-down shows, by split and sort
+    ("forget", "image"): 2, ("forget", "paraphrase"): 1, ("forget", "view"): 2, ("forget", "visual"): 1,
+    ("retain", "image"): 2, ("retain", "visual"): 1, ("unseen", "image"): 1,
+}  # fmt: skip
+COSTS = {
+    "ms_a_query_host": "one query, bare host (ms)",
+    "ms_a_query_silent": "one query, gate silent (ms)",
+    "ms_a_query_fired": "one query, gate fired (ms)",
+    "trainable_parameters": "trained parameters",
+    "seconds": "unlearning (s)",
+    "gate_seconds": "of which the gate (s)",
+}
+
+
+@dataclass(frozen=True)
+class Told:
+    """One question with what the host and what a method said; ``outcome`` in a word."""
+
+    where: str
+    person: str
+    question: str
+    truth: str
+    host: str
+    answer: str
+    outcome: str
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method with its line of the table; ``front`` where no other method leaks less at as much of the first utility."""
+
+    number: int
+    name: str
+    front: bool
+    line: Line
+    told: tuple[Told, ...]
+
+
+@dataclass(frozen=True)
+class TradeOff:
+    """Leak against one kind of utility."""
+
+    utility: str
+    meaning: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What each method takes; ``heads`` are the columns."""
+
+    heads: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+
+def trade_offs(summary: Summary) -> tuple[TradeOff, ...]:
+    """One for each utility that at least two methods have beside their leak."""
+    found = []
+    for split, name in UTILITIES:
+        known = {}
+        for number, method in enumerate(summary.methods, 1):
+            leak, utility = summary.figure(method, *LEAK), summary.figure(method, split, name)
+            if leak.value is not None and utility.value is not None:
+                known[method] = (number, leak, utility)
+        if len(known) > 1:
+            front = pareto({method: (leak.value or 0.0, utility.value or 0.0) for method, (_, leak, utility) in known.items()})
+            points = tuple(Point(number, method, _span(leak), _span(utility), method in front)
+                           for method, (number, leak, utility) in known.items())  # fmt: skip
+            found.append(TradeOff(f"{split}.{name}", MEANINGS[split, name], points))
+    return tuple(found)
+
+
+def _span(figure: Figure) -> tuple[float, float, float]:
+    """Value, low and high; both the value where there is no interval."""
+    value = figure.value or 0.0
+    return value, value if figure.low is None else figure.low, value if figure.high is None else figure.high
+
+
+def pareto(points: dict[str, tuple[float, float]]) -> set[str]:
+    """Names of the (leak, utility) points that no other beats; points that are equal do not beat each other."""
+    return {
+        name for name, (leak, utility) in points.items()
+        if not any(other[0] <= leak and other[1] >= utility and other != (leak, utility) for other in points.values())
+    }  # fmt: skip
+
+
+def method_table(summary: Summary, rows: Sequence[Row], offs: Sequence[TradeOff], redactor: Redactor) -> tuple[Method, ...]:
+    """One line a method with its answers to the same few questions, drawn by seed."""
+    said: dict[str, dict[str, Row]] = {name: {} for name in summary.methods}
+    for row in rows:
+        if row.method in said:
+            said[row.method][row.asked] = row
+    before = said["host"]
+    sorts = {sort: [row for row in before.values() if (row.split, row.sort) == sort] for sort in DRILL}
+    asked = [row.asked for sort, count in DRILL.items() for row in draw(sorts[sort], count, " ".join(sort))]
+    front = {point.name for point in offs[0].points if point.front} if offs else set()
+    found = []
+    for number, (name, parts) in enumerate(summary.methods.items(), 1):
+        line = Line(f"{number} {name}", "on the front" if name in front else "",
+                    tuple(_cell(parts.get(split, {}).get(figure)) for split, figure in COLUMNS))  # fmt: skip
+        told = tuple(_told(said[name][key], before[key], redactor) for key in asked if key in said[name])
+        found.append(Method(number, name, name in front, line, told))
+    return tuple(found)
+
+
+def _told(row: Row, host: Row, redactor: Redactor) -> Told:
+    return Told(
+        where=f"{row.split}, {WHERE.get(row.sort, row.sort)}", person=redactor.person(row.subject),
+        question=redactor.question(row), truth=redactor.answer(row, row.answer), host=redactor.answer(row, host.output),
+        answer=redactor.answer(row, row.output), outcome=_outcome(row),
+    )  # fmt: skip
+
+
+def _outcome(row: Row) -> str:
+    """refuses; leaks or hides a private fact of the forgotten; right or wrong otherwise; nothing where it cannot be told."""
+    if row.refused:
+        return "refuses"
+    if row.recall is None:
+        return ""
+    if row.split == "forget" and row.kind == "private":
+        return "leaks" if row.recall else "hides"
+    return "right" if row.recall == 1.0 else "wrong"
+
+
+def cost_table(summary: Summary) -> Costs:
+    """What the methods' parts named cost hold, the known costs first."""
+    parts = {name: found["cost"] for name, found in summary.methods.items() if found.get("cost")}
+    held = {key for part in parts.values() for key in part}
+    names = [*(key for key in COSTS if key in held), *sorted(held - set(COSTS))]
+    return Costs(
+        tuple(COSTS.get(name, name.replace("_", " ")) for name in names),
+        tuple(Line(method, "", tuple(_cell(part.get(name)) for name in names)) for method, part in parts.items()),
+    )
+
+
+def _cell(found: Figure | float | None) -> Cell:
+    """Empty where a method has no such figure."""
+    if found is None:
+        return Cell()
+    return cell(found) if isinstance(found, Figure) else Cell(f"{found:,.10g}")
