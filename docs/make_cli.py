@@ -79,7 +79,8 @@ def _default(default: Any) -> str:
 def _spelled(name: str, info: ParameterInfo, default: Any) -> list[str]:
     """How an option is written. Inside Annotated, typer takes the first spelling for the default."""
     first = [info.default] if isinstance(info.default, str) and info.default is not default else []
-    return [*first, *(info.param_decls or [])] or ["--" + name.replace("_", "-")]
+    words = [*first, *(info.param_decls or [])] or ["--" + name.replace("_", "-")]
+    return [spelled for word in words for spelled in word.split("/")]  # --lora/--full
 
 
 def _row(*cells: str) -> str:

@@ -30,18 +30,18 @@ def _options(method: str, batch: int, **more: Any) -> dict[str, Any]:
 
 
 _RATES = {
-    "ga": (1e-4, 3e-4, 1e-3),
-    "gd": (3e-4, 1e-3, 3e-3),
-    "kl": (3e-4, 1e-3, 3e-3),
-    "po": (1e-3, 3e-3, 1e-2),
-    "npo": (3e-4, 1e-3, 3e-3),
-    "npo_retain": (1e-3, 3e-3, 1e-2),
-    "dpo": (3e-4, 1e-3, 3e-3),
+    "ga": (2e-5, 4e-5, 8e-5),
+    "gd": (3e-5, 6e-5, 1.2e-4),
+    "kl": (3e-5, 6e-5, 1.2e-4),
+    "po": (3e-4, 1e-3, 3e-3),
+    "npo": (2e-5, 4e-5, 8e-5),
+    "npo_retain": (3e-5, 6e-5, 1.2e-4),
+    "dpo": (2e-5, 4e-5, 8e-5),
     "rmu": (3e-4, 1e-3, 3e-3),
-    "ga_full": (1e-5, 3e-5, 1e-4),
-    "gd_full": (1e-4, 3e-4, 1e-3),
+    "ga_full": (5e-6, 1e-5, 2e-5),
+    "gd_full": (1e-5, 2e-5, 4e-5),
     "po_full": (1e-4, 3e-4, 1e-3),
-    "npo_full": (3e-5, 1e-4, 3e-4),
+    "npo_full": (5e-6, 1e-5, 2e-5),
 }
 GRIDS = {name: Grid(f"{name} small v1", rates, STEPS, _options(name, BATCH, dropout=0.0)) for name, rates in _RATES.items()}
 
