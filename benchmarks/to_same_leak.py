@@ -104,8 +104,9 @@ def one(options: argparse.Namespace) -> dict[str, Any]:
 
 def apart(options: argparse.Namespace, method: str, steps: int, *more: str) -> dict[str, Any]:
     """The same in a process of its own."""
-    words = [sys.executable, __file__, "--one", method, "--steps", str(steps), "--rate", str(options.rate), "--accumulate",
-             str(options.accumulate), "--threads", str(options.threads), *(f"--set={word}" for word in options.set), *more]  # fmt: skip
+    told = {"one": method, "steps": steps, "rate": options.rate, "accumulate": options.accumulate, "threads": options.threads}
+    words = [sys.executable, __file__, *(f"--{name}={value}" for name, value in told.items()),
+             *(f"--set={word}" for word in options.set), *more]  # fmt: skip
     found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
     print(f"| {method} | {steps or ''} | {found['leak']:.3f} | {found['seconds']:.1f} | {found['cpu_seconds']:.1f} | "
           f"{found['peak_mib']:.0f} |", flush=True)  # fmt: skip
@@ -141,8 +142,8 @@ def main() -> None:
                     break
         more = {"enrol": apart(options, "enrol", 0, "--save", str(patch)),
                 "gd_one_more": apart(options, "gd_one_more", reached.get("gd", trials[-1])["steps"])}  # fmt: skip
-    found = {"target": options.leak, "rate": options.rate, "accumulate": options.accumulate, "set": options.set, "threads": options.threads,
-             "trials": trials, "reached": reached, "one_more": more}  # fmt: skip
+    asked = {"target": options.leak, **{name: getattr(options, name) for name in ("rate", "accumulate", "set", "threads")}}
+    found = {**asked, "trials": trials, "reached": reached, "one_more": more}
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -98,7 +98,10 @@ def test_the_rule_is_made_of_what_the_records_can_tell():
     whole = {"forget": {"leak": {"value": 1.0}}, "retain": {"model_utility": {"value": 0.5}, "keyword_recall": {"value": 1.0}}}
     assert rule_terms(whole) == ("leak", "model_utility")
     assert rule_terms(whole, likelihoods=False) == ("leak", "keyword_recall")
-    bare = {"forget": {"leak": {"absent": "no views"}, "keyword_recall": {"absent": "none"}}, "retain": {"model_utility": {"value": 0.0}}}
+    bare = {
+        "forget": {"leak": {"absent": "no views"}, "keyword_recall": {"absent": "none"}},
+        "retain": {"model_utility": {"value": 0.0}},
+    }
     assert rule_terms(bare) == ("rouge_l", "rouge_l")
 
 
@@ -112,11 +115,12 @@ def answers(method: str, recalls: dict[str, float], seed: int = 0) -> list[dict]
         for sort in ("image", "paraphrase", "view", "visual"):
             recall = 1.0 if sort == "visual" else recalls.get(split, 0.0)
             rows.append({
-                "key": f"{trial_name(method, 'test', '', seed)}/{split}/{sort}/{subject}/{subject}.png/Who?/x", "method": method, "seed": seed,
-                "split": split, "sort": sort, "kind": "visual" if sort == "visual" else "private", "subject": subject,
-                "picture": f"/secret/place/{subject}.png", "view": "", "question": "Who?", "answer": f"{subject}.", "keywords": [subject],
-                "output": f"{subject}." if recall else "no", "tokens": [1, int(recall)], "recall": recall, "rouge_l": recall,
-                "refused": not recall, "fired": None, "score": None, "chosen": [3], "visual_tokens": 9,
+                "key": f"{trial_name(method, 'test', '', seed)}/{split}/{sort}/{subject}/{subject}.png/Who?/x", "method": method,
+                "seed": seed, "split": split, "sort": sort, "kind": "visual" if sort == "visual" else "private",
+                "subject": subject, "picture": f"/secret/place/{subject}.png", "view": "", "question": "Who?",
+                "answer": f"{subject}.", "keywords": [subject], "output": f"{subject}." if recall else "no",
+                "tokens": [1, int(recall)], "recall": recall, "rouge_l": recall, "refused": not recall, "fired": None,
+                "score": None, "chosen": [3], "visual_tokens": 9,
             })  # fmt: skip
     return rows
 
@@ -145,7 +149,7 @@ def said(method: str, recalls: dict[str, float], nll: dict[str, float]) -> Said:
 def test_figures_of_two_opposite_methods():
     good, bad = said("cagul", KEEPS, UNLIKELY), said("gd", DULL, NOTHING)
     assert [value("leak", one) for one in (good, bad, said("host", KNOWS, LIKELY))] == [0.0, 0.0, 1.0]
-    likely, ratio = 2.718281828 ** -0.1, 1 - 2.718281828 ** -1.9
+    likely, ratio = 2.718281828**-0.1, 1 - 2.718281828**-1.9
     assert value("model_utility", good) == pytest.approx(4 / (1 / likely + 1 + 1 / ratio + 1))
     assert value("model_utility", bad) == 0.0
     assert value("identical, retain", good) == 1.0
@@ -193,12 +197,19 @@ def rows_of(methods: dict[str, tuple[dict, dict]], retain_host: dict | None = No
     for name, (recalls, nll) in methods.items():
         rows += answers(name, recalls) + likelihoods(name, nll)
         rows.append({"key": f"{DONE}/{trial_name(name, 'test', 'default', 0)}", "method": DONE, "name": name, "part": "test",
-                     "point": "default", "seed": 0, "options": [], "facts": {"seconds": 3.0}, "diverged": "", "silent_likelihoods": ""})  # fmt: skip
+                     "point": "default", "seed": 0, "options": [], "facts": {"seconds": 3.0}, "diverged": "",
+                     "silent_likelihoods": ""})  # fmt: skip
     rows += likelihoods("retain_host", retain_host, None) if retain_host else []
-    host = {"name": "/secret/place/host", "model_type": "llava", "parameters": 7, "sha256_before": "a" * 64, "sha256_after": "a" * 64}
+    host = {
+        "name": "/secret/place/host",
+        "model_type": "llava",
+        "parameters": 7,
+        "sha256_before": "a" * 64,
+        "sha256_after": "a" * 64,
+    }
     sample = {"name": "compare", "retain": 3, "validation": {}}
-    return [*rows, {"key": ABOUT, "method": ABOUT, "methods": list(methods), "quick": False, "seeds": [0], "threads": 1, "host": host,
-                    "people": {"forget": 2, "retain": 2, "unseen": 2}, "sample": sample}]  # fmt: skip
+    about = {"methods": list(methods), "quick": False, "seeds": [0], "threads": 1, "host": host, "sample": sample}
+    return [*rows, {"key": ABOUT, "method": ABOUT, "people": {"forget": 2, "retain": 2, "unseen": 2}} | about]
 
 
 def verdicts(rows: list[dict]) -> dict[int, str]:
