@@ -242,15 +242,28 @@ def test_claims_say_what_is_missing():
 # -- the committed form and the page -------------------------------------------------------------------------------------------
 
 
+def write_run(folder: Path, rows: list[dict], **identity: str) -> Path:
+    folder.mkdir()
+    (folder / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in [{"_": "secret"}, *rows]))
+    manifest = {
+        "identity": identity,
+        "command": "cagul compare --host /secret/place/host --out /secret/run",
+        "versions": {"torch": "2"},
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"identity_digest": "x"}))
+    return folder
+
+
 def test_a_packed_comparison_gives_the_same_figures_and_tells_no_path(tmp_path):
-    rows = rows_of({"host": (KNOWS, LIKELY), "cagul": (KEEPS, UNLIKELY), "gd": (DULL, NOTHING)}, UNLIKELY)
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in [{"_": "secret"}, *rows]))
-    manifest = {"identity": {}, "command": "cagul compare --host /secret/place/host --out /secret/run", "versions": {"torch": "2"}}
-    (run / "manifest.json").write_text(json.dumps(manifest | {"identity_digest": "x"}))
-    again, told = unpack(pack(run, tmp_path / "packed"))
+    host, cagul, gd = (KNOWS, LIKELY), (KEEPS, UNLIKELY), (DULL, NOTHING)
+    rows = rows_of({"host": host, "cagul": cagul, "gd": gd}, UNLIKELY)
+    parts = [write_run(tmp_path / "a", rows_of({"host": host, "cagul": cagul}, UNLIKELY)),
+             write_run(tmp_path / "b", rows_of({"host": host, "gd": gd}, UNLIKELY))]  # fmt: skip
+    again, told = unpack(pack([write_run(tmp_path / "whole", rows)], tmp_path / "packed"))
     assert results(again)["methods"] == results(rows)["methods"]
+    assert results(unpack(pack(parts, tmp_path / "merged"))[0]) == results(again)
+    with pytest.raises(DataError, match="is a comparison of other inputs than"):
+        pack([parts[0], write_run(tmp_path / "c", rows, host="another")], tmp_path / "no")
     assert "secret" not in json.dumps(again)
     assert told["command"] == "cagul compare --host HOST --out OUT"
     summary = results(again)
@@ -265,10 +278,10 @@ def test_a_packed_comparison_gives_the_same_figures_and_tells_no_path(tmp_path):
 
 def test_what_is_no_comparison_is_not_packed(tmp_path):
     with pytest.raises(DataError, match="is no run"):
-        pack(tmp_path, tmp_path / "packed")
+        pack([tmp_path], tmp_path / "packed")
     (tmp_path / "rows.jsonl").write_text('{"key": "host/x", "method": "host"}\n')
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(DataError, match="holds no finished comparison"):
-        pack(tmp_path, tmp_path / "packed")
+        pack([tmp_path], tmp_path / "packed")
     with pytest.raises(DataError, match="holds no packed comparison"):
         unpack(tmp_path)
