@@ -96,6 +96,7 @@ class Comparison:
         """Do what is missing, write and return the summary. Raises TimeUp; what was done is kept."""
         before = self.shop.host.fingerprint()
         (self.run.folder / "summary.json").unlink(missing_ok=True)
+        self.say_what_it_is(before, finished=False)
         for part in ("validation", "test"):
             self.ask("host", part, (), self.plan.seeds[0])
         if self.shop.retain_host is not None:
@@ -117,24 +118,23 @@ class Comparison:
         if self.shop.host.fingerprint() != before:
             raise HostError("The host's weights changed during the comparison.", "This is a bug: please report it.", "host-changed")
         shutil.rmtree(self.shop.folder, ignore_errors=True)
-        return self.finish(before)
+        self.say_what_it_is(before, finished=True)
+        summary = results(list(self.run.rows.found.values()))
+        self.run.finish(summary)
+        return summary
 
-    def finish(self, sha256: str) -> dict[str, Any]:
-        """Write and return the summary of the rows that are there."""
+    def say_what_it_is(self, sha256: str, finished: bool) -> None:
+        """Put the row down that tells what is compared; of an unfinished comparison too, so that its rows can be read."""
         host = self.shop.host
-        about = {
-            "key": ABOUT, "method": ABOUT, "methods": list(self.plan.methods), "quick": self.plan.quick,
+        self.run.rows.append([{
+            "key": ABOUT, "method": ABOUT, "methods": list(self.plan.methods), "quick": self.plan.quick, "finished": finished,
             "seeds": list(self.plan.seeds), "threads": torch.get_num_threads(),
             "host": {"name": host.name, "model_type": host.family.model_type, "parameters": host.parameters(),
                      "sha256_before": sha256, "sha256_after": host.fingerprint()},
             "people": {split: len(self.shop.splits.subjects(split)) for split in vars(self.shop.splits)},
             "sample": {"name": self.plan.samples.name, **vars(self.plan.samples.test), "images": self.plan.samples.images,
                        "paraphrases": self.plan.samples.paraphrases, "validation": vars(self.plan.samples.validation)},
-        }  # fmt: skip
-        self.run.rows.append([about])
-        summary = results(list(self.run.rows.found.values()))
-        self.run.finish(summary)
-        return summary
+        }])  # fmt: skip
 
     # -- tuning ---------------------------------------------------------------------------------------------------
 

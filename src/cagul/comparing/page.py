@@ -73,6 +73,11 @@ def page(summary: dict[str, Any], manifest: dict[str, Any], pictures: Mapping[st
     ]  # fmt: skip
     if summary["quick"]:
         text += ["**Quick: one point of each grid, one seed, a small sample. These are no results.**", ""]
+    if not summary["finished"]:
+        text += [
+            f"**Unfinished.** Not asked yet: {', '.join(summary['not_asked']) or 'some seeds'}; a blank seed below is missing.",
+            "",
+        ]
     text += ["## The table", ""]
     text += lines_of(["no.", "method", *COLUMNS.values(), "seconds", "trained parameters"], [
         [str(numbers[name]), name, *(shown(parts.get(split, {}).get(figure)) for split, figure in COLUMNS),
