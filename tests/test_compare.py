@@ -53,6 +53,11 @@ def test_a_method_that_diverges_is_a_result_and_time_that_is_up_loses_nothing(ti
 
     points = tuple((("rate", rate),) for rate in (1.0, 2.0, 4.0))
     monkeypatch.setitem(METHODS, "broken", Method("guardrail", "a broken one", broken, points))
+    quick = Plan(PLAN.methods, PLAN.samples, (0,), quick=True)
+    hasty = Comparison(workshop(tiny_host, splits, tmp_path), quick, Run(tmp_path / "quick", {})).work()
+    assert hasty["quick"]
+    assert hasty["tuning"] == {}
+    assert hasty["diverged"] == {"broken": "the loss was nan at step 2"}  # the middle of its grid
     run = Run(tmp_path / "run", {"a": 1})
     with pytest.raises(TimeUp):
         Comparison(workshop(tiny_host, splits, tmp_path), PLAN, run, deadline=time.monotonic()).work()
