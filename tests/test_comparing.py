@@ -208,7 +208,7 @@ def rows_of(methods: dict[str, tuple[dict, dict]], retain_host: dict | None = No
         "sha256_after": "a" * 64,
     }
     sample = {"name": "compare", "retain": 3, "validation": {}}
-    about = {"methods": list(methods), "quick": False, "seeds": [0], "threads": 1, "host": host, "sample": sample}
+    about = {"methods": list(methods), "quick": False, "finished": True, "seeds": [0], "threads": 1, "host": host, "sample": sample}
     return [*rows, {"key": ABOUT, "method": ABOUT, "people": {"forget": 2, "retain": 2, "unseen": 2}} | about]
 
 
@@ -265,6 +265,11 @@ def test_a_packed_comparison_gives_the_same_figures_and_tells_no_path(tmp_path):
     with pytest.raises(DataError, match="is a comparison of other inputs than"):
         pack([parts[0], write_run(tmp_path / "c", rows, host="another")], tmp_path / "no")
     assert "secret" not in json.dumps(again)
+    half = [row | {"finished": False, "methods": ["host", "cagul", "gd"]} if row["key"] == ABOUT else row
+            for row in rows_of({"host": host, "cagul": cagul}, UNLIKELY)]  # fmt: skip
+    unfinished = results(unpack(pack([write_run(tmp_path / "half", half)], tmp_path / "packed half"))[0])
+    assert unfinished["not_asked"] == ["gd"]
+    assert "**Unfinished.** Not asked yet: gd;" in page(unfinished, told, {}, "figures")
     assert told["command"] == "cagul compare --host HOST --out OUT"
     summary = results(again)
     drawn = figures(summary)
@@ -281,7 +286,7 @@ def test_what_is_no_comparison_is_not_packed(tmp_path):
         pack([tmp_path], tmp_path / "packed")
     (tmp_path / "rows.jsonl").write_text('{"key": "host/x", "method": "host"}\n')
     (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(DataError, match="holds no finished comparison"):
+    with pytest.raises(DataError, match="holds no comparison"):
         pack([tmp_path], tmp_path / "packed")
     with pytest.raises(DataError, match="holds no packed comparison"):
         unpack(tmp_path)
