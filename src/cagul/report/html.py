@@ -33,7 +33,7 @@ def render(facts: Facts) -> str:
     )
     return environment.get_template("page.html").render(
         facts=facts, charts=charts, offs=offs, overlay=overlay, names=[method.name for method in facts.methods],
-        columns=[".".join(column) for column in COLUMNS], config=json.dumps(facts.config, indent=1, ensure_ascii=False),
+        columns=[" ".join(column) for column in COLUMNS], config=json.dumps(facts.config, indent=1, ensure_ascii=False),
         style=Markup((HERE / "page.css").read_text("utf-8")),  # our own file
     )  # fmt: skip
 
