@@ -104,3 +104,15 @@ def test_a_run_without_importance_says_so(tmp_path):
     assert facts.looking.looks == ()
     assert "This run does not hold importance by layer." in page
     assert "There is nothing to set against each other" in page
+
+
+def test_a_comparison_shows_its_claims_and_what_diverged(tmp_path):
+    claims = [{"number": 1, "claim": "Nobody beats cagul.", "verdict": "cannot be told", "figures": ["ga: leak -0.1"]}]
+    more = {"claims": claims, "quick": True, "diverged": {"kl": "the loss is no number"}, "evaluation": {"seeds": [0, 1]}}
+    page, facts = page_of(make_run(tmp_path / "run", tmp_path / "pictures", methods=("cagul", "ga"), **more))
+    assert facts.claims[0].verdict == "cannot be told"
+    assert "Nobody beats cagul." in page
+    assert "ga: leak -0.1" in page
+    assert "A quick comparison: one point of each grid, one seed." in facts.notes
+    assert "kl is not shown: the loss is no number." in facts.notes
+    assert dict(facts.environment)["seeds"] == "0, 1"

@@ -89,8 +89,16 @@ class HostFacts(_Part):
     parameters: NonNegativeInt = 0
 
 
+class Claim(_Part):
+    """What a comparison was to show, whether it did, and the figures behind it."""
+
+    claim: str
+    verdict: str
+    figures: tuple[str, ...] = ()
+
+
 class Summary(_Part):
-    """summary.json. A part of a method that is named cost holds bare numbers."""
+    """summary.json. A part of a method that is named cost holds bare numbers; claims, quick and diverged are a comparison's."""
 
     methods: dict[str, dict[str, dict[str, Figure | FiniteFloat]]]
     host: HostFacts
@@ -98,6 +106,9 @@ class Summary(_Part):
     sample: dict[str, Any] = {}
     patch: dict[str, Any] = {}
     evaluation: dict[str, Any] = {}
+    claims: tuple[Claim, ...] = ()
+    quick: bool = False
+    diverged: dict[str, str] = {}
 
     @field_validator("methods", mode="before")
     @classmethod
