@@ -59,8 +59,8 @@ def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sa
     answerers: list[tuple[str, FrozenHost | Guard]] = [("host", host), *([(method, guard)] if guard else [])]
     total, done = len(items) * len(answerers), 0
     for name, answerer in answerers:
-        done = _ask_items(name, answerer, items, run, progress, done, total)
-        _ask_items(f"{name}:text_only", answerer, texts, run, progress, 0, len(texts))
+        done = ask_items(name, answerer, items, run, progress, done, total)
+        ask_items(f"{name}:text_only", answerer, texts, run, progress, 0, len(texts))
     facts = scored_facts(splits, sample)
     for name, answerer in answerers:
         _likelihood_rows(name, answerer, facts, run, progress)
@@ -69,7 +69,7 @@ def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sa
     if guard is not None:
         importance_rows(host, method, items, run, sample)
         with guard.forced():
-            _ask_items(f"{method}:forced", guard, misfire_items(splits, sample), run, progress, 0, sample.misfire)
+            ask_items(f"{method}:forced", guard, misfire_items(splits, sample), run, progress, 0, sample.misfire)
         _gate_rows(guard, splits, run, sample, progress)
         _prompt_rows(guard, prompts or [], run)
         _silence_row(guard, splits, run)
@@ -90,8 +90,9 @@ def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sa
     return summary
 
 
-def _ask_items(method: str, answerer: FrozenHost | Guard, items: list[Item], run: Run, progress: Progress, done: int,
-               total: int) -> int:  # fmt: skip
+def ask_items(method: str, answerer: FrozenHost | Guard, items: list[Item], run: Run, progress: Progress, done: int,
+              total: int) -> int:  # fmt: skip
+    """Ask every item that ``run`` has no row for, a batch at a time; how many are done now."""
     by_key = {item.asked.key: item for item in items}
     for part in batches([item.asked for item in items]):
         if not all(f"{method}/{asked.key}" in run.rows.found for asked in part):
