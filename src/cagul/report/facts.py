@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cagul.report.examples import Album, Group, example_groups
 from cagul.report.figures import Cell, KeyFigure, Line, Memorisation, Verdict, cell, key_figures, memorisation, tables, verdict
 from cagul.report.looking import Looking, looking
 from cagul.report.methods import Costs, Method, TradeOff, cost_table, method_table, trade_offs
-from cagul.report.reading import Claim, FinishedRun, read_run
+from cagul.report.reading import Claim, FinishedRun, Opened, read_run
 from cagul.report.redaction import Redactor
 
 PRIMARY = "cagul"  # the method of the verdict, where a run has it; else its first
@@ -55,12 +54,12 @@ class Facts:
     command: str
 
 
-def gather(folder: str | Path, reveal: bool = False) -> Facts:
-    """Read a run and say what a page may show of it: everything of the package's own people or with ``reveal``.
+def gather(opened: Opened, reveal: bool = False) -> Facts:
+    """What a page may show of a run: everything of the package's own people or with ``reveal``.
 
     Raises DataError as ``read_run`` does.
     """
-    run = read_run(folder)
+    run = read_run(opened)
     invented = "demo" in run.manifest.identity
     revealed = reveal or invented
     summary, redactor = run.summary, Redactor(run.rows, revealed)
