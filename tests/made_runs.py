@@ -61,7 +61,7 @@ def make_rows(folder, methods=("cagul",), missed="Bo Stark"):
                 known = answer if subject != "Dee Moss" or kind == "visual" else answer + " Or is it Oslo?"
                 told = said(method, split, kind, fired, known, number, n)
                 rows.append({
-                    "key": f"{method}/{split}/{sort}/{subject}/{picture}/{question}/{keyword}", "method": method, "split": split,
+                    "key": f"{method}/{split}/{sort}/{subject}/{picture.name}/{question}/{keyword}", "method": method, "split": split,
                     "sort": sort, "kind": kind, "subject": subject, "picture": str(picture),
                     "view": ("near", "far")[picture.stem.endswith("1")] if sort == "view" else "",
                     "question": question,
@@ -74,7 +74,7 @@ def make_rows(folder, methods=("cagul",), missed="Bo Stark"):
                 })  # fmt: skip
             if methods and sort in ("image", "visual") and split != "unseen":
                 rows.append({key: rows[-1][key] for key in ("split", "sort", "kind", "subject", "picture", "question")} | {
-                    "key": f"importance/{split}/{sort}/{subject}/{picture}/{question}/{keyword}", "method": "importance",
+                    "key": f"importance/{split}/{sort}/{subject}/{picture.name}/{question}/{keyword}", "method": "importance",
                     "layers": {str(layer): [(token * (layer + 3) + n) % 16 / 16 for token in range(16)] for layer in range(4)},
                 })  # fmt: skip
         for method in ("host", *methods):
