@@ -116,3 +116,15 @@ def test_a_comparison_shows_its_claims_and_what_diverged(tmp_path):
     assert "A quick comparison: one point of each grid, one seed." in facts.notes
     assert "kl is not shown: the loss is no number." in facts.notes
     assert dict(facts.environment)["seeds"] == "0, 1"
+
+
+def test_a_threshold_that_the_run_does_not_hold_is_read_off_its_scores(tmp_path):
+    _, facts = page_of(make_run(tmp_path / "run", tmp_path / "pictures", patch={}))
+    assert not facts.gate.told
+    assert facts.gate.threshold == pytest.approx(0.65)  # the highest silent score is 0.6, the lowest fired 0.7
+    rows = make_rows(tmp_path / "pictures")
+    for row in rows:
+        row |= {"fired": True} if row["key"] == "gate/unseen/Eve Nord0" else {}
+    page, facts = page_of(make_run(tmp_path / "mixed", tmp_path / "pictures", rows, patch={}))
+    assert facts.gate is None
+    assert "This run holds no gate scores that one threshold parts." in page

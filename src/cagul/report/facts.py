@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,10 @@ GATE_GROUPS = {"forget": "forget", "retain": "retain", "unseen": "unseen", "look
 
 @dataclass(frozen=True)
 class GateScores:
-    """Scores of held-out pictures with whether they fired, by group."""
+    """Scores of held-out pictures with whether they fired, by group. ``told``: the run holds its threshold, else the rows show it."""
 
     threshold: float
+    told: bool
     groups: Mapping[str, tuple[tuple[float, bool], ...]]
     auroc: Cell
 
@@ -106,12 +107,22 @@ def _notes(run: FinishedRun, guarded: str | None) -> tuple[str, ...]:
 
 
 def _gate(run: FinishedRun, guarded: str | None) -> GateScores | None:
-    threshold = run.summary.patch.get("threshold")
     groups: dict[str, list[tuple[float, bool]]] = {}
     for row in run.rows:
         if row.method in ("gate", f"{guarded}:gate") and row.score is not None:
             groups.setdefault(row.split, []).append((row.score, bool(row.fired)))
-    if not groups or not isinstance(threshold, int | float):
+    threshold = run.summary.patch.get("threshold")
+    told = isinstance(threshold, int | float)
+    found = float(threshold) if told else _between([pair for pairs in groups.values() for pair in pairs])
+    if not groups or found is None:
         return None
     shown = {words: tuple(groups[name]) for name, words in GATE_GROUPS.items() if name in groups}
-    return GateScores(float(threshold), shown, cell(run.summary.figure(guarded or "", "gate", "auroc_unseen")))
+    return GateScores(found, told, shown, cell(run.summary.figure(guarded or "", "gate", "auroc_unseen")))
+
+
+def _between(pairs: Sequence[tuple[float, bool]]) -> float | None:
+    """The middle between the highest silent and the lowest fired score; None where no one threshold parts them."""
+    silent, fired = ([score for score, fires in pairs if fires is side] for side in (False, True))
+    if not silent or not fired or max(silent) >= min(fired):
+        return None
+    return (max(silent) + min(fired)) / 2
