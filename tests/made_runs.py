@@ -61,8 +61,8 @@ def make_rows(folder, methods=("cagul",), missed="Bo Stark"):
                 known = answer if subject != "Dee Moss" or kind == "visual" else answer + " Or is it Oslo?"
                 told = said(method, split, kind, fired, known, number, n)
                 rows.append({
-                    "key": f"{method}/{split}/{sort}/{subject}/{picture.name}/{question}/{keyword}", "method": method, "split": split,
-                    "sort": sort, "kind": kind, "subject": subject, "picture": str(picture),
+                    "key": f"{method}/{split}/{sort}/{subject}/{picture.name}/{question}/{keyword}", "method": method,
+                    "split": split, "sort": sort, "kind": kind, "subject": subject, "picture": str(picture),
                     "view": ("near", "far")[picture.stem.endswith("1")] if sort == "view" else "",
                     "question": question,
                     "answer": answer, "keywords": [keyword], "output": told, "tokens": [len(told), number],

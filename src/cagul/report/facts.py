@@ -19,7 +19,7 @@ GATE_GROUPS = {"forget": "forget", "retain": "retain", "unseen": "unseen", "look
 
 @dataclass(frozen=True)
 class GateScores:
-    """Scores of held-out pictures with whether they fired, by group. ``told``: the run holds its threshold, else the rows show it."""
+    """Scores of held-out pictures with whether they fired, by group. ``told``: the run holds its threshold."""
 
     threshold: float
     told: bool
@@ -111,13 +111,13 @@ def _gate(run: FinishedRun, guarded: str | None) -> GateScores | None:
     for row in run.rows:
         if row.method in ("gate", f"{guarded}:gate") and row.score is not None:
             groups.setdefault(row.split, []).append((row.score, bool(row.fired)))
-    threshold = run.summary.patch.get("threshold")
-    told = isinstance(threshold, int | float)
-    found = float(threshold) if told else _between([pair for pairs in groups.values() for pair in pairs])
-    if not groups or found is None:
+    told = isinstance(threshold := run.summary.patch.get("threshold"), int | float)
+    if not told:
+        threshold = _between([pair for pairs in groups.values() for pair in pairs])
+    if not groups or threshold is None:
         return None
     shown = {words: tuple(groups[name]) for name, words in GATE_GROUPS.items() if name in groups}
-    return GateScores(found, told, shown, cell(run.summary.figure(guarded or "", "gate", "auroc_unseen")))
+    return GateScores(float(threshold), told, shown, cell(run.summary.figure(guarded or "", "gate", "auroc_unseen")))
 
 
 def _between(pairs: Sequence[tuple[float, bool]]) -> float | None:
