@@ -82,8 +82,9 @@ def study(
         return
     for shown in tables(summary["study"]):
         out.print(shown)
-    out.print(f"Rows and summary.json in [bold]{run}[/] (the rows hold secrets), {len(figures)} figures in [bold]{run / 'figures'}[/]. "
-              f"Took {summary['cost']['seconds']:.0f} s on {summary['cost']['threads']} thread(s).")  # fmt: skip
+    cost = summary["cost"]
+    out.print(f"Rows and summary.json in [bold]{run}[/] (the rows hold secrets), {len(figures)} figures in "
+              f"[bold]{run / 'figures'}[/]. Took {cost['seconds']:.0f} s on {cost['threads']} thread(s).")  # fmt: skip
 
 
 def _cell(found: dict[str, Any] | None) -> str:
@@ -98,8 +99,8 @@ def tables(found: dict[str, Any]) -> list[Table]:
     kinds = list(found.get("stability", {}))
     if kinds:
         names = list(dict.fromkeys(name for kind in kinds for name in found["stability"][kind]))
-        shown.append(_table("Share of the bottom half that stays the same (chance 0.5)", ["what changes", *kinds],
-                            [[name, *(_cell(found["stability"][kind].get(name)) for kind in kinds)] for name in names]))  # fmt: skip
+        rows = [[name, *(_cell(found["stability"][kind].get(name)) for kind in kinds)] for name in names]
+        shown.append(_table("Share of the bottom half that stays the same (chance 0.5)", ["what changes", *kinds], rows))
     if "measures" in found:
         rows = [[kind, name, *(_cell(one.get(f)) for f in ("rank_correlation", "deletion", "insertion"))]
                 for kind in ("private", "visual", "general") if kind in found["measures"]

@@ -17,7 +17,7 @@ from cagul.features import Features, Progress
 from cagul.host.frozen import Layout, Tokens
 from cagul.host.prompts import Question
 from cagul.memory import Parts
-from cagul.method.ablation import FILLERS, effects, filler, random_halves, replace
+from cagul.method.ablation import FILLERS, effects, filler, random_groups, replace
 from cagul.method.attention import Rollout
 from cagul.method.losses import answer_divergence, answer_loss
 from cagul.method.selection import choose
@@ -26,8 +26,8 @@ from cagul.runs import Run
 BATCH = 64
 SHARES = (0.125, 0.25, 0.5, 0.75, 0.875)  # of the tokens, replaced; 0 and 1 are the ends of every curve
 NEW_TOKENS = 32
+GROUPS = 8  # that tokens are dealt into
 CAUSAL = "leave_one_out"
-MEASURES = ("attention", "attention_all", "value_norm", "gradient", "gradient_all", "rollout", CAUSAL)
 
 
 class Probe:
@@ -61,10 +61,10 @@ class Probe:
         logits = self._logits(variants, size)
         labels = torch.tensor(self.answer, device=logits.device).expand(len(logits), -1)
         divergence = answer_divergence(self.before.expand_as(logits), logits)
-        return list(zip((-answer_loss(logits, labels)).tolist(), divergence.tolist(), strict=True))
+        return list(zip((-answer_loss(logits, labels) * len(self.answer)).tolist(), divergence.tolist(), strict=True))
 
     def score(self, variants: Tokens) -> list[tuple[float, float]]:
-        """Of each variant: mean log-probability of the host's own answer, and KL from the untouched host, nats a token."""
+        """Of each variant: log-probability of the host's own answer as a whole, and KL from the untouched host a token; nats."""
         found: list[tuple[float, float]] = []
         while len(found) < len(variants):
             found += self.parts.fit("scoring answers", partial(self._score, variants[len(found) :]))
@@ -117,22 +117,22 @@ def measure(features: Features, pair: Pair, layers: frozenset[int]) -> dict[str,
 
 def _effects(probe: Probe, by: Tensor, layers: frozenset[int], sample: StudySample, number: int
              ) -> tuple[dict[str, Tensor], dict[str, Any]]:  # fmt: skip
-    """All measures of a pair, and the row that compares them with what each token does in random company."""
+    """All measures of a pair, and the row that compares them with what each token does in random company; both by KL."""
     tokens, pair = probe.tokens[0], probe.pair
     size = len(tokens)
-    halves = random_halves(size, sample.halves, number)
-    values = torch.tensor([score for score, _ in probe.score([replace(tokens, mask, by) for mask in halves])])
+    parts = min(GROUPS, size)
+    groups = random_groups(size, parts, sample.deals, number)
+    values = torch.tensor([change for _, change in probe.score([replace(tokens, mask, by) for mask in groups])])
     order = torch.randperm(size, generator=torch.Generator().manual_seed(number))[: sample.leave_one_out]
     alone = torch.eye(size, dtype=torch.bool)[order]
-    (whole, _), *left = probe.score([tokens, *(replace(tokens, mask, by) for mask in alone)])
+    changes = torch.tensor([change for _, change in probe.score([replace(tokens, mask, by) for mask in alone])])
     importance = measure(probe.features, pair, layers)
-    drops = whole - torch.tensor([score for score, _ in left])
-    importance[CAUSAL] = drops.median().repeat(size)  # of tokens that were not tried: in the middle
-    importance[CAUSAL][order] = drops
-    chosen, turn = order.sort().values, torch.arange(len(halves)) // 2 % 2  # complements stay together
+    importance[CAUSAL] = changes.median().repeat(size)  # of tokens that were not tried: in the middle
+    importance[CAUSAL][order] = changes
+    chosen, turn = order.sort().values, torch.arange(len(groups)) // parts % 2  # whole deals
     row = {"key": f"effect/{pair.key}", "study": "effect", "kind": pair.kind, "subject": pair.subject, "visual_tokens": size,
-           "sampled": len(order), "effect": _of(effects(halves, values), chosen),
-           "halves": [_of(effects(halves[turn == part], values[turn == part]), chosen) for part in (0, 1)],
+           "sampled": len(order), "effect": _of(effects(groups, values), chosen),
+           "halves": [_of(effects(groups[turn == part], values[turn == part]), chosen) for part in (0, 1)],
            "measures": {name: _of(found, chosen) for name, found in importance.items()}}  # fmt: skip
     return importance, row
 
@@ -142,10 +142,13 @@ def _of(values: Tensor, chosen: Tensor) -> list[float]:
 
 
 def _curves(probe: Probe, fillers: dict[str, Tensor], importance: dict[str, Tensor]) -> list[dict[str, Any]]:
-    """Replace the top, bottom and random K by attention with every filler, and top and bottom by every other measure."""
+    """Replace the top, bottom and random K by attention with every filler, and top and bottom by every other measure; what is
+    said then is asked for attention alone.
+    """
     tokens, pair = probe.tokens[0], probe.pair
     valid = torch.ones(1, len(tokens), dtype=torch.bool)
-    wanted: list[tuple[dict[str, Any], Bool[Tensor, " V"]]] = [({"measure": "", "how": "none", "filler": "", "share": 0.0}, ~valid[0])]
+    untouched = {"measure": "", "how": "none", "filler": "", "share": 0.0}
+    wanted: list[tuple[dict[str, Any], Bool[Tensor, " V"]]] = [(untouched, ~valid[0])]
     for kind in fillers:
         wanted.append(({"measure": "", "how": "all", "filler": kind, "share": 1.0}, valid[0]))
         for name, values in importance.items() if kind == "mean" else [("attention", importance["attention"])]:
@@ -154,10 +157,13 @@ def _curves(probe: Probe, fillers: dict[str, Tensor], importance: dict[str, Tens
                     mask = choose(how, values[None], valid, share)[0]
                     wanted.append(({"measure": name, "how": how, "filler": kind, "share": share}, mask))
     variants = [replace(tokens, mask, fillers[about["filler"] or "mean"]) for about, mask in wanted]
+    asked = [n for n, (about, _) in enumerate(wanted) if about["measure"] in ("", "attention")]
+    said: dict[int, str] = dict(zip(asked, probe.say([variants[n] for n in asked]), strict=True))
     rows = []
-    for (about, mask), (likely, divergence), text in zip(wanted, probe.score(variants), probe.say(variants), strict=True):
+    for n, ((about, mask), (likely, divergence)) in enumerate(zip(wanted, probe.score(variants), strict=True)):
         key = "/".join(("causal", pair.key, *map(str, about.values())))
         rows.append({"key": key, "study": "causal", "kind": pair.kind, "subject": pair.subject, **about,
-                     "replaced": int(mask.sum()), "output": text, "recall": keyword_recall(text, pair.record.keywords),
+                     "replaced": int(mask.sum()), "output": said.get(n),
+                     "recall": keyword_recall(said[n], pair.record.keywords) if n in said else None,
                      "log_probability": likely, "divergence": divergence})  # fmt: skip
     return rows

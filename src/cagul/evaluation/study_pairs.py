@@ -18,11 +18,11 @@ class StudySample:
     """How much a study looks at; the draw is seeded and named in its summary."""
 
     maps: int = 64  # pairs of a picture and a question whose attention is read, of each kind
-    causal: int = 24  # of each kind, whose tokens are replaced
-    halves: int = 128  # random halves of the tokens, replaced to find what each token does
+    causal: int = 20  # of each kind, whose tokens are replaced
+    deals: int = 16  # of the tokens into groups that are replaced together, to find what each token does
     leave_one_out: int = 200  # tokens replaced one by one, at most
     steps: int = 60  # of each short training
-    views: int = 64  # of the forget set, asked after a short training
+    asked: int = 64  # of each sort about the forget set, after a short training
     misfire: int = 64  # questions about retained people, asked with the gate forced
     gate_pictures: int = 400  # of each group, seen by the second gate
     seed: int = 0

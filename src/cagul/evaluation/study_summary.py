@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,10 @@ from cagul.evaluation.metrics import hit_rate
 from cagul.evaluation.summary import forget_figures
 
 K = 0.5  # the share whose stability is measured: the default's
-HALF_VIEW = "the visual tokens differ in number"
+RAGGED = "the visual tokens differ in number"
+BESIDE = {"copy": "the picture, cropped and relit", "phrasing": "another phrasing", "question private": "another private question",
+          "question visual": "a visual question", "question general": "a general question", "view": "a held-out view",
+          "host": "another host"}  # fmt: skip
 Rows = list[dict]
 
 
@@ -85,6 +89,12 @@ def _agreement(one: np.ndarray, other: np.ndarray) -> float | None:
     return len(chosen & bottom(other)) / len(chosen)
 
 
+def few(count: int, most: int = 6) -> list[int]:
+    """At most ``most`` of the numbers below ``count``, evenly, the first and the last among them."""
+    shown = min(count, most)
+    return sorted({round(n * (count - 1) / max(1, shown - 1)) for n in range(shown)})
+
+
 def _mean_of(row: dict, layers: Iterable[int]) -> np.ndarray:
     return np.array(row["layers"])[sorted(layers)].mean(0)
 
@@ -99,17 +109,16 @@ def stability_figures(rows: Rows, layers: list[int]) -> dict[str, Any]:
             base = own.get(row["pair"])
             if base is None or row["kind"] != kind or row["variant"] == "own":
                 continue
-            name = row["variant"].rstrip("0123456789 ")
-            other = row if name != "host" else row | {"layers": row["layers"][: len(base["layers"])]}
-            pairs.setdefault(name, []).append((row["subject"], _agreement(_mean_of(base, layers), _mean_of(other, layers))))
+            name = BESIDE[row["variant"].rstrip("0123456789 ")]
+            pairs.setdefault(name, []).append((row["subject"], _agreement(_mean_of(base, layers), _mean_of(row, layers))))
         mine = [row for row in own.values() if row["kind"] == kind]
-        pairs["another person's picture"] = [
+        pairs["somebody else's picture"] = [
             (a["subject"], _agreement(_mean_of(a, layers), _mean_of(b, layers)))
             for a, b in zip(mine, mine[1:], strict=False) if a["subject"] != b["subject"]
         ]  # fmt: skip
-        for layer in range(len(mine[0]["layers"])):
+        for layer in few(len(mine[0]["layers"])):
             pairs[f"layer {layer} alone"] = [(r["subject"], _agreement(_mean_of(r, layers), _mean_of(r, [layer]))) for r in mine]
-        found[kind] = {name: figure(values, HALF_VIEW) for name, values in pairs.items()}
+        found[kind] = {name: figure(values, RAGGED) for name, values in pairs.items()}
     return found
 
 
@@ -119,7 +128,8 @@ def layer_figures(rows: Rows, times: Rows) -> dict[str, Any]:
     depth = len(own[0]["layers"])
     agreement = {
         str(n): figure((r["subject"], _agreement(_mean_of(r, range(n)), _mean_of(r, range(depth)))) for r in own)
-        for n in range(1, depth + 1)
+        for n in (layer + 1 for layer in few(depth))
+        if n < depth
     }
     return {"agreement_with_all": agreement} | ({"milliseconds": times[0]["milliseconds"]} if times else {})
 
@@ -133,7 +143,7 @@ def curve_figures(rows: Rows) -> dict[str, Any]:
     """Deletion curves by question kind, filler and choice, and the areas below deletion and insertion curves.
 
     An insertion curve is read off the same rows: what is said from the top K alone is what is said with all others, the
-    bottom, replaced. Areas are of recall, from 0 (all of the answer lost at once) to 1.
+    bottom, replaced. Areas are of recall, from 0 (the answer lost at once) to 1.
     """
     found: dict[str, Any] = {}
     for kind in dict.fromkeys(row["kind"] for row in rows):
@@ -145,7 +155,7 @@ def curve_figures(rows: Rows) -> dict[str, Any]:
                 chosen = _curve(part, "attention", how, filler)
                 points[how] = {q: [{"share": s} | figure((r["subject"], r[q]) for r in at) for s, at in chosen.items()]
                                for q in QUANTITIES}  # fmt: skip
-            found[kind][filler] = {"curves": points, "areas": _areas(part, "attention", filler)}
+            found[kind][filler] = {"curves": points, "areas": _areas(part, "attention", filler, itemgetter("recall"))}
     return found
 
 
@@ -159,16 +169,20 @@ def _curve(rows: Rows, measure: str, how: str, filler: str) -> dict[float, Rows]
     return dict(sorted(found.items()))
 
 
-def _areas(rows: Rows, measure: str, filler: str) -> dict[str, Any]:
-    """Area of recall below the deletion curve (small: the measure finds what matters) and the insertion curve (large)."""
+def _probability(row: dict) -> float:
+    return float(np.exp(row["log_probability"]))
+
+
+def _areas(rows: Rows, measure: str, filler: str, of: Callable[[dict], float]) -> dict[str, Any]:
+    """Area below the deletion curve (small where the measure finds what matters) and the insertion curve (large)."""
     found = {}
     for name, how in (("deletion", "top"), ("insertion", "bottom"), ("random", "random")):
         by_pair: dict[str, list[tuple[float, float, str]]] = {}
         for share, at in _curve(rows, measure, how, filler).items():
             for row in at:
-                by_pair.setdefault(row["key"].split("/")[2], []).append((share, row["recall"], row["subject"]))
+                by_pair.setdefault(row["key"].split("/")[2], []).append((share, of(row), row["subject"]))
         areas = [
-            (points[0][2], float(np.trapezoid([recall for _, recall, _ in points], [share for share, _, _ in points])))
+            (points[0][2], float(np.trapezoid([value for _, value, _ in points], [share for share, _, _ in points])))
             for points in by_pair.values() if len(points) > 2
         ]  # fmt: skip
         if areas:
@@ -177,7 +191,8 @@ def _areas(rows: Rows, measure: str, filler: str) -> dict[str, Any]:
 
 
 def measure_figures(effects: Rows, curves: Rows) -> dict[str, Any]:
-    """How well each measure agrees with what tokens do: rank correlation with their effect in random company, and areas.
+    """How well each measure agrees with what tokens do: rank correlation with their effect in random company, and areas
+    below curves of the probability that the host's own answer keeps.
 
     ``ceiling`` is what two independent halves of the effect's own estimate agree by, corrected for their length
     (Spearman and Brown): no measure can be expected to do better.
@@ -191,7 +206,7 @@ def measure_figures(effects: Rows, curves: Rows) -> dict[str, Any]:
         shown = [row for row in curves if row["kind"] == kind]
         for name in part[0]["measures"]:
             agreed = figure((row["subject"], _rank(row["measures"][name], row["effect"])) for row in part)
-            found[kind][name] = {"rank_correlation": agreed} | _areas(shown, name, "mean")
+            found[kind][name] = {"rank_correlation": agreed} | _areas(shown, name, "mean", _probability)
     return found
 
 
@@ -244,7 +259,7 @@ def gate_figures(rows: Rows) -> dict[str, Any]:
     if not split["forget"] or not split["unseen"]:
         missing = "forget" if not split["forget"] else "unseen"
         return {"absent": f"there are no held-out pictures of {missing} people"}
-    told: dict[str, Callable[[dict], float]] = {"embedding": lambda row: row["embedding"], "attention": lambda row: row["attention"]}
+    told: dict[str, Callable[[dict], float]] = {name: itemgetter(name) for name in ("embedding", "attention")}
     if split["calibration"]:
         about = {name: (float(np.mean(v)), float(np.std(v)) or 1.0) for name in ("embedding", "attention")
                  for v in [[row[name] for row in split["calibration"]]]}  # fmt: skip

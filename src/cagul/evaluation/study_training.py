@@ -56,20 +56,19 @@ def training_rows(features: Features, splits: Splits, run: Run, config: Config, 
     A training that equals one before it, such as the bottom half by the config's own layers, is not repeated: its row names it.
     """
     wanted = list(variants)
-    asked = Sample(views=sample.views, misfire=sample.misfire, seed=sample.seed)
     made: dict[str, str] = {}
     for number, variant in enumerate(wanted):
         chosen = load_config(config, [*variant.settings, f"training.steps={sample.steps}", f"training.checkpoint={sample.steps}"])
         layers = resolve_layers(chosen.attention.layers, features.host.layers)
         twin = made.setdefault(f"{sorted(layers)} {chosen.model_dump(exclude={'attention': {'layers'}})}", variant.name)
         if f"training/{variant.name}" not in run.rows.found:
-            spent = 0.0 if twin != variant.name else _train_and_ask(features, splits, run, chosen, variant.name, asked, progress)
+            spent = 0.0 if twin != variant.name else _train_and_ask(features, splits, run, chosen, variant.name, sample, progress)
             run.rows.append([{"key": f"training/{variant.name}", "study": "training", "subject": "", "variant": variant.name,
                               "same_as": twin, "settings": list(variant.settings), "seconds": round(spent, 2)}])  # fmt: skip
         progress("short trainings", number + 1, len(wanted))
 
 
-def _train_and_ask(features: Features, splits: Splits, run: Run, config: Config, name: str, asked: Sample, progress: Progress
+def _train_and_ask(features: Features, splits: Splits, run: Run, config: Config, name: str, sample: StudySample, progress: Progress
                    ) -> float:  # fmt: skip
     host, checkpoint = features.host, run.folder / "encoder.pt"
     mark = run.folder / "encoder.txt"  # whose checkpoint it is, should the run be killed
@@ -82,7 +81,10 @@ def _train_and_ask(features: Features, splits: Splits, run: Run, config: Config,
     spent = time.perf_counter() - began
     patch = Patch(config, layers, MlpGate(host.width), encoder, float("inf"), host_card(host))  # its gate is forced, never asked
     guard = Guard(host, patch)
-    items, misfires = forget_items(splits, asked), misfire_items(splits, asked)
+    asked = Sample(misfire=sample.misfire, seed=sample.seed)
+    everything, misfires = forget_items(splits, asked), misfire_items(splits, asked)
+    items = [item for sort in dict.fromkeys(item.sort for item in everything)
+             for item in asked.draw([item for item in everything if item.sort == sort], sample.asked, f"study {sort}")]  # fmt: skip
     with guard.forced():
         ask_items(name, guard, items, run, progress, 0, len(items))
         ask_items(f"{name}:misfire", guard, misfires, run, progress, 0, len(misfires))

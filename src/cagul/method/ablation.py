@@ -1,4 +1,4 @@
-"""What tokens do is seen when they are taken away: fillers in their place, random subsets, and the effect of each token.
+"""What tokens do is seen when they are taken away: fillers in their place, random groups, and the effect of each token.
 
 Source: ours, after deletion and insertion (arXiv 1806.07421) and the Banzhaf value; the paper shows importance by attention.
 """
@@ -33,19 +33,20 @@ def replace(tokens: Float[Tensor, "V D"], mask: Bool[Tensor, " V"], by: Float[Te
     return torch.where(mask[:, None].to(tokens.device), by, tokens)
 
 
-def random_halves(size: int, count: int, seed: int) -> Bool[Tensor, "N V"]:
-    """``count`` subsets of half of the tokens, each beside its complement, so that every token is in exactly half of them
-    (an odd size apart).
+def random_groups(size: int, parts: int, times: int, seed: int) -> Bool[Tensor, "N V"]:
+    """Tokens dealt at random into ``parts`` groups of like size, ``times`` over: parts * times subsets, in each deal every
+    token once.
     """
     generator = torch.Generator().manual_seed(seed)
-    ranks = torch.rand(count // 2, size, generator=generator).argsort(1).argsort(1)
-    half = ranks < size // 2
-    return torch.stack([half, ~half], 1).flatten(0, 1)
+    group = torch.rand(times, size, generator=generator).argsort(1).argsort(1) * parts // size
+    return (group[:, None] == torch.arange(parts)[None, :, None]).flatten(0, 1)
 
 
 def effects(masks: Bool[Tensor, "N V"], values: Float[Tensor, " N"]) -> Float[Tensor, " V"]:
-    """What each token adds to a value in random company: its mean where the token stays less that where it is replaced."""
+    """How much more an answer changes (``values``) when a token is replaced, in random company, than when it stays: the mean
+    over the subsets that hold it, less that over the others.
+    """
     replaced = masks.float()
     kept = 1 - replaced
     stays = (kept * values[:, None]).sum(0) / kept.sum(0).clamp(min=1)
-    return stays - (replaced * values[:, None]).sum(0) / replaced.sum(0).clamp(min=1)
+    return (replaced * values[:, None]).sum(0) / replaced.sum(0).clamp(min=1) - stays

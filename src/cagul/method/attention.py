@@ -88,13 +88,13 @@ class Rollout:
         return [self.flow[i][r][:, c].mean(0).cpu() for i, (r, c) in enumerate(zip(rows, columns, strict=True))]
 
 
-def entropy(maps: Float[Tensor, "... V"]) -> Float[Tensor, "..."]:
+def entropy(maps: Float[Tensor, "... V"]) -> Float[Tensor, ...]:
     """Entropy of importance over an image's tokens by that of equal shares: 1 when all weigh the same, 0 when one has all."""
     share = maps / maps.sum(-1, keepdim=True).clamp(min=1e-12)
     return -(share * share.clamp(min=1e-12).log()).sum(-1) / torch.tensor(float(max(2, maps.shape[-1]))).log()
 
 
-def top_share(maps: Float[Tensor, "... V"], part: float = 0.1) -> Float[Tensor, "..."]:
+def top_share(maps: Float[Tensor, "... V"], part: float = 0.1) -> Float[Tensor, ...]:
     """What share of the importance the most important ``part`` of the tokens holds; at least one token."""
     count = max(1, round(maps.shape[-1] * part))
     return maps.topk(count, dim=-1).values.sum(-1) / maps.sum(-1).clamp(min=1e-12)

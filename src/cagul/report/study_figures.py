@@ -12,11 +12,12 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from cagul.evaluation.study_summary import few
 from cagul.report.charts import WIDTH, _svg, _text
 from cagul.runs import write_text
 
 KINDS = ("private", "visual", "general")
-LAYERS_SHOWN, SHADES = 6, 10
+SHADES = 10
 MARKS = ("M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z", "M-4 -4h8v8h-8z", "M0 -5l5 9h-10z", "M0 -5l5 5l-5 5l-5 -5z", "M-5 -4h10l-5 9z")
 DASHES = ("", "7 4", "2 4", "9 3 2 3", "4 2")
 MEASURE_NAMES = {
@@ -48,7 +49,7 @@ def maps(found: Figure) -> Markup:
     """Mean importance of every token by layer (columns, at most six) and question kind (rows), darker where more."""
     kinds = [kind for kind in KINDS if kind in found]
     depth = len(found[kinds[0]]["mean_map"])
-    shown = sorted({round(n * (depth - 1) / max(1, min(depth, LAYERS_SHOWN) - 1)) for n in range(min(depth, LAYERS_SHOWN))})
+    shown = few(depth)
     step = (WIDTH - 84) / len(shown)
     size = min(step - 8, 96.0)
     body, told = [], []
@@ -67,8 +68,10 @@ def maps(found: Figure) -> Markup:
     correlated = found.get("private_visual_correlation")
     if correlated is not None:
         told.append(f"the mean maps of private and visual questions correlate by {correlated:.2f}")
-    description = f"Mean share of attention of {found[kinds[0]]['visual_tokens']} visual tokens in reading order. " + "; ".join(told)
-    return _svg("maps", 34 + len(kinds) * (size + 14), "Where questions look, by layer", description + ".", body)
+    description = (
+        f"Mean share of attention of {found[kinds[0]]['visual_tokens']} visual tokens in reading order. {'; '.join(told)}."
+    )
+    return _svg("maps", 34 + len(kinds) * (size + 14), "Where questions look, by layer", description, body)
 
 
 def _grid(shares: Sequence[float], left: float, top: float, size: float) -> list[str]:
@@ -120,7 +123,8 @@ def stability(found: Figure) -> Markup:
     """How much of the bottom half stays chosen when something else changes."""
     names = dict.fromkeys(name for kind in KINDS if kind in found for name in found[kind])
     rows = {name: {kind: found[kind][name] for kind in KINDS if name in found.get(kind, {})} for name in names}
-    return dots("stability", "How stable the bottom half is", "share of the bottom half that stays", rows, 0.4, 1.0, (0.5, "chance"))
+    axis = "share of the bottom half that stays"
+    return dots("stability", "How stable the bottom half is", axis, rows, 0.4, 1.0, (0.5, "chance"))
 
 
 def measures(found: Figure) -> Markup:
@@ -163,7 +167,8 @@ def causal(found: Figure, filler: str = "mean") -> Markup:
         areas = found[kind][filler]["areas"]
         told.append(f"{kind}: area below the deletion curve {_said(areas['deletion'])}, insertion {_said(areas['insertion'])}, "
                     f"random {_said(areas['random'])}")  # fmt: skip
-    body.append(_text(WIDTH / 2, top + height + 36, f"tokens replaced by the {filler} token; recall of keywords upwards", "middle", "label"))
+    axis = f"tokens replaced by the {filler} token; recall of keywords upwards"
+    body.append(_text(WIDTH / 2, top + height + 36, axis, "middle", "label"))
     return _svg("causal", top + height + 46, "What replacing tokens does", "; ".join(told) + ". Bands are 95 % intervals.", body)
 
 
@@ -190,11 +195,13 @@ def surface(found: Figure) -> Markup:
         how, k = name.split()
         x, y = at(leak["value"], keep["value"])
         if "low" in leak and "low" in keep:
-            ends = at(leak["low"], keep["low"]), at(leak["high"], keep["high"])
-            body.append(f'<path class="thin" d="M{ends[0][0]:.1f} {y:.1f}H{ends[1][0]:.1f}M{x:.1f} {ends[0][1]:.1f}V{ends[1][1]:.1f}"/>')
-        body += [_mark(order.index(how), x, y), _text(x + 8, y - 6, "all" if how == "all" else f"{float(k):.1%}".replace(".0", ""))]
-    body += [_text(left + width / 2, top + height + 36, "leak, the gate forced (left is better)", "middle", "label"),
-             f'<text transform="translate(16 {top + height / 2}) rotate(-90)" text-anchor="middle" class="label">misfire_keep</text>']  # fmt: skip
+            (x0, y0), (x1, y1) = at(leak["low"], keep["low"]), at(leak["high"], keep["high"])
+            body.append(f'<path class="thin" d="M{x0:.1f} {y:.1f}H{x1:.1f}M{x:.1f} {y0:.1f}V{y1:.1f}"/>')
+        body += [_mark(order.index(how), x, y), _text(x + 8, y - 6, f"{float(k):.1%}".replace(".0%", "%"))]
+    body += [
+        _text(left + width / 2, top + height + 36, "leak, the gate forced (left is better)", "middle", "label"),
+        f'<text transform="translate(16 {top + height / 2}) rotate(-90)" text-anchor="middle" class="label">misfire_keep</text>',
+    ]
     told = "; ".join(f"{name}: leak {_said(leak)}, misfire_keep {_said(keep)}" for name, (leak, keep) in spots.items())
     return _svg("surface", top + height + 46, "Leak against what a false alarm costs", f"{told}. On the front: "
                 f"{', '.join(found['pareto'])}.", body)  # fmt: skip
