@@ -11,6 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from cagul.evaluation.metrics import is_refusal, keyword_recall
+from cagul.evaluation.study_summary import summarise_study
 from cagul.evaluation.summary import summarise
 from cagul.report.html import write_report
 
@@ -60,8 +61,8 @@ def make_rows(folder, methods=("cagul",), missed="Bo Stark"):
                 known = answer if subject != "Dee Moss" or kind == "visual" else answer + " Or is it Oslo?"
                 told = said(method, split, kind, fired, known, number, n)
                 rows.append({
-                    "key": f"{method}/{split}/{sort}/{subject}/{picture}/{question}/{keyword}", "method": method, "split": split,
-                    "sort": sort, "kind": kind, "subject": subject, "picture": str(picture),
+                    "key": f"{method}/{split}/{sort}/{subject}/{picture.name}/{question}/{keyword}", "method": method,
+                    "split": split, "sort": sort, "kind": kind, "subject": subject, "picture": str(picture),
                     "view": ("near", "far")[picture.stem.endswith("1")] if sort == "view" else "",
                     "question": question,
                     "answer": answer, "keywords": [keyword], "output": told, "tokens": [len(told), number],
@@ -73,7 +74,7 @@ def make_rows(folder, methods=("cagul",), missed="Bo Stark"):
                 })  # fmt: skip
             if methods and sort in ("image", "visual") and split != "unseen":
                 rows.append({key: rows[-1][key] for key in ("split", "sort", "kind", "subject", "picture", "question")} | {
-                    "key": f"importance/{split}/{sort}/{subject}/{picture}/{question}/{keyword}", "method": "importance",
+                    "key": f"importance/{split}/{sort}/{subject}/{picture.name}/{question}/{keyword}", "method": "importance",
                     "layers": {str(layer): [(token * (layer + 3) + n) % 16 / 16 for token in range(16)] for layer in range(4)},
                 })  # fmt: skip
         for method in ("host", *methods):
@@ -111,12 +112,57 @@ def make_run(folder, pictures, rows=None, methods=("cagul",), identity=None, **c
         )
         summary["patch"] = {"threshold": 0.65, "config": CONFIG}
     command = "cagul evaluate --host /secret/place/host --records=/secret/r.jsonl --forget @SUBJECTS --unseen=@who.txt --out here"
+    write_run(folder, summary | changes, rows, command, identity)
+    return folder
+
+
+def study_rows():
+    """Rows as `cagul study` writes them: bottom tokens matter little, the embedding gate is better than the other."""
+    rows = []
+    for kind, subject, people in (("private", "Ada Finch", 8), ("visual", "Cy Venn", 4)):
+        for n in range(people):
+            named = {"kind": kind, "subject": f"{subject} {n}"}
+            layers = [[((token + n) * (layer + 3)) % 16 / 16 + 0.01 for token in range(16)] for layer in range(4)]
+            base = {"study": "map", "pair": f"{kind}/{n}"} | named
+            heads = [[0.5 + layer / 10, 0.4] for layer in range(4)]
+            rows.append(base | {"key": f"map/{kind}/{n}/own", "variant": "own", "layers": layers, "entropy": heads, "top": heads,
+                                "mass": heads})  # fmt: skip
+            rows.append(base | {"key": f"map/{kind}/{n}/phrasing 0", "variant": "phrasing 0", "layers": layers[::-1]})
+            for how, share, recall in (("none", 0.0, 1.0), ("bottom", 0.5, 1.0), ("top", 0.5, 0.0), ("random", 0.5, 0.5),
+                                       ("all", 1.0, 0.0)):  # fmt: skip
+                ends = how in ("none", "all")
+                rows.append(named | {"key": f"causal/{kind}/{n}/{how}/mean/{share}", "study": "causal",
+                             "measure": "" if ends else "attention", "how": how, "filler": "" if how == "none" else "mean",
+                             "share": share, "replaced": int(16 * share), "output": "In Oslo.", "recall": recall,
+                             "log_probability": -0.1 - share, "divergence": share})  # fmt: skip
+    for split, level in (("forget", 0.9), ("unseen", 0.3), ("calibration", 0.2)):
+        rows += [{"key": f"gate/{split}/{n}", "study": "gate", "split": split, "subject": f"{split} {n}", "view": "near",
+                  "embedding": level + n / 100, "attention": level / 3 + n / 10} for n in range(5)]  # fmt: skip
+    return rows
+
+
+def make_study(folder):
+    """A finished study in ``folder``."""
+    folder.mkdir()
+    rows = study_rows()
+    summary = {
+        "study": summarise_study(rows, [0, 1]),
+        "host": {"name": "/secret/place/host", "model_type": "llava", "parameters": 1234567, "layers": 4, "read": [0, 1],
+                 "sha256_before": "ab" * 32, "sha256_after": "ab" * 32},
+        "sample": {"maps": 8, "seed": 7}, "people": {"forget": 2}, "cost": {"seconds": 3.5, "threads": 1},
+    }  # fmt: skip
+    write_run(
+        folder, summary, rows, "cagul study --host /secret/place/host --records=/secret/r.jsonl --forget @SUBJECTS --out here"
+    )
+    return folder
+
+
+def write_run(folder, summary, rows, command, identity=None):
     manifest = {"identity_digest": "x", "identity": identity or {}, "command": command,
                 "versions": {"python": "3.11.7", "torch": "2.13.0"}}  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    (folder / "summary.json").write_text(json.dumps(summary | changes))
+    (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in [{"_": "secret"}, *rows]) + "\n")
-    return folder
 
 
 def page_of(run, **options):

@@ -7,16 +7,16 @@ import json
 import pytest
 
 from cagul.errors import DataError
-from cagul.report.reading import read_run
+from cagul.report.reading import open_run, read_run
 
 
 def test_refused_runs_say_why(run, tmp_path):
     def refused(words, remedy="Run it again into an empty folder."):
         with pytest.raises(DataError) as caught:
-            read_run(run)
+            read_run(open_run(run))
         assert str(caught.value) == f"{words}\n  {remedy}\n  docs/errors.md#run"
 
-    writes = "Give the folder that `cagul demo --out` or `cagul evaluate --out` wrote."
+    writes = "Give the folder that `cagul demo`, `evaluate`, `compare` or `study` wrote with --out."
     text = {name: (run / name).read_text() for name in ("manifest.json", "summary.json", "rows.jsonl")}
     lines = text["rows.jsonl"].splitlines()
 

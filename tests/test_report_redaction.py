@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import re
 import stat
+import unicodedata
+from urllib.parse import unquote
 
+import pytest
 from PIL import Image
 
 from cagul.report.html import write_report
 from cagul.report.reading import Row
 from cagul.report.redaction import BLOCK, Redactor
-from made_runs import REFUSAL, page_of, pictures_in
+from made_runs import REFUSAL, Outline, page_of, pictures_in
 
 
 def test_a_redacted_page_tells_nothing_about_the_forgotten(run, tmp_path):
@@ -37,6 +41,27 @@ def test_a_redacted_page_tells_nothing_about_the_forgotten(run, tmp_path):
     assert "cagul evaluate --host HOST --records=RECORDS --forget @SUBJECTS --unseen=@SUBJECTS --out OUT" in page
     assert "This is Cy Venn." in page
     assert f"Or is it {BLOCK}?" in page  # a retain person's answer that tells of a forgotten one
+
+
+SECRETS = ["Ada", "Finch", "Bo Stark", "Stark", "Oslo", "gout", "secret/", "r.jsonl", "who.txt", "pictures/", "_0.png"]
+
+
+@pytest.mark.parametrize("kind", ["run", "many"])
+def test_no_secret_hides_in_texts_attributes_or_pictures(request, tmp_path, kind):
+    page, _ = page_of(request.getfixturevalue(kind))
+    outline = Outline(page)
+    encoded = [*pictures_in(page), *pictures_in(page, "png")]
+    assert len(encoded) > 4
+    plain = unquote(html.unescape(re.sub(r"base64,[\w+/=]+", "", page)))
+    texts = [unicodedata.normalize(form, text).lower() for text in (plain, *outline.said) for form in ("NFC", "NFKC")]
+    assert len(texts) > 400
+    for secret in [*SECRETS, str(tmp_path)]:
+        assert not [text[:80] for text in texts if re.search(rf"(?<!\w){re.escape(secret.lower())}", text)], secret
+        assert not [data for data in encoded if secret.encode() in data], secret
+    for data in encoded:
+        with Image.open(io.BytesIO(data)) as picture:
+            assert not picture.getexif()
+            assert set(picture.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
 
 
 def test_a_redacted_page_opens_no_picture_of_the_forgotten(run, monkeypatch):
@@ -66,13 +91,23 @@ def test_a_revealed_page_shows_all_and_says_so(run):
     assert stat.S_IMODE((run / "report.html").stat().st_mode) == 0o644
 
 
-def test_the_demos_people_are_said_to_be_invented(run):
+def test_the_demos_people_are_shown_and_said_to_be_invented(run):
     manifest = json.loads((run / "manifest.json").read_text())
     (run / "manifest.json").write_text(json.dumps(manifest | {"identity": {"demo": "x"}}))
-    page, facts = page_of(run, reveal=True)
+    page, facts = page_of(run)
     assert facts.invented
+    assert facts.revealed
+    assert "In Oslo." in page
     assert "The people of this page are invented" in page
     assert "This page holds private facts" not in page
+    assert "/secret/place/host" not in page.replace("--host /secret/place/host", "")
+    assert stat.S_IMODE((run / "report.html").stat().st_mode) == 0o644
+
+
+def test_answers_that_are_scored_hide_the_fact_and_not_the_frame(run):
+    page, _ = page_of(run)
+    assert "Who is this?" in page
+    assert "They have asthma." in page
 
 
 def test_answers_about_the_forgotten_keep_plain_words_only():

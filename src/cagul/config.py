@@ -22,10 +22,15 @@ class _Section(BaseModel):
 
 
 class AttentionConfig(_Section):
-    """Which layers of the language model are read. The paper reads cross-modal attention; the choice of layers is ours."""
+    """Which layers of the language model are read, and what of them. The paper reads cross-modal attention; the choice of
+    layers and the other kinds are ours.
+    """
 
     layers: Literal["first_quarter", "all"] | list[int] = Field(
         "first_quarter", description="first_quarter (at least 2), all, or a list of layer numbers"
+    )
+    kind: Literal["attention", "value_norm", "gradient"] = Field(
+        "attention", description="attention itself, weighted by the length of the values, or times its gradient"
     )
 
 

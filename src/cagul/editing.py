@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cagul.config import Config
 from cagul.host.frozen import FrozenHost, Layout, Tokens
+from cagul.host.recording import Kind
 from cagul.method.attention import Importance
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.losses import pad_tokens
 from cagul.method.selection import choose
+
+
+def importance_of(host: FrozenHost, kind: Kind, layers: frozenset[int], inputs: dict[str, Tensor], tokens: Tokens,
+                  layout: Layout, images: list[int]) -> Float[Tensor, "B V"]:  # fmt: skip
+    """How important the question finds each visual token of ``images``, from one pass of the untouched host; padding is 0."""
+    reading = Importance([layout.spans[i].columns for i in images])
+    host.attend(inputs, tokens, layout, images, layers, reading.add, kind)
+    return reading.result().cpu()
 
 
 def choose_tokens(host: FrozenHost, config: Config, layers: frozenset[int], inputs: dict[str, Tensor], tokens: Tokens,
@@ -24,9 +33,7 @@ def choose_tokens(host: FrozenHost, config: Config, layers: frozenset[int], inpu
     if config.selection.choose in ("all", "random"):
         importance = torch.nn.utils.rnn.pad_sequence([torch.zeros(n) for n in sizes], batch_first=True)
     else:
-        reading = Importance([layout.spans[i].columns for i in images])
-        host.attend(inputs, tokens, layout, images, layers, reading.add)
-        importance = reading.result().cpu()
+        importance = importance_of(host, config.attention.kind, layers, inputs, tokens, layout, images)
     valid = torch.arange(importance.shape[1])[None] < torch.tensor(sizes)[:, None]
     masks = choose(config.selection.choose, importance, valid, config.selection.k)
     return [mask[:n] for mask, n in zip(masks, sizes, strict=True)]

@@ -15,7 +15,7 @@ from cagul.config import Config
 from cagul.data.pictures import augment_picture, open_picture
 from cagul.data.records import Record
 from cagul.editing import choose_tokens
-from cagul.host.frozen import FrozenHost, Tokens
+from cagul.host.frozen import FrozenHost, Layout, Tokens
 from cagul.memory import Parts, TokenStore
 
 Shown = tuple[Path, int]  # a picture and its variant: 0 as it is, n an augmented copy
@@ -90,11 +90,19 @@ class Features:
     def _choose(self, config: Config, layers: frozenset[int], wanted: list[tuple[Shown, str]], count: int
                 ) -> dict[tuple[Shown, str], Bool[Tensor, " V"]]:  # fmt: skip
         part = wanted[:count]
-        prompts = [self.host.prompter.encode(question, self.sizes[shown[0]]) for shown, question in part]
-        inputs, _ = self.host.prompter.batch(prompts, [[] for _ in part])
-        inputs = self.host.to_device(inputs)
-        tokens = [t.to(self.host.device) for t in self.look(shown for shown, _ in part)]
-        images = list(range(len(part)))
-        layout = self.host.layout(inputs, [len(t) for t in tokens], images)
-        masks = choose_tokens(self.host, config, layers, inputs, tokens, layout, images)
+        inputs, tokens, layout = self.prompts(part)
+        masks = choose_tokens(self.host, config, layers, inputs, tokens, layout, list(range(len(part))))
         return dict(zip(part, masks, strict=True))
+
+    def prompts(self, pairs: list[tuple[Shown, str]]) -> tuple[dict[str, Tensor], Tokens, Layout]:
+        """A batch of (picture, question) pairs: inputs without pixels, untouched tokens, and where they are."""
+        tokens = [t.to(self.host.device) for t in self.look(shown for shown, _ in pairs)]
+        encoded = [self.host.prompter.encode(question, self.sizes[shown[0]]) for shown, question in pairs]
+        inputs = self.host.to_device(self.host.prompter.batch(encoded, [[] for _ in pairs])[0])
+        return inputs, tokens, self.host.layout(inputs, [len(t) for t in tokens], list(range(len(pairs))))
+
+    def beside(self) -> Features:
+        """Features of the same pictures and tokens whose masks are chosen anew, by another config."""
+        other = Features(self.host, self.seed, store=self.tokens)
+        other.sizes = self.sizes
+        return other

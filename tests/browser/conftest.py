@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from cagul.report.html import write_report
-from made_runs import RIVALS, make_run
+from made_runs import RIVALS, make_run, make_study
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -29,13 +29,14 @@ def context(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory) -> dict[str, Path]:
-    """Pages by what they show: host and guard or many methods, redacted or not, and the host alone."""
+    """Pages by what they show: host and guard or many methods, redacted or not, the host alone, a study."""
     folder = tmp_path_factory.mktemp("runs")
     runs = {
         "many": (make_run(folder / "a", folder / "pictures", methods=("cagul", *RIVALS)), False),
         "revealed": (make_run(folder / "b", folder / "pictures"), True),
         "host": (make_run(folder / "c", folder / "pictures", methods=()), False),
     }
+    runs["study"] = (make_study(folder / "d"), False)
     return {name: write_report(run, folder / f"{name}.html", reveal=reveal)[0] for name, (run, reveal) in runs.items()}
 
 
@@ -52,18 +53,15 @@ class Opened:
 
 @pytest.fixture
 def visit(context):
-    """Opens a page at a width and in a scheme, with all its details open if asked."""
+    """Opens a page at a width and in a scheme."""
     opened = []
 
-    def open_page(path: Path, width: int = 1280, scheme: str = "light", unfolded: bool = False) -> Opened:
+    def open_page(path: Path, width: int = 1280, scheme: str = "light") -> Opened:
         page = context.new_page()
         opened.append(page)
         page.set_viewport_size({"width": width, "height": 800})
         page.emulate_media(color_scheme=scheme)
-        found = Opened(page, path)
-        if unfolded:
-            page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
-        return found
+        return Opened(page, path)
 
     yield open_page
     for page in opened:

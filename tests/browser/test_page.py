@@ -11,7 +11,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image, ImageStat
 
-WIDTHS, SCHEMES, NAMES = (360, 768, 1280), ("light", "dark"), ("many", "revealed", "host")
+PAPER = 718  # pixels between the margins of A4
+WIDTHS, SCHEMES, NAMES = (360, 768, 1280), ("light", "dark"), ("many", "revealed", "host", "study")
 GOLD = Path(__file__).parents[1] / "golden" / "report.html"
 SCRUBBED = (  # what differs from machine to machine and from day to day
     (r"<style>.*?</style>", "<style></style>"),
@@ -21,6 +22,7 @@ SCRUBBED = (  # what differs from machine to machine and from day to day
     (r"(?<=\(s\)</dt><dd>)[\d.,]+", "SECONDS"),
     (r"(?<=</dt><dd>)\d+\.\d+\.\d+\S*(?=</dd>)", "VERSION"),
 )
+UNFOLD = "document.querySelectorAll('details').forEach(one => one.open = true)"
 OVERFLOWS = """() => [...document.querySelectorAll('body *')]
     .filter(one => !one.closest('.wide, svg') && one.getClientRects().length && one.getBoundingClientRect().right > innerWidth + 1)
     .map(one => one.outerHTML.slice(0, 120))"""
@@ -47,26 +49,29 @@ FOCUSED = """() => {
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_page_fits_and_is_quiet(pages, visit, tmp_path, name, width, scheme):
-    opened = visit(pages[name], width, scheme, unfolded=True)
+    opened = visit(pages[name], width, scheme)
     page = opened.page
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.evaluate(OVERFLOWS) == []
-    assert page.evaluate("document.images.length") > 0
-    assert page.evaluate(UNLOADED) == 0
-    assert opened.console == []
-    assert [url for url in opened.requests if not url.startswith("data:")] == [pages[name].as_uri()]
     folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
     folder.mkdir(parents=True, exist_ok=True)
     with Image.open(io.BytesIO(page.screenshot(path=folder / f"{name}-{width}-{scheme}.png", full_page=True))) as shot:
         assert shot.width == width
         lightness = ImageStat.Stat(shot.convert("L")).mean[0]
     assert lightness > 200 if scheme == "light" else lightness < 90
+    page.evaluate(UNFOLD)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(OVERFLOWS) == []
+    assert page.evaluate("document.images.length") > 0 or name == "study"
+    assert page.evaluate(UNLOADED) == 0
+    assert opened.console == []
+    assert [url for url in opened.requests if not url.startswith("data:")] == [pages[name].as_uri()]
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])
 @pytest.mark.parametrize("name", NAMES)
 def test_axe_finds_nothing_serious(pages, visit, name, width, scheme):
-    result = Axe().run(visit(pages[name], width, scheme, unfolded=True).page).response
+    page = visit(pages[name], width, scheme).page
+    page.evaluate(UNFOLD)
+    result = Axe().run(page).response
     assert result["testEngine"]["name"] == "axe-core"
     grave = [f"{found['id']} ({found['impact']}): {[node['html'][:160] for node in found['nodes'][:3]]}"
              for found in result["violations"] if found["impact"] in ("serious", "critical")]  # fmt: skip
@@ -76,7 +81,7 @@ def test_axe_finds_nothing_serious(pages, visit, name, width, scheme):
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", ["many", "revealed"])
 def test_words_of_charts_are_whole_large_enough_and_apart(pages, visit, name, width):
-    charts = visit(pages[name], width, unfolded=True).page.evaluate(TEXTS)
+    charts = visit(pages[name], width).page.evaluate(TEXTS)
     assert len(charts) >= 4
     for title, _, texts in charts:
         assert texts, title
@@ -106,10 +111,11 @@ def test_everything_that_opens_or_scrolls_is_reached_by_keyboard(pages, visit):
     assert page.locator("details").first.get_attribute("open") is not None
 
 
-@pytest.mark.parametrize("name", ["many", "revealed"])
+@pytest.mark.parametrize("name", NAMES)
 def test_it_prints(pages, visit, tmp_path, name):
-    page = visit(pages[name], scheme="dark").page
+    page = visit(pages[name], PAPER, "dark").page
     page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PAPER
     colours = page.evaluate("() => [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]")
     assert colours == ["rgb(255, 255, 255)", "rgb(0, 0, 0)"]
     printed = page.pdf(path=tmp_path / "page.pdf", format="A4")

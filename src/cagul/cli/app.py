@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from cagul import __version__
-from cagul.cli import ask, compare, demo, doctor, evaluate, hosts, inspect, memorise, records, report, requests, unlearn
+from cagul.cli import ask, compare, demo, doctor, evaluate, hosts, inspect, memorise, records, report, requests, study, unlearn
 from cagul.cli.common import err
 from cagul.errors import CagulError, WriteError
 
@@ -23,6 +23,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "ask": ask.ask,
     "evaluate": evaluate.evaluate,
     "compare": compare.compare,
+    "study": study.study,
     "inspect": inspect.inspect,
     "report": report.report,
     "doctor": doctor.doctor,

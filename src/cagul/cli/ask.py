@@ -22,7 +22,11 @@ from cagul.cli.common import (
 from cagul.cli.requests import OptionalKey, open_desk
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from cagul.guard import Decision
+    from cagul.host.frozen import FrozenHost
+    from cagul.patch import Patch
 
 
 def ask(
@@ -32,6 +36,9 @@ def ask(
     store: Annotated[Path | None, typer.Option("--store", help="Store of deletion requests, in place of --patch.")] = None,
     key: OptionalKey = None,
     image: Annotated[list[Path] | None, typer.Option("--image", help="A picture; more than one may be given, or none.")] = None,
+    overlay: Annotated[
+        Path | None, typer.Option("--overlay", help="Draw what the question looks at, and what was rewritten, on the picture.")
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer, in tokens.")] = 48,
     dtype: DtypeOption = "auto",
     device: DeviceOption = None,
@@ -46,6 +53,8 @@ def ask(
     if not question.strip():
         raise UsageError("The question is empty.", 'Write it in quotes: cagul ask --image a.png "Who is this?"')
     pictures = [open_picture(path) for path in image or []]
+    if overlay and len(pictures) != 1:
+        raise UsageError(f"--overlay draws on one picture, and {len(pictures)} came.", "Give one --image.")
     if store and (patch or not key):
         raise UsageError("--store needs --key, and takes the place of --patch.", "Give --store and --key alone.")
     loaded = Patch.load(patch) if patch else None
@@ -67,11 +76,43 @@ def ask(
     else:
         answer = guard.answer(pictures, question, max_new_tokens=max_new_tokens)
         text, decisions = answer.text, answer.decisions
+    if overlay:
+        _overlay(overlay, frozen, guard.patch if guard else None, pictures[0], question, decisions)
     if json:
-        print_json({"answer": text, "decisions": [vars(decision) for decision in decisions]})
+        drawn = {"overlay": str(overlay)} if overlay else {}
+        print_json({"answer": text, "decisions": [vars(decision) for decision in decisions]} | drawn)
         return
     out.print(text, markup=False, highlight=False)
     for number, decision in enumerate(decisions, 1):
         which = f" picture {number}" if len(decisions) > 1 else ""
         verdict = f"fired, {len(decision.chosen)} tokens rewritten" if decision.fired else "silent"
         out.print(f"[dim]gate{which} {verdict}: score {decision.score:.3f}, threshold {decision.threshold:.3f}[/]")
+    if overlay:
+        out.print(f"[dim]overlay: {overlay}[/]")
+
+
+def _overlay(path: Path, host: FrozenHost, patch: Patch | None, picture: Image.Image, question: str,
+             decisions: tuple[Decision, ...]) -> None:  # fmt: skip
+    """Write the picture with the question's importance, read as the patch or the default config reads it."""
+    from io import BytesIO
+
+    from cagul.config import Config
+    from cagul.editing import importance_of
+    from cagul.host.grid import grid_of
+    from cagul.method.attention import resolve_layers
+    from cagul.report.overlay import draw_overlay
+    from cagul.runs import write_bytes
+
+    config = patch.config if patch else Config()
+    inputs = host.inputs([host.prompter.prompt(question, 1)], [picture])
+    tokens = host.look(inputs)
+    layout = host.layout(inputs, [len(tokens[0])], [0])
+    layers = patch.layers if patch else resolve_layers(config.attention.layers, host.layers)
+    importance = importance_of(host, config.attention.kind, layers, inputs, tokens, layout, [0])[0].tolist()
+    grid = grid_of(host, inputs, len(tokens[0]), picture.size)
+    shown = range(grid.first, grid.first + grid.rows * grid.columns)
+    chosen = [n - grid.first for decision in decisions for n in decision.chosen if n in shown]
+    drawn = draw_overlay(picture, importance[shown.start : shown.stop], grid.rows, grid.columns, grid.box, chosen)
+    buffer = BytesIO()
+    drawn.save(buffer, "PNG")
+    write_bytes(path, buffer.getvalue())

@@ -9,7 +9,7 @@ from torch import Tensor
 from cagul.data.pictures import open_picture
 from cagul.evaluation.questions import Item, Sample
 from cagul.host.frozen import FrozenHost
-from cagul.method.attention import Importance
+from cagul.method.attention import Maps
 from cagul.runs import Run
 
 
@@ -40,6 +40,6 @@ def importance_by_layer(host: FrozenHost, item: Item) -> Float[Tensor, "L V"]:
     inputs = host.inputs([host.prompter.prompt(item.asked.question)], [open_picture(item.asked.picture or "")])
     tokens = host.look(inputs)
     layout = host.layout(inputs, [len(tokens[0])], [0])
-    readings = {layer: Importance([layout.spans[0].columns]) for layer in range(host.layers)}
-    host.attend(inputs, tokens, layout, [0], frozenset(readings), lambda layer, *seen: readings[layer].add(layer, *seen))
-    return torch.cat([readings[layer].result() for layer in sorted(readings)]).cpu()
+    reading = Maps([layout.spans[0].columns])
+    host.attend(inputs, tokens, layout, [0], frozenset(range(host.layers)), reading.add)
+    return reading.result()[0].mean(1)

@@ -27,7 +27,7 @@ from cagul.data.batches import BY_PICTURE, Prompter
 from cagul.errors import DataError, HostError, UnsupportedHost
 from cagul.host.families import Family, family_of, guessed
 from cagul.host.prompts import Question, Span, picture_counts, question_rows, turn_marks, visual_spans
-from cagul.host.recording import recording, valid_rows
+from cagul.host.recording import Kind, recording, valid_rows
 from cagul.host.seam import Seam, without_pixels
 
 Tokens = list[Float[Tensor, "V D"]]
@@ -200,11 +200,15 @@ class FrozenHost:
 
     @torch.no_grad()
     def attend(self, inputs: dict[str, Tensor], tokens: Tokens, layout: Layout, images: list[int],
-               layers: frozenset[int], sink: AttentionSink) -> None:  # fmt: skip
+               layers: frozenset[int], sink: AttentionSink, kind: Kind = "attention") -> None:  # fmt: skip
         """Run the untouched host over the prompts of ``images`` and hand out their questions' attention rows.
 
         ``sink`` gets (layer, weights (B, H, R, S), valid (B, R)), one layer at a time; row b belongs to ``images[b]``.
         The pass ends after the last wanted layer. ``tokens`` are the untouched tokens of all images of the batch.
+
+        ``kind`` of value_norm weighs each attention by the length of the value that it brings (arXiv 2004.10102); gradient
+        gives the positive part of attention times its gradient (arXiv 2103.15679), of the log-probability of the token that
+        the host would say first: it runs all layers, and back, and hands out the last layer first.
         """
         rows, valid = (t.to(self.device) for t in valid_rows([layout.questions[image].rows for image in images]))
         prompts = [layout.spans[image].row for image in images]
@@ -215,11 +219,22 @@ class FrozenHost:
         def keep(layer: int, weights: Tensor) -> None:
             sink(layer, weights, valid)
 
-        with recording(self.language_model, rows, layers, keep, stop_early=True) as state:
-            self.model.model(**repeated, mm_encoder_outputs=self.features(features), use_cache=False)
+        with recording(self.language_model, rows, layers, keep, stop_early=kind != "gradient", kind=kind) as state:
+            if kind == "gradient":
+                self._propagate(repeated, features)
+            else:
+                self.model.model(**repeated, mm_encoder_outputs=self.features(features), use_cache=False)
         if state.seen != layers:
             raise HostError(f"Layers {sorted(layers - state.seen)} gave no attention rows.",
                             f"The host has layers 0 to {self.layers - 1}.", "attention")  # fmt: skip
+
+    def _propagate(self, inputs: dict[str, Tensor], tokens: Tokens) -> None:
+        """Run the host and propagate the log-probability of its first answer token back to the visual tokens."""
+        with torch.inference_mode(False), torch.enable_grad():
+            given = {key: value.clone() for key, value in inputs.items()}
+            leaves = [token.detach().clone().requires_grad_() for token in tokens]
+            logits = self.model(**given, mm_encoder_outputs=self.features(leaves), use_cache=False, logits_to_keep=1).logits
+            logits[:, -1].float().log_softmax(-1).amax(-1).sum().backward()
 
     def _of_rows(self, inputs: dict[str, Tensor], order: Tensor, prompts: list[int], layout: Layout) -> dict[str, Tensor]:
         """The inputs of the prompts in ``order``, without pixels; what goes by picture follows its prompt."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,6 +26,7 @@ from cagul.errors import HostError
 
 PREFIX = "cagul_recording_"
 Sink = Callable[[int, Float[Tensor, "B H R S"]], None]
+Kind = Literal["attention", "value_norm", "gradient"]
 
 
 class LastLayerReached(Exception):
@@ -34,12 +35,13 @@ class LastLayerReached(Exception):
 
 @dataclass
 class Recording:
-    """What one thread records: rows (B, R), their validity, the layers, and where the weights go."""
+    """What one thread records: rows (B, R), the layers, where the weights go, and what they are (see ``attend``)."""
 
     rows: Int[Tensor, "B R"]
     layers: frozenset[int]
     sink: Sink
     stop_early: bool
+    kind: Kind = "attention"
     seen: set[int] = field(default_factory=set)
 
 
@@ -55,8 +57,7 @@ def row_weights(
     scaling: float,
 ) -> Float[Tensor, "B H R T"]:
     """Softmax attention of the chosen query rows; G key heads serve H query heads. A missing mask means causal."""
-    index = rows[:, None, :, None].expand(-1, query.shape[1], -1, query.shape[3])
-    chosen = query.gather(2, index)
+    chosen = _of_rows(query, rows)
     key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
     scores = (chosen @ key.transpose(2, 3)).float() * scaling
     if mask is None:
@@ -68,6 +69,28 @@ def row_weights(
         part = part.gather(2, rows[:, None, :, None].expand(-1, part.shape[1], -1, part.shape[3]))
         scores = scores.masked_fill(~part, float("-inf")) if part.dtype == torch.bool else scores + part
     return torch.nan_to_num(torch.softmax(scores, dim=-1))
+
+
+def _of_rows(states: Float[Tensor, "B H S d"], rows: Int[Tensor, "B R"]) -> Float[Tensor, "B H R d"]:
+    return states.gather(2, rows[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3]))
+
+
+def _hand_over(state: Recording, layer: int, weights: Float[Tensor, "B H R T"], value: Float[Tensor, "B G T d"], output: Tensor
+               ) -> None:  # fmt: skip
+    """Give the sink what ``state.kind`` asks for; gradients come when the objective is propagated back to ``output``."""
+    if state.kind == "attention":
+        state.sink(layer, weights)
+        return
+    value = value.repeat_interleave(weights.shape[1] // value.shape[1], dim=1)
+    if state.kind == "value_norm":
+        state.sink(layer, weights * value.float().norm(dim=-1)[:, :, None])
+        return
+
+    def back(gradient: Float[Tensor, "B S H d"]) -> None:
+        received = _of_rows(gradient.transpose(1, 2), state.rows).float() @ value.float().transpose(2, 3)  # (B, H, R, T)
+        state.sink(layer, (received * weights).clamp(min=0))
+
+    output.register_hook(back)
 
 
 def _register(original: str) -> str:
@@ -87,7 +110,9 @@ def _register(original: str) -> str:
         if state is None or layer not in state.layers:
             return output
         scaling = options.get("scaling") or query.shape[-1] ** -0.5
-        state.sink(layer, row_weights(query, key, state.rows, attention_mask, scaling))
+        with torch.no_grad():
+            weights = row_weights(query, key, state.rows, attention_mask, scaling)
+        _hand_over(state, layer, weights, value.detach(), output[0])
         state.seen.add(layer)
         if state.stop_early and layer == max(state.layers):
             raise LastLayerReached
@@ -106,6 +131,7 @@ def recording(
     sink: Sink,
     *,
     stop_early: bool,
+    kind: Kind = "attention",
 ) -> Iterator[Recording]:
     """Record the attention of ``rows`` in ``layers`` while the block runs; the host is as before afterwards.
 
@@ -116,7 +142,7 @@ def recording(
     with _switch:
         before = config._attn_implementation
         name = _register(before)
-        state = Recording(rows, layers, sink, stop_early)
+        state = Recording(rows, layers, sink, stop_early, kind)
         token = _current.set(state)
         try:
             config._attn_implementation = name

@@ -48,3 +48,53 @@ class Importance:
         if self.sums is None:
             raise ValueError("no attention rows were added")
         return torch.nn.utils.rnn.pad_sequence([part / self.layers for part in self.sums], batch_first=True)
+
+
+class Maps:
+    """Importance by layer and head, for the study: like ``Importance``, without its averages over them. Source: ours."""
+
+    def __init__(self, columns: list[Int[Tensor, " V"]]):
+        self.columns = columns
+        self.layers: dict[int, list[Float[Tensor, "H V"]]] = {}
+
+    def add(self, layer: int, weights: Float[Tensor, "B H R S"], valid: Bool[Tensor, "B R"]) -> None:
+        share = valid.float() / valid.sum(1, keepdim=True)
+        received = torch.einsum("bhrs,br->bhs", weights.float(), share)
+        self.layers[layer] = [received[i][:, c.to(received.device)].cpu() for i, c in enumerate(self.columns)]
+
+    def result(self) -> list[Float[Tensor, "L H V"]]:
+        """One map an image, layers in ascending order."""
+        return [torch.stack([self.layers[layer][i] for layer in sorted(self.layers)]) for i in range(len(self.columns))]
+
+
+class Rollout:
+    """Attention rollout: the product over layers of (A + I) / 2, A the mean over heads, of every position onto every other.
+
+    Needs the rows of all positions of each layer, in order. Source: arXiv 2005.00928.
+    """
+
+    def __init__(self) -> None:
+        self.flow: Float[Tensor, "B S S"] | None = None
+
+    def add(self, layer: int, weights: Float[Tensor, "B H S S"], valid: Bool[Tensor, "B S"]) -> None:
+        mean = weights.float().mean(1)
+        step = (mean + torch.eye(mean.shape[1], device=mean.device)) / 2
+        self.flow = step if self.flow is None else step @ self.flow
+
+    def result(self, rows: list[Int[Tensor, " Q"]], columns: list[Int[Tensor, " V"]]) -> list[Float[Tensor, " V"]]:
+        """What reaches the question's rows of each image from its visual columns, mean over these rows."""
+        if self.flow is None:
+            raise ValueError("no attention rows were added")
+        return [self.flow[i][r][:, c].mean(0).cpu() for i, (r, c) in enumerate(zip(rows, columns, strict=True))]
+
+
+def entropy(maps: Float[Tensor, "... V"]) -> Float[Tensor, ...]:
+    """Entropy of importance over an image's tokens by that of equal shares: 1 when all weigh the same, 0 when one has all."""
+    share = maps / maps.sum(-1, keepdim=True).clamp(min=1e-12)
+    return -(share * share.clamp(min=1e-12).log()).sum(-1) / torch.tensor(float(max(2, maps.shape[-1]))).log()
+
+
+def top_share(maps: Float[Tensor, "... V"], part: float = 0.1) -> Float[Tensor, ...]:
+    """What share of the importance the most important ``part`` of the tokens holds; at least one token."""
+    count = max(1, round(maps.shape[-1] * part))
+    return maps.topk(count, dim=-1).values.sum(-1) / maps.sum(-1).clamp(min=1e-12)

@@ -19,9 +19,18 @@ def answer_loss(logits: Float[Tensor, "B T vocab"], labels: Int[Tensor, "B T"]) 
 
 def keep_loss(host: Float[Tensor, "B T vocab"], edited: Float[Tensor, "B T vocab"], labels: Int[Tensor, "B T"]) -> Tensor:
     """KL(host(x) || host(x')) in nats, mean over answer tokens. Source: method.md."""
-    divergence = F.kl_div(edited.float().log_softmax(-1), host.float().log_softmax(-1), reduction="none", log_target=True).sum(-1)
     where = labels != -100
-    return (divergence * where).sum() / where.sum().clamp(min=1)
+    return (_divergence(host, edited) * where).sum() / where.sum().clamp(min=1)
+
+
+def answer_divergence(host: Float[Tensor, "B T vocab"], edited: Float[Tensor, "B T vocab"]) -> Float[Tensor, " B"]:
+    """KL(host(x) || host(x')) in nats of each row, mean over its positions."""
+    return _divergence(host, edited).mean(1)
+
+
+def _divergence(host: Float[Tensor, "B T vocab"], edited: Float[Tensor, "B T vocab"]) -> Float[Tensor, "B T"]:
+    logs = edited.float().log_softmax(-1), host.float().log_softmax(-1)
+    return F.kl_div(*logs, reduction="none", log_target=True).sum(-1)
 
 
 def size_loss(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-WIDTH, BINS = 340, 40
+WIDTH, NARROW, BINS = 440, 340, 40
 LEFT, RIGHT, STRIP, GAP = 12, 12, 46, 26  # of the histograms, in units of the picture
 
 
@@ -23,11 +23,11 @@ class Point:
     front: bool
 
 
-def _svg(name: str, height: float, title: str, description: str, body: list[str]) -> Markup:
+def _svg(name: str, height: float, title: str, description: str, body: list[str], width: float = WIDTH) -> Markup:
     return Markup(
         '<svg class="chart" viewBox="0 0 {w} {h}" role="img" aria-labelledby="{n}-title {n}-desc">'
         '<title id="{n}-title">{title}</title><desc id="{n}-desc">{desc}</desc>{body}</svg>'
-    ).format(w=WIDTH, h=height, n=name, title=title, desc=description, body=Markup("".join(body)))  # made here
+    ).format(w=width, h=height, n=name, title=title, desc=description, body=Markup("".join(body)))  # made here
 
 
 def _text(x: float, y: float, words: str, anchor: str = "start", kind: str = "") -> str:
@@ -42,7 +42,7 @@ def score_histograms(groups: Mapping[str, Sequence[tuple[float, bool]]], thresho
     scores = [score for pairs in groups.values() for score, _ in pairs] + [threshold]
     low, high = min(scores), max(scores)
     span = (high - low) or 1.0
-    inner = WIDTH - LEFT - RIGHT
+    inner = NARROW - LEFT - RIGHT
     bottom = GAP + len(groups) * (STRIP + GAP)
     body = []
     for place, (name, pairs) in enumerate(groups.items()):
@@ -56,21 +56,21 @@ def score_histograms(groups: Mapping[str, Sequence[tuple[float, bool]]], thresho
             for n, count in enumerate(counts) if count
         )  # fmt: skip
         body += [
-            f'<path class="series-{place}" d="{bars}"/><path class="axis" d="M{LEFT} {base}H{WIDTH - RIGHT}"/>',
+            f'<path class="series-{place}" d="{bars}"/><path class="axis" d="M{LEFT} {base}H{NARROW - RIGHT}"/>',
             _text(LEFT, base - STRIP - 6, f"{name}: {_fired(pairs)}", kind="label"),
         ]
     at = LEFT + (threshold - low) / span * inner
     body += [
         f'<path class="threshold" d="M{at:.1f} {GAP - 6}V{bottom - GAP + 2}"/>',
-        _text(at, bottom - 8, f"threshold {threshold:.3f}", "end" if at > WIDTH / 2 else "start", "label"),
+        _text(at, bottom - 8, f"threshold {threshold:.3f}", "end" if at > NARROW / 2 else "start", "label"),
     ]
     if abs(at - LEFT) > 130:
         body.append(_text(LEFT, bottom - 8, f"{low:.2f}"))
-    if abs(WIDTH - RIGHT - at) > 40:
-        body.append(_text(WIDTH - RIGHT, bottom - 8, f"{high:.2f}", "end"))
+    if abs(NARROW - RIGHT - at) > 40:
+        body.append(_text(NARROW - RIGHT, bottom - 8, f"{high:.2f}", "end"))
     told = "; ".join(f"{name}: {_fired(pairs)}" for name, pairs in groups.items())
     return _svg("scores", bottom, "Gate scores by group", f"Histograms from {low:.2f} to {high:.2f}, threshold {threshold:.3f}. "
-                f"{told}.", body)  # fmt: skip
+                f"{told}.", body, NARROW)  # fmt: skip
 
 
 def _fired(pairs: Sequence[tuple[float, bool]]) -> str:
@@ -121,7 +121,7 @@ def roc(name: str, positives: Sequence[float], negatives: Sequence[float], thres
         body.append(f'<circle class="point" cx="{x}" cy="{y}" r="6"/>')
     told = (f"At the threshold {hits:.1%} of {len(positives):,} forget pictures and {alarms:.1%} of {len(negatives):,} "
             "unseen ones fire.")  # fmt: skip
-    return _svg(name, bottom + 48, f"ROC of the gate up to {right:.0%} false alarms", told, body)
+    return _svg(name, bottom + 48, f"ROC of the gate up to {right:.0%} false alarms", told, body, NARROW)
 
 
 def scatter(name: str, points: Sequence[Point], across: str, up: str) -> Markup:
@@ -129,7 +129,7 @@ def scatter(name: str, points: Sequence[Point], across: str, up: str) -> Markup:
 
     Both axes are shares; the vertical one starts at the lowest interval, rounded down to a tenth.
     """
-    left, top, wide, high = 54.0, 14.0, WIDTH - 70.0, 230.0
+    left, top, wide, high = 54.0, 14.0, NARROW - 70.0, 230.0
     bottom, floor = top + high, min(0.9, int(10 * min(point.y[1] for point in points)) / 10)
 
     def place(x: float, y: float) -> tuple[float, float]:
@@ -156,7 +156,7 @@ def scatter(name: str, points: Sequence[Point], across: str, up: str) -> Markup:
     for point, (x, y) in zip(points, marks, strict=True):
         half = 4.0 * len(str(point.number))
         spots = list(_around(x, y, half))
-        inside = [s for s in spots if left < s[0] - half and s[0] + half <= WIDTH and 7 <= s[1] <= bottom - 6]
+        inside = [s for s in spots if left < s[0] - half and s[0] + half <= NARROW and 7 <= s[1] <= bottom - 6]
         free = [
             s for s in inside if not any(abs(s[0] - x) < half + wide and abs(s[1] - y) < 7 + tall for x, y, wide, tall in taken)
         ]
@@ -168,7 +168,7 @@ def scatter(name: str, points: Sequence[Point], across: str, up: str) -> Markup:
                  _text(at[0], at[1] + 4, str(point.number), "middle", "label number")]  # fmt: skip
     told = "; ".join(f"{point.number} {point.name}: {point.x[0]:.3f}, {point.y[0]:.3f}{', on the front' * point.front}"
                      for point in points)  # fmt: skip
-    return _svg(name, bottom + 48, f"{up} against {across}", f"{across} and {up} of each method. {told}.", body)
+    return _svg(name, bottom + 48, f"{up} against {across}", f"{across} and {up} of each method. {told}.", body, NARROW)
 
 
 def _around(x: float, y: float, half: float) -> Iterator[tuple[float, float]]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cagul.report.examples import Album, Group, example_groups
 from cagul.report.figures import Cell, KeyFigure, Line, Memorisation, Verdict, cell, key_figures, memorisation, tables, verdict
 from cagul.report.looking import Looking, looking
 from cagul.report.methods import Costs, Method, TradeOff, cost_table, method_table, trade_offs
-from cagul.report.reading import FinishedRun, read_run
+from cagul.report.reading import Claim, FinishedRun, Opened, read_run
 from cagul.report.redaction import Redactor
 
 PRIMARY = "cagul"  # the method of the verdict, where a run has it; else its first
@@ -20,9 +19,10 @@ GATE_GROUPS = {"forget": "forget", "retain": "retain", "unseen": "unseen", "look
 
 @dataclass(frozen=True)
 class GateScores:
-    """Scores of held-out pictures with whether they fired, by group."""
+    """Scores of held-out pictures with whether they fired, by group. ``told``: the run holds its threshold."""
 
     threshold: float
+    told: bool
     groups: Mapping[str, tuple[tuple[float, bool], ...]]
     auroc: Cell
 
@@ -41,6 +41,7 @@ class Facts:
     notes: tuple[str, ...]
     groups: tuple[Group, ...]
     looking: Looking
+    claims: tuple[Claim, ...]
     trade_offs: tuple[TradeOff, ...]
     gate: GateScores | None
     costs: Costs
@@ -54,12 +55,12 @@ class Facts:
     command: str
 
 
-def gather(folder: str | Path, reveal: bool = False) -> Facts:
-    """Read a run and say what a page may show of it: everything of the package's own people or with ``reveal``.
+def gather(opened: Opened, reveal: bool = False) -> Facts:
+    """What a page may show of a run: everything of the package's own people or with ``reveal``.
 
     Raises DataError as ``read_run`` does.
     """
-    run = read_run(folder)
+    run = read_run(opened)
     invented = "demo" in run.manifest.identity
     revealed = reveal or invented
     summary, redactor = run.summary, Redactor(run.rows, revealed)
@@ -74,13 +75,14 @@ def gather(folder: str | Path, reveal: bool = False) -> Facts:
     seeds = {"sample": summary.sample.get("seed"), "training": summary.patch.get("config", {}).get("training", {}).get("seed")}
     spent = {"threads": "threads", "seconds": "evaluation (s)", "peak_memory_mib": "memory at most, process (MiB)"}
     environment = {name: redactor.text(version) for name, version in run.manifest.versions.items()}
+    environment |= {"seeds": ", ".join(map(str, seeded))} if (seeded := summary.evaluation.get("seeds")) else {}
     environment |= {words: f"{summary.evaluation[name]:,}" for name, words in spent.items() if name in summary.evaluation}
     return Facts(
         revealed=revealed, invented=invented, verdict=verdict(summary, guarded, memorised.enough),
         key_figures=key_figures(summary, guarded), sha256_before=summary.host.sha256_before,
         sha256_after=summary.host.sha256_after, unchecked=run.unchecked, notes=_notes(run, guarded),
         groups=example_groups(run.rows, guarded, redactor, album), looking=looking(run.rows, guarded, redactor, album),
-        trade_offs=offs, gate=_gate(run, guarded), costs=cost_table(summary), memorisation=memorised,
+        claims=summary.claims, trade_offs=offs, gate=_gate(run, guarded), costs=cost_table(summary), memorisation=memorised,
         methods=method_table(summary, run.rows, offs, redactor), tables=tables(summary), host=tuple(host.items()),
         environment=tuple(environment.items()),
         sample=(*people.items(), *sample.items(), *((f"{k} seed", str(v)) for k, v in seeds.items() if v is not None)),
@@ -98,16 +100,29 @@ def _notes(run: FinishedRun, guarded: str | None) -> tuple[str, ...]:
         notes.append("This run does not hold how many visual tokens a picture has, so the chosen ones are not drawn.")
     if not any(row.answer for row in run.rows):
         notes.append("This run does not hold the true answers.")
+    if run.summary.quick:
+        notes.append("A quick comparison: one point of each grid, one seed.")
+    notes += [f"{method} is not shown: {reason}." for method, reason in run.summary.diverged.items()]
     return tuple(notes)
 
 
 def _gate(run: FinishedRun, guarded: str | None) -> GateScores | None:
-    threshold = run.summary.patch.get("threshold")
     groups: dict[str, list[tuple[float, bool]]] = {}
     for row in run.rows:
         if row.method in ("gate", f"{guarded}:gate") and row.score is not None:
             groups.setdefault(row.split, []).append((row.score, bool(row.fired)))
-    if not groups or not isinstance(threshold, int | float):
+    told = isinstance(threshold := run.summary.patch.get("threshold"), int | float)
+    if not told:
+        threshold = _between([pair for pairs in groups.values() for pair in pairs])
+    if not groups or threshold is None:
         return None
     shown = {words: tuple(groups[name]) for name, words in GATE_GROUPS.items() if name in groups}
-    return GateScores(float(threshold), shown, cell(run.summary.figure(guarded or "", "gate", "auroc_unseen")))
+    return GateScores(float(threshold), told, shown, cell(run.summary.figure(guarded or "", "gate", "auroc_unseen")))
+
+
+def _between(pairs: Sequence[tuple[float, bool]]) -> float | None:
+    """The middle between the highest silent and the lowest fired score; None where no one threshold parts them."""
+    silent, fired = ([score for score, fires in pairs if fires is side] for side in (False, True))
+    if not silent or not fired or max(silent) >= min(fired):
+        return None
+    return (max(silent) + min(fired)) / 2

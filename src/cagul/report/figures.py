@@ -63,7 +63,8 @@ def cell(figure: Figure) -> Cell:
         return Cell(absent=figure.absent, n=f"{figure.left_out:,} left out" if figure.left_out else "")
     if figure.low is None or figure.high is None:
         return Cell(f"{figure.value:.3g}", figure.interval.removeprefix("absent: "), n)
-    return Cell(f"{figure.value:.3f}", f"{figure.low:.2f}–{figure.high:.2f}", n)
+    between = " to " if figure.low < 0 else "–"
+    return Cell(f"{figure.value:.3f}", f"{figure.low:.2f}{between}{figure.high:.2f}", n)
 
 
 def memorisation(summary: Summary) -> Memorisation:

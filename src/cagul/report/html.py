@@ -11,13 +11,21 @@ from markupsafe import Markup
 from cagul.report.charts import overlay, roc, scatter, score_histograms
 from cagul.report.facts import Facts, gather
 from cagul.report.methods import COLUMNS
+from cagul.report.reading import open_run
+from cagul.report.study import StudyFacts, gather_study
 from cagul.runs import write_text
 
 HERE = Path(__file__).parent
 
 
-def render(facts: Facts) -> str:
+def render(facts: Facts | StudyFacts) -> str:
     """The page as text."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    style = Markup((HERE / "page.css").read_text("utf-8"))  # our own file
+    if isinstance(facts, StudyFacts):
+        return environment.get_template("study.html").render(facts=facts, style=style, overlay=overlay)
     charts = []
     if facts.gate is not None:
         charts.append(("Scores", score_histograms(facts.gate.groups, facts.gate.threshold)))
@@ -28,22 +36,21 @@ def render(facts: Facts) -> str:
                 for caption, name, right in (("ROC", "roc", 1.0), ("ROC up to 10 % false alarms", "roc-10", 0.1))
             ]
     offs = [(off, scatter(f"off-{n}", off.points, "leak", off.utility)) for n, off in enumerate(facts.trade_offs)]
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     return environment.get_template("page.html").render(
         facts=facts, charts=charts, offs=offs, overlay=overlay, names=[method.name for method in facts.methods],
-        columns=[".".join(column) for column in COLUMNS], config=json.dumps(facts.config, indent=1, ensure_ascii=False),
-        style=Markup((HERE / "page.css").read_text("utf-8")),  # our own file
+        columns=[" ".join(column) for column in COLUMNS], config=json.dumps(facts.config, indent=1, ensure_ascii=False),
+        style=style,
     )  # fmt: skip
 
 
-def write_report(folder: str | Path, out: str | Path | None = None, *, reveal: bool = False) -> tuple[Path, Facts]:
+def write_report(folder: str | Path, out: str | Path | None = None, *, reveal: bool = False) -> tuple[Path, Facts | StudyFacts]:
     """Write the page of a run, whole or not at all, as ``report.html`` in its folder unless ``out`` is given.
 
     A page that holds private facts has mode 0600. Raises DataError for a run that cannot be read, WriteError.
     """
-    facts = gather(folder, reveal)
+    opened = open_run(folder)
+    study = isinstance(opened.summary, dict) and "study" in opened.summary
+    facts = gather_study(opened) if study else gather(opened, reveal)
     path = Path(out) if out is not None else Path(folder) / "report.html"
     write_text(path, render(facts), 0o600 if facts.revealed and not facts.invented else 0o644)
     return path, facts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ from cagul.errors import DataError
 from cagul.evaluation.registry import MEANINGS
 
 AGAIN = "Run it again into an empty folder."
-WHO_WRITES = "Give the folder that `cagul demo --out` or `cagul evaluate --out` wrote."
+WHO_WRITES = "Give the folder that `cagul demo`, `evaluate`, `compare` or `study` wrote with --out."
 
 
 FIELDS = (  # what figures are made of
@@ -89,8 +90,21 @@ class HostFacts(_Part):
     parameters: NonNegativeInt = 0
 
 
+class StudyHost(HostFacts):
+    layers: PositiveInt
+    read: tuple[NonNegativeInt, ...]
+
+
+class Claim(_Part):
+    """What a comparison was to show, whether it did, and the figures behind it."""
+
+    claim: str
+    verdict: str
+    figures: tuple[str, ...] = ()
+
+
 class Summary(_Part):
-    """summary.json. A part of a method that is named cost holds bare numbers."""
+    """summary.json. A part of a method that is named cost holds bare numbers; claims, quick and diverged are a comparison's."""
 
     methods: dict[str, dict[str, dict[str, Figure | FiniteFloat]]]
     host: HostFacts
@@ -98,6 +112,9 @@ class Summary(_Part):
     sample: dict[str, Any] = {}
     patch: dict[str, Any] = {}
     evaluation: dict[str, Any] = {}
+    claims: tuple[Claim, ...] = ()
+    quick: bool = False
+    diverged: dict[str, str] = {}
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -182,11 +199,24 @@ def _raw_rows(path: Path) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def read_run(folder: str | Path) -> FinishedRun:
-    """Read a run folder without changing it.
+@dataclass(frozen=True)
+class Opened:
+    """A finished run's files, not yet looked into."""
 
-    Raises DataError when it is missing, no run, unfinished, not as cagul wrote it, or when its rows do not give the
-    figures of its summary.
+    folder: Path
+    manifest: Manifest
+    summary: Any
+    rows: list[dict[str, Any]]
+
+    @property
+    def where(self) -> str:
+        return f"{self.folder}/summary.json"
+
+
+def open_run(folder: str | Path) -> Opened:
+    """Read the files of a run folder without changing it.
+
+    Raises DataError when it is missing, no run, unfinished, or cut off.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -200,10 +230,47 @@ def read_run(folder: str | Path) -> FinishedRun:
         raise DataError(f"{folder} is unfinished: it has {kept:,} rows and no summary.json.",
                         "Run the same command again to finish it" + (f": {manifest.command}" if manifest.command else "."),
                         "run")  # fmt: skip
-    summary = _shaped(Summary, _json(folder / "summary.json"), f"{folder}/summary.json")
-    raw = _raw_rows(path)
-    rows = tuple(_shaped(Row, row, f"{path} line {row['line']}") for row in raw if "split" in row)
-    return FinishedRun(manifest, summary, rows, _check_figures(folder, summary, raw))
+    return Opened(folder, manifest, _json(folder / "summary.json"), _raw_rows(path))
+
+
+def read_run(opened: Opened) -> FinishedRun:
+    """The run of an evaluation or a comparison.
+
+    Raises DataError when it is not as cagul wrote it, or when its rows do not give the figures of its summary.
+    """
+    summary = _shaped(Summary, opened.summary, opened.where)
+    rows = tuple(_shaped(Row, row, f"{opened.folder}/rows.jsonl line {row['line']}") for row in opened.rows if "split" in row)
+    return FinishedRun(opened.manifest, summary, rows, _check_figures(opened.folder, summary, opened.rows))
+
+
+def read_study(opened: Opened) -> tuple[StudyHost, dict[str, Any]]:
+    """Host and figures of a study.
+
+    Raises DataError when it is not as cagul wrote it, or when its rows do not give the figures of its summary.
+    """
+    from cagul.evaluation.study_summary import summarise_study
+
+    host = _shaped(StudyHost, opened.summary.get("host"), opened.where)
+    told = opened.summary["study"]
+    try:
+        differing = _unlike(told, json.loads(json.dumps(summarise_study(opened.rows, list(host.read)))), "study")
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise DataError(f"{opened.folder}/rows.jsonl lacks what this study is made of: {error}.", AGAIN, "run") from None
+    if differing:
+        raise DataError(f"{opened.folder}: {differing} in summary.json is not what its rows give.", AGAIN, "run")
+    return host, told
+
+
+def _unlike(told: Any, found: Any, at: str) -> str:
+    """The first place at which two trees differ by more than rounding; empty when there is none."""
+    if isinstance(told, dict) and isinstance(found, dict) and told.keys() == found.keys():
+        return next((place for key in told if (place := _unlike(told[key], found[key], f"{at}.{key}"))), "")
+    if isinstance(told, list) and isinstance(found, list) and len(told) == len(found):
+        pairs = enumerate(zip(told, found, strict=True))
+        return next((place for n, (a, b) in pairs if (place := _unlike(a, b, f"{at}.{n}"))), "")
+    if isinstance(told, int | float) and isinstance(found, int | float):
+        return "" if math.isclose(told, found, rel_tol=1e-6, abs_tol=1e-4) else at
+    return "" if told == found else at
 
 
 def _check_figures(folder: Path, summary: Summary, raw: list[dict[str, Any]]) -> str:

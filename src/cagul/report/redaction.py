@@ -42,7 +42,9 @@ class Redactor:
             if row.kind == "private":
                 kept = row.keywords if row.keywords is not None else row.key.rpartition("/")[2].split("|")  # older runs
                 secrets |= {*kept} or {row.answer}
-                secrets |= {word for secret in kept for word in secret.split() if word[:1].isupper()}  # a first name alone
+                for secret in kept:  # a first name alone; of a whole answer not the words of the frame around the fact
+                    frame = PLAIN if secret == row.answer else frozenset[str]()
+                    secrets |= {word for word in _WORD.findall(secret) if word[:1].isupper() and word.lower() not in frame}
         found = sorted({_normal(s) for s in secrets if s.strip()}, key=len, reverse=True)
         pattern = "|".join(r"\s+".join(map(re.escape, secret.split())) for secret in found)
         self._secrets = re.compile(rf"(?<!\w)(?:{pattern})(?!\w)", re.IGNORECASE) if found else None

@@ -1,0 +1,76 @@
+"""Where visual tokens lie on their picture, by family."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isqrt
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from cagul.errors import HostError
+
+if TYPE_CHECKING:
+    from cagul.host.frozen import FrozenHost
+
+FIRST, LAST = ("llava_next", "llava_onevision"), ("idefics3", "smolvlm", "internvl")  # which tile shows the whole picture
+
+
+@dataclass(frozen=True)
+class Grid:
+    """``rows`` x ``columns`` tokens from number ``first`` on, in reading order, that cover ``box`` of the picture.
+
+    ``box`` is (left, top, right, bottom) in pixels. Tokens outside belong to tiles, which show parts of it once more.
+    """
+
+    first: int
+    rows: int
+    columns: int
+    box: tuple[int, int, int, int]
+
+
+def grid_of(host: FrozenHost, inputs: dict[str, Tensor], tokens: int, size: tuple[int, int]) -> Grid:
+    """The grid of the only picture of ``inputs``, of ``size`` (width, height) pixels and so many visual tokens.
+
+    Raises HostError when they do not lie as the family's are known to.
+    """
+    config, processor = host.model.config, host.processor
+    name, images = host.family.model_type, processor.image_processor
+    whole = (0, 0, *size)
+    if inputs.get("image_grid_thw") is not None:
+        _, rows, columns = (int(n) for n in inputs["image_grid_thw"][0])
+        merge = int(config.vision_config.spatial_merge_size)
+        return _checked(Grid(0, rows // merge, columns // merge, whole), tokens, name)
+    if name == "mistral3":
+        patch = int(config.vision_config.patch_size) * int(config.spatial_merge_size)
+        height, width = (int(n) for n in inputs["image_sizes"][0])
+        return _checked(Grid(0, height // patch, width // patch, whole), tokens, name)
+    if name in FIRST:
+        view = (int(config.vision_config.image_size) // int(config.vision_config.patch_size)) ** 2
+        return _square(0, view, tokens, whole, name)
+    if name in LAST:
+        view = int(getattr(processor, "image_seq_length", None) or processor.image_seq_len)
+        return _square(tokens - view, view, tokens, whole, name)
+    crop = getattr(images, "do_center_crop", False)
+    return _square(0, tokens, tokens, _middle(size) if crop else whole, name)
+
+
+def _middle(size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """What a centre crop to a square leaves."""
+    edge = min(size)
+    left, top = (size[0] - edge) // 2, (size[1] - edge) // 2
+    return left, top, left + edge, top + edge
+
+
+def _square(first: int, count: int, tokens: int, box: tuple[int, int, int, int], name: str) -> Grid:
+    side = isqrt(max(0, count))
+    if side * side != count:
+        return _checked(Grid(first, 0, 0, box), tokens, name)
+    return _checked(Grid(first, side, side, box), tokens, name)
+
+
+def _checked(grid: Grid, tokens: int, name: str) -> Grid:
+    if grid.rows * grid.columns == 0 or grid.first < 0 or grid.first + grid.rows * grid.columns > tokens:
+        raise HostError(f"The {tokens} visual tokens of this {name} host do not lie on the picture as expected "
+                        f"({grid.rows} x {grid.columns} from number {grid.first}).", "Leave --overlay out.", "overlay")  # fmt: skip
+    return grid

@@ -1,0 +1,158 @@
+"""A finished study as a page shows it: its figures, tables, and what they say in a sentence. Nobody is on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from cagul.report.figures import Cell, KeyFigure, Line, Verdict, cell
+from cagul.report.reading import Figure, Opened, read_study
+from cagul.report.redaction import Redactor
+from cagul.report.study_figures import draw
+
+NOT_ASKED = Figure(absent="this study did not ask")
+CAPTIONS = {
+    "maps": "Where questions look", "stability": "What keeps the choice the same", "causal": "What replacing tokens does",
+    "measures": "Measures of importance against what tokens do", "surface": "How many tokens, and which",
+}  # fmt: skip
+Tree = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class StudyTable:
+    """One table with what it says."""
+
+    title: str
+    note: str
+    heads: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class StudyFacts:
+    """Everything on the page of a study."""
+
+    invented: bool
+    verdict: Verdict
+    key_figures: tuple[KeyFigure, ...]
+    sha256_before: str
+    sha256_after: str
+    charts: tuple[tuple[str, Markup], ...]
+    tables: tuple[StudyTable, ...]
+    host: tuple[tuple[str, str], ...]
+    environment: tuple[tuple[str, str], ...]
+    sample: tuple[tuple[str, str], ...]
+    command: str
+    revealed: bool = False
+    unchecked: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def gather_study(opened: Opened) -> StudyFacts:
+    """What the page of a study shows. Raises DataError as ``read_study`` does."""
+    host, found = read_study(opened)
+    redactor, summary = Redactor([], reveal=False), opened.summary
+    cost, sample = summary.get("cost", {}), summary.get("sample", {})
+    environment = dict(opened.manifest.versions)
+    environment |= {words: f"{cost[name]:,}" for name, words in (("threads", "threads"), ("seconds", "study (s)")) if name in cost}
+    return StudyFacts(
+        invented="demo" in opened.manifest.identity, verdict=_verdict(found, host.sha256_before == host.sha256_after),
+        key_figures=_key_figures(found, len(host.read)), sha256_before=host.sha256_before, sha256_after=host.sha256_after,
+        charts=tuple((CAPTIONS.get(name, name), chart) for name, chart in draw(summary).items()), tables=tuple(_tables(found)),
+        host=(("family", host.model_type), ("parameters", f"{host.parameters:,}"), ("layers", str(host.layers)),
+              ("layers read", ", ".join(map(str, host.read)))),
+        environment=tuple(environment.items()),
+        sample=tuple((name.replace("_", " "), f"{count:,}") for name, count in (summary.get("people", {}) | sample).items()),
+        command=redactor.command(opened.manifest.command),
+    )  # fmt: skip
+
+
+def _at(tree: Tree, *path: str) -> Figure:
+    """The figure at a path of names, or one that is absent because the study did not ask."""
+    for name in path:
+        if not isinstance(tree, Mapping) or name not in tree:
+            return NOT_ASKED
+        tree = tree[name]
+    return Figure.model_validate(tree)
+
+
+def _half(found: Tree, how: str) -> Figure:
+    """Facts that private questions still get said with half of the tokens replaced by their mean."""
+    points = found.get("causal", {}).get("private", {}).get("mean", {}).get("curves", {}).get(how, {}).get("recall", [])
+    return next((Figure.model_validate(point) for point in points if point["share"] == 0.5), NOT_ASKED)
+
+
+def _verdict(found: Tree, unchanged: bool) -> Verdict:
+    if not unchanged:
+        return Verdict("bad", "The host's weights changed during this run, so its figures prove nothing.")
+    bottom, top = _half(found, "bottom"), _half(found, "top")
+    if bottom.value is None or top.value is None:
+        return Verdict("unclear", "This study did not ask what replacing half of the tokens does.")
+    text = (f"With the half of the visual tokens that private questions attend to least replaced, the host still says "
+            f"{bottom.value:.1%} of the facts; with the half attended to most replaced, {top.value:.1%}.")  # fmt: skip
+    if bottom.low is not None and top.high is not None and bottom.low > top.high:
+        return Verdict("good", text + " So attention tells which tokens carry them.")
+    return Verdict("unclear", text + " The intervals overlap: attention alone does not tell here which tokens carry them.")
+
+
+def _key_figures(found: Tree, read: int) -> tuple[KeyFigure, ...]:
+    layers = found.get("layers", {}).get("agreement_with_all", {})
+    gates = found.get("gates", {})
+    return (
+        KeyFigure("recall", "facts said with half of the tokens replaced by their mean",
+                  tuple((how, cell(_half(found, how))) for how in ("bottom", "top", "random"))),
+        KeyFigure("rank correlation", "of importance with what tokens do; the ceiling is what the estimate of that allows", (
+            ("attention", cell(_at(found, "measures", "private", "attention", "rank_correlation"))),
+            ("ceiling", cell(_at(found, "measures", "private", "ceiling"))))),
+        KeyFigure("agreement", "share of the bottom half by the first layers that all layers choose too",
+                  tuple((f"first {n}", cell(_at(layers, n))) for n in layers) or ((f"first {read}", cell(NOT_ASKED)),)),
+        KeyFigure("tpr_at_1_fpr", "hits of gates at 1 % false alarms on unseen people",
+                  tuple((gate, cell(_at(gates, gate, "tpr_at_1_fpr"))) for gate in ("embedding", "attention", "together"))),
+    )  # fmt: skip
+
+
+def _tables(found: Tree) -> list[StudyTable]:
+    tables = []
+    if stable := found.get("stability"):
+        tables.append(_across("What keeps the choice the same", "Share of the bottom half that stays chosen when something else "
+                              "changes; chance is one half.", "what changes", stable))  # fmt: skip
+    for kind, fillers in found.get("causal", {}).items():
+        note = "Below the curve of recall: of deletion small, of insertion large, where attention finds what matters."
+        areas = {filler: part["areas"] for filler, part in fillers.items()}
+        tables.append(_down(f"Areas, {kind} questions", note, "replaced by", areas, ("deletion", "insertion", "random")))
+    for kind, measures in found.get("measures", {}).items():
+        if isinstance(measures, Mapping):
+            ceiling = cell(_at(measures, "ceiling")).value or "unknown"
+            note = f"The rank correlation can be {ceiling} at most, by what its estimate allows."
+            parts = {name.replace("_", " "): part for name, part in measures.items() if name != "ceiling"}
+            tables.append(
+                _down(f"Measures, {kind} questions", note, "measure", parts, ("rank_correlation", "deletion", "insertion"))
+            )
+    if trainings := found.get("trainings"):
+        tables.append(_down("Short trainings", "The gate forced; the front is that of leak and misfire_keep.", "training",
+                            trainings["variants"], ("leak", "refusal_rate", "visual_accuracy", "misfire_keep"),
+                            trainings["pareto"]))  # fmt: skip
+    if gates := {name: part for name, part in found.get("gates", {}).items() if isinstance(part, Mapping)}:
+        tables.append(_across("Gates", "On people never seen; together is the sum of both scores.", "figure", gates))
+    return tables
+
+
+def _down(title: str, note: str, head: str, parts: Tree, columns: Sequence[str], front: Sequence[str] = ()) -> StudyTable:
+    """One line a part, one column a figure."""
+    lines = tuple(Line(name, "on the front" if name in front else "", tuple(_cell(part, column) for column in columns))
+                  for name, part in parts.items())  # fmt: skip
+    return StudyTable(title, note, (head, *(column.replace("_", " ") for column in columns)), lines)
+
+
+def _across(title: str, note: str, head: str, parts: Tree) -> StudyTable:
+    """One line a figure, one column a part."""
+    names = dict.fromkeys(name for part in parts.values() for name in part)
+    lines = tuple(Line(name.replace("_", " "), "", tuple(_cell(part, name) for part in parts.values())) for name in names)
+    return StudyTable(title, note, (head, *parts), lines)
+
+
+def _cell(part: Tree, name: str) -> Cell:
+    return cell(Figure.model_validate(part[name])) if name in part else Cell()
