@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from threading import local
 from typing import Any
@@ -77,11 +78,20 @@ class _Prefilled:
     length: int = 0  # of the cache, in tokens: what is beyond it came from elsewhere
 
 
+@cache
+def _named(guard: type[Guard], name: str) -> type[Guard]:
+    return type(name, (guard,), {"__doc__": guard.__doc__, "__module__": guard.__module__})
+
+
 class Guard:
     """Host and patch at use. Inputs and outputs are the host's; ``decisions`` holds this thread's last verdicts.
 
     Raises PatchError when the patch belongs to another host; ``check=False`` skips the hash of the weights.
     """
+
+    def __new__(cls, host: FrozenHost, patch: Patch, *, check: bool = True) -> Guard:
+        """A guard is a Guard under the name of its host's class: transformers' pipelines know what they serve by that name."""
+        return object.__new__(_named(cls, type(host.model).__name__))
 
     def __init__(self, host: FrozenHost, patch: Patch, *, check: bool = True):
         if check:
@@ -100,6 +110,7 @@ class Guard:
 
     # -- the host's own interface ---------------------------------------------------------------------------------
 
+    @torch.compiler.disable
     def generate(self, inputs: Tensor | None = None, **options: Any) -> Any:
         """``model.generate`` behind the gate; the same result where the gate is silent, bit for bit."""
         self._local.decisions = ()
@@ -120,6 +131,7 @@ class Guard:
         self._remember(held, cache, getattr(output, "past_key_values", None))
         return output
 
+    @torch.compiler.disable
     def __call__(self, input_ids: Tensor | None = None, **inputs: Any) -> Any:
         """``model(...)`` behind the gate."""
         self._local.decisions = ()
