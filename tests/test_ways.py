@@ -175,8 +175,8 @@ def test_adapters_belong_to_the_fingerprint(tiny_host, tiny_folder):
 def test_learned_prompts_are_refused_by_name(tiny_host, tiny_folder):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = get_peft_model(load(tiny_folder), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2,
-                                                                     num_layers=4, num_attention_heads=4, token_dim=32))  # fmt: skip
+        sizes = {"num_virtual_tokens": 2, "num_layers": 4, "num_attention_heads": 4, "token_dim": 32}
+        model = get_peft_model(load(tiny_folder), PromptTuningConfig(task_type="CAUSAL_LM", **sizes))
     with pytest.raises(UnsupportedHost, match="adapter 'default' learns prompts"):
         FrozenHost(model, tiny_host.processor)
 

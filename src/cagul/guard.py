@@ -79,7 +79,7 @@ class _Prefilled:
 
 
 @cache
-def _named(guard: type[Guard], name: str) -> type[Guard]:
+def _named(guard: Any, name: str) -> Any:
     return type(name, (guard,), {"__doc__": guard.__doc__, "__module__": guard.__module__})
 
 
@@ -91,7 +91,7 @@ class Guard:
 
     def __new__(cls, host: FrozenHost, patch: Patch, *, check: bool = True) -> Guard:
         """A guard is a Guard under the name of its host's class: transformers' pipelines know what they serve by that name."""
-        return object.__new__(_named(cls, type(host.model).__name__))
+        return object.__new__(_named(cls, type(host.model).__name__))  # type: ignore[arg-type]
 
     def __init__(self, host: FrozenHost, patch: Patch, *, check: bool = True):
         if check:
@@ -302,9 +302,9 @@ class Guard:
                                   "Run the whole conversation anew without past_key_values.", "cache")  # fmt: skip
 
     def _remember(self, held: _Prefilled, *caches: Any) -> None:
-        for cache in caches:
-            if isinstance(cache, Cache):
-                self._caches[cache] = replace(held, length=int(cache.get_seq_length()))
+        for one in caches:
+            if isinstance(one, Cache):
+                self._caches[one] = replace(held, length=int(one.get_seq_length()))
 
     def _disown(self, inputs: dict[str, Any]) -> None:
         """A cache that the bare host fills is no longer this guard's: a picture may go into it ungated."""
