@@ -106,7 +106,7 @@ class Guard:
     @classmethod
     def load(cls, host: str | Path, patch: str | Path, **options: Any) -> Guard:
         """Load both from folders or hub names; ``options`` go to ``FrozenHost.load``."""
-        return cls(FrozenHost.load(host, **options), Patch.load(patch))
+        return cls(FrozenHost.load(host, **options), Patch.from_pretrained(patch))
 
     # -- the host's own interface ---------------------------------------------------------------------------------
 
