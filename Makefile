@@ -10,6 +10,7 @@ setup: .venv/.ready
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps --upgrade --target .venv/beside torchao
 	touch $@
 
 demo: setup
@@ -42,6 +43,7 @@ results: setup
 
 bench: setup
 	$(BIN)/python benchmarks/choices.py --out runs/choices
+	$(BIN)/python benchmarks/fingerprint.py
 	$(BIN)/python benchmarks/carrying.py --out runs/carrying
 	$(BIN)/python benchmarks/request_seconds.py --patch runs/carrying/trained-on-8/patch
 

@@ -20,6 +20,7 @@ from helpers import WORDS
 TEXT = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2,
         "head_dim": 8, "max_position_embeddings": 512}  # fmt: skip
 VISION = {"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_channels": 3}
+ENLARGED = 4.0  # times the weights that a family starts with
 MEAN = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 TEMPLATE = (
     "[BOS]{% for message in messages %}"
@@ -73,7 +74,7 @@ def finish(config: Any, kind: str, processor: Any, seed: int, *, unproven: bool 
             if parameter.ndim >= 2 and not parameter.any():  # Gemma 3 starts its projection at zero
                 parameter.normal_(std=0.1)
             if parameter.ndim >= 2 and "embed" not in name:
-                parameter.mul_(4.0)
+                parameter.mul_(ENLARGED)
     return FrozenHost(model, processor, config.model_type, unproven=unproven)
 
 

@@ -146,3 +146,60 @@ def test_the_table_of_the_threat_model_is_that_of_the_readme():
     shared = set(table) & set(page)
     assert shared >= {"leak", "leak_fired", "ape", "text_only"}
     assert {name: table[name] for name in shared} == {name: page[name] for name in shared}
+
+
+def test_the_page_of_hosts_has_every_family_and_every_reason():
+    from cagul.host.families import PROVEN, REFUSED
+
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in (DOCS / "hosts.md").read_text().splitlines()
+            if line.startswith("| `") and "model_type" not in line]  # fmt: skip
+    proven = {cells[0].strip("`"): cells[1] for cells in rows if len(cells) == 3}
+    assert proven == {name: family.title for name, family in PROVEN.items()}
+    refused = {name.strip("` "): cells[1] for cells in rows if len(cells) == 2 for name in cells[0].split(",")}
+    assert refused == REFUSED
+
+
+def _hosts_blocks():
+    code = blocks((DOCS / "hosts.md").read_text(), "python")
+    assert len(code) == 6
+    return code[:5], code[5]  # the last needs torchao
+
+
+def test_the_hosts_pages_blocks_run(tiny_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(stage(tmp_path / "hosts", tiny_folder).folder)
+    names: dict = {}
+    for number, text in enumerate(_hosts_blocks()[0]):
+        exec(compile(text, f"docs/hosts.md, block {number}", "exec"), names)  # the page's own code
+    assert "Decision(" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_an_int8_host_is_guarded_and_one_with_int8_activations_refused(tiny_folder, tmp_path):
+    """In a process of its own: torchao lies beside the other packages, since every import of transformers would load it."""
+    beside = Path(sys.prefix) / "beside"
+    assert (beside / "torchao").is_dir(), "`make setup` puts torchao there"
+    staged = stage(tmp_path / "int8", tiny_folder)
+    staged.environment["PYTHONPATH"] += f":{beside}"
+    code = _hosts_blocks()[1]
+    other = code.replace("Int8WeightOnlyConfig", "Int8DynamicActivationInt8WeightConfig")
+    told = "\nfrom cagul.selfcheck import selfcheck\nprint([v.name for v in selfcheck(small) if not v.passed], small.quantised)"
+    (staged.folder / "int8.py").write_text(code + told)
+    (staged.folder / "other.py").write_text(f"from cagul.errors import UnsupportedHost\n{other}".replace(
+        "small = load_host(", "try:\n    load_host(").replace("splits =", "except UnsupportedHost as error:\n    print(error)\n"
+        "    raise SystemExit\nsplits ="))  # fmt: skip
+    shown = staged.run("python int8.py")
+    assert "Decision(" in shown
+    assert "[] True" in shown
+    refused = staged.run("python other.py")
+    assert "Quantised hosts are not proven, and path/to/llava fails" in refused
+    assert "gradients reach tokens alone (0 of 1 pictures" in refused
+
+
+@pytest.mark.slow
+def test_the_hosts_pages_commands_run(tiny_folder, tmp_path):
+    found = commands((DOCS / "hosts.md").read_text())
+    assert [command.split()[6:8] for command in found] == [["cagul", "unlearn"], ["cagul", "evaluate"]]
+    staged = stage(tmp_path / "shared", tiny_folder)
+    shown = [staged.run(command) for command in found]
+    assert shown[0].count("Patch for 2 people in shared-patch") == 1
+    assert shown[1].count("Before and after") == 1

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from cagul.checkpoints import load_checkpoint, save_checkpoint
@@ -40,7 +39,7 @@ def train_encoder(features: Features, splits: Splits, config: Config, layers: fr
 
     Raises HostError when the loss is not a number, DataError when a record is longer than the host's context.
     """
-    host, settings = features.host, config.training
+    host, settings, processes = features.host, config.training, features.processes
     schedule = Schedule(splits, config)
     plan = [schedule.rows(step) for step in range(settings.steps)]
     replayed = [schedule.replayed(step) if base is not None else [] for step in range(settings.steps)]
@@ -56,13 +55,11 @@ def train_encoder(features: Features, splits: Splits, config: Config, layers: fr
     if base is not None:
         encoder.load_state_dict(base.state_dict())
         base = base.to(host.device)
+    encoder.to(host.device)
     optimiser = torch.optim.AdamW(encoder.parameters(), lr=settings.rate, weight_decay=0.0)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, partial(_rate, settings.steps))
-    accelerator = Accelerator(cpu=host.device.type == "cpu", device_placement=False)  # the host's device, which may be any
-    encoder.to(host.device)
-    encoder, optimiser = accelerator.prepare(encoder, optimiser)
     state: dict[str, Any] = {"step": 0, "losses": []}
-    if loaded := load_checkpoint(checkpoint):
+    if loaded := processes.once(lambda: load_checkpoint(checkpoint)):
         encoder.load_state_dict(loaded["encoder"])
         optimiser.load_state_dict(loaded["optimiser"])
         scheduler.load_state_dict(loaded["scheduler"])
@@ -76,12 +73,15 @@ def train_encoder(features: Features, splits: Splits, config: Config, layers: fr
             for loss, part_refusal in _losses(features, encoder, base, plan[step], replayed[step], config, size):
                 if not bool(torch.isfinite(loss)):
                     raise HostError(f"The loss is {loss.item()} at step {step}.", "Lower training.rate.", "loss")
-                accelerator.backward(loss)
+                loss.backward()
                 refusal += part_refusal
             return refusal
 
-        state["losses"].append(parts.fit("training the encoder", gradients))
-        accelerator.clip_grad_norm_(encoder.parameters(), 1.0)
+        state["losses"].append(processes.total(parts.fit("training the encoder", gradients)))
+        processes.add_gradients(encoder.parameters())
+        if not torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0) and step == 0:
+            raise HostError(f"No gradient comes back through {host.name}, so an encoder cannot be trained on it.",
+                            "Load it without quantised activations.", "no-gradient")  # fmt: skip
         optimiser.step()
         scheduler.step()
         progress("training the encoder", step + 1, settings.steps)
@@ -90,14 +90,14 @@ def train_encoder(features: Features, splits: Splits, config: Config, layers: fr
             stopped = f"early stop at step {step + 1}: mean refusal loss of {STOP_WINDOW} steps <= {settings.stop_loss}"
             break
         due = (step + 1) % settings.checkpoint == 0 or time.monotonic() - saved_at > CHECKPOINT_SECONDS
-        if checkpoint is not None and due:
+        if checkpoint is not None and due and processes.main:
             saved = {"encoder": encoder.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1,
                      "scheduler": scheduler.state_dict(), "losses": state["losses"]}  # fmt: skip
             save_checkpoint(checkpoint, saved)
             saved_at = time.monotonic()
     facts = {"steps": len(state["losses"]), "resumed_from": resumed_from, "stopped": stopped, "refusal_loss": state["losses"][-1],
-             "rows_at_once": parts.size}  # fmt: skip
-    return accelerator.unwrap_model(encoder).eval(), facts
+             "rows_at_once": parts.size, "processes": processes.size}  # fmt: skip
+    return encoder.eval(), facts
 
 
 def _rate(steps: int, step: int) -> float:
@@ -124,11 +124,11 @@ class _Counts:
 
 def _losses(features: Features, encoder: VisualTokenEncoder, base: VisualTokenEncoder | None, rows: list[Row],
             replayed: list[Row], config: Config, size: int) -> Iterator[tuple[Tensor, float]]:  # fmt: skip
-    """The loss and its refusal term, in parts of at most ``size`` rows whose sums are those of the whole batch."""
-    whole = _Counts.of(features, rows)
-    for start in range(0, len(rows), size):
-        yield _part_loss(features, encoder, rows[start : start + size], whole, config)
-    if base is not None and replayed and config.training.replay:
+    """The loss and its refusal term, in parts of at most ``size`` rows whose sums, over all processes, are the whole batch's."""
+    whole, own = _Counts.of(features, rows), features.processes.share(rows)
+    for start in range(0, len(own), size):
+        yield _part_loss(features, encoder, own[start : start + size], whole, config)
+    if base is not None and replayed and config.training.replay and features.processes.main:
         tokens, masks = _shown(features, replayed)
         with torch.no_grad():
             before = rewrite(base, tokens, masks)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from jaxtyping import Bool
 from PIL import Image
@@ -17,6 +18,7 @@ from cagul.data.records import Record
 from cagul.editing import choose_tokens
 from cagul.host.frozen import FrozenHost, Layout, Tokens
 from cagul.memory import Parts, TokenStore
+from cagul.processes import ALONE, Processes
 
 Shown = tuple[Path, int]  # a picture and its variant: 0 as it is, n an augmented copy
 Progress = Callable[[str, int, int], None]
@@ -46,10 +48,14 @@ def shown_picture(shown: Shown, seed: int) -> Image.Image:
 
 
 class Features:
-    """Visual tokens by picture and variant, in the host's dtype, and chosen-token masks by picture, variant and question."""
+    """Visual tokens by picture and variant, in the host's dtype, and chosen-token masks by picture, variant and question.
 
-    def __init__(self, host: FrozenHost, seed: int = 0, batch: int = 32, store: TokenStore | None = None):
-        self.host, self.seed = host, seed
+    Several ``processes`` share the work and hold all of it; each must ask for the same.
+    """
+
+    def __init__(self, host: FrozenHost, seed: int = 0, batch: int = 32, store: TokenStore | None = None,
+                 processes: Processes = ALONE):  # fmt: skip
+        self.host, self.seed, self.processes = host, seed, processes
         self.looking, self.attending = Parts(batch), Parts(2 * batch)
         self.tokens = store or TokenStore(float("inf"))
         self.sizes: dict[Path, tuple[int, int]] = {}
@@ -59,33 +65,39 @@ class Features:
         """Tokens of pictures, from the store where they are known."""
         shown = list(shown)
         missing = [one for one in dict.fromkeys(shown) if one not in self.tokens]
-        done = 0
-        while done < len(missing):
-            found = self.looking.fit("looking at pictures", partial(self._look, missing[done:]))
-            self.tokens.put(found)
-            done += len(found)
+        for found, done in self._spread("looking at pictures", missing, self.looking, self._look):
+            self.tokens.put({one: tokens for one, (tokens, _) in found.items()})
+            self.sizes |= {path: size for (path, _), (_, size) in found.items()}
             progress(stage, done, len(missing))
         return [self.tokens[one] for one in shown]
 
-    def _look(self, wanted: list[Shown], count: int) -> dict[Hashable, Tensor]:
-        part, pictures = wanted[:count], []
-        for path, variant in part:
-            picture = shown_picture((path, variant), self.seed)
-            self.sizes[path] = picture.size
-            pictures.append(picture)
+    def _look(self, wanted: list[Shown], count: int) -> dict[Shown, tuple[Tensor, tuple[int, int]]]:
+        part = wanted[:count]
+        pictures = [shown_picture(one, self.seed) for one in part]
         seen = self.host.look(self.host.pixels(pictures))
-        return {one: tokens.cpu() for one, tokens in zip(part, seen, strict=True)}
+        return {one: (tokens.cpu(), picture.size) for one, tokens, picture in zip(part, seen, pictures, strict=True)}
 
     def choose(self, pairs: Iterable[tuple[Shown, str]], config: Config, layers: frozenset[int],
                progress: Progress = silent) -> None:  # fmt: skip
         """Fill ``masks`` for (picture, question) pairs: one attention pass of the untouched host for each."""
         missing = sorted({pair for pair in pairs if pair not in self.masks}, key=lambda p: (len(p[1]), str(p)))
-        done = 0
-        while done < len(missing):
-            found = self.attending.fit("reading attention", partial(self._choose, config, layers, missing[done:]))
+        for found, done in self._spread("reading attention", missing, self.attending, partial(self._choose, config, layers)):
             self.masks.update(found)
-            done += len(found)
             progress("reading attention", done, len(missing))
+
+    def _spread(self, what: str, missing: list, parts: Parts, work: Callable[[list, int], dict]) -> Iterator[tuple[dict, int]]:
+        """What ``work`` finds for all that is missing, batch by batch, and how many are done."""
+        size, done = parts.size, 0
+
+        def whole(batch: list) -> dict[Any, Any]:
+            found: dict[Any, Any] = {}
+            while len(found) < len(batch):
+                found |= parts.fit(what, partial(work, batch[len(found) :]))
+            return found
+
+        for found in self.processes.spread([missing[n : n + size] for n in range(0, len(missing), size)], whole):
+            done += len(found)
+            yield found, done
 
     def _choose(self, config: Config, layers: frozenset[int], wanted: list[tuple[Shown, str]], count: int
                 ) -> dict[tuple[Shown, str], Bool[Tensor, " V"]]:  # fmt: skip

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from threading import local
 from typing import Any
@@ -77,11 +78,20 @@ class _Prefilled:
     length: int = 0  # of the cache, in tokens: what is beyond it came from elsewhere
 
 
+@cache
+def _named(guard: Any, name: str) -> Any:
+    return type(name, (guard,), {"__doc__": guard.__doc__, "__module__": guard.__module__})
+
+
 class Guard:
     """Host and patch at use. Inputs and outputs are the host's; ``decisions`` holds this thread's last verdicts.
 
     Raises PatchError when the patch belongs to another host; ``check=False`` skips the hash of the weights.
     """
+
+    def __new__(cls, host: FrozenHost, patch: Patch, *, check: bool = True) -> Guard:
+        """A guard is a Guard under the name of its host's class: transformers' pipelines know what they serve by that name."""
+        return object.__new__(_named(cls, type(host.model).__name__))  # type: ignore[arg-type]
 
     def __init__(self, host: FrozenHost, patch: Patch, *, check: bool = True):
         if check:
@@ -96,10 +106,11 @@ class Guard:
     @classmethod
     def load(cls, host: str | Path, patch: str | Path, **options: Any) -> Guard:
         """Load both from folders or hub names; ``options`` go to ``FrozenHost.load``."""
-        return cls(FrozenHost.load(host, **options), Patch.load(patch))
+        return cls(FrozenHost.load(host, **options), Patch.from_pretrained(patch))
 
     # -- the host's own interface ---------------------------------------------------------------------------------
 
+    @torch.compiler.disable
     def generate(self, inputs: Tensor | None = None, **options: Any) -> Any:
         """``model.generate`` behind the gate; the same result where the gate is silent, bit for bit."""
         self._local.decisions = ()
@@ -120,6 +131,7 @@ class Guard:
         self._remember(held, cache, getattr(output, "past_key_values", None))
         return output
 
+    @torch.compiler.disable
     def __call__(self, input_ids: Tensor | None = None, **inputs: Any) -> Any:
         """``model(...)`` behind the gate."""
         self._local.decisions = ()
@@ -290,9 +302,9 @@ class Guard:
                                   "Run the whole conversation anew without past_key_values.", "cache")  # fmt: skip
 
     def _remember(self, held: _Prefilled, *caches: Any) -> None:
-        for cache in caches:
-            if isinstance(cache, Cache):
-                self._caches[cache] = replace(held, length=int(cache.get_seq_length()))
+        for one in caches:
+            if isinstance(one, Cache):
+                self._caches[one] = replace(held, length=int(one.get_seq_length()))
 
     def _disown(self, inputs: dict[str, Any]) -> None:
         """A cache that the bare host fills is no longer this guard's: a picture may go into it ungated."""

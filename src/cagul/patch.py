@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,8 +31,15 @@ if TYPE_CHECKING:
     from cagul.host.frozen import FrozenHost
 
 FORMAT = 1
+FILES = ("config.json", "patch.safetensors", "README.md")
 
-CARD = """# CAGUL patch
+CARD = """---
+library_name: cagul
+pipeline_tag: image-text-to-text
+tags: [machine-unlearning, privacy]
+---
+
+# CAGUL patch
 
 Makes a frozen vision-language model forget {people} people. It changes no weight of the host: it hides, it does not
 erase, and whoever holds the host's weights can leave it out.
@@ -178,6 +188,46 @@ class Patch:
                                  "anew with `cagul unlearn`.", "patch-changed")  # fmt: skip
         return cls(stored.config, stored.layers, gate, encoder, stored.threshold, data["host"], data["facts"])
 
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **options: Any) -> Patch:
+        """Read a patch from a folder, or from a hub repository; ``options`` such as revision and token go to its download.
+
+        Raises PatchError as ``load`` does, and when the hub does not give it.
+        """
+        if Path(name).is_dir():
+            return cls.load(name)
+        from huggingface_hub import snapshot_download
+
+        with _hub(f"{name} is no patch folder, and no hub gives it"):
+            folder = snapshot_download(str(name), allow_patterns=list(FILES), **options)
+        return cls.load(folder)
+
+    def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | None = None, revision: str | None = None,
+                    commit_message: str = "Upload a CAGUL patch") -> str:  # fmt: skip
+        """Upload the patch to a model repository, made if need be; the address of the commit.
+
+        A patch whose gate holds face templates goes to a private repository, and to no other.
+
+        Raises PatchError for a public one, and when the hub refuses.
+        """
+        from huggingface_hub import HfApi
+
+        personal, api = self.config.gate.kind == "enrolment", HfApi(token=token)
+        public = "This patch holds {} face templates, which are personal data, and {} is public."
+        count = len(self.gate.state_dict()["templates"]) if personal else 0
+        if personal and private is False:
+            raise PatchError(public.format(count, "private=False"), "Leave private out.", "public-patch")
+        with _hub(f"The hub does not take the patch as {repo_id}"):
+            api.create_repo(repo_id, repo_type="model", private=personal or private, exist_ok=True)
+            private_now = api.model_info(repo_id).private
+        if personal and private_now is not True:
+            raise PatchError(public.format(count, repo_id), "Make that repository private, or name another one.", "public-patch")
+        with tempfile.TemporaryDirectory() as folder, _hub(f"The hub does not take the patch as {repo_id}"):
+            saved = self.save(Path(folder) / "patch")
+            done = api.upload_folder(repo_id=repo_id, folder_path=saved, revision=revision, commit_message=commit_message,
+                                     allow_patterns=list(FILES))  # fmt: skip
+        return str(done.commit_url)
+
     def require(self, host: FrozenHost) -> None:
         """Raises PatchError unless ``host`` is the one that the patch was trained on, by SHA-256 of its weights."""
         if max(self.layers) >= host.layers:
@@ -191,6 +241,18 @@ class Patch:
         if self.host["sha256"] != found:
             raise PatchError(f"The patch is for a host with SHA-256 {self.host['sha256'][:12]}..., this one has {found[:12]}....",
                              "Load the host that it was trained on, or train a patch for this one.", "another-host")  # fmt: skip
+
+
+@contextmanager
+def _hub(what: str) -> Iterator[None]:
+    """Turn what a hub refuses, and a hub that is not reached, into a PatchError."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        yield
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise PatchError(f"{what}: {reason}", "Check the name, the network and `hf auth login`.", "patch-hub") from error
 
 
 def host_card(host: FrozenHost) -> dict[str, Any]:

@@ -97,14 +97,14 @@ def digest(data: Any) -> str:
 class Rows:
     """Rows of a run, appended as they come and found again after a kill, by their ``key``.
 
-    A half-written last line (a kill in the middle) is dropped and asked anew.
+    A half-written last line (a kill in the middle) is dropped and asked anew. Without ``writing`` the file stays as it is.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, writing: bool = True):
+        self.path, self.writing = path, writing
         self.found: dict[str, dict] = {}
+        whole = []
         if path.exists():
-            whole = []
             for line in path.read_bytes().split(b"\n"):
                 try:
                     row = json.loads(line)
@@ -113,13 +113,13 @@ class Rows:
                 if isinstance(row, dict) and "key" in row:
                     self.found[row["key"]] = row
                     whole.append(line.decode())
+        if writing:
             write_text(path, "\n".join([json.dumps(SECRET_LINE), *whole]) + "\n", 0o600)
-        else:
-            write_text(path, json.dumps(SECRET_LINE) + "\n", 0o600)
 
     def append(self, rows: list[dict]) -> None:
-        with writable(self.path), self.path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        if self.writing:
+            with writable(self.path), self.path.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         self.found |= {row["key"]: row for row in rows}
 
     def drop(self, keys: list[str]) -> None:
@@ -134,10 +134,14 @@ class Run:
 
     ``command`` is kept for readers: what repeats the run, without the names of the forget set. ``secret`` belongs to the
     identity too, such as who is forgotten; the manifest holds it only in a digest with a salt that lies apart (mode 0600).
+    A process beside the main one opens it without ``writing``, after the main one did: its rows are kept in memory alone.
     """
 
-    def __init__(self, folder: str | Path, identity: dict[str, Any], command: str = "", secret: Any = None):
+    def __init__(self, folder: str | Path, identity: dict[str, Any], command: str = "", secret: Any = None, writing: bool = True):
         self.folder = Path(folder)
+        if not writing:
+            self.rows = Rows(self.folder / "rows.jsonl", writing=False)
+            return
         require_writable(self.folder)
         manifest_path, salt_path = self.folder / "manifest.json", self.folder / "salt"
         salt = salt_path.read_text("utf-8") if manifest_path.exists() and salt_path.exists() else secrets.token_hex(16)
@@ -158,7 +162,8 @@ class Run:
 
     def finish(self, summary: dict[str, Any]) -> Path:
         path = self.folder / "summary.json"
-        write_json(path, summary)
+        if self.rows.writing:
+            write_json(path, summary)
         return path
 
 

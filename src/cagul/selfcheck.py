@@ -123,22 +123,22 @@ def selfcheck(host: FrozenHost) -> list[Verdict]:
     return [_verdict(name, contract) for name, contract in contracts.items()]
 
 
-def load_host(source: str | Path, *, device: str | None = None, dtype: torch.dtype | str = "auto") -> FrozenHost:
+def load_host(source: str | Path, *, device: str | None = None, dtype: torch.dtype | str = "auto", **options: Any) -> FrozenHost:
     """Load a host of any family that holds the contracts. One without a row is selfchecked, once for each fingerprint.
 
     Raises UnsupportedHost with the contracts that failed, and what ``FrozenHost.load`` raises.
     """
-    host = FrozenHost.load(source, device=device, dtype=dtype, unproven=True)
+    host = FrozenHost.load(source, device=device, dtype=dtype, unproven=True, **options)
     require_contracts(host)
     return host
 
 
 def require_contracts(host: FrozenHost) -> None:
-    """Let a proven family pass, and one that is not after a selfcheck, whose verdicts are kept by the host's fingerprint.
+    """Let a proven family pass; one that is not, or a quantised host, after a selfcheck, kept by the host's fingerprint.
 
     Raises UnsupportedHost with the contracts that failed.
     """
-    if host.family.proven:
+    if host.family.proven and not host.quantised:
         return
     kept = cache_folder() / "selfcheck" / f"{host.fingerprint()}-{versions()['cagul']}-{versions()['transformers']}.json"
     try:
@@ -149,8 +149,9 @@ def require_contracts(host: FrozenHost) -> None:
             write_json(kept, [vars(verdict) for verdict in verdicts])
     failed = [f"{verdict.name} ({verdict.detail})" for verdict in verdicts if not verdict.passed]
     if failed or not verdicts:
-        raise UnsupportedHost(f"The family {host.family.model_type!r} is not proven, and {host.name} fails {len(failed)} of "
-                              f"{len(verdicts)} contracts: {'; '.join(failed)}.",
+        unproven = "Quantised hosts are" if host.family.proven else f"The family {host.family.model_type!r} is"
+        raise UnsupportedHost(f"{unproven} not proven, and {host.name} fails "
+                              f"{len(failed)} of {len(verdicts)} contracts: {'; '.join(failed)}.",
                               f"Take a host of a proven family: {', '.join(PROVEN)}.")  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from cagul.memory import GIB, TokenStore
 from cagul.method.attention import resolve_layers
 from cagul.method.discriminator import EnrolmentGate, MlpGate, calibrate, layout_pool, learn_metric, moment_pool
 from cagul.patch import Patch, host_card
+from cagul.processes import ALONE, Processes
 
 METRIC_SIZE = 64  # dimensions of the enrolment gate's metric, at most
 
@@ -138,18 +139,22 @@ def _require_somebody(splits: Splits, base: Patch) -> None:
 
 
 def unlearn(host: FrozenHost, splits: Splits, config: Config, *, base: Patch | None = None, work: Path | None = None,
-            progress: Progress = silent) -> Patch:  # fmt: skip
+            progress: Progress = silent, processes: Processes = ALONE) -> Patch:  # fmt: skip
     """Train a patch that makes ``host`` forget the subjects of ``splits.forget``.
 
     The host's parameters and buffers are hashed before and after. ``work`` holds checkpoints, so that a killed run
     resumes. Unseen people are never opened here. With ``base`` the new patch forgets the people of that patch too:
-    those of them who are in the records are trained on again, not retained.
+    those of them who are in the records are trained on again, not retained. Several ``processes`` share the pictures and the
+    rows of every step, and all return the patch.
 
     Raises HostError when the host changed, DataError when records do not suffice, PatchError when ``base`` does not fit.
     """
-    store = TokenStore(config.training.token_memory * GIB, work)
+    own = work if work is None or processes.main else work / f"process-{processes.rank}"
+    store = TokenStore(config.training.token_memory * GIB, own)
     try:
-        return _unlearn(Features(host, config.training.seed, store=store), splits, config, base, work, progress)
+        return _unlearn(
+            Features(host, config.training.seed, store=store, processes=processes), splits, config, base, work, progress
+        )
     finally:
         store.close()
 

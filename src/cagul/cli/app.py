@@ -14,7 +14,7 @@ import typer
 from cagul import __version__
 from cagul.cli import ask, compare, demo, doctor, evaluate, hosts, inspect, memorise, records, report, requests, study, unlearn
 from cagul.cli.common import err
-from cagul.errors import CagulError, WriteError
+from cagul.errors import CagulError, UsageError, WriteError
 
 VERBS: dict[str, Callable[..., None]] = {
     "demo": demo.demo,
@@ -36,6 +36,7 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     ),
     "requests": ("Deletion requests as they arrive: add, revoke, verify, certify.", requests.VERBS),
 }
+SHARED = ("unlearn", "evaluate")  # verbs that several processes may share
 INTERRUPTED = 130
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
@@ -58,11 +59,15 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     global _debug
     _debug = debug
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and context.invoked_subcommand not in SHARED:
+        raise UsageError(f"cagul {context.invoked_subcommand} was started in {os.environ['WORLD_SIZE']} processes.",
+                         f"Only {' and '.join(SHARED)} can be shared; start it once.")  # fmt: skip
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 

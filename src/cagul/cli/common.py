@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cagul.data.records import Splits
     from cagul.demo.assets import Demo
     from cagul.host.frozen import FrozenHost
+    from cagul.processes import Processes
 
 HostOption = Annotated[str, typer.Option("--host", help="Checkpoint folder or hub name of the frozen VLM.")]
 DemoHostOption = Annotated[str | None, typer.Option("--host", help="Checkpoint folder or hub name; the demo's if not given.")]
@@ -35,7 +36,9 @@ PatchOption = Annotated[Path | None, typer.Option("--patch", help="Patch folder;
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Torch threads; 0 takes the cores that are idle now.")]
 DtypeOption = Annotated[str, typer.Option("--dtype", help="auto (as saved), float32, bfloat16 or float16.")]
-DeviceOption = Annotated[str | None, typer.Option("--device", help="Device of the host, such as cuda; the CPU if not given.")]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help="Device of the host, such as cuda, or auto to spread it; the CPU if not given.")
+]
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 SUBJECT_OPTIONS = ("--forget", "--unseen", "--exclude")
@@ -86,7 +89,22 @@ def splits_or_demo(host: str | None, records: Path | None, forget: str | None, u
 
 def print_json(data: Any) -> None:
     """One JSON object on standard output, nothing else."""
-    typer.echo(json.dumps(data, ensure_ascii=False))
+    if not out.quiet:
+        typer.echo(json.dumps(data, ensure_ascii=False))
+
+
+@contextmanager
+def processes_of(device: str | None) -> Iterator[Processes]:
+    """The processes of this job; all but the main one are quiet. They part at the end of the block."""
+    from cagul.processes import Processes
+
+    if "ACCELERATE_MIXED_PRECISION" in os.environ and "WORLD_SIZE" not in os.environ:
+        err.print("[yellow]accelerate launch has started one process alone, whatever number it was given; for several: "
+                  "python -m torch.distributed.run --nproc_per_node N -m cagul ...[/]")  # fmt: skip
+    found = Processes.start(device)
+    out.quiet = not found.main
+    yield found
+    found.end()
 
 
 def set_up(threads: int) -> None:
@@ -105,7 +123,7 @@ def idle_cores() -> int:
     import psutil
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, round(cores * (1 - psutil.cpu_percent(interval=0.3) / 100)))
+    return max(1, round(cores * (1 - psutil.cpu_percent(interval=0.3) / 100)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def load_host(source: str, device: str | None, dtype: str = "auto") -> FrozenHost:
@@ -125,7 +143,7 @@ def load_host(source: str, device: str | None, dtype: str = "auto") -> FrozenHos
 def progress_bar(quiet: bool = False) -> Iterator[Any]:
     """A progress callback (stage, done, total), one bar a stage, on standard error."""
     columns = (TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, disable=quiet, transient=not err.is_terminal) as bars:
+    with Progress(*columns, console=err, disable=quiet or out.quiet, transient=not err.is_terminal) as bars:
         tasks: dict[str, Any] = {}
 
         def show(stage: str, done: int, total: int) -> None:

@@ -23,6 +23,7 @@ from cagul.cli.common import (
     load_host,
     out,
     print_json,
+    processes_of,
     progress_bar,
     repeating_command,
     set_up,
@@ -81,26 +82,32 @@ def evaluate(
     from cagul.report.html import write_report
     from cagul.runs import Run, digest
 
-    frozen = load_host(host or str(demo.host if demo else ""), device, dtype)
-    reference = load_host(retain_host or str(demo.retain_host if demo else ""), device, dtype) if retain_host or demo else None
-    sample = Sample(views=0, retain=0, unseen=0, misfire=0, gate_views=0, text=0, likelihoods=0) if full else Sample()
-    everybody = [r.model_dump(mode="json") for split in vars(splits).values() for r in split]
-    identity = {
-        "host": frozen.fingerprint(), "sample": vars(sample), "people": {k: len(splits.subjects(k)) for k in vars(splits)},
-        "patch": digest([loaded.describe(), loaded.digest()]) if loaded else None,
-        "retain_host": reference.fingerprint() if reference else None, "compat": compat,
-        **({"demo": frozen.fingerprint()} if demo else {}),  # the package's own people: a report may show them
-    }  # fmt: skip
-    covered = loaded.facts.get("people") if loaded else None
-    if covered is not None and covered != len(splits.subjects("forget")):
-        err.print(f"[yellow]The patch forgets {covered} people, --forget names {len(splits.subjects('forget'))}: the figures are "
-                  "not those of the patch as a whole.[/]")  # fmt: skip
-    with progress_bar(json) as progress:
-        guard = Guard(frozen, loaded) if loaded else None
-        results = Run(run, identity, repeating_command(), everybody)
-        summary = evaluate_guard(frozen, guard, splits, results, sample, prompts=load_prompts(demo.prompts) if demo else None,
-                                 retain_host=reference, compat=compat, progress=progress)  # fmt: skip
-    page, facts = write_report(run)
+    with processes_of(device) as processes:
+        place = processes.device(device)
+        frozen = load_host(host or str(demo.host if demo else ""), place, dtype)
+        other = retain_host or (str(demo.retain_host) if demo else None)
+        reference = load_host(other, place, dtype) if other else None
+        sample = Sample(views=0, retain=0, unseen=0, misfire=0, gate_views=0, text=0, likelihoods=0) if full else Sample()
+        everybody = [r.model_dump(mode="json") for split in vars(splits).values() for r in split]
+        identity = {
+            "host": frozen.fingerprint(), "sample": vars(sample), "people": {k: len(splits.subjects(k)) for k in vars(splits)},
+            "patch": digest([loaded.describe(), loaded.digest()]) if loaded else None,
+            "retain_host": reference.fingerprint() if reference else None, "compat": compat,
+            **({"demo": frozen.fingerprint()} if demo else {}),  # the package's own people: a report may show them
+        }  # fmt: skip
+        covered = loaded.facts.get("people") if loaded else None
+        if covered is not None and covered != len(splits.subjects("forget")):
+            err.print(f"[yellow]The patch forgets {covered} people, --forget names {len(splits.subjects('forget'))}: the figures "
+                      "are not those of the patch as a whole.[/]")  # fmt: skip
+        with progress_bar(json) as progress:
+            guard = Guard(frozen, loaded) if loaded else None
+            with processes.main_first():
+                results = Run(run, identity, repeating_command(), everybody, writing=processes.main)
+            summary = evaluate_guard(frozen, guard, splits, results, sample, prompts=load_prompts(demo.prompts) if demo else None,
+                                     retain_host=reference, compat=compat, progress=progress, processes=processes)  # fmt: skip
+        if not processes.main:
+            return
+        page, facts = write_report(run)
     if json:
         print_json(summary)
         return

@@ -18,6 +18,7 @@ from cagul.cli.common import (
     load_host,
     out,
     print_json,
+    processes_of,
     progress_bar,
     require_free,
     set_up,
@@ -60,34 +61,34 @@ def unlearn(
     chosen = load_config(start.config if start and config == "default" else config, settings)
     splits = split_records(load_records(records), parse_subjects(forget), parse_subjects(unseen))
     require_free(patch)
-    if dry_run:
+    with processes_of(device) as processes:
+        if dry_run:
+            set_up(threads)
+            _show_plan(load_host(host, processes.device(device), dtype), splits, chosen, start, json)
+            return
+        work = patch.parent / f".{patch.name}.work"
+        require_writable(work)
         set_up(threads)
-        _show_plan(load_host(host, device, dtype), splits, chosen, start, json)
-        return
-    work = patch.parent / f".{patch.name}.work"
-    require_writable(work)
-    set_up(threads)
-    from cagul.training import unlearn as train
+        from cagul.training import unlearn as train
 
-    try:
-        frozen = load_host(host, device, dtype)
-    except CagulError:
-        _remove_empty(work)
-        raise
-    everybody = {name: [r.model_dump(mode="json") for r in part] for name, part in vars(splits).items()}
-    mark = digest([chosen.model_dump(), frozen.fingerprint(), everybody, versions(), start.digest() if start else None])
-    mark_file = work / "mark"
-    if mark_file.exists() and mark_file.read_text() != mark:  # another job's checkpoint
-        (work / "encoder.pt").unlink(missing_ok=True)
-    write_text(mark_file, mark)
-    try:
-        with progress_bar(json) as progress:
-            made = train(frozen, splits, chosen, base=start, work=work, progress=progress)
-    except CagulError:
-        _remove_empty(work)
-        raise
-    made.save(patch)
-    shutil.rmtree(work, ignore_errors=True)
+        try:
+            frozen = load_host(host, processes.device(device), dtype)
+            everybody = {name: [r.model_dump(mode="json") for r in part] for name, part in vars(splits).items()}
+            mark = digest([chosen.model_dump(), frozen.fingerprint(), everybody, versions(), start.digest() if start else None])
+            with processes.main_first():
+                mark_file = work / "mark"
+                if mark_file.exists() and mark_file.read_text() != mark:  # another job's checkpoint
+                    (work / "encoder.pt").unlink(missing_ok=True)
+                if processes.main:
+                    write_text(mark_file, mark)
+            with progress_bar(json) as progress:
+                made = train(frozen, splits, chosen, base=start, work=work, progress=progress, processes=processes)
+        except CagulError:
+            _remove_empty(work)
+            raise
+        if processes.main:
+            made.save(patch)
+            shutil.rmtree(work, ignore_errors=True)
     if json:
         print_json({"patch": str(patch)} | made.describe())
         return

@@ -6,6 +6,7 @@ import json
 import resource
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,18 @@ from cagul.evaluation.summary import RETAIN_HOST, summarise
 from cagul.features import Progress, silent
 from cagul.guard import Guard
 from cagul.host.frozen import FrozenHost
+from cagul.processes import ALONE, Processes
 from cagul.runs import Run
 
 
 def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sample: Sample, *, method: str = "cagul",
              prompts: list[str] | None = None, retain_host: FrozenHost | None = None, compat: str | None = None,
-             progress: Progress = silent) -> dict[str, Any]:  # fmt: skip
+             progress: Progress = silent, processes: Processes = ALONE) -> dict[str, Any]:  # fmt: skip
     """Ask everything, append rows to ``run`` as they come, write and return its summary. A killed run goes on where it was.
 
     ``prompts`` are questions without a picture, for which the guard must be the host. ``retain_host`` was trained without
-    the forget set; forget quality is measured against it. ``compat`` of "fiubench" adds figures by its arithmetic.
+    the forget set; forget quality is measured against it. ``compat`` of "fiubench" adds figures by its arithmetic. Several
+    ``processes`` share the batches and all get every row; the run of the main one alone writes.
 
     Raises HostError for a retain host of another family or tokenizer, UsageError for an unknown ``compat``.
     """
@@ -44,21 +47,22 @@ def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sa
     texts = text_only_items(splits, sample)
     voices = [Voice("host", host), *([Voice(method, guard)] if guard else [])]
     for voice in voices:
-        answer_rows(voice, items, run, progress)
-        answer_rows(voice.part("text_only"), texts, run, progress)
+        answer_rows(voice, items, run, progress, processes)
+        answer_rows(voice.part("text_only"), texts, run, progress, processes)
     facts = scored_facts(splits, sample)
     for voice in voices:
-        likelihood_rows(voice, facts, run, progress)
+        likelihood_rows(voice, facts, run, progress, processes)
     if retain_host is not None:
-        likelihood_rows(Voice(RETAIN_HOST, retain_host), [fact for fact in facts if fact[0] == "forget"], run, progress)
+        likelihood_rows(Voice(RETAIN_HOST, retain_host), [fact for fact in facts if fact[0] == "forget"], run, progress, processes)
     if guard is not None:
         importance_rows(host, method, items, run, sample)
         with guard.forced():
-            answer_rows(Voice(method, guard).part("forced"), misfire_items(splits, sample), run, progress)
-        gate_rows(guard, splits, run, sample, progress)
-        _prompt_rows(guard, prompts or [], run)
-        _silence_row(guard, splits, run)
-        _cost_row(guard, splits, run)
+            answer_rows(Voice(method, guard).part("forced"), misfire_items(splits, sample), run, progress, processes)
+        gate_rows(guard, splits, run, sample, progress, processes=processes)
+        _prompt_rows(guard, prompts or [], run, processes)
+        for key, measure in (("silence", _silence_row), ("cost", _cost_row)):
+            if key not in run.rows.found:
+                run.rows.append([processes.once(partial(measure, guard, splits))])
     summary = summarise(list(run.rows.found.values()), method if guard else None, compat)
     summary["host"] = {"name": host.name, "model_type": host.family.model_type, "parameters": host.parameters(),
                        "sha256_before": before, "sha256_after": host.fingerprint()}  # fmt: skip
@@ -69,27 +73,28 @@ def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sa
         cost = summary["methods"][method].setdefault("cost", {})
         cost |= {"trainable_parameters": guard.patch.parameters(), **{k: v for k, v in guard.patch.facts.items() if "seconds" in k}}
     summary["evaluation"] = {"seconds": round(time.perf_counter() - began, 1), "threads": torch.get_num_threads(),
-                             "rows_resumed": resumed,
+                             "rows_resumed": resumed, "processes": processes.size,
                              "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}  # fmt: skip
     run.finish(summary)
     return summary
 
 
-def _prompt_rows(guard: Guard, prompts: list[str], run: Run) -> None:
+def _prompt_rows(guard: Guard, prompts: list[str], run: Run, processes: Processes = ALONE) -> None:
     """Questions without a picture: the guard's tokens against the host's."""
-    for n, question in enumerate(prompts):
-        if f"prompt/{n}" in run.rows.found:
-            continue
-        inputs = guard.host.inputs([guard.host.prompter.prompt(question, 0)], [])
+    missing = [n for n in range(len(prompts)) if f"prompt/{n}" not in run.rows.found]
+
+    def same(n: int) -> dict:
+        inputs = guard.host.inputs([guard.host.prompter.prompt(prompts[n], 0)], [])
         options = guard.host.generation_options(32)
-        same = torch.equal(guard.generate(**inputs, **options), guard.host.generate(inputs, **options))
-        run.rows.append([{"key": f"prompt/{n}", "method": "prompt", "subject": f"prompt {n}", "identical": same}])
+        equal = torch.equal(guard.generate(**inputs, **options), guard.host.generate(inputs, **options))
+        return {"key": f"prompt/{n}", "method": "prompt", "subject": f"prompt {n}", "identical": equal}
+
+    for row in processes.spread(missing, same):
+        run.rows.append([row])
 
 
-def _silence_row(guard: Guard, splits: Splits, run: Run) -> None:
+def _silence_row(guard: Guard, splits: Splits) -> dict:
     """The largest logit difference between guard and host on a batch of retain pictures on which the gate is silent."""
-    if "silence" in run.rows.found:
-        return
     records = [r for r in splits.retain if r.kind == "private"][:256:8] or splits.retain[:32]
     inputs = guard.host.inputs([guard.host.prompter.prompt(r.question) for r in records], [open_picture(r.image) for r in records])
     with torch.no_grad():
@@ -97,18 +102,15 @@ def _silence_row(guard: Guard, splits: Splits, run: Run) -> None:
         fired = torch.tensor([decision.fired for decision in guard.decisions])
         bare = guard.host.model(**inputs).logits
     difference = (guarded - bare)[~fired].abs().max().item() if not bool(fired.all()) else None
-    run.rows.append([{"key": "silence", "method": "silence", "subject": "", "rows": int((~fired).sum()), "difference": difference}])
+    return {"key": "silence", "method": "silence", "subject": "", "rows": int((~fired).sum()), "difference": difference}
 
 
-def _cost_row(guard: Guard, splits: Splits, run: Run, repeats: int = 7) -> None:
+def _cost_row(guard: Guard, splits: Splits, repeats: int = 7) -> dict:
     """Milliseconds of one query: the bare host, a silent gate, a fired one; medians, side by side."""
-    if "cost" in run.rows.found:
-        return
     host = guard.host
     record = _silent_record(guard, splits)
     if record is None:
-        run.rows.append([{"key": "cost", "method": "cost", "subject": "", "absent": "the gate fired on every picture tried"}])
-        return
+        return {"key": "cost", "method": "cost", "subject": "", "absent": "the gate fired on every picture tried"}
     inputs = host.inputs([host.prompter.prompt(record.question)], [open_picture(record.image)])
     options = host.generation_options(32) | {"min_new_tokens": 12, "max_new_tokens": 12}
     spent: dict[str, list[float]] = {"host": [], "silent": [], "fired": []}
@@ -123,7 +125,7 @@ def _cost_row(guard: Guard, splits: Splits, run: Run, repeats: int = 7) -> None:
                 with guard.forced():
                     guard.generate(**inputs, **options)
             times.append(1000 * (time.perf_counter() - started))
-    run.rows.append([{"key": "cost", "method": "cost", "subject": "", **{k: statistics.median(v) for k, v in spent.items()}}])
+    return {"key": "cost", "method": "cost", "subject": "", **{k: statistics.median(v) for k, v in spent.items()}}
 
 
 def _silent_record(guard: Guard, splits: Splits, tries: int = 32) -> Record | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from cagul.data.pictures import open_picture
 from cagul.data.records import Record, Splits
-from cagul.evaluation.asking import ask_batch, batches
+from cagul.evaluation.asking import Asked, Said, ask_batch, batches
 from cagul.evaluation.metrics import is_refusal, keyword_recall, rouge_l
 from cagul.evaluation.questions import Item, Sample, states_a_fact, view_kind
 from cagul.evaluation.scoring import Triple, score
@@ -16,6 +18,7 @@ from cagul.evaluation.summary import LIKELIHOOD
 from cagul.features import Progress
 from cagul.guard import Guard
 from cagul.host.frozen import FrozenHost
+from cagul.processes import ALONE, Processes
 from cagul.runs import Run
 
 GATE_BATCH = 32
@@ -40,41 +43,46 @@ class Voice:
         return replace(self, method=f"{self.method}:{name}", mark=f"{self.prefix}:{name}")
 
 
-def answer_rows(voice: Voice, items: list[Item], run: Run, progress: Progress) -> None:
+def answer_rows(voice: Voice, items: list[Item], run: Run, progress: Progress, processes: Processes = ALONE) -> None:
     """One row an item: what is said, and what of the truth is in it."""
     by_key = {item.asked.key: item for item in items}
-    done = 0
-    for part in batches([item.asked for item in items]):
-        if not all(f"{voice.prefix}/{asked.key}" in run.rows.found for asked in part):
-            rows = []
-            for said in ask_batch(voice.answerer, part):
-                item = by_key[said.asked.key]
-                rows.append({
-                    "key": f"{voice.prefix}/{said.asked.key}", "method": voice.method, **voice.more,
-                    "split": item.split, "sort": item.sort,
-                    "kind": item.record.kind, "subject": item.record.subject, "picture": str(said.asked.picture or ""),
-                    "view": view_kind(said.asked.picture) if item.sort == "view" and said.asked.picture else "",
-                    "question": said.asked.question, "answer": item.record.answer, "keywords": list(item.record.keywords),
-                    "output": said.text, "tokens": list(said.tokens),
-                    "recall": keyword_recall(said.text, item.record.keywords), "refused": is_refusal(said.text),
-                    "rouge_l": rouge_l(said.text, item.record.answer)
-                    if item.split == "forget" or states_a_fact(item.record) else None,
-                    "fired": said.decision.fired if said.decision else None,
-                    "score": said.decision.score if said.decision else None,
-                    "chosen": list(said.decision.chosen) if said.decision else [],
-                    "visual_tokens": said.decision.tokens if said.decision else None,
-                })  # fmt: skip
-            run.rows.append([row for row in rows if row["key"] not in run.rows.found])
-        done += len(part)
+
+    def ask(part: list[Asked]) -> list[dict]:
+        return [_answer_row(voice, by_key[said.asked.key], said) for said in ask_batch(voice.answerer, part)]
+
+    parts = batches([item.asked for item in items])
+    missing = [part for part in parts if not all(f"{voice.prefix}/{asked.key}" in run.rows.found for asked in part)]
+    done = len(items) - sum(map(len, missing))
+    for rows in processes.spread(missing, ask):
+        run.rows.append([row for row in rows if row["key"] not in run.rows.found])
+        done += len(rows)
         progress(f"asking {voice.method}", done, len(items))
 
 
-def likelihood_rows(voice: Voice, facts: list[tuple[str, Record]], run: Run, progress: Progress) -> None:
+def _answer_row(voice: Voice, item: Item, said: Said) -> dict:
+    record, decision = item.record, said.decision
+    return {
+        "key": f"{voice.prefix}/{said.asked.key}", "method": voice.method, **voice.more, "split": item.split, "sort": item.sort,
+        "kind": record.kind, "subject": record.subject, "picture": str(said.asked.picture or ""),
+        "view": view_kind(said.asked.picture) if item.sort == "view" and said.asked.picture else "",
+        "question": said.asked.question, "answer": record.answer, "keywords": list(record.keywords),
+        "output": said.text, "tokens": list(said.tokens),
+        "recall": keyword_recall(said.text, record.keywords), "refused": is_refusal(said.text),
+        "rouge_l": rouge_l(said.text, record.answer) if item.split == "forget" or states_a_fact(record) else None,
+        "fired": decision.fired if decision else None,
+        "score": decision.score if decision else None,
+        "chosen": list(decision.chosen) if decision else [],
+        "visual_tokens": decision.tokens if decision else None,
+    }  # fmt: skip
+
+
+def likelihood_rows(voice: Voice, facts: list[tuple[str, Record]], run: Run, progress: Progress,
+                    processes: Processes = ALONE) -> None:  # fmt: skip
     """One row a fact: token likelihoods of its answer, its paraphrased answer and its perturbed answers."""
     keyed = {f"{voice.prefix}{LIKELIHOOD}/{split}/{r.subject}/{r.image}/{r.question}/{r.answer}": (split, r) for split, r in facts}
     missing = [key for key in keyed if key not in run.rows.found]
-    for start in range(0, len(missing), FACTS):
-        part = missing[start : start + FACTS]
+
+    def scored_rows(part: list[str]) -> list[dict]:
         records = [keyed[key][1] for key in part]
         triples = [Triple(r.image, r.question, answer) for r in records
                    for answer in (r.answer, r.paraphrased_answer, *r.perturbed_answers) if answer]  # fmt: skip
@@ -91,11 +99,17 @@ def likelihood_rows(voice: Voice, facts: list[tuple[str, Record]], run: Run, pro
                 "perturbed_nll": [next(scored).nll for _ in record.perturbed_answers],
                 "fired": told.decision.fired if told.decision else None,
             })  # fmt: skip
+        return rows
+
+    done = 0
+    for rows in processes.spread([missing[n : n + FACTS] for n in range(0, len(missing), FACTS)], scored_rows):
         run.rows.append(rows)
-        progress(f"scoring answers, {voice.method}", start + len(part), len(missing))
+        done += len(rows)
+        progress(f"scoring answers, {voice.method}", done, len(missing))
 
 
-def gate_rows(guard: Guard, splits: Splits, run: Run, sample: Sample, progress: Progress, method: str = "gate") -> None:
+def gate_rows(guard: Guard, splits: Splits, run: Run, sample: Sample, progress: Progress, method: str = "gate",
+              processes: Processes = ALONE) -> None:  # fmt: skip
     """Gate scores on held-out views; on images where a group has no views. ``method`` is the rows' own."""
     for split in ("forget", "retain", "unseen", "look_alike", "no_person"):
         records: list[Record] = getattr(splits, split)
@@ -103,25 +117,28 @@ def gate_rows(guard: Guard, splits: Splits, run: Run, sample: Sample, progress: 
         if not viewed and split not in ("forget", "retain"):  # nobody enrolled or learned from these pictures
             viewed = [(r.subject, r.image) for r in records]
         pictures = sample.draw(list(dict.fromkeys(viewed)), sample.gate_views, f"gate {split}")
-        for start in range(0, len(pictures), GATE_BATCH):  # batches as in a run that nobody stopped: equal to the bit
-            part = pictures[start : start + GATE_BATCH]
-            if all(f"{method}/{split}/{path}" in run.rows.found for _, path in part):
-                continue
-            tokens = guard.host.look(guard.host.pixels([open_picture(path) for _, path in part]))
-            run.rows.append(
-                [
-                    {
-                        "key": f"{method}/{split}/{path}",
-                        "method": method,
-                        "split": split,
-                        "subject": subject,
-                        "picture": str(path),
-                        "view": view_kind(path),
-                        "score": score,
-                        "fired": score > guard.patch.threshold,
-                    }
-                    for (subject, path), score in zip(part, guard.judge(tokens).tolist(), strict=True)
-                    if f"{method}/{split}/{path}" not in run.rows.found
-                ]
-            )
-            progress(f"scoring {split}", start + len(part), len(pictures))
+        # batches as in a run that nobody stopped: equal to the bit
+        parts = [pictures[start : start + GATE_BATCH] for start in range(0, len(pictures), GATE_BATCH)]
+        missing = [part for part in parts if not all(f"{method}/{split}/{path}" in run.rows.found for _, path in part)]
+        done = len(pictures) - sum(map(len, missing))
+        for rows in processes.spread(missing, partial(_gate_part, guard, method, split)):
+            run.rows.append([row for row in rows if row["key"] not in run.rows.found])
+            done += len(rows)
+            progress(f"scoring {split}", done, len(pictures))
+
+
+def _gate_part(guard: Guard, method: str, split: str, part: list[tuple[str, Path]]) -> list[dict]:
+    tokens = guard.host.look(guard.host.pixels([open_picture(path) for _, path in part]))
+    return [
+        {
+            "key": f"{method}/{split}/{path}",
+            "method": method,
+            "split": split,
+            "subject": subject,
+            "picture": str(path),
+            "view": view_kind(path),
+            "score": score,
+            "fired": score > guard.patch.threshold,
+        }
+        for (subject, path), score in zip(part, guard.judge(tokens).tolist(), strict=True)
+    ]

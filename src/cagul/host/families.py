@@ -54,12 +54,22 @@ PROVEN = {
     )
 }
 
+_CROSS = "visual content enters by cross attention, so there are no visual tokens to rewrite"
+_AROUND = "its generate goes around its own forward, so an edit would be lost"
+_NO_LANGUAGE_MODEL = "it has no language model of its own behind the visual tokens"
+
 REFUSED = {
-    "mllama": "visual content enters by cross attention, so there are no visual tokens to rewrite",
-    "instructblip": "its generate goes around its own forward, so an edit would be lost",
-    "blip-2": "its generate goes around its own forward, so an edit would be lost",
-    "git": "it has no language model of its own behind the visual tokens",
-    "pix2struct": "it has no language model of its own behind the visual tokens",
+    "mllama": _CROSS,
+    "idefics": _CROSS,
+    "blip": _CROSS,
+    "vision-encoder-decoder": _CROSS,
+    "instructblip": _AROUND,
+    "instructblipvideo": _AROUND,
+    "blip-2": _AROUND,
+    "kosmos-2": _AROUND,
+    "git": _NO_LANGUAGE_MODEL,
+    "pix2struct": _NO_LANGUAGE_MODEL,
+    "udop": _NO_LANGUAGE_MODEL,
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import inspect
 import os
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ from cagul.host.families import Family, family_of, guessed
 from cagul.host.prompts import Question, Span, picture_counts, question_rows, turn_marks, visual_spans
 from cagul.host.recording import Kind, recording, valid_rows
 from cagul.host.seam import Seam, without_pixels
+from cagul.host.weights import device_of, fingerprint, unwrapped
 
 Tokens = list[Float[Tensor, "V D"]]
 AttentionSink = Callable[[int, Float[Tensor, "B H R S"], Bool[Tensor, "B R"]], None]
@@ -49,6 +49,7 @@ class FrozenHost:
     """
 
     def __init__(self, model: Any, processor: Any, name: str = "host", *, unproven: bool = False):
+        model = unwrapped(model)
         self.family: Family = family_of(model.config.model_type, unproven=unproven)
         if not self.family.proven:
             self.family = guessed(self.family, model, processor)
@@ -63,11 +64,13 @@ class FrozenHost:
         self.language_model: Any = language_model
 
     @classmethod
-    def load(cls, source: str | Path, *, device: str | None = None, dtype: torch.dtype | str = "auto", unproven: bool = False
-             ) -> FrozenHost:  # fmt: skip
+    def load(cls, source: str | Path, *, device: str | None = None, dtype: torch.dtype | str = "auto", unproven: bool = False,
+             **options: Any) -> FrozenHost:  # fmt: skip
         """Load a checkpoint folder or hub name with AutoModelForImageTextToText and AutoProcessor.
 
         ``unproven`` lets a family pass that is neither proven nor refused: ``selfcheck.load_host`` then asks the contracts.
+        A ``device`` of "auto" spreads the weights over what there is; ``options`` such as ``device_map``, ``offload_folder`` and
+        ``quantization_config`` go to transformers' ``from_pretrained``.
 
         Raises HostError when the folder holds no host or lacks some of its weights, UnsupportedHost, before any weight is
         read, for a family that is not proven.
@@ -83,7 +86,9 @@ class FrozenHost:
                 raise UnsupportedHost(f"Hosts of the family {model_type!r} are refused: transformers has no image-text-to-text "
                                       "model of it.", "Take a vision-language model.")  # fmt: skip
             processor = AutoProcessor.from_pretrained(source)
-            loaded: Any = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, output_loading_info=True)
+            if device == "auto":
+                device, options = None, {"device_map": "auto"} | options
+            loaded: Any = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, output_loading_info=True, **options)
             model: Any = loaded[0]
         except HostError:
             raise
@@ -94,7 +99,7 @@ class FrozenHost:
                             "host-load") from error  # fmt: skip
         try:
             model = model.to(device) if device else model
-        except (RuntimeError, AssertionError) as error:  # torch says either, by how it was built
+        except (RuntimeError, ValueError, AssertionError) as error:  # as it was built, spread or quantised
             reason = " ".join(str(error).split())[:300]
             raise HostError(f"{source} does not go to the device {device!r}: {reason}", "Leave --device out, or name one that "
                             "torch has; `cagul doctor` lists what is there.", "host-load") from error  # fmt: skip
@@ -118,7 +123,7 @@ class FrozenHost:
 
     @property
     def device(self) -> torch.device:
-        return self.model.device
+        return device_of(self.model)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -133,17 +138,19 @@ class FrozenHost:
         """How many tokens the language model holds, prompt and answer together."""
         return int(getattr(self.language_model.config, "max_position_embeddings", None) or 10**9)
 
+    @property
+    def quantised(self) -> bool:
+        """Whether weights are held in fewer bits than they are computed with: a proven family is asked the contracts then."""
+        return bool(getattr(self.model, "is_quantized", False)) or any(
+            hasattr(p, "__tensor_flatten__") for p in self.model.parameters()
+        )
+
     def parameters(self) -> int:
         return sum(p.numel() for p in self.model.parameters())
 
     def fingerprint(self) -> str:
         """SHA-256 over names, dtypes, shapes and bytes of all parameters and buffers, in memory."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted([*self.model.named_parameters(), *self.model.named_buffers()]):
-            data = tensor.detach().contiguous().cpu()
-            digest.update(f"{name} {data.dtype} {tuple(data.shape)}".encode())
-            digest.update(data.reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return fingerprint(self.model)
 
     # -- inputs ---------------------------------------------------------------------------------------------------
 

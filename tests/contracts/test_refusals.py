@@ -1,0 +1,96 @@
+"""What is refused by name, for every family, before the host computes anything."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+from transformers import AutoConfig
+
+from cagul.errors import GuardBypass, UnsupportedHost
+from cagul.guard import REFUSED_INPUTS, Guard
+from cagul.host.families import PROVEN, REFUSED
+from cagul.host.frozen import FrozenHost
+from cagul.host.seam import PIXEL_KEYS
+from families import FAMILIES
+from helpers import make_patch, picture
+
+VIDEO = "pixel_values_videos"
+TEXT_INPUTS = {"input_ids", "attention_mask", "position_ids", "past_key_values", "labels", "use_cache", "logits_to_keep", "kwargs"}
+BESIDE_PICTURES = {"image_grid_thw", "token_type_ids", "mm_token_type_ids", "vision_aspect_ratio"}
+BESIDE_VIDEO = {"image_sizes_videos", "video_grid_thw", "second_per_grid_ts"}  # nothing without the video that is refused
+
+
+def test_every_proven_family_is_asked():
+    assert set(FAMILIES) == set(PROVEN)
+    assert {name for name, family in PROVEN.items() if family.token_types} == {
+        "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "gemma3", "paligemma"}  # fmt: skip
+
+
+@pytest.fixture(params=FAMILIES)
+def asked(request, monkeypatch):
+    """A guard, whole inputs and what the host has computed by then."""
+    host = FAMILIES[request.param]()
+    inputs = host.inputs([host.prompter.prompt("Who is this person ?")], [picture(1)])
+    guard, computed = Guard(host, make_patch(host)), []
+    for part in (host.model, host.model.model):
+        part.register_forward_pre_hook(lambda *_: computed.append("forward"))
+    monkeypatch.setattr(host, "look", lambda inputs: computed.append("look"))
+    return guard, inputs, computed
+
+
+def refused(guard, inputs, computed, match):
+    for call in (guard, guard.generate):
+        with pytest.raises(GuardBypass, match=match):
+            call(**inputs)
+    assert computed == []
+
+
+def test_video_is_refused_by_name(asked):
+    guard, inputs, computed = asked
+    video = {VIDEO: torch.zeros(1, 2, 3, 32, 32)}
+    refused(guard, inputs | video, computed, f"{VIDEO} is refused: video input is not guarded")
+    alone = {key: value for key, value in inputs.items() if key not in PIXEL_KEYS}
+    refused(guard, alone | video, computed, f"{VIDEO} is refused")
+
+
+def test_a_chunked_prefill_is_refused_by_name(asked):
+    guard, inputs, computed = asked
+    refused(
+        guard, inputs | {"prefill_chunk_size": 8}, computed, "prefill_chunk_size is refused: .*cut the question from its picture"
+    )
+    settings = guard.host.generation_options(4)["generation_config"]
+    settings.prefill_chunk_size = 8
+    with pytest.raises(GuardBypass, match="generation_config.prefill_chunk_size is refused"):
+        guard.generate(**inputs, generation_config=settings)
+    guard.host.model.generation_config.prefill_chunk_size = 8
+    with pytest.raises(GuardBypass, match="generation_config.prefill_chunk_size is refused"):
+        guard.generate(**inputs)
+    assert computed == []
+
+
+def test_missing_token_types_are_refused_by_name(asked):
+    guard, inputs, computed = asked
+    family = guard.host.family
+    for name in family.token_types:
+        rest = {key: value for key, value in inputs.items() if key != name}
+        refused(guard, rest, computed, f"{name} is missing: without it {family.title} reads its pictures wrongly")
+    unknown = [name for name in ("token_type_ids", "mm_token_type_ids") if name in inputs and name not in family.token_types]
+    assert unknown == []
+
+
+def test_every_input_of_a_family_is_gated_refused_or_about_text(asked):
+    """A parameter that nobody has thought of may be a way around the gate."""
+    model = asked[0].host.model
+    named = {name for part in (model, model.model) for name in inspect.signature(part.forward).parameters}
+    known = TEXT_INPUTS | BESIDE_PICTURES | BESIDE_VIDEO | set(PIXEL_KEYS) | set(REFUSED_INPUTS)
+    assert named - known == set()
+    assert {"pixel_values", "inputs_embeds", "mm_encoder_outputs"} <= named
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refused_family_is_named_with_its_reason_before_a_weight_is_read(name, tmp_path):
+    AutoConfig.for_model(name).save_pretrained(tmp_path)  # and no weights at all
+    with pytest.raises(UnsupportedHost, match=f"Hosts of the family '{name}' are refused: {REFUSED[name]}"):
+        FrozenHost.load(tmp_path, unproven=True)

@@ -1,0 +1,200 @@
+"""One job in two processes: both at work, the figures of one, rows neither lost nor doubled."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cagul.checkpoints import load_checkpoint
+from cagul.cli.app import app
+from cagul.errors import UsageError
+from cagul.processes import ALONE, Processes
+from helpers import make_patch
+
+TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+QUICK = ["--set", "training.batch=8", "--set", "gate.augment=1", "--set", "training.augment=0", "--set", "encoder.hidden=32",
+         "--set", "training.checkpoint=1", "--threads", "1", "--json"]  # fmt: skip
+
+
+def start(*arguments, two):
+    source = str(Path(sys.modules["cagul"].__file__).parent.parent)
+    environment = os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *(TWO if two else ()), "-m", "cagul", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def run(*arguments, two):
+    process = start(*arguments, two=two)
+    printed, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return json.loads(printed)  # one object: the other process prints nothing
+
+
+def unlearning(host, records, out, steps):
+    return (
+        "unlearn",
+        "--host",
+        host,
+        "--records",
+        records,
+        "--forget",
+        "p0",
+        "--out",
+        out,
+        "--set",
+        f"training.steps={steps}",
+        *QUICK,
+    )
+
+
+def evaluating(host, records, patch, out):
+    return (
+        "evaluate",
+        "--host",
+        host,
+        "--records",
+        records,
+        "--forget",
+        "p0",
+        "--patch",
+        patch,
+        "--out",
+        out,
+        "--threads",
+        "1",
+        "--json",
+    )
+
+
+def furthest(one, other):
+    """The largest difference of two patches' tensors."""
+    mine, theirs = (load_file(folder / "patch.safetensors") for folder in (one, other))
+    assert mine.keys() == theirs.keys()
+    return max(float((mine[name].float() - theirs[name].float()).abs().max()) for name in mine)
+
+
+def rows_of(run_folder):
+    found = [json.loads(line) for line in (run_folder / "rows.jsonl").read_text().splitlines()]
+    return [row for row in found if "key" in row]
+
+
+def test_two_processes_train_the_patch_of_one(tiny_folder, tiny_records, tmp_path):
+    one = run(*unlearning(tiny_folder, tiny_records, tmp_path / "one", 8), two=False)["facts"]
+    both = run(*unlearning(tiny_folder, tiny_records, tmp_path / "two", 8), two=True)["facts"]
+    assert (one["processes"], both["processes"]) == (1, 2)
+    assert furthest(tmp_path / "one", tmp_path / "two") <= 1e-6
+    assert both["refusal_loss"] == pytest.approx(one["refusal_loss"], abs=1e-5)
+    timed = ("seconds", "gate_seconds", "processes", "refusal_loss")
+    assert {k: v for k, v in one.items() if k not in timed} == {k: v for k, v in both.items() if k not in timed}
+    assert not list(tmp_path.glob(".*"))  # no work folder, no half-written patch
+
+
+@pytest.mark.slow
+def test_two_killed_processes_go_on_and_come_to_the_patch_of_one(tiny_folder, tiny_records, tmp_path):
+    out = tmp_path / "two"
+    run(*unlearning(tiny_folder, tiny_records, tmp_path / "one", 60), two=False)
+    command = unlearning(tiny_folder, tiny_records, out, 60)
+    process, checkpoint = start(*command, two=True), tmp_path / ".two.work" / "encoder.pt"
+    until = time.monotonic() + 120
+    while not (checkpoint.exists() and load_checkpoint(checkpoint)["step"] >= 10):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    assert not out.exists()
+    facts = run(*command, two=True)["facts"]
+    assert facts["processes"] == 2
+    assert 10 <= facts["resumed_from"] < 60
+    assert furthest(tmp_path / "one", out) <= 1e-4
+
+
+@pytest.mark.slow
+def test_two_processes_finish_an_evaluation_that_one_began(tiny_folder, tiny_host, tiny_records, tmp_path):
+    """A run that was cut in the middle of an early row: the rows of one process, each once, and its figures."""
+    patch = make_patch(tiny_host)
+    patch.threshold = 0.0  # some fire
+    patch.save(tmp_path / "patch")
+    one = run(*evaluating(tiny_folder, tiny_records, tmp_path / "patch", tmp_path / "one"), two=False)
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    (tmp_path / "two" / "summary.json").unlink()
+    lines = (tmp_path / "one" / "rows.jsonl").read_bytes().split(b"\n")
+    (tmp_path / "two" / "rows.jsonl").write_bytes(b"\n".join(lines[:20]) + b"\n" + lines[20][:20])
+    both = run(*evaluating(tiny_folder, tiny_records, tmp_path / "patch", tmp_path / "two"), two=True)
+    assert (one["evaluation"]["processes"], both["evaluation"]["processes"]) == (1, 2)
+    assert both["evaluation"]["rows_resumed"] == 19
+    mine, theirs = rows_of(tmp_path / "one"), rows_of(tmp_path / "two")
+    assert len(theirs) == len({row["key"] for row in theirs}) == len(mine) > 100
+    by_key = {row["key"]: row for row in theirs}
+    assert [row["key"] for row in mine if row["key"] != "cost" and by_key[row["key"]] != row] == []
+    for method, splits in one["methods"].items():
+        for split, figures in splits.items():
+            if split != "cost":
+                assert both["methods"][method][split] == figures
+    assert json.loads((tmp_path / "two" / "summary.json").read_text()) == both
+
+
+def test_alone_nothing_is_shared():
+    assert (ALONE.size, ALONE.main, ALONE.device("cuda"), ALONE.total(2.5)) == (1, True, "cuda", 2.5)
+    assert ALONE.share([1, 2, 3]) == [1, 2, 3]
+    assert list(ALONE.spread([1, 2, 3], lambda n: -n)) == [-1, -2, -3]
+    assert ALONE.once(lambda: "said") == "said"
+    parameter = torch.nn.Parameter(torch.ones(1))
+    ALONE.add_gradients([parameter])
+    assert parameter.grad is None
+    ALONE.end()
+
+
+class Joined:
+    """Stands in for an Accelerator of one process."""
+
+    num_processes, process_index = 1, 0
+
+    def __init__(self, **_):
+        pass
+
+
+def test_fewer_processes_than_were_started_are_an_error(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("cagul.processes.Accelerator", Joined)
+    with pytest.raises(UsageError, match=r"2 processes were started and 1 joined.\n.*torch.distributed.run --nproc_per_node N"):
+        Processes.start()
+    with pytest.raises(UsageError, match="--device cuda:1 was given to 2 processes"):
+        Processes.start("cuda:1")
+
+
+def test_each_of_several_processes_has_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    both = Processes()
+    both.size = 2
+    assert (both.device("cuda"), both.device(None), both.device("cpu")) == ("cuda:1", None, "cpu")
+
+
+def test_verbs_that_cannot_be_shared_say_so(monkeypatch):
+    from typer.testing import CliRunner
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    done = CliRunner().invoke(app, ["demo"])
+    assert isinstance(done.exception, UsageError)
+    assert "cagul demo was started in 2 processes.\n  Only unlearn and evaluate can be shared" in str(done.exception)
+
+
+def test_accelerate_launch_is_said_to_be_one_process(monkeypatch, capsys):
+    from cagul.cli.common import processes_of
+
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    with processes_of(None) as found:
+        assert found.size == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "accelerate launch has started one process alone" in said
+    assert "python -m torch.distributed.run --nproc_per_node N -m cagul" in said
