@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from cagul import __version__
-from cagul.cli import ask, demo, doctor, evaluate, hosts, inspect, records, report, requests, unlearn
+from cagul.cli import ask, demo, doctor, evaluate, hosts, inspect, records, report, requests, serve, unlearn
 from cagul.cli.common import err
 from cagul.errors import CagulError, WriteError
 
@@ -21,6 +21,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "unlearn": unlearn.unlearn,
     "ask": ask.ask,
     "evaluate": evaluate.evaluate,
+    "serve": serve.serve,
     "inspect": inspect.inspect,
     "report": report.report,
     "doctor": doctor.doctor,
