@@ -206,10 +206,11 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 def _first(found: Any) -> Refused:
-    first = found[0]
+    first = max(found, key=lambda one: len(one["loc"]))  # the branch of a union that fitted furthest
     if first["type"] == "json_invalid":
         return Refused(400, "invalid_json", "The body is no valid JSON.")
-    place = ".".join(str(part) if str(part).isidentifier() or isinstance(part, int) else "?" for part in first["loc"][1:])
+    parts = [part for part in first["loc"][1:] if part != "str" and "[" not in str(part)]  # a union's own names for its branches
+    place = ".".join(str(part) if isinstance(part, int) or part.isidentifier() else "?" for part in parts)
     if first["type"] == "extra_forbidden":
         return Refused(422, "unsupported_parameter", f"{place[-80:]} is no parameter that is supported here.", place[-80:])
     message = first["msg"].removeprefix("Value error, ")

@@ -75,7 +75,7 @@ class Rules:
 
 
 def _knows_system(prompter: Any) -> bool:
-    """Whether the template shows a system turn, as something else than a user's or an assistant's."""
+    """Whether the template shows a system turn, as something else than a user's, an assistant's or a made-up role's."""
 
     def shown(role: str) -> str | None:
         turns = [{"role": role, "content": [{"type": "text", "text": "zqAlpha"}]},
@@ -86,7 +86,7 @@ def _knows_system(prompter: Any) -> bool:
             return None
 
     found = shown("system")
-    return found is not None and "zqAlpha" in found and found not in (shown("assistant"), shown("user"))
+    return found is not None and "zqAlpha" in found and found not in map(shown, ("user", "assistant", "zqRole"))
 
 
 def picture_of(url: str, max_pixels: int, where: str) -> Image.Image:

@@ -1,0 +1,186 @@
+"""The server on a tiny host: what it answers is what its guard answers, by the official client and over plain HTTP."""
+
+from __future__ import annotations
+
+import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+pytest.importorskip("fastapi")
+
+import torch
+from openai import OpenAI
+
+from cagul.guard import Guard
+from cagul.host.frozen import FrozenHost
+from cagul.serving.logs import JsonLines
+from cagul.serving.sampling import Row, Sampling, draw
+from helpers import make_patch, picture
+from served import QUESTION, OneGuard, asked, said, serving, shown
+
+
+@pytest.fixture(scope="module")
+def guard(tiny_folder):
+    host = FrozenHost.load(tiny_folder)
+    return Guard(host, make_patch(host))
+
+
+@pytest.fixture(scope="module")
+def server(guard):
+    with serving(OneGuard(guard)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server) -> OpenAI:
+    return server.client()
+
+
+def test_an_answer_is_the_guards(client, guard):
+    found = client.chat.completions.create(**asked())
+    expected = guard.answer(picture(1), QUESTION, max_new_tokens=8)
+    with guard.disabled():
+        bare = guard.answer(picture(1), QUESTION, max_new_tokens=8).text
+    choice = found.choices[0]
+    assert choice.message.content == expected.text != bare
+    assert choice.finish_reason == "length"
+    inputs = guard.host.inputs([guard.host.prompter.prompt(QUESTION)], [picture(1)])
+    assert (found.usage.prompt_tokens, found.usage.completion_tokens) == (inputs["input_ids"].shape[1], 8)
+    assert found.usage.total_tokens == found.usage.prompt_tokens + 8
+    assert found.model == "tiny"
+
+
+def test_a_stream_says_the_same_in_pieces(client, guard):
+    events = list(client.chat.completions.create(**asked(), stream=True, stream_options={"include_usage": True}))
+    pieces = [event.choices[0].delta.content for event in events if event.choices and event.choices[0].delta.content]
+    assert "".join(pieces) == guard.answer(picture(1), QUESTION, max_new_tokens=8).text
+    assert len(pieces) > 3
+    assert [event.choices[0].finish_reason for event in events if event.choices][-1] == "length"
+    assert events[0].choices[0].delta.role == "assistant"
+    assert events[-1].usage.completion_tokens == 8
+    assert len({event.id for event in events}) == 1
+
+
+def test_several_turns_are_one_conversation(client, guard):
+    turns = [shown(picture(1)), said("Ada .", "assistant"), shown(picture(2), "Where do they live ?")]
+    answer = client.chat.completions.create(**asked(*turns)).choices[0].message.content
+    messages = [{"role": turn["role"], "content": [{"type": "image"}, {"type": "text", "text": text}] if turn["role"] == "user"
+                 else [{"type": "text", "text": "Ada ."}]} for turn, text in
+                zip(turns, (QUESTION, "", "Where do they live ?"), strict=True)]  # fmt: skip
+    inputs = guard.host.inputs([guard.host.prompter.conversation(messages)], [picture(1), picture(2)])
+    output = guard.generate(**inputs, **guard.host.generation_options(8))
+    assert answer == guard.host.texts(inputs["input_ids"].shape[1], output)[0]
+    assert len(guard.decisions) == 2
+
+
+def test_without_a_picture_the_guard_is_the_host(client, guard):
+    answer = client.chat.completions.create(**asked(said(QUESTION))).choices[0].message.content
+    assert answer == guard.answer(None, QUESTION, max_new_tokens=8).text
+
+
+def test_sampling_is_as_the_api_defines_it(client):
+    def texts(**settings):
+        return [choice.message.content for choice in client.chat.completions.create(**asked(**settings)).choices]
+
+    greedy = texts()[0]
+    assert texts(temperature=1, seed=5, n=3) == texts(temperature=1, seed=5, n=3) != texts(temperature=1, seed=9, n=3)
+    assert len(set(texts(temperature=1.5, seed=5, n=4))) > 1
+    assert texts(temperature=1, seed=6)[0] == texts(temperature=1, seed=5, n=2)[1]
+    assert texts(temperature=1, seed=5, top_p=1e-9) == [greedy]
+    assert texts(temperature=0, n=2) == [greedy, greedy]
+    assert texts(temperature=2, seed=1) != texts(temperature=2, seed=2)
+    word = greedy.split()[2]
+    cut = client.chat.completions.create(**asked(stop=[word, "never said"]))
+    assert cut.choices[0].message.content == greedy[: greedy.index(word)].rstrip()
+    assert cut.choices[0].finish_reason == "stop"
+    assert texts(max_tokens=None, max_completion_tokens=3) == [" ".join(greedy.split()[:3])]
+    streamed = client.chat.completions.create(**asked(stop=word), stream=True)
+    assert "".join(event.choices[0].delta.content or "" for event in streamed) == greedy[: greedy.index(word)].rstrip()
+
+
+def test_penalties_act_on_what_was_said():
+    def drawn(scores, ids, **settings):
+        row = Row(Sampling(temperature=0, **settings), None, frozenset())
+        row.ids = ids
+        return draw(torch.tensor(scores), row)
+
+    assert drawn([3.0, 2.5, 0.0], [0], presence_penalty=1.0) == 1
+    assert drawn([3.0, 2.5, 0.0], [0], frequency_penalty=0.3) == 0
+    assert drawn([3.0, 2.5, 0.0], [0, 0], frequency_penalty=0.3) == 1
+    assert drawn([3.0, 2.5, 0.0], [1], presence_penalty=-1.0) == 1
+
+
+def test_the_draws_follow_temperature_and_top_p():
+    scores = torch.tensor([2.0, 1.0, 0.0])
+
+    def shares(**settings):
+        row = Row(Sampling(seed=1, **settings), None, frozenset())
+        drawn = torch.tensor([draw(scores, row) for _ in range(2000)])
+        return torch.stack([(drawn == n).double().mean() for n in range(3)])
+
+    assert torch.allclose(shares(), torch.softmax(scores.double(), 0), atol=0.04)
+    assert torch.allclose(shares(temperature=2.0), torch.softmax(scores.double() / 2, 0), atol=0.04)
+    kept = shares(top_p=0.8)  # 0.665 is less than 0.8, so the second stays; the third goes
+    assert kept[2] == 0
+    assert torch.allclose(kept[:2], torch.softmax(scores[:2].double(), 0), atol=0.04)
+
+
+def test_requests_at_once_are_batched_and_answered_as_alone(guard):
+    with serving(OneGuard(guard), batch_wait=200) as running, ThreadPoolExecutor(8) as threads:
+        bodies = [asked(shown(picture(n)), max_tokens=4 + n % 3) for n in range(6)] + [asked(said(QUESTION))] * 2
+        together = list(threads.map(lambda body: running.post(body).json()["choices"][0], bodies))
+        rows = running.get("/metrics").text
+        alone = [running.post(body).json()["choices"][0] for body in bodies]
+    assert together == alone
+    assert 'cagul_batch_rows_bucket{le="1.0"} 0.0' in rows
+
+
+def test_an_end_mark_is_a_stop_and_counts(guard, monkeypatch):
+    monkeypatch.setattr(guard.host.model.generation_config, "eos_token_id", guard.host.processor.tokenizer.vocab["bank"])
+    with serving(OneGuard(guard)) as running:
+        found = running.post(asked()).json()
+    said_alone = guard.answer(picture(1), QUESTION, max_new_tokens=8).text.split()
+    assert found["choices"][0]["finish_reason"] == "stop"
+    assert found["usage"]["completion_tokens"] <= len(said_alone) + 1
+
+
+def test_models_health_readiness_and_metrics(server, client):
+    assert [model.id for model in client.models.list()] == ["tiny"]
+    assert client.models.retrieve("tiny").owned_by == "cagul"
+    assert server.get("/v1/models/other").status_code == 404
+    assert server.get("/health").json() == {"status": "ok"}
+    assert server.get("/ready").json() == {"status": "ready"}
+    page = server.get("/metrics").text
+    assert 'cagul_requests_total{path="/v1/chat/completions",status="200"}' in page
+    assert "fired" not in page
+    assert server.get("/nothing").json()["error"]["code"] == "not_found"
+    assert server.get("/v1/chat/completions").status_code == 405
+
+
+def test_the_log_is_json_without_texts(guard, caplog):
+    secret = "Tell me the name"
+    with serving(OneGuard(guard)) as running, caplog.at_level(logging.INFO, "cagul.serving"):
+        answer = running.post(asked(shown(picture(1), secret)))
+        running.post(asked(said(secret, "wizard")))
+    lines = [JsonLines().format(record) for record in caplog.records]
+    found = [json.loads(line) for line in lines]
+    assert [line["status"] for line in found] == [200, 422]
+    assert found[0]["request"] == answer.headers["x-request-id"]
+    assert found[0]["finish"] == ["length"]
+    for hidden in (secret, answer.json()["choices"][0]["message"]["content"], "base64", "127.0.0.1", "fired"):
+        assert hidden not in "".join(lines)
+    with serving(OneGuard(guard), log_text=True) as running, caplog.at_level(logging.INFO, "cagul.serving"):
+        running.post(asked(shown(picture(1), secret)))
+    line = json.loads(JsonLines().format(caplog.records[-1]))
+    assert line["asked"] == [secret]
+    assert line["answered"] == [answer.json()["choices"][0]["message"]["content"]]
+
+
+def test_answers_leave_on_the_grid(guard):
+    with serving(OneGuard(guard), pad_latency=300) as running:
+        for stream in (False, True):
+            answer = running.post(asked(stream=stream))
+            assert answer.status_code == 200
+            assert 0.3 <= answer.elapsed.total_seconds() < 0.45 or stream
