@@ -51,6 +51,9 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     }.items()
 }  # fmt: skip
 
+_EVENT = {"type": "object", "properties": {"data": {"type": "string", "description": "A Chunk as JSON, or [DONE]."}}, "required": ["data"]}
+ANSWERS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": _EVENT}}}} | ERRORS
+
 
 class Watch:
     """Batches into metrics, failures into metrics and log."""
@@ -164,7 +167,7 @@ def create_app(guards: Guards, options: ServeOptions) -> FastAPI:
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_http)
 
-    @app.post("/v1/chat/completions", response_model=ChatCompletion, responses=ERRORS, summary="Ask the guarded host")
+    @app.post("/v1/chat/completions", response_model=ChatCompletion, responses=ANSWERS, summary="Ask the guarded host")
     async def chat(asked: ChatRequest, request: Request) -> Response:
         return await _chat(service, asked, request)
 
