@@ -90,7 +90,7 @@ class Reply:
 
 
 def mixed(splits: Any, count: int, seed: int = 0) -> list[Asked]:
-    """Questions about forgotten, retained and unseen people, without pictures too; every fifth is a second turn, every other streams."""
+    """Questions about forgotten, retained and unseen people, without pictures too; every fifth a second turn, half streamed."""
     sample, rng, asked = Sample(seed=seed), random.Random(seed), []
     sources = {
         "forget": forget_items(splits, sample),

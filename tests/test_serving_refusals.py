@@ -250,7 +250,8 @@ def test_a_client_that_leaves_frees_its_place(guard):
         for stream in (False, True):
             body = json.dumps(asked(max_tokens=200, n=4, stream=stream)).encode()
             with socket.create_connection((host, int(port))) as connection:
-                head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+                head = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+                head += f"Content-Length: {len(body)}"
                 connection.sendall(head.encode() + b"\r\n\r\n" + body)
                 time.sleep(0.15)
             began = time.monotonic()

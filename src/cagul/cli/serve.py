@@ -6,12 +6,28 @@ import os
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cagul.cli.common import DemoHostOption, DeviceOption, DtypeOption, JsonOption, ThreadsOption, idle_cores, out, print_json
+from cagul.cli.common import (
+    DemoHostOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    ThreadsOption,
+    idle_cores,
+    load_host,
+    out,
+    print_json,
+    set_up,
+)
 from cagul.cli.requests import OptionalKey, extra
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from cagul.serving.options import ServeOptions
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 KEY_VARIABLE = "CAGUL_API_KEY"
@@ -54,24 +70,27 @@ def serve(
             if find_spec(module) is None:
                 raise ModuleNotFoundError(name=module)
     from cagul.demo.assets import demo_assets
+    from cagul.patch import Patch
     from cagul.serving.options import Limits, ServeOptions, digests
-    from cagul.serving.workers import listen_on, make_app, read_keys
+    from cagul.serving.workers import listen_on, read_keys
     from cagul.serving.workers import serve as run
 
-    if store is None and patch is None:
-        raise UsageError("Neither --patch nor --store is given; the bare host is not served.", "Give one of them.", "serve")
-    if (store is None) != (key is None) and store is not None:
+    if store is not None and key is None:
         raise UsageError("--store needs --key.", "Give the key file of the store.", "serve")
-    if store is not None:
+    if store is not None and key is not None:
         with extra("requests"):
+            from cagul.requests.keys import StoreKey
             from cagul.requests.store import Store
-        places = Store(store).facts["places"]
+        places = Store(store, StoreKey.load(key)).facts["places"]
         host, patch = host or places["host"], patch or Path(places["patch"])
+    if patch is None:
+        raise UsageError("Neither --patch nor --store is given; the bare host is not served.", "Give one of them.", "serve")
     host = host or str(demo_assets().host)
     keys = digests(read_keys(api_key_file, os.environ.get(KEY_VARIABLE)))
     if address not in LOOPBACK and not keys:
         raise UsageError(f"{address} can be reached by others, and there is no API key.",
                          f"Give --api-key-file or {KEY_VARIABLE}.", "serve")  # fmt: skip
+    Patch.load(patch)  # before any worker starts
     limits = Limits(int(max_body * 2**20), max_pixels, max_images, max_tokens, max_waiting, max_choices)
     options = ServeOptions(
         host=host, patch=patch, store=store, store_key=key, name=name or Path(host).name or "cagul", dtype=dtype, device=device,
@@ -88,3 +107,16 @@ def serve(
         if not keys:
             out.print("No API key: everybody on this machine may ask.")
     run(partial(make_app, options), bound, workers)
+
+
+def make_app(options: ServeOptions) -> FastAPI:
+    """The app of one worker, with host and guard loaded."""
+    set_up(options.threads)
+    from cagul.patch import Patch
+    from cagul.serving.app import create_app
+    from cagul.serving.guards import PatchGuards, StoreGuards
+
+    patch, host = Patch.load(options.patch), load_host(options.host, options.device, options.dtype)
+    if options.store and options.store_key:
+        return create_app(StoreGuards(host, options.store, options.store_key, patch), options)
+    return create_app(PatchGuards(host, patch), options)

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -51,8 +51,9 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     }.items()
 }  # fmt: skip
 
-_EVENT = {"type": "object", "properties": {"data": {"type": "string", "description": "A Chunk as JSON, or [DONE]."}}, "required": ["data"]}
-ANSWERS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": _EVENT}}}} | ERRORS
+_DATA = {"type": "string", "description": "A Chunk as JSON, or [DONE]."}
+_EVENT = {"type": "object", "properties": {"data": _DATA}, "required": ["data"]}
+ANSWERS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": _EVENT}}}, **ERRORS}
 
 
 class Watch:
@@ -296,8 +297,14 @@ def _usage(service: Service, job: Job, done: Done, notes: dict[str, Any]) -> Usa
 
 
 def _completion(service: Service, job: Job, done: Any, head: dict[str, Any], notes: dict[str, Any]) -> dict[str, Any]:
-    choices = [Choice(index=n, message=Said(content=text), finish_reason=finish) for n, (text, finish, _) in enumerate(done.choices)]
+    choices = [
+        Choice(index=n, message=Said(content=text), finish_reason=finish) for n, (text, finish, _) in enumerate(done.choices)
+    ]
     return ChatCompletion(choices=choices, usage=_usage(service, job, done, notes), **head).model_dump()
+
+
+def _reason(finish: str) -> Literal["stop", "length"]:
+    return "length" if finish == "length" else "stop"
 
 
 async def _events(service: Service, asked: ChatRequest, job: Job, answering: Answering, event: Event, head: dict[str, Any],
@@ -318,7 +325,7 @@ async def _events(service: Service, asked: ChatRequest, job: Job, answering: Ans
             return
         usage = _usage(service, job, event, notes)
         for index, (_, finish, _) in enumerate(event.choices):
-            yield chunk(ChunkChoice(index=index, delta=Delta(), finish_reason="length" if finish == "length" else "stop"))
+            yield chunk(ChunkChoice(index=index, delta=Delta(), finish_reason=_reason(finish)))
         if asked.stream_options and asked.stream_options.include_usage:
             yield chunk(usage=usage)
         yield "data: [DONE]\n\n"

@@ -42,7 +42,9 @@ class Rules:
         self._check_turns(messages)
         count = sum(isinstance(part, ImagePart) for message in messages for part in message.parts)
         if count > self.limits.images:
-            raise Refused(422, "too_many_images", f"{count} pictures, more than the {self.limits.images} that are allowed.", "messages")
+            raise Refused(
+                422, "too_many_images", f"{count} pictures, more than the {self.limits.images} that are allowed.", "messages"
+            )
         turns: list[dict] = []
         pictures: list[Image.Image] = []
         for number, message in enumerate(messages):
@@ -68,8 +70,8 @@ class Rules:
                 raise Refused(422, "role", f"The role {message.role} is not supported here: {reason}.", f"messages.{number}.role")
         last = messages[-1]
         if last.role != "user":
-            raise Refused(422, "last_role", "The last message must be the user's: the host does not go on from an answer's beginning.",
-                          f"messages.{len(messages) - 1}.role")  # fmt: skip
+            raise Refused(422, "last_role", "The last message must be the user's: the host does not go on from an answer's "
+                          "beginning.", f"messages.{len(messages) - 1}.role")  # fmt: skip
         if not any(isinstance(part, ImagePart) or part.text.strip() for part in last.parts):
             raise Refused(422, "empty", "The last message is empty.", f"messages.{len(messages) - 1}.content")
 

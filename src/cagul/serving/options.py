@@ -31,7 +31,7 @@ class ServeOptions:
     """
 
     host: str
-    patch: Path | None = None
+    patch: Path = Path()
     store: Path | None = None
     store_key: Path | None = None
     name: str = "cagul"

@@ -1,4 +1,4 @@
-"""From options to a running server: load host and guard in every worker, listen, restart workers that die."""
+"""Listen, serve in one process or several, and start workers anew that die."""
 
 from __future__ import annotations
 
@@ -14,39 +14,13 @@ from typing import TYPE_CHECKING
 
 from cagul.errors import CagulError, HostError, UsageError
 from cagul.serving.logs import log_config
-from cagul.serving.options import ServeOptions
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from cagul.serving.guards import Guards
-
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when it is imported
 ANSWERED_SECONDS = 60  # a worker that does not answer its parent for so long is started anew
 OPEN_SECONDS = 30  # how long open connections may go on after the server was told to stop
-
-
-def load_guards(options: ServeOptions) -> Guards:
-    """The guard of these options. Raises what host, patch or store raise when they do not load or do not fit."""
-    from cagul.cli.common import load_host, set_up
-    from cagul.patch import Patch
-    from cagul.serving.guards import PatchGuards, StoreGuards
-
-    set_up(options.threads)
-    if options.patch is None:
-        raise UsageError("Neither a patch nor a store is given: that would be the bare host.", "Give --patch or --store.", "serve")
-    patch = Patch.load(options.patch)
-    host = load_host(options.host, options.device, options.dtype)
-    if options.store is not None and options.store_key is not None:
-        return StoreGuards(host, options.store, options.store_key, patch)
-    return PatchGuards(host, patch)
-
-
-def make_app(options: ServeOptions) -> FastAPI:
-    """The app of one worker."""
-    from cagul.serving.app import create_app
-
-    return create_app(load_guards(options), options)
 
 
 def _in_worker(make: Callable[[], FastAPI]) -> FastAPI:
