@@ -262,27 +262,31 @@ def timed(urls: dict[str, str], asked: list[Asked], clients: int, rounds: int) -
                               "blocks": [round(min(blocks), 3), round(max(blocks), 3)]}}  # fmt: skip
 
 
+def workers_of(process: subprocess.Popen) -> list[psutil.Process]:
+    return [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+
+
 def killed(url: str, process: subprocess.Popen, asked: list[Asked], clients: int) -> dict[str, Any]:
     """Kill one worker under load: what its clients see, and whether they are answered when they ask again."""
-    workers = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
-    struck: list[float] = []
+    workers = workers_of(process)
+    struck: list[int] = []
 
     def strike() -> None:
-        time.sleep(0.5)
-        os.kill(workers[0].pid, signal.SIGKILL)
-        struck.append(time.perf_counter())
+        time.sleep(1.0)
+        busiest = max(workers, key=lambda worker: len(worker.net_connections()))
+        struck.append(sum(one.status == psutil.CONN_ESTABLISHED for one in busiest.net_connections()))
+        os.kill(busiest.pid, signal.SIGKILL)
 
     hand = threading.Thread(target=strike)
     hand.start()
     replies = ask_all(url, asked, clients, retries=4)
     hand.join()
     until = time.monotonic() + 60
-    while time.monotonic() < until:
-        now = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
-        if len(now) == len(workers) and workers[0] not in now:
+    while set(now := workers_of(process)) == set(workers) or len(now) < len(workers):
+        if time.monotonic() > until:
             break
         time.sleep(0.2)
-    return {"requests": len(replies), "workers": len(workers), "asked_again": sum(reply.tries > 1 for reply in replies),
+    return {"requests": len(replies), "workers": len(workers), "connections_cut": struck[0], "asked_again": sum(reply.tries > 1 for reply in replies),
             "unanswered": sum(bool(reply.error) for reply in replies), "longest_s": round(max(r.seconds for r in replies), 2),
             "workers_after": len(now)}  # fmt: skip
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when it is imported
-ANSWERED_SECONDS = 60  # a worker that does not answer its parent for so long is started anew
+ANSWERED_SECONDS = 20  # a worker that does not answer its parent for so long is started anew
 OPEN_SECONDS = 30  # how long open connections may go on after the server was told to stop
 
 
