@@ -263,7 +263,9 @@ def timed(urls: dict[str, str], asked: list[Asked], clients: int, rounds: int) -
 
 
 def workers_of(process: subprocess.Popen) -> list[psutil.Process]:
-    return [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    """The worker processes of a server that live: beside them multiprocessing has a process of its own."""
+    living = [child for child in psutil.Process(process.pid).children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in living if "spawn_main" in " ".join(child.cmdline())]
 
 
 def killed(url: str, process: subprocess.Popen, asked: list[Asked], clients: int) -> dict[str, Any]:
@@ -286,9 +288,15 @@ def killed(url: str, process: subprocess.Popen, asked: list[Asked], clients: int
         if time.monotonic() > until:
             break
         time.sleep(0.2)
-    return {"requests": len(replies), "workers": len(workers), "connections_cut": struck[0], "asked_again": sum(reply.tries > 1 for reply in replies),
-            "unanswered": sum(bool(reply.error) for reply in replies), "longest_s": round(max(r.seconds for r in replies), 2),
-            "workers_after": len(now)}  # fmt: skip
+    return {
+        "requests": len(replies),
+        "workers": len(workers),
+        "connections_cut": struck[0],
+        "asked_again": sum(reply.tries > 1 for reply in replies),
+        "unanswered": sum(bool(reply.error) for reply in replies),
+        "longest_s": round(max(reply.seconds for reply in replies), 2),
+        "workers_after": len(now),
+    }
 
 
 def run(patch: Path, requests: int, clients: int, threads: int, rounds: int, modes: tuple[int, ...] = (1, 8)) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class OneGuard:
 
 @contextmanager
 def serving(guards: Any, **settings: Any) -> Iterator[Served]:
-    app = create_app(guards, ServeOptions(host="", name="tiny", **settings))
+    app = create_app(guards, ServeOptions(**{"host": "", "name": "tiny"} | settings))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", access_log=False))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
