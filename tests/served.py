@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -18,9 +19,10 @@ from openai import OpenAI
 from PIL import Image
 
 from cagul.guard import Guard
+from cagul.host.frozen import FrozenHost
 from cagul.serving.app import create_app
 from cagul.serving.options import ServeOptions
-from helpers import picture
+from helpers import make_patch, picture
 
 QUESTION = "Who is this person ?"
 
@@ -54,6 +56,12 @@ class OneGuard:
 
     def check(self) -> bool:
         return True
+
+
+def tiny_guard(folder: Path) -> Guard:
+    """A guard on the tiny host that fires on every picture."""
+    host = FrozenHost.load(folder)
+    return Guard(host, make_patch(host))
 
 
 @contextmanager

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import queue
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,18 +16,16 @@ pytest.importorskip("fastapi")
 import torch
 from openai import OpenAI
 
-from cagul.guard import Guard
-from cagul.host.frozen import FrozenHost
+from cagul.serving.engine import Engine, Job
 from cagul.serving.logs import JsonLines
 from cagul.serving.sampling import Row, Sampling, draw
-from helpers import make_patch, picture
-from served import QUESTION, OneGuard, asked, said, serving, shown
+from helpers import picture
+from served import QUESTION, OneGuard, asked, said, serving, shown, tiny_guard
 
 
 @pytest.fixture(scope="module")
 def guard(tiny_folder):
-    host = FrozenHost.load(tiny_folder)
-    return Guard(host, make_patch(host))
+    return tiny_guard(tiny_folder)
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +136,30 @@ def test_requests_at_once_are_batched_and_answered_as_alone(guard):
         alone = [running.post(body).json()["choices"][0] for body in bodies]
     assert together == alone
     assert 'cagul_batch_rows_bucket{le="1.0"} 0.0' in rows
+
+
+def test_what_does_not_fit_together_is_no_batch(guard):
+    engine = Engine(OneGuard(guard), batch=4, wait=0.2)
+    try:
+        done: queue.Queue = queue.Queue()
+        prompt, inputs = engine.prepare([{"role": "user", "content": [{"type": "text", "text": QUESTION}]}], [])
+        sizes: list[int] = []
+        engine.watcher = SimpleNamespace(batch=lambda rows, _: sizes.append(rows), failed=done.put)
+        for choices, longest in ((1, 4), (4, 4), (1, 4), (1, 250), (1, 4)):
+            engine.submit(Job(prompt, [], inputs, [Sampling(0, max_tokens=longest)] * choices, done.put))
+        answers = [done.get(timeout=30) for _ in range(5)]
+    finally:
+        engine.stop()
+    assert len({answer.choices[0][0].split()[0] for answer in answers}) == 1
+    assert sizes == [3, 4, 1]
+    assert not engine.alive
+
+
+def test_an_engine_that_stopped_is_not_waited_for(guard):
+    with serving(OneGuard(guard)) as running:
+        running.app.state.service.engine.stop()
+        assert running.post(asked()).status_code == 503
+        assert running.get("/health").status_code == running.get("/ready").status_code == 503
 
 
 def test_an_end_mark_is_a_stop_and_counts(guard, monkeypatch):

@@ -19,20 +19,18 @@ import torch
 from PIL import Image
 
 from cagul.guard import Guard
-from cagul.host.frozen import FrozenHost
 from cagul.serving.api import REFUSED
 from cagul.serving.conversation import Rules
 from cagul.serving.options import Limits, digests, knows_key
-from helpers import make_patch, picture
-from served import QUESTION, OneGuard, asked, data_url, said, serving, shown
+from helpers import picture
+from served import QUESTION, OneGuard, asked, data_url, said, serving, shown, tiny_guard
 
 SECRET = "zanzibar"  # stands in every bad request, and in no answer to one
 
 
 @pytest.fixture(scope="module")
 def guard(tiny_folder):
-    host = FrozenHost.load(tiny_folder)
-    return Guard(host, make_patch(host))
+    return tiny_guard(tiny_folder)
 
 
 @pytest.fixture(scope="module")

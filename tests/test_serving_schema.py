@@ -15,12 +15,9 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
-from cagul.guard import Guard
-from cagul.host.frozen import FrozenHost
 from cagul.serving.app import create_app
 from cagul.serving.options import Limits, ServeOptions
-from helpers import make_patch
-from served import OneGuard
+from served import OneGuard, tiny_guard
 
 load_all_checks()
 # what the page promises of a good request is not that it is answered: a model of another name is good by the page, and 404
@@ -29,8 +26,7 @@ LEFT_OUT = ("positive_data_acceptance",)
 
 @pytest.fixture(scope="module")
 def page(tiny_folder):
-    host = FrozenHost.load(tiny_folder)
-    app = create_app(OneGuard(Guard(host, make_patch(host))), ServeOptions(host="", name="tiny", limits=Limits(tokens=4)))
+    app = create_app(OneGuard(tiny_guard(tiny_folder)), ServeOptions(host="", name="tiny", limits=Limits(tokens=4)))
     yield schemathesis.openapi.from_asgi("/openapi.json", app)
     app.state.service.engine.stop()
 

@@ -236,6 +236,8 @@ async def _http(request: Request, error: Exception) -> Response:
 async def _chat(service: Service, asked: ChatRequest, request: Request) -> Response:
     if service.engine.load + service.preparing >= service.options.limits.waiting:
         raise Refused(429, "too_many_requests", f"{service.options.limits.waiting} requests wait already; try again in a second.")
+    if not service.engine.alive:
+        raise _failure(Failed(None, False))
     answering = Answering(service, request)
     service.preparing += 1
     try:

@@ -45,7 +45,7 @@ class Failed:
 Event = Piece | Done | Failed
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
     """One request: a prompt with its pictures, settings for each choice, and where events go (called in the engine's thread)."""
 
@@ -142,13 +142,18 @@ class Engine:
             if self._stopped:
                 return []
             taken: list[Job] = []
-            free = self.batch
             for job in list(self._waiting):
-                if not taken or (bool(job.pictures) == bool(taken[0].pictures) and len(job.choices) <= free):
+                if not taken or self._together([*taken, job]):
                     taken.append(job)
                     self._waiting.remove(job)
-                    free -= len(job.choices)
             return taken
+
+    def _together(self, jobs: list[Job]) -> bool:
+        """Whether jobs make one batch: of one kind, not too many, and no row is led beyond the context by another's length."""
+        prompt = max(job.inputs["input_ids"].shape[1] for job in jobs)
+        longest = max(one.max_tokens for job in jobs for one in job.choices)
+        few = sum(len(job.choices) for job in jobs) <= self.batch
+        return few and len({bool(job.pictures) for job in jobs}) == 1 and prompt + longest <= self.host.context
 
     def _rows(self) -> int:
         return sum(len(job.choices) for job in self._waiting)
@@ -172,7 +177,7 @@ class Engine:
                 job.tell(failed)
             return
         for job, own in zip(jobs, rows, strict=True):
-            job.tell(Done(tuple((row.text, row.finish or "stop", len(row.ids)) for row in own)))
+            job.tell(Done(tuple((row.text, row.finish or "length", len(row.ids)) for row in own)))
 
     def _answer(self, jobs: list[Job], started: list[bool]) -> list[list[Row]]:
         guard, host = self.guards.guard(), self.host
