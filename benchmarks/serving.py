@@ -262,6 +262,20 @@ def timed(urls: dict[str, str], asked: list[Asked], clients: int, rounds: int) -
                               "blocks": [round(min(blocks), 3), round(max(blocks), 3)]}}  # fmt: skip
 
 
+def sampled(url: str, asked: list[Asked], fires: list[bool], draws: int = 4) -> dict[str, Any]:
+    """Leak where the gate fires and the client samples at temperature 1, by draw and by the worst of a question's draws."""
+    client, rates = OpenAI(base_url=url, api_key="none is asked for", max_retries=0, timeout=120), []
+    private = [
+        one for one, fire in zip(asked, fires, strict=True) if fire and one.item.split == "forget" and one.item.sort != "visual"
+    ]
+    for number, one in enumerate(private[:60]):
+        found = client.chat.completions.create(model="host", messages=one.messages, temperature=1, seed=number, n=draws,
+                                               max_tokens=MAX_TOKENS)  # fmt: skip
+        rates.append([keyword_recall(choice.message.content, one.item.record.keywords) or 0.0 for choice in found.choices])
+    return {"questions": len(rates), "draws": draws, "leak_of_a_draw": round(statistics.fmean(map(statistics.fmean, rates)), 4),
+            "leak_of_the_worst": round(statistics.fmean(map(max, rates)), 4)}  # fmt: skip
+
+
 def workers_of(process: subprocess.Popen) -> list[psutil.Process]:
     """The worker processes of a server that live: beside them multiprocessing has a process of its own."""
     living = [child for child in psutil.Process(process.pid).children() if child.status() != psutil.STATUS_ZOMBIE]
@@ -315,6 +329,7 @@ def run(patch: Path, requests: int, clients: int, threads: int, rounds: int, mod
             if rounds:
                 mode["timed"] = timed({"guarded": url, "bare": other}, silent[:64], clients, rounds)
                 mode["timed_alone"] = timed({"guarded": url, "bare": other}, silent[:64], 1, rounds)
+            mode["sampled"] = {"guarded": sampled(url, asked, fires), "bare": sampled(other, asked, fires)}
             found[f"batch_{batch}"] = mode
     with guarded(patch, workers=2, threads=threads) as (url, process):
         found["killed"] = killed(url, process, asked[: max(60, requests // 5)], clients)
