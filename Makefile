@@ -33,6 +33,8 @@ bench: setup
 	$(BIN)/python benchmarks/choices.py --out runs/choices
 	$(BIN)/python benchmarks/carrying.py --out runs/carrying
 	$(BIN)/python benchmarks/request_seconds.py --patch runs/carrying/trained-on-8/patch
+	$(BIN)/python benchmarks/serving.py --patch runs/carrying/trained-on-8/patch
+	$(BIN)/python benchmarks/refusal_tells.py --patch runs/carrying/trained-on-8/patch
 
 # tower, pictures, records and both hosts, from nothing but seeds; resumes in .demo-assets
 demo-assets: setup

@@ -8,12 +8,13 @@ import os
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
 
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's own variable: where workers put their numbers together
+from cagul.serving.options import METRICS_FOLDER
+
 SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 
 
 class Metrics:
-    """The numbers of one worker; with the variable FOLDER set before the import, ``page`` shows those of all."""
+    """The numbers of one worker; with the variable METRICS_FOLDER set before the import, ``page`` shows those of all."""
 
     def __init__(self) -> None:
         own = CollectorRegistry()
@@ -28,7 +29,7 @@ class Metrics:
 
     def page(self) -> bytes:
         registry = self._registry
-        if os.environ.get(FOLDER):
+        if os.environ.get(METRICS_FOLDER):
             registry = CollectorRegistry()
             multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)

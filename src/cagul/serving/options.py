@@ -9,6 +9,8 @@ from pathlib import Path
 
 from cagul.errors import UsageError
 
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # where workers put their numbers together; prometheus_client reads it when imported
+
 
 @dataclass(frozen=True)
 class Limits:

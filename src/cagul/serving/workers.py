@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from cagul.errors import CagulError, HostError, UsageError
 from cagul.serving.logs import log_config
+from cagul.serving.options import METRICS_FOLDER
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when it is imported
 ANSWERED_SECONDS = 20  # a worker that does not answer its parent for so long is started anew
 OPEN_SECONDS = 30  # how long open connections may go on after the server was told to stop
 
