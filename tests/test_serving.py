@@ -181,7 +181,8 @@ def test_models_health_readiness_and_metrics(server, client):
     assert 'cagul_requests_total{path="/v1/chat/completions",status="200"}' in page
     assert "fired" not in page
     assert server.get("/nothing").json()["error"]["code"] == "not_found"
-    assert server.get("/v1/chat/completions").status_code == 405
+    assert (found := server.get("/v1/chat/completions")).status_code == 405
+    assert found.headers["allow"] == "POST"
 
 
 def test_the_log_is_json_without_texts(guard, caplog):

@@ -227,7 +227,7 @@ async def _http(request: Request, error: Exception) -> Response:
         raise Refused(400, "invalid_json", "The body is no valid JSON.")
     codes = {404: ("not_found", "There is nothing at this path."), 405: ("method", "This path takes no such method.")}
     code, message = codes.get(status, ("http", "The request is refused."))
-    raise Refused(status, code, message)
+    raise Refused(status, code, message, headers=getattr(error, "headers", None))
 
 
 # -- answers ----------------------------------------------------------------------------------------------------------
@@ -262,8 +262,6 @@ async def _chat(service: Service, asked: ChatRequest, request: Request) -> Respo
             "system_fingerprint": service.fingerprint}  # fmt: skip
     if job.streaming:
         return StreamingResponse(_events(service, asked, job, answering, first, head, notes), media_type="text/event-stream")
-    while isinstance(first, Piece):  # never: only streaming jobs tell pieces
-        first = await answering.next()
     return JSONResponse(_completion(service, job, first, head, notes))
 
 
@@ -300,7 +298,7 @@ def _usage(service: Service, job: Job, done: Done, notes: dict[str, Any]) -> Usa
 
 def _completion(service: Service, job: Job, done: Any, head: dict[str, Any], notes: dict[str, Any]) -> dict[str, Any]:
     choices = [
-        Choice(index=n, message=Said(content=text), finish_reason=finish) for n, (text, finish, _) in enumerate(done.choices)
+        Choice(index=n, message=Said(content=text), finish_reason=_reason(why)) for n, (text, why, _) in enumerate(done.choices)
     ]
     return ChatCompletion(choices=choices, usage=_usage(service, job, done, notes), **head).model_dump()
 

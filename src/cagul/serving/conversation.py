@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image
@@ -21,9 +22,9 @@ _DATA_URL = re.compile(r"data:([a-z]+/[a-z0-9.+-]+);base64,", re.IGNORECASE)
 class Refused(Exception):
     """A request that is not answered, with its HTTP status. The message never holds what was asked or shown."""
 
-    def __init__(self, status: int, code: str, message: str, param: str | None = None):
+    def __init__(self, status: int, code: str, message: str, param: str | None = None, headers: Mapping[str, str] | None = None):
         super().__init__(message)
-        self.status, self.code, self.message, self.param = status, code, message, param
+        self.status, self.code, self.message, self.param, self.headers = status, code, message, param, headers or {}
 
 
 class Rules:

@@ -110,6 +110,7 @@ class Doorway:
 async def _reply(send: Send, refused: Refused) -> None:
     body = json.dumps(error_body(refused)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers += [(name.lower().encode(), value.encode()) for name, value in refused.headers.items()]
     if refused.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     if refused.status in (429, 503):
