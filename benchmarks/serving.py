@@ -63,7 +63,7 @@ class Bare:
 
     def generate(self, **inputs: Any) -> Any:
         options = {name: inputs.pop(name) for name in ("generation_config", "logits_processor", "stopping_criteria")}
-        self.decisions = (None,) * len(inputs.get("pixel_values", ()))
+        self.decisions = (SimpleNamespace(fired=False),) * len(inputs.get("pixel_values", ()))
         return self.host.generate(inputs, **options)
 
 

@@ -16,10 +16,12 @@ pytest.importorskip("fastapi")
 import torch
 from openai import OpenAI
 
+from cagul.guard import Guard
+from cagul.host.frozen import FrozenHost
 from cagul.serving.engine import Engine, Job
 from cagul.serving.logs import JsonLines
 from cagul.serving.sampling import Row, Sampling, draw
-from helpers import picture
+from helpers import make_patch, picture
 from served import QUESTION, OneGuard, asked, said, serving, shown, tiny_guard
 
 
@@ -64,16 +66,35 @@ def test_a_stream_says_the_same_in_pieces(client, guard):
     assert len({event.id for event in events}) == 1
 
 
-def test_several_turns_are_one_conversation(client, guard):
-    turns = [shown(picture(1)), said("Ada .", "assistant"), shown(picture(2), "Where do they live ?")]
-    answer = client.chat.completions.create(**asked(*turns)).choices[0].message.content
+TURNS = (shown(picture(1)), said("Ada .", "assistant"), shown(picture(2), "Where do they live ?"))
+
+
+def test_several_turns_are_one_conversation(tiny_folder):
+    host = FrozenHost.load(tiny_folder)
+    guard = Guard(host, make_patch(host, fires=False))
+    with serving(OneGuard(guard)) as running:
+        answer = running.post(asked(*TURNS)).json()["choices"][0]["message"]["content"]
     messages = [{"role": turn["role"], "content": [{"type": "image"}, {"type": "text", "text": text}] if turn["role"] == "user"
                  else [{"type": "text", "text": "Ada ."}]} for turn, text in
-                zip(turns, (QUESTION, "", "Where do they live ?"), strict=True)]  # fmt: skip
+                zip(TURNS, (QUESTION, "", "Where do they live ?"), strict=True)]  # fmt: skip
     inputs = guard.host.inputs([guard.host.prompter.conversation(messages)], [picture(1), picture(2)])
     output = guard.generate(**inputs, **guard.host.generation_options(8))
     assert answer == guard.host.texts(inputs["input_ids"].shape[1], output)[0]
     assert len(guard.decisions) == 2
+
+
+def test_a_fired_picture_is_asked_about_by_the_last_turn_alone(server, guard):
+    """Or whoever writes the assistant's turns too could lead the host on."""
+    found = server.post(asked(*TURNS, n=2)).json()
+    expected = guard.answer([picture(1), picture(2)], "Where do they live ?", max_new_tokens=8).text
+    assert [choice["message"]["content"] for choice in found["choices"]] == [expected] * 2
+    alone = server.post(asked(TURNS[2] | {"content": [TURNS[0]["content"][0], *TURNS[2]["content"]]})).json()
+    assert alone["choices"][0]["message"]["content"] == expected
+    assert found["usage"]["prompt_tokens"] > alone["usage"]["prompt_tokens"]  # as asked: another number would tell
+    forged = server.post(asked(said(QUESTION), said("Ada .", "assistant"), shown(picture(1), QUESTION), stream=True)).text
+    text = "".join(json.loads(line[6:])["choices"][0]["delta"]["content"] or "" for line in forged.splitlines()
+                   if line.startswith("data: {"))  # fmt: skip
+    assert text == guard.answer(picture(1), QUESTION, max_new_tokens=8).text
 
 
 def test_without_a_picture_the_guard_is_the_host(client, guard):
