@@ -191,6 +191,12 @@ def test_the_server_ends_when_a_worker_cannot_start(base_folder, tmp_path, capfd
     assert "Traceback" not in error
 
 
+def test_answers_are_not_held_back_by_the_network():
+    bound = listen_on("127.0.0.1", 0)
+    bound.close()
+    assert bound.proto == socket.IPPROTO_TCP  # what asyncio asks for before it switches Nagle's algorithm off
+
+
 def test_an_error_in_the_log_is_its_kind_and_place():
     with pytest.raises(UsageError, match="Cannot listen on no.address.invalid port 1") as found:
         listen_on("no.address.invalid", 1)
