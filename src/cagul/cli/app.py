@@ -12,7 +12,22 @@ from typing import Any
 import typer
 
 from cagul import __version__
-from cagul.cli import ask, compare, demo, doctor, evaluate, hosts, inspect, memorise, records, report, requests, study, unlearn
+from cagul.cli import (
+    ask,
+    compare,
+    demo,
+    doctor,
+    evaluate,
+    hosts,
+    inspect,
+    memorise,
+    records,
+    report,
+    requests,
+    serve,
+    study,
+    unlearn,
+)
 from cagul.cli.common import err
 from cagul.errors import CagulError, UsageError, WriteError
 
@@ -24,6 +39,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate.evaluate,
     "compare": compare.compare,
     "study": study.study,
+    "serve": serve.serve,
     "inspect": inspect.inspect,
     "report": report.report,
     "doctor": doctor.doctor,

@@ -48,7 +48,7 @@ def init(
     json: JsonOption = False,
 ) -> None:
     """Make a store for a host and a base patch, and its key."""
-    with _extra():
+    with extra("requests"):
         from cagul.requests.desk import make_store
     from cagul.data.records import load_records
     from cagul.patch import Patch
@@ -117,7 +117,7 @@ def revoke(
 
 def list_requests(store: StoreOption, json: JsonOption = False) -> None:
     """List the requests."""
-    with _extra():
+    with extra("requests"):
         from cagul.requests.store import Store
     found = Store(store).requests()
     if json:
@@ -137,7 +137,7 @@ def list_requests(store: StoreOption, json: JsonOption = False) -> None:
 
 def show(request: RequestId, store: StoreOption, json: JsonOption = False) -> None:
     """Show a request with its figures and its history."""
-    with _extra():
+    with extra("requests"):
         from cagul.requests.store import Store
     opened = Store(store)
     found = opened.request(request)
@@ -168,7 +168,7 @@ def verify(
     """Check the log for changed and missing entries, with the key its end too; measure a request anew where one is named."""
     from cagul.errors import StoreError, UsageError
 
-    with _extra():
+    with extra("requests"):
         from cagul.requests.keys import StoreKey
         from cagul.requests.store import Store
     opened = Store(store, StoreKey.load(key) if key else None)
@@ -199,7 +199,7 @@ def export_certificate(
     json: JsonOption = False,
 ) -> None:
     """Write a signed certificate of a request: no names, no answers, no pictures."""
-    with _extra():
+    with extra("requests"):
         from cagul.requests import certificate
         from cagul.requests.keys import StoreKey
         from cagul.requests.store import Store
@@ -220,7 +220,7 @@ def verify_certificate(
     json: JsonOption = False,
 ) -> None:
     """Say that a certificate is valid, or what was changed (exit code 6)."""
-    with _extra():
+    with extra("requests"):
         from cagul.requests.certificate import check_certificate
     document = check_certificate(path, public_key)
     request = document["request"]
@@ -239,19 +239,19 @@ VERBS: dict[str, Callable[..., None]] = {
 
 
 @contextmanager
-def _extra() -> Iterator[None]:
+def extra(name: str) -> Iterator[None]:
     """Name the extra that is missing."""
     from cagul.errors import UsageError
 
     try:
         yield
     except ModuleNotFoundError as error:
-        raise UsageError(f"`cagul requests` needs {error.name}.", "pip install 'cagul[requests]'") from None
+        raise UsageError(f"`cagul {name}` needs {error.name}.", f"pip install 'cagul[{name}]'") from None
 
 
 def open_desk(store: Path, key: Path, host: str | None, patch: Path | None, dtype: str, device: str | None, threads: int) -> Desk:
     """A store at work; host and patch are where they were, unless given."""
-    with _extra():
+    with extra("requests"):
         from cagul.requests.desk import Desk
         from cagul.requests.keys import StoreKey
         from cagul.requests.store import Store

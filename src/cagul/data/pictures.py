@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageEnhance, ImageOps, UnidentifiedImageError
 
 from cagul.errors import DataError
 
@@ -27,14 +27,33 @@ def open_picture(path: str | Path) -> Image.Image:
     """
     path = Path(path)
     try:
+        return _upright(path, str(path), MAX_PIXELS, None, False)
+    except FileNotFoundError:
+        raise DataError(f"There is no picture {path}.", "Check the path.", "picture") from None
+
+
+def read_picture(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] | None = None,
+                 still: bool = False) -> Image.Image:  # fmt: skip
+    """A picture out of bytes as ``open_picture`` opens files; ``name`` stands for it in errors.
+
+    Raises DataError as ``open_picture`` does, for a format (Pillow's names) that is none of ``formats``, and with ``still``
+    for a picture of several frames: which one would be judged, and which one answered about?
+    """
+    return _upright(io.BytesIO(data), name, max_pixels, formats, still)
+
+
+def _upright(source: Path | io.BytesIO, name: str, max_pixels: int, formats: tuple[str, ...] | None, still: bool) -> Image.Image:
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture: Image.Image = Image.open(path)
-        if picture.width * picture.height > MAX_PIXELS:
-            raise DataError(f"{path} has {picture.width} x {picture.height} pixels, more than {MAX_PIXELS:,}.",
+            picture: Image.Image = Image.open(source, formats=formats)
+        if picture.width * picture.height > max_pixels:
+            raise DataError(f"{name} has {picture.width} x {picture.height} pixels, more than {max_pixels:,}.",
                             "Scale it down.", "picture")  # fmt: skip
+        if still and getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":  # a phone's JPEG with previews
+            raise DataError(f"{name} has several frames; only still pictures are read.", "Give one frame of it.", "picture")
         if picture.mode in ("I", "F"):
-            raise DataError(f"{path} has 32-bit pixels (mode {picture.mode}), and nobody says which value is white.",
+            raise DataError(f"{name} has 32-bit pixels (mode {picture.mode}), and nobody says which value is white.",
                             "Save it with 8 or 16 bits.", "picture")  # fmt: skip
         picture = ImageOps.exif_transpose(picture)
         if picture.mode.startswith("I;16"):
@@ -44,11 +63,14 @@ def open_picture(path: str | Path) -> Image.Image:
             picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
         return picture.convert("RGB")
     except FileNotFoundError:
-        raise DataError(f"There is no picture {path}.", "Check the path.", "picture") from None
+        raise
     except Image.DecompressionBombError:
-        raise DataError(f"{path} has more than {MAX_PIXELS:,} pixels.", "Scale it down.", "picture") from None
+        raise DataError(f"{name} has more than {max_pixels:,} pixels.", "Scale it down.", "picture") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{name} cannot be read as a picture: its format is not known.", "Give a PNG, JPEG or WebP file.",
+                        "picture") from None  # fmt: skip
     except UNREADABLE as error:
-        raise DataError(f"{path} cannot be read as a picture: {error}.", "Give a PNG, JPEG or WebP file.", "picture") from None
+        raise DataError(f"{name} cannot be read as a picture: {error}.", "Give a PNG, JPEG or WebP file.", "picture") from None
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:

@@ -188,6 +188,11 @@ class Store:
             found = connection.execute(_pictures.select().where(_pictures.c.request == name).order_by(_pictures.c.number))
             return [row["data"] for row in found.mappings()]
 
+    def last_entry(self) -> int:
+        """Number of the log's last entry: every change of the store makes it one more."""
+        with self._reading() as connection:
+            return connection.execute(_LAST_ENTRY.with_only_columns(_log.c.number)).scalar_one_or_none() or 0
+
     def entries(self) -> list[Entry]:
         with self._reading() as connection:
             return _entries(connection)

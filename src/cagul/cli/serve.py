@@ -1,0 +1,122 @@
+"""``cagul serve``."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cagul.cli.common import (
+    DemoHostOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    ThreadsOption,
+    idle_cores,
+    load_host,
+    out,
+    print_json,
+    set_up,
+)
+from cagul.cli.requests import OptionalKey, extra
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from cagul.serving.options import ServeOptions
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+KEY_VARIABLE = "CAGUL_API_KEY"
+
+
+def serve(
+    host: DemoHostOption = None,
+    patch: Annotated[Path | None, typer.Option("--patch", help="Patch folder; with --store the base patch, if it moved.")] = None,
+    store: Annotated[Path | None, typer.Option("--store", help="Store of deletion requests; changes hold at once.")] = None,
+    key: OptionalKey = None,
+    address: Annotated[str, typer.Option("--address", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes, each with host and guard.")] = 1,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the model; the host's folder if not given.")] = None,
+    api_key_file: Annotated[
+        Path | None, typer.Option("--api-key-file", help=f"API keys, one a line; or one in {KEY_VARIABLE}.")
+    ] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Most answers that are generated together.")] = 8,
+    batch_wait: Annotated[float, typer.Option("--batch-wait", min=0, help="Milliseconds to wait for more to batch.")] = 5.0,
+    pad_latency: Annotated[
+        float, typer.Option("--pad-latency", min=0, help="Answers leave at multiples of so many milliseconds; 0 at once.")
+    ] = 0.0,
+    max_body: Annotated[float, typer.Option("--max-body", min=0.001, help="Largest body, in MiB.")] = 20.0,
+    max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Largest picture, in pixels.")] = 16_000_000,
+    max_images: Annotated[int, typer.Option("--max-images", min=0, help="Most pictures of a request.")] = 8,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")] = 512,
+    max_choices: Annotated[int, typer.Option("--max-choices", min=1, max=128, help="Largest n of a request.")] = 4,
+    max_waiting: Annotated[int, typer.Option("--max-waiting", min=1, help="Requests at work or waiting in a worker.")] = 64,
+    log_text: Annotated[bool, typer.Option("--log-text", help="Write questions and answers into the log, too.")] = False,
+    dtype: DtypeOption = "auto",
+    device: DeviceOption = None,
+    threads: ThreadsOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Serve a host behind its guard, as OpenAI-compatible chat completions. Never without a guard."""
+    from cagul.errors import UsageError
+
+    with extra("serve"):  # found, not imported: prometheus_client looks at its folder of numbers when it is
+        for module in ("fastapi", "uvicorn", "prometheus_client"):
+            if find_spec(module) is None:
+                raise ModuleNotFoundError(name=module)
+    from cagul.demo.assets import demo_assets
+    from cagul.patch import Patch
+    from cagul.serving.options import Limits, ServeOptions, digests
+    from cagul.serving.workers import listen_on, read_keys
+    from cagul.serving.workers import serve as run
+
+    if store is not None and key is None:
+        raise UsageError("--store needs --key.", "Give the key file of the store.", "serve")
+    if store is not None and key is not None:
+        with extra("requests"):
+            from cagul.requests.keys import StoreKey
+            from cagul.requests.store import Store
+        places = Store(store, StoreKey.load(key)).facts["places"]
+        host, patch = host or places["host"], patch or Path(places["patch"])
+    if patch is None:
+        raise UsageError("Neither --patch nor --store is given; the bare host is not served.", "Give one of them.", "serve")
+    host = host or str(demo_assets().host)
+    keys = digests(read_keys(api_key_file, os.environ.get(KEY_VARIABLE)))
+    if address not in LOOPBACK and not keys:
+        raise UsageError(f"{address} can be reached by others, and there is no API key.",
+                         f"Give --api-key-file or {KEY_VARIABLE}.", "serve")  # fmt: skip
+    Patch.load(patch)  # before any worker starts
+    limits = Limits(int(max_body * 2**20), max_pixels, max_images, max_tokens, max_waiting, max_choices)
+    options = ServeOptions(
+        host=host, patch=patch, store=store, store_key=key, name=name or Path(host).name or "cagul", dtype=dtype, device=device,
+        threads=threads or max(1, idle_cores() // workers), batch=batch, batch_wait=batch_wait, pad_latency=pad_latency,
+        log_text=log_text, keys=keys, limits=limits,
+    )  # fmt: skip
+    bound = listen_on(address, port)
+    place = f"[{address}]" if ":" in address else address
+    url = f"http://{place}:{bound.getsockname()[1]}/v1"
+    if json:
+        print_json({"url": url, "model": options.name, "workers": workers, "api_key": bool(keys)})
+    else:
+        out.print(f"Model [bold]{options.name}[/] behind its guard, soon at [bold]{url}[/] ({workers} worker(s)).", highlight=False)
+        if not keys:
+            out.print("No API key: everybody on this machine may ask.")
+    run(partial(make_app, options), bound, workers)
+
+
+def make_app(options: ServeOptions) -> FastAPI:
+    """The app of one worker, with host and guard loaded."""
+    set_up(options.threads)
+    from cagul.patch import Patch
+    from cagul.serving.app import create_app
+    from cagul.serving.guards import PatchGuards, StoreGuards
+
+    patch, host = Patch.load(options.patch), load_host(options.host, options.device, options.dtype)
+    if options.store and options.store_key:
+        return create_app(StoreGuards(host, options.store, options.store_key, patch), options)
+    return create_app(PatchGuards(host, patch), options)

@@ -1,0 +1,1 @@
+"""The guarded host as a service: OpenAI-compatible chat completions over HTTP."""

@@ -1,0 +1,333 @@
+"""The routes: chat completions, models, health, readiness, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from jinja2 import TemplateError
+from starlette.exceptions import HTTPException
+
+from cagul import __version__
+from cagul.errors import DataError
+from cagul.serving.api import (
+    ChatCompletion,
+    ChatRequest,
+    Choice,
+    Chunk,
+    ChunkChoice,
+    Delta,
+    ErrorBody,
+    Model,
+    ModelList,
+    Said,
+    State,
+    Usage,
+)
+from cagul.serving.conversation import Refused, Rules, last_turn
+from cagul.serving.doorway import Doorway, error_body
+from cagul.serving.engine import Done, Engine, Event, Failed, Job, Piece
+from cagul.serving.guards import Guards
+from cagul.serving.logs import LOGGER, where
+from cagul.serving.metrics import Metrics
+from cagul.serving.options import ServeOptions
+from cagul.serving.sampling import Sampling
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody, "description": text}
+    for status, text in {
+        400: "The body is no JSON.", 401: "No valid API key.", 404: "No such model.", 408: "The body came too slowly.",
+        413: "The body is too large.", 422: "Something is not allowed or not supported; the message names it.",
+        429: "Too many requests wait.", 503: "The guard failed, so nothing is answered.",
+    }.items()
+}  # fmt: skip
+
+_DATA = {"type": "string", "description": "A Chunk as JSON, or [DONE]."}
+_EVENT = {"type": "object", "properties": {"data": _DATA}, "required": ["data"]}
+ANSWERS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": _EVENT}}}, **ERRORS}
+
+
+class Watch:
+    """Batches into metrics, failures into metrics and log."""
+
+    def __init__(self, metrics: Metrics):
+        self.metrics = metrics
+
+    def batch(self, rows: int, seconds: float) -> None:
+        self.metrics.batch_rows.observe(rows)
+        self.metrics.batch_seconds.observe(seconds)
+
+    def failed(self, error: Exception) -> None:
+        if not isinstance(error, DataError):
+            self.metrics.failures.inc()
+            LOGGER.error("the guard failed", extra={"fields": {"error": where(error)}})
+
+
+class Service:
+    """What the routes share: the engine, the rules of the host's conversations, the served model's name."""
+
+    def __init__(self, guards: Guards, options: ServeOptions):
+        self.options, self.metrics = options, Metrics()
+        self.engine = Engine(guards, batch=options.batch, wait=options.batch_wait / 1000, watcher=Watch(self.metrics))
+        self.rules = Rules(guards.host.prompter, options.limits)
+        self.context, self.preparing = guards.host.context, 0
+        self.created = int(time.time())
+        # of the host alone: one of the patch would tell when somebody is added
+        self.fingerprint = f"fp_{guards.guard().patch.host['sha256'][:12]}"
+
+    @property
+    def model(self) -> Model:
+        return Model(id=self.options.name, created=self.created)
+
+    def job(self, asked: ChatRequest, tell: Any) -> Job:
+        """A request as a job: read, decoded, within the limits. Raises Refused."""
+        limits = self.options.limits
+        if asked.model != self.options.name:
+            raise Refused(404, "model_not_found", "There is no such model here; GET /v1/models names it.", "model")
+        if (count := asked.n or 1) > limits.choices:
+            raise Refused(422, "n", f"n is {count}, more than the {limits.choices} that are allowed.", "n")
+        wanted = asked.max_completion_tokens or asked.max_tokens
+        if wanted and wanted > limits.tokens:
+            name = "max_completion_tokens" if asked.max_completion_tokens else "max_tokens"
+            raise Refused(422, "max_tokens", f"{name} is {wanted}, more than the {limits.tokens} that are allowed.", name)
+        turns, pictures = self.rules.read(asked.messages)
+        try:
+            prompt, inputs = self.engine.prepare(turns, pictures)
+        except TemplateError:
+            raise Refused(422, "turns", "The host's chat template takes no such order of turns.", "messages") from None
+        except DataError as error:
+            raise Refused(422, error.anchor, error.what, "messages") from None
+        room = self.context - int(inputs["input_ids"].shape[1])
+        if room < (wanted or 1):
+            raise Refused(422, "context_length_exceeded", f"The prompt takes {self.context - room} tokens and the answer "
+                          f"{wanted or 1}, but the host's context holds {self.context}.", "messages")  # fmt: skip
+        first = secrets.randbits(63) if asked.seed is None else asked.seed
+        settings = Sampling(
+            temperature=1.0 if asked.temperature is None else asked.temperature,
+            top_p=1.0 if asked.top_p is None else asked.top_p,
+            max_tokens=wanted or min(limits.tokens, room),
+            stop=asked.stops,
+            presence_penalty=asked.presence_penalty or 0.0,
+            frequency_penalty=asked.frequency_penalty or 0.0,
+        )
+        choices = [Sampling(**{**vars(settings), "seed": (first + index) % 2**63}) for index in range(count)]
+        return Job(prompt, pictures, inputs, choices, tell, bool(asked.stream), last_turn(turns))
+
+
+class Answering:
+    """One job on its way: its events, on the grid of ``pad_latency`` where one is set."""
+
+    def __init__(self, service: Service, request: Request):
+        self.service, self.request, self.began = service, request, time.monotonic()
+        self.events: asyncio.Queue[Event] = asyncio.Queue()
+        self._loop, self._due = asyncio.get_running_loop(), deque[Event]()
+
+    def tell(self, event: Event) -> None:
+        """Called in the engine's thread; a loop that is gone has nobody left to tell."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.events.put_nowait, event)
+
+    async def next(self) -> Event:
+        """The next event, not before the next point of the grid."""
+        if not self._due:
+            self._due.append(await self.events.get())
+            if grid := self.service.options.pad_latency / 1000:
+                await asyncio.sleep(-(time.monotonic() - self.began) % grid)
+            while not self.events.empty():
+                self._due.append(self.events.get_nowait())
+        return self._due.popleft()
+
+    async def leaving(self) -> None:
+        """Until the client is gone."""
+        while (await self.request.receive())["type"] != "http.disconnect":
+            pass
+
+
+def create_app(guards: Guards, options: ServeOptions) -> FastAPI:
+    """The server of one worker, over a guard that is loaded."""
+    service = Service(guards, options)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.engine.stop()
+
+    app = FastAPI(title="cagul", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
+                  description="A vision-language model behind a guard that forgets people.")  # fmt: skip
+    app.state.service = service
+    app.add_middleware(Doorway, options=options, metrics=service.metrics)
+    app.exception_handler(RequestValidationError)(_invalid)
+    app.exception_handler(HTTPException)(_http)
+
+    @app.post("/v1/chat/completions", response_model=ChatCompletion, responses=ANSWERS, summary="Ask the guarded host")
+    async def chat(asked: ChatRequest, request: Request) -> Response:
+        return await _chat(service, asked, request)
+
+    @app.get("/v1/models", response_model=ModelList, responses={401: ERRORS[401]}, summary="The served model")
+    async def models() -> ModelList:
+        return ModelList(data=[service.model])
+
+    @app.get("/v1/models/{name}", response_model=Model, responses={401: ERRORS[401], 404: ERRORS[404], 422: ERRORS[422]},
+             summary="The served model by its name")  # fmt: skip
+    async def model(name: str) -> Model:
+        if name != options.name:
+            raise Refused(404, "model_not_found", "There is no such model here; GET /v1/models names it.", "model")
+        return service.model
+
+    @app.get("/health", response_model=State, responses={503: {"model": State}}, summary="Whether the worker lives")
+    async def health() -> Response:
+        alive = service.engine.alive
+        return JSONResponse({"status": "ok" if alive else "stopped"}, 200 if alive else 503)
+
+    @app.get("/ready", response_model=State, responses={503: {"model": State}}, summary="Whether questions are answered")
+    async def ready() -> Response:
+        able = service.engine.alive and await asyncio.to_thread(service.engine.able)
+        return JSONResponse({"status": "ready" if able else "not ready"}, 200 if able else 503)
+
+    @app.get("/metrics", responses={200: {"content": {"text/plain": {}}}, 401: ERRORS[401]}, response_class=Response,
+             summary="Prometheus metrics, without personal data")  # fmt: skip
+    async def metrics() -> Response:
+        return Response(service.metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return app
+
+
+# -- errors -----------------------------------------------------------------------------------------------------------
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    """What pydantic found, by place and rule; never with what was given."""
+    raise _first(error.errors() if isinstance(error, RequestValidationError) else [])
+
+
+def _first(found: Any) -> Refused:
+    first = max(found, key=lambda one: len(one["loc"]))  # the branch of a union that fitted furthest
+    if first["type"] == "json_invalid":
+        return Refused(400, "invalid_json", "The body is no valid JSON.")
+    parts = [part for part in first["loc"][1:] if part != "str" and "[" not in str(part)]  # a union's own names for its branches
+    place = ".".join(str(part) if isinstance(part, int) or part.isidentifier() else "?" for part in parts)
+    if first["type"] == "extra_forbidden":
+        return Refused(422, "unsupported_parameter", f"{place[-80:]} is no parameter that is supported here.", place[-80:])
+    message = first["msg"].removeprefix("Value error, ")
+    return Refused(422, "invalid_value", f"{place[-80:]}: {message}." if place else f"{message}.", place[-80:] or None)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 400:
+        raise Refused(400, "invalid_json", "The body is no valid JSON.")
+    codes = {404: ("not_found", "There is nothing at this path."), 405: ("method", "This path takes no such method.")}
+    code, message = codes.get(status, ("http", "The request is refused."))
+    raise Refused(status, code, message, headers=getattr(error, "headers", None))
+
+
+# -- answers ----------------------------------------------------------------------------------------------------------
+
+
+async def _chat(service: Service, asked: ChatRequest, request: Request) -> Response:
+    if service.engine.load + service.preparing >= service.options.limits.waiting:
+        raise Refused(429, "too_many_requests", f"{service.options.limits.waiting} requests wait already; try again in a second.")
+    if not service.engine.alive:
+        raise _failure(Failed(None, False))
+    answering = Answering(service, request)
+    service.preparing += 1
+    try:
+        job = await asyncio.to_thread(service.job, asked, answering.tell)
+    finally:
+        service.preparing -= 1
+    notes = request.scope["state"]["notes"]
+    notes |= {"pictures": len(job.pictures), "prompt_tokens": job.prompt_tokens, "stream": job.streaming}
+    if service.options.log_text:
+        notes["asked"] = [part.text for message in asked.messages for part in message.parts if part.type == "text"]
+    service.engine.submit(job)
+    try:
+        first = await _unless_gone(answering, job)
+    except asyncio.CancelledError:
+        job.cancelled = True
+        raise
+    if first is None:
+        return Response(status_code=499)  # nobody is there to read it
+    if isinstance(first, Failed):
+        raise _failure(first)
+    head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": service.options.name,
+            "system_fingerprint": service.fingerprint}  # fmt: skip
+    if job.streaming:
+        return StreamingResponse(_events(service, asked, job, answering, first, head, notes), media_type="text/event-stream")
+    return JSONResponse(_completion(service, job, first, head, notes))
+
+
+async def _unless_gone(answering: Answering, job: Job) -> Event | None:
+    """The first event; None, and a cancelled job, when the client left before it."""
+    event, gone = asyncio.ensure_future(answering.next()), asyncio.ensure_future(answering.leaving())
+    try:
+        await asyncio.wait((event, gone), return_when=asyncio.FIRST_COMPLETED)
+        if event.done():
+            return event.result()
+        job.cancelled = True
+        return None
+    finally:
+        event.cancel()
+        gone.cancel()
+
+
+def _failure(failed: Failed) -> Refused:
+    if failed.data and failed.error is not None:
+        return Refused(422, failed.error.anchor, failed.error.what, "messages")
+    return Refused(503, "guard_failed", "The guard could not do its work, so nothing is answered.")
+
+
+def _usage(service: Service, job: Job, done: Done, notes: dict[str, Any]) -> Usage:
+    said = sum(tokens for _, _, tokens in done.choices)
+    service.metrics.tokens.labels("prompt").inc(job.prompt_tokens)
+    service.metrics.tokens.labels("answer").inc(said)
+    service.metrics.pictures.inc(len(job.pictures))
+    notes |= {"answer_tokens": said, "finish": [finish for _, finish, _ in done.choices]}
+    if service.options.log_text:
+        notes["answered"] = [text for text, _, _ in done.choices]
+    return Usage(prompt_tokens=job.prompt_tokens, completion_tokens=said, total_tokens=job.prompt_tokens + said)
+
+
+def _completion(service: Service, job: Job, done: Any, head: dict[str, Any], notes: dict[str, Any]) -> dict[str, Any]:
+    choices = [
+        Choice(index=n, message=Said(content=text), finish_reason=_reason(why)) for n, (text, why, _) in enumerate(done.choices)
+    ]
+    return ChatCompletion(choices=choices, usage=_usage(service, job, done, notes), **head).model_dump()
+
+
+def _reason(finish: str) -> Literal["stop", "length"]:
+    return "length" if finish == "length" else "stop"
+
+
+async def _events(service: Service, asked: ChatRequest, job: Job, answering: Answering, event: Event, head: dict[str, Any],
+                  notes: dict[str, Any]) -> AsyncIterator[str]:  # fmt: skip
+    """Server-sent events. A guard that fails midway ends the stream with an error, without [DONE]."""
+
+    def chunk(*choices: ChunkChoice, usage: Usage | None = None) -> str:
+        return f"data: {Chunk(choices=list(choices), usage=usage, **head).model_dump_json()}\n\n"
+
+    try:
+        for index in range(len(job.choices)):
+            yield chunk(ChunkChoice(index=index, delta=Delta(role="assistant", content="")))
+        while isinstance(event, Piece):
+            yield chunk(ChunkChoice(index=event.index, delta=Delta(content=event.text)))
+            event = await answering.next()
+        if isinstance(event, Failed):
+            yield f"data: {json.dumps(error_body(_failure(event)))}\n\n"
+            return
+        usage = _usage(service, job, event, notes)
+        for index, (_, finish, _) in enumerate(event.choices):
+            yield chunk(ChunkChoice(index=index, delta=Delta(), finish_reason=_reason(finish)))
+        if asked.stream_options and asked.stream_options.include_usage:
+            yield chunk(usage=usage)
+        yield "data: [DONE]\n\n"
+    finally:
+        job.cancelled = True

@@ -1,0 +1,118 @@
+"""From the messages of a request to a host's conversation: roles, texts, pictures out of data URLs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from PIL import Image
+
+from cagul.data.pictures import read_picture
+from cagul.errors import DataError
+from cagul.serving.api import ImagePart, Message
+from cagul.serving.options import Limits
+
+FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/jpg": "JPEG", "image/webp": "WEBP", "image/gif": "GIF"}
+_DATA_URL = re.compile(r"data:([a-z]+/[a-z0-9.+-]+);base64,", re.IGNORECASE)
+
+
+class Refused(Exception):
+    """A request that is not answered, with its HTTP status. The message never holds what was asked or shown."""
+
+    def __init__(self, status: int, code: str, message: str, param: str | None = None, headers: Mapping[str, str] | None = None):
+        super().__init__(message)
+        self.status, self.code, self.message, self.param, self.headers = status, code, message, param, headers or {}
+
+
+class Rules:
+    """What a host's conversations may hold: whether its template has a system turn, and marks that no text may forge."""
+
+    def __init__(self, prompter: Any, limits: Limits):
+        self.limits = limits
+        tokenizer = prompter.tokenizer
+        marks = {*tokenizer.all_special_tokens, getattr(prompter.processor, "image_token", "<image>")}
+        marks |= {str(token) for token in tokenizer.added_tokens_decoder.values()}
+        self.marks = sorted(mark for mark in marks if mark.strip())
+        self.system = _knows_system(prompter)
+
+    def read(self, messages: list[Message]) -> tuple[list[dict], list[Image.Image]]:
+        """The conversation for the host's template, and its pictures in order. Raises Refused."""
+        self._check_turns(messages)
+        count = sum(isinstance(part, ImagePart) for message in messages for part in message.parts)
+        if count > self.limits.images:
+            raise Refused(
+                422, "too_many_images", f"{count} pictures, more than the {self.limits.images} that are allowed.", "messages"
+            )
+        turns: list[dict] = []
+        pictures: list[Image.Image] = []
+        for number, message in enumerate(messages):
+            content: list[dict] = []
+            for place, part in enumerate(message.parts):
+                where = f"messages.{number}.content.{place}"
+                if isinstance(part, ImagePart):
+                    if message.role != "user":
+                        raise Refused(422, "image_role", "Pictures belong into messages of the role user.", where)
+                    pictures.append(picture_of(part.image_url.url, self.limits.pixels, f"{where}.image_url.url"))
+                    content.append({"type": "image"})
+                else:
+                    if mark := next((mark for mark in self.marks if mark in part.text), None):
+                        raise Refused(422, "special_token", f"A text holds {mark!r}, a mark of the host's own.", where)
+                    content.append({"type": "text", "text": part.text})
+            turns.append({"role": "system" if message.role == "developer" else message.role, "content": content})
+        return turns, pictures
+
+    def _check_turns(self, messages: list[Message]) -> None:
+        for number, message in enumerate(messages):
+            if message.role in ("system", "developer") and not (self.system and number == 0):
+                reason = "only the first message may have it" if self.system else "the host's chat template has no such turn"
+                raise Refused(422, "role", f"The role {message.role} is not supported here: {reason}.", f"messages.{number}.role")
+        last = messages[-1]
+        if last.role != "user":
+            raise Refused(422, "last_role", "The last message must be the user's: the host does not go on from an answer's "
+                          "beginning.", f"messages.{len(messages) - 1}.role")  # fmt: skip
+        if not any(isinstance(part, ImagePart) or part.text.strip() for part in last.parts):
+            raise Refused(422, "empty", "The last message is empty.", f"messages.{len(messages) - 1}.content")
+
+
+def last_turn(turns: list[dict]) -> list[dict] | None:
+    """The last turn with the pictures of the whole conversation; None where there is no other turn."""
+    if len(turns) == 1:
+        return None
+    parts = [part for turn in turns for part in turn["content"] if part["type"] == "image"]
+    return [{"role": "user", "content": parts + [part for part in turns[-1]["content"] if part["type"] == "text"]}]
+
+
+def _knows_system(prompter: Any) -> bool:
+    """Whether the template shows a system turn, as something else than a user's, an assistant's or a made-up role's."""
+
+    def shown(role: str) -> str | None:
+        turns = [{"role": role, "content": [{"type": "text", "text": "zqAlpha"}]},
+                 {"role": "user", "content": [{"type": "text", "text": "zqBeta"}]}]  # fmt: skip
+        try:
+            return prompter.conversation(turns)
+        except Exception:  # noqa: BLE001 - templates raise what they like
+            return None
+
+    found = shown("system")
+    return found is not None and "zqAlpha" in found and found not in map(shown, ("user", "assistant", "zqRole"))
+
+
+def picture_of(url: str, max_pixels: int, where: str) -> Image.Image:
+    """The picture of a data URL, upright, RGB, transparency laid on white. Raises Refused for anything else."""
+    head = _DATA_URL.match(url[:100])
+    if head is None:
+        raise Refused(422, "image_url", "Pictures come as data URLs (data:image/png;base64,...); addresses are not fetched.", where)
+    kind = head[1].lower()
+    if kind not in FORMATS:
+        raise Refused(422, "image_type", f"This media type is not read; {', '.join(FORMATS)} are.", where)
+    try:
+        data = base64.b64decode(url[head.end() :], validate=True)
+    except (binascii.Error, ValueError):
+        raise Refused(422, "image_base64", "The data URL is no valid base64.", where) from None
+    try:
+        return read_picture(data, "The picture", max_pixels=max_pixels, formats=tuple(dict.fromkeys(FORMATS.values())), still=True)
+    except DataError as error:
+        raise Refused(422, "image", error.what, where) from None

@@ -1,0 +1,119 @@
+"""The doorway of the server (ASGI): keys, bodies, request ids, one log line and one count for each request."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from cagul.serving.conversation import Refused
+from cagul.serving.logs import LOGGER, where
+from cagul.serving.metrics import Metrics
+from cagul.serving.options import ServeOptions, knows_key
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+OPEN = ("/health", "/ready")  # asked by machines that hold no key
+PATHS = (*OPEN, "/metrics", "/openapi.json", "/v1/models", "/v1/chat/completions")  # labels: a client cannot make up more
+BODY_SECONDS = 30.0  # a body that takes longer is refused
+
+
+def error_body(refused: Refused) -> dict[str, Any]:
+    kind = "server_error" if refused.status >= 500 else "invalid_request_error"
+    return {"error": {"message": refused.message, "type": kind, "param": refused.param, "code": refused.code}}
+
+
+class Doorway:
+    """Nothing unauthorised or too large comes further, and no traceback goes out."""
+
+    def __init__(self, app: App, options: ServeOptions, metrics: Metrics):
+        self.app, self.options, self.metrics = app, options, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began, status, started = time.perf_counter(), 500, False
+        # what a handler knows for the log line; never texts or pictures unless asked for
+        notes = scope.setdefault("state", {})["notes"] = {"request": f"req_{secrets.token_hex(8)}"}
+
+        async def answer(message: Message) -> None:
+            nonlocal status, started
+            if message["type"] == "http.response.start":
+                status, started = message["status"], True
+                message["headers"] = [*message.get("headers", []), (b"x-request-id", notes["request"].encode()),
+                                      (b"cache-control", b"no-store")]  # fmt: skip
+            await send(message)
+
+        try:
+            self._authorise(scope)
+            await self.app(scope, await self._read(scope, receive), answer)
+        except Refused as refused:
+            notes["code"] = refused.code
+            await _reply(answer, refused)
+        except Exception as error:  # noqa: BLE001 - its text may hold what was asked
+            LOGGER.error("internal error", extra={"fields": {"request": notes["request"], "error": where(error)}})
+            if not started:
+                await _reply(answer, Refused(500, "internal", "Something went wrong inside; the request id leads to the log."))
+        finally:
+            path = scope["path"] if scope["path"] in PATHS else "other"
+            spent = time.perf_counter() - began
+            self.metrics.requests.labels(path, str(status)).inc()
+            self.metrics.seconds.labels(path).observe(spent)
+            if path not in OPEN:
+                fields = {"path": path, "status": status, "ms": round(1000 * spent, 1)} | notes
+                LOGGER.info("request", extra={"fields": fields})
+
+    def _authorise(self, scope: Scope) -> None:
+        if not self.options.keys or scope["path"] in OPEN:
+            return
+        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        kind, _, key = given.partition(b" ")
+        if kind.lower() != b"bearer" or not knows_key(self.options.keys, key.strip()):
+            raise Refused(401, "invalid_api_key", "A valid API key is needed: Authorization: Bearer KEY.")
+
+    async def _read(self, scope: Scope, receive: Receive) -> Receive:
+        """The whole body, no longer than allowed, then whatever comes after it (a client that leaves)."""
+        limit = self.options.limits.body
+        too_large = Refused(413, "body_too_large", f"The body has more than the {limit:,} bytes that are allowed.")
+        length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        if not length.isdigit() or int(length[:20]) > limit:
+            raise too_large
+        chunks, size, more = [], 0, True
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return receive
+                    chunks.append(message.get("body", b""))
+                    size, more = size + len(chunks[-1]), message.get("more_body", False)
+                    if size > limit:
+                        raise too_large
+        except TimeoutError:
+            raise Refused(408, "body_timeout", f"The body did not come within {BODY_SECONDS:.0f} seconds.") from None
+        whole = [{"type": "http.request", "body": b"".join(chunks), "more_body": False}]
+
+        async def replay() -> Message:
+            return whole.pop() if whole else await receive()
+
+        return replay
+
+
+async def _reply(send: Send, refused: Refused) -> None:
+    body = json.dumps(error_body(refused)).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers += [(name.lower().encode(), value.encode()) for name, value in refused.headers.items()]
+    if refused.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if refused.status in (429, 503):
+        headers.append((b"retry-after", b"1"))
+    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

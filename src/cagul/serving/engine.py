@@ -1,0 +1,226 @@
+"""The engine of a worker: one thread that answers what waits, in batches, through the guard and nothing else."""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from PIL import Image
+from torch import Tensor
+from transformers import LogitsProcessorList, StoppingCriteriaList
+
+from cagul.data.batches import Prompter
+from cagul.errors import CagulError, DataError
+from cagul.serving.guards import Guards
+from cagul.serving.sampling import DrawEach, PushEach, Row, Sampling
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of choice ``index``'s text."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """All choices ended: text, why, and how many tokens each took, the end mark included."""
+
+    choices: tuple[tuple[str, str, int], ...]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Nothing (more) is answered. ``data``: the request is at fault, not the guard."""
+
+    error: CagulError | None
+    data: bool
+
+
+Event = Piece | Done | Failed
+
+
+@dataclass(eq=False)
+class Job:
+    """One request: a prompt with its pictures, settings for each choice, and where events go (called in the engine's thread).
+
+    ``last`` is the last turn with all pictures, where the conversation has earlier ones: a fired picture is asked about by it
+    alone, see ``Engine``.
+    """
+
+    prompt: str
+    pictures: list[Image.Image]
+    inputs: dict[str, Tensor]
+    choices: list[Sampling]
+    tell: Callable[[Event], None]
+    streaming: bool = False
+    last: list[dict] | None = None
+    cancelled: bool = False
+
+    def __post_init__(self) -> None:
+        self.prompt_tokens = int(self.inputs["attention_mask"].sum())  # as asked: a shorter one would tell that the gate fired
+
+
+class _FromTheLastTurn(Exception):
+    """Some conversations of a batch are to be answered from their last turn alone; nothing was said yet."""
+
+
+class Watcher(Protocol):
+    """Who is told about batches and failures, for metrics and logs."""
+
+    def batch(self, rows: int, seconds: float) -> None: ...
+
+    def failed(self, error: Exception) -> None: ...
+
+
+class Engine:
+    """Takes jobs from any thread and answers them in its own. Jobs with and without pictures are never in one batch.
+
+    A batch runs until its last row has ended. What fails is answered by Failed, never by the bare host; a job that fails
+    among others is asked again alone, so that one broken request takes no other with it.
+
+    Where the gate fires on a picture of a conversation, the answer comes from the last turn alone, with all the pictures: whoever
+    writes both sides of a conversation could make the host go on from answers that it never gave (measured in LOG.md). Ours.
+    """
+
+    def __init__(self, guards: Guards, *, batch: int = 8, wait: float = 0.005, watcher: Watcher | None = None):
+        self.guards, self.host = guards, guards.host
+        self.batch, self.wait, self.watcher = batch, wait, watcher
+        processor = copy.deepcopy(self.host.processor)  # a tokenizer at work in two threads fails
+        self._prompter, self._prompting = Prompter(processor, self.host.name, self.host.family.token_types), threading.Lock()
+        ends = self.host.model.generation_config.eos_token_id
+        self._ends = frozenset(ends if isinstance(ends, list) else [ends])
+        self._waiting: list[Job] = []
+        self._changed = threading.Condition()
+        self._stopped = False
+        self.load = 0  # jobs waiting or at work
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def able(self) -> bool:
+        """Whether there is a guard to answer with: a store that cannot be read has none."""
+        try:
+            return bool(self.guards.check())
+        except (CagulError, OSError):
+            return False
+
+    def prepare(self, messages: list[dict], pictures: list[Image.Image]) -> tuple[str, dict[str, Tensor]]:
+        """A conversation as a prompt and as inputs of its own. Raises DataError when pictures and prompt do not fit together."""
+        prompt = self._prompter.conversation(messages)
+        with self._prompting:
+            return prompt, self._prompter.inputs([prompt], pictures)
+
+    def submit(self, job: Job) -> None:
+        with self._changed:
+            self._waiting.append(job)
+            self.load += 1
+            self._changed.notify()
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        self._thread.join()
+
+    # -- the thread -----------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while jobs := self._collect():
+            began, rows = time.perf_counter(), sum(len(job.choices) for job in jobs)
+            self._try(jobs)
+            if self.watcher:
+                self.watcher.batch(rows, time.perf_counter() - began)
+            with self._changed:
+                self.load -= len(jobs)
+
+    def _collect(self) -> list[Job]:
+        """The oldest job and what goes with it; empty when the engine is stopped."""
+        with self._changed:
+            while not self._waiting and not self._stopped:
+                self._changed.wait()
+            until = time.monotonic() + self.wait
+            while not self._stopped and self._rows() < self.batch and (left := until - time.monotonic()) > 0:
+                self._changed.wait(left)
+            if self._stopped:
+                return []
+            taken: list[Job] = []
+            for job in list(self._waiting):
+                if not taken or self._together([*taken, job]):
+                    taken.append(job)
+                    self._waiting.remove(job)
+            return taken
+
+    def _together(self, jobs: list[Job]) -> bool:
+        """Whether jobs make one batch: of one kind, not too many, and no row is led beyond the context by another's length."""
+        prompt = max(job.inputs["input_ids"].shape[1] for job in jobs)
+        longest = max(one.max_tokens for job in jobs for one in job.choices)
+        few = sum(len(job.choices) for job in jobs) <= self.batch
+        return few and len({bool(job.pictures) for job in jobs}) == 1 and prompt + longest <= self.host.context
+
+    def _rows(self) -> int:
+        return sum(len(job.choices) for job in self._waiting)
+
+    def _try(self, jobs: list[Job]) -> None:
+        jobs = [job for job in jobs if not job.cancelled]
+        if not jobs:
+            return
+        started: list[bool] = []
+        try:
+            try:
+                rows = self._answer(jobs, started)
+            except _FromTheLastTurn:
+                rows = self._answer(jobs, started)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody is answered without the guard
+            if len(jobs) > 1 and not started:
+                for job in jobs:
+                    self._try([job])
+                return
+            if self.watcher:
+                self.watcher.failed(error)
+            failed = Failed(error if isinstance(error, CagulError) else None, isinstance(error, DataError))
+            for job in jobs:
+                job.tell(failed)
+            return
+        for job, own in zip(jobs, rows, strict=True):
+            job.tell(Done(tuple((row.text, row.finish or "length", len(row.ids)) for row in own)))
+
+    def _answer(self, jobs: list[Job], started: list[bool]) -> list[list[Row]]:
+        guard, host = self.guards.guard(), self.host
+        rows = [[self._row(job, n) for n in range(len(job.choices))] for job in jobs]
+        flat = [row for own in rows for row in own]
+        pictures = [picture for job in jobs for _ in job.choices for picture in job.pictures]
+        if len(flat) == 1:
+            inputs = host.to_device(jobs[0].inputs)
+        else:
+            inputs = host.inputs([job.prompt for job in jobs for _ in job.choices], pictures)
+
+        def before_first() -> None:
+            if len(guard.decisions) != len(pictures):
+                raise RuntimeError(f"{len(pictures)} pictures, but {len(guard.decisions)} decisions of the gate.")
+            left = iter(guard.decisions)
+            fired = [any([next(left).fired for _ in job.choices for _ in job.pictures]) for job in jobs]
+            forgetful = [job for job, fires in zip(jobs, fired, strict=True) if fires and job.last is not None]
+            for job in forgetful:
+                job.prompt, job.inputs = self.prepare(job.last or [], job.pictures)
+                job.last = None
+            if forgetful:
+                raise _FromTheLastTurn
+            started.append(True)
+
+        options = host.generation_options(max(row.sampling.max_tokens for row in flat))
+        guard.generate(**inputs, **options, logits_processor=LogitsProcessorList([DrawEach(flat)]),
+                       stopping_criteria=StoppingCriteriaList([PushEach(flat, before_first)]))  # fmt: skip
+        return rows
+
+    def _row(self, job: Job, index: int) -> Row:
+        say = (lambda text: job.tell(Piece(index, text))) if job.streaming else None
+        return Row(job.choices[index], self.host.processor.tokenizer, self._ends, say, lambda: job.cancelled)

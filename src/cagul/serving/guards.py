@@ -1,0 +1,66 @@
+"""Where a worker's guard comes from: a patch, or a store whose changes take effect at the next batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from cagul.guard import Guard
+from cagul.host.frozen import FrozenHost
+from cagul.patch import Patch
+
+
+class Guards(Protocol):
+    """Hands out the guard to answer with, asked before every batch."""
+
+    host: FrozenHost
+
+    def guard(self) -> Guard: ...
+
+    def check(self) -> bool:
+        """Whether there is one; may be called from any thread."""
+        ...
+
+
+class PatchGuards:
+    """The guard of one patch. Raises PatchError when it belongs to another host."""
+
+    def __init__(self, host: FrozenHost, patch: Patch):
+        self.host, self._guard = host, Guard(host, patch)
+
+    def guard(self) -> Guard:
+        return self._guard
+
+    def check(self) -> bool:
+        return True
+
+
+class StoreGuards:
+    """The guard of a store's active requests: what is added or revoked holds for every answer that begins afterwards.
+
+    Raises StoreError when the store cannot be read, or is not of this host and patch: then nobody is answered.
+    """
+
+    def __init__(self, host: FrozenHost, store: Path, key: Path, base: Patch):
+        self.host, self._whole = host, True
+        self._store, self._key, self._base = store, key, base
+        self._open()
+
+    def _open(self) -> None:
+        from cagul.requests.desk import open_desk
+
+        self._desk = open_desk(self._store, self._key, self.host, self._base)
+        self._file = self._store.stat().st_ino
+        self._entry, self._guard = self._desk.store.last_entry(), self._desk.guard()
+
+    def guard(self) -> Guard:
+        self._whole = False
+        if not self._store.is_file() or self._store.stat().st_ino != self._file:
+            self._open()  # another file lies there now, such as a backup
+        elif (entry := self._desk.store.last_entry()) != self._entry:
+            self._guard, self._entry = self._desk.guard(), entry
+        self._whole = True
+        return self._guard
+
+    def check(self) -> bool:
+        return self._whole and self._store.is_file() and self._desk.store.last_entry() >= 0

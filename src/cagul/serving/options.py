@@ -1,0 +1,66 @@
+"""What a server is started with. Picklable: each worker gets it whole."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cagul.errors import UsageError
+
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # where workers put their numbers together; prometheus_client reads it when imported
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may ask for, and how many may be at work."""
+
+    body: int = 20 * 2**20  # bytes
+    pixels: int = 16_000_000  # of one picture
+    images: int = 8  # of one request
+    tokens: int = 512  # of one answer
+    waiting: int = 64  # requests of one worker, waiting or at work
+    choices: int = 4  # the largest n
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """Where host and patch (or store) are, and how they are served.
+
+    ``keys`` are SHA-256 digests of the API keys; without one nobody is asked for a key. ``pad_latency`` (ms): answers leave at
+    multiples of it after their question came; 0 sends them at once.
+    """
+
+    host: str
+    patch: Path = Path()
+    store: Path | None = None
+    store_key: Path | None = None
+    name: str = "cagul"
+    dtype: str = "auto"
+    device: str | None = None
+    threads: int = 1
+    batch: int = 8
+    batch_wait: float = 5.0  # ms
+    pad_latency: float = 0.0
+    log_text: bool = False
+    keys: tuple[bytes, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+
+
+def digests(keys: list[str]) -> tuple[bytes, ...]:
+    """SHA-256 digests of API keys. Raises UsageError for one that cannot stand in a header."""
+    for number, key in enumerate(keys, 1):
+        if len(key) < 16 or not (key.isascii() and key.isprintable()) or " " in key:
+            raise UsageError(f"API key {number} of {len(keys)} has {len(key)} characters, or some that no header takes.",
+                             "Use 16 or more letters and digits, such as `openssl rand -hex 24` prints.", "serve")  # fmt: skip
+    return tuple(hashlib.sha256(key.encode()).digest() for key in keys)
+
+
+def knows_key(keys: tuple[bytes, ...], given: bytes) -> bool:
+    """Whether ``given`` is one of the keys, in a time that does not depend on how much of it is right."""
+    digest = hashlib.sha256(given).digest()
+    found = False
+    for key in keys:
+        found |= hmac.compare_digest(key, digest)
+    return found

@@ -1,0 +1,131 @@
+"""Sampling of a batch whose rows each have settings of their own: one logits processor, one stopping criterion.
+
+transformers decodes a batch with one setting for all. Here it decodes greedily, and a processor leaves each row's drawn token
+as the only one with a finite score; a criterion sees every token as it comes, ends rows one by one and hands out their text. Ours.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import LogitsProcessor, StoppingCriteria
+
+REPLACEMENT = "\ufffd"  # what a decoder says of a character whose bytes have not all come
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """One choice's settings, as the chat completions API defines them."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 48
+    stop: tuple[str, ...] = ()
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    seed: int = 0
+
+
+class Row:
+    """One choice while it is generated: its tokens, its text as far as it may be shown, and why it ended.
+
+    The text is what ``FrozenHost.texts`` says of the same tokens, cut at the first stop string; ``say`` gets it in pieces.
+    """
+
+    def __init__(self, sampling: Sampling, tokenizer: Any, ends: frozenset[int], say: Callable[[str], None] | None = None,
+                 cancelled: Callable[[], bool] = lambda: False):  # fmt: skip
+        self.sampling, self.cancelled = sampling, cancelled
+        self._tokenizer, self._ends, self._say = tokenizer, ends, say
+        self.generator = torch.Generator().manual_seed(sampling.seed)
+        self.ids: list[int] = []
+        self.text = ""
+        self.finish: str | None = None
+        self._shown = 0
+
+    def push(self, token: int) -> None:
+        """Take one more token; ``finish`` is set when it was the last."""
+        self.ids.append(token)
+        ended = token in self._ends
+        if ended:
+            self.finish = "stop"
+        elif len(self.ids) >= self.sampling.max_tokens:
+            self.finish = "length"
+        if self.finish or self.sampling.stop or self._say:
+            self._read()
+
+    def _read(self) -> None:
+        self.text = self._tokenizer.decode(self.ids, skip_special_tokens=True).strip()
+        found = [at for stop in self.sampling.stop if (at := self.text.find(stop)) >= 0]
+        if found:
+            self.text, self.finish = self.text[: min(found)].rstrip(), "stop"
+        if self._say and len(ready := self._ready()) > self._shown:
+            self._say(ready[self._shown :])
+            self._shown = len(ready)
+
+    def _ready(self) -> str:
+        """The text that no later token can take back."""
+        if self.finish:
+            return self.text
+        ready = self.text.rstrip(REPLACEMENT)
+        held = max((n for stop in self.sampling.stop for n in range(1, len(stop)) if ready.endswith(stop[:n])), default=0)
+        return ready[: len(ready) - held].rstrip()
+
+
+class DrawEach(LogitsProcessor):
+    """Draw each row's next token by its own settings and generator; greedy rows without penalties pass unchanged."""
+
+    def __init__(self, rows: list[Row]):
+        self.rows = rows
+
+    def __call__(self, input_ids: Int[Tensor, "B S"], scores: Float[Tensor, "B vocab"]) -> Float[Tensor, "B vocab"]:
+        wanted = [i for i, row in enumerate(self.rows) if row.finish is None and not _greedy(row.sampling)]
+        if not wanted:
+            return scores
+        scores = scores.clone()
+        for i in wanted:
+            token = draw(scores[i], self.rows[i])
+            scores[i] = float("-inf")
+            scores[i, token] = 0.0
+        return scores
+
+
+def _greedy(sampling: Sampling) -> bool:
+    return sampling.temperature == 0 and not sampling.presence_penalty and not sampling.frequency_penalty
+
+
+def draw(scores: Float[Tensor, " vocab"], row: Row) -> int:
+    """The next token of one row: penalties on what it said so far, temperature, the smallest set of mass top_p, a draw."""
+    sampling, scores = row.sampling, scores.float().cpu().clone()
+    if row.ids and (sampling.presence_penalty or sampling.frequency_penalty):
+        said = Counter(row.ids)
+        index, times = torch.tensor(list(said)), torch.tensor([float(n) for n in said.values()])
+        scores[index] -= sampling.frequency_penalty * times + sampling.presence_penalty
+    if sampling.temperature == 0:
+        return int(scores.argmax())
+    shares, order = torch.softmax(scores.double() / sampling.temperature, -1).sort(descending=True, stable=True)
+    shares[shares.cumsum(-1) - shares >= max(sampling.top_p, 1e-9)] = 0.0  # the first token always stays
+    return int(order[torch.multinomial(shares, 1, generator=row.generator)])
+
+
+class PushEach(StoppingCriteria):
+    """Hand every row its token as it comes; done rows are those that ended, or that nobody waits for any more."""
+
+    def __init__(self, rows: list[Row], before_first: Callable[[], None]):
+        self.rows, self._before_first, self._first = rows, before_first, True
+
+    def __call__(self, input_ids: Int[Tensor, "B S"], scores: Any, **_: Any) -> Bool[Tensor, " B"]:
+        if self._first:
+            self._before_first()
+            self._first = False
+        for row, token in zip(self.rows, input_ids[:, -1].tolist(), strict=True):
+            if row.finish is None:
+                row.push(token)
+                if row.finish is None and row.cancelled():
+                    row.finish = "cancelled"
+        return torch.tensor([row.finish is not None for row in self.rows], device=input_ids.device)

@@ -1,0 +1,89 @@
+"""Listen, serve in one process or several, and start workers anew that die."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cagul.errors import CagulError, HostError, UsageError
+from cagul.serving.logs import log_config
+from cagul.serving.options import METRICS_FOLDER
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+ANSWERED_SECONDS = 20  # a worker that does not answer its parent for so long is started anew
+OPEN_SECONDS = 30  # how long open connections may go on after the server was told to stop
+
+
+def _in_worker(make: Callable[[], FastAPI]) -> FastAPI:
+    """``make()``; an error of ours ends the worker for good, in words and without a traceback."""
+    from uvicorn.config import STARTUP_FAILURE
+
+    try:
+        return make()
+    except CagulError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        sys.exit(STARTUP_FAILURE)
+
+
+def listen_on(address: str, port: int) -> socket.socket:
+    """A bound socket that does not listen yet. Raises UsageError when address or port cannot be had."""
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)  # with its protocol named, or asyncio leaves 40 ms of Nagle's delay in
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(place)
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise UsageError(f"Cannot listen on {address} port {port}: {getattr(error, 'strerror', None) or error}.",
+                         "Give another --port or --address.", "serve") from None  # fmt: skip
+    bound.set_inheritable(True)
+    return bound
+
+
+def serve(make: Callable[[], FastAPI], bound: socket.socket, workers: int) -> None:
+    """Serve until told to stop (SIGINT, SIGTERM). Workers are processes of their own; one that dies is started anew.
+
+    Raises HostError when a worker could not start; why is on standard error then.
+    """
+    from uvicorn.config import STARTUP_FAILURE, Config
+    from uvicorn.server import Server
+    from uvicorn.supervisors.multiprocess import Multiprocess
+
+    folder = tempfile.mkdtemp(prefix="cagul-metrics-")  # mode 0700
+    os.environ[METRICS_FOLDER] = folder
+    try:
+        common = {"factory": True, "log_config": log_config(), "access_log": False, "server_header": False, "proxy_headers": False,
+                  "timeout_graceful_shutdown": OPEN_SECONDS, "timeout_worker_healthcheck": ANSWERED_SECONDS}  # fmt: skip
+        if workers == 1:
+            app = make()
+            Server(Config(lambda: app, **common)).run(sockets=[bound])  # type: ignore[arg-type]
+            return
+        supervisor = Multiprocess(Config(partial(_in_worker, make), workers=workers, **common), sockets=[bound])  # type: ignore[arg-type]
+        supervisor.run()
+        if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+            raise HostError("A worker could not start; its error is above.", "Mend that, or try --workers 1.", "serve")
+    finally:
+        os.environ.pop(METRICS_FOLDER, None)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_keys(file: Path | None, value: str | None) -> list[str]:
+    """API keys: the lines of a file, or the one of an environment variable. Raises UsageError for a file without any."""
+    if file is None:
+        return [value.strip()] if value else []
+    try:
+        found = [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"Cannot read the API keys {file}: {getattr(error, 'strerror', None) or 'no text'}.",
+                         "Write one key a line.", "serve") from None  # fmt: skip
+    if not found:
+        raise UsageError(f"{file} holds no API key.", "Write one key a line.", "serve")
+    return found

@@ -1,0 +1,103 @@
+"""What tests of the server share: a server in a thread on loopback, messages with pictures, an OpenAI client."""
+
+from __future__ import annotations
+
+import base64
+import io
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import uvicorn
+from fastapi import FastAPI
+from openai import OpenAI
+from PIL import Image
+
+from cagul.guard import Guard
+from cagul.host.frozen import FrozenHost
+from cagul.serving.app import create_app
+from cagul.serving.options import ServeOptions
+from helpers import make_patch, picture
+
+QUESTION = "Who is this person ?"
+
+
+@dataclass
+class Served:
+    """A running server: its address, its app, a client of the official library."""
+
+    url: str
+    app: FastAPI
+
+    def client(self, key: str = "no key is asked for", **options: Any) -> OpenAI:
+        return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=30, **options)
+
+    def post(self, body: Any = None, **options: Any) -> httpx2.Response:
+        options = options or {"json": body}
+        return httpx2.post(f"{self.url}/v1/chat/completions", timeout=30, **options)
+
+    def get(self, path: str, **options: Any) -> httpx2.Response:
+        return httpx2.get(f"{self.url}{path}", timeout=30, **options)
+
+
+class OneGuard:
+    """The given guard, and nothing to load."""
+
+    def __init__(self, guard: Guard):
+        self.host, self._guard = guard.host, guard
+
+    def guard(self) -> Guard:
+        return self._guard
+
+    def check(self) -> bool:
+        return True
+
+
+def tiny_guard(folder: Path) -> Guard:
+    """A guard on the tiny host that fires on every picture."""
+    host = FrozenHost.load(folder)
+    return Guard(host, make_patch(host))
+
+
+@contextmanager
+def serving(guards: Any, **settings: Any) -> Iterator[Served]:
+    app = create_app(guards, ServeOptions(**{"host": "", "name": "tiny"} | settings))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", access_log=False))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.005)
+    try:
+        yield Served(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", app)
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def data_url(image: Image.Image | bytes, kind: str = "png") -> str:
+    if isinstance(image, Image.Image):
+        buffer = io.BytesIO()
+        image.save(buffer, kind.upper())
+        image = buffer.getvalue()
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
+
+
+def shown(image: Image.Image | bytes | str, text: str = QUESTION) -> dict[str, Any]:
+    """A user's message with a picture and a question."""
+    url = image if isinstance(image, str) else data_url(image)
+    return {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": text}]}
+
+
+def said(text: str, role: str = "user") -> dict[str, Any]:
+    return {"role": role, "content": text}
+
+
+def asked(*messages: dict[str, Any], **settings: Any) -> dict[str, Any]:
+    """A request's body, greedy and short; by default about one picture."""
+    return {"model": "tiny", "messages": list(messages or [shown(picture(1))]), "temperature": 0, "max_tokens": 8} | settings

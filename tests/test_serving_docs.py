@@ -1,0 +1,203 @@
+"""docs/serving.md as it stands, and `cagul serve` on the command line."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+from functools import partial
+
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("sqlalchemy")
+
+from typer.testing import CliRunner
+
+from cagul.cli import serve as command
+from cagul.cli.app import app
+from cagul.errors import HostError, PatchError, StoreError, UsageError
+from cagul.patch import Patch
+from cagul.requests.desk import make_store
+from cagul.serving.api import REFUSED, ChatRequest
+from cagul.serving.logs import where
+from cagul.serving.options import ServeOptions
+from cagul.serving.workers import _in_worker, listen_on, serve
+from documents import ROOT, stage
+from test_requests import base_folder, pictures_of, records, records_file  # noqa: F401
+
+PAGE = (ROOT / "docs" / "serving.md").read_text()
+KEY = "k" * 24
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+def parts() -> list[tuple[str, str]]:
+    """The page's blocks of commands and code, in order, servers put behind and on free ports."""
+    page = PAGE
+    for port in sorted(set(re.findall(r"127\.0\.0\.1:(\d+)", page))):
+        page = page.replace(port, str(free_port()))
+    found = re.findall(r"^```(sh|python)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    return [(kind, re.sub(r"^(cagul serve .*)$", r"\1 >> log 2>&1 & echo $! >> servers", text, flags=re.MULTILINE))
+            for kind, text in found]  # fmt: skip
+
+
+def test_the_page_has_something_to_run():
+    found = parts()
+    assert [kind for kind, _ in found].count("python") == 1
+    assert sum(text.count("& echo $! >> servers") for _, text in found) == 2
+    assert sum(text.count("curl ") for _, text in found) >= 6
+
+
+def test_the_page_names_every_parameter():
+    assert len(ChatRequest.model_fields) > 10
+    for name in ChatRequest.model_fields:
+        assert f"`{name}`" in PAGE or name in ("model", "stream_options"), name
+    assert {"logprobs", "top_logprobs", "logit_bias", "prediction"} <= {name for name in REFUSED if f"`{name}`" in PAGE}
+
+
+@pytest.mark.slow
+def test_every_command_of_the_page_runs(tiny_folder, base_folder, records, tmp_path):  # noqa: F811
+    staged = stage(tmp_path / "serving", tiny_folder)
+    folder = staged.folder
+    shutil.copytree(base_folder, folder / "base-patch")
+    (folder / "keys").mkdir()
+    (folder / "ada").mkdir()
+    for number, path in enumerate(pictures_of(records, "p3"), 1):
+        (folder / "ada" / f"{number}.png").write_bytes(path.read_bytes())
+    from cagul.host.frozen import FrozenHost
+
+    places = {"host": str(folder / "path" / "to" / "llava"), "patch": str(folder / "base-patch")}
+    make_store(folder / "requests.db", folder / "keys" / "requests.key", FrozenHost.load(tiny_folder), Patch.load(base_folder),
+               records, places)  # fmt: skip
+    shown = []
+    try:
+        for kind, text in parts():
+            if kind == "python":
+                (folder / "page.py").write_text(text)
+            shown.append(staged.run("python page.py" if kind == "python" else f"set -e\n{text}", timeout=120))
+    finally:
+        for line in (folder / "servers").read_text().split():
+            os.kill(int(line), signal.SIGTERM)
+        log = (folder / "log").read_text()
+    told = "".join(shown)
+    assert '"status":"ready"' in told
+    assert '"owned_by":"cagul"' in told
+    assert told.count('"object":"chat.completion",') == 2
+    assert "data: [DONE]" in told
+    assert "cagul_pictures_total 2.0" in told
+    assert "CompletionUsage(" in shown[3]
+    assert "Request r-2:" in told
+    assert "Traceback" not in log
+    assert "Where does this person live" not in log
+
+
+def refused(*words: object) -> Exception | None:
+    return CliRunner().invoke(app, ["serve", *map(str, words)], standalone_mode=False).exception
+
+
+def test_mistakes_on_the_command_line(tiny_folder, base_folder, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.delenv(command.KEY_VARIABLE, raising=False)
+    known = ("--host", tiny_folder, "--patch", base_folder, "--port", 0)
+    keys = tmp_path / "keys"
+
+    def says(kind: type[Exception], text: str, *words: object) -> None:
+        error = refused(*words)
+        assert isinstance(error, kind), error
+        assert text in str(error)
+
+    says(UsageError, "Neither --patch nor --store is given; the bare host is not served", "--host", tiny_folder)
+    says(UsageError, "--store needs --key", "--store", tmp_path / "s.db")
+    says(PatchError, "There is no patch folder", "--patch", tmp_path / "none")
+    says(UsageError, "0.0.0.0 can be reached by others, and there is no API key", *known, "--address", "0.0.0.0")
+    says(UsageError, f"Cannot read the API keys {keys}: No such file", *known, "--api-key-file", keys)
+    keys.write_text("\n")
+    says(UsageError, "holds no API key", *known, "--api-key-file", keys)
+    keys.write_text("short\n")
+    says(UsageError, "API key 1 of 1 has 5 characters", *known, "--api-key-file", keys)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        says(UsageError, f"Cannot listen on 127.0.0.1 port {port}: Address already in use", *known[:4], "--port", port)
+    (tmp_path / "key").write_text("00" * 32)
+    says(StoreError, "There is no store", "--store", tmp_path / "s.db", "--key", tmp_path / "key")
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    says(UsageError, "`cagul serve` needs fastapi", *known)
+
+
+def test_what_is_started_is_what_was_asked_for(tiny_folder, base_folder, monkeypatch):  # noqa: F811
+    started = []
+    monkeypatch.setattr("cagul.serving.workers.serve", lambda make, bound, workers: started.append((make, bound, workers)))
+    monkeypatch.setenv(command.KEY_VARIABLE, KEY)
+    words = (
+        "--host",
+        tiny_folder,
+        "--patch",
+        base_folder,
+        "--port",
+        0,
+        "--workers",
+        3,
+        "--max-body",
+        1,
+        "--pad-latency",
+        50,
+        "--json",
+    )
+    shown = CliRunner().invoke(app, ["serve", *map(str, words)], standalone_mode=False)
+    assert shown.exception is None
+    make, bound, workers = started[0]
+    options = make.args[0]
+    assert (workers, options.limits.body, options.pad_latency, options.name) == (3, 2**20, 50, "host")
+    assert len(options.keys) == 1
+    assert f'"url": "http://127.0.0.1:{bound.getsockname()[1]}/v1"' in shown.stdout
+    assert KEY not in shown.stdout + repr(options)
+    bound.close()
+    service = make().state.service
+    assert service.rules.limits.body == 2**20
+    service.engine.stop()
+
+
+def broken_app():
+    raise HostError("There is no host of that kind.", "Give another.", "host")
+
+
+def test_a_worker_that_cannot_start_says_why(capfd):
+    with pytest.raises(SystemExit) as end:
+        _in_worker(broken_app)
+    assert end.value.code == 3
+    assert "HostError: There is no host of that kind." in capfd.readouterr().err
+    with pytest.raises(HostError, match="There is no host of that kind"):
+        serve(broken_app, listen_on("127.0.0.1", 0), 1)
+
+
+@pytest.mark.slow
+def test_the_server_ends_when_a_worker_cannot_start(base_folder, tmp_path, capfd, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("cagul.serving.workers.ANSWERED_SECONDS", 8)
+    make = partial(command.make_app, ServeOptions(host=str(tmp_path / "none"), patch=base_folder))
+    handlers = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        with pytest.raises(HostError, match="A worker could not start; its error is above"):
+            serve(make, listen_on("127.0.0.1", 0), 2)
+    finally:
+        for name, handler in handlers.items():
+            signal.signal(name, handler)
+    error = capfd.readouterr().err
+    assert "HostError: There is no folder" in error
+    assert "Traceback" not in error
+
+
+def test_answers_are_not_held_back_by_the_network():
+    bound = listen_on("127.0.0.1", 0)
+    bound.close()
+    assert bound.proto == socket.IPPROTO_TCP  # what asyncio asks for before it switches Nagle's algorithm off
+
+
+def test_an_error_in_the_log_is_its_kind_and_place():
+    with pytest.raises(UsageError, match="Cannot listen on no.address.invalid port 1") as found:
+        listen_on("no.address.invalid", 1)
+    assert where(found.value).startswith("UsageError at workers.py:")

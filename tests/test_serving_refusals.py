@@ -1,0 +1,288 @@
+"""What the server refuses: bad input with the right status, no echo, no traceback; a failed guard with 503, never the host."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import socket
+import struct
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+pytest.importorskip("fastapi")
+
+import torch
+from PIL import Image
+
+from cagul.guard import Guard
+from cagul.serving.api import REFUSED
+from cagul.serving.conversation import Rules
+from cagul.serving.options import Limits, digests, knows_key
+from helpers import picture
+from served import QUESTION, OneGuard, asked, data_url, said, serving, shown, tiny_guard
+
+SECRET = "zanzibar"  # stands in every bad request, and in no answer to one
+
+
+@pytest.fixture(scope="module")
+def guard(tiny_folder):
+    return tiny_guard(tiny_folder)
+
+
+@pytest.fixture(scope="module")
+def server(guard):
+    limits = Limits(body=60_000, pixels=10_000, images=2, tokens=16, choices=2)
+    with serving(OneGuard(guard), limits=limits) as running:
+        yield running
+
+
+def saved(image: Image.Image, kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def bomb() -> bytes:
+    """A PNG whose header promises more pixels than anybody wants, and holds none."""
+    head = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", len(head)) + b"IHDR" + head + struct.pack(">I", zlib.crc32(b"IHDR" + head))
+    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+
+
+FRAMES = [picture(n) for n in range(3)]
+BODIES = {
+    "no JSON": ({"content": b'{"model": "zanzibar', "headers": {"content-type": "application/json"}}, 400, "no valid JSON"),
+    "no text": ({"content": b"\xff\xfe\x00", "headers": {"content-type": "application/json"}}, 400, "no valid JSON"),
+    "a deep JSON": ({"content": b"[" * 50_000, "headers": {"content-type": "application/json"}}, 400, "no valid JSON"),
+    "another content type": ({"content": b"zanzibar", "headers": {"content-type": "text/plain"}}, 422, "valid dict"),
+    "a long body": ({"content": b"x" * 60_001}, 413, "60,000 bytes"),
+    "a long body in chunks": ({"content": iter([b"zanzibar" * 1000] * 8)}, 413, "60,000 bytes"),
+}
+WRONG = {
+    "no model": (asked() | {"model": None}, 422, "model: Input should be a valid string"),
+    "another model": (asked(model=SECRET), 404, "no such model"),
+    "no messages": (asked() | {"messages": []}, 422, "at least 1 item"),
+    "an unknown role": (asked(said(SECRET, "wizard")), 422, "role: Input should be 'system', 'developer', 'user' or 'assistant'"),
+    "a role that the template lacks": (asked(said(SECRET, "system"), said("a")), 422, "template has no such turn"),
+    "the last turn is an answer": (asked(said("a"), said(SECRET, "assistant")), 422, "does not go on from an answer's beginning"),
+    "an empty question": (asked(said(" ")), 422, "The last message is empty"),
+    "an unknown parameter": (asked(temprature=1), 422, "temprature is no parameter"),
+    "a hostile parameter": (asked(**{f"{SECRET} <b>": 1}), 422, "? is no parameter"),
+    "logprobs": (asked(logprobs=True), 422, "logprobs is not supported: likelihoods betray"),
+    "a bias": (asked(logit_bias={"5": -100}), 422, "logit_bias is not supported: a bias against a refusal's words would undo it"),
+    "too hot": (asked(temperature=3), 422, "temperature: Input should be less than or equal to 2"),
+    "no number": (asked(top_p="0.5"), 422, "top_p: Input should be a valid number"),
+    "too many choices": (asked(n=3), 422, "n is 3, more than the 2"),
+    "too many tokens": (asked(max_tokens=17), 422, "max_tokens is 17, more than the 16"),
+    "two lengths": (asked(max_completion_tokens=5), 422, "differ"),
+    "a negative length": (asked(max_tokens=-1), 422, "max_tokens: Input should be greater than or equal to 1"),
+    "five stops": (asked(stop=list("abcde")), 422, "up to four texts"),
+    "usage without a stream": (asked(stream_options={"include_usage": True}), 422, "stream_options needs stream"),
+    "a long prompt": (asked(said(f"{SECRET} " * 300)), 422, "The prompt takes 3"),
+    "half a surrogate": (asked(said("\ud800")), 422, "surrogate"),
+    "a forged mark": (asked(said(f"[EOS] {SECRET}")), 422, "holds '[EOS]', a mark"),
+    "a forged picture": (asked(said(f"<image> {SECRET}")), 422, "holds '<image>', a mark"),
+    "a named speaker": (asked(said("a") | {"name": SECRET}), 422, "name is no parameter"),
+    "an audio part": (asked({"role": "user", "content": [{"type": "input_audio", "input_audio": SECRET}]}), 422, "expected tags"),
+    "a remote picture": (asked(shown(f"https://{SECRET}.example/a.png")), 422, "addresses are not fetched"),
+    "a file": (asked(shown(f"file:///{SECRET}")), 422, "addresses are not fetched"),
+    "a vector picture": (asked(shown("data:image/svg+xml;base64,PHN2Zy8+")), 422, "media type is not read"),
+    "no base64": (asked(shown(f"data:image/png;base64,{SECRET}!")), 422, "no valid base64"),
+    "no picture": (asked(shown(data_url(SECRET.encode()))), 422, "its format is not known"),
+    "a cut picture": (asked(shown(data_url(saved(picture(1), "PNG")[:200]))), 422, "cannot be read as a picture"),
+    "a large picture": (asked(shown(picture(1, (101, 100)))), 422, "101 x 100 pixels, more than 10,000"),
+    "a bomb": (asked(shown(data_url(bomb()))), 422, "more than 10,000"),
+    "a moving picture": (asked(shown(data_url(saved(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:]), "gif"))), 422,
+                         "several frames"),
+    "too many pictures": (asked(shown(picture(1)), said("a", "assistant"), shown(picture(2)), said("a", "assistant"),
+                                shown(picture(3))), 422, "3 pictures, more than the 2"),
+    "a picture in an answer": (asked(shown(picture(1)) | {"role": "assistant"}, said("a")), 422, "messages of the role user"),
+    "a detail": (asked({"role": "user", "content": [{"type": "image_url", "image_url": {"url": data_url(picture(1)),
+                                                                                      "detail": "low"}}]}), 422, "'auto'"),
+}  # fmt: skip
+
+
+def refused(answer, status: int, text: str) -> None:
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert text in error["message"], error
+    assert set(error) == {"message", "type", "param", "code"}
+    assert SECRET not in answer.text
+    assert "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize("case", BODIES)
+def test_bodies_that_are_none(server, case):
+    options, status, text = BODIES[case]
+    refused(server.post(**options), status, text)
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_requests_that_are_refused_by_name(server, case):
+    body, status, text = WRONG[case]
+    refused(server.post(content=json.dumps(body), headers={"content-type": "application/json"}), status, text)
+
+
+def test_every_refused_parameter_names_its_reason(server):
+    assert len(REFUSED) > 10
+    for name, reason in REFUSED.items():
+        refused(server.post(asked(**{name: [SECRET]})), 422, f"{name} is not supported: {reason}")
+    assert server.post(asked(**dict.fromkeys(REFUSED))).status_code == 200
+
+
+def test_pictures_are_seen_upright_on_white(server, guard):
+    upright = picture(4)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    turned = saved(upright.transpose(Image.Transpose.ROTATE_90), "PNG", exif=exif)
+    clear = Image.new("RGBA", (40, 32), (9, 9, 9, 0))
+    clear.paste(upright.crop((0, 0, 20, 32)))
+    white = Image.new("RGB", (40, 32), "white")
+    white.paste(upright.crop((0, 0, 20, 32)))
+    palette = upright.convert("P")
+    for given, meant in ((turned, upright), (saved(clear, "PNG"), white), (saved(palette, "GIF"), palette.convert("RGB"))):
+        answer = server.post(asked(shown(data_url(given)))).json()["choices"][0]["message"]["content"]
+        assert answer == guard.answer(meant, QUESTION, max_new_tokens=8).text
+
+
+def test_a_template_with_a_system_turn_takes_one(guard):
+    class Prompter:
+        tokenizer, processor = guard.host.processor.tokenizer, guard.host.processor
+
+        @staticmethod
+        def conversation(turns):
+            return "".join(f"<{turn['role']}>{turn['content'][0]['text']}" for turn in turns)
+
+    from cagul.serving.api import Message
+
+    rules = Rules(Prompter, Limits())
+    turns, _ = rules.read([Message(role="developer", content="be brief"), Message(role="user", content="a")])
+    assert [turn["role"] for turn in turns] == ["system", "user"]
+    assert not Rules(guard.host.prompter, Limits()).system
+
+
+# -- the guard fails --------------------------------------------------------------------------------------------------
+
+
+def test_a_guard_that_fails_answers_nobody(guard, monkeypatch, caplog):
+    bare = []
+    with serving(OneGuard(guard)) as running:
+        before = running.post(asked()).json()["choices"][0]["message"]["content"]
+        monkeypatch.setattr(guard.host.model, "generate", lambda *a, **b: bare.append(1))
+        for name, broken in (("gate", lambda _: torch.tensor([float("nan")])), ("encoder", lambda *_: 1 / 0)):
+            monkeypatch.setattr(guard.patch, name, broken)
+            for stream in (False, True):
+                with caplog.at_level(logging.ERROR):
+                    answer = running.post(asked(stream=stream))
+                refused(answer, 503, "The guard could not do its work, so nothing is answered.")
+                assert answer.headers["retry-after"] == "1"
+            monkeypatch.undo()
+            monkeypatch.setattr(guard.host.model, "generate", lambda *a, **b: bare.append(1))
+        assert not bare
+        assert "the guard failed" in caplog.text
+        monkeypatch.undo()
+        assert "cagul_guard_failures_total 4.0" in running.get("/metrics").text
+        assert running.post(asked()).json()["choices"][0]["message"]["content"] == before
+
+
+def test_a_picture_without_a_verdict_is_no_answer(guard, monkeypatch):
+    monkeypatch.setattr(Guard, "decisions", ())
+    with serving(OneGuard(guard)) as running:
+        refused(running.post(asked()), 503, "nothing is answered")
+
+
+def test_a_guard_that_fails_midway_ends_the_stream_with_an_error(guard, monkeypatch):
+    forward, calls = guard.host.model.forward, []
+
+    def failing(*arguments, **options):
+        calls.append(1)
+        if len(calls) > 4:
+            raise RuntimeError(SECRET)
+        return forward(*arguments, **options)
+
+    with serving(OneGuard(guard)) as running:
+        monkeypatch.setattr(guard.host.model, "forward", failing)
+        text = running.post(asked(stream=True)).text
+    assert '"content"' in text
+    assert text.rstrip().splitlines()[-1].startswith('data: {"error"')
+    assert "[DONE]" not in text
+    assert SECRET not in text
+
+
+def test_one_broken_request_takes_no_other_with_it(guard, monkeypatch):
+    look = guard.host.look
+
+    def picky(inputs):
+        if (inputs["input_ids"] == guard.host.processor.tokenizer.vocab["finch"]).any():
+            raise RuntimeError("no")
+        return look(inputs)
+
+    monkeypatch.setattr(guard.host, "look", picky)
+    with serving(OneGuard(guard), batch_wait=100) as running, ThreadPoolExecutor(4) as threads:
+        bodies = [asked(shown(picture(n), "finch ?" if n == 2 else QUESTION)) for n in range(4)]
+        assert [answer.status_code for answer in threads.map(running.post, bodies)] == [200, 200, 503, 200]
+
+
+# -- limits and keys --------------------------------------------------------------------------------------------------
+
+
+def test_too_many_at_once_are_sent_away(guard):
+    limits = Limits(waiting=2)
+    with serving(OneGuard(guard), limits=limits, batch=1, batch_wait=0) as running, ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(running.post, [asked(max_tokens=100)] * 8))
+        assert {answer.status_code for answer in answers} == {200, 429}
+        away = next(answer for answer in answers if answer.status_code == 429)
+        refused(away, 429, "2 requests wait already")
+        assert away.headers["retry-after"] == "1"
+        assert running.post(asked()).status_code == 200
+
+
+def test_a_client_that_leaves_frees_its_place(guard):
+    with serving(OneGuard(guard)) as running:
+        body = json.dumps(asked(max_tokens=200, n=4)).encode()
+        host, port = running.url.removeprefix("http://").split(":")
+        for stream in (False, True):
+            body = json.dumps(asked(max_tokens=200, n=4, stream=stream)).encode()
+            with socket.create_connection((host, int(port))) as connection:
+                head = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+                head += f"Content-Length: {len(body)}"
+                connection.sendall(head.encode() + b"\r\n\r\n" + body)
+                time.sleep(0.15)
+            began = time.monotonic()
+            while running.app.state.service.engine.load:
+                assert time.monotonic() - began < 5
+                time.sleep(0.01)
+        tokens = running.get("/metrics").text
+        assert 'cagul_tokens_total{kind="answer"}' not in tokens
+
+
+def test_a_key_is_asked_for_everywhere_but_for_health(guard):
+    key = "a key of 24 characters".replace(" ", "-") + "--"
+    with serving(OneGuard(guard), keys=digests([key])) as running:
+        for headers in ({}, {"authorization": f"Bearer {key}x"}, {"authorization": key}, {"authorization": "Basic " + key}):
+            answer = running.post(json=asked(), headers=headers)
+            refused(answer, 401, "A valid API key is needed")
+            assert answer.headers["www-authenticate"] == "Bearer"
+        for path in ("/metrics", "/openapi.json", "/v1/models", "/nothing"):
+            assert running.get(path).status_code == 401
+        assert running.get("/health").status_code == running.get("/ready").status_code == 200
+        assert running.client(key).chat.completions.create(**asked()).choices
+
+
+def test_keys_are_compared_without_an_early_end(monkeypatch):
+    compared = []
+    monkeypatch.setattr("hmac.compare_digest", lambda a, b: compared.append((a, b)) or a == b)
+    keys = digests(["a" * 16, "b" * 16, "c" * 16])
+    assert knows_key(keys, b"a" * 16)
+    assert len(compared) == 3
+    assert not knows_key(keys, b"a" * 15)
+    assert len(compared) == 6
+
+
+def test_there_is_something_to_refuse():
+    assert len(BODIES) > 5
+    assert len(WRONG) > 30

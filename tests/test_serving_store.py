@@ -1,0 +1,93 @@
+"""A served store: who is added or revoked is hidden or shown from the next answer on, without a restart."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("sqlalchemy")
+
+from cagul.data.pictures import open_picture
+from cagul.errors import PatchError, StoreError
+from cagul.patch import Patch
+from cagul.requests.desk import make_store, open_desk
+from cagul.serving.guards import StoreGuards
+from helpers import make_patch
+from served import QUESTION, asked, serving, shown
+from test_requests import base_folder, pictures_of, records, records_file  # noqa: F401
+
+SECONDS = 2.0  # the bar
+
+
+@pytest.fixture
+def store(tmp_path, tiny_host, base_folder, records):  # noqa: F811
+    make_store(tmp_path / "s.db", tmp_path / "k", tiny_host, Patch.load(base_folder), records, {})
+    return tmp_path / "s.db", tmp_path / "k"
+
+
+def test_added_and_revoked_people_take_effect_at_once(store, tiny_host, base_folder, records):  # noqa: F811
+    pictures = pictures_of(records, "p3")
+    base = Patch.load(base_folder)
+    desk = open_desk(*store, tiny_host, base)  # another process in life
+    body = asked(shown(open_picture(pictures[0])))
+    with serving(StoreGuards(tiny_host, *store, base)) as running:
+
+        def answer() -> str:
+            return running.post(body).json()["choices"][0]["message"]["content"]
+
+        host_says = answer()
+        assert host_says == desk.guard().answer(pictures[0], QUESTION, max_new_tokens=8).text
+        desk.add("Ada", pictures, name="r-1")
+        began = time.monotonic()
+        hidden = answer()
+        assert time.monotonic() - began < SECONDS
+        assert hidden == desk.guard().answer(pictures[0], QUESTION, max_new_tokens=8).text != host_says
+        desk.revoke("r-1")
+        assert answer() == host_says
+
+
+def test_a_store_that_cannot_be_read_answers_nobody(store, tiny_host, base_folder, records):  # noqa: F811
+    path, key = store
+    pictures = pictures_of(records, "p3")
+    body = asked(shown(open_picture(pictures[0])))
+    with serving(StoreGuards(tiny_host, path, key, Patch.load(base_folder))) as running:
+        assert running.post(body).status_code == 200
+        path.rename(path.with_name("away"))
+        assert running.post(body).status_code == 503
+        assert running.get("/ready").status_code == 503
+        assert running.get("/health").status_code == 200
+        path.with_name("away").rename(path)
+        assert running.post(body).status_code == 200
+        assert running.get("/ready").status_code == 200
+
+
+def test_another_file_in_the_stores_place_is_opened(store, tiny_host, base_folder, records):  # noqa: F811
+    path, key = store
+    pictures, base = pictures_of(records, "p3"), Patch.load(base_folder)
+    body = asked(shown(open_picture(pictures[0])))
+    with serving(StoreGuards(tiny_host, path, key, base)) as running:
+        before = running.post(body).json()["choices"]
+        backup = path.with_name("backup")
+        backup.write_bytes(path.read_bytes())
+        backup.chmod(0o600)
+        open_desk(backup, key, tiny_host, base).add("Ada", pictures, name="r-1")
+        for end in ("-wal", "-shm"):
+            path.with_name(path.name + end).unlink(missing_ok=True)
+            if backup.with_name(backup.name + end).exists():
+                backup.with_name(backup.name + end).rename(path.with_name(path.name + end))
+        backup.rename(path)
+        assert running.post(body).json()["choices"] != before
+
+
+def test_a_store_or_patch_of_another_host_is_not_served(store, tiny_host, base_folder):  # noqa: F811
+    from cagul.host.frozen import FrozenHost
+    from cagul.serving.guards import PatchGuards
+    from helpers import save_tiny_host
+
+    other = FrozenHost.load(save_tiny_host(store[0].with_name("other"), seed=5))
+    with pytest.raises(StoreError, match="The store is for a host with SHA-256"):
+        StoreGuards(other, *store, Patch.load(base_folder))
+    with pytest.raises(PatchError, match="The patch is for a host with SHA-256"):
+        PatchGuards(other, make_patch(tiny_host))
