@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-slow check docs bench demo-assets clean
+.PHONY: setup demo test test-slow check docs bench demo-assets second-host clean
 
 setup: .venv/.ready
 
@@ -38,5 +38,9 @@ bench: setup
 demo-assets: setup
 	$(BIN)/python -m cagul.demo.build
 
+# a small Gemma 3 that knows 24 people, with its records: twelve minutes on one core; resumes
+second-host: setup
+	$(BIN)/python -m cagul.demo.second --out runs/second-host
+
 clean:
-	rm -rf .venv runs/demo runs/choices runs/carrying
+	rm -rf .venv runs/demo runs/choices runs/carrying runs/second-host
