@@ -29,9 +29,11 @@ check: setup
 docs: setup
 	$(BIN)/python docs/make_cli.py
 
-bench: setup
+bench: setup second-host
 	$(BIN)/python benchmarks/choices.py --out runs/choices
 	$(BIN)/python benchmarks/carrying.py --out runs/carrying
+	$(BIN)/python benchmarks/carrying.py --trained-on 6 12 --out runs/carrying/second \
+		--host runs/second-host/host --records runs/second-host/records.jsonl
 	$(BIN)/python benchmarks/request_seconds.py --patch runs/carrying/trained-on-8/patch
 
 # tower, pictures, records and both hosts, from nothing but seeds; resumes in .demo-assets
