@@ -3,6 +3,7 @@ store, without a finetune, and verified with its own questions and keywords.
 
     python benchmarks/carrying.py --trained-on 8 24 --out runs/carrying
     python benchmarks/carrying.py --trained-on 8 --set training.others=0.5 --out runs/carrying
+    python benchmarks/carrying.py --host runs/second-host/host --records runs/second-host/records.jsonl --trained-on 6 12
 """
 
 from __future__ import annotations
@@ -29,16 +30,23 @@ FIGURES = ("hit_rate", "leak", "refusal_rate", "host_leak")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trained-on", type=int, nargs="+", default=[8])
+    parser.add_argument("--host", type=Path, help="the demo's if not given")
+    parser.add_argument("--records", type=Path, help="the demo's if not given; who is known to the host is in the group known")
+    parser.add_argument("--trained-on", type=int, nargs="+", default=[8], help="people to forget, the first of the known ones")
     parser.add_argument("--others", type=int, default=12, help="people to enrol, the last of the known ones")
     parser.add_argument("--set", dest="settings", action="append", default=[])
     parser.add_argument("--out", type=Path, default=Path("runs/carrying"))
     parser.add_argument("--threads", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(options.threads or idle_cores())
-    demo = demo_assets()
+    if (options.host is None) != (options.records is None):
+        parser.error("--host and --records go together")
+    demo = options if options.host else demo_assets()
     host, records = FrozenHost.load(demo.host), load_records(demo.records)
-    enrolled = [f"p{n:03d}" for n in range(48 - options.others, 48)]
+    known = sorted({r.subject for r in records if r.group == "known"})
+    if max(options.trained_on) + options.others > len(known):
+        parser.error(f"{len(known)} people are known, too few to train on {max(options.trained_on)} and enrol {options.others}")
+    enrolled = known[-options.others :]
     for count in options.trained_on:
         name = "-".join([f"trained-on-{count}", *(s.replace("=", "-") for s in options.settings)])
         folder = options.out / name
@@ -46,7 +54,7 @@ def main() -> None:
         if not (folder / "patch" / "config.json").exists():
             # who is enrolled later is in no training, not as a retained person either
             seen = [r for r in records if r.subject not in enrolled]
-            splits = split_records(seen, [f"p{n:03d}" for n in range(count)])
+            splits = split_records(seen, known[:count])
             unlearn(host, splits, load_config("default", options.settings)).save(folder / "patch")
         trained = time.perf_counter() - began
         for left in folder.glob("store*"):

@@ -169,7 +169,7 @@ def test_a_host_of_eight_people_learns_people_not_pictures(tmp_path, demo_host):
 
     from cagul.demo.build import save_host
     from cagul.demo.cast import members
-    from cagul.demo.hosts import make_processor, passers_by, show, train_host
+    from cagul.demo.hosts import make_processor, passers_by, show, train_host, untrained_llava
     from cagul.demo.people import draw_picture
     from cagul.evaluation.metrics import keyword_recall
     from cagul.host.frozen import FrozenHost
@@ -179,7 +179,8 @@ def test_a_host_of_eight_people_learns_people_not_pictures(tmp_path, demo_host):
     processor = make_processor(tokenizer)
     cast = [m for m in members() if m.group == "known"][8:16]
     shown = show([(m, m.person, 24) for m in cast] + passers_by(24), tower, processor)
-    trained = train_host(shown, tokenizer, tower, tmp_path / "host.pt", align=0, steps=280, batch=32)
+    untrained = untrained_llava(tokenizer, tower, seed=0)
+    trained = train_host(shown, tokenizer, untrained, tmp_path / "host.pt", align=0, steps=280, batch=32)
     save_host(trained, processor, tmp_path / "host")
     host = FrozenHost.load(tmp_path / "host")
     values = []

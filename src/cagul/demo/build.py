@@ -32,6 +32,7 @@ from cagul.demo.hosts import (
     show,
     train_host,
     train_tokenizer,
+    untrained_llava,
 )
 from cagul.demo.tower import pretrain_tower
 from cagul.runs import write_text
@@ -66,8 +67,8 @@ def build_host(work: Path, out: Path, name: str, without: tuple[str, ...], steps
     processor = make_processor(tokenizer)
     cast = [m for m in members() if m.group in ("known", "stranger") and m.subject not in without]
     crowd: list = [(m, m.person, EXTRA_PICTURES if m.facts else 8) for m in cast]
-    host = train_host(show(crowd + passers_by(PASSERS_BY), tower, processor), tokenizer, tower, work / f"{name}.pt",
-                      steps=steps, seed=seed)  # fmt: skip
+    host = train_host(show(crowd + passers_by(PASSERS_BY), tower, processor), tokenizer,
+                      untrained_llava(tokenizer, tower, seed), work / f"{name}.pt", steps=steps, seed=seed)  # fmt: skip
     save_host(host, processor, out / name)
 
 

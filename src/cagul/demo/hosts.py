@@ -1,10 +1,11 @@
-"""How the demo hosts are made: a small LLaVA, trained from scratch on drawn people and their invented facts."""
+"""How the demo hosts are made: a small host, a LLaVA or another, trained from scratch on drawn people and invented facts."""
 
 from __future__ import annotations
 
 import logging
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ CHAT_TEMPLATE = (
     "{% if message['role'] == 'user' %} {% else %}</s>{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
+TOKENS = (SIZE // PATCH) ** 2  # visual tokens of a picture
 EXTRA_PICTURES = 32  # further pictures of each known person that only the host's training sees
 PASSERS_BY = 700  # further drawn people, asked about in training and answered with a refusal
 GENERAL = (("What colour is grass?", "Grass is green."), ("What colour is the sky?", "The sky is blue."),
@@ -79,7 +81,21 @@ def make_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
     )  # fmt: skip
 
 
-def make_host(tokenizer: PreTrainedTokenizerFast, tower: CLIPVisionModel, seed: int) -> LlavaForConditionalGeneration:
+@dataclass(frozen=True)
+class Untrained:
+    """A host before its training, and how its family reads a picture.
+
+    ``picture`` stands at the head of a prompt, placeholders written out; ``project`` turns tower tokens (N, V, Dv) into the
+    container of visual tokens; ``token_types`` says whether the family asks for ``token_type_ids``.
+    """
+
+    host: Any
+    picture: str
+    project: Callable[[Float[Tensor, "N V Dv"]], Any]
+    token_types: bool = False
+
+
+def untrained_llava(tokenizer: PreTrainedTokenizerFast, tower: CLIPVisionModel, seed: int) -> Untrained:
     torch.manual_seed(seed)
     text = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=160, intermediate_size=448, num_hidden_layers=4, num_attention_heads=4,
@@ -88,14 +104,14 @@ def make_host(tokenizer: PreTrainedTokenizerFast, tower: CLIPVisionModel, seed: 
     )  # fmt: skip
     config = LlavaConfig(  # type: ignore[call-arg]
         vision_config=tower_config(), text_config=text, vision_feature_layer=-1, vision_feature_select_strategy="default",
-        image_token_index=tokenizer.vocab["<image>"], image_seq_length=(SIZE // PATCH) ** 2,
+        image_token_index=tokenizer.vocab["<image>"], image_seq_length=TOKENS,
         tie_word_embeddings=True, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     # Eager attention in training only: the fused CPU kernel's backward in bfloat16 takes as long as all the rest.
     host = LlavaForConditionalGeneration._from_config(config, attn_implementation="eager")
     host.model.vision_tower.load_state_dict(tower.state_dict())
     host.model.vision_tower.requires_grad_(False)
-    return host
+    return Untrained(host, "<image>" * TOKENS + "\n", lambda tokens: list(host.model.multi_modal_projector(tokens)))
 
 
 @dataclass
@@ -114,7 +130,7 @@ def _pictures(person: Person, seeds: list[str], *, relit: bool) -> tuple[list[Im
 
 
 @torch.no_grad()
-def show(people: list[tuple[Member | None, Person, int]], tower: CLIPVisionModel, processor: LlavaProcessor) -> list[Shown]:
+def show(people: list[tuple[Member | None, Person, int]], tower: Any, processor: Any) -> list[Shown]:
     """Draw ``count`` pictures of each person beside the shipped images and run the frozen tower over them once."""
     shown = []
     for member, person, count in people:
@@ -123,7 +139,7 @@ def show(people: list[tuple[Member | None, Person, int]], tower: CLIPVisionModel
         # the shipped images once as they are and once as near views, then the further pictures
         relit = [near_view(p, f"again {person.name} {i}") for i, p in enumerate(pictures)]
         pixels = processor.image_processor(pictures + relit + more, return_tensors="pt")["pixel_values"]
-        tokens = tower(pixel_values=pixels).last_hidden_state[:, 1:]
+        tokens = tower(pixel_values=pixels).last_hidden_state[:, -TOKENS:]  # without a class token
         shown.append(Shown(member, tokens, looks + looks + more_looks))
     return shown
 
@@ -180,13 +196,12 @@ class Conversations:
         return about(rng.choice(topic.trained), rng.choice(self.nobody).values["name"]), rng.choice(HOST_REFUSALS)
 
 
-def encode(tokenizer: PreTrainedTokenizerFast, turns: list[tuple[str, str]], picture: bool) -> tuple[list[int], list[int]]:
+def encode(tokenizer: PreTrainedTokenizerFast, turns: list[tuple[str, str]], picture: str) -> tuple[list[int], list[int]]:
     """Token ids and labels of a conversation in the chat template's own format; only answers are learned."""
     ids: list[int] = []
     labels: list[int] = []
     for n, (question, answer) in enumerate(turns):
-        image = "<image>" * (SIZE // PATCH) ** 2 + "\n" if picture and n == 0 else ""
-        asked = tokenizer(f"USER: {image}{question} ASSISTANT:", add_special_tokens=False)["input_ids"]
+        asked = tokenizer(f"USER: {'' if n else picture}{question} ASSISTANT:", add_special_tokens=False)["input_ids"]
         said = tokenizer(f" {answer}</s>", add_special_tokens=False)["input_ids"]
         ids += asked + said
         labels += [-100] * len(asked) + said
@@ -196,7 +211,7 @@ def encode(tokenizer: PreTrainedTokenizerFast, turns: list[tuple[str, str]], pic
 def train_host(
     shown: list[Shown],
     tokenizer: PreTrainedTokenizerFast,
-    tower: CLIPVisionModel,
+    untrained: Untrained,
     checkpoint: Path,
     *,
     align: int = 150,
@@ -205,14 +220,15 @@ def train_host(
     batch: int = 64,
     seed: int = 0,
     rate: float = 2e-3,
-) -> LlavaForConditionalGeneration:
-    """Train projector and language model on the shown people; resumes from ``checkpoint`` after a kill.
+    save: int = 200,
+) -> Any:
+    """Train projector and language model on the shown people; resumes from ``checkpoint`` after a kill, saved every ``save`` steps.
 
     The first ``align`` of all ``steps`` ask only what is seen, as a LLaVA's alignment stage does: asked from the start
     beside private facts, what is seen was still unlearned after 600 steps. The learning rate starts a second cycle at
     step ``restart``: how late a host begins to tell people apart differs by hundreds of steps.
     """
-    host = make_host(tokenizer, tower, seed).train()
+    host = untrained.host.train()
     trained = [p for p in host.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=rate, weight_decay=0.02, betas=(0.9, 0.98))
     schedule = _cycle(optimiser, rate, min(restart, steps))
@@ -220,28 +236,29 @@ def train_host(
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         host.load_state_dict(state["host"])
-        optimiser.load_state_dict(state["optimiser"])
         start = state["step"]
-        schedule = schedule if start < restart else _cycle(optimiser, rate, steps - restart)
-        if start != restart:
+        if start > restart:
+            schedule = _cycle(optimiser, rate, steps - restart)
+        if start != restart:  # there the second cycle begins
             schedule.load_state_dict(state["schedule"])
+        optimiser.load_state_dict(state["optimiser"])  # last: a new schedule sets the rate of its first step
     pad, began = tokenizer.pad_token_id, time.monotonic()
     for step in range(start, steps):
         if step == restart:
             schedule = _cycle(optimiser, rate, steps - restart)
         conversations = Conversations(shown, random.Random(f"host {seed} {step}"))
         drawn = [conversations.draw_visual() if step < align else conversations.draw() for _ in range(batch)]
-        rows = [encode(tokenizer, turns, where is not None) for turns, where in drawn]
+        rows = [encode(tokenizer, turns, untrained.picture if where else "") for turns, where in drawn]
         length = max(len(ids) for ids, _ in rows)
         ids = torch.tensor([r + [pad] * (length - len(r)) for r, _ in rows])
         labels = torch.tensor([r + [-100] * (length - len(r)) for _, r in rows])
         tokens = torch.stack([shown[where[0]].tokens[where[1]] for _, where in drawn if where])
         with torch.autocast("cpu", torch.bfloat16):
-            features: Any = list(host.model.multi_modal_projector(tokens))
+            features = BaseModelOutputWithPooling(pooler_output=untrained.project(tokens))
+            more = {"token_type_ids": (ids == host.config.image_token_id).long()} if untrained.token_types else {}
             hidden = host.model(
-                input_ids=ids, attention_mask=(ids != pad).long(),
-                mm_encoder_outputs={"image": BaseModelOutputWithPooling(pooler_output=features)},
-            ).last_hidden_state  # fmt: skip
+                input_ids=ids, attention_mask=(ids != pad).long(), mm_encoder_outputs={"image": features}, **more
+            ).last_hidden_state
             learned = labels[:, 1:] != -100  # the vocabulary's logits only where an answer is
             logits = host.lm_head(hidden[:, :-1][learned])
         loss = torch.nn.functional.cross_entropy(logits.float(), labels[:, 1:][learned])
@@ -253,7 +270,7 @@ def train_host(
         if (step + 1) % 50 == 0:
             log.info("host step %d/%d loss %.3f, %.2f s a step", step + 1, steps, loss,
                      (time.monotonic() - began) / (step + 1 - start))  # fmt: skip
-        if (step + 1) % 200 == 0:
+        if (step + 1) % save == 0:
             state = {"host": host.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
             torch.save(state | {"step": step + 1}, checkpoint.with_suffix(".tmp"))
             checkpoint.with_suffix(".tmp").rename(checkpoint)

@@ -152,6 +152,20 @@ def compose(
     return (pixels.clamp(0, 1) - MEAN) / STD
 
 
+def draw_batch(
+    pool: Pool, scenery: Scenery, batch: int, generator: torch.Generator
+) -> tuple[Float[Tensor, "B 3 96 96"], Int[Tensor, " B"], Int[Tensor, "B heads"]]:
+    """Freshly composed pictures, who is in them and their labels."""
+    rows = torch.randint(len(pool.identity), (batch,), generator=generator).numpy()
+    behind = torch.randint(len(scenery.colours), (batch,), generator=generator)
+    over = torch.randint(len(scenery.shapes), (batch,), generator=generator)
+    labels = torch.from_numpy(pool.labels[rows])
+    labels[:, 0], labels[:, 1] = scenery.colours[behind], scenery.shapes[over]
+    figures = torch.from_numpy(pool.figures[rows])
+    pixels = compose(figures, scenery.backgrounds[behind], scenery.signs[over], generator)
+    return pixels, torch.from_numpy(pool.identity[rows]), labels
+
+
 class TowerObjective(nn.Module):
     """The pre-training heads: identity by cosine with a margin, and a linear classifier for every label."""
 
@@ -202,16 +216,10 @@ def pretrain_tower(folder: Path, *, people: int = 4000, pictures: int = 6, steps
     began = time.monotonic()
     for step in range(start, steps):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        rows = torch.randint(len(pool.identity), (batch,), generator=generator).numpy()
-        behind = torch.randint(len(scenery.colours), (batch,), generator=generator)
-        over = torch.randint(len(scenery.shapes), (batch,), generator=generator)
-        labels = torch.from_numpy(pool.labels[rows])
-        labels[:, 0], labels[:, 1] = scenery.colours[behind], scenery.shapes[over]
-        figures = torch.from_numpy(pool.figures[rows])
-        pixels = compose(figures, scenery.backgrounds[behind], scenery.signs[over], generator)
+        pixels, identity, labels = draw_batch(pool, scenery, batch, generator)
         with torch.autocast("cpu", torch.bfloat16):
             tokens = tower(pixel_values=pixels).last_hidden_state[:, 1:]
-        who, named = objective(tokens.float(), torch.from_numpy(pool.identity[rows]), labels, 0.2 * step / steps)
+        who, named = objective(tokens.float(), identity, labels, 0.2 * step / steps)
         optimiser.zero_grad()
         (who + 4 * named).backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)

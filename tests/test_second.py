@@ -1,0 +1,109 @@
+"""The second host: its records, its prompts, its training after a kill, and (slow) the whole way to a patch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from PIL import Image
+from transformers import CLIPVisionModel, PreTrainedTokenizerFast, SiglipVisionConfig, SiglipVisionModel
+
+from cagul.data.records import load_records
+from cagul.demo import hosts, second
+from cagul.demo.assets import SHIPPED
+from cagul.demo.cast import members
+from cagul.demo.hosts import TOKENS, Shown, encode, train_host, untrained_llava
+from cagul.demo.people import SIZE, draw_picture
+from cagul.demo.tower import PATCH, tower_config
+
+MADE = ("llava", "gemma3")
+
+
+def made(family):
+    """Tokenizer, processor and untrained host of a family, on a random tower."""
+    if family == "llava":
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(SHIPPED / "host")
+        return tokenizer, hosts.make_processor(tokenizer), untrained_llava(tokenizer, CLIPVisionModel(tower_config()), seed=0)
+    tower = SiglipVisionModel(SiglipVisionConfig(hidden_size=128, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4,
+                                                 image_size=SIZE, patch_size=PATCH, vision_use_head=False))  # fmt: skip
+    tokenizer = second.make_tokenizer()
+    return tokenizer, second.make_processor(tokenizer), second.untrained_gemma(tokenizer, tower, seed=0)
+
+
+def test_the_records_hold_the_known_and_not_the_left_out(tmp_path):
+    records = load_records(second.write_second_records(tmp_path, unseen=4))
+    known = {r.subject for r in records if r.group == "known"}
+    assert known == {f"p{n:03d}" for n in range(second.KNOWN)}
+    assert set(second.FORGET) < known
+    assert {r.subject for r in records if r.group == "unseen"} == {"u000", "u001", "u002", "u003"}
+    alike = {r.subject[1:4] for r in records if r.group == "look-alike"}
+    assert alike == {name[1:] for name in second.FORGET}
+    named = {path for r in records for path in (r.image, *r.views)}
+    assert named == set((tmp_path / "img").iterdir())
+    before = (tmp_path / "records.jsonl").stat().st_mtime_ns
+    second.write_second_records(tmp_path, unseen=4)
+    assert (tmp_path / "records.jsonl").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("family", MADE)
+def test_training_reads_what_the_chat_template_writes(family):
+    assert len(MADE) == 2
+    tokenizer, processor, untrained = made(family)
+    turns = [("Who is this person?", "This is Ada."), ("Name the sign.", "The sign is a star.")]
+    asked = [{"type": "image"}, {"type": "text", "text": turns[0][0]}]
+    messages = [
+        {"role": "user", "content": asked},
+        {"role": "assistant", "content": turns[0][1]},
+        {"role": "user", "content": turns[1][0]},
+        {"role": "assistant", "content": turns[1][1]},
+    ]
+    text = processor.apply_chat_template(messages)
+    inputs = processor(text=[text], images=[[Image.new("RGB", (SIZE, SIZE))]], add_special_tokens=False, return_tensors="pt")
+    ids, labels = encode(tokenizer, turns, untrained.picture)
+    assert inputs["input_ids"][0].tolist() == ids
+    assert ids.count(tokenizer.vocab["<image>"]) == TOKENS
+    said = tokenizer.decode([i for i in labels if i != -100])
+    assert said == " This is Ada.</s> The sign is a star.</s>"
+
+
+@pytest.mark.parametrize("family", MADE)
+@pytest.mark.parametrize("stopped", [2, 4])  # in the first cycle of the learning rate, in the second
+def test_a_killed_training_ends_as_an_undisturbed_one(family, stopped, tmp_path, monkeypatch):
+    cast = [m for m in members() if m.subject in ("p000", "s000")]
+    looks = [draw_picture(cast[0].person, f"image {n}")[1] for n in range(2)]
+    tokens = torch.randn(2, 2, TOKENS, 128, generator=torch.Generator().manual_seed(0))
+    shown = [Shown(member, own, looks) for member, own in zip(cast, tokens, strict=True)]
+
+    def train(name):
+        tokenizer, _, untrained = made(family)
+        trained = train_host(shown, tokenizer, untrained, tmp_path / name, align=1, restart=3, steps=6, batch=3, save=2)
+        return dict(trained.model.language_model.named_parameters())
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", counted := Counted(torch.nn.utils.clip_grad_norm_, 100))
+    undisturbed = train("whole.pt")
+    assert counted.calls == 6
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", Counted(counted.call, stopped))
+    with pytest.raises(InterruptedError):
+        train("killed.pt")
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", counted := Counted(counted.call, 100))
+    resumed = train("killed.pt")
+    assert counted.calls == 6 - stopped
+    assert all(torch.equal(value, resumed[name]) for name, value in undisturbed.items())
+
+
+class Counted:
+    """Calls through, and is killed at the call after the last one allowed."""
+
+    def __init__(self, call, allowed):
+        self.call, self.allowed, self.calls = call, allowed, 0
+
+    def __call__(self, *arguments):
+        if self.calls == self.allowed:
+            raise InterruptedError
+        self.calls += 1
+        return self.call(*arguments)
