@@ -81,17 +81,15 @@ def _register(original: str) -> str:
 
     def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
                   **options: Any) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-        own = ALL_ATTENTION_FUNCTIONS.get(original) or sys.modules[type(module).__module__].eager_attention_forward
-        output = own(module, query, key, value, attention_mask, **options)
         state, layer = _current.get(), getattr(module, "layer_idx", None)
-        if state is None or layer not in state.layers:
-            return output
-        scaling = options.get("scaling") or query.shape[-1] ** -0.5
-        state.sink(layer, row_weights(query, key, state.rows, attention_mask, scaling))
-        state.seen.add(layer)
-        if state.stop_early and layer == max(state.layers):
-            raise LastLayerReached
-        return output
+        if state is not None and layer in state.layers:
+            scaling = options.get("scaling") or query.shape[-1] ** -0.5
+            state.sink(layer, row_weights(query, key, state.rows, attention_mask, scaling))
+            state.seen.add(layer)
+            if state.stop_early and layer == max(state.layers):
+                raise LastLayerReached  # nobody reads this layer's output
+        own = ALL_ATTENTION_FUNCTIONS.get(original) or sys.modules[type(module).__module__].eager_attention_forward
+        return own(module, query, key, value, attention_mask, **options)
 
     AttentionInterface.register(name, attention)
     AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[original])
