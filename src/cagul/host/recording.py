@@ -75,16 +75,17 @@ def _of_rows(states: Float[Tensor, "B H S d"], rows: Int[Tensor, "B R"]) -> Floa
     return states.gather(2, rows[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3]))
 
 
-def _hand_over(state: Recording, layer: int, weights: Float[Tensor, "B H R T"], value: Float[Tensor, "B G T d"], output: Tensor
-               ) -> None:  # fmt: skip
-    """Give the sink what ``state.kind`` asks for; gradients come when the objective is propagated back to ``output``."""
+def _weigh(state: Recording, weights: Float[Tensor, "B H R T"], value: Float[Tensor, "B G T d"]) -> Float[Tensor, "B H R T"]:
+    """The weights as they are, or each times the length of the value that it brings."""
     if state.kind == "attention":
-        state.sink(layer, weights)
-        return
+        return weights
+    return weights * value.float().norm(dim=-1).repeat_interleave(weights.shape[1] // value.shape[1], dim=1)[:, :, None]
+
+
+def _await_gradient(state: Recording, layer: int, weights: Float[Tensor, "B H R T"], value: Float[Tensor, "B G T d"],
+                    output: Float[Tensor, "B S H d"]) -> None:  # fmt: skip
+    """Give the sink attention times its gradient, the positive part, once the objective is propagated back to ``output``."""
     value = value.repeat_interleave(weights.shape[1] // value.shape[1], dim=1)
-    if state.kind == "value_norm":
-        state.sink(layer, weights * value.float().norm(dim=-1)[:, :, None])
-        return
 
     def back(gradient: Float[Tensor, "B S H d"]) -> None:
         received = _of_rows(gradient.transpose(1, 2), state.rows).float() @ value.float().transpose(2, 3)  # (B, H, R, T)
@@ -104,18 +105,21 @@ def _register(original: str) -> str:
 
     def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
                   **options: Any) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-        own = ALL_ATTENTION_FUNCTIONS.get(original) or sys.modules[type(module).__module__].eager_attention_forward
-        output = own(module, query, key, value, attention_mask, **options)
         state, layer = _current.get(), getattr(module, "layer_idx", None)
+        own = ALL_ATTENTION_FUNCTIONS.get(original) or sys.modules[type(module).__module__].eager_attention_forward
         if state is None or layer not in state.layers:
-            return output
+            return own(module, query, key, value, attention_mask, **options)
         scaling = options.get("scaling") or query.shape[-1] ** -0.5
         with torch.no_grad():
             weights = row_weights(query, key, state.rows, attention_mask, scaling)
-        _hand_over(state, layer, weights, value.detach(), output[0])
         state.seen.add(layer)
+        if state.kind != "gradient":
+            state.sink(layer, _weigh(state, weights, value))
         if state.stop_early and layer == max(state.layers):
-            raise LastLayerReached
+            raise LastLayerReached  # nobody reads this layer's output
+        output = own(module, query, key, value, attention_mask, **options)
+        if state.kind == "gradient":
+            _await_gradient(state, layer, weights, value.detach(), output[0])
         return output
 
     AttentionInterface.register(name, attention)
