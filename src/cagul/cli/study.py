@@ -61,6 +61,7 @@ def study(
     set_up(threads)
     from cagul.evaluation.study import require_questions
     from cagul.evaluation.study import study as study_host
+    from cagul.report.html import write_report
     from cagul.report.study_figures import write_figures
     from cagul.runs import Run
 
@@ -77,12 +78,14 @@ def study(
         results = Run(run, identity, repeating_command(), everybody)
         summary = study_host(frozen, splits, results, chosen, sample, only=only or (), other_host=other, progress=progress)
     figures = write_figures(summary, run / "figures")
+    page, _ = write_report(run)
     if json:
-        print_json(summary | {"run": str(run), "figures": [str(path) for path in figures]})
+        print_json(summary | {"run": str(run), "report": str(page), "figures": [str(path) for path in figures]})
         return
     for shown in tables(summary["study"]):
         out.print(shown)
     cost = summary["cost"]
+    out.print(f"Report in [bold]{page}[/].")
     out.print(f"Rows and summary.json in [bold]{run}[/] (the rows hold secrets), {len(figures)} figures in "
               f"[bold]{run / 'figures'}[/]. Took {cost['seconds']:.0f} s on {cost['threads']} thread(s).")  # fmt: skip
 
