@@ -17,13 +17,13 @@ from safetensors.torch import load_file
 
 from cagul.checkpoints import load_checkpoint
 from cagul.cli.app import app
-from cagul.errors import UsageError
+from cagul.errors import CagulError, UsageError
 from cagul.processes import ALONE, Processes
 from helpers import make_patch
 
 TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 QUICK = ["--set", "training.batch=8", "--set", "gate.augment=1", "--set", "training.augment=0", "--set", "encoder.hidden=32",
-         "--set", "training.checkpoint=1", "--threads", "1", "--json"]  # fmt: skip
+         "--set", "training.checkpoint=1"]  # fmt: skip
 
 
 def start(*arguments, two):
@@ -40,40 +40,16 @@ def run(*arguments, two):
     return json.loads(printed)  # one object: the other process prints nothing
 
 
+def about(verb, host, records, out):
+    return verb, "--host", host, "--records", records, "--forget", "p0", "--out", out, "--threads", "1", "--json"
+
+
 def unlearning(host, records, out, steps):
-    return (
-        "unlearn",
-        "--host",
-        host,
-        "--records",
-        records,
-        "--forget",
-        "p0",
-        "--out",
-        out,
-        "--set",
-        f"training.steps={steps}",
-        *QUICK,
-    )
+    return *about("unlearn", host, records, out), "--set", f"training.steps={steps}", *QUICK
 
 
 def evaluating(host, records, patch, out):
-    return (
-        "evaluate",
-        "--host",
-        host,
-        "--records",
-        records,
-        "--forget",
-        "p0",
-        "--patch",
-        patch,
-        "--out",
-        out,
-        "--threads",
-        "1",
-        "--json",
-    )
+    return *about("evaluate", host, records, out), "--patch", patch
 
 
 def furthest(one, other):
@@ -187,6 +163,21 @@ def test_verbs_that_cannot_be_shared_say_so(monkeypatch):
     done = CliRunner().invoke(app, ["demo"])
     assert isinstance(done.exception, UsageError)
     assert "cagul demo was started in 2 processes.\n  Only unlearn and evaluate can be shared" in str(done.exception)
+
+
+def test_a_process_whose_fellow_has_stopped_says_so_without_a_traceback(monkeypatch):
+    from cagul.cli.common import out, processes_of
+
+    monkeypatch.setattr(out, "quiet", False)
+    left = Processes()
+    left.size = 2
+    monkeypatch.setattr(Processes, "start", lambda device: left)
+    with pytest.raises(CagulError, match=r"Another process of this job has stopped.*\n  What that one said is the reason"):
+        with processes_of(None):
+            raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:3")
+    with pytest.raises(RuntimeError, match="of its own"):
+        with processes_of(None):
+            raise RuntimeError("of its own")
 
 
 def test_accelerate_launch_is_said_to_be_one_process(monkeypatch, capsys):

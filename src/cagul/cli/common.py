@@ -96,6 +96,7 @@ def print_json(data: Any) -> None:
 @contextmanager
 def processes_of(device: str | None) -> Iterator[Processes]:
     """The processes of this job; all but the main one are quiet. They part at the end of the block."""
+    from cagul.errors import CagulError
     from cagul.processes import Processes
 
     if "ACCELERATE_MIXED_PRECISION" in os.environ and "WORLD_SIZE" not in os.environ:
@@ -103,7 +104,13 @@ def processes_of(device: str | None) -> Iterator[Processes]:
                   "python -m torch.distributed.run --nproc_per_node N -m cagul ...[/]")  # fmt: skip
     found = Processes.start(device)
     out.quiet = not found.main
-    yield found
+    try:
+        yield found
+    except RuntimeError as error:  # what gloo and NCCL raise when a process is gone
+        if found.size == 1 or "connection" not in str(error).lower():
+            raise
+        raise CagulError("Another process of this job has stopped, so this one does too.", "What that one said is the reason.",
+                         "processes") from error  # fmt: skip
     found.end()
 
 
