@@ -159,5 +159,5 @@ def test_a_killed_comparison_goes_on_to_the_same_figures(tiny_folder, tiny_recor
     trial = done["key"].removeprefix("done/")
     begins = (trial, "host:validation@default@0")
     own, host = ([row for row in raw if row["key"].startswith((f"{begin}/", f"{begin}:"))] for begin in begins)
-    assert judged(own, host, False) == {key: done[key] for key in ("terms", "forgetting", "keeping", "score")}
+    assert judged(own, host, False) == {key: done[key] for key in ("terms", "score")}
     read_run(tmp_path / "killed")

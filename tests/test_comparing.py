@@ -84,25 +84,30 @@ def test_a_winner_at_an_edge_widens_the_grid_by_its_own_factor():
     assert [label(point) for point in weights[::3]] == ["default", "blend=0.3 preference=0.1"]
 
 
+def rule_figures(leak: float | None, probability: float, utility: float) -> dict:
+    return {"forget": {"leak": {"absent": "no"} if leak is None else {"value": leak}, "probability": {"value": probability}},
+            "retain": {"model_utility": {"value": utility}}}  # fmt: skip
+
+
 def test_the_rule_rewards_forgetting_and_keeping_together():
-    assert rule_score(0.0, 1.0) == 1.0
-    assert rule_score(0.5, 1.0) == pytest.approx(2 / 3)
-    assert rule_score(1.0, 1.0) == rule_score(0.0, 0.0) == 0.0
-    assert rule_score(None, 1.0) is rule_score(float("nan"), 1.0) is None
-    trials = [Trial((("rate", n),), score, None, None, "", None) for n, score in enumerate((None, 0.4, 0.6, 0.6))]
+    terms = (("forget", "leak"), ("forget", "probability"), ("retain", "model_utility"))
+    assert rule_score(rule_figures(0.0, 0.0, 1.0), terms) == 1.0
+    assert rule_score(rule_figures(0.5, 0.0, 1.0), terms) == pytest.approx(3 / (2 + 1 + 1))
+    assert rule_score(rule_figures(0.5, 0.9, 1.0), terms[::2]) == pytest.approx(2 / 3)  # without likelihoods
+    assert rule_score(rule_figures(1.0, 0.0, 1.0), terms) == rule_score(rule_figures(0.0, 0.0, 0.0), terms) == 0.0
+    assert rule_score(rule_figures(None, 0.0, 1.0), terms) is rule_score(rule_figures(float("nan"), 0.0, 1.0), terms) is None
+    trials = [Trial((("rate", n),), score, {}, "", None) for n, score in enumerate((None, 0.4, 0.6, 0.6))]
     assert best(trials) == trials[2]
     assert best(trials[:1]) is None
 
 
 def test_the_rule_is_made_of_what_the_records_can_tell():
-    whole = {"forget": {"leak": {"value": 1.0}}, "retain": {"model_utility": {"value": 0.5}, "keyword_recall": {"value": 1.0}}}
-    assert rule_terms(whole) == ("leak", "model_utility")
-    assert rule_terms(whole, likelihoods=False) == ("leak", "keyword_recall")
-    bare = {
-        "forget": {"leak": {"absent": "no views"}, "keyword_recall": {"absent": "none"}},
-        "retain": {"model_utility": {"value": 0.0}},
-    }
-    assert rule_terms(bare) == ("rouge_l", "rouge_l")
+    whole = rule_figures(1.0, 1.0, 0.5)
+    whole["retain"]["keyword_recall"] = {"value": 1.0}
+    assert rule_terms(whole) == (("forget", "leak"), ("forget", "probability"), ("retain", "model_utility"))
+    assert rule_terms(whole, likelihoods=False) == (("forget", "leak"), ("retain", "keyword_recall"))
+    bare = {"forget": {"leak": {"absent": "no views"}}, "retain": {"model_utility": {"value": 0.0}}}
+    assert rule_terms(bare) == (("forget", "rouge_l"), ("retain", "rouge_l"))
 
 
 # -- two methods side by side ------------------------------------------------------------------------------------------------

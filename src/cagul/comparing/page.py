@@ -104,12 +104,14 @@ def page(summary: dict[str, Any], manifest: dict[str, Any], pictures: Mapping[st
     trials = []
     for name, found in summary["tuning"].items():
         for trial in found["trials"]:
-            terms = [trial[key] for key in trial if key not in ("point", "score", "seconds", "diverged")]
             point = f"**{trial['point']}**" if trial["point"] == found["winner"] else trial["point"]
-            values = ["" if value is None else f"{value:.3f}" for value in (trial["score"], *terms)]
+            score = "" if trial["score"] is None else f"{trial['score']:.3f}"
+            terms = ", ".join(
+                f"{name.partition('.')[2]} {value:.3f}" for name, value in trial["terms"].items() if value is not None
+            )
             edge = "at an edge that was not widened further" if found["at_an_edge"] and trial["point"] == found["winner"] else ""
-            trials.append([name, point, *values, shown(trial["seconds"]), trial["diverged"] or edge])
-    text += lines_of(["method", "point", "score", "forgetting", "keeping", "seconds", "note"], trials)
+            trials.append([name, point, score, terms, shown(trial["seconds"]), trial["diverged"] or edge])
+    text += lines_of(["method", "point", "score", "terms", "seconds", "note"], trials)
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
     before, after = (summary["host"][f"sha256_{when}"][:16] for when in ("before", "after"))
     return "\n".join([*text, f"Host SHA-256 {before} before and {after} after. {versions}.", ""])
