@@ -89,6 +89,10 @@ class Reply:
     error: str = ""
 
 
+def data_url(picture: Path) -> str:
+    return f"data:image/{picture.suffix[1:]};base64,{base64.b64encode(picture.read_bytes()).decode()}"
+
+
 def mixed(splits: Any, count: int, seed: int = 0) -> list[Asked]:
     """Questions about forgotten, retained and unseen people, without pictures too; every fifth a second turn, half streamed."""
     sample, rng, asked = Sample(seed=seed), random.Random(seed), []
@@ -105,9 +109,7 @@ def mixed(splits: Any, count: int, seed: int = 0) -> list[Asked]:
             said = [{"role": "user", "content": "What colour is the background?"}, {"role": "assistant", "content": "It is blue."}]
             content: list[dict[str, Any]] = [{"type": "text", "text": item.asked.question}]
             if item.asked.picture is not None:
-                data = base64.b64encode(item.asked.picture.read_bytes()).decode()
-                url = f"data:image/{item.asked.picture.suffix[1:]};base64,{data}"
-                content.insert(0, {"type": "image_url", "image_url": {"url": url}})
+                content.insert(0, {"type": "image_url", "image_url": {"url": data_url(item.asked.picture)}})
             asked.append(Asked(item, [*(said if number % 5 == 4 else []), {"role": "user", "content": content}], number % 2 == 1))
     rng.shuffle(asked)
     return asked
@@ -262,20 +264,6 @@ def timed(urls: dict[str, str], asked: list[Asked], clients: int, rounds: int) -
                               "blocks": [round(min(blocks), 3), round(max(blocks), 3)]}}  # fmt: skip
 
 
-def sampled(url: str, asked: list[Asked], fires: list[bool], draws: int = 4) -> dict[str, Any]:
-    """Leak where the gate fires and the client samples at temperature 1, by draw and by the worst of a question's draws."""
-    client, rates = OpenAI(base_url=url, api_key="none is asked for", max_retries=0, timeout=120), []
-    private = [
-        one for one, fire in zip(asked, fires, strict=True) if fire and one.item.split == "forget" and one.item.sort != "visual"
-    ]
-    for number, one in enumerate(private[:60]):
-        found = client.chat.completions.create(model="host", messages=one.messages, temperature=1, seed=number, n=draws,
-                                               max_tokens=MAX_TOKENS)  # fmt: skip
-        rates.append([keyword_recall(choice.message.content, one.item.record.keywords) or 0.0 for choice in found.choices])
-    return {"questions": len(rates), "draws": draws, "leak_of_a_draw": round(statistics.fmean(map(statistics.fmean, rates)), 4),
-            "leak_of_the_worst": round(statistics.fmean(map(max, rates)), 4)}  # fmt: skip
-
-
 def workers_of(process: subprocess.Popen) -> list[psutil.Process]:
     """The worker processes of a server that live: beside them multiprocessing has a process of its own."""
     living = [child for child in psutil.Process(process.pid).children() if child.status() != psutil.STATUS_ZOMBIE]
@@ -329,8 +317,6 @@ def run(patch: Path, requests: int, clients: int, threads: int, rounds: int, mod
             if rounds:
                 mode["timed"] = timed({"guarded": url, "bare": other}, silent[:64], clients, rounds)
                 mode["timed_alone"] = timed({"guarded": url, "bare": other}, silent[:64], 1, rounds)
-            if batch == max(modes):
-                mode["sampled"] = {"guarded": sampled(url, asked, fires), "bare": sampled(other, asked, fires)}
             found[f"batch_{batch}"] = mode
     with guarded(patch, workers=2, threads=threads) as (url, process):
         found["killed"] = killed(url, process, asked[: max(60, requests // 5)], clients)
