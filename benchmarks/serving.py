@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -136,9 +136,12 @@ def ask(client: OpenAI, asked: Asked, retries: int = 2) -> Reply:
     return Reply("", time.perf_counter() - began, retries + 1, failure)
 
 
-def ask_all(url: str, asked: list[Asked], clients: int, retries: int = 2) -> list[Reply]:
+def ask_all(
+    url: str, asked: list[Asked], clients: int, retries: int = 2, at_a_quarter: Callable[[], None] | None = None
+) -> list[Reply]:
+    """All answers, from so many clients at once; ``at_a_quarter`` is called when a quarter of them is there."""
     opened = [OpenAI(base_url=url, api_key="none is asked for", max_retries=0, timeout=120) for _ in range(clients)]
-    free, lock = list(opened), threading.Lock()
+    free, done, lock = list(opened), [], threading.Lock()
 
     def one(question: Asked) -> Reply:
         with lock:
@@ -148,6 +151,10 @@ def ask_all(url: str, asked: list[Asked], clients: int, retries: int = 2) -> lis
         finally:
             with lock:
                 free.append(client)
+                done.append(question)
+                due = len(done) == len(asked) // 4
+            if due and at_a_quarter:
+                at_a_quarter()
 
     with ThreadPoolExecutor(clients) as threads:
         replies = list(threads.map(one, asked))
@@ -276,15 +283,11 @@ def killed(url: str, process: subprocess.Popen, asked: list[Asked], clients: int
     struck: list[int] = []
 
     def strike() -> None:
-        time.sleep(1.0)
         busiest = max(workers, key=lambda worker: len(worker.net_connections()))
         struck.append(sum(one.status == psutil.CONN_ESTABLISHED for one in busiest.net_connections()))
         os.kill(busiest.pid, signal.SIGKILL)
 
-    hand = threading.Thread(target=strike)
-    hand.start()
-    replies = ask_all(url, asked, clients, retries=4)
-    hand.join()
+    replies = ask_all(url, asked, clients, 4, strike)
     until = time.monotonic() + 60
     while set(now := workers_of(process)) == set(workers) or len(now) < len(workers):
         if time.monotonic() > until:
