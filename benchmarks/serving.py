@@ -215,12 +215,18 @@ def fired(guard: Guard, asked: list[Asked]) -> list[bool]:
     return [found.get(one.item.asked.picture, False) for one in asked]
 
 
+def share(values: list[float] | list[bool]) -> float | None:
+    return round(statistics.fmean(values), 4) if values else None
+
+
+def own(guard: Guard, one: Asked) -> str:
+    """What the guard says in this process of the question alone."""
+    return guard.answer(one.item.asked.picture, one.item.asked.question, max_new_tokens=MAX_TOKENS).text
+
+
 def compare(asked: list[Asked], fires: list[bool], ours: list[Reply], theirs: list[Reply]) -> dict[str, Any]:
     """Errors, leaks and equality of one load."""
     rows = list(zip(asked, fires, ours, theirs, strict=True))
-
-    def share(values: list[float] | list[bool]) -> float | None:
-        return round(statistics.fmean(values), 4) if values else None
 
     private = [row for row in rows if row[0].item.split == "forget" and row[0].item.sort != "visual"]
     others = [row for row in rows if row[0].item.split in ("retain", "unseen", "text_only")]
@@ -250,12 +256,16 @@ def seconds(replies: list[Reply]) -> dict[str, float]:
     return {"p50": round(cut[9], 4), "p95": round(cut[18], 4)}
 
 
-def timed(urls: dict[str, str], asked: list[Asked], clients: int, rounds: int) -> dict[str, Any]:
-    """Throughput and latency of both servers on the same questions, in blocks that take turns; every ratio is guarded over bare."""
+def timed(servers: dict[str, tuple[str, subprocess.Popen]], asked: list[Asked], clients: int, rounds: int) -> dict[str, Any]:
+    """Throughput, latency and processor time of both servers on the same questions, in blocks that take turns; every ratio is
+    guarded over bare. Processor time hardly minds what else the machine does.
+    """
+    urls = {name: url for name, (url, _) in servers.items()}
     spent: dict[str, list[float]] = {name: [] for name in urls}
     replies: dict[str, list[Reply]] = {name: [] for name in urls}
     for url in urls.values():
         ask_all(url, asked[: 2 * clients], clients)  # warm
+    before = {name: busy(process) for name, (_, process) in servers.items()}
     for number in range(rounds):
         for name in list(urls)[:: 1 if number % 2 else -1]:
             began = time.perf_counter()
@@ -263,12 +273,23 @@ def timed(urls: dict[str, str], asked: list[Asked], clients: int, rounds: int) -
             spent[name].append(time.perf_counter() - began)
     found: dict[str, Any] = {"clients": clients, "questions": len(asked), "rounds": rounds}
     for name in urls:
-        found[name] = {"per_second": round(len(asked) * rounds / sum(spent[name]), 3), **seconds(replies[name])}
+        cpu = (busy(servers[name][1]) - before[name]) / (len(asked) * rounds)
+        found[name] = {
+            "per_second": round(len(asked) * rounds / sum(spent[name]), 3),
+            **seconds(replies[name]),
+            "cpu": round(cpu, 4),
+        }
     ours, theirs = found["guarded"], found["bare"]
-    ratio = {key: round(ours[key] / theirs[key], 3) for key in ("p50", "p95")}
+    ratio = {key: round(ours[key] / theirs[key], 3) for key in ("p50", "p95", "cpu")}
     blocks = [a / b for a, b in zip(spent["guarded"], spent["bare"], strict=True)]
     return found | {"ratio": {"time": round(sum(spent["guarded"]) / sum(spent["bare"]), 3), **ratio,
                               "blocks": [round(min(blocks), 3), round(max(blocks), 3)]}}  # fmt: skip
+
+
+def busy(process: subprocess.Popen) -> float:
+    """Processor seconds that a server of one worker has used."""
+    used = psutil.Process(process.pid).cpu_times()
+    return used.user + used.system
 
 
 def workers_of(process: subprocess.Popen) -> list[psutil.Process]:
@@ -314,12 +335,15 @@ def run(patch: Path, requests: int, clients: int, threads: int, rounds: int, mod
     found: dict[str, Any] = {"threads": threads, "clients": clients}
     for batch in modes:
         with ExitStack() as stack:
-            url, _ = stack.enter_context(guarded(patch, batch=batch, threads=threads))
-            other, _ = stack.enter_context(bare(batch=batch, threads=threads))
-            mode = compare(asked, fires, ask_all(url, asked, clients), ask_all(other, asked, clients))
+            servers = {"guarded": stack.enter_context(guarded(patch, batch=batch, threads=threads)),
+                       "bare": stack.enter_context(bare(batch=batch, threads=threads))}  # fmt: skip
+            ours, theirs = (ask_all(url, asked, clients) for url, _ in servers.values())
+            mode = compare(asked, fires, ours, theirs)
+            said = [(one, reply.text) for one, fire, reply in zip(asked, fires, ours, strict=True) if fire]
+            mode["fired_as_the_guard"] = share([text == own(guard, one) for one, text in said])
             if rounds:
-                mode["timed"] = timed({"guarded": url, "bare": other}, silent[:64], clients, rounds)
-                mode["timed_alone"] = timed({"guarded": url, "bare": other}, silent[:64], 1, rounds)
+                mode["timed"] = timed(servers, silent[:64], clients, rounds)
+                mode["timed_alone"] = timed(servers, silent[:64], 1, rounds)
             found[f"batch_{batch}"] = mode
     with guarded(patch, workers=2, threads=threads) as (url, process):
         found["killed"] = killed(url, process, asked[: max(60, requests // 5)], clients)
