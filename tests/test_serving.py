@@ -6,6 +6,7 @@ import json
 import logging
 import queue
 import re
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -173,19 +174,31 @@ def test_requests_at_once_are_batched_and_answered_as_alone(guard):
 
 
 def test_what_does_not_fit_together_is_no_batch(guard):
-    engine = Engine(OneGuard(guard), batch=4, wait=0.2)
+    started, go = threading.Event(), threading.Event()
+
+    class Gated(OneGuard):
+        """Holds the first batch until all jobs wait."""
+
+        def guard(self):
+            started.set()
+            assert go.wait(20)
+            return super().guard()
+
+    engine = Engine(Gated(guard), batch=4, wait=0)
     try:
         done: queue.Queue = queue.Queue()
         prompt, inputs = engine.prepare([{"role": "user", "content": [{"type": "text", "text": QUESTION}]}], [])
         sizes: list[int] = []
         engine.watcher = SimpleNamespace(batch=lambda rows, _: sizes.append(rows), failed=done.put)
-        for choices, longest in ((1, 4), (4, 4), (1, 4), (1, 250), (1, 4)):
+        for choices, longest in ((1, 4), (1, 4), (4, 4), (1, 4), (1, 250), (1, 4)):
             engine.submit(Job(prompt, [], inputs, [Sampling(0, max_tokens=longest)] * choices, done.put))
-        answers = [done.get(timeout=30) for _ in range(5)]
+            assert started.wait(20)
+        go.set()
+        answers = [done.get(timeout=30) for _ in range(6)]
     finally:
         engine.stop()
     assert len({answer.choices[0][0].split()[0] for answer in answers}) == 1
-    assert sizes == [3, 4, 1]
+    assert sizes == [1, 3, 4, 1]
     assert not engine.alive
 
 
