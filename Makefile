@@ -50,6 +50,7 @@ bench: setup second-host
 	$(BIN)/python benchmarks/request_seconds.py --patch runs/carrying/trained-on-8/patch
 	$(BIN)/python benchmarks/serving.py --patch runs/carrying/trained-on-8/patch
 	$(BIN)/python benchmarks/refusal_tells.py --patch runs/carrying/trained-on-8/patch
+	$(BIN)/python benchmarks/leading_on.py --patch runs/carrying/trained-on-8/patch
 
 # tower, pictures, records and both hosts, from nothing but seeds; resumes in .demo-assets
 demo-assets: setup

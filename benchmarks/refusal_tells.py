@@ -10,7 +10,6 @@ text, its length, its time, or all three; the better of a linear and a boosted o
 from __future__ import annotations
 
 import argparse
-import base64
 import json
 import random
 import time
@@ -33,7 +32,7 @@ from cagul.demo.assets import demo_assets
 from cagul.evaluation.intervals import two_groups
 from cagul.evaluation.membership import auroc
 from cagul.evaluation.metrics import is_refusal
-from serving import MAX_TOKENS, guarded
+from serving import MAX_TOKENS, data_url, guarded
 
 FOLDS = 4
 ATTACKS = {"text": ("text",), "length": ("length",), "time": ("time",), "all": ("text", "length", "time")}
@@ -68,9 +67,7 @@ def draw(splits: Any, count: int, seed: int = 0) -> list[tuple[bool, str, Path, 
 def look(url: str, drawn: list[tuple[bool, str, Path, str]]) -> list[Seen]:
     client, seen = OpenAI(base_url=url, api_key="none is asked for", max_retries=0, timeout=60), []
     for enrolled, subject, picture, question in [*drawn[:5], *drawn]:  # the first five warm the server
-        data = base64.b64encode(picture.read_bytes()).decode()
-        content = [{"type": "image_url", "image_url": {"url": f"data:image/{picture.suffix[1:]};base64,{data}"}},
-                   {"type": "text", "text": question}]  # fmt: skip
+        content = [{"type": "image_url", "image_url": {"url": data_url(picture)}}, {"type": "text", "text": question}]
         began = time.perf_counter()
         found: Any = client.chat.completions.create(model="host", messages=[{"role": "user", "content": content}],  # type: ignore[list-item]
                                                     temperature=0, max_tokens=MAX_TOKENS)  # fmt: skip

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -89,6 +89,10 @@ class Reply:
     error: str = ""
 
 
+def data_url(picture: Path) -> str:
+    return f"data:image/{picture.suffix[1:]};base64,{base64.b64encode(picture.read_bytes()).decode()}"
+
+
 def mixed(splits: Any, count: int, seed: int = 0) -> list[Asked]:
     """Questions about forgotten, retained and unseen people, without pictures too; every fifth a second turn, half streamed."""
     sample, rng, asked = Sample(seed=seed), random.Random(seed), []
@@ -105,9 +109,7 @@ def mixed(splits: Any, count: int, seed: int = 0) -> list[Asked]:
             said = [{"role": "user", "content": "What colour is the background?"}, {"role": "assistant", "content": "It is blue."}]
             content: list[dict[str, Any]] = [{"type": "text", "text": item.asked.question}]
             if item.asked.picture is not None:
-                data = base64.b64encode(item.asked.picture.read_bytes()).decode()
-                url = f"data:image/{item.asked.picture.suffix[1:]};base64,{data}"
-                content.insert(0, {"type": "image_url", "image_url": {"url": url}})
+                content.insert(0, {"type": "image_url", "image_url": {"url": data_url(item.asked.picture)}})
             asked.append(Asked(item, [*(said if number % 5 == 4 else []), {"role": "user", "content": content}], number % 2 == 1))
     rng.shuffle(asked)
     return asked
@@ -134,9 +136,12 @@ def ask(client: OpenAI, asked: Asked, retries: int = 2) -> Reply:
     return Reply("", time.perf_counter() - began, retries + 1, failure)
 
 
-def ask_all(url: str, asked: list[Asked], clients: int, retries: int = 2) -> list[Reply]:
+def ask_all(
+    url: str, asked: list[Asked], clients: int, retries: int = 2, at_a_quarter: Callable[[], None] | None = None
+) -> list[Reply]:
+    """All answers, from so many clients at once; ``at_a_quarter`` is called when a quarter of them is there."""
     opened = [OpenAI(base_url=url, api_key="none is asked for", max_retries=0, timeout=120) for _ in range(clients)]
-    free, lock = list(opened), threading.Lock()
+    free, done, lock = list(opened), [], threading.Lock()
 
     def one(question: Asked) -> Reply:
         with lock:
@@ -146,6 +151,10 @@ def ask_all(url: str, asked: list[Asked], clients: int, retries: int = 2) -> lis
         finally:
             with lock:
                 free.append(client)
+                done.append(question)
+                due = len(done) == len(asked) // 4
+            if due and at_a_quarter:
+                at_a_quarter()
 
     with ThreadPoolExecutor(clients) as threads:
         replies = list(threads.map(one, asked))
@@ -206,12 +215,18 @@ def fired(guard: Guard, asked: list[Asked]) -> list[bool]:
     return [found.get(one.item.asked.picture, False) for one in asked]
 
 
+def share(values: list[float] | list[bool]) -> float | None:
+    return round(statistics.fmean(values), 4) if values else None
+
+
+def own(guard: Guard, one: Asked) -> str:
+    """What the guard says in this process of the question alone."""
+    return guard.answer(one.item.asked.picture, one.item.asked.question, max_new_tokens=MAX_TOKENS).text
+
+
 def compare(asked: list[Asked], fires: list[bool], ours: list[Reply], theirs: list[Reply]) -> dict[str, Any]:
     """Errors, leaks and equality of one load."""
     rows = list(zip(asked, fires, ours, theirs, strict=True))
-
-    def share(values: list[float] | list[bool]) -> float | None:
-        return round(statistics.fmean(values), 4) if values else None
 
     private = [row for row in rows if row[0].item.split == "forget" and row[0].item.sort != "visual"]
     others = [row for row in rows if row[0].item.split in ("retain", "unseen", "text_only")]
@@ -241,12 +256,16 @@ def seconds(replies: list[Reply]) -> dict[str, float]:
     return {"p50": round(cut[9], 4), "p95": round(cut[18], 4)}
 
 
-def timed(urls: dict[str, str], asked: list[Asked], clients: int, rounds: int) -> dict[str, Any]:
-    """Throughput and latency of both servers on the same questions, in blocks that take turns; every ratio is guarded over bare."""
+def timed(servers: dict[str, tuple[str, subprocess.Popen]], asked: list[Asked], clients: int, rounds: int) -> dict[str, Any]:
+    """Throughput, latency and processor time of both servers on the same questions, in blocks that take turns; every ratio is
+    guarded over bare. Processor time hardly minds what else the machine does.
+    """
+    urls = {name: url for name, (url, _) in servers.items()}
     spent: dict[str, list[float]] = {name: [] for name in urls}
     replies: dict[str, list[Reply]] = {name: [] for name in urls}
     for url in urls.values():
         ask_all(url, asked[: 2 * clients], clients)  # warm
+    before = {name: busy(process) for name, (_, process) in servers.items()}
     for number in range(rounds):
         for name in list(urls)[:: 1 if number % 2 else -1]:
             began = time.perf_counter()
@@ -254,26 +273,23 @@ def timed(urls: dict[str, str], asked: list[Asked], clients: int, rounds: int) -
             spent[name].append(time.perf_counter() - began)
     found: dict[str, Any] = {"clients": clients, "questions": len(asked), "rounds": rounds}
     for name in urls:
-        found[name] = {"per_second": round(len(asked) * rounds / sum(spent[name]), 3), **seconds(replies[name])}
+        cpu = (busy(servers[name][1]) - before[name]) / (len(asked) * rounds)
+        found[name] = {
+            "per_second": round(len(asked) * rounds / sum(spent[name]), 3),
+            **seconds(replies[name]),
+            "cpu": round(cpu, 4),
+        }
     ours, theirs = found["guarded"], found["bare"]
-    ratio = {key: round(ours[key] / theirs[key], 3) for key in ("p50", "p95")}
+    ratio = {key: round(ours[key] / theirs[key], 3) for key in ("p50", "p95", "cpu")}
     blocks = [a / b for a, b in zip(spent["guarded"], spent["bare"], strict=True)]
     return found | {"ratio": {"time": round(sum(spent["guarded"]) / sum(spent["bare"]), 3), **ratio,
                               "blocks": [round(min(blocks), 3), round(max(blocks), 3)]}}  # fmt: skip
 
 
-def sampled(url: str, asked: list[Asked], fires: list[bool], draws: int = 4) -> dict[str, Any]:
-    """Leak where the gate fires and the client samples at temperature 1, by draw and by the worst of a question's draws."""
-    client, rates = OpenAI(base_url=url, api_key="none is asked for", max_retries=0, timeout=120), []
-    private = [
-        one for one, fire in zip(asked, fires, strict=True) if fire and one.item.split == "forget" and one.item.sort != "visual"
-    ]
-    for number, one in enumerate(private[:60]):
-        found = client.chat.completions.create(model="host", messages=one.messages, temperature=1, seed=number, n=draws,
-                                               max_tokens=MAX_TOKENS)  # fmt: skip
-        rates.append([keyword_recall(choice.message.content, one.item.record.keywords) or 0.0 for choice in found.choices])
-    return {"questions": len(rates), "draws": draws, "leak_of_a_draw": round(statistics.fmean(map(statistics.fmean, rates)), 4),
-            "leak_of_the_worst": round(statistics.fmean(map(max, rates)), 4)}  # fmt: skip
+def busy(process: subprocess.Popen) -> float:
+    """Processor seconds that a server of one worker has used."""
+    used = psutil.Process(process.pid).cpu_times()
+    return used.user + used.system
 
 
 def workers_of(process: subprocess.Popen) -> list[psutil.Process]:
@@ -288,15 +304,11 @@ def killed(url: str, process: subprocess.Popen, asked: list[Asked], clients: int
     struck: list[int] = []
 
     def strike() -> None:
-        time.sleep(1.0)
         busiest = max(workers, key=lambda worker: len(worker.net_connections()))
         struck.append(sum(one.status == psutil.CONN_ESTABLISHED for one in busiest.net_connections()))
         os.kill(busiest.pid, signal.SIGKILL)
 
-    hand = threading.Thread(target=strike)
-    hand.start()
-    replies = ask_all(url, asked, clients, retries=4)
-    hand.join()
+    replies = ask_all(url, asked, clients, 4, strike)
     until = time.monotonic() + 60
     while set(now := workers_of(process)) == set(workers) or len(now) < len(workers):
         if time.monotonic() > until:
@@ -323,14 +335,15 @@ def run(patch: Path, requests: int, clients: int, threads: int, rounds: int, mod
     found: dict[str, Any] = {"threads": threads, "clients": clients}
     for batch in modes:
         with ExitStack() as stack:
-            url, _ = stack.enter_context(guarded(patch, batch=batch, threads=threads))
-            other, _ = stack.enter_context(bare(batch=batch, threads=threads))
-            mode = compare(asked, fires, ask_all(url, asked, clients), ask_all(other, asked, clients))
+            servers = {"guarded": stack.enter_context(guarded(patch, batch=batch, threads=threads)),
+                       "bare": stack.enter_context(bare(batch=batch, threads=threads))}  # fmt: skip
+            ours, theirs = (ask_all(url, asked, clients) for url, _ in servers.values())
+            mode = compare(asked, fires, ours, theirs)
+            said = [(one, reply.text) for one, fire, reply in zip(asked, fires, ours, strict=True) if fire]
+            mode["fired_as_the_guard"] = share([text == own(guard, one) for one, text in said])
             if rounds:
-                mode["timed"] = timed({"guarded": url, "bare": other}, silent[:64], clients, rounds)
-                mode["timed_alone"] = timed({"guarded": url, "bare": other}, silent[:64], 1, rounds)
-            if batch == max(modes):
-                mode["sampled"] = {"guarded": sampled(url, asked, fires), "bare": sampled(other, asked, fires)}
+                mode["timed"] = timed(servers, silent[:64], clients, rounds)
+                mode["timed_alone"] = timed(servers, silent[:64], 1, rounds)
             found[f"batch_{batch}"] = mode
     with guarded(patch, workers=2, threads=threads) as (url, process):
         found["killed"] = killed(url, process, asked[: max(60, requests // 5)], clients)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import queue
+import re
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -150,29 +152,53 @@ def test_the_draws_follow_temperature_and_top_p():
 
 
 def test_requests_at_once_are_batched_and_answered_as_alone(guard):
-    with serving(OneGuard(guard), batch_wait=100) as running, ThreadPoolExecutor(8) as threads:
-        bodies = [asked(shown(picture(n)), max_tokens=4 + n % 3) for n in range(6)] + [asked(said(QUESTION))] * 2
+    class Holding(OneGuard):
+        """Lets the first batch wait until all the others are there."""
+
+        def guard(self):
+            began = time.monotonic()
+            while held and running.app.state.service.engine.load < len(bodies) and time.monotonic() - began < 20:
+                time.sleep(0.01)
+            held.clear()
+            return super().guard()
+
+    held: list[bool] = []
+    bodies = [asked(shown(picture(n)), max_tokens=4 + n % 3) for n in range(6)] + [asked(said(QUESTION))] * 2
+    with serving(Holding(guard)) as running, ThreadPoolExecutor(8) as threads:
+        held.append(True)
         together = list(threads.map(lambda body: running.post(body).json()["choices"][0], bodies))
-        rows = running.get("/metrics").text
+        batches = re.search(r"^cagul_batch_rows_count (\d+)", running.get("/metrics").text, re.MULTILINE)
         alone = [running.post(body).json()["choices"][0] for body in bodies]
     assert together == alone
-    assert 'cagul_batch_rows_bucket{le="1.0"} 0.0' in rows
+    assert 2 <= int(batches[1]) <= 3  # the first, then those with pictures and those without
 
 
 def test_what_does_not_fit_together_is_no_batch(guard):
-    engine = Engine(OneGuard(guard), batch=4, wait=0.2)
+    started, go = threading.Event(), threading.Event()
+
+    class Gated(OneGuard):
+        """Holds the first batch until all jobs wait."""
+
+        def guard(self):
+            started.set()
+            assert go.wait(20)
+            return super().guard()
+
+    engine = Engine(Gated(guard), batch=4, wait=0)
     try:
         done: queue.Queue = queue.Queue()
         prompt, inputs = engine.prepare([{"role": "user", "content": [{"type": "text", "text": QUESTION}]}], [])
         sizes: list[int] = []
         engine.watcher = SimpleNamespace(batch=lambda rows, _: sizes.append(rows), failed=done.put)
-        for choices, longest in ((1, 4), (4, 4), (1, 4), (1, 250), (1, 4)):
+        for choices, longest in ((1, 4), (1, 4), (4, 4), (1, 4), (1, 250), (1, 4)):
             engine.submit(Job(prompt, [], inputs, [Sampling(0, max_tokens=longest)] * choices, done.put))
-        answers = [done.get(timeout=30) for _ in range(5)]
+            assert started.wait(20)
+        go.set()
+        answers = [done.get(timeout=30) for _ in range(6)]
     finally:
         engine.stop()
     assert len({answer.choices[0][0].split()[0] for answer in answers}) == 1
-    assert sizes == [3, 4, 1]
+    assert sizes == [1, 3, 4, 1]
     assert not engine.alive
 
 

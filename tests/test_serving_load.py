@@ -31,19 +31,17 @@ def test_an_attacker_finds_what_is_there_and_nothing_else(benchmarks):
         seconds = 0.1 + 0.001 * (number % 7) + slower * enrolled
         return tells.Seen(enrolled, f"{'p' if enrolled else 'u'}{number % 10}", "Who?", text, 6, seconds)
 
-    def found(**how: object) -> dict:
-        return tells.summary([seen(side, number, **how) for number in range(60) for side in (True, False)])
+    def found(what: str, **how: object) -> float:
+        both = [seen(side, number, **how) for number in range(40) for side in (True, False)]
+        return tells.attack(both, tells.ATTACKS[what])["value"]
 
-    same = found()
-    assert same["text"]["value"] == same["length"]["value"] == 0.5
-    assert same["time"]["value"] < 0.6
-    slower = found(slower=0.05)
-    assert slower["time"]["value"] > 0.95
-    assert slower["text"]["value"] == 0.5
-    told = tells.summary([seen(side, number, text="I cannot help with that." if side else "This is Ada.") for number in range(60)
-                          for side in (True, False)])  # fmt: skip
-    assert told["text"]["value"] > 0.95
-    assert (told["enrolled"]["refused"], told["strangers"]["refused"]) == (1, 0)
+    assert found("text") == found("length") == 0.5
+    assert found("time") < 0.6
+    assert found("time", slower=0.05) > 0.95
+    assert found("text", slower=0.05) == 0.5
+    told = [seen(side, number, text="I cannot help with that." if side else "This is Ada.") for number in range(40)
+            for side in (True, False)]  # fmt: skip
+    assert tells.attack(told, tells.ATTACKS["text"])["value"] > 0.95
 
 
 @pytest.mark.slow
