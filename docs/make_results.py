@@ -1,8 +1,8 @@
 """Write docs/results.md and its figures from the rows of a comparison that are committed, without running it again.
 
-    python docs/make_results.py [--from RUN]          (or: make results)
+    python docs/make_results.py [--from RUN ...]          (or: make results)
 
-``--from`` packs the run folder of a finished `cagul compare` into runs/compare-demo first.
+``--from`` packs the run folders of a finished `cagul compare` into runs/compare-demo first; several are parts of one comparison.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ PACKED, FIGURES = DOCS.parent / "runs" / "compare-demo", "figures"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--from", dest="run", type=Path)
+    parser.add_argument("--from", dest="runs", type=Path, nargs="+")
     options = parser.parse_args()
-    if options.run is not None:
-        pack(options.run, PACKED)
+    if options.runs:
+        pack(options.runs, PACKED)
     rows, manifest = unpack(PACKED)
     summary = results(rows)
     write_json(PACKED / "summary.json", summary)

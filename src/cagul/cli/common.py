@@ -17,10 +17,20 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
+    from cagul.data.records import Splits
+    from cagul.demo.assets import Demo
     from cagul.host.frozen import FrozenHost
 
 HostOption = Annotated[str, typer.Option("--host", help="Checkpoint folder or hub name of the frozen VLM.")]
 DemoHostOption = Annotated[str | None, typer.Option("--host", help="Checkpoint folder or hub name; the demo's if not given.")]
+DemoRecordsOption = Annotated[Path | None, typer.Option("--records", help="Records file; the demo's if not given.")]
+DemoForgetOption = Annotated[
+    str | None, typer.Option("--forget", help="Subjects: p003,p007 or @list.txt; the demo's if not given.")
+]
+UnseenOption = Annotated[str, typer.Option("--unseen", help="Subjects that training has not seen.")]
+RetainHostOption = Annotated[
+    str | None, typer.Option("--retain-host", help="A host trained without the forget set; forget quality needs it.")
+]
 PatchOption = Annotated[Path | None, typer.Option("--patch", help="Patch folder; without one the bare host answers.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Torch threads; 0 takes the cores that are idle now.")]
@@ -55,6 +65,23 @@ def require_free(target: Path) -> None:
         taken = target.exists() and (not target.is_dir() or any(target.iterdir()))
     if taken:
         raise UsageError(f"{target} is already there.", "Give another --out, or remove it.", "usage")
+
+
+def splits_or_demo(host: str | None, records: Path | None, forget: str | None, unseen: str) -> tuple[Splits, Demo | None]:
+    """The splits that the options name, or the demo's with where its parts are.
+
+    Raises UsageError when some of the three are given and some not, DataError as the records do.
+    """
+    from cagul.data.records import load_records, parse_subjects, split_records
+    from cagul.demo.assets import demo_assets
+    from cagul.errors import UsageError
+
+    if host is None and records is None and forget is None:
+        demo = demo_assets()
+        return split_records(load_records(demo.records), list(demo.forget), parse_subjects(unseen)), demo
+    if host is None or records is None or forget is None:
+        raise UsageError("--host, --records and --forget go together.", "Give all three, or none of them for the demo's.")
+    return split_records(load_records(records), parse_subjects(forget), parse_subjects(unseen)), None
 
 
 def print_json(data: Any) -> None:

@@ -10,11 +10,15 @@ import typer
 from rich.table import Table
 
 from cagul.cli.common import (
+    DemoForgetOption,
     DemoHostOption,
+    DemoRecordsOption,
     DeviceOption,
     DtypeOption,
     JsonOption,
+    RetainHostOption,
     ThreadsOption,
+    UnseenOption,
     err,
     load_host,
     out,
@@ -22,6 +26,7 @@ from cagul.cli.common import (
     progress_bar,
     repeating_command,
     set_up,
+    splits_or_demo,
 )
 
 COLUMNS = (("forget", "leak"), ("retain", "model_utility"), ("forget", "probability"), ("forget", "forget_quality_ks"),
@@ -31,15 +36,11 @@ COLUMNS = (("forget", "leak"), ("retain", "model_utility"), ("forget", "probabil
 def compare(
     run: Annotated[Path, typer.Option("--out", help="Run folder; an unfinished comparison with the same inputs goes on.")],
     host: DemoHostOption = None,
-    records: Annotated[Path | None, typer.Option("--records", help="Records file; the demo's if not given.")] = None,
-    forget: Annotated[
-        str | None, typer.Option("--forget", help="Subjects: p003,p007 or @list.txt; the demo's if not given.")
-    ] = None,
-    unseen: Annotated[str, typer.Option("--unseen", help="Subjects that training has not seen.")] = "",
+    records: DemoRecordsOption = None,
+    forget: DemoForgetOption = None,
+    unseen: UnseenOption = "",
     methods: Annotated[str, typer.Option("--methods", help="all, ablations, or names with commas; more can follow.")] = "all",
-    retain_host: Annotated[
-        str | None, typer.Option("--retain-host", help="A host trained without the forget set; forget quality needs it.")
-    ] = None,
+    retain_host: RetainHostOption = None,
     quick: Annotated[bool, typer.Option("--quick", help="A small sample, one point of each grid, one seed; marked quick.")] = False,
     minutes: Annotated[float, typer.Option("--minutes", min=0, help="Stop after so many minutes; 0 goes on to the end.")] = 0,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Winners are trained with so many seeds.")] = 3,
@@ -52,23 +53,19 @@ def compare(
     json: JsonOption = False,
 ) -> None:
     """Tune every method by one rule on validation rows, ask all winners the same test rows, and put them into one table."""
-    from cagul.data.records import load_records, parse_subjects, split_records
-    from cagul.demo.assets import demo_assets
     from cagul.errors import UsageError
 
-    if (records is None) != (forget is None) or (host is None) != (records is None):
-        raise UsageError("--host, --records and --forget go together.", "Give all three, or none of them for the demo's.")
     if quick and full:
         raise UsageError("--quick and --full exclude each other.", "Give one of them.")
     from cagul.comparing.compare import SAMPLES, Comparison, Plan, TimeUp
     from cagul.comparing.methods import Workshop, named_methods
     from cagul.config import load_config
+    from cagul.report.html import write_report
     from cagul.runs import Run
 
-    names, demo = named_methods(methods), demo_assets() if records is None else None
+    names = named_methods(methods)
     load_config("default", settings)  # a mistake is told before any work
-    splits = split_records(load_records(demo.records if demo else records or ""),
-                           list(demo.forget) if demo else parse_subjects(forget or ""), parse_subjects(unseen))  # fmt: skip
+    splits, demo = splits_or_demo(host, records, forget, unseen)
     deadline = time.monotonic() + 60 * minutes if minutes else None
     set_up(threads)
     frozen = load_host(host or str(demo.host if demo else ""), device, dtype)
@@ -96,13 +93,14 @@ def compare(
         else:
             err.print(f"Stopped after {minutes:g} minutes with {done} trials done. The same command goes on.", highlight=False)
         return
+    page, _ = write_report(run)
     if json:
         print_json(summary)
         return
     out.print(table(summary))
     for claim in summary["claims"]:
         out.print(f"{claim['number']}. {claim['claim']} [bold]{claim['verdict']}[/]")
-    out.print(f"Rows and summary.json in [bold]{run}[/] (the rows hold secrets).")
+    out.print(f"Rows and summary.json in [bold]{run}[/] (the rows hold secrets); redacted report: [bold]{page}[/].")
 
 
 def table(summary: dict[str, Any]) -> Table:

@@ -9,12 +9,16 @@ import typer
 from rich.table import Table
 
 from cagul.cli.common import (
+    DemoForgetOption,
     DemoHostOption,
+    DemoRecordsOption,
     DeviceOption,
     DtypeOption,
     JsonOption,
     PatchOption,
+    RetainHostOption,
     ThreadsOption,
+    UnseenOption,
     err,
     load_host,
     out,
@@ -22,6 +26,7 @@ from cagul.cli.common import (
     progress_bar,
     repeating_command,
     set_up,
+    splits_or_demo,
 )
 from cagul.evaluation.registry import MEANINGS
 
@@ -50,14 +55,10 @@ def evaluate(
     run: Annotated[Path, typer.Option("--out", help="Run folder; an unfinished run with the same inputs goes on.")],
     host: DemoHostOption = None,
     patch: PatchOption = None,
-    records: Annotated[Path | None, typer.Option("--records", help="Records file; the demo's if not given.")] = None,
-    forget: Annotated[
-        str | None, typer.Option("--forget", help="Subjects: p003,p007 or @list.txt; the demo's if not given.")
-    ] = None,
-    unseen: Annotated[str, typer.Option("--unseen", help="Subjects that training has not seen.")] = "",
-    retain_host: Annotated[
-        str | None, typer.Option("--retain-host", help="A host trained without the forget set; forget quality needs it.")
-    ] = None,
+    records: DemoRecordsOption = None,
+    forget: DemoForgetOption = None,
+    unseen: UnseenOption = "",
+    retain_host: RetainHostOption = None,
     compat: Annotated[str | None, typer.Option("--compat", help="fiubench adds figures by FIUBench's arithmetic.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Ask every question instead of a named sample.")] = False,
     dtype: DtypeOption = "auto",
@@ -66,18 +67,11 @@ def evaluate(
     json: JsonOption = False,
 ) -> None:
     """Ask host and guard the same questions; every answer is kept as a row, every figure has its interval."""
-    from cagul.data.records import load_records, parse_subjects, split_records
-    from cagul.demo.assets import demo_assets
-    from cagul.errors import UsageError
     from cagul.evaluation.fiubench import require_known
     from cagul.patch import Patch
 
-    if (records is None) != (forget is None) or (host is None) != (records is None):
-        raise UsageError("--host, --records and --forget go together.", "Give all three, or none of them for the demo's.")
     require_known(compat)
-    demo = demo_assets() if records is None else None
-    splits = split_records(load_records(demo.records if demo else records or ""),
-                           list(demo.forget) if demo else parse_subjects(forget or ""), parse_subjects(unseen))  # fmt: skip
+    splits, demo = splits_or_demo(host, records, forget, unseen)
     loaded = Patch.load(patch) if patch else None
     set_up(threads)
     from cagul.evaluation.evaluate import evaluate as evaluate_guard

@@ -15,7 +15,7 @@ KEPT = 0.98  # share of answers about others that is to stay the same
 FINETUNED = ("ga", "gd", "kl", "po", "npo", "npo_retain", "dpo", "rmu")
 PAPER_FIGURES = tuple(TERMS)
 LOW = ("leak", "probability")  # better when low; the others when high
-NOT_RUN = "was not in this comparison"
+NOT_RUN, NOBODY = "was not in this comparison", "No finetuning baseline was in this comparison."
 
 
 def claims(summary: Mapping[str, Any], said: Mapping[str, Said], retain_host: list[dict]) -> list[dict[str, Any]]:
@@ -69,7 +69,7 @@ def _pareto(said: Mapping[str, Said], finetuned: list[str]) -> dict[str, Any]:
             states.append("holds" if apart or not beaten else "cannot be told")
         lines.append(f"cagul less {name}: leak {shown(leak)}, model_utility {shown(utility)}"
                      + (": better in both by the values alone" if beaten else ""))  # fmt: skip
-    return _claim(1, text, _worst(states), lines or [f"No finetuning baseline {NOT_RUN}."])
+    return _claim(1, text, _worst(states), lines or [NOBODY])
 
 
 def _worst(states: Sequence[str]) -> Verdict:
@@ -91,7 +91,7 @@ def _likelihoods(said: Mapping[str, Said], finetuned: list[str], retain_host: li
         known = {name: figure for name, figure in rivals.items() if "value" in figure}
         if not known or "value" not in own:
             states.append("cannot be told")
-            lines.append(f"{words}: {own.get('absent', f'no finetuning baseline {NOT_RUN}')}.")
+            lines.append(f"{words}: {own.get('absent', NOBODY)}")
             continue
         name = min(known, key=lambda one: known[one]["value"])
         apart = over_people(measure, said["cagul"], said[name])

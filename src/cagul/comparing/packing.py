@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +20,36 @@ LEFT_OUT = ("chosen", "visual_tokens")
 DIGITS = 4  # of log-likelihoods
 
 
-def pack(run: Path, out: Path) -> Path:
-    """Write a finished run's rows and manifest into ``out``, rows of one question side by side. Pictures keep their names alone.
+def pack(runs: Sequence[Path], out: Path) -> Path:
+    """Write finished runs' rows and their manifest into ``out``, rows of one question side by side. Pictures keep their names
+    alone. Several runs are parts of one comparison: other methods, on the same inputs.
 
-    Raises DataError when the run holds no comparison.
+    Raises DataError when a run holds no finished comparison, or another one than the first.
     """
-    try:
-        rows = [row for line in (run / "rows.jsonl").read_text("utf-8").splitlines() if "key" in (row := json.loads(line))]
-        manifest = json.loads((run / MANIFEST).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{run} is no run: {error}.", "Give the folder that `cagul compare --out` wrote.", "run") from None
-    if not any(row["method"] == ABOUT for row in rows):
-        raise DataError(f"{run} holds no finished comparison.", "Run the same `cagul compare` again to finish it.", "run")
-    folders = {os.path.dirname(row["picture"]) for row in rows if row.get("picture")}
-    small = [_small(row, folders) for row in rows]
+    rows: dict[str, dict[str, Any]] = {}
+    first: dict[str, Any] = {}
+    for run in runs:
+        try:
+            found = [row for line in (run / "rows.jsonl").read_text("utf-8").splitlines() if "key" in (row := json.loads(line))]
+            manifest = json.loads((run / MANIFEST).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{run} is no run: {error}.", "Give the folder that `cagul compare --out` wrote.", "run") from None
+        about = next((row for row in reversed(found) if row["method"] == ABOUT), None)
+        if about is None:
+            raise DataError(f"{run} holds no finished comparison.", "Run the same `cagul compare` again to finish it.", "run")
+        first = first or manifest
+        if manifest["identity"] != first["identity"]:
+            raise DataError(f"{run} is a comparison of other inputs than {runs[0]}.", "Give parts of one comparison.", "run")
+        methods = rows[ABOUT]["methods"] if ABOUT in rows else []
+        rows = {row["key"]: row for row in found} | rows
+        rows[ABOUT] = about | {"methods": list(dict.fromkeys([*methods, *about["methods"]]))}
+    folders = {os.path.dirname(row["picture"]) for row in rows.values() if row.get("picture")}
+    small = [_small(row, folders) for row in rows.values()]
     small.sort(key=lambda row: ("", "") if row["method"] in (ABOUT, DONE) else (row["key"].partition("/")[2], row["key"]))
     lines = [json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in (SECRET_LINE, *small)]
     write_bytes(out / ROWS, lzma.compress("\n".join(lines).encode() + b"\n", preset=9))
-    told = {"identity": manifest["identity"], "command": Redactor([], reveal=False).command(manifest["command"])}
-    write_json(out / MANIFEST, told | {"versions": manifest["versions"]})
+    told = {"identity": first["identity"], "command": Redactor([], reveal=False).command(first["command"])}
+    write_json(out / MANIFEST, told | {"versions": first["versions"]})
     return out
 
 

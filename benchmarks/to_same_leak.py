@@ -1,0 +1,152 @@
+"""Seconds and peak memory above the loaded host until a leak is reached: cagul and gradient difference; then one more person.
+
+    python benchmarks/to_same_leak.py [--leak 0.05] [--rate 1e-3] [--json FILE]
+
+Each budget of steps is a process of its own, so that its peak is its own; the smallest budget that reaches the leak counts.
+Gradient difference accumulates: `--accumulate 2` holds as many rows at once as forget and retain in turn, with the gradient
+of all. The copy that cagul's finetune makes of the host is taken off its peak: a finetune in place needs none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+STEPS = {"cagul": (20, 40, 70, 140), "gd": (20, 40, 60, 120)}
+PERSON = "p040"  # of the retained, who asks to be forgotten too
+MIB = 2**20
+
+
+def memory(name: str) -> float:
+    """A line of /proc/self/status in MiB: VmRSS now, VmHWM at most since ``start_peak``."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith(name)).split()[1]) / 1024
+
+
+def start_peak() -> float:
+    Path("/proc/self/clear_refs").write_text("5")
+    return memory("VmRSS")
+
+
+def leak_of(answerer: Any, splits: Any) -> float:
+    """The leak on the test part's sample of ``cagul compare``."""
+    from cagul.comparing.compare import SAMPLES
+    from cagul.comparing.halves import part_of
+    from cagul.evaluation.asking import ask
+    from cagul.evaluation.metrics import keyword_recall
+    from cagul.evaluation.questions import forget_items
+
+    sample = SAMPLES["compare"].test
+    items = {item.asked.key: item for item in forget_items(part_of(splits, "test"), sample) if item.sort != "visual"}
+    recalls: dict[str, list[float]] = {}
+    for part in ask(answerer, [item.asked for item in items.values()]):
+        for said in part:
+            item = items[said.asked.key]
+            recall = keyword_recall(said.text, item.record.keywords)
+            if recall is not None:
+                recalls.setdefault(item.sort, []).append(recall)
+    return fmean(fmean(found) for found in recalls.values())
+
+
+def one(options: argparse.Namespace) -> dict[str, Any]:
+    """Train with one budget in this process."""
+    from cagul.baselines.finetune import finetune
+    from cagul.baselines.grids import GRIDS
+    from cagul.baselines.settings import FinetuneConfig
+    from cagul.cli.common import load_host, set_up
+    from cagul.config import load_config
+    from cagul.data.records import load_records, split_records
+    from cagul.demo.assets import demo_assets
+    from cagul.guard import Guard
+    from cagul.patch import Patch
+    from cagul.requests.desk import make_store, open_desk
+    from cagul.training import unlearn
+
+    set_up(options.threads)
+    demo = demo_assets()
+    host, records = load_host(str(demo.host), None), load_records(demo.records)
+    splits = split_records(records, demo.forget)
+    pictures = list(dict.fromkeys(r.image for r in records if r.subject == PERSON))
+    before, began, cpu, copy = start_peak(), time.perf_counter(), time.process_time(), 0.0
+    answerer: Any
+    if options.one == "cagul":
+        patch = unlearn(host, splits, load_config("default", [f"training.steps={options.steps}", *options.set]))
+        answerer = Guard(host, patch)
+        if options.save:
+            patch.save(options.save)
+    elif options.one == "enrol":
+        with tempfile.TemporaryDirectory() as folder:
+            store, key, base = Path(folder) / "requests.db", Path(folder) / "key", Patch.load(options.save)
+            make_store(store, key, host, base, records, {})
+            desk = open_desk(store, key, host, base)
+            before, began, cpu = start_peak(), time.perf_counter(), time.process_time()
+            request = desk.add(PERSON, pictures, records=[r for r in records if r.subject == PERSON])
+            answerer = desk.guard()
+        splits = split_records(records, [PERSON])
+    else:
+        more = {"rate": options.rate, "steps": options.steps, "accumulate": options.accumulate}
+        wanted = [*demo.forget, PERSON] if options.one == "gd_one_more" else demo.forget
+        found = finetune(host, split_records(records, wanted), FinetuneConfig.model_validate({**GRIDS["gd"].options, **more}))
+        answerer, copy = found.host, sum(p.numel() * p.element_size() for p in host.model.parameters()) / MIB
+        splits = split_records(records, wanted)
+    spent = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu,
+             "peak_mib": memory("VmHWM") - before - copy}  # fmt: skip
+    verified = {"verification_leak": request.verification["leak"]} if options.one == "enrol" else {}
+    return {"method": options.one, "steps": options.steps, "leak": leak_of(answerer, splits), **spent, **verified}
+
+
+def apart(options: argparse.Namespace, method: str, steps: int, *more: str) -> dict[str, Any]:
+    """The same in a process of its own."""
+    told = {"one": method, "steps": steps, "rate": options.rate, "accumulate": options.accumulate, "threads": options.threads}
+    words = [sys.executable, __file__, *(f"--{name}={value}" for name, value in told.items()),
+             *(f"--set={word}" for word in options.set), *more]  # fmt: skip
+    found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    print(f"| {method} | {steps or ''} | {found['leak']:.3f} | {found['seconds']:.1f} | {found['cpu_seconds']:.1f} | "
+          f"{found['peak_mib']:.0f} |", flush=True)  # fmt: skip
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--leak", type=float, default=0.05)
+    parser.add_argument("--rate", type=float, default=1e-3, help="of gradient difference: its winner in docs/results.md")
+    parser.add_argument("--accumulate", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--set", action="append", default=[], help="key=value of cagul's config")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--steps", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--save", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(one(options)))
+        return
+    print(f"to a leak of {options.leak}, {options.threads} thread(s)\n")
+    print("| method | steps | leak | seconds | CPU seconds | peak above the host, MiB |\n|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        patch, trials, reached = Path(folder) / "patch", [], {}
+        for method, budgets in STEPS.items():
+            for steps in budgets:
+                place = Path(folder) / f"{method}-{steps}"
+                trials.append(apart(options, method, steps, *(("--save", str(place)) if method == "cagul" else ())))
+                patch = place if method == "cagul" else patch
+                if trials[-1]["leak"] <= options.leak:
+                    reached[method] = trials[-1]
+                    break
+        more = {"enrol": apart(options, "enrol", 0, "--save", str(patch)),
+                "gd_one_more": apart(options, "gd_one_more", reached.get("gd", trials[-1])["steps"])}  # fmt: skip
+    asked = {"target": options.leak, **{name: getattr(options, name) for name in ("rate", "accumulate", "set", "threads")}}
+    found = {**asked, "trials": trials, "reached": reached, "one_more": more}
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""``cagul compare`` end to end on the tiny host: a kill, the same command again, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from cagul.cli.app import app
+from cagul.comparing.compare import SAMPLES, Comparison, Plan, TimeUp
+from cagul.comparing.methods import GROUPS, METHODS, Built, Method, Workshop, named_methods
+from cagul.comparing.results import judged
+from cagul.data.records import load_records, split_records
+from cagul.errors import CagulError, HostError, UsageError
+from cagul.host.frozen import FrozenHost
+from cagul.report.reading import read_run
+from cagul.runs import Run
+from helpers import save_tiny_host
+
+PLAN = Plan(("host", "prompt", "broken"), SAMPLES["quick"], (0,))
+
+
+@pytest.fixture
+def splits(tiny_records):
+    return split_records(load_records(tiny_records), ["p0", "p1"])
+
+
+def workshop(host, splits, tmp_path, **more) -> Workshop:
+    return Workshop(host, splits, tmp_path / "run" / "work", settings=("training.steps=2",), steps=2, **more)
+
+
+def test_methods_are_found_by_name_and_group():
+    assert named_methods("all") == list(METHODS)
+    assert len(METHODS) >= 28
+    assert set(named_methods("ablations")) == set(GROUPS["ablations"])
+    assert named_methods("cagul_k8") == ["host", "cagul", "cagul_k8"]  # it takes over cagul's winner
+    with pytest.raises(UsageError) as caught:
+        named_methods("gd,cagull")
+    assert str(caught.value).startswith("There is no method 'cagull'.\n  Did you mean 'cagul'? Known: ablations, all, cagul, ")
+    with pytest.raises(UsageError, match="names no method"):
+        named_methods(" , ")
+
+
+def test_a_method_that_diverges_is_a_result_and_time_that_is_up_loses_nothing(tiny_host, splits, tmp_path, monkeypatch):
+    def broken(shop: Workshop, point, seed: int) -> Built:
+        return Built(None, {"seconds": 1.0}, f"the loss was nan at step {dict(point)['rate']:g}")
+
+    points = tuple((("rate", rate),) for rate in (1.0, 2.0, 4.0))
+    monkeypatch.setitem(METHODS, "broken", Method("guardrail", "a broken one", broken, points))
+    run = Run(tmp_path / "run", {"a": 1})
+    with pytest.raises(TimeUp):
+        Comparison(workshop(tiny_host, splits, tmp_path), PLAN, run, deadline=time.monotonic()).work()
+    kept = len(run.rows.found)
+    assert not (tmp_path / "run" / "summary.json").exists()
+    summary = Comparison(workshop(tiny_host, splits, tmp_path), PLAN, Run(tmp_path / "run", {"a": 1})).work()
+    assert len(run.rows.found) == kept >= 1
+    assert summary["diverged"] == {"broken": "the loss was nan at step 4"}
+    assert [trial["diverged"] for trial in summary["tuning"]["broken"]["trials"]] == [
+        f"the loss was nan at step {rate}" for rate in (1, 2, 4)
+    ]
+    assert summary["tuning"]["broken"]["winner"] is None
+    assert list(summary["methods"]) == ["host", "prompt"]
+    assert summary["methods"]["host"]["forget"]["forget_quality_ks"]["absent"].startswith("no retain host was given")
+    assert summary["claims"] == []
+    read_run(tmp_path / "run")  # as `cagul report` does: every figure computed anew from the rows
+
+
+def test_likelihoods_that_are_no_numbers_leave_no_rows(tiny_host, splits, tmp_path, monkeypatch):
+    import torch
+
+    ill = FrozenHost.load(tiny_host.name)
+    with torch.no_grad():
+        ill.model.lm_head.weight.fill_(float("nan"))
+    monkeypatch.setitem(METHODS, "broken", Method("guardrail", "a broken one", lambda *_: Built(ill)))
+    summary = Comparison(workshop(tiny_host, splits, tmp_path), PLAN, run := Run(tmp_path / "run", {"a": 1})).work()
+    assert summary["diverged"]["broken"].endswith("answers are no numbers")
+    assert not [key for key in run.rows.found if key.startswith("broken@")]
+    assert len((tmp_path / "run" / "rows.jsonl").read_text().splitlines()) == len(run.rows.found) + 1
+
+
+def test_a_retain_host_must_be_another_of_the_same_kind(tiny_host, tiny_folder, splits, tmp_path):
+    with pytest.raises(HostError) as caught:
+        Comparison(workshop(tiny_host, splits, tmp_path, retain_host=FrozenHost.load(tiny_folder)), PLAN, Run(tmp_path / "run", {}))
+    assert str(caught.value) == (
+        "The retain host has the same weights as the host.\n"
+        "  Give a host that was trained without the forget set: `cagul memorise --exclude` makes one.\n  docs/errors.md#retain-host"
+    )
+    other = FrozenHost.load(save_tiny_host(tmp_path / "other", seed=1))
+    other.family = other.family.__class__("qwen2_vl", "Qwen2-VL")
+    with pytest.raises(HostError, match="The retain host is of the family 'qwen2_vl', the host of 'llava'"):
+        Comparison(workshop(tiny_host, splits, tmp_path, retain_host=other), PLAN, Run(tmp_path / "run2", {}))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--forget", "p1"], "--host, --records and --forget go together."),
+        (["--quick", "--full"], "--quick and --full exclude each other."),
+        (["--methods", "gdd"], "There is no method 'gdd'."),
+        (["--set", "training.stepz=1"], "unknown key training.stepz. Did you mean 'steps'?"),
+    ],
+)
+def test_wrong_options_are_told_before_any_work(options, words, tmp_path):
+    found = CliRunner().invoke(app, ["compare", "--out", str(tmp_path / "run"), *options])
+    assert isinstance(found.exception, CagulError)
+    assert words in str(found.exception)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_comparison_goes_on_to_the_same_figures(tiny_folder, tiny_records, tmp_path):
+    retain_host = save_tiny_host(tmp_path / "retain", seed=1)
+
+    def start(out: str, *more: str) -> subprocess.Popen[str]:
+        words = ["compare", "--host", str(tiny_folder), "--retain-host", str(retain_host), "--records", str(tiny_records),
+                 "--forget", "p0,p1", "--methods", "retrain,cagul,gd,gate_refusal,prompt", "--steps", "2", "--seeds", "2",
+                 "--set", "training.steps=2", "--threads", "1", "--json", "--out", str(tmp_path / out), *more]  # fmt: skip
+        return subprocess.Popen([sys.executable, "-m", "cagul", *words], stdout=subprocess.PIPE, text=True)
+
+    undisturbed = start("whole")
+    summary = json.loads(undisturbed.communicate()[0])
+    assert undisturbed.returncode == 0
+    assert list(summary["methods"]) == ["host", "retrain", "cagul", "gd", "gate_refusal", "prompt"]
+    assert [claim["number"] for claim in summary["claims"]] == [1, 2, 3, 4, 5, 6]
+    for name in ("cagul", "gd", "gate_refusal"):
+        trials = summary["tuning"][name]["trials"]
+        assert 3 <= len(trials) <= 6
+        assert summary["tuning"][name]["winner"] in [trial["point"] for trial in trials]
+        assert set(summary["seeds"][name]) == {"0", "1"}
+    assert set(summary["seeds"]["prompt"]) == {"0"}  # a seed changes nothing there
+    assert summary["methods"]["gate_refusal"]["forget"]["probability"] == {"absent": "a canned refusal has no likelihoods"}
+    assert summary["host"]["sha256_before"] == summary["host"]["sha256_after"]
+    assert not (tmp_path / "whole" / "work").exists()
+
+    killed = start("killed")
+    rows = tmp_path / "killed" / "rows.jsonl"
+    while killed.poll() is None and not (rows.exists() and '"gd:validation' in rows.read_text()):
+        time.sleep(0.05)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    resumed = json.loads(start("killed").communicate()[0])
+    assert resumed["methods"]["gd"]["forget"] == summary["methods"]["gd"]["forget"]
+    assert resumed["tuning"]["gd"]["winner"] == summary["tuning"]["gd"]["winner"]
+    assert resumed["methods"]["cagul"]["forget"]["leak"] == summary["methods"]["cagul"]["forget"]["leak"]
+
+    raw = [json.loads(line) for line in rows.read_text().splitlines()[1:]]
+    done = next(row for row in raw if row["key"].startswith("done/gd:validation@"))
+    trial = done["key"].removeprefix("done/")
+    begins = (trial, "host:validation@default@0")
+    own, host = ([row for row in raw if row["key"].startswith((f"{begin}/", f"{begin}:"))] for begin in begins)
+    assert judged(own, host, False) == {key: done[key] for key in ("terms", "forgetting", "keeping", "score")}
+    read_run(tmp_path / "killed")

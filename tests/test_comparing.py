@@ -1,0 +1,287 @@
+"""The parts of a comparison that need no host: rows parted, grids widened, methods set side by side, claims, packing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cagul.comparing.claims import claims
+from cagul.comparing.contrasts import Said, difference_of, ks_statistic, ks_to, mia_distance, over_people, value
+from cagul.comparing.halves import deal, part_of
+from cagul.comparing.packing import pack, unpack
+from cagul.comparing.page import figures, page
+from cagul.comparing.results import ABOUT, DONE, results, trial_name
+from cagul.comparing.tuning import Trial, best, label, rule_score, rule_terms, wider
+from cagul.data.records import Record, split_records
+from cagul.errors import DataError
+from cagul.evaluation.membership import auroc, rank_auroc
+
+PEOPLE = {"a": "forget", "b": "forget", "c": "retain", "d": "retain", "e": "unseen", "f": "unseen"}
+
+
+def record(subject: str, image: int = 0, question: str = "Who?", **more) -> Record:
+    return Record(subject=subject, image=Path(f"{subject}_{image}.png"), question=question, answer=f"{subject}.", **more)
+
+
+# -- validation and test ----------------------------------------------------------------------------------------------------
+
+
+def test_validation_and_test_share_no_question_on_a_picture_and_no_retained_person():
+    records = [record(s, n, q, views=(Path(f"{s}_v{n}.png"),)) for s in "abcdefgh" for n in range(3) for q in ("Who?", "Where?")]
+    splits = split_records(records, ["a", "b"], ["g", "h"])
+    parts = [part_of(splits, part) for part in ("validation", "test")]
+    asked = [{(r.subject, r.image, r.question) for r in part.forget} for part in parts]
+    assert [len(found) for found in asked] == [4, 8]  # two people, two and four of six pairs
+    assert not asked[0] & asked[1]
+    assert len(asked[0] | asked[1]) == 12
+    views = [{view for r in part.forget for view in r.views} for part in parts]
+    assert not views[0] & views[1]
+    for split, people in (("retain", 4), ("unseen", 2)):
+        found = [set(part.subjects(split)) for part in parts]
+        assert found[0]
+        assert not found[0] & found[1]
+        assert len(found[0] | found[1]) == people
+
+
+def test_too_few_records_to_tune_on_are_refused():
+    splits = split_records([record("a"), record("b"), record("c")], ["a"])
+    with pytest.raises(DataError) as caught:
+        part_of(splits, "validation")
+    assert str(caught.value) == (
+        "The validation part has no private record of forget: its 1 subject(s) have too few.\n"
+        "  Tuning needs rows of its own: give two people to retain, and two private questions or pictures of each person to forget."
+        "\n  docs/errors.md#empty-part"
+    )
+    splits = split_records([record("a"), record("a", 1), record("b")], ["a"])
+    with pytest.raises(DataError, match="no private record of retain: its 1 subject"):
+        part_of(splits, "validation")
+
+
+@given(st.sets(st.text(max_size=5), max_size=12))
+def test_a_third_is_dealt_whatever_the_order(things):
+    dealt = deal(things)
+    assert dealt == deal(sorted(things, reverse=True))
+    assert dealt <= things
+    assert len(dealt) == (max(1, len(things) // 3) if len(things) > 1 else 0)
+
+
+# -- grids and the rule -----------------------------------------------------------------------------------------------------
+
+
+def test_a_winner_at_an_edge_widens_the_grid_by_its_own_factor():
+    rates = [(("rate", rate),) for rate in (1e-4, 3e-4, 1e-3)]
+    assert wider(rates, rates[2]) == (("rate", 3.33e-3),)
+    assert wider(rates, rates[0]) == (("rate", 3.33e-5),)
+    assert wider(rates, rates[1]) is None
+    weights = [(), (("blend", 0.3),), (("preference", 0.3),), (("blend", 0.3), ("preference", 0.1))]
+    assert wider(weights, ()) is None  # no weight is the smallest one
+    assert wider(weights, weights[1]) == (("blend", 0.9),)
+    assert wider(weights, weights[2]) == (("preference", 0.9),)
+    assert [label(point) for point in weights[::3]] == ["default", "blend=0.3 preference=0.1"]
+
+
+def test_the_rule_rewards_forgetting_and_keeping_together():
+    assert rule_score(0.0, 1.0) == 1.0
+    assert rule_score(0.5, 1.0) == pytest.approx(2 / 3)
+    assert rule_score(1.0, 1.0) == rule_score(0.0, 0.0) == 0.0
+    assert rule_score(None, 1.0) is rule_score(float("nan"), 1.0) is None
+    trials = [Trial((("rate", n),), score, None, None, "", None) for n, score in enumerate((None, 0.4, 0.6, 0.6))]
+    assert best(trials) == trials[2]
+    assert best(trials[:1]) is None
+
+
+def test_the_rule_is_made_of_what_the_records_can_tell():
+    whole = {"forget": {"leak": {"value": 1.0}}, "retain": {"model_utility": {"value": 0.5}, "keyword_recall": {"value": 1.0}}}
+    assert rule_terms(whole) == ("leak", "model_utility")
+    assert rule_terms(whole, likelihoods=False) == ("leak", "keyword_recall")
+    bare = {
+        "forget": {"leak": {"absent": "no views"}, "keyword_recall": {"absent": "none"}},
+        "retain": {"model_utility": {"value": 0.0}},
+    }
+    assert rule_terms(bare) == ("rouge_l", "rouge_l")
+
+
+# -- two methods side by side ------------------------------------------------------------------------------------------------
+
+
+def answers(method: str, recalls: dict[str, float], seed: int = 0) -> list[dict]:
+    """Answers on image, paraphrase and view, and a visual one, whose recall is the person's."""
+    rows = []
+    for subject, split in PEOPLE.items():
+        for sort in ("image", "paraphrase", "view", "visual"):
+            recall = 1.0 if sort == "visual" else recalls.get(split, 0.0)
+            rows.append({
+                "key": f"{trial_name(method, 'test', '', seed)}/{split}/{sort}/{subject}/{subject}.png/Who?/x", "method": method,
+                "seed": seed, "split": split, "sort": sort, "kind": "visual" if sort == "visual" else "private",
+                "subject": subject, "picture": f"/secret/place/{subject}.png", "view": "", "question": "Who?",
+                "answer": f"{subject}.", "keywords": [subject], "output": f"{subject}." if recall else "no",
+                "tokens": [1, int(recall)], "recall": recall, "rouge_l": recall, "refused": not recall, "fired": None,
+                "score": None, "chosen": [3], "visual_tokens": 9,
+            })  # fmt: skip
+    return rows
+
+
+def likelihoods(method: str, nll: dict[str, float], seed: int | None = 0) -> list[dict]:
+    """Likelihoods of each person's answer; the paraphrase as the answer, wrong ones at 2 nats. Equal within a split."""
+    mark = method if seed is None else trial_name(method, "test", "", seed)
+    return [{
+        "key": f"{mark}:likelihood/{split}/{subject}/{subject}.png/Who?/{subject}.", "method": f"{method}:likelihood", "seed": seed,
+        "split": split, "kind": "private", "subject": subject, "picture": f"/secret/place/{subject}.png", "question": "Who?",
+        "answer": f"{subject}.", "nll": [nll[split]] * 2, "mean": [-3.0] * 2, "deviation": [1.0] * 2,
+        "paraphrased_nll": [nll[split]] * 2, "perturbed_nll": [[2.0, 2.0]], "fired": None,
+    } for subject, split in PEOPLE.items() if method != "retain_host" or split == "forget"]  # fmt: skip
+
+
+KNOWS, KEEPS, DULL = dict.fromkeys(("forget", "retain", "unseen"), 1.0), {"retain": 1.0, "unseen": 1.0}, {}
+LIKELY, UNLIKELY = {"forget": 0.1, "retain": 0.1, "unseen": 3.0}, {"forget": 3.0, "retain": 0.1, "unseen": 3.0}
+NOTHING = {"forget": 9.0, "retain": 9.0, "unseen": 3.0}
+
+
+def said(method: str, recalls: dict[str, float], nll: dict[str, float]) -> Said:
+    host = {row["key"].partition("/")[2]: row for row in answers("host", KNOWS)}
+    return Said(answers(method, recalls), likelihoods(method, nll), [], host)
+
+
+def test_figures_of_two_opposite_methods():
+    good, bad = said("cagul", KEEPS, UNLIKELY), said("gd", DULL, NOTHING)
+    assert [value("leak", one) for one in (good, bad, said("host", KNOWS, LIKELY))] == [0.0, 0.0, 1.0]
+    likely, ratio = 2.718281828**-0.1, 1 - 2.718281828**-1.9
+    assert value("model_utility", good) == pytest.approx(4 / (1 / likely + 1 + 1 / ratio + 1))
+    assert value("model_utility", bad) == 0.0
+    assert value("identical, retain", good) == 1.0
+    assert value("identical, retain", bad) == pytest.approx(1 / 4)  # the visual question alone
+    assert value("misfire_keep", good) is None
+    gained = difference_of("model_utility", good, bad)
+    assert gained["value"] == gained["low"] == gained["high"] == value("model_utility", good)
+    assert difference_of("visual_accuracy", good, bad)["value"] == 0.0
+    assert "absent" in difference_of("misfire_keep", good, bad)
+
+
+def test_the_kolmogorov_smirnov_statistic_by_hand_and_by_scipy():
+    from scipy.stats import ks_2samp
+
+    assert ks_statistic([1, 2, 3, 4], [1, 2, 3, 4]) == 0.0
+    assert ks_statistic([1, 2], [3, 4]) == 1.0
+    assert ks_statistic([1, 3], [2, 4]) == 0.5
+    one, two = [0.1, 0.5, 0.5, 2.0, 7.0], [0.5, 0.6, 3.0]
+    assert ks_statistic(one, two) == pytest.approx(ks_2samp(one, two).statistic)
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=9), st.lists(st.integers(0, 5), min_size=1, max_size=9))
+def test_the_fast_auroc_is_the_slow_one(positives, negatives):
+    assert rank_auroc(positives, negatives) == pytest.approx(auroc(positives, negatives))
+
+
+def test_measures_of_distributions_and_what_they_need():
+    retrained = likelihoods("retain_host", UNLIKELY, None)
+    near, far = said("cagul", KEEPS, UNLIKELY), said("gd", DULL, LIKELY)
+    assert over_people(ks_to(retrained), near)["value"] == 0.0
+    assert over_people(ks_to(retrained), far)["value"] == 1.0
+    assert over_people(ks_to(retrained), near, far)["value"] == -1.0
+    assert over_people(mia_distance("loss"), near)["value"] == 0.0  # as likely as what was never told
+    assert over_people(mia_distance("loss"), far)["value"] == 0.5
+    assert over_people(ks_to([]), near) == {"absent": "no answers with what it needs were scored"}
+    assert "absent" in over_people(mia_distance("loss"), Said())
+
+
+# -- claims ------------------------------------------------------------------------------------------------------------------
+
+
+def rows_of(methods: dict[str, tuple[dict, dict]], retain_host: dict | None = None) -> list[dict]:
+    """The rows of a comparison of these methods, as ``cagul compare`` writes them."""
+    rows: list[dict] = []
+    for name, (recalls, nll) in methods.items():
+        rows += answers(name, recalls) + likelihoods(name, nll)
+        rows.append({"key": f"{DONE}/{trial_name(name, 'test', 'default', 0)}", "method": DONE, "name": name, "part": "test",
+                     "point": "default", "seed": 0, "options": [], "facts": {"seconds": 3.0}, "diverged": "",
+                     "silent_likelihoods": ""})  # fmt: skip
+    rows += likelihoods("retain_host", retain_host, None) if retain_host else []
+    host = {
+        "name": "/secret/place/host",
+        "model_type": "llava",
+        "parameters": 7,
+        "sha256_before": "a" * 64,
+        "sha256_after": "a" * 64,
+    }
+    sample = {"name": "compare", "retain": 3, "validation": {}}
+    about = {"methods": list(methods), "quick": False, "seeds": [0], "threads": 1, "host": host, "sample": sample}
+    return [*rows, {"key": ABOUT, "method": ABOUT, "people": {"forget": 2, "retain": 2, "unseen": 2}} | about]
+
+
+def verdicts(rows: list[dict]) -> dict[int, str]:
+    return {claim["number"]: claim["verdict"] for claim in results(rows)["claims"]}
+
+
+def test_claims_hold_where_cagul_is_better_and_not_where_it_is_worse():
+    host, good, bad = (KNOWS, LIKELY), (KEEPS, UNLIKELY), (DULL, NOTHING)
+    ahead = verdicts(rows_of({"host": host, "cagul": good, "gd": bad, "cagul_paper": host, "gate_refusal": good}, UNLIKELY))
+    assert ahead == {1: "holds", 2: "holds", 3: "holds", 4: "cannot be told", 5: "cannot be told", 6: "holds"}
+    behind = verdicts(rows_of({"host": host, "cagul": host, "gd": good, "cagul_paper": good, "gate_refusal": good}, UNLIKELY))
+    assert behind[2] == behind[6] == "does not hold"
+    assert behind[1] == "holds"  # its utility is no higher
+    worse = verdicts(rows_of({"host": host, "cagul": ({"forget": 1.0}, NOTHING), "gd": good}, UNLIKELY))
+    assert worse[1] == worse[3] == "does not hold"
+    assert worse[5] == worse[6] == "cannot be told"
+
+
+def test_claims_say_what_is_missing():
+    summary = results(rows_of({"host": (KNOWS, LIKELY), "cagul": (KEEPS, UNLIKELY)}))
+    told = {claim["number"]: claim["figures"] for claim in summary["claims"]}
+    assert told[1] == ["No finetuning baseline was in this comparison."]
+    assert told[2] == ["There is no retain host."]
+    assert told[5] == ["gate_refusal was not in this comparison."]
+    assert told[6] == ["cagul_paper was not in this comparison."]
+    assert claims({}, {}, []) == []
+    assert summary["methods"]["cagul"]["forget"]["forget_quality_ks"]["absent"].startswith("no retain host was given")
+
+
+# -- the committed form and the page -------------------------------------------------------------------------------------------
+
+
+def write_run(folder: Path, rows: list[dict], **identity: str) -> Path:
+    folder.mkdir()
+    (folder / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in [{"_": "secret"}, *rows]))
+    manifest = {
+        "identity": identity,
+        "command": "cagul compare --host /secret/place/host --out /secret/run",
+        "versions": {"torch": "2"},
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"identity_digest": "x"}))
+    return folder
+
+
+def test_a_packed_comparison_gives_the_same_figures_and_tells_no_path(tmp_path):
+    host, cagul, gd = (KNOWS, LIKELY), (KEEPS, UNLIKELY), (DULL, NOTHING)
+    rows = rows_of({"host": host, "cagul": cagul, "gd": gd}, UNLIKELY)
+    parts = [write_run(tmp_path / "a", rows_of({"host": host, "cagul": cagul}, UNLIKELY)),
+             write_run(tmp_path / "b", rows_of({"host": host, "gd": gd}, UNLIKELY))]  # fmt: skip
+    again, told = unpack(pack([write_run(tmp_path / "whole", rows)], tmp_path / "packed"))
+    assert results(again)["methods"] == results(rows)["methods"]
+    assert results(unpack(pack(parts, tmp_path / "merged"))[0]) == results(again)
+    with pytest.raises(DataError, match="is a comparison of other inputs than"):
+        pack([parts[0], write_run(tmp_path / "c", rows, host="another")], tmp_path / "no")
+    assert "secret" not in json.dumps(again)
+    assert told["command"] == "cagul compare --host HOST --out OUT"
+    summary = results(again)
+    drawn = figures(summary)
+    assert "leak-retain-model-utility.svg" in drawn
+    assert all(picture.startswith('<svg xmlns="http://www.w3.org/2000/svg"') for picture in drawn.values())
+    text = page(summary, told, drawn, "figures")
+    assert "| 2 | cagul | 0.000 (0.00–0.84) |" in text
+    assert "**1. No finetuning baseline has both a lower leak and a higher model_utility than cagul.** Holds." in text
+    assert "![leak-retain-model-utility](figures/leak-retain-model-utility.svg)" in text
+
+
+def test_what_is_no_comparison_is_not_packed(tmp_path):
+    with pytest.raises(DataError, match="is no run"):
+        pack([tmp_path], tmp_path / "packed")
+    (tmp_path / "rows.jsonl").write_text('{"key": "host/x", "method": "host"}\n')
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(DataError, match="holds no finished comparison"):
+        pack([tmp_path], tmp_path / "packed")
+    with pytest.raises(DataError, match="holds no packed comparison"):
+        unpack(tmp_path)
