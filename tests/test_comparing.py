@@ -84,25 +84,30 @@ def test_a_winner_at_an_edge_widens_the_grid_by_its_own_factor():
     assert [label(point) for point in weights[::3]] == ["default", "blend=0.3 preference=0.1"]
 
 
+def rule_figures(leak: float | None, probability: float, utility: float) -> dict:
+    return {"forget": {"leak": {"absent": "no"} if leak is None else {"value": leak}, "probability": {"value": probability}},
+            "retain": {"model_utility": {"value": utility}}}  # fmt: skip
+
+
 def test_the_rule_rewards_forgetting_and_keeping_together():
-    assert rule_score(0.0, 1.0) == 1.0
-    assert rule_score(0.5, 1.0) == pytest.approx(2 / 3)
-    assert rule_score(1.0, 1.0) == rule_score(0.0, 0.0) == 0.0
-    assert rule_score(None, 1.0) is rule_score(float("nan"), 1.0) is None
-    trials = [Trial((("rate", n),), score, None, None, "", None) for n, score in enumerate((None, 0.4, 0.6, 0.6))]
+    terms = (("forget", "leak"), ("forget", "probability"), ("retain", "model_utility"))
+    assert rule_score(rule_figures(0.0, 0.0, 1.0), terms) == 1.0
+    assert rule_score(rule_figures(0.5, 0.0, 1.0), terms) == pytest.approx(3 / (2 + 1 + 1))
+    assert rule_score(rule_figures(0.5, 0.9, 1.0), terms[::2]) == pytest.approx(2 / 3)  # without likelihoods
+    assert rule_score(rule_figures(1.0, 0.0, 1.0), terms) == rule_score(rule_figures(0.0, 0.0, 0.0), terms) == 0.0
+    assert rule_score(rule_figures(None, 0.0, 1.0), terms) is rule_score(rule_figures(float("nan"), 0.0, 1.0), terms) is None
+    trials = [Trial((("rate", n),), score, {}, "", None) for n, score in enumerate((None, 0.4, 0.6, 0.6))]
     assert best(trials) == trials[2]
     assert best(trials[:1]) is None
 
 
 def test_the_rule_is_made_of_what_the_records_can_tell():
-    whole = {"forget": {"leak": {"value": 1.0}}, "retain": {"model_utility": {"value": 0.5}, "keyword_recall": {"value": 1.0}}}
-    assert rule_terms(whole) == ("leak", "model_utility")
-    assert rule_terms(whole, likelihoods=False) == ("leak", "keyword_recall")
-    bare = {
-        "forget": {"leak": {"absent": "no views"}, "keyword_recall": {"absent": "none"}},
-        "retain": {"model_utility": {"value": 0.0}},
-    }
-    assert rule_terms(bare) == ("rouge_l", "rouge_l")
+    whole = rule_figures(1.0, 1.0, 0.5)
+    whole["retain"]["keyword_recall"] = {"value": 1.0}
+    assert rule_terms(whole) == (("forget", "leak"), ("forget", "probability"), ("retain", "model_utility"))
+    assert rule_terms(whole, likelihoods=False) == (("forget", "leak"), ("retain", "keyword_recall"))
+    bare = {"forget": {"leak": {"absent": "no views"}}, "retain": {"model_utility": {"value": 0.0}}}
+    assert rule_terms(bare) == (("forget", "rouge_l"), ("retain", "rouge_l"))
 
 
 # -- two methods side by side ------------------------------------------------------------------------------------------------
@@ -208,7 +213,7 @@ def rows_of(methods: dict[str, tuple[dict, dict]], retain_host: dict | None = No
         "sha256_after": "a" * 64,
     }
     sample = {"name": "compare", "retain": 3, "validation": {}}
-    about = {"methods": list(methods), "quick": False, "seeds": [0], "threads": 1, "host": host, "sample": sample}
+    about = {"methods": list(methods), "quick": False, "finished": True, "seeds": [0], "threads": 1, "host": host, "sample": sample}
     return [*rows, {"key": ABOUT, "method": ABOUT, "people": {"forget": 2, "retain": 2, "unseen": 2}} | about]
 
 
@@ -265,6 +270,11 @@ def test_a_packed_comparison_gives_the_same_figures_and_tells_no_path(tmp_path):
     with pytest.raises(DataError, match="is a comparison of other inputs than"):
         pack([parts[0], write_run(tmp_path / "c", rows, host="another")], tmp_path / "no")
     assert "secret" not in json.dumps(again)
+    half = [row | {"finished": False, "methods": ["host", "cagul", "gd"]} if row["key"] == ABOUT else row
+            for row in rows_of({"host": host, "cagul": cagul}, UNLIKELY)]  # fmt: skip
+    unfinished = results(unpack(pack([write_run(tmp_path / "half", half)], tmp_path / "packed half"))[0])
+    assert unfinished["not_asked"] == ["gd"]
+    assert "**Unfinished.** Not asked yet: gd;" in page(unfinished, told, {}, "figures")
     assert told["command"] == "cagul compare --host HOST --out OUT"
     summary = results(again)
     drawn = figures(summary)
@@ -281,7 +291,7 @@ def test_what_is_no_comparison_is_not_packed(tmp_path):
         pack([tmp_path], tmp_path / "packed")
     (tmp_path / "rows.jsonl").write_text('{"key": "host/x", "method": "host"}\n')
     (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(DataError, match="holds no finished comparison"):
+    with pytest.raises(DataError, match="holds no comparison"):
         pack([tmp_path], tmp_path / "packed")
     with pytest.raises(DataError, match="holds no packed comparison"):
         unpack(tmp_path)

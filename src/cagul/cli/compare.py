@@ -41,7 +41,7 @@ def compare(
     unseen: UnseenOption = "",
     methods: Annotated[str, typer.Option("--methods", help="all, ablations, or names with commas; more can follow.")] = "all",
     retain_host: RetainHostOption = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A small sample, one point of each grid, one seed; marked quick.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Small sample, short training, one point a grid, one seed.")] = False,
     minutes: Annotated[float, typer.Option("--minutes", min=0, help="Stop after so many minutes; 0 goes on to the end.")] = 0,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Winners are trained with so many seeds.")] = 3,
     steps: Annotated[int, typer.Option("--steps", min=0, help="Optimiser steps of each finetuning; 0 takes the grids' own.")] = 0,
@@ -57,13 +57,13 @@ def compare(
 
     if quick and full:
         raise UsageError("--quick and --full exclude each other.", "Give one of them.")
-    from cagul.comparing.compare import SAMPLES, Comparison, Plan, TimeUp
-    from cagul.comparing.methods import Workshop, named_methods
+    from cagul.comparing.compare import QUICK, QUICK_STEPS, SAMPLES, Comparison, Plan, TimeUp
+    from cagul.comparing.methods import METHODS, Workshop, named_methods
     from cagul.config import load_config
     from cagul.report.html import write_report
     from cagul.runs import Run
 
-    names = named_methods(methods)
+    names = [name for name in named_methods(methods) if not (quick and methods == "all" and METHODS[name].sort == "ablation")]
     load_config("default", settings)  # a mistake is told before any work
     splits, demo = splits_or_demo(host, records, forget, unseen)
     deadline = time.monotonic() + 60 * minutes if minutes else None
@@ -80,8 +80,8 @@ def compare(
     } | ({"demo": True} if demo else {})  # fmt: skip
     with progress_bar(json) as progress:
         results = Run(run, identity, repeating_command(), everybody)
-        shop = Workshop(frozen, splits, run / "work", reference, tuple(settings or ()), (steps or 20) if quick else (steps or None),
-                        progress)  # fmt: skip
+        shop = Workshop(frozen, splits, run / "work", reference, ((*QUICK, *(settings or ())) if quick else tuple(settings or ())),
+                        (steps or QUICK_STEPS) if quick else (steps or None), progress)  # fmt: skip
         try:
             summary = Comparison(shop, plan, results, deadline).work()
         except TimeUp:

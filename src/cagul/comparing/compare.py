@@ -22,6 +22,7 @@ from cagul.evaluation.summary import RETAIN_HOST
 from cagul.guard import Guard
 from cagul.runs import Run
 
+QUICK, QUICK_STEPS = ("training.steps=30", "gate.augment_others=0"), 10  # cagul's options and finetuning's steps under --quick
 HELD = 200_000_000  # parameters up to which a grid's best answerer is held in memory until it is asked the test rows
 
 
@@ -57,7 +58,7 @@ SAMPLES = {
 
 @dataclass(frozen=True)
 class Plan:
-    """One comparison. ``quick`` takes the middle of every grid on the first seed alone, and says so."""
+    """One comparison. ``quick`` takes the middle of every grid untried, on the first seed alone, and says so."""
 
     methods: tuple[str, ...]
     samples: Samples
@@ -96,8 +97,10 @@ class Comparison:
         """Do what is missing, write and return the summary. Raises TimeUp; what was done is kept."""
         before = self.shop.host.fingerprint()
         (self.run.folder / "summary.json").unlink(missing_ok=True)
+        self.say_what_it_is(before, finished=False)
         for part in ("validation", "test"):
-            self.ask("host", part, (), self.plan.seeds[0])
+            if part == "test" or not self.plan.quick:
+                self.ask("host", part, (), self.plan.seeds[0])
         if self.shop.retain_host is not None:
             facts = [fact for fact in scored_facts(self.parts["test"], self.plan.samples.test) if fact[0] == "forget"]
             likelihood_rows(Voice(RETAIN_HOST, self.shop.retain_host), facts, self.run, self.progress)
@@ -117,24 +120,23 @@ class Comparison:
         if self.shop.host.fingerprint() != before:
             raise HostError("The host's weights changed during the comparison.", "This is a bug: please report it.", "host-changed")
         shutil.rmtree(self.shop.folder, ignore_errors=True)
-        return self.finish(before)
+        self.say_what_it_is(before, finished=True)
+        summary = results(list(self.run.rows.found.values()))
+        self.run.finish(summary)
+        return summary
 
-    def finish(self, sha256: str) -> dict[str, Any]:
-        """Write and return the summary of the rows that are there."""
+    def say_what_it_is(self, sha256: str, finished: bool) -> None:
+        """Put the row down that tells what is compared; of an unfinished comparison too, so that its rows can be read."""
         host = self.shop.host
-        about = {
-            "key": ABOUT, "method": ABOUT, "methods": list(self.plan.methods), "quick": self.plan.quick,
+        self.run.rows.append([{
+            "key": ABOUT, "method": ABOUT, "methods": list(self.plan.methods), "quick": self.plan.quick, "finished": finished,
             "seeds": list(self.plan.seeds), "threads": torch.get_num_threads(),
             "host": {"name": host.name, "model_type": host.family.model_type, "parameters": host.parameters(),
                      "sha256_before": sha256, "sha256_after": host.fingerprint()},
             "people": {split: len(self.shop.splits.subjects(split)) for split in vars(self.shop.splits)},
             "sample": {"name": self.plan.samples.name, **vars(self.plan.samples.test), "images": self.plan.samples.images,
                        "paraphrases": self.plan.samples.paraphrases, "validation": vars(self.plan.samples.validation)},
-        }  # fmt: skip
-        self.run.rows.append([about])
-        summary = results(list(self.run.rows.found.values()))
-        self.run.finish(summary)
-        return summary
+        }])  # fmt: skip
 
     # -- tuning ---------------------------------------------------------------------------------------------------
 
@@ -152,9 +154,9 @@ class Comparison:
         points, seed = self.points(name), self.plan.seeds[0]
         if points is None:
             return None
-        if len(points) == 1 and not METHODS[name].points:
+        if len(points) == 1:
             return points[0]
-        bound = len(points) + (0 if self.plan.quick else WIDENINGS)
+        bound = len(points) + WIDENINGS
         while True:
             for point in points:
                 built = self.ask(name, "validation", point, seed)
@@ -171,8 +173,8 @@ class Comparison:
         method = METHODS[name]
         if method.like:
             return self.winner(method.like)
-        if not method.points:
-            return ()
+        if self.plan.quick or not method.points:
+            return (self.points(name) or [()])[0]
         found = best(trials_of(self.run.rows.found.values(), name))
         return None if found is None else found.point
 

@@ -21,10 +21,10 @@ DIGITS = 4  # of log-likelihoods
 
 
 def pack(runs: Sequence[Path], out: Path) -> Path:
-    """Write finished runs' rows and their manifest into ``out``, rows of one question side by side. Pictures keep their names
+    """Write runs' rows and their manifest into ``out``, rows of one question side by side. Pictures keep their names
     alone. Several runs are parts of one comparison: other methods, on the same inputs.
 
-    Raises DataError when a run holds no finished comparison, or another one than the first.
+    Raises DataError when a run holds no comparison, or another one than the first.
     """
     rows: dict[str, dict[str, Any]] = {}
     first: dict[str, Any] = {}
@@ -36,13 +36,14 @@ def pack(runs: Sequence[Path], out: Path) -> Path:
             raise DataError(f"{run} is no run: {error}.", "Give the folder that `cagul compare --out` wrote.", "run") from None
         about = next((row for row in reversed(found) if row["method"] == ABOUT), None)
         if about is None:
-            raise DataError(f"{run} holds no finished comparison.", "Run the same `cagul compare` again to finish it.", "run")
+            raise DataError(f"{run} holds no comparison.", "Give the folder that `cagul compare --out` wrote.", "run")
         first = first or manifest
         if manifest["identity"] != first["identity"]:
             raise DataError(f"{run} is a comparison of other inputs than {runs[0]}.", "Give parts of one comparison.", "run")
-        methods = rows[ABOUT]["methods"] if ABOUT in rows else []
+        before = rows.get(ABOUT, about)
         rows = {row["key"]: row for row in found} | rows
-        rows[ABOUT] = about | {"methods": list(dict.fromkeys([*methods, *about["methods"]]))}
+        rows[ABOUT] = about | {"methods": list(dict.fromkeys([*before["methods"], *about["methods"]])),
+                               "finished": before["finished"] and about["finished"]}  # fmt: skip
     folders = {os.path.dirname(row["picture"]) for row in rows.values() if row.get("picture")}
     small = [_small(row, folders) for row in rows.values()]
     small.sort(key=lambda row: ("", "") if row["method"] in (ABOUT, DONE) else (row["key"].partition("/")[2], row["key"]))

@@ -8,7 +8,7 @@ from typing import Any
 
 from cagul.comparing.claims import claims
 from cagul.comparing.contrasts import Said, difference_of, value
-from cagul.comparing.tuning import MEANING, RULE, Trial, best, label, rule_score, rule_terms, wider
+from cagul.comparing.tuning import MEANING, RULE, Trial, best, label, rule_score, rule_terms, wider, words
 from cagul.evaluation.summary import LIKELIHOOD, RETAIN_HOST, by_method_of, method_figures, summarise
 
 DONE, ABOUT = "done", "about"  # methods of rows that say what is done, and what the comparison is
@@ -26,8 +26,8 @@ def trial_name(name: str, part: str, point: str, seed: int) -> str:
 def trials_of(rows: Iterable[dict], name: str) -> list[Trial]:
     """The trials of a method so far, in the order in which they were made."""
     return [
-        Trial(tuple((option, float(number)) for option, number in row["options"]), row.get("score"), row.get("forgetting"),
-              row.get("keeping"), row["diverged"], row["facts"].get("seconds"))
+        Trial(tuple((option, float(number)) for option, number in row["options"]), row.get("score"), row.get("terms", {}),
+              row["diverged"], row["facts"].get("seconds"))
         for row in rows if row["method"] == DONE and row["name"] == name and row["part"] == "validation"
     ]  # fmt: skip
 
@@ -41,8 +41,8 @@ def judged(rows: list[dict], host: list[dict], silent: bool) -> dict[str, Any]:
 
     terms = rule_terms(figures(host), likelihoods=not silent)
     found = figures(rows)
-    forgetting, keeping = found["forget"][terms[0]].get("value"), found["retain"][terms[1]].get("value")
-    return {"terms": list(terms), "forgetting": forgetting, "keeping": keeping, "score": rule_score(forgetting, keeping)}
+    values = {f"{split}.{name}": found[split].get(name, {}).get("value") for split, name in terms}
+    return {"terms": values, "score": rule_score(found, terms)}
 
 
 def results(rows: list[dict]) -> dict[str, Any]:
@@ -77,7 +77,8 @@ def results(rows: list[dict]) -> dict[str, Any]:
     summary["seeds"] = {name: _spread(one) for name, one in said.items()}
     summary["tuning"] = _tuning(done)
     summary["diverged"] = {row["name"]: row["diverged"] for row in done if row["diverged"] and row["name"] not in ordered}
-    summary |= {key: about[key] for key in ("host", "people", "sample", "quick")}
+    summary |= {key: about[key] for key in ("host", "people", "sample", "quick", "finished")}
+    summary["not_asked"] = [name for name in about["methods"] if name not in ordered and name not in summary["diverged"]]
     summary["evaluation"] = {"threads": about["threads"], "seeds": about["seeds"], "trials": len(done)}
     summary["claims"] = claims(summary, said, by_method.get(RETAIN_HOST + LIKELIHOOD, []))
     return summary
@@ -118,11 +119,11 @@ def _tuning(done: list[dict]) -> dict[str, Any]:
     for name in dict.fromkeys(row["name"] for row in done if row["part"] == "validation"):
         trials = trials_of(done, name)
         winner, points = best(trials), [trial.point for trial in trials]
-        terms = next((row["terms"] for row in done if row["name"] == name and "terms" in row), ["leak", "model_utility"])
-        found[name] = {
-            "rule": RULE, "meaning": MEANING.format(*terms), "winner": label(winner.point) if winner else None,
-            "at_an_edge": winner is not None and wider(points, winner.point) is not None,
-            "trials": [{"point": label(t.point), "score": t.score, terms[0]: t.forgetting, terms[1]: t.keeping,
-                        "seconds": t.seconds, "diverged": t.diverged} for t in trials],
-        }  # fmt: skip
+        terms: dict[str, Any] = next((row["terms"] for row in done if row["name"] == name and "terms" in row), {})
+        meaning = MEANING.format(", ".join(words((split, figure)) for split, _, figure in (term.partition(".") for term in terms)))
+        told = [
+            {"point": label(trial.point)} | {key: value for key, value in vars(trial).items() if key != "point"} for trial in trials
+        ]
+        found[name] = {"rule": RULE, "meaning": meaning, "winner": label(winner.point) if winner else None,
+                       "at_an_edge": winner is not None and wider(points, winner.point) is not None, "trials": told}  # fmt: skip
     return found

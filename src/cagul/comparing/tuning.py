@@ -9,8 +9,8 @@ from statistics import harmonic_mean
 from typing import Any
 
 RULE = "forget_and_keep"
-MEANING = "the highest harmonic mean of 1 - {} on forget and {} on retain, on validation rows"
-FORGETTING = ("leak", "keyword_recall", "rouge_l")
+MEANING = "the highest harmonic mean of {}, on validation rows"
+FORGETTING = ("leak", "keyword_recall", "rouge_l")  # the first that is there
 KEEPING = ("model_utility", "keyword_recall", "rouge_l")
 WIDENINGS = 2  # values that a grid may grow by
 
@@ -48,29 +48,39 @@ class Trial:
 
     point: Point
     score: float | None
-    forgetting: float | None
-    keeping: float | None
+    terms: Mapping[str, float | None]
     diverged: str
     seconds: float | None
 
 
-def rule_terms(host: Figures, likelihoods: bool = True) -> tuple[str, str]:
-    """Which figures the rule is made of: the first of FORGETTING and of KEEPING that the host's own validation rows have.
+def rule_terms(host: Figures, likelihoods: bool = True) -> tuple[tuple[str, str], ...]:
+    """The (split, figure) terms of the rule: what is still said, how likely the true answer still is, and what is kept.
 
-    They hang on records and host alone, so that they are the same for every method; one whose answers have no likelihoods
-    has no model_utility, and is tuned by the next.
+    Each is the first that the host's own validation rows have. They hang on records and host alone, so that they are the same
+    for every method; one whose answers have no likelihoods is tuned without them, by the next figures.
     """
     forgetting = next((name for name in FORGETTING if "value" in host["forget"].get(name, {})), FORGETTING[-1])
-    candidates = KEEPING if likelihoods else KEEPING[1:]
-    keeping = next((name for name in candidates if host["retain"].get(name, {}).get("value")), KEEPING[-1])
-    return forgetting, keeping
+    likely = (("forget", "probability"),) if likelihoods and "value" in host["forget"].get("probability", {}) else ()
+    keeping = next(
+        (name for name in (KEEPING if likelihoods else KEEPING[1:]) if host["retain"].get(name, {}).get("value")), KEEPING[-1]
+    )
+    return ("forget", forgetting), *likely, ("retain", keeping)
 
 
-def rule_score(forgetting: float | None, keeping: float | None) -> float | None:
+def words(term: tuple[str, str]) -> str:
+    """A term as it enters the rule."""
+    return f"1 - {term[1]} on forget" if term[0] == "forget" else f"{term[1]} on retain"
+
+
+def rule_score(figures: Figures, terms: Sequence[tuple[str, str]]) -> float | None:
     """The rule's score, 0 to 1; None when a term is absent or no number."""
-    if forgetting is None or keeping is None or not math.isfinite(forgetting + keeping):
-        return None
-    return harmonic_mean([max(0.0, 1 - forgetting), max(0.0, keeping)])
+    parts = []
+    for split, name in terms:
+        value = figures[split].get(name, {}).get("value")
+        if value is None or not math.isfinite(value):
+            return None
+        parts.append(max(0.0, 1 - value if split == "forget" else value))
+    return harmonic_mean(parts)
 
 
 def best(trials: list[Trial]) -> Trial | None:
