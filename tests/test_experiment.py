@@ -62,5 +62,5 @@ def test_the_experiment_runs_from_memorising_to_the_report(tiny_folder, tmp_path
     assert knows["people"]["told"] == lacks["people"]["told"] + lacks["people"]["excluded"]
     asked = set(json.loads((out / "comparison" / "summary.json").read_text())["methods"])
     assert set(SOME.split(",")) | {"host"} <= asked
-    assert methods != "all" or set(GRIDS) | set(GUARDRAILS) | {"cagul_paper", "cagul_top"} <= asked
+    assert methods != "all" or set(GRIDS) | set(GUARDRAILS) | {"cagul_paper", "retrain"} <= asked
     assert (out / "comparison" / "report.html").exists()
