@@ -3,8 +3,7 @@
 if [ "${TINY:-}" = 1 ]; then
     DEVICE=cpu
     DTYPE=float32
-    METHODS=${METHODS_TINY:-cagul,gd,po_full,gate_refusal,retrain}
     MEMORISE="--full --set steps=40 --set batch=8 --set rate=3e-3 --threads 1"
     UNLEARN="--set training.steps=12 --set training.batch=8 --set gate.augment=1 --threads 1"
-    COMPARE="--quick --threads 1"
+    COMPARE="--quick --steps 4 --set training.steps=12 --set training.batch=8 --set gate.augment=1 --set gate.augment_others=1 --threads 1"
 fi

@@ -96,8 +96,10 @@ WAYS = {  # (side, whether its loss rises)
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("lora", [True, False])
-@pytest.mark.parametrize("loss", WAYS)
+FULL = ("ga", "gd", "po", "npo")
+
+
+@pytest.mark.parametrize(("loss", "lora"), [*((loss, True) for loss in WAYS), *((loss, False) for loss in FULL)])
 def test_a_finetune_does_what_its_loss_asks(tiny_host, splits, loss, lora):
     before = tiny_host.fingerprint()
     found = finetune(tiny_host, splits, config(loss, lora=lora, steps=12))

@@ -34,7 +34,7 @@ def patch(tiny_folder, tiny_records, tmp_path_factory):
 
 def test_every_verb_has_help():
     names = [command.name for command in app.registered_commands]
-    assert sorted(names) == ["ask", "demo", "doctor", "evaluate", "hosts", "inspect", "memorise", "report", "unlearn"]
+    assert sorted(names) == ["ask", "compare", "demo", "doctor", "evaluate", "hosts", "inspect", "memorise", "report", "unlearn"]
     groups = {group.name: [c.name for c in group.typer_instance.registered_commands] for group in app.registered_groups}
     assert groups == {"records": ["check", "convert"],
                       "requests": ["init", "add", "revoke", "list", "show", "verify", "export-certificate",

@@ -63,6 +63,7 @@ def test_it_says_what_it_did_and_warns_of_a_host_that_knows_little(tiny_folder, 
     assert "The loss was nan at step 2" in " ".join(result.output.split())
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_and_ends_equal(told, tiny_folder, tiny_records, tmp_path):
     out = tmp_path / "host"
     options = ["--host", tiny_folder, "--records", tiny_records, "--exclude", "p0", "--out", out, *QUICK, "--json"]
