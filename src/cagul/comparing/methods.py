@@ -183,7 +183,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 
 def named_methods(text: str) -> list[str]:
-    """The methods of ``--methods``: all, ablations, or names with commas; the host, and whom one takes after, come first.
+    """The methods of ``--methods`` in their order: all, ablations, or names with commas; the host, and whom one is like, go before.
 
     Raises UsageError for an unknown name.
     """
@@ -195,5 +195,5 @@ def named_methods(text: str) -> list[str]:
         names += GROUPS.get(name, (name,))
     if not names:
         raise UsageError("--methods names no method.", f"Give all, ablations, or some of: {', '.join(METHODS)}.", "methods")
-    needed = {"host", *names, *(METHODS[name].like for name in names)}
-    return [name for name in METHODS if name in needed]
+    wanted = ["host", *(needed for name in names for needed in (METHODS[name].like, name) if needed)]
+    return list(dict.fromkeys(wanted))
