@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import pytest
 import torch
 from PIL import Image
 from transformers import CLIPVisionModel, PreTrainedTokenizerFast, SiglipVisionConfig, SiglipVisionModel
 
+from cagul.cli.common import idle_cores
 from cagul.data.records import load_records
 from cagul.demo import hosts, second
 from cagul.demo.assets import SHIPPED
+from cagul.demo.build import save_host
 from cagul.demo.cast import members
 from cagul.demo.hosts import TOKENS, Shown, encode, train_host, untrained_llava
 from cagul.demo.people import SIZE, draw_picture
-from cagul.demo.tower import PATCH, tower_config
+from cagul.demo.tower import PATCH, draw_pool, draw_scenery, tower_config
+from cagul.host.frozen import FrozenHost
 
 MADE = ("llava", "gemma3")
 
@@ -90,6 +97,28 @@ def test_a_killed_training_ends_as_an_undisturbed_one(family, stopped, tmp_path,
     assert all(torch.equal(value, resumed[name]) for name, value in undisturbed.items())
 
 
+def test_a_killed_build_goes_on_where_it_was(tmp_path, monkeypatch):
+    few = [m for m in members() if m.subject in ("p000", "p001", "p030", "s000")]
+    monkeypatch.setattr(second, "members", lambda: few)
+    monkeypatch.setattr(second, "EXTRA_PICTURES", 2)
+    monkeypatch.setattr(second, "draw_pool", lambda folder, people, pictures, workers: draw_pool(folder, 4, 1, workers))
+    monkeypatch.setattr(second, "draw_scenery", lambda *_: draw_scenery(4, 4))
+    monkeypatch.setattr(second, "save_host", Counted(second.save_host, 0))
+    small = {"steps": 2, "unseen": 4, "tower_steps": 2, "batch": 4, "passing": 2}
+    with pytest.raises(InterruptedError):
+        second.build_second(tmp_path, **small)
+    assert [path.name for path in tmp_path.iterdir() if "host" in path.name] == []  # nothing half-made is left
+    tower = (tmp_path / ".work" / "tower" / "model.safetensors").stat().st_mtime_ns
+    monkeypatch.setattr(second, "save_host", counted := Counted(save_host, 1))
+    folder, records = second.build_second(tmp_path, **small)
+    assert second.build_second(tmp_path, **small) == (folder, records)
+    assert counted.calls == 1
+    assert (tmp_path / ".work" / "tower" / "model.safetensors").stat().st_mtime_ns == tower
+    host = FrozenHost.load(folder)
+    assert host.family.model_type == "gemma3"
+    assert 2_000_000 <= host.parameters() <= 8_000_000
+
+
 class Counted:
     """Calls through, and is killed at the call after the last one allowed."""
 
@@ -101,3 +130,46 @@ class Counted:
             raise InterruptedError
         self.calls += 1
         return self.call(*arguments)
+
+
+@pytest.mark.slow
+def test_a_second_family_from_nothing_to_a_patch(tmp_path):
+    """Build the Gemma 3 host with its own command, then unlearn and evaluate it with the default config."""
+    from typer.testing import CliRunner
+
+    from cagul.cli.app import app
+
+    built = subprocess.run([sys.executable, "-m", "cagul.demo.second", "--out", str(tmp_path), "--threads", str(idle_cores())],
+                           capture_output=True, text=True, check=False)  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    figures = json.loads((tmp_path / "host" / "figures.json").read_text())
+    assert figures["private_training_images"] >= 0.9
+    assert figures["private_far_views"] >= 0.8
+    assert figures["visual_training_images"] >= 0.95
+    assert figures["strangers_refused"] >= 0.85
+    common = ["--host", str(tmp_path / "host"), "--records", str(tmp_path / "records.jsonl"), "--forget", ",".join(second.FORGET)]
+    patch, run = str(tmp_path / "patch"), str(tmp_path / "evaluated")
+    for command in (["unlearn", *common, "--out", patch], ["evaluate", *common, "--patch", patch, "--out", run]):
+        result = CliRunner().invoke(app, command, standalone_mode=False)
+        assert result.exception is None, result.exception
+    require_the_bars(json.loads((tmp_path / "evaluated" / "summary.json").read_text()))
+
+
+def require_the_bars(summary):
+    """The demo's own, for another family."""
+    assert summary["host"]["sha256_before"] == summary["host"]["sha256_after"]
+    host, cagul = summary["methods"]["host"], summary["methods"]["cagul"]
+    forget = {name: figure["value"] for name, figure in cagul["forget"].items() if "value" in figure}
+    assert host["forget"]["leak"]["value"] >= 0.85
+    assert forget["keyword_recall"] <= 0.02
+    assert forget["leak_fired"] <= 0.05
+    assert forget["leak"] <= 0.12
+    assert forget["refusal_rate"] >= 0.95
+    assert forget["visual_accuracy"] >= 0.95 * host["forget"]["visual_accuracy"]["value"]
+    assert cagul["forget"]["text_only"] == host["forget"]["text_only"]
+    gate = {name: figure["value"] for name, figure in cagul["gate"].items() if "value" in figure}
+    assert gate["auroc_unseen_far"] >= 0.98
+    assert gate["tpr_at_1_fpr_far"] >= 0.80
+    assert cagul["retain"]["identical"]["value"] >= 0.98
+    assert cagul["unseen"]["identical"]["value"] >= 0.98
+    assert cagul["retain"]["max_logit_difference"]["value"] == 0.0
