@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-slow check docs bench demo-assets clean
+.PHONY: setup demo study test test-slow check docs bench demo-assets clean
 
 setup: .venv/.ready
 
@@ -25,9 +25,13 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# docs/cli.md, from the commands themselves
+# docs/cli.md, from the commands themselves; docs/study.md, from the kept summaries
 docs: setup
 	$(BIN)/python docs/make_cli.py
+	$(BIN)/python docs/make_study.py
+
+study: setup
+	$(BIN)/cagul study --out runs/study
 
 bench: setup
 	$(BIN)/python benchmarks/choices.py --out runs/choices
@@ -39,4 +43,4 @@ demo-assets: setup
 	$(BIN)/python -m cagul.demo.build
 
 clean:
-	rm -rf .venv runs/demo runs/choices runs/carrying
+	rm -rf .venv runs/demo runs/choices runs/carrying runs/study

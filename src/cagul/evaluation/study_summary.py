@@ -245,7 +245,7 @@ def pareto(points: dict[str, dict[str, Any]]) -> list[str]:
               if "value" in one["leak"] and "value" in one["misfire_keep"]}  # fmt: skip
     beaten = {name for name, mine in values.items() for other in values.values()
               if other != mine and other[0] <= mine[0] and other[1] <= mine[1]}  # fmt: skip
-    return sorted(set(values) - beaten, key=values.__getitem__)
+    return sorted((name for name in values if name not in beaten), key=values.__getitem__)
 
 
 # -- two gates ----------------------------------------------------------------------------------------------------------
