@@ -138,8 +138,8 @@ SECTIONS = (  # title, its figure or None, --only, what it is, its numbers
     ("Does a better measure make a better encoder", None, "measures", "The same, choosing the bottom half otherwise.", choices),
     ("How many layers suffice", None, "layers", "The bottom half by the first n layers.", layers),
     ("Attention as a second gate", None, "gate",
-     "A small network over attention by layer, head and token, after DHCP (arXiv 2411.18659), beside the embedding gate; `together` "
-     "adds both scores in deviations from calibration people. On held-out views; alarms on people never seen.", gates),
+     "A small network over attention by layer, head and token, after DHCP (arXiv 2411.18659), beside the embedding gate; "
+     "`together` adds both scores in deviations from calibration people. On held-out views; alarms on people never seen.", gates),
 )  # fmt: skip
 
 
@@ -148,7 +148,8 @@ def page(studies: dict[str, dict[str, Any]], found: str) -> str:
     first = next(iter(studies.values()))
     sample = first["sample"]
     parts = [
-        "# The role of visual tokens\n\nWritten by `python docs/make_study.py` from the summaries in [study/](study/): do not edit.\n"
+        "# The role of visual tokens\n\n"
+        "Written by `python docs/make_study.py` from the summaries in [study/](study/): do not edit.\n"
         "Each section's numbers, and its figure as SVG, come from one command, `cagul study --out RUN --only NAME`; without\n"
         "`--only` all are made. Intervals are 95 % bootstraps over people; a figure that is missing lacks records or a host.\n",
         f"Sample, seeded: {sample['maps']} pairs of a picture and a question of each kind for maps, {sample['causal']} for "

@@ -160,8 +160,8 @@ def test_an_overlay_by_hand():
 
 def test_ask_draws_what_a_question_looks_at(tiny_folder, tiny_records, tmp_path):
     def run(*arguments):
-        return subprocess.run([sys.executable, "-m", "cagul", "ask", "--host", str(tiny_folder), "--threads", "1", *map(str, arguments)],
-                              capture_output=True, text=True, check=False)  # fmt: skip
+        command = [sys.executable, "-m", "cagul", "ask", "--host", tiny_folder, "--threads", "1", *arguments]
+        return subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
 
     image = tiny_records.parent / "p0_0.png"
     done = run("--image", image, "--overlay", tmp_path / "o.png", "--json", QUESTION)
