@@ -47,6 +47,7 @@ def figures_of(summary):
     """Without what differs from run to run: seconds."""
     found = json.loads(json.dumps(summary["study"]))
     found["layers"].pop("milliseconds")
+    found.pop("seconds")
     for one in found["trainings"]["variants"].values():
         one.pop("seconds")
     return found
@@ -55,7 +56,7 @@ def figures_of(summary):
 def test_every_question_is_answered_from_rows(whole):
     host, run, summary = whole
     found = summary["study"]
-    assert set(found) == {"maps", "stability", "causal", "measures", "trainings", "layers", "gates"}
+    assert set(found) == {"maps", "stability", "causal", "measures", "trainings", "layers", "gates", "seconds"}
     stored = json.loads((run.folder / "summary.json").read_text())
     assert stored["study"] == json.loads(json.dumps(found))
     rows = [json.loads(line) for line in (run.folder / "rows.jsonl").read_text().splitlines()[1:]]
@@ -97,7 +98,7 @@ def test_families_with_ragged_pictures(family, splits, tmp_path):
     host = FAMILIES[family]()
     sample = StudySample(maps=2, causal=1, deals=2, asked=1, misfire=1)
     summary = study(host, splits, Run(tmp_path / "run", {}), load_config("default"), sample, only=["maps", "causal"])
-    assert set(summary["study"]) == {"maps", "stability", "layers", "causal", "measures"}
+    assert set(summary["study"]) == {"maps", "stability", "layers", "causal", "measures", "seconds"}
     assert summary["study"]["measures"]["sampled_tokens"] == summary["study"]["measures"]["visual_tokens"]
     assert set(draw(summary)) == {"maps", "stability", "causal", "measures"}
 
