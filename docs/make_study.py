@@ -161,7 +161,8 @@ def page(studies: dict[str, dict[str, Any]], found: str) -> str:
             ["layers read", *(str(s["host"]["read"]) for s in studies.values())],
             ["people forgotten, retained, unseen", *(", ".join(str(s["people"][p]) for p in ("forget", "retain", "unseen"))
                                                      for s in studies.values())],
-            ["took, other work beside", *(f"{s['cost']['of_all_calls']:.0f} s on {s['cost']['threads']} thread(s)" for s in studies.values())],
+            ["took, beside other work", *(f"{s['cost']['of_all_calls']:.0f} s on {s['cost']['threads']} thread(s)"
+                                          for s in studies.values())],
         ]),
         found,
     ]  # fmt: skip
