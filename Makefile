@@ -3,7 +3,7 @@ BIN := .venv/bin
 export CHROMIUM ?= /usr/bin/chromium
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: setup demo test test-slow test-browser check docs results bench demo-assets second-host clean
+.PHONY: setup demo study test test-slow test-browser check docs results bench demo-assets second-host clean
 
 setup: .venv/.ready
 
@@ -33,9 +33,13 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# docs/cli.md, from the commands themselves
+# docs/cli.md, from the commands themselves; docs/study.md, from the kept summaries
 docs: setup
 	$(BIN)/python docs/make_cli.py
+	$(BIN)/python docs/make_study.py
+
+study: setup
+	$(BIN)/cagul study --out runs/study
 
 # docs/results.md and its figures, from the rows in runs/compare-demo
 results: setup
@@ -61,4 +65,4 @@ second-host: setup
 	$(BIN)/python -m cagul.demo.second --out runs/second-host
 
 clean:
-	rm -rf .venv runs/demo runs/choices runs/carrying runs/second-host
+	rm -rf .venv runs/demo runs/study runs/choices runs/carrying runs/second-host

@@ -20,6 +20,7 @@ from cagul.evaluation.study_summary import summarise_study
 from cagul.evaluation.study_training import Variant, by_layers, by_measure, surface, training_rows
 from cagul.features import Features, Progress, silent
 from cagul.host.frozen import FrozenHost
+from cagul.memory import GIB, TokenStore
 from cagul.method.attention import resolve_layers
 from cagul.runs import Run
 
@@ -58,22 +59,14 @@ def study(host: FrozenHost, splits: Splits, run: Run, config: Config, sample: St
         raise DataError("No record of a known person has keywords, so no answer can be told right from wrong.",
                         'Give records "keywords": the words that an answer must hold.', "study")  # fmt: skip
     began, before = time.perf_counter(), host.fingerprint()
-    features = Features(host, config.training.seed)
     layers = resolve_layers(config.attention.layers, host.layers)
-    spent: dict[str, float] = {}
-    for name in questions:
-        started = time.perf_counter()
-        if name in ("maps", "layers"):
-            map_rows(features, splits, run, sample, other_host, progress)
-        if name in ("causal", "measures"):
-            causal_rows(features, splits, run, layers, sample, progress)
-        if name == "gate":
-            gate_rows(features, splits, run, config, sample, progress)
-        spent[name] = time.perf_counter() - started
-    started = time.perf_counter()
-    if trainings := _trainings(questions, host.layers):
-        training_rows(features, splits, run, config, trainings, sample, progress)
-        spent["trainings"] = time.perf_counter() - started
+    store = TokenStore(config.training.token_memory * GIB, run.folder)
+    try:
+        _answer(
+            Features(host, config.training.seed, store=store), splits, run, config, sample, questions, layers, other_host, progress
+        )
+    finally:
+        store.close()
     summary: dict[str, Any] = {"study": summarise_study(run.rows.found.values(), sorted(layers))}
     summary["host"] = {"name": host.name, "model_type": host.family.model_type, "parameters": host.parameters(),
                        "layers": host.layers, "read": sorted(layers), "sha256_before": before,
@@ -81,9 +74,33 @@ def study(host: FrozenHost, splits: Splits, run: Run, config: Config, sample: St
     summary["sample"] = vars(sample)
     summary["people"] = {split: len(splits.subjects(split)) for split in vars(splits)}
     summary["cost"] = {"seconds": round(time.perf_counter() - began, 1), "threads": torch.get_num_threads(),
-                       "by_question": {name: round(seconds, 1) for name, seconds in spent.items()}}  # fmt: skip
+                       "of_all_calls": round(sum(summary["study"].get("seconds", {}).values()), 1)}  # fmt: skip
     run.finish(summary)
     return summary
+
+
+def _answer(features: Features, splits: Splits, run: Run, config: Config, sample: StudySample, questions: list[str],
+            layers: frozenset[int], other_host: FrozenHost | None, progress: Progress) -> None:  # fmt: skip
+    for name in questions:
+        started, held = time.perf_counter(), len(run.rows.found)
+        if name in ("maps", "layers"):
+            map_rows(features, splits, run, sample, other_host, progress)
+        if name in ("causal", "measures"):
+            causal_rows(features, splits, run, layers, sample, progress)
+        if name == "gate":
+            gate_rows(features, splits, run, config, sample, progress)
+        _keep_cost(run, name, started, held)
+    started, held = time.perf_counter(), len(run.rows.found)
+    if trainings := _trainings(questions, features.host.layers):
+        training_rows(features, splits, run, config, trainings, sample, progress)
+        _keep_cost(run, "trainings", started, held)
+
+
+def _keep_cost(run: Run, name: str, started: float, held: int) -> None:
+    """What answering a question took, as a row, where it added rows: a study may be made in many calls."""
+    if len(run.rows.found) > held:
+        run.rows.append([{"key": f"cost/{name}/{held}", "study": "cost", "subject": "", "question": name,
+                          "seconds": round(time.perf_counter() - started, 2)}])  # fmt: skip
 
 
 def _trainings(questions: list[str], layers: int) -> list[Variant]:

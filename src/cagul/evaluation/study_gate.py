@@ -88,7 +88,7 @@ def gate_rows(features: Features, splits: Splits, run: Run, config: Config, samp
             by_embedding = embedding([tokens.float().cpu() for tokens in features.look(shown)])
         run.rows.append([
             {"key": key, "study": "gate", "split": wanted[key][0], "subject": wanted[key][1], "view": view_kind(wanted[key][2]),
-             "attention": one, "embedding": other}
+             "attention": one, "embedding": other, "embedding_gate": embedding.kind}
             for key, one, other in zip(part, by_attention.tolist(), by_embedding.tolist(), strict=True)
         ])  # fmt: skip
         progress("scoring with two gates", start + len(part), len(missing))

@@ -17,7 +17,7 @@ from cagul.evaluation.summary import forget_figures
 
 K = 0.5  # the share whose stability is measured: the default's
 RAGGED = "the visual tokens differ in number"
-BESIDE = {"copy": "the picture, cropped and relit", "phrasing": "another phrasing", "question private": "another private question",
+BESIDE = {"copy": "cropped and relit", "phrasing": "another phrasing", "question private": "another private question",
           "question visual": "a visual question", "question general": "a general question", "view": "a held-out view",
           "host": "another host"}  # fmt: skip
 Rows = list[dict]
@@ -40,6 +40,11 @@ def summarise_study(rows: Iterable[dict], layers: list[int]) -> dict[str, Any]:
         found["trainings"] = training_figures(by["training"], by.get("asked", []))
     if "map" in by:
         found["layers"] = layer_figures(by["map"], by.get("time", []))
+    if "cost" in by:
+        spent: Counter[str] = Counter()
+        for row in by["cost"]:
+            spent[row["question"]] += row["seconds"]
+        found["seconds"] = {name: round(seconds, 1) for name, seconds in spent.items()}
     if "gate" in by:
         found["gates"] = gate_figures(by["gate"])
     return found

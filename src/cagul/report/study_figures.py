@@ -90,17 +90,17 @@ def dots(name: str, title: str, axis: str, rows: Mapping[str, Mapping[str, Figur
          chance: tuple[float, str] | None = None) -> Markup:  # fmt: skip
     """Values with their intervals, a line for each row, a mark for each series."""
     series = list(dict.fromkeys(one for row in rows.values() for one in row))
-    left, right, step = 178.0, WIDTH - 16.0, 26.0
+    left, right, step = 184.0, WIDTH - 20.0, 26.0
     bottom = 40 + len(rows) * step
 
     def at(value: float) -> float:
         return left + (min(max(value, low), high) - low) / (high - low) * (right - left)
 
     body = [*_legend(series, 18), f'<path class="axis" d="M{left} {bottom}H{right}"/>']
-    for tick in range(5):
-        value = low + tick * (high - low) / 4
+    for tick in range(4):
+        value = low + tick * (high - low) / 3
         body.append(_text(at(value), bottom + 16, f"{value:.2g}", "middle"))
-    body.append(_text((left + right) / 2, bottom + 34, axis, "middle", "label"))
+    body.append(_text(right, bottom + 34, axis, "end", "label"))
     if chance:
         body += [f'<path class="chance" d="M{at(chance[0]):.1f} 32V{bottom}"/>', _text(at(chance[0]), 36, chance[1], "middle")]
     told = []
@@ -142,7 +142,7 @@ def causal(found: Figure, filler: str = "mean") -> Markup:
     """Keyword recall as the top, bottom or random K tokens are replaced, a panel for each question kind."""
     kinds = [kind for kind in KINDS if filler in found.get(kind, {})]
     gap, top, height = 46.0, 64.0, 170.0
-    width = (WIDTH - 16 - gap * len(kinds)) / len(kinds)
+    width = (WIDTH - 28 - gap * len(kinds)) / len(kinds)
     body, told = _legend(["top", "bottom", "random"], 18), []
     for n, kind in enumerate(kinds):
         left = gap + n * (width + gap)
@@ -177,10 +177,10 @@ def surface(found: Figure) -> Markup:
     order = ("bottom", "random", "top", "all")
     names = [name for name in found["variants"] if name.split()[0] in order]
     left, top, width, height = 56.0, 40.0, WIDTH - 80.0, 260.0
-    most = max([0.1, *(found["variants"][name]["leak"].get("high", 0) for name in names)])
+    most = max([0.1, *(1.4 * found["variants"][name]["leak"].get("value", 0) for name in names)])
 
     def at(leak: float, keep: float) -> tuple[float, float]:
-        return left + leak / most * width, top + (1 - keep) * height
+        return left + min(1.0, leak / most) * width, top + (1 - keep) * height
 
     body = [*_legend(order, 18), f'<path class="axis" d="M{left} {top}v{height}h{width}"/>']
     for tick in (0.0, 0.5, 1.0):

@@ -1,0 +1,219 @@
+"""Write docs/study.md and its figures from the summaries of studies that are kept in docs/study/.
+
+    python docs/make_study.py                              (or: make docs)
+    python docs/make_study.py --take NAME RUN --title "..."    keep the summary of a run folder under a name, then write
+
+tests/test_study_docs.py holds that the page and the figures are those of the summaries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from cagul.evaluation.study_summary import few
+from cagul.report.study_figures import MEASURE_NAMES, draw, standalone
+from cagul.runs import write_text
+
+PAGE, KEPT = Path(__file__).parent / "study.md", Path(__file__).parent / "study"
+NAMES = ("demo", "second")  # in the order of the page
+KINDS = ("private", "visual", "general")
+
+
+def cell(found: dict[str, Any] | None, digits: int = 2) -> str:
+    if not found or "value" not in found:
+        return ""
+    span = f" ({found['low']:.{digits}f} to {found['high']:.{digits}f})" if "low" in found else ""
+    return f"{found['value']:.{digits}f}{span}"
+
+
+def table(columns: list[str], rows: list[list[str]]) -> str:
+    return "\n".join(["| " + " | ".join(row) + " |" for row in (columns, ["---"] * len(columns), *rows)]) + "\n"
+
+
+def picture(name: str, figure: str, told: str) -> str:
+    return f"![{told}](study/{name}-{figure}.svg)\n"
+
+
+def maps(found: dict[str, Any]) -> str:
+    kinds = [kind for kind in KINDS if kind in found["maps"]]
+    depth = len(found["maps"][kinds[0]]["mean_map"])
+    named = {"mass": "attention on the picture", "entropy": "entropy", "top": "share of the top tenth"}
+    columns = ["layer", *(f"{label}, {kind}" for label in named.values() for kind in kinds)]
+    rows = [[str(layer), *(cell(found["maps"][kind]["by_layer"][key][layer]) for key in named for kind in kinds)]
+            for layer in few(depth)]  # fmt: skip
+    correlated = found["maps"].get("private_visual_correlation")
+    said = f"The mean maps of private and visual questions correlate by {correlated:.2f}.\n\n" if correlated is not None else ""
+    return said + table(columns, rows)
+
+
+def stability(found: dict[str, Any]) -> str:
+    kinds = [kind for kind in KINDS if kind in found["stability"]]
+    names = dict.fromkeys(name for kind in kinds for name in found["stability"][kind])
+    return table(["what changes", *kinds], [[n, *(cell(found["stability"][k].get(n)) for k in kinds)] for n in names])
+
+
+def causal(found: dict[str, Any]) -> str:
+    rows = [
+        [kind, filler, *(cell(one["areas"].get(name)) for name in ("deletion", "random", "insertion"))]
+        for kind in KINDS for filler, one in found["causal"].get(kind, {}).items()
+    ]  # fmt: skip
+    return table(["questions", "replaced by", "top replaced (deletion)", "random replaced", "top kept (insertion)"], rows)
+
+
+def measures(found: dict[str, Any]) -> str:
+    held = found["measures"]
+    rows = [
+        [kind, label, cell(held[kind][name].get("rank_correlation", held[kind][name])),
+         *(cell(held[kind][name].get(area)) for area in ("deletion", "insertion"))]
+        for kind in KINDS if kind in held for name, label in MEASURE_NAMES.items() if name in held[kind]
+    ]  # fmt: skip
+    all_tried = held["sampled_tokens"] == held["visual_tokens"]
+    tried = "all" if all_tried else f"a sample of {held['sampled_tokens']} of {held['visual_tokens']}"
+    return (f"Left out one by one: {tried} tokens.\n\n"
+            + table(["questions", "measure", "rank correlation", "deletion area", "insertion area"], rows))  # fmt: skip
+
+
+TRAINED = ("leak", "refusal_rate", "visual_accuracy", "misfire_keep")
+
+
+def trained(found: dict[str, Any], names: list[str]) -> list[list[str]]:
+    variants, front = found["trainings"]["variants"], found["trainings"]["pareto"]
+    return [[name + (" *" if name in front else ""), *(cell(variants[name][figure]) for figure in TRAINED)]
+            for name in names if name in variants]  # fmt: skip
+
+
+def surface(found: dict[str, Any]) -> str:
+    names = [n for n in found["trainings"]["variants"] if n.split()[0] in ("bottom", "random", "top", "all")]
+    return table(["selection and K", *TRAINED], trained(found, names)) + "\n\\* on the front of low leak and high misfire_keep.\n"
+
+
+def choices(found: dict[str, Any]) -> str:
+    return table(["bottom half by", *TRAINED],
+                 [["attention (the default)", *row[1:]] for row in trained(found, ["bottom 0.5"])]
+                 + trained(found, ["value_norm", "gradient"]))  # fmt: skip
+
+
+def layers(found: dict[str, Any]) -> str:
+    agreed, took = found["layers"]["agreement_with_all"], found["layers"].get("milliseconds", {})
+    variants = found["trainings"]["variants"]
+    rows = []
+    for n in dict.fromkeys([*agreed, *(name.split()[1] for name in variants if name.startswith("first "))]):
+        one = variants.get(f"first {n}", {})
+        rows.append([n, cell(agreed.get(n)) or "all", f"{took[f'first {n}']:.1f}" if f"first {n}" in took else "",
+                     *(cell(one.get(figure)) for figure in ("leak", "misfire_keep"))])  # fmt: skip
+    answer = took.get("answer of 12 tokens")
+    said = f"\nFor scale: an answer of 12 tokens takes {answer:.1f} ms.\n" if answer else ""
+    return table(["first n layers", "bottom half shared with all layers", "ms a question", "leak", "misfire_keep"], rows) + said
+
+
+def gates(found: dict[str, Any]) -> str:
+    held = found["gates"]
+    if "absent" in held:
+        return f"Absent: {held['absent']}.\n"
+    rows = [[name, *(cell(one.get(f), 3) for f in ("tpr_at_1_fpr", "tpr_at_1_fpr_near", "tpr_at_1_fpr_far", "auroc_unseen"))]
+            for name, one in held.items()]  # fmt: skip
+    return table(["gate", "hits at 1 % false alarms", "near views", "far views", "AUROC"], rows)
+
+
+SECTIONS = (  # title, its figure or None, --only, what it is, its numbers
+    ("Where questions look", "maps", "maps",
+     "Attention of the question's tokens to each visual token, mean over heads and pairs. Entropy is of the shares within the "
+     "picture: 1 when all tokens weigh the same.", maps),
+    ("How stable the bottom half is", "stability", "maps",
+     "Share of the least attended half, by the layers that `unlearn` reads, that stays chosen when something else changes. Chance "
+     "is 0.5; somebody else's picture is the floor that a layout alone gives.", stability),
+    ("What replacing tokens does", "causal", "causal",
+     "Areas below the curve of keyword recall as more and more tokens are replaced. If attention found what matters, replacing the "
+     "top would cost more than replacing as many at random, and keeping it alone would save more.", causal),
+    ("Which measure agrees with what tokens do", "measures", "measures",
+     "A token's effect: how much more the host's answer changes (KL) in random groups of replaced tokens that hold it. The ceiling "
+     "is what two halves of that estimate agree by. Areas are of the probability of the host's own answer.", measures),
+    ("Selection, K, and what a false alarm costs", "surface", "surface",
+     "Short trainings that differ in these alone. Leak is what is still said of the forgotten with the gate forced open, "
+     "misfire_keep what is kept of other people's facts when it fires on them.", surface),
+    ("Does a better measure make a better encoder", None, "measures", "The same, choosing the bottom half otherwise.", choices),
+    ("How many layers suffice", None, "layers", "The bottom half by the first n layers.", layers),
+    ("Attention as a second gate", None, "gate",
+     "A small network over attention by layer, head and token, after DHCP (arXiv 2411.18659), beside the embedding gate; "
+     "`together` adds both scores in deviations from calibration people. On held-out views; alarms on people never seen.", gates),
+)  # fmt: skip
+
+
+def page(studies: dict[str, dict[str, Any]], found: str) -> str:
+    """The whole page as text."""
+    first = next(iter(studies.values()))
+    sample = first["sample"]
+    parts = [
+        "# The role of visual tokens\n\n"
+        "Written by `python docs/make_study.py` from the summaries in [study/](study/): do not edit.\n"
+        "Each section's numbers, and its figure as SVG, come from one command, `cagul study --out RUN --only NAME`; without\n"
+        "`--only` all are made. Intervals are 95 % bootstraps over people; a figure that is missing lacks records or a host.\n",
+        f"Sample, seeded: {sample['maps']} pairs of a picture and a question of each kind for maps, {sample['causal']} for "
+        f"replacing, {sample['steps']} steps a training, {sample['asked']} questions of each sort, {sample['misfire']} misfires. "
+        "These short trainings leak more than the default's; read them against each other.\n",
+        table(["", *(s["title"] for s in studies.values())], [
+            ["host", *(f"{s['host']['model_type']}, {s['host']['parameters']:,} parameters, {s['host']['layers']} layers"
+                       for s in studies.values())],
+            ["layers read", *(str(s["host"]["read"]) for s in studies.values())],
+            ["people forgotten, retained, unseen", *(", ".join(str(s["people"][p]) for p in ("forget", "retain", "unseen"))
+                                                     for s in studies.values())],
+            ["took, beside other work", *(f"{s['cost']['of_all_calls']:.0f} s on {s['cost']['threads']} thread(s)"
+                                          if "of_all_calls" in s["cost"] else "in pieces, not timed" for s in studies.values())],
+        ]),
+        found,
+    ]  # fmt: skip
+    for title, figure, only, told, numbers in SECTIONS:
+        parts.append(f"## {title}\n\n{told} `--only {only}`\n")
+        for name, study in studies.items():
+            try:
+                shown = numbers(study["study"])
+            except KeyError:  # this study did not ask it
+                continue
+            drawn = picture(name, figure, f"{title}: {study['title']}") + "\n" if figure else ""
+            parts.append(f"### {title}: {study['title']}\n\n{drawn}{shown}")
+    return "\n".join(parts)
+
+
+def kept() -> dict[str, dict[str, Any]]:
+    return {name: json.loads(path.read_text("utf-8")) for name in NAMES if (path := KEPT / f"{name}.json").exists()}
+
+
+def findings(studies: dict[str, dict[str, Any]]) -> str:
+    """What was found, in our words; each {name:path/to/figure} is the figure itself, so that no number is copied by hand."""
+
+    def value(place: re.Match[str]) -> str:
+        found: Any = studies[place[1]]["study"]
+        for part in place[2].split("/"):
+            found = found[int(part)] if isinstance(found, list) else found[part]
+        return cell(found)
+
+    return re.sub(r"\{(\w+):([^}]+)\}", value, (KEPT / "findings.md").read_text("utf-8"))
+
+
+def write() -> None:
+    studies = kept()
+    write_text(PAGE, page(studies, findings(studies)))
+    for name, study in studies.items():
+        for figure, chart in draw(study).items():
+            write_text(KEPT / f"{name}-{figure}.svg", standalone(chart))
+
+
+def take(name: str, run: Path, title: str) -> None:
+    """Keep a run's summary: figures alone, no path and nobody's name."""
+    summary = json.loads((run / "summary.json").read_text("utf-8"))
+    summary["host"].pop("name")
+    write_text(KEPT / f"{name}.json", json.dumps({"title": title} | summary) + "\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--take", nargs=2, metavar=("NAME", "RUN"))
+    parser.add_argument("--title", default="")
+    options = parser.parse_args()
+    if options.take:
+        take(options.take[0], Path(options.take[1]), options.title or options.take[0])
+    write()
