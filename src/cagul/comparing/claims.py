@@ -1,6 +1,7 @@
 """Six claims about cagul, each tested on the rows of a comparison: it holds, it does not, or it cannot be told. No torch here.
 
-A verdict needs an interval: what an interval of 95 % over people leaves open cannot be told.
+What an interval of 95 % over people leaves open cannot be told, in cagul's favour or against it. The third claim is a bar that rows
+meet or miss: there the value decides, and the interval stands beside it.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ def _pareto(said: Mapping[str, Said], finetuned: list[str]) -> dict[str, Any]:
         if clearly(leak, "above") and clearly(utility, "below"):
             states.append("does not hold")
         else:
-            apart = clearly(leak, "below") or clearly(utility, "above")
-            states.append("holds" if apart or not beaten else "cannot be told")
+            apart = leak.get("high", 1.0) <= 0 or utility.get("low", -1.0) >= 0
+            states.append("holds" if apart else "cannot be told")
         lines.append(f"cagul less {name}: leak {shown(leak)}, model_utility {shown(utility)}"
                      + (": better in both by the values alone" if beaten else ""))  # fmt: skip
     return _claim(1, text, _worst(states), lines or [NOBODY])
@@ -95,10 +96,7 @@ def _likelihoods(said: Mapping[str, Said], finetuned: list[str], retain_host: li
             continue
         name = min(known, key=lambda one: known[one]["value"])
         apart = over_people(measure, said["cagul"], said[name])
-        if apart["value"] <= 0:
-            state = "holds"
-        else:
-            state = "does not hold" if clearly(apart, "above") else "cannot be told"
+        state = "holds" if apart["high"] <= 0 else "does not hold" if clearly(apart, "above") else "cannot be told"
         states.append(state)
         lines.append(f"{words}: cagul {shown(own, '-')}, best finetuning baseline {name} {shown(known[name], '-')}; "
                      f"cagul less {name} {shown(apart)}: {state}")  # fmt: skip

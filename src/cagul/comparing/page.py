@@ -65,11 +65,11 @@ def page(summary: dict[str, Any], manifest: dict[str, Any], pictures: Mapping[st
         "and every answer behind it is in them. They are of one small drawn host: read them as a test of the method's parts,",
         "not as a promise for a large model.", "",
         f"`{manifest['command']}`", "",
-        f"{people['forget']} people are to be forgotten, {people['retain']} retained, {people['unseen']} never seen. Rule for",
-        f"every method's grid: {tuned}.",
-        f"Grids on seed {evaluation['seeds'][0]}, winners on seeds {', '.join(map(str, evaluation['seeds']))}; the named sample",
-        f"`{sample['name']}` of test rows; {evaluation['threads']} torch thread(s). Intervals are of 95 % over people, figures are",
-        "means over seeds.", "",
+        f"{people['forget']} people are to be forgotten, {people['retain']} retained, {people['unseen']} never seen.", "",
+        f"- rule for every method's grid: {tuned}",
+        f"- grids on seed {evaluation['seeds'][0]}, winners on seeds {', '.join(map(str, evaluation['seeds']))}",
+        f"- the named sample `{sample['name']}` of test rows; {evaluation['threads']} torch thread(s)",
+        "- intervals are of 95 % over people, figures are means over seeds", "",
     ]  # fmt: skip
     if summary["quick"]:
         text += ["**Quick: one point of each grid, one seed, a small sample. These are no results.**", ""]
