@@ -58,11 +58,16 @@ class Rules:
                     pictures.append(picture_of(part.image_url.url, self.limits.pixels, f"{where}.image_url.url"))
                     content.append({"type": "image"})
                 else:
-                    if mark := next((mark for mark in self.marks if mark in part.text), None):
-                        raise Refused(422, "special_token", f"A text holds {mark!r}, a mark of the host's own.", where)
                     content.append({"type": "text", "text": part.text})
+            self._check_marks([part["text"] for part in content if part["type"] == "text"], f"messages.{number}.content")
             turns.append({"role": "system" if message.role == "developer" else message.role, "content": content})
         return turns, pictures
+
+    def _check_marks(self, texts: list[str], where: str) -> None:
+        """No mark in a message's texts, nor one that they make when a template joins them, trimmed or not."""
+        joined = ("".join(texts), "".join(text.strip() for text in texts))
+        if mark := next((mark for mark in self.marks if any(mark in text for text in joined)), None):
+            raise Refused(422, "special_token", f"A text holds {mark!r}, a mark of the host's own.", where)
 
     def _check_turns(self, messages: list[Message]) -> None:
         for number, message in enumerate(messages):
