@@ -78,7 +78,8 @@ class Service:
 
     def __init__(self, guards: Guards, options: ServeOptions):
         self.options, self.metrics = options, Metrics()
-        self.engine = Engine(guards, batch=options.batch, wait=options.batch_wait / 1000, watcher=Watch(self.metrics, options.pad_latency > 0))
+        watch = Watch(self.metrics, options.pad_latency > 0)
+        self.engine = Engine(guards, batch=options.batch, wait=options.batch_wait / 1000, watcher=watch)
         self.rules = Rules(guards.host.prompter, options.limits)
         self.context, self.preparing = guards.host.context, 0
         self.created = int(time.time())
