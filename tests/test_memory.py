@@ -11,7 +11,9 @@ import torch
 from cagul.config import load_config
 from cagul.data.records import load_records, split_records
 from cagul.errors import HostError, WriteError
+from cagul.features import Features
 from cagul.memory import Parts, TokenStore
+from cagul.processes import Processes
 from cagul.training import unlearn
 from helpers import picture
 
@@ -112,6 +114,21 @@ def test_looking_and_attention_shrink_too(tiny_host, splits, monkeypatch):
     monkeypatch.setattr(tiny_host, "attend", lambda inputs, *rest: attend(inputs, *rest) if len(rest[2]) <= 7 else out_of_memory())
     again = unlearn(tiny_host, splits, load_config("default", QUICK))
     assert again.threshold == pytest.approx(whole.threshold, abs=1e-5)
+
+
+def test_processes_cut_alike_where_one_has_less_memory(tiny_host, tmp_path):
+    class Watched(Processes):
+        def spread(self, parts, work):
+            cut.append([len(part) for part in parts])
+            return super().spread(parts, work)
+
+    cut, shown = [], [(tmp_path / f"{n}.png", 0) for n in range(6)]
+    for path, _ in shown:
+        picture(1).save(path)
+    features = Features(tiny_host, batch=4, processes=Watched())
+    features.looking.size = 3  # as if memory had run out in this process alone
+    assert len(features.look(shown)) == 6
+    assert cut == [[4, 2]]
 
 
 def test_gradient_checkpointing_keeps_less_and_changes_nothing(tiny_host):

@@ -156,6 +156,19 @@ def test_requests_are_known_by_id(store, base):
         store.settle("r1", "verified", {})
 
 
+def test_who_was_verified_under_an_erased_encoder_is_found_by_that_encoder(store, base):
+    keeper = Gatekeeper(store, store.key, base)
+    for name in ("r1", "r2", "r3"):
+        enrol(keeper, name)
+    store.settle("r1", "verified", {"encoder": "one"}, b"sealed one")
+    store.settle("r2", "verified", {"encoder": "one"})
+    store.settle("r3", "verified", {"encoder": "two"}, b"sealed two", "r1")
+    store.settle("r1", "verified", {"encoder": "two"})  # verified again, under r3's
+    assert store.revoke("r1") == ["r2"]
+    assert [store.request(name).state for name in ("r2", "r3")] == ["enrolled", "verified"]
+    assert store.check() == []
+
+
 def test_a_store_of_another_patch_is_refused(store, base):
     other = Patch(base.config, base.layers, base.gate, VisualTokenEncoder(8, 4, 1), 0.5, base.host)
     with pytest.raises(StoreError, match=f"patch with SHA-256 {patch_hash(base)[:12]}.*{patch_hash(other)[:12]}"):

@@ -136,6 +136,11 @@ def test_penalties_act_on_what_was_said():
     assert drawn([3.0, 2.5, 0.0], [1], presence_penalty=-1.0) == 1
 
 
+@pytest.mark.parametrize("temperature", [1e-3, 1e-310, 5e-324])
+def test_the_least_temperature_is_greedy(temperature):
+    assert draw(torch.tensor([3.0, 40.0, -50.0]), Row(Sampling(temperature), None, frozenset())) == 1
+
+
 def test_the_draws_follow_temperature_and_top_p():
     scores = torch.tensor([2.0, 1.0, 0.0])
 
@@ -258,5 +263,8 @@ def test_answers_leave_on_the_grid(guard):
             began = time.monotonic()
             found = client.chat.completions.create(**asked(stream=stream))
             came += [time.monotonic() - began for _ in (found if stream else [0])]
+        page = running.get("/metrics").text
+    assert "cagul_batch_rows_count 2.0" in page
+    assert "cagul_batch_seconds_sum 0.0" in page  # it would tell what the grid hides
     assert len(came) > 5
     assert all(0.3 <= seconds < 0.6 for seconds in came)  # all tokens took less than the grid, so they leave together

@@ -59,8 +59,8 @@ def test_a_store_that_cannot_be_read_answers_nobody(store, tiny_host, base_folde
         assert running.get("/ready").status_code == 503
         assert running.get("/health").status_code == 200
         path.with_name("away").rename(path)
-        assert running.post(body).status_code == 200
         assert running.get("/ready").status_code == 200
+        assert running.post(body).status_code == 200
 
 
 def test_another_file_in_the_stores_place_is_opened(store, tiny_host, base_folder, records):  # noqa: F811

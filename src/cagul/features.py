@@ -56,7 +56,7 @@ class Features:
     def __init__(self, host: FrozenHost, seed: int = 0, batch: int = 32, store: TokenStore | None = None,
                  processes: Processes = ALONE):  # fmt: skip
         self.host, self.seed, self.processes = host, seed, processes
-        self.looking, self.attending = Parts(batch), Parts(2 * batch)
+        self.batch, self.looking, self.attending = batch, Parts(batch), Parts(2 * batch)
         self.tokens = store or TokenStore(float("inf"))
         self.sizes: dict[Path, tuple[int, int]] = {}
         self.masks: dict[tuple[Shown, str], Bool[Tensor, " V"]] = {}
@@ -65,7 +65,7 @@ class Features:
         """Tokens of pictures, from the store where they are known."""
         shown = list(shown)
         missing = [one for one in dict.fromkeys(shown) if one not in self.tokens]
-        for found, done in self._spread("looking at pictures", missing, self.looking, self._look):
+        for found, done in self._spread("looking at pictures", missing, self.batch, self.looking, self._look):
             self.tokens.put({one: tokens for one, (tokens, _) in found.items()})
             self.sizes |= {path: size for (path, _), (_, size) in found.items()}
             progress(stage, done, len(missing))
@@ -81,13 +81,18 @@ class Features:
                progress: Progress = silent) -> None:  # fmt: skip
         """Fill ``masks`` for (picture, question) pairs: one attention pass of the untouched host for each."""
         missing = sorted({pair for pair in pairs if pair not in self.masks}, key=lambda p: (len(p[1]), str(p)))
-        for found, done in self._spread("reading attention", missing, self.attending, partial(self._choose, config, layers)):
+        choose = partial(self._choose, config, layers)
+        for found, done in self._spread("reading attention", missing, 2 * self.batch, self.attending, choose):
             self.masks.update(found)
             progress("reading attention", done, len(missing))
 
-    def _spread(self, what: str, missing: list, parts: Parts, work: Callable[[list, int], dict]) -> Iterator[tuple[dict, int]]:
-        """What ``work`` finds for all that is missing, batch by batch, and how many are done."""
-        size, done = parts.size, 0
+    def _spread(self, what: str, missing: list, size: int, parts: Parts, work: Callable[[list, int], dict]
+                ) -> Iterator[tuple[dict, int]]:  # fmt: skip
+        """What ``work`` finds for all that is missing, batch by batch, and how many are done.
+
+        Batches of ``size`` are cut alike in every process; ``parts`` are of the one whose memory ran out.
+        """
+        done = 0
 
         def whole(batch: list) -> dict[Any, Any]:
             found: dict[Any, Any] = {}

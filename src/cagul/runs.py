@@ -125,8 +125,9 @@ class Rows:
     def drop(self, keys: list[str]) -> None:
         """Take rows out again, whole or not at all."""
         self.found = {key: row for key, row in self.found.items() if key not in set(keys)}
-        lines = [json.dumps(row, ensure_ascii=False) for row in (SECRET_LINE, *self.found.values())]
-        write_text(self.path, "\n".join(lines) + "\n", 0o600)
+        if self.writing:
+            lines = [json.dumps(row, ensure_ascii=False) for row in (SECRET_LINE, *self.found.values())]
+            write_text(self.path, "\n".join(lines) + "\n", 0o600)
 
 
 class Run:

@@ -6,9 +6,10 @@ import inspect
 
 import pytest
 import torch
+from PIL import Image
 from transformers import AutoConfig
 
-from cagul.errors import GuardBypass, UnsupportedHost
+from cagul.errors import DataError, GuardBypass, UnsupportedHost
 from cagul.guard import REFUSED_INPUTS, Guard
 from cagul.host.families import PROVEN, REFUSED
 from cagul.host.frozen import FrozenHost
@@ -94,3 +95,10 @@ def test_a_refused_family_is_named_with_its_reason_before_a_weight_is_read(name,
     AutoConfig.for_model(name).save_pretrained(tmp_path)  # and no weights at all
     with pytest.raises(UnsupportedHost, match=f"Hosts of the family '{name}' are refused: {REFUSED[name]}"):
         FrozenHost.load(tmp_path, unproven=True)
+
+
+def test_a_strip_that_a_processor_does_not_take_is_bad_input():
+    host = FAMILIES["qwen2_vl"]()
+    with pytest.raises(DataError, match=r"does not take the picture\(s\) of 1 x 400 pixels: absolute aspect ratio") as caught:
+        host.inputs([host.prompter.prompt("Who ?")], [Image.new("RGB", (1, 400))])
+    assert caught.value.anchor == "picture"

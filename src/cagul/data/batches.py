@@ -55,9 +55,18 @@ class Prompter:
         return self.conversation([self._user(question, images)])
 
     def inputs(self, prompts: list[str], pictures: list[Image.Image]) -> dict[str, Tensor]:
-        """Left-padded inputs for prompts that hold one image mark for each picture, in order."""
+        """Left-padded inputs for prompts that hold one image mark for each picture, in order.
+
+        Raises DataError when marks and pictures differ in number, or the processor takes no picture of such a size.
+        """
         if pictures:
-            found = dict(self.processor(text=prompts, images=self._deal(prompts, pictures), padding=True, return_tensors="pt"))
+            dealt = self._deal(prompts, pictures)
+            try:
+                found = dict(self.processor(text=prompts, images=dealt, padding=True, return_tensors="pt"))
+            except ValueError as error:  # such as Qwen's of a strip 200 times as long as wide
+                sizes = ", ".join(f"{one.width} x {one.height}" for one in pictures[:8])
+                raise DataError(f"The host's processor does not take the picture(s) of {sizes} pixels: {str(error)[:200]}.",
+                                "Cut or scale it to a more usual shape.", "picture") from error  # fmt: skip
         else:  # some processors refuse text without a picture
             found = dict(self.tokenizer(prompts, padding=True, return_tensors="pt", return_token_type_ids=False))
             found |= {name: torch.zeros_like(found["input_ids"]) for name in self.token_types}

@@ -321,7 +321,9 @@ class Store:
     @staticmethod
     def _verified_under(connection: Connection, taken: Any) -> list[str]:
         """Active requests whose verification names the encoder that was finetuned for the request ``taken``."""
-        encoder = json.loads(taken["verification"]).get("encoder")
+        made = _log.select().where(_log.c.number == taken["encoder_made"] + 1)  # the entry that settled it; verified again since?
+        content = json.loads(connection.execute(made).mappings().one()["content"])
+        encoder = content["verification"].get("encoder")
         rows = connection.execute(_requests.select().where(_requests.c.state.in_(ACTIVE)).order_by(_requests.c.id)).mappings()
         return [row["id"] for row in rows if encoder and json.loads(row["verification"]).get("encoder") == encoder]
 

@@ -57,14 +57,15 @@ ANSWERS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream
 
 
 class Watch:
-    """Batches into metrics, failures into metrics and log."""
+    """Batches into metrics, failures into metrics and log. ``padded``: no times, they would tell what ``pad_latency`` hides."""
 
-    def __init__(self, metrics: Metrics):
-        self.metrics = metrics
+    def __init__(self, metrics: Metrics, padded: bool):
+        self.metrics, self.padded = metrics, padded
 
     def batch(self, rows: int, seconds: float) -> None:
         self.metrics.batch_rows.observe(rows)
-        self.metrics.batch_seconds.observe(seconds)
+        if not self.padded:
+            self.metrics.batch_seconds.observe(seconds)
 
     def failed(self, error: Exception) -> None:
         if not isinstance(error, DataError):
@@ -77,7 +78,8 @@ class Service:
 
     def __init__(self, guards: Guards, options: ServeOptions):
         self.options, self.metrics = options, Metrics()
-        self.engine = Engine(guards, batch=options.batch, wait=options.batch_wait / 1000, watcher=Watch(self.metrics))
+        watch = Watch(self.metrics, options.pad_latency > 0)
+        self.engine = Engine(guards, batch=options.batch, wait=options.batch_wait / 1000, watcher=watch)
         self.rules = Rules(guards.host.prompter, options.limits)
         self.context, self.preparing = guards.host.context, 0
         self.created = int(time.time())
@@ -321,7 +323,9 @@ async def _events(service: Service, asked: ChatRequest, job: Job, answering: Ans
             yield chunk(ChunkChoice(index=event.index, delta=Delta(content=event.text)))
             event = await answering.next()
         if isinstance(event, Failed):
-            yield f"data: {json.dumps(error_body(_failure(event)))}\n\n"
+            refused = _failure(event)
+            notes["code"] = refused.code
+            yield f"data: {json.dumps(error_body(refused))}\n\n"
             return
         usage = _usage(service, job, event, notes)
         for index, (_, finish, _) in enumerate(event.choices):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from cagul.data.pictures import read_picture
 from cagul.errors import DataError
+from cagul.host.prompts import turn_marks
 from cagul.serving.api import ImagePart, Message
 from cagul.serving.options import Limits
 
@@ -36,6 +37,8 @@ class Rules:
         marks = {*tokenizer.all_special_tokens, getattr(prompter.processor, "image_token", "<image>")}
         marks |= {str(token) for token in tokenizer.added_tokens_decoder.values()}
         self.marks = sorted(mark for mark in marks if mark.strip())
+        turns = turn_marks(prompter.processor)
+        self.answering = turns.generation if turns else ""
         self.system = _knows_system(prompter)
 
     def read(self, messages: list[Message]) -> tuple[list[dict], list[Image.Image]]:
@@ -58,11 +61,19 @@ class Rules:
                     pictures.append(picture_of(part.image_url.url, self.limits.pixels, f"{where}.image_url.url"))
                     content.append({"type": "image"})
                 else:
-                    if mark := next((mark for mark in self.marks if mark in part.text), None):
-                        raise Refused(422, "special_token", f"A text holds {mark!r}, a mark of the host's own.", where)
                     content.append({"type": "text", "text": part.text})
+            self._check_marks([part["text"] for part in content if part["type"] == "text"], f"messages.{number}.content")
             turns.append({"role": "system" if message.role == "developer" else message.role, "content": content})
         return turns, pictures
+
+    def _check_marks(self, texts: list[str], where: str) -> None:
+        """No mark in a message's texts, nor one that they make when a template joins them, trimmed or not."""
+        joined = ("".join(texts), "".join(text.strip() for text in texts))
+        mark = next((mark for mark in self.marks if any(mark in text for text in joined)), None)
+        if mark is None and self.answering and self.answering in "".join(joined[0].split()):
+            mark = self.answering  # in plain letters in some templates, such as LLaVA's ASSISTANT:
+        if mark is not None:
+            raise Refused(422, "special_token", f"A text holds {mark!r}, a mark of the host's own.", where)
 
     def _check_turns(self, messages: list[Message]) -> None:
         for number, message in enumerate(messages):

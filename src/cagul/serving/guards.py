@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
 
 from cagul.guard import Guard
@@ -42,7 +43,7 @@ class StoreGuards:
     """
 
     def __init__(self, host: FrozenHost, store: Path, key: Path, base: Patch):
-        self.host, self._whole = host, True
+        self.host, self._lock = host, Lock()
         self._store, self._key, self._base = store, key, base
         self._open()
 
@@ -54,13 +55,13 @@ class StoreGuards:
         self._entry, self._guard = self._desk.store.last_entry(), self._desk.guard()
 
     def guard(self) -> Guard:
-        self._whole = False
-        if not self._store.is_file() or self._store.stat().st_ino != self._file:
-            self._open()  # another file lies there now, such as a backup
-        elif (entry := self._desk.store.last_entry()) != self._entry:
-            self._guard, self._entry = self._desk.guard(), entry
-        self._whole = True
-        return self._guard
+        with self._lock:
+            if not self._store.is_file() or self._store.stat().st_ino != self._file:
+                self._open()  # another file lies there now, such as a backup
+            elif (entry := self._desk.store.last_entry()) != self._entry:
+                self._guard, self._entry = self._desk.guard(), entry
+            return self._guard
 
     def check(self) -> bool:
-        return self._whole and self._store.is_file() and self._desk.store.last_entry() >= 0
+        self.guard()  # whoever is sent no questions while not ready must find out by itself that the store is back
+        return True

@@ -108,7 +108,7 @@ def draw(scores: Float[Tensor, " vocab"], row: Row) -> int:
         scores[index] -= sampling.frequency_penalty * times + sampling.presence_penalty
     if sampling.temperature == 0:
         return int(scores.argmax())
-    shares, order = torch.softmax(scores.double() / sampling.temperature, -1).sort(descending=True, stable=True)
+    shares, order = torch.softmax((scores.double() - scores.max()) / sampling.temperature, -1).sort(descending=True, stable=True)
     shares[shares.cumsum(-1) - shares >= max(sampling.top_p, 1e-9)] = 0.0  # the first token always stays
     return int(order[torch.multinomial(shares, 1, generator=row.generator)])
 
