@@ -114,11 +114,11 @@ def test_the_rule_is_made_of_what_the_records_can_tell():
 
 
 def answers(method: str, recalls: dict[str, float], seed: int = 0) -> list[dict]:
-    """Answers on image, paraphrase and view, and a visual one, whose recall is the person's."""
+    """Answers on image, paraphrase and view, and a visual one, whose recall is the person's, or the split's."""
     rows = []
     for subject, split in PEOPLE.items():
         for sort in ("image", "paraphrase", "view", "visual"):
-            recall = 1.0 if sort == "visual" else recalls.get(split, 0.0)
+            recall = 1.0 if sort == "visual" else recalls.get(subject, recalls.get(split, 0.0))
             rows.append({
                 "key": f"{trial_name(method, 'test', '', seed)}/{split}/{sort}/{subject}/{subject}.png/Who?/x", "method": method,
                 "seed": seed, "split": split, "sort": sort, "kind": "visual" if sort == "visual" else "private",
@@ -233,8 +233,16 @@ def test_claims_hold_where_cagul_is_better_and_not_where_it_is_worse():
     assert worse[5] == worse[6] == "cannot be told"
 
 
+def test_what_an_interval_leaves_open_does_not_hold():
+    one, other = {"a": 1.0, "c": 1.0}, {"b": 1.0, "d": 1.0}  # as much leaked and kept, of other people
+    told = results(rows_of({"host": (KNOWS, LIKELY), "cagul": (one, UNLIKELY), "gd": (other, UNLIKELY)}))["claims"][0]
+    assert told["verdict"] == "cannot be told"
+    assert told["figures"][0].startswith("cagul less gd: leak +0.000 (-1.000 to +1.000), model_utility +0.000 (-")
+
+
 def test_claims_say_what_is_missing():
     summary = results(rows_of({"host": (KNOWS, LIKELY), "cagul": (KEEPS, UNLIKELY)}))
+    assert {claim["verdict"] for claim in summary["claims"]} == {"cannot be told"}
     told = {claim["number"]: claim["figures"] for claim in summary["claims"]}
     assert told[1] == ["No finetuning baseline was in this comparison."]
     assert told[2] == ["There is no retain host."]
