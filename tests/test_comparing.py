@@ -284,12 +284,15 @@ def test_a_packed_comparison_gives_the_same_figures_and_tells_no_path(tmp_path):
     assert unfinished["not_asked"] == ["gd"]
     assert "**Unfinished.** Not asked yet: gd;" in page(unfinished, told, {}, "figures")
     assert told["command"] == "cagul compare --host HOST --out OUT"
-    summary = results(again)
+    lost = {**next(row for row in again if row["key"] == f"{DONE}/gd@0"), "key": f"{DONE}/gd@1", "seed": 1, "diverged": "nan"}
+    summary = results([*again, lost])
+    assert summary["methods"] == results(again)["methods"]
     drawn = figures(summary)
     assert "leak-retain-model-utility.svg" in drawn
     assert all(picture.startswith('<svg xmlns="http://www.w3.org/2000/svg"') for picture in drawn.values())
     text = page(summary, told, drawn, "figures")
     assert "| 2 | cagul | 0.000 (0.00–0.84) |" in text
+    assert "gd is without seed 1: nan." in text
     assert "**1. No finetuning baseline has both a lower leak and a higher model_utility than cagul.** Holds." in text
     assert "![leak-retain-model-utility](figures/leak-retain-model-utility.svg)" in text
 
