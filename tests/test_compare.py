@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 from cagul.cli.app import app
 from cagul.comparing.compare import SAMPLES, Comparison, Plan, TimeUp
 from cagul.comparing.methods import GROUPS, METHODS, Built, Method, Workshop, named_methods
-from cagul.comparing.results import judged
+from cagul.comparing.results import DONE, judged, trial_name
 from cagul.data.records import load_records, split_records
 from cagul.errors import CagulError, HostError, UsageError
 from cagul.host.frozen import FrozenHost
-from cagul.report.reading import read_run
+from cagul.report.reading import open_run, read_run
 from cagul.runs import Run
 from helpers import save_tiny_host
 
@@ -73,7 +73,22 @@ def test_a_method_that_diverges_is_a_result_and_time_that_is_up_loses_nothing(ti
     assert list(summary["methods"]) == ["host", "prompt"]
     assert summary["methods"]["host"]["forget"]["forget_quality_ks"]["absent"].startswith("no retain host was given")
     assert summary["claims"] == []
-    read_run(tmp_path / "run")  # as `cagul report` does: every figure computed anew from the rows
+    read_run(open_run(tmp_path / "run"))  # as `cagul report` does: every figure computed anew from the rows
+
+
+def test_tuning_that_is_resumed_widens_a_grid_no_further(tiny_host, splits, tmp_path, monkeypatch):
+    def unwanted(shop: Workshop, point, seed: int) -> Built:
+        raise AssertionError(f"{point} is tried once more")
+
+    points = tuple((("rate", rate),) for rate in (1.0, 2.0, 4.0))
+    monkeypatch.setitem(METHODS, "tried", Method("guardrail", "tried before", unwanted, points))
+    run = Run(tmp_path / "run", {"a": 1})
+    for score, rate in enumerate((1.0, 2.0, 4.0, 8.0, 16.0), 1):  # the best is the second by which the grid was widened
+        trial = trial_name("tried", "validation", f"rate={rate:g}", 0)
+        run.rows.append([{"key": f"{DONE}/{trial}", "method": DONE, "name": "tried", "part": "validation", "diverged": "",
+                          "options": [["rate", rate]], "score": score / 10, "terms": {}, "facts": {}}])  # fmt: skip
+    comparison = Comparison(workshop(tiny_host, splits, tmp_path), PLAN, run)
+    assert comparison.tune("tried") == (("rate", 16.0),)
 
 
 def test_likelihoods_that_are_no_numbers_leave_no_rows(tiny_host, splits, tmp_path, monkeypatch):
@@ -160,4 +175,4 @@ def test_a_killed_comparison_goes_on_to_the_same_figures(tiny_folder, tiny_recor
     begins = (trial, "host:validation@default@0")
     own, host = ([row for row in raw if row["key"].startswith((f"{begin}/", f"{begin}:"))] for begin in begins)
     assert judged(own, host, False) == {key: done[key] for key in ("terms", "score")}
-    read_run(tmp_path / "killed")
+    read_run(open_run(tmp_path / "killed"))

@@ -114,11 +114,11 @@ def test_the_rule_is_made_of_what_the_records_can_tell():
 
 
 def answers(method: str, recalls: dict[str, float], seed: int = 0) -> list[dict]:
-    """Answers on image, paraphrase and view, and a visual one, whose recall is the person's."""
+    """Answers on image, paraphrase and view, and a visual one, whose recall is the person's, or the split's."""
     rows = []
     for subject, split in PEOPLE.items():
         for sort in ("image", "paraphrase", "view", "visual"):
-            recall = 1.0 if sort == "visual" else recalls.get(split, 0.0)
+            recall = 1.0 if sort == "visual" else recalls.get(subject, recalls.get(split, 0.0))
             rows.append({
                 "key": f"{trial_name(method, 'test', '', seed)}/{split}/{sort}/{subject}/{subject}.png/Who?/x", "method": method,
                 "seed": seed, "split": split, "sort": sort, "kind": "visual" if sort == "visual" else "private",
@@ -233,8 +233,16 @@ def test_claims_hold_where_cagul_is_better_and_not_where_it_is_worse():
     assert worse[5] == worse[6] == "cannot be told"
 
 
+def test_what_an_interval_leaves_open_does_not_hold():
+    one, other = {"a": 1.0, "c": 1.0}, {"b": 1.0, "d": 1.0}  # as much leaked and kept, of other people
+    told = results(rows_of({"host": (KNOWS, LIKELY), "cagul": (one, UNLIKELY), "gd": (other, UNLIKELY)}))["claims"][0]
+    assert told["verdict"] == "cannot be told"
+    assert told["figures"][0].startswith("cagul less gd: leak +0.000 (-1.000 to +1.000), model_utility +0.000 (-")
+
+
 def test_claims_say_what_is_missing():
     summary = results(rows_of({"host": (KNOWS, LIKELY), "cagul": (KEEPS, UNLIKELY)}))
+    assert {claim["verdict"] for claim in summary["claims"]} == {"cannot be told"}
     told = {claim["number"]: claim["figures"] for claim in summary["claims"]}
     assert told[1] == ["No finetuning baseline was in this comparison."]
     assert told[2] == ["There is no retain host."]
@@ -276,12 +284,15 @@ def test_a_packed_comparison_gives_the_same_figures_and_tells_no_path(tmp_path):
     assert unfinished["not_asked"] == ["gd"]
     assert "**Unfinished.** Not asked yet: gd;" in page(unfinished, told, {}, "figures")
     assert told["command"] == "cagul compare --host HOST --out OUT"
-    summary = results(again)
+    lost = {**next(row for row in again if row["key"] == f"{DONE}/gd@0"), "key": f"{DONE}/gd@1", "seed": 1, "diverged": "nan"}
+    summary = results([*again, lost])
+    assert summary["methods"] == results(again)["methods"]
     drawn = figures(summary)
     assert "leak-retain-model-utility.svg" in drawn
     assert all(picture.startswith('<svg xmlns="http://www.w3.org/2000/svg"') for picture in drawn.values())
     text = page(summary, told, drawn, "figures")
     assert "| 2 | cagul | 0.000 (0.00–0.84) |" in text
+    assert "gd is without seed 1: nan." in text
     assert "**1. No finetuning baseline has both a lower leak and a higher model_utility than cagul.** Holds." in text
     assert "![leak-retain-model-utility](figures/leak-retain-model-utility.svg)" in text
 

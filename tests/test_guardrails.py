@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cagul.baselines.guardrails import GUARDRAILS, INSTRUCTION, REFUSAL, WITHOUT_LIKELIHOODS, RefusalGuard, Replaced, guardrail
+from cagul.baselines.guardrails import GUARDRAILS, INSTRUCTION, REFUSAL, WITHOUT_LIKELIHOODS, Replaced, guardrail
 from cagul.data.records import load_records
 from cagul.errors import GuardBypass, UsageError
 from cagul.evaluation.asking import Asked, ask_batch
@@ -127,8 +127,9 @@ def test_a_canned_refusal_hands_out_nothing_else(tiny_host, asked, records):
 
 
 def test_a_long_refusal_is_whole_beside_short_answers(tiny_host, asked):
-    guard = Guard(tiny_host, make_patch(tiny_host))
-    said = ask_batch(RefusalGuard(guard, "I cannot share that . " * 8), asked, max_new_tokens=2)
+    canned = guardrail("gate_refusal", Guard(tiny_host, make_patch(tiny_host)))
+    canned.refusal = "I cannot share that . " * 8
+    said = ask_batch(canned, asked, max_new_tokens=2)
     assert {one.text for one in said} == {" ".join(["I cannot share that ."] * 8)}
 
 

@@ -62,6 +62,8 @@ def test_a_fact_counts_by_the_way_that_brings_it_out():
     assert (found["text_only"]["value"], found["text_only"]["n"]) == (0.5, 2)
     ways = {way: (found[f"text_only_{way}"]["value"], found[f"text_only_{way}"]["n"]) for way in ("named", "told", "bare")}
     assert ways == {"named": (1.0, 1), "told": (0.0, 2), "bare": (0.0, 2)}
+    seeded = text_only_figures([row("bare", 1.0) | {"seed": 0}, row("bare", 0.0) | {"seed": 1}, row("told", 0.0) | {"seed": 1}])
+    assert (seeded["text_only"]["value"], seeded["text_only"]["n"]) == (0.5, 2)  # not the best of all seeds
     silent = text_only_figures([r | {"recall": 0.0} for r in rows])
     assert silent["text_only"]["value"] == 0.0
     assert "absent" in text_only_figures([r for r in rows if r["sort"] != "named"])["text_only_named"]

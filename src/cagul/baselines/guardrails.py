@@ -52,7 +52,7 @@ def guardrail(name: str, guard: Guard) -> Guard | FrozenHost:
     if name == "prompt":
         return prompted(guard.host, INSTRUCTION)
     if name == "gate_refusal":
-        return RefusalGuard(guard)
+        return RefusalGuard(guard.host, _everywhere(guard, Untouched()), check=False)
     return Guard(guard.host, _everywhere(guard, Replaced(name.removeprefix("gate_"))), check=False)
 
 
@@ -102,9 +102,7 @@ class RefusalGuard(Guard):
     Only greedy ``generate`` is offered: whatever else would hand out the host's own words or numbers is refused by name.
     """
 
-    def __init__(self, guard: Guard, refusal: str = REFUSAL):
-        super().__init__(guard.host, _everywhere(guard, Untouched()), check=False)
-        self.refusal = refusal
+    refusal = REFUSAL
 
     def generate(self, inputs: Tensor | None = None, **options: Any) -> Tensor:
         """Raises GuardBypass for a streamer and for scores: both would tell what the host says."""

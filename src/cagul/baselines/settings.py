@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cagul.baselines.losses import LOSSES
 from cagul.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from cagul.host.frozen import FrozenHost
 
 
 class FinetuneConfig(BaseModel):
@@ -63,4 +66,5 @@ class FinetuneConfig(BaseModel):
         return self
 
     def rank_of(self, host: FrozenHost) -> int:
+        """LoRA's rank on this host."""
         return self.rank or max(1, min(128, host.language_model.config.hidden_size // 8))

@@ -1,7 +1,7 @@
 """Six claims about cagul, each tested on the rows of a comparison: it holds, it does not, or it cannot be told. No torch here.
 
-What an interval of 95 % over people leaves open cannot be told, in cagul's favour or against it. The third claim is a bar that rows
-meet or miss: there the value decides, and the interval stands beside it.
+A verdict needs an interval: what an interval of 95 % over people leaves open cannot be told. The bar of claim 3 alone is on
+the value: at or above it the claim holds, and only an interval wholly below it says that it does not.
 """
 
 from __future__ import annotations
@@ -60,14 +60,15 @@ def _pareto(said: Mapping[str, Said], finetuned: list[str]) -> dict[str, Any]:
     for name in finetuned:
         leak, utility = (difference_of(figure, said["cagul"], said[name]) for figure in ("leak", "model_utility"))
         if "value" not in leak or "value" not in utility:
+            states.append("cannot be told")
             lines.append(f"{name}: leak {shown(leak)}, model_utility {shown(utility)}")
             continue
         beaten = leak["value"] > 0 and utility["value"] < 0
         if clearly(leak, "above") and clearly(utility, "below"):
             states.append("does not hold")
         else:
-            apart = leak.get("high", 1.0) <= 0 or utility.get("low", -1.0) >= 0
-            states.append("holds" if apart else "cannot be told")
+            no_worse = leak.get("high", 1.0) <= 0 or utility.get("low", -1.0) >= 0
+            states.append("holds" if no_worse else "cannot be told")
         lines.append(f"cagul less {name}: leak {shown(leak)}, model_utility {shown(utility)}"
                      + (": better in both by the values alone" if beaten else ""))  # fmt: skip
     return _claim(1, text, _worst(states), lines or [NOBODY])
@@ -96,7 +97,7 @@ def _likelihoods(said: Mapping[str, Said], finetuned: list[str], retain_host: li
             continue
         name = min(known, key=lambda one: known[one]["value"])
         apart = over_people(measure, said["cagul"], said[name])
-        state = "holds" if apart["high"] <= 0 else "does not hold" if clearly(apart, "above") else "cannot be told"
+        state = "does not hold" if clearly(apart, "above") else "holds" if apart["high"] <= 0 else "cannot be told"
         states.append(state)
         lines.append(f"{words}: cagul {shown(own, '-')}, best finetuning baseline {name} {shown(known[name], '-')}; "
                      f"cagul less {name} {shown(apart)}: {state}")  # fmt: skip
@@ -106,6 +107,9 @@ def _likelihoods(said: Mapping[str, Said], finetuned: list[str], retain_host: li
 def _identical(summary: Mapping[str, Any], finetuned: list[str]) -> dict[str, Any]:
     text = f"Answers about retained and unseen people are the host's own in at least {KEPT}, where finetuning changes them."
     lines, states = [], []
+    if not finetuned:
+        states.append("cannot be told")
+        lines.append(NOBODY)
     for split in ("retain", "unseen"):
         own = summary["methods"]["cagul"].get(split, {}).get("identical", {"absent": "nobody was asked"})
         rivals = {name: summary["methods"][name].get(split, {}).get("identical", {}) for name in finetuned}

@@ -157,6 +157,8 @@ class Comparison:
         if len(points) == 1:
             return points[0]
         bound = len(points) + WIDENINGS
+        widened = [trial.point for trial in trials_of(self.run.rows.found.values(), name) if trial.point not in points]
+        points += widened  # by the run that this one goes on from
         while True:
             for point in points:
                 built = self.ask(name, "validation", point, seed)

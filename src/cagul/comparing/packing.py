@@ -44,7 +44,7 @@ def pack(runs: Sequence[Path], out: Path) -> Path:
         rows = {row["key"]: row for row in found} | rows
         rows[ABOUT] = about | {"methods": list(dict.fromkeys([*before["methods"], *about["methods"]])),
                                "finished": before["finished"] and about["finished"]}  # fmt: skip
-    folders = {os.path.dirname(row["picture"]) for row in rows.values() if row.get("picture")}
+    folders = sorted({os.path.dirname(row["picture"]) for row in rows.values() if row.get("picture")} - {""}, key=len, reverse=True)
     small = [_small(row, folders) for row in rows.values()]
     small.sort(key=lambda row: ("", "") if row["method"] in (ABOUT, DONE) else (row["key"].partition("/")[2], row["key"]))
     lines = [json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in (SECRET_LINE, *small)]
@@ -54,7 +54,7 @@ def pack(runs: Sequence[Path], out: Path) -> Path:
     return out
 
 
-def _small(row: dict[str, Any], folders: set[str]) -> dict[str, Any]:
+def _small(row: dict[str, Any], folders: list[str]) -> dict[str, Any]:
     kept = {key: value for key, value in row.items() if key not in LEFT_OUT}
     for folder in folders:
         kept["key"] = kept["key"].replace(f"{folder}/", "")

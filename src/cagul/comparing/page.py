@@ -85,6 +85,7 @@ def page(summary: dict[str, Any], manifest: dict[str, Any], pictures: Mapping[st
         for name, parts in summary["methods"].items()
     ])  # fmt: skip
     text += [f"{name} has no row: {reason}." for name, reason in summary["diverged"].items()]
+    text += [f"{lost['method']} is without seed {lost['seed']}: {lost['diverged']}." for lost in summary["lost_seeds"]]
     text += [f"![{name.removesuffix('.svg')}]({folder}/{name})" for name in pictures]
     text += ["", "## Six claims", ""]
     for claim in summary["claims"]:

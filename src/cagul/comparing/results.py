@@ -77,6 +77,8 @@ def results(rows: list[dict]) -> dict[str, Any]:
     summary["seeds"] = {name: _spread(one) for name, one in said.items()}
     summary["tuning"] = _tuning(done)
     summary["diverged"] = {row["name"]: row["diverged"] for row in done if row["diverged"] and row["name"] not in ordered}
+    summary["lost_seeds"] = [{"method": row["name"], "seed": row["seed"], "diverged": row["diverged"]} for row in done
+                             if row["diverged"] and row["part"] == "test" and row["name"] in ordered]  # fmt: skip
     summary |= {key: about[key] for key in ("host", "people", "sample", "quick", "finished")}
     summary["not_asked"] = [name for name in about["methods"] if name not in ordered and name not in summary["diverged"]]
     summary["evaluation"] = {"threads": about["threads"], "seeds": about["seeds"], "trials": len(done)}

@@ -139,12 +139,14 @@ def forget_figures(private: list[dict]) -> dict[str, Any]:
 
 
 def text_only_figures(rows: list[dict]) -> dict[str, Any]:
-    """What is said without a picture: a fact counts by the way of asking that brings out most of it; then way by way."""
+    """What is said without a picture: a fact counts by the way of asking that brings out most of it, under each seed on its
+    own; then way by way.
+    """
     facts: dict[tuple, list[float]] = {}
     for row in rows:
         if row["recall"] is not None:
-            facts.setdefault((row["subject"], row["answer"]), []).append(row["recall"])
-    figures = {"text_only": figure((subject, max(found)) for (subject, _), found in facts.items())}
+            facts.setdefault((row["subject"], row["answer"], row.get("seed")), []).append(row["recall"])
+    figures = {"text_only": figure((subject, max(found)) for (subject, *_), found in facts.items())}
     for sort in TEXT_SORTS:
         figures[f"text_only_{sort}"] = figure(_pairs([r for r in rows if r["sort"] == sort], "recall"))
     return figures

@@ -57,9 +57,8 @@ def blend_loss(other: Float[Tensor, "B T vocab"], edited: Float[Tensor, "B T voc
     Averaged over many others, the least is their mixture: as unsure of the fact as if it were anybody's, and not of the
     opposite. The first token is left out, for there the refusal begins. Source: ours.
     """
-    divergence = F.kl_div(edited.float().log_softmax(-1), other.float().log_softmax(-1), reduction="none", log_target=True).sum(-1)
     where = (labels != -100) & (labels != -100).cumsum(1).gt(1)
-    return (divergence * where).sum(1) / where.sum(1).clamp(min=1)
+    return (_divergence(other, edited) * where).sum(1) / where.sum(1).clamp(min=1)
 
 
 def pad_tokens(tokens: list[Float[Tensor, "V D"]]) -> tuple[Float[Tensor, "B V D"], Bool[Tensor, "B V"]]:
