@@ -131,7 +131,8 @@ SECTIONS = (  # title, its figure or None, --only, what it is, its numbers
      "top would cost more than replacing as many at random, and keeping it alone would save more.", causal),
     ("Which measure agrees with what tokens do", "measures", "measures",
      "A token's effect: how much more the host's answer changes (KL) in random groups of replaced tokens that hold it. The ceiling "
-     "is what two halves of that estimate agree by. Areas are of the probability of the host's own answer.", measures),
+     "is what an exact measure would reach, by how well two halves of that estimate agree. Areas are of the probability of the "
+     "host's own answer.", measures),
     ("Selection, K, and what a false alarm costs", "surface", "surface",
      "Short trainings that differ in these alone. Leak is what is still said of the forgotten with the gate forced open, "
      "misfire_keep what is kept of other people's facts when it fires on them.", surface),

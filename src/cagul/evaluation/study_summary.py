@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from operator import itemgetter
@@ -199,15 +200,16 @@ def measure_figures(effects: Rows, curves: Rows) -> dict[str, Any]:
     """How well each measure agrees with what tokens do: rank correlation with their effect in random company, and areas
     below curves of the probability that the host's own answer keeps.
 
-    ``ceiling`` is what two independent halves of the effect's own estimate agree by, corrected for their length
-    (Spearman and Brown): no measure can be expected to do better.
+    ``ceiling`` is what a measure that tells the effect exactly would reach with this estimate of it: the root of the
+    estimate's reliability, which two independent halves give, corrected for their length (Spearman and Brown).
     """
     found: dict[str, Any] = {"sampled_tokens": max(row["sampled"] for row in effects),
                              "visual_tokens": max(row["visual_tokens"] for row in effects)}  # fmt: skip
     for kind in dict.fromkeys(row["kind"] for row in effects):
         part = [row for row in effects if row["kind"] == kind]
         halves = [(row["subject"], _rank(*row["halves"])) for row in part]
-        found[kind] = {"ceiling": figure((s, None if r is None else 2 * r / (1 + r) if r > 0 else 0.0) for s, r in halves)}
+        reached = [(s, None if r is None else math.sqrt(2 * max(r, 0.0) / (1 + max(r, 0.0)))) for s, r in halves]
+        found[kind] = {"ceiling": figure(reached)}
         shown = [row for row in curves if row["kind"] == kind]
         for name in part[0]["measures"]:
             agreed = figure((row["subject"], _rank(row["measures"][name], row["effect"])) for row in part)
