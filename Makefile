@@ -48,6 +48,8 @@ results: setup
 bench: setup second-host
 	$(BIN)/python benchmarks/choices.py --out runs/choices
 	$(BIN)/python benchmarks/fingerprint.py
+	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/carrying.py --out runs/carrying
 	$(BIN)/python benchmarks/carrying.py --trained-on 6 12 --out runs/carrying/second \
 		--host runs/second-host/host --records runs/second-host/records.jsonl
