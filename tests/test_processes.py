@@ -159,6 +159,8 @@ def test_each_of_several_processes_has_a_gpu_of_its_own(monkeypatch):
 def test_verbs_that_cannot_be_shared_say_so(monkeypatch):
     from typer.testing import CliRunner
 
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    assert "WORLD_SIZE is 'two', not a number of processes" in str(CliRunner().invoke(app, ["hosts"]).exception)
     monkeypatch.setenv("WORLD_SIZE", "2")
     done = CliRunner().invoke(app, ["demo"])
     assert isinstance(done.exception, UsageError)

@@ -81,8 +81,13 @@ def root(
 ) -> None:
     global _debug
     _debug = debug
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and context.invoked_subcommand not in SHARED:
-        raise UsageError(f"cagul {context.invoked_subcommand} was started in {os.environ['WORLD_SIZE']} processes.",
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if not processes.isdigit():
+        raise UsageError(
+            f"WORLD_SIZE is {processes!r}, not a number of processes.", "Unset it, or start with torchrun.", "processes"
+        )
+    if int(processes) > 1 and context.invoked_subcommand not in SHARED:
+        raise UsageError(f"cagul {context.invoked_subcommand} was started in {processes} processes.",
                          f"Only {' and '.join(SHARED)} can be shared; start it once.")  # fmt: skip
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

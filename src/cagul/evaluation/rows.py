@@ -96,7 +96,7 @@ def likelihood_rows(voice: Voice, facts: list[tuple[str, Record]], run: Run, pro
                 "picture": str(record.image), "question": record.question, "answer": record.answer,
                 "nll": told.nll, "mean": told.mean, "deviation": told.deviation,
                 "paraphrased_nll": next(scored).nll if record.paraphrased_answer else (),
-                "perturbed_nll": [next(scored).nll for _ in record.perturbed_answers],
+                "perturbed_nll": [next(scored).nll for answer in record.perturbed_answers if answer],
                 "fired": told.decision.fired if told.decision else None,
             })  # fmt: skip
         return rows
