@@ -5,5 +5,5 @@ if [ "${TINY:-}" = 1 ]; then
     DTYPE=float32
     MEMORISE="--full --set steps=40 --set batch=8 --set rate=3e-3 --threads 1"
     UNLEARN="--set training.steps=12 --set training.batch=8 --set gate.augment=1 --threads 1"
-    COMPARE="--quick --steps 4 --set training.steps=12 --set training.batch=8 --set gate.augment=1 --set gate.augment_others=1 --threads 1"
+    COMPARE="--quick --steps 4 --set training.steps=12 --set training.batch=8 --set gate.augment=1 --threads 1"
 fi

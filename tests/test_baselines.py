@@ -13,6 +13,7 @@ from cagul.baselines.grids import GRIDS, grid
 from cagul.baselines.lessons import Collator, Lessons
 from cagul.baselines.losses import LOSSES, Batch
 from cagul.baselines.trainer import WHOLE
+from cagul.comparing.tuning import POINTS
 from cagul.config import checked
 from cagul.data.records import Splits, load_records, split_records
 from cagul.errors import DataError, HostError, UsageError
@@ -267,9 +268,8 @@ def test_bad_options_are_named(given, said):
 def test_every_method_has_a_grid_of_one_budget():
     assert set(GRIDS) == {"ga", "gd", "kl", "po", "npo", "npo_retain", "dpo", "rmu", "ga_full", "gd_full", "po_full", "npo_full"}
     for name, found in GRIDS.items():
-        assert len(found.rates) == 3
-        assert found.rates == tuple(sorted(found.rates))
-        settings = FinetuneConfig(rate=found.rates[0], steps=found.steps, **found.options)
+        assert len(set(found.points)) == POINTS == len(grid(name, 7 * 10**9).points)
+        settings = FinetuneConfig.model_validate({**found.options, **dict(found.points[0]), "steps": found.steps})
         assert (settings.loss, settings.lora) == (name.removesuffix("_full"), not name.endswith("_full"))
         assert grid(name, 10**6) is found
         assert grid(name, 7 * 10**9).name == f"{name} large v1"

@@ -13,9 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from cagul.cli.app import app
-from cagul.comparing.compare import SAMPLES, Comparison, Plan, TimeUp
+from cagul.comparing.compare import SAMPLES, Comparison, Plan, TimeUp, _finite
 from cagul.comparing.methods import GROUPS, METHODS, Built, Method, Workshop, named_methods
 from cagul.comparing.results import DONE, judged, trial_name
+from cagul.comparing.tuning import POINTS
 from cagul.data.records import load_records, split_records
 from cagul.errors import CagulError, HostError, UsageError
 from cagul.host.frozen import FrozenHost
@@ -38,6 +39,10 @@ def workshop(host, splits, tmp_path, **more) -> Workshop:
 def test_methods_are_found_by_name_and_group():
     assert named_methods("all") == list(METHODS)
     assert len(METHODS) >= 28
+    tuned = {name: len(method.points) for name, method in METHODS.items() if method.points}
+    assert set(tuned.values()) == {POINTS}  # as many for each
+    untuned = {name for name, method in METHODS.items() if not method.points and not method.like}
+    assert untuned == {"host", "retrain", "prompt"}
     assert set(named_methods("ablations")) == set(GROUPS["ablations"])
     assert named_methods("gd, cagul_k8,cagul") == ["host", "gd", "cagul", "cagul_k8"]  # which takes over cagul's winner
     with pytest.raises(UsageError) as caught:
@@ -94,6 +99,9 @@ def test_tuning_that_is_resumed_widens_a_grid_no_further(tiny_host, splits, tmp_
 def test_likelihoods_that_are_no_numbers_leave_no_rows(tiny_host, splits, tmp_path, monkeypatch):
     import torch
 
+    assert _finite([1, "nan", None, [0.5, (2.0, [])]])
+    assert not _finite([0.5, [[float("nan")]]])
+    assert not _finite([float("inf")])
     ill = FrozenHost.load(tiny_host.name)
     with torch.no_grad():
         ill.model.lm_head.weight.fill_(float("nan"))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cagul.comparing.claims import claims
+from cagul.comparing.claims import claims, within
 from cagul.comparing.contrasts import Said, difference_of, ks_statistic, ks_to, mia_distance, over_people, value
 from cagul.comparing.halves import deal, part_of
 from cagul.comparing.packing import pack, unpack
@@ -20,7 +20,7 @@ from cagul.data.records import Record, split_records
 from cagul.errors import DataError
 from cagul.evaluation.membership import auroc, rank_auroc
 
-PEOPLE = {"a": "forget", "b": "forget", "c": "retain", "d": "retain", "e": "unseen", "f": "unseen"}
+PEOPLE = {f"{split[0]}{n}": split for split in ("forget", "retain", "unseen") for n in range(20)}
 
 
 def record(subject: str, image: int = 0, question: str = "Who?", **more) -> Record:
@@ -161,7 +161,8 @@ def test_figures_of_two_opposite_methods():
     assert value("identical, retain", bad) == pytest.approx(1 / 4)  # the visual question alone
     assert value("misfire_keep", good) is None
     gained = difference_of("model_utility", good, bad)
-    assert gained["value"] == gained["low"] == gained["high"] == value("model_utility", good)
+    assert gained["value"] == value("model_utility", good)
+    assert 0 < gained["low"] < gained["value"] < gained["high"] == 1.0  # all people gain alike: what Clopper-Pearson leaves open
     assert difference_of("visual_accuracy", good, bad)["value"] == 0.0
     assert "absent" in difference_of("misfire_keep", good, bad)
 
@@ -202,7 +203,8 @@ def rows_of(methods: dict[str, tuple[dict, dict]], retain_host: dict | None = No
     for name, (recalls, nll) in methods.items():
         rows += answers(name, recalls) + likelihoods(name, nll)
         rows.append({"key": f"{DONE}/{trial_name(name, 'test', 'default', 0)}", "method": DONE, "name": name, "part": "test",
-                     "point": "default", "seed": 0, "options": [], "facts": {"seconds": 3.0}, "diverged": "",
+                     "point": "default", "seed": 0, "options": [],
+                     "facts": {"seconds": 3.0} | ({"cpu_seconds": 2.0} if name == "cagul" else {}), "diverged": "",
                      "silent_likelihoods": ""})  # fmt: skip
     rows += likelihoods("retain_host", retain_host, None) if retain_host else []
     host = {
@@ -224,20 +226,35 @@ def verdicts(rows: list[dict]) -> dict[int, str]:
 def test_claims_hold_where_cagul_is_better_and_not_where_it_is_worse():
     host, good, bad = (KNOWS, LIKELY), (KEEPS, UNLIKELY), (DULL, NOTHING)
     ahead = verdicts(rows_of({"host": host, "cagul": good, "gd": bad, "cagul_paper": host, "gate_refusal": good}, UNLIKELY))
-    assert ahead == {1: "holds", 2: "holds", 3: "holds", 4: "cannot be told", 5: "cannot be told", 6: "holds"}
+    assert ahead == {1: "holds", 2: "holds", 3: "cannot be told", 4: "cannot be told", 5: "cannot be told", 6: "holds"}
     behind = verdicts(rows_of({"host": host, "cagul": host, "gd": good, "cagul_paper": good, "gate_refusal": good}, UNLIKELY))
     assert behind[2] == behind[6] == "does not hold"
-    assert behind[1] == "holds"  # its utility is no higher
+    assert behind[1] == "cannot be told"  # as much utility: what 20 people leave open
     worse = verdicts(rows_of({"host": host, "cagul": ({"forget": 1.0}, NOTHING), "gd": good}, UNLIKELY))
     assert worse[1] == worse[3] == "does not hold"
     assert worse[5] == worse[6] == "cannot be told"
 
 
+def test_a_claim_with_a_bar_is_judged_by_the_whole_interval():
+    ends = {"holds": (0.98, 1.0), "does not hold": (0.9, 0.97), "cannot be told": (0.967, 1.0)}
+    for verdict, (low, high) in ends.items():
+        assert within({"value": high, "low": low, "high": high}, 0.98, 1.0) == verdict
+    assert within({"value": 1.0}, 0.98, 1.0) == "cannot be told"
+    harm = rows_of({"host": (KNOWS, LIKELY), "cagul": (DULL, LIKELY), "gd": (KEEPS, LIKELY), "gate_refusal": (KEEPS, LIKELY)})
+    told = {claim["number"]: claim for claim in results(harm)["claims"]}
+    assert told[3]["verdict"] == told[5]["verdict"] == "does not hold"  # every answer about others changes
+    assert told[3]["figures"][0].endswith(": does not hold")
+    assert told[5]["figures"][2].startswith("cagul less gate_refusal, identical, retain: -0.750 (-")
+    assert told[5]["figures"][4] == "that nothing else changes is to say: by at most 0.02 either way"
+
+
 def test_what_an_interval_leaves_open_does_not_hold():
-    one, other = {"a": 1.0, "c": 1.0}, {"b": 1.0, "d": 1.0}  # as much leaked and kept, of other people
+    one, other = (
+        {f"{split}{n}": 1.0 for split in "fr" for n in side} for side in (range(10), range(10, 20))
+    )  # as much leaked and kept, of other people
     told = results(rows_of({"host": (KNOWS, LIKELY), "cagul": (one, UNLIKELY), "gd": (other, UNLIKELY)}))["claims"][0]
     assert told["verdict"] == "cannot be told"
-    assert told["figures"][0].startswith("cagul less gd: leak +0.000 (-1.000 to +1.000), model_utility +0.000 (-")
+    assert told["figures"][0].startswith("cagul less gd: leak +0.000 (-")
 
 
 def test_claims_say_what_is_missing():
@@ -291,7 +308,12 @@ def test_a_packed_comparison_gives_the_same_figures_and_tells_no_path(tmp_path):
     assert "leak-retain-model-utility.svg" in drawn
     assert all(picture.startswith('<svg xmlns="http://www.w3.org/2000/svg"') for picture in drawn.values())
     text = page(summary, told, drawn, "figures")
-    assert "| 2 | cagul | 0.000 (0.00–0.84) |" in text
+    costs = {name: parts["cost"].get("cpu_seconds") for name, parts in summary["methods"].items()}
+    assert costs == {"host": None, "cagul": 2.0, "gd": None}  # rows from before CPU seconds were counted have none
+    assert "| CPU seconds | trained parameters |" in text
+    assert "- time is CPU seconds of the training process" in text
+    assert "- the same budget of tuning for each: at most 3 points and 2 more" in text
+    assert "| 2 | cagul | 0.000 (0.00–0.17) |" in text
     assert "gd is without seed 1: nan." in text
     assert "**1. No finetuning baseline has both a lower leak and a higher model_utility than cagul.** Holds." in text
     assert "![leak-retain-model-utility](figures/leak-retain-model-utility.svg)" in text

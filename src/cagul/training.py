@@ -162,7 +162,7 @@ def unlearn(host: FrozenHost, splits: Splits, config: Config, *, base: Patch | N
 def _unlearn(features: Features, splits: Splits, config: Config, base: Patch | None, work: Path | None, progress: Progress
              ) -> Patch:  # fmt: skip
     host = features.host
-    began, before = time.perf_counter(), host_card(host)
+    began, began_cpu, before = time.perf_counter(), time.process_time(), host_card(host)
     earlier = gate_to_add_to(base, config, host) if base is not None else None
     again: list[Record] = []  # of people whom base forgets already
     if base is not None and earlier is not None:
@@ -180,7 +180,7 @@ def _unlearn(features: Features, splits: Splits, config: Config, base: Patch | N
     threshold, promise = calibrate_gate(gate, features, splits.calibration, config.gate.false_alarms, progress)
     if isinstance(gate, EnrolmentGate):
         promise["rivals"] = gate.learn_rivals(*_shown(features, splits.retain, config.gate.augment_others), threshold)
-    gate_seconds = time.perf_counter() - began
+    gate_seconds, gate_cpu = time.perf_counter() - began, time.process_time() - began_cpu
     scores = gate(features.look(variants(_images(splits.forget), 0)))
     promise["own_pictures_recognised"] = round(float((scores > threshold).float().mean()), 4)
     encoder, training = train_encoder(features, replace(splits, forget=splits.forget + again), config, layers,
@@ -194,5 +194,6 @@ def _unlearn(features: Features, splits: Splits, config: Config, base: Patch | N
     added = {"people_before": base.facts["people"], "people_trained_again": len({r.subject for r in again})} if base else {}
     facts = {"people": len(splits.subjects("forget")) + added.get("people_before", 0), **added, **promise, **training,
              "gate_seconds": round(gate_seconds, 2), "seconds": round(time.perf_counter() - began, 2),
+             "gate_cpu_seconds": round(gate_cpu, 2), "cpu_seconds": round(time.process_time() - began_cpu, 2),
              "threads": torch.get_num_threads()}  # fmt: skip
     return Patch(config, layers, gate, encoder, threshold, before, facts)

@@ -32,8 +32,9 @@ MIB = GIB // 1024
 class Finetuned:
     """A host over a tuned copy of the given one, LoRA merged, and what it took.
 
-    ``facts``: loss, steps, resumed_from, stopped, last (the last step's loss by side), seconds, trainable_parameters,
-    peak_memory_mib (above the loaded copy: gradients, optimiser, activations, and the host itself where the loss reads it),
+    ``facts``: loss, steps, resumed_from, stopped, last (the last step's loss by side), seconds, cpu_seconds,
+    trainable_parameters, peak_memory_mib (above the loaded copy, on a CPU as sampled once a step: gradients, optimiser,
+    activations, and the host itself where the loss reads it),
     and ``diverged``: None, or {"step", "loss", "last_loss"} of the step whose loss was no number. Then the weights are those
     before that step's update, and answers mean little.
     """
@@ -108,12 +109,13 @@ def _finetune(host: FrozenHost, told: list[Record], beside: list[Record], kept: 
     if host.fingerprint() != before:
         raise HostError("The given host's weights changed while a copy of it was finetuned.",
                         "This is a bug: please report it.", "host-changed")  # fmt: skip
+    seconds, cpu_seconds = watch.spent()
     memory = watch.peak + (sum(p.nbytes for p in host.model.parameters()) if loss.reference else 0)
     return Finetuned(finished, {
         "loss": config.loss, "lora": config.lora, "rank": config.rank_of(host) if config.lora else None, "rate": config.rate,
         "seed": config.seed, "steps": watch.steps, "resumed_from": watch.resumed_from,
         "stopped": watch.stopped or ("diverged" if diverged else "all steps done"), "diverged": diverged,
-        "last": watch.means | {"loss": watch.last_loss}, "seconds": watch.seconds(),
+        "last": watch.means | {"loss": watch.last_loss}, "seconds": seconds, "cpu_seconds": cpu_seconds,
         "trainable_parameters": trained, "peak_memory_mib": round(memory / MIB, 1), "threads": torch.get_num_threads(),
     })  # fmt: skip
 

@@ -45,7 +45,7 @@ class Watch(TrainerCallback):
         self.recent: list[float] = []
         self.last_loss: float | None = None
         self.stopped, self.steps, self.resumed_from = "", 0, 0
-        self.began, self.before = time.perf_counter(), 0.0  # seconds of the runs before this one
+        self.began, self.before = self.clocks(), (0.0, 0.0)  # what the runs before this one took
         self.loaded = self.peak = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
@@ -73,11 +73,19 @@ class Watch(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         saved = Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE
-        write_text(saved, json.dumps([self.recent, self.seconds()]))
+        write_text(saved, json.dumps([self.recent, self.spent()]))
 
-    def seconds(self) -> float:
-        """Of this run and of those that it goes on from."""
-        return round(self.before + time.perf_counter() - self.began, 2)
+    @staticmethod
+    def clocks() -> tuple[float, float]:
+        """Wall and process CPU seconds, each from a start of its own."""
+        return time.perf_counter(), time.process_time()
+
+    def spent(self) -> tuple[float, float]:
+        """Wall and CPU seconds of this run and of those that it goes on from."""
+        wall, cpu = (
+            round(before + now - began, 2) for before, now, began in zip(self.before, self.clocks(), self.began, strict=True)
+        )
+        return wall, cpu
 
     def measure(self) -> None:
         self.peak = max(self.peak, _memory() - self.loaded)

@@ -107,11 +107,11 @@ def table(summary: dict[str, Any]) -> Table:
     """One row a method."""
     title = "Every method at its winner" + (" (quick: one point of each grid, one seed)" if summary["quick"] else "")
     shown = Table(title=title, title_justify="left")
-    for column in ("method", *(f"{split} {name}" for split, name in COLUMNS), "seconds"):
+    for column in ("method", *(f"{split} {name}" for split, name in COLUMNS), "CPU seconds"):
         shown.add_column(column, justify="left" if column == "method" else "right")
     for name, parts in summary["methods"].items():
         cells = [parts.get(split, {}).get(figure, {}) for split, figure in COLUMNS]
-        seconds = parts["cost"].get("seconds")
+        seconds = parts["cost"].get("cpu_seconds")
         shown.add_row(name, *(f"{cell['value']:.3f}" if "value" in cell else "" for cell in cells),
                       "" if seconds is None else f"{seconds:.0f}")  # fmt: skip
     for name, reason in summary["diverged"].items():

@@ -1,7 +1,6 @@
 """Six claims about cagul, each tested on the rows of a comparison: it holds, it does not, or it cannot be told. No torch here.
 
-A verdict needs an interval: what an interval of 95 % over people leaves open cannot be told. The bar of claim 3 alone is on
-the value: at or above it the claim holds, and only an interval wholly below it says that it does not.
+A verdict needs an interval: what an interval of 95 % over people leaves open cannot be told.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from cagul.comparing.contrasts import TERMS, Said, difference_of, ks_to, mia_dis
 
 Verdict = Literal["holds", "does not hold", "cannot be told"]
 KEPT = 0.98  # share of answers about others that is to stay the same
+SAME = 0.02  # how far a figure may differ that does not change
 FINETUNED = ("ga", "gd", "kl", "po", "npo", "npo_retain", "dpo", "rmu")
 PAPER_FIGURES = tuple(TERMS)
 LOW = ("leak", "probability")  # better when low; the others when high
@@ -52,6 +52,15 @@ def clearly(figure: Mapping[str, Any], side: Literal["below", "above"], bar: flo
     if "low" not in figure:
         return False
     return figure["high"] < bar if side == "below" else figure["low"] > bar
+
+
+def within(figure: Mapping[str, Any], low: float, high: float) -> Verdict:
+    """Whether a figure's whole interval lies within bounds, the bounds themselves inside, or wholly outside of them."""
+    if "low" not in figure:
+        return "cannot be told"
+    if figure["high"] < low or figure["low"] > high:
+        return "does not hold"
+    return "holds" if low <= figure["low"] and figure["high"] <= high else "cannot be told"
 
 
 def _pareto(said: Mapping[str, Said], finetuned: list[str]) -> dict[str, Any]:
@@ -113,14 +122,15 @@ def _identical(summary: Mapping[str, Any], finetuned: list[str]) -> dict[str, An
     for split in ("retain", "unseen"):
         own = summary["methods"]["cagul"].get(split, {}).get("identical", {"absent": "nobody was asked"})
         rivals = {name: summary["methods"][name].get(split, {}).get("identical", {}) for name in finetuned}
-        changed = {name: figure["value"] for name, figure in rivals.items() if "value" in figure}
-        below = own.get("value", 0.0) < KEPT
-        state = "does not hold" if clearly(own, "below", KEPT) else "holds" if not below else "cannot be told"
-        states.append(state)
-        best = max(changed, key=lambda name: changed[name]) if changed else ""
-        lines.append(f"{split}: cagul {shown(own, '-')}" + (f"; finetuning at most {changed[best]:.3f} ({best})" if best else ""))
-        if best and changed[best] >= KEPT:
-            states.append("does not hold")
+        kept, changed = within(own, KEPT, 1.0), {name: within(figure, 0.0, KEPT) for name, figure in rivals.items()}
+        states += [kept, *changed.values()]
+        lines.append(f"{split}: cagul {shown(own, '-')}: {kept}")
+        known = {name: figure for name, figure in rivals.items() if "value" in figure}
+        if known:
+            best = max(known, key=lambda name: known[name]["value"])
+            lines.append(
+                f"{split}: finetuning changes them, at most {best} keeps {shown(known[best], '-')}: {_worst([*changed.values()])}"
+            )
     return _claim(3, text, _worst(states), lines)
 
 
@@ -131,12 +141,16 @@ def _refusal(summary: Mapping[str, Any], said: Mapping[str, Said]) -> dict[str, 
     names = ("visual_accuracy", "leak", "identical, retain", "identical, unseen")
     found = {name: difference_of(name, said["cagul"], said["gate_refusal"]) for name in names}
     seen = found["visual_accuracy"]
-    worse = [name for name in names[2:] if clearly(found[name], "below")]
-    state: Verdict = "does not hold" if clearly(seen, "below") or worse else "holds" if clearly(seen, "above") else "cannot be told"
-    lines = [f"cagul less gate_refusal, {name}: {shown(figure)}" for name, figure in found.items()]
-    costs = [summary["methods"][name]["cost"].get("seconds") for name in ("cagul", "gate_refusal")]
+    kept: Verdict = "holds" if clearly(seen, "above") else "does not hold" if clearly(seen, "below") else "cannot be told"
+    states = {name: kept if name == names[0] else within(figure, -SAME, SAME) for name, figure in found.items()}
+    state = _worst([*states.values()])
+    lines = [f"cagul less gate_refusal, {name}: {shown(figure)}: {states[name]}" for name, figure in found.items()]
+    lines.append(f"that nothing else changes is to say: by at most {SAME} either way")
+    costs = [summary["methods"][name]["cost"].get("cpu_seconds") for name in ("cagul", "gate_refusal")]
     if None not in costs:
-        lines.append(f"what it costs: training {costs[0]:.0f} s against {costs[1]:.0f} s for the gate alone, and the leak above")
+        lines.append(
+            f"what it costs: training {costs[0]:.0f} CPU seconds against {costs[1]:.0f} for the gate alone, and the leak above"
+        )
     keep = summary["methods"]["cagul"]["retain"].get("misfire_keep", {})
     lines.append(f"facts of retained people kept when the gate fires on them: cagul {shown(keep, '-')}, a canned refusal none")
     return _claim(5, text, state, lines)

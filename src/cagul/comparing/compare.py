@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
+from cagul.baselines.grids import Point
 from cagul.comparing.halves import Part, part_of
 from cagul.comparing.methods import METHODS, Built, Method, Workshop, starting_points
 from cagul.comparing.results import ABOUT, DONE, judged, results, trial_name, trials_of
-from cagul.comparing.tuning import WIDENINGS, Point, best, label, wider
+from cagul.comparing.tuning import WIDENINGS, best, label, wider
 from cagul.errors import HostError
 from cagul.evaluation.questions import Item, Sample, forget_items, misfire_items, other_items, scored_facts, text_only_items
 from cagul.evaluation.rows import Voice, answer_rows, gate_rows, likelihood_rows
@@ -22,7 +23,7 @@ from cagul.evaluation.summary import RETAIN_HOST
 from cagul.guard import Guard
 from cagul.runs import Run
 
-QUICK, QUICK_STEPS = ("training.steps=30", "gate.augment_others=0"), 10  # cagul's options and finetuning's steps under --quick
+QUICK, QUICK_STEPS = ("training.steps=30", "gate.augment_others=1"), 10  # cagul's options and finetuning's steps under --quick
 HELD = 200_000_000  # parameters up to which a grid's best answerer is held in memory until it is asked the test rows
 
 
@@ -68,6 +69,11 @@ class Plan:
 
 class TimeUp(Exception):  # noqa: N818 - no error: a piece of the work is done
     """The minutes that this piece of the work may take are over."""
+
+
+def _finite(value: Any) -> bool:
+    """Whether every float in a row's field is a number, lists within lists too."""
+    return all(map(_finite, value)) if isinstance(value, list | tuple) else not isinstance(value, float) or math.isfinite(value)
 
 
 class Comparison:
@@ -198,9 +204,9 @@ class Comparison:
             voice = Voice(name if part == "test" else f"{name}:validation", built.answerer, mark=trial, more=more)
             self.ask_all(voice, method, part)
             rows = self.rows_of(trial)
-            wrong = sum(not all(map(math.isfinite, row["nll"])) for row in rows if "nll" in row)
+            wrong = sum(not _finite(list(row.values())) for row in rows)
             if wrong:
-                diverged = f"the likelihoods of {wrong} answers are no numbers"
+                diverged = f"likelihoods or scores of {wrong} answers are no numbers"
                 self.run.rows.drop([row["key"] for row in rows])
         done = {
             "key": f"{DONE}/{trial}", "method": DONE, "name": name, "part": part, "point": label(point), "seed": seed,

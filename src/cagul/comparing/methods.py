@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cagul.baselines.finetune import finetune
-from cagul.baselines.grids import GRIDS, grid
+from cagul.baselines.grids import GRIDS, Point, grid
 from cagul.baselines.guardrails import INSTRUCTION, WITHOUT_LIKELIHOODS, guardrail, prompted
 from cagul.baselines.settings import FinetuneConfig
-from cagul.comparing.tuning import Point
 from cagul.config import load_config
 from cagul.data.records import Splits
 from cagul.errors import UsageError, did_you_mean
@@ -92,8 +91,8 @@ def _retrain(shop: Workshop, point: Point, seed: int) -> Built:
 
 def _cagul(preset: str, settings: tuple[str, ...], shop: Workshop, point: Point, seed: int) -> Built:
     patch = shop.patch(preset, (*(f"{option}={value}" for option, value in point), *settings), seed)
-    facts = {"seconds": patch.facts["seconds"], "steps": patch.facts["steps"], "threads": patch.facts["threads"],
-             "trainable_parameters": patch.parameters()}  # fmt: skip
+    kept = ("seconds", "cpu_seconds", "steps", "threads")
+    facts = {key: patch.facts.get(key) for key in kept} | {"trainable_parameters": patch.parameters()}
     return Built(Guard(shop.host, patch), facts)
 
 
@@ -101,7 +100,7 @@ def _finetuned(name: str, shop: Workshop, point: Point, seed: int) -> Built:
     tried = grid(name, shop.host.parameters())
     config = FinetuneConfig.model_validate({**tried.options, **dict(point), "steps": shop.steps or tried.steps, "seed": seed})
     found = finetune(shop.host, shop.splits, config, work=shop.folder, progress=shop.progress)
-    kept = ("seconds", "steps", "threads", "trainable_parameters", "peak_memory_mib", "rank", "stopped")
+    kept = ("seconds", "cpu_seconds", "steps", "threads", "trainable_parameters", "peak_memory_mib", "rank", "stopped")
     facts = {key: found.facts[key] for key in kept}
     if stopped := found.facts["diverged"]:
         return Built(None, facts, f"the loss was {stopped['loss']} at step {stopped['step']}")
@@ -112,16 +111,16 @@ def _guardrail(name: str, shop: Workshop, point: Point, seed: int) -> Built:
     """Behind the gate of a patch whose encoder is trained for one step: it has no part in the answers."""
     settings = (*(f"{option}={value}" for option, value in point), "training.steps=1")
     guard = Guard(shop.host, shop.patch("default", settings, seed))
-    return Built(guardrail(name, guard), {"seconds": guard.patch.facts["gate_seconds"]})
+    facts = guard.patch.facts
+    return Built(guardrail(name, guard), {"seconds": facts["gate_seconds"], "cpu_seconds": facts.get("gate_cpu_seconds")})
 
 
 def _prompt(shop: Workshop, point: Point, seed: int) -> Built:
-    return Built(prompted(shop.host, INSTRUCTION), {"seconds": 0.0})
+    return Built(prompted(shop.host, INSTRUCTION), {"seconds": 0.0, "cpu_seconds": 0.0})
 
 
 CAGUL_POINTS: tuple[Point, ...] = (
     (),
-    (("training.blend", 0.3),),
     (("training.preference", 0.3),),
     (("training.blend", 0.3), ("training.preference", 0.1)),
 )
@@ -145,8 +144,7 @@ def _registry() -> dict[str, Method]:
     }
     for name, small in GRIDS.items():
         moved = "LoRA and projector" if small.options["lora"] else "the whole language model and projector"
-        rates = tuple((("rate", rate),) for rate in small.rates)
-        found[name] = Method("finetuning", f"{small.options['loss']}, {moved}", partial(_finetuned, name), rates)
+        found[name] = Method("finetuning", f"{small.options['loss']}, {moved}", partial(_finetuned, name), small.points)
     behind = {"gate_refusal": "a canned refusal", "gate_noise": "noise for tokens", "gate_zero": "zeros for tokens",
               "gate_mean": "the mean token"}  # fmt: skip
     for name, what in behind.items():
@@ -172,7 +170,7 @@ METHODS: dict[str, Method] = _registry()
 def starting_points(name: str, host: FrozenHost) -> tuple[Point, ...]:
     """The grid of a method for this host; finetuning's hangs on its size."""
     if METHODS[name].sort == "finetuning":
-        return tuple((("rate", rate),) for rate in grid(name, host.parameters()).rates)
+        return grid(name, host.parameters()).points
     return METHODS[name].points
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cagul.comparing.tuning import POINTS, WIDENINGS
 from cagul.report.charts import scatter
 from cagul.report.methods import trade_offs
 from cagul.report.reading import Summary
@@ -67,6 +68,10 @@ def page(summary: dict[str, Any], manifest: dict[str, Any], pictures: Mapping[st
         f"`{manifest['command']}`", "",
         f"{people['forget']} people are to be forgotten, {people['retain']} retained, {people['unseen']} never seen.", "",
         f"- rule for every method's grid: {tuned}",
+        f"- the same budget of tuning for each: at most {POINTS} points and {WIDENINGS} more where the winner stands at an edge;",
+        "  not tuned are host, retrain and prompt, and cagul's ablations, which take over its winner",
+        "- time is CPU seconds of the training process: the cores were shared with other work, so that wall seconds say little;",
+        "  rows from before they were counted have none",
         f"- grids on seed {evaluation['seeds'][0]}, winners on seeds {', '.join(map(str, evaluation['seeds']))}",
         f"- the named sample `{sample['name']}` of test rows; {evaluation['threads']} torch thread(s)",
         "- intervals are of 95 % over people, figures are means over seeds", "",
@@ -79,9 +84,9 @@ def page(summary: dict[str, Any], manifest: dict[str, Any], pictures: Mapping[st
             "",
         ]
     text += ["## The table", ""]
-    text += lines_of(["no.", "method", *COLUMNS.values(), "seconds", "trained parameters"], [
+    text += lines_of(["no.", "method", *COLUMNS.values(), "CPU seconds", "trained parameters"], [
         [str(numbers[name]), name, *(shown(parts.get(split, {}).get(figure)) for split, figure in COLUMNS),
-         shown(parts["cost"].get("seconds")), shown(parts["cost"].get("trainable_parameters"))]
+         shown(parts["cost"].get("cpu_seconds")), shown(parts["cost"].get("trainable_parameters"))]
         for name, parts in summary["methods"].items()
     ])  # fmt: skip
     text += [f"{name} has no row: {reason}." for name, reason in summary["diverged"].items()]
@@ -111,8 +116,8 @@ def page(summary: dict[str, Any], manifest: dict[str, Any], pictures: Mapping[st
                 f"{name.partition('.')[2]} {value:.3f}" for name, value in trial["terms"].items() if value is not None
             )
             edge = "at an edge that was not widened further" if found["at_an_edge"] and trial["point"] == found["winner"] else ""
-            trials.append([name, point, score, terms, shown(trial["seconds"]), trial["diverged"] or edge])
-    text += lines_of(["method", "point", "score", "terms", "seconds", "note"], trials)
+            trials.append([name, point, score, terms, shown(trial["cpu_seconds"]), trial["diverged"] or edge])
+    text += lines_of(["method", "point", "score", "terms", "CPU seconds", "note"], trials)
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
     before, after = (summary["host"][f"sha256_{when}"][:16] for when in ("before", "after"))
     return "\n".join([*text, f"Host SHA-256 {before} before and {after} after. {versions}.", ""])

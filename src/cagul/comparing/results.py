@@ -12,7 +12,7 @@ from cagul.comparing.tuning import MEANING, RULE, Trial, best, label, rule_score
 from cagul.evaluation.summary import LIKELIHOOD, RETAIN_HOST, by_method_of, method_figures, summarise
 
 DONE, ABOUT = "done", "about"  # methods of rows that say what is done, and what the comparison is
-COSTS = ("seconds", "trainable_parameters", "peak_memory_mib", "steps")
+COSTS = ("seconds", "cpu_seconds", "trainable_parameters", "peak_memory_mib", "steps")
 SPREAD = ("leak", "model_utility")
 LIKELIHOODS = ("probability", "truth", "mia", "forget_quality", "model_utility")  # how names of figures that need them begin
 PAIRED = ("leak", "model_utility", "visual_accuracy", "identical, retain", "identical, unseen", "probability")
@@ -27,7 +27,7 @@ def trials_of(rows: Iterable[dict], name: str) -> list[Trial]:
     """The trials of a method so far, in the order in which they were made."""
     return [
         Trial(tuple((option, float(number)) for option, number in row["options"]), row.get("score"), row.get("terms", {}),
-              row["diverged"], row["facts"].get("seconds"))
+              row["diverged"], row["facts"].get("seconds"), row["facts"].get("cpu_seconds"))
         for row in rows if row["method"] == DONE and row["name"] == name and row["part"] == "validation"
     ]  # fmt: skip
 

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from statistics import harmonic_mean
 from typing import Any
 
+from cagul.baselines.grids import Point
+
 RULE = "forget_and_keep"
 MEANING = "the highest harmonic mean of {}, on validation rows"
 FORGETTING = ("leak", "keyword_recall", "rouge_l")  # the first that is there
 KEEPING = ("model_utility", "keyword_recall", "rouge_l")
+POINTS = 3  # that the grid of every tuned method starts with
 WIDENINGS = 2  # values that a grid may grow by
 
 Figures = Mapping[str, Mapping[str, Mapping[str, Any]]]
-Point = tuple[tuple[str, float], ...]  # options with their values; none of them is the method as it comes
+
 FACTOR = 3.0  # by which a grid with one value of an option grows
 
 
@@ -51,6 +54,7 @@ class Trial:
     terms: Mapping[str, float | None]
     diverged: str
     seconds: float | None
+    cpu_seconds: float | None = None  # rows of older comparisons have none
 
 
 def rule_terms(host: Figures, likelihoods: bool = True) -> tuple[tuple[str, str], ...]:

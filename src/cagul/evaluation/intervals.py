@@ -9,6 +9,7 @@ import numpy as np
 from scipy.stats import beta
 
 DRAWS, SEED = 2000, 0
+WIDTHLESS = 1e-12  # draws of a bootstrap that differ by less are one value
 ONE_PERSON = {"interval": "absent: one person gives none"}
 Pairs = Iterable[tuple[str, float | None]]
 
@@ -112,9 +113,14 @@ def difference(triples: Iterable[tuple[str, float | None, float | None]]) -> dic
         shifted = figure((subject, (delta + 1) / 2) for subject, delta in pairs)
         back = {name: 2 * shifted[name] - 1 for name in ("value", "low", "high") if name in shifted}
         return shifted | back | counted
-    value, open_share = pairs[0][1], 1 - certain(1.0, len({subject for subject, _ in pairs}))["low"]
-    low, high = (value + end * open_share * (1 + abs(value)) for end in (-1, 1))
-    return {"value": value, "n": len(pairs), "low": max(-1.0, low), "high": min(1.0, high)} | counted
+    value = pairs[0][1]
+    return {"value": value, "n": len(pairs)} | certain_difference(value, len({subject for subject, _ in pairs})) | counted
+
+
+def certain_difference(value: float, people: int) -> dict:
+    """What Clopper-Pearson leaves open where all people differ alike: the share of people who might differ otherwise."""
+    reach = (1 - certain(1.0, people)["low"]) * (1 + abs(value))
+    return {"low": max(-1.0, value - reach), "high": min(1.0, value + reach)}
 
 
 def harmonic(figures: dict[str, dict]) -> dict:
@@ -189,7 +195,8 @@ def contrast(ours: Sequence[Pairs], others: Sequence[Pairs], combine: Callable[[
     """A method's figure less another's, each combined from the means of its terms, with an interval that draws subjects.
 
     A term is (subject, value) pairs in [0, 1], as many of one side as of the other; one draw of subjects serves both sides,
-    so it is paired. ``combine`` takes means (terms, ...) to figures (...). Absent when a term of either side has no rows.
+    so it is paired. ``combine`` takes means (terms, ...) to figures (...). Draws that all agree
+    have no width: the interval is then ``certain_difference``. Absent when a term of either side has no rows.
     """
     terms = [*ours, *others]
     tables = [_table(pairs) for pairs in terms]
@@ -209,6 +216,8 @@ def contrast(ours: Sequence[Pairs], others: Sequence[Pairs], combine: Callable[[
     drawn = counts[:, draws].sum(2)
     whole = (drawn > 0).all(0)
     found = delta(sums[:, draws].sum(2)[:, whole] / drawn[:, whole])
+    if np.ptp(found) < WIDTHLESS:
+        return result | certain_difference(result["value"], len(subjects))
     low, high = (float(q) for q in np.quantile(found, (0.025, 0.975)))
     return result | {"low": low, "high": high}
 

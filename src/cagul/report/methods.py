@@ -27,6 +27,8 @@ COSTS = {
     "trainable_parameters": "trained parameters",
     "seconds": "unlearning (s)",
     "gate_seconds": "of which the gate (s)",
+    "cpu_seconds": "unlearning (CPU s)",
+    "gate_cpu_seconds": "of which the gate (CPU s)",
 }
 
 
