@@ -1,8 +1,9 @@
 """Seconds and peak memory above the loaded host until a leak is reached: cagul and gradient difference; then one more person.
 
-    python benchmarks/to_same_leak.py [--leak 0.05] [--rate 1e-3] [--json FILE]
+    python benchmarks/to_same_leak.py [--leak 0.05] [--repeats 3] [--out FILE]
 
-Each budget of steps is a process of its own, so that its peak is its own; the smallest budget that reaches the leak counts.
+Each budget of steps is a process of its own, so that its peak is its own; the smallest budget that reaches the leak counts,
+with as many seeds as --repeats. The peak is the process's high-water mark since the host was loaded (Linux's VmHWM), not sampled.
 Gradient difference accumulates: `--accumulate 2` holds as many rows at once as forget and retain in turn, with the gradient
 of all. The copy that cagul's finetune makes of the host is taken off its peak: a finetune in place needs none.
 """
@@ -22,6 +23,7 @@ from typing import Any
 STEPS = {"cagul": (20, 40, 70, 140), "gd": (20, 40, 60, 120)}
 PERSON = "p040"  # of the retained, who asks to be forgotten too
 MIB = 2**20
+COMPARED = Path(__file__).parent.parent / "runs" / "compare-demo"
 
 
 def memory(name: str) -> float:
@@ -77,7 +79,9 @@ def one(options: argparse.Namespace) -> dict[str, Any]:
     before, began, cpu, copy = start_peak(), time.perf_counter(), time.process_time(), 0.0
     answerer: Any
     if options.one == "cagul":
-        patch = unlearn(host, splits, load_config("default", [f"training.steps={options.steps}", *options.set]))
+        patch = unlearn(
+            host, splits, load_config("default", [f"training.steps={options.steps}", f"training.seed={options.seed}", *options.set])
+        )
         answerer = Guard(host, patch)
         if options.save:
             patch.save(options.save)
@@ -91,7 +95,7 @@ def one(options: argparse.Namespace) -> dict[str, Any]:
             answerer = desk.guard()
         splits = split_records(records, [PERSON])
     else:
-        more = {"rate": options.rate, "steps": options.steps, "accumulate": options.accumulate}
+        more = {"rate": options.rate, "steps": options.steps, "accumulate": options.accumulate, "seed": options.seed}
         wanted = [*demo.forget, PERSON] if options.one == "gd_one_more" else demo.forget
         found = finetune(host, split_records(records, wanted), FinetuneConfig.model_validate({**GRIDS["gd"].options, **more}))
         answerer, copy = found.host, sum(p.numel() * p.element_size() for p in host.model.parameters()) / MIB
@@ -102,9 +106,22 @@ def one(options: argparse.Namespace) -> dict[str, Any]:
     return {"method": options.one, "steps": options.steps, "leak": leak_of(answerer, splits), **spent, **verified}
 
 
-def apart(options: argparse.Namespace, method: str, steps: int, *more: str) -> dict[str, Any]:
+def winning_rate() -> float:
+    """Gradient difference's winner in the committed comparison."""
+    summary = json.loads((COMPARED / "summary.json").read_text("utf-8"))
+    return float(dict(word.split("=") for word in summary["tuning"]["gd"]["winner"].split())["rate"])
+
+
+def apart(options: argparse.Namespace, method: str, steps: int, seed: int, *more: str) -> dict[str, Any]:
     """The same in a process of its own."""
-    told = {"one": method, "steps": steps, "rate": options.rate, "accumulate": options.accumulate, "threads": options.threads}
+    told = {
+        "one": method,
+        "steps": steps,
+        "seed": seed,
+        "rate": options.rate,
+        "accumulate": options.accumulate,
+        "threads": options.threads,
+    }
     words = [sys.executable, __file__, *(f"--{name}={value}" for name, value in told.items()),
              *(f"--set={word}" for word in options.set), *more]  # fmt: skip
     found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
@@ -116,15 +133,18 @@ def apart(options: argparse.Namespace, method: str, steps: int, *more: str) -> d
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--leak", type=float, default=0.05)
-    parser.add_argument("--rate", type=float, default=1e-3, help="of gradient difference: its winner in docs/results.md")
+    parser.add_argument("--rate", type=float, help="of gradient difference; its winner in docs/results.md if not given")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of what reached the leak, each with a seed of its own")
     parser.add_argument("--accumulate", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], help="key=value of cagul's config")
-    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--out", type=Path, default=COMPARED / "to_same_leak.json", help="write the figures there")
+    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--steps", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--save", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    options.rate = options.rate or winning_rate()
     if options.one:
         print(json.dumps(one(options)))
         return
@@ -132,20 +152,21 @@ def main() -> None:
     print("| method | steps | leak | seconds | CPU seconds | peak above the host, MiB |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         patch, trials, reached = Path(folder) / "patch", [], {}
+        later = range(1, options.repeats)
         for method, budgets in STEPS.items():
             for steps in budgets:
                 place = Path(folder) / f"{method}-{steps}"
-                trials.append(apart(options, method, steps, *(("--save", str(place)) if method == "cagul" else ())))
+                trials.append(apart(options, method, steps, 0, *(("--save", str(place)) if method == "cagul" else ())))
                 patch = place if method == "cagul" else patch
                 if trials[-1]["leak"] <= options.leak:
-                    reached[method] = trials[-1]
+                    reached[method] = [trials[-1], *(apart(options, method, steps, seed) for seed in later)]
                     break
-        more = {"enrol": apart(options, "enrol", 0, "--save", str(patch)),
-                "gd_one_more": apart(options, "gd_one_more", reached.get("gd", trials[-1])["steps"])}  # fmt: skip
+        steps = reached["gd"][0]["steps"] if "gd" in reached else STEPS["gd"][-1]
+        more = {"enrol": [apart(options, "enrol", 0, seed, "--save", str(patch)) for seed in range(options.repeats)],
+                "gd_one_more": [apart(options, "gd_one_more", steps, seed) for seed in range(options.repeats)]}  # fmt: skip
     asked = {"target": options.leak, **{name: getattr(options, name) for name in ("rate", "accumulate", "set", "threads")}}
     found = {**asked, "trials": trials, "reached": reached, "one_more": more}
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    options.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

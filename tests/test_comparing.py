@@ -248,6 +248,27 @@ def test_a_claim_with_a_bar_is_judged_by_the_whole_interval():
     assert told[5]["figures"][4] == "that nothing else changes is to say: by at most 0.02 either way"
 
 
+def test_the_claim_about_cost_is_judged_by_the_spread_of_its_runs():
+    def runs(seconds: tuple[float, ...], mib: float, leak: float = 0.01) -> list[dict]:
+        return [{"leak": leak, "cpu_seconds": one, "peak_mib": mib + one} for one in seconds]
+
+    def told(measured: dict | None) -> dict:
+        return results(rows_of({"host": (KNOWS, LIKELY), "cagul": (KEEPS, UNLIKELY)}), measured)["claims"][3]
+
+    one_more = {"enrol": runs((1.0, 2.0), 8), "gd_one_more": runs((40.0, 50.0), 200)}
+    faster = {"target": 0.05, "reached": {"cagul": runs((20.0, 30.0), 100), "gd": runs((40.0, 45.0), 200)}, "one_more": one_more}
+    assert told(faster)["verdict"] == "holds"
+    assert told(faster)["figures"][0] == ("to a leak of 0.05, CPU seconds: cagul 20.0 to 30.0 (n 2), gd 40.0 to 45.0 (n 2): holds")
+    bigger = faster | {"reached": {"cagul": runs((20.0, 30.0), 400), "gd": runs((40.0, 45.0), 200)}}
+    assert told(bigger)["verdict"] == "does not hold"  # for its memory
+    mixed = faster | {"reached": {"cagul": runs((20.0, 42.0), 100), "gd": runs((40.0, 45.0), 200)}}
+    once = faster | {"reached": {"cagul": runs((20.0,), 100), "gd": runs((40.0,), 200)}}
+    missed = faster | {"reached": {"cagul": runs((20.0, 30.0), 100), "gd": runs((40.0, 45.0), 200, leak=0.2)}}
+    assert {told(one)["verdict"] for one in (mixed, once, missed, None)} == {"cannot be told"}
+    assert told(missed)["figures"][0].endswith("cannot be told (gd did not reach it in every run)")
+    assert told(None)["figures"] == ["Measured apart, by benchmarks/to_same_leak.py: its figures are not there."]
+
+
 def test_what_an_interval_leaves_open_does_not_hold():
     one, other = (
         {f"{split}{n}": 1.0 for split in "fr" for n in side} for side in (range(10), range(10, 20))

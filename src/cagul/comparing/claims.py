@@ -19,8 +19,9 @@ LOW = ("leak", "probability")  # better when low; the others when high
 NOT_RUN, NOBODY = "was not in this comparison", "No finetuning baseline was in this comparison."
 
 
-def claims(summary: Mapping[str, Any], said: Mapping[str, Said], retain_host: list[dict]) -> list[dict[str, Any]]:
-    """Every claim with its verdict and the figures behind it."""
+def claims(summary: Mapping[str, Any], said: Mapping[str, Said], retain_host: list[dict],
+           measured: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:  # fmt: skip
+    """Every claim with its verdict and the figures behind it. ``measured`` is what benchmarks/to_same_leak.py wrote."""
     if "cagul" not in said:
         return []
     finetuned = [name for name in said if name.removesuffix("_full") in FINETUNED]
@@ -28,8 +29,7 @@ def claims(summary: Mapping[str, Any], said: Mapping[str, Said], retain_host: li
         _pareto(said, finetuned),
         _likelihoods(said, finetuned, retain_host),
         _identical(summary, finetuned),
-        _claim(4, "Less time and memory than gradient difference to the same leak, and than any finetune for one more person.",
-               "cannot be told", ["Measured apart, by benchmarks/to_same_leak.py."]),
+        _cheaper(measured),
         _refusal(summary, said),
         _paper(said),
     ]  # fmt: skip
@@ -132,6 +132,39 @@ def _identical(summary: Mapping[str, Any], finetuned: list[str]) -> dict[str, An
                 f"{split}: finetuning changes them, at most {best} keeps {shown(known[best], '-')}: {_worst([*changed.values()])}"
             )
     return _claim(3, text, _worst(states), lines)
+
+
+def _cheaper(measured: Mapping[str, Any] | None) -> dict[str, Any]:
+    text = "Less time and memory than gradient difference to the same leak, and than any finetune for one more person."
+    if measured is None:
+        return _claim(4, text, "cannot be told", ["Measured apart, by benchmarks/to_same_leak.py: its figures are not there."])
+    target, lines, states = measured["target"], [], []
+    pairs = {f"to a leak of {target}": (measured["reached"], "cagul", "gd"),
+             "one more person": (measured["one_more"], "enrol", "gd_one_more")}  # fmt: skip
+    for what, (found, own, other) in pairs.items():
+        ours, others = found.get(own, []), found.get(other, [])
+        missed = [
+            name for name, runs in ((own, ours), (other, others)) if not all(run["leak"] <= target for run in runs) or not runs
+        ]
+        for key, unit in (("cpu_seconds", "CPU seconds"), ("peak_mib", "MiB above the loaded host")):
+            mine, theirs = ([run[key] for run in runs] for runs in (ours, others))
+            state = "cannot be told" if missed else apart(mine, theirs)
+            why = f" ({', '.join(missed)} did not reach it in every run)" if missed else ""
+            states.append(state)
+            lines.append(f"{what}, {unit}: {own} {_ends(mine)}, {other} {_ends(theirs)}: {state}{why}")
+    lines.append("Lowest and highest of the runs; gradient difference is the only finetune that was measured.")
+    return _claim(4, text, _worst(states), lines)
+
+
+def apart(mine: Sequence[float], theirs: Sequence[float]) -> Verdict:
+    """Whether all of ours are below all of theirs, or all above; a single run of either says nothing about their spread."""
+    if min(len(mine), len(theirs)) < 2:
+        return "cannot be told"
+    return "holds" if max(mine) < min(theirs) else "does not hold" if min(mine) > max(theirs) else "cannot be told"
+
+
+def _ends(values: Sequence[float]) -> str:
+    return f"{min(values):,.1f} to {max(values):,.1f} (n {len(values)})" if values else "not measured"
 
 
 def _refusal(summary: Mapping[str, Any], said: Mapping[str, Said]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from statistics import fmean
 from typing import Any
 
@@ -45,8 +45,11 @@ def judged(rows: list[dict], host: list[dict], silent: bool) -> dict[str, Any]:
     return {"terms": values, "score": rule_score(found, terms)}
 
 
-def results(rows: list[dict]) -> dict[str, Any]:
-    """The summary of a comparison, in the shape of every run's, with tuning, seeds, differences and claims beside it."""
+def results(rows: list[dict], measured: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The summary of a comparison, in the shape of every run's, with tuning, seeds, differences and claims beside it.
+
+    ``measured`` is what benchmarks/to_same_leak.py wrote, for the claim about time and memory.
+    """
     about = next(row for row in rows if row["method"] == ABOUT)
     done = [row for row in rows if row["method"] == DONE]
     asked = [row["name"] for row in done if row["part"] == "test" and not row["diverged"]]
@@ -82,7 +85,7 @@ def results(rows: list[dict]) -> dict[str, Any]:
     summary |= {key: about[key] for key in ("host", "people", "sample", "quick", "finished")}
     summary["not_asked"] = [name for name in about["methods"] if name not in ordered and name not in summary["diverged"]]
     summary["evaluation"] = {"threads": about["threads"], "seeds": about["seeds"], "trials": len(done)}
-    summary["claims"] = claims(summary, said, by_method.get(RETAIN_HOST + LIKELIHOOD, []))
+    summary["claims"] = claims(summary, said, by_method.get(RETAIN_HOST + LIKELIHOOD, []), measured)
     return summary
 
 
