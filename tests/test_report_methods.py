@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from cagul.evaluation.metrics import pareto
 from cagul.report.charts import Point, scatter
-from cagul.report.methods import COLUMNS, pareto
+from cagul.report.methods import COLUMNS
 from made_runs import RIVALS, Outline, make_rows, make_run, page_of, pictures_in
 
 shares = st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0])

@@ -15,9 +15,10 @@ import torch
 from cagul.config import load_config
 from cagul.data.records import load_records, split_records
 from cagul.errors import DataError, HostError, UsageError
+from cagul.evaluation.metrics import pareto
 from cagul.evaluation.study import QUESTIONS, study
 from cagul.evaluation.study_pairs import StudySample, beside, draw_pairs
-from cagul.evaluation.study_summary import bottom, curve_figures, few, measure_figures, pareto, summarise_study
+from cagul.evaluation.study_summary import bottom, curve_figures, few, measure_figures, summarise_study
 from cagul.method.selection import choose
 from cagul.report.study_figures import FIGURES, draw, standalone, write_figures
 from cagul.runs import Run
@@ -164,11 +165,7 @@ def test_agreement_with_what_tokens_do_by_hand():
 
 
 def test_the_front_by_hand():
-    def point(leak, keep):
-        return {"leak": {"value": leak}, "misfire_keep": {"value": keep}}
-
-    points = {"a": point(0.1, 0.5), "b": point(0.2, 0.5), "c": point(0.0, 0.1), "d": point(0.1, 0.4), "e": {"leak": {"absent": ""}}}
-    points["e"]["misfire_keep"] = {"absent": "no row"}
+    points = {"a": (0.1, 0.5), "b": (0.2, 0.5), "c": (0.0, 0.1), "d": (0.1, 0.4)}
     assert pareto(points) == ["c", "a"]
 
 

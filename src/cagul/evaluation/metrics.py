@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -70,3 +70,12 @@ def hit_rate(positives: Sequence[float], negatives: Sequence[float], false_alarm
     allowed = int(len(ranked) * false_alarms)
     threshold = ranked[len(ranked) - 1 - allowed]
     return sum(score > threshold for score in positives) / len(positives)
+
+
+def pareto(points: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Names on the front of (low is good, high is good) points, lowest first: nobody else is as good in both and better in one."""
+    front = [
+        name for name, (low, high) in points.items()
+        if not any(other[0] <= low and other[1] >= high and other != (low, high) for other in points.values())
+    ]  # fmt: skip
+    return sorted(front, key=lambda name: (points[name][0], -points[name][1]))

@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 
 from cagul.evaluation.intervals import figure, two_groups
 from cagul.evaluation.membership import auroc
-from cagul.evaluation.metrics import hit_rate
+from cagul.evaluation.metrics import hit_rate, pareto
 from cagul.evaluation.summary import forget_figures
 
 K = 0.5  # the share whose stability is measured: the default's
@@ -243,16 +243,9 @@ def training_figures(trainings: Rows, asked: Rows) -> dict[str, Any]:
             "misfire_keep": figure(misfired), "seconds": training["seconds"], "same_as": training["same_as"],
         }  # fmt: skip
     surface = {name: one for name, one in found.items() if name.split()[0] in ("bottom", "random", "top", "all")}
-    return {"variants": found, "pareto": pareto(surface)}
-
-
-def pareto(points: dict[str, dict[str, Any]]) -> list[str]:
-    """Names on the front of low leak and high misfire_keep: nobody else is as good in both and better in one."""
-    values = {name: (one["leak"]["value"], -one["misfire_keep"]["value"]) for name, one in points.items()
-              if "value" in one["leak"] and "value" in one["misfire_keep"]}  # fmt: skip
-    beaten = {name for name, mine in values.items() for other in values.values()
-              if other != mine and other[0] <= mine[0] and other[1] <= mine[1]}  # fmt: skip
-    return sorted((name for name in values if name not in beaten), key=values.__getitem__)
+    known = {name: (one["leak"]["value"], one["misfire_keep"]["value"]) for name, one in surface.items()
+             if "value" in one["leak"] and "value" in one["misfire_keep"]}  # fmt: skip
+    return {"variants": found, "pareto": pareto(known)}
 
 
 # -- two gates ----------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cagul.evaluation.metrics import pareto
 from cagul.evaluation.registry import MEANINGS
 from cagul.report.charts import Point
 from cagul.report.examples import WHERE, draw
@@ -94,14 +95,6 @@ def _span(figure: Figure) -> tuple[float, float, float]:
     """Value, low and high; both the value where there is no interval."""
     value = figure.value or 0.0
     return value, value if figure.low is None else figure.low, value if figure.high is None else figure.high
-
-
-def pareto(points: dict[str, tuple[float, float]]) -> set[str]:
-    """Names of the (leak, utility) points that no other beats; points that are equal do not beat each other."""
-    return {
-        name for name, (leak, utility) in points.items()
-        if not any(other[0] <= leak and other[1] >= utility and other != (leak, utility) for other in points.values())
-    }  # fmt: skip
 
 
 def method_table(summary: Summary, rows: Sequence[Row], offs: Sequence[TradeOff], redactor: Redactor) -> tuple[Method, ...]:
