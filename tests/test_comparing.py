@@ -47,6 +47,17 @@ def test_validation_and_test_share_no_question_on_a_picture_and_no_retained_pers
         assert len(found[0] | found[1]) == people
 
 
+def test_phrasings_of_one_question_are_in_one_part():
+    ways = [("Who?", ("Name?",)), ("Name?", ()), ("Whose face?", ("Name?", "Who is it?"))]
+    facts = [(f"{fact} {question}", tuple(f"{fact} {more}" for more in others)) for fact in range(9) for question, others in ways]
+    records = [record(s, 0, question, paraphrased_questions=others) for s in "abcd" for question, others in facts]
+    splits = split_records(records, ["a", "b"])
+    asked = [{(r.subject, way) for r in part_of(splits, part).forget for way in (r.question, *r.paraphrased_questions)}
+             for part in ("validation", "test")]  # fmt: skip
+    assert [len(found) for found in asked] == [2 * 3 * 4, 2 * 6 * 4]  # four ways to ask each of nine questions
+    assert not asked[0] & asked[1]
+
+
 def test_too_few_records_to_tune_on_are_refused():
     splits = split_records([record("a"), record("b"), record("c")], ["a"])
     with pytest.raises(DataError) as caught:

@@ -20,6 +20,20 @@ def deal(things: Iterable[Thing]) -> set[Thing]:
     return set(ordered[: max(1, len(ordered) // 3)]) if len(ordered) > 1 else set()
 
 
+def _facts(records: list[Record]) -> dict[int, str]:
+    """By a record's id the first question, in order, that is linked with its own: of records on one picture which share a
+    question or a phrasing of one. Those go to one part together, or both would ask the same."""
+    groups: list[tuple[str, set[str]]] = []  # a picture and the phrasings that are linked on it
+    for r in records:
+        said = {r.question, *r.paraphrased_questions}
+        linked = [group for group in groups if group[0] == r.image.name and group[1] & said]
+        groups = [group for group in groups if group not in linked]
+        groups.append((r.image.name, said.union(*(group[1] for group in linked))))
+    asked = {(r.image.name, r.question) for r in records}
+    return {id(r): min(question for picture, said in groups if picture == r.image.name and r.question in said
+                       for question in said if (picture, question) in asked) for r in records}  # fmt: skip
+
+
 def part_of(splits: Splits, part: Part) -> Splits:
     """The records that one part may ask about; both together are all, and no question on a picture is in both.
 
@@ -38,11 +52,12 @@ def part_of(splits: Splits, part: Part) -> Splits:
     forget: list[Record] = []
     for subject in splits.subjects("forget"):
         own = [r for r in splits.forget if r.subject == subject]
-        pairs = {kind: deal((r.image.name, r.question) for r in own if r.kind == kind) for kind in {r.kind for r in own}}
+        fact = _facts(own)
+        pairs = {kind: deal((r.image.name, fact[id(r)]) for r in own if r.kind == kind) for kind in {r.kind for r in own}}
         views = deal(view.name for r in own for view in r.views)
         forget += [
             r.model_copy(update={"views": tuple(view for view in r.views if (view.name in views) == wanted)})
-            for r in own if ((r.image.name, r.question) in pairs[r.kind]) == wanted
+            for r in own if ((r.image.name, fact[id(r)]) in pairs[r.kind]) == wanted
         ]  # fmt: skip
     found = replace(splits, forget=forget, retain=people(splits.retain), unseen=people(splits.unseen))
     if wanted:
