@@ -344,7 +344,7 @@ def test_a_packed_comparison_gives_the_same_figures_and_tells_no_path(tmp_path):
     assert costs == {"host": None, "cagul": 2.0, "gd": None}  # rows from before CPU seconds were counted have none
     assert "| CPU seconds | trained parameters |" in text
     assert "- time is CPU seconds of the training process" in text
-    assert "- the same budget of tuning for each: at most 3 points and 2 more" in text
+    assert "- one budget of tuning: at most 3 points, 2 more" in text
     assert "| 2 | cagul | 0.000 (0.00–0.17) |" in text
     assert "gd is without seed 1: nan." in text
     assert "**1. No finetuning baseline has both a lower leak and a higher model_utility than cagul.** Holds." in text
