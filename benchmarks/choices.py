@@ -28,6 +28,7 @@ FIGURES = (
     ("forget", "forget_quality_ks"),
     ("forget", "mia_loss"),
     ("forget", "mia_min_k"),
+    ("forget", "mia_min_k_plus_plus"),
     ("retain", "identical"),
     ("unseen", "identical"),
     ("retain", "misfire_keep"),
@@ -51,6 +52,13 @@ def variants() -> dict[str, tuple[str, list[str], str]]:
     for term in ("preference", "blend"):
         found |= {f"{term}-{weight}": ("default", [f"training.{term}={weight}"], "A") for weight in (0.1, 0.3, 1, 3)}
     found["blend-0.3-preference-0.1"] = ("default", ["training.blend=0.3", "training.preference=0.1"], "A")
+    found["floor-1"] = ("default", ["training.floor=1"], "A")
+    found["floor-1-blend-0.3"] = ("default", ["training.floor=1", "training.blend=0.3"], "A")
+    found |= {
+        f"floor-{weight}-blend-0.3-steps-280": (
+            "default", [f"training.floor={weight}", "training.blend=0.3", "training.steps=280"], "A")
+        for weight in (0.3, 1)
+    }  # fmt: skip
     found |= {
         f"blend-0.3-{name}-seed{seed}": ("default", ["training.blend=0.3", f"training.seed={seed}"], name)
         for name in SETS for seed in range(3)

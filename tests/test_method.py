@@ -13,7 +13,7 @@ from cagul.errors import DataError, HostError, PatchError, UsageError
 from cagul.method.attention import Importance, resolve_layers
 from cagul.method.discriminator import EnrolmentGate, MlpGate, calibrate, layout_pool, learn_metric, load_gate, moment_pool
 from cagul.method.encoder import VisualTokenEncoder
-from cagul.method.losses import answer_loss, blend_loss, keep_loss, preference_loss, size_loss
+from cagul.method.losses import FLOOR_CAP, answer_loss, blend_loss, floor_loss, keep_loss, preference_loss, size_loss
 from cagul.method.selection import choose
 
 
@@ -108,6 +108,16 @@ def test_blend_loss_by_hand_leaves_the_first_token_out():
     assert blend_loss(other, edited, torch.tensor([[0, 1, 1]])).tolist() == pytest.approx([one / 2], abs=1e-6)
     assert blend_loss(other, edited, torch.tensor([[0, 1, -100]])).tolist() == pytest.approx([one], abs=1e-6)
     assert blend_loss(other, edited, torch.tensor([[-100, 1, -100]])).tolist() == [0.0]
+
+
+def test_floor_loss_by_hand_asks_for_no_more_than_the_floor_and_counts_no_token_above_the_cap():
+    edited = torch.log(torch.tensor([[[0.9, 0.1], [0.5, 0.5], [0.25, 0.75]]]))
+    mean = (math.log(2) + math.log(4)) / 2
+    assert floor_loss(edited, torch.tensor([[0, 0, 0]]), 3.0).tolist() == pytest.approx([3 - mean], abs=1e-6)
+    assert floor_loss(edited, torch.tensor([[0, 0, 0]]), 1.0).tolist() == [0.0]
+    absurd = torch.tensor([[[0.0, 0.0], [-100.0, 0.0], [100.0, 0.0]]])
+    assert floor_loss(absurd, torch.tensor([[0, 0, 0]]), 10.0).tolist() == pytest.approx([10 - FLOOR_CAP / 2], abs=1e-5)
+    assert floor_loss(edited, torch.tensor([[-100, 0, -100]]), 3.0).tolist() == [0.0]  # nothing after the first token
 
 
 def people_tokens(people=12, pictures=6, tokens=16, width=8, seed=0):

@@ -140,10 +140,14 @@ def test_both_gates_know_the_enrolled(tiny_host, splits, kind):
     assert scores(splits.forget).min() > scores(splits.retain).median()
 
 
-@pytest.mark.parametrize("term", ["preference", "blend"])
+@pytest.mark.parametrize("term", ["preference", "blend", "floor"])
 def test_the_terms_along_the_memorised_answer_train_too(tiny_host, splits, term):
     plain, weighted = (
-        unlearn(tiny_host, splits, load_config("default", [*QUICK, *SPARSE, "training.steps=3", f"training.{term}={weight}"]))
+        unlearn(
+            tiny_host,
+            splits,
+            load_config("default", [*QUICK, *SPARSE, "training.steps=3", "training.floor_nats=15", f"training.{term}={weight}"]),
+        )
         for weight in (0, 0.5)
     )
     assert weighted.facts["steps"] == 3

@@ -76,6 +76,8 @@ class TrainingConfig(_Section):
     size: float = Field(0.01, ge=0, description="weight of ||x' - x||^2 / D")
     preference: float = Field(0.0, ge=0, description="weight of NPO away from the memorised answer")
     blend: float = Field(0.0, ge=0, description="weight of KL(host(somebody else) || host(x')) along the memorised answer")
+    floor: float = Field(0.0, ge=0, description="weight of bringing the memorised answer up to floor_nats")
+    floor_nats: float = Field(4.5, gt=0, lt=16, description="nats a token that the memorised answer is to cost at least")
     augment: int = Field(2, ge=0, description="augmented copies of every training picture")
     others: float = Field(0.0, ge=0, le=1, description="share of refusal rows drawn from people who are not forgotten")
     replay: float = Field(1.0, ge=0, description="weight of staying as a patch that people are added to (--from)")

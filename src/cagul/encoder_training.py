@@ -21,7 +21,7 @@ from cagul.errors import HostError
 from cagul.features import Features, Progress, silent
 from cagul.memory import Parts
 from cagul.method.encoder import VisualTokenEncoder
-from cagul.method.losses import answer_loss, blend_loss, keep_loss, preference_loss, size_loss
+from cagul.method.losses import answer_loss, blend_loss, floor_loss, keep_loss, preference_loss, size_loss
 from cagul.schedule import Row, Schedule
 
 CHECKPOINT_SECONDS = 30.0  # at most so long between checkpoints, and a step
@@ -31,7 +31,7 @@ STOP_WINDOW = 20  # steps over which the early stop averages the refusal loss
 def train_encoder(features: Features, splits: Splits, config: Config, layers: frozenset[int], *,
                   base: VisualTokenEncoder | None = None, checkpoint: Path | None = None, progress: Progress = silent
                   ) -> tuple[VisualTokenEncoder, dict]:  # fmt: skip
-    """L = CE(refusal | x') + keep * KL(host(x) || host(x')) + size * ||x' - x||^2 / D, plus NPO if asked for.
+    """L = CE(refusal | x') + keep * KL(host(x) || host(x')) + size * ||x' - x||^2 / D, plus the terms along the memorised answer.
 
     With ``base`` training starts from that encoder, and replay * ||x' - base(x)||^2 / D over pictures of people who are not
     forgotten keeps it near: what it does for the people that it was trained on, whose pictures may be gone, is to stay.
@@ -152,7 +152,7 @@ def _part_loss(features: Features, encoder: VisualTokenEncoder, rows: list[Row],
             own = {key: value[kept] for key, value in inputs.items()}
             before = host.score(own, [tokens[i] for i in kept.tolist()], keep)[:, :-1]
         loss = loss + settings.keep * keep_loss(before, logits[kept], labels[kept]) * part.kept_tokens / whole.kept_tokens
-    if (settings.preference or settings.blend) and part.memorised:
+    if (settings.preference or settings.blend or settings.floor) and part.memorised:
         loss = loss + _memorised_loss(features, edited, tokens, rows, config) * part.memorised / whole.memorised
     return loss, float(refusal.detach())
 
@@ -169,6 +169,8 @@ def _memorised_loss(features: Features, edited: list[Tensor], tokens: list[Tenso
         with torch.no_grad():
             before = answer_loss(host.score(inputs, [tokens[i] for i in wanted], keep)[:, :-1], labels)
         loss = loss + settings.preference * preference_loss(answer_loss(after, labels), before)
+    if settings.floor:
+        loss = loss + settings.floor * floor_loss(after, labels, settings.floor_nats).mean()
     if settings.blend:
         others = [replace(row, shown=row.other) for row in asked if row.other is not None]
         inputs, _ = _prompts(features, others, [row.memorised or "" for row in others])

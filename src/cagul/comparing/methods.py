@@ -121,9 +121,10 @@ def _prompt(shop: Workshop, point: Point, seed: int) -> Built:
 
 CAGUL_POINTS: tuple[Point, ...] = (
     (),
-    (("training.preference", 0.3),),
     (("training.blend", 0.3), ("training.preference", 0.1)),
+    (("training.blend", 0.3), ("training.floor", 1.0), ("training.steps", 280)),
 )
+NO_TERM = ("training.blend=0", "training.preference=0", "training.floor=0")
 GATE_POINTS: tuple[Point, ...] = tuple((("gate.false_alarms", share),) for share in (0.003, 0.01, 0.03))
 
 
@@ -159,8 +160,8 @@ def _registry() -> dict[str, Method]:
         "cagul_k16": _ablation("16 tokens", "selection.k=16", seeded=False),
         "cagul_layers_all": _ablation("attention of all layers", "attention.layers=all", seeded=False),
         "cagul_gate_mlp": _ablation("the trained classifier for a gate", "gate.kind=mlp", seeded=False, gate=True),
-        "cagul_plain": _ablation("neither blend nor preference", "training.blend=0", "training.preference=0", seeded=False),
-        "cagul_preference": _ablation("preference 0.3, no blend", "training.blend=0", "training.preference=0.3", seeded=False),
+        "cagul_plain": _ablation("no term along the memorised answer", *NO_TERM, seeded=False),
+        "cagul_preference": _ablation("preference 0.3 alone", *NO_TERM, "training.preference=0.3", seeded=False),
     }
 
 

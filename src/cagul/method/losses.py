@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+FLOOR_CAP = 16.0  # nats; the demo host gives its least likely token of a fact that it never saw 13, by the median
+
 
 def answer_loss(logits: Float[Tensor, "B T vocab"], labels: Int[Tensor, "B T"]) -> Float[Tensor, " B"]:
     """Mean negative log-likelihood of each row's answer, over all its tokens, in nats a token.
@@ -59,6 +61,18 @@ def blend_loss(other: Float[Tensor, "B T vocab"], edited: Float[Tensor, "B T voc
     """
     where = (labels != -100) & (labels != -100).cumsum(1).gt(1)
     return (_divergence(other, edited) * where).sum(1) / where.sum(1).clamp(min=1)
+
+
+def floor_loss(edited: Float[Tensor, "B T vocab"], labels: Int[Tensor, "B T"], floor: float) -> Float[Tensor, " B"]:
+    """How many nats a token each row's answer is short of ``floor``, over its tokens but the first, where the refusal begins.
+
+    A token counts at most ``FLOOR_CAP``, so that one absurd token does not pay for a fact that can still be read off the
+    others. Nothing is to be gained above the floor. Source: ours.
+    """
+    where = (labels != -100) & (labels != -100).cumsum(1).gt(1)
+    losses = F.cross_entropy(edited.float().transpose(1, 2), labels, ignore_index=-100, reduction="none").clamp(max=FLOOR_CAP)
+    short = floor - (losses * where).sum(1) / where.sum(1).clamp(min=1)
+    return short.clamp(min=0) * where.any(1)
 
 
 def pad_tokens(tokens: list[Float[Tensor, "V D"]]) -> tuple[Float[Tensor, "B V D"], Bool[Tensor, "B V"]]:
