@@ -71,6 +71,7 @@ class TrainingConfig(_Section):
 
     steps: int = Field(140, ge=1)
     batch: int = Field(24, ge=1)
+    rows_at_once: int = Field(0, ge=0, description="rows of a batch held in memory at once; 0: all that fit, same gradient")
     rate: float = Field(2e-3, gt=0)
     keep: float = Field(1.0, ge=0, description="weight of KL(host(x) || host(x')) on questions that are not private")
     size: float = Field(0.01, ge=0, description="weight of ||x' - x||^2 / D")

@@ -17,6 +17,7 @@ from cagul.errors import DataError, HostError, PatchError
 CELLS = 64
 RIVAL_WEIGHT = 4.0  # how much a rival's lead costs; chosen on three forget sets, see LOG.md
 PCA_RANK = 256  # directions that the metric is learned in, at most
+PCA_BLOCK = 1024  # dimensions that are worked on at once
 PCA_ROWS = 4096  # pictures that the directions are computed from, at most; evenly spaced
 
 
@@ -183,12 +184,18 @@ def learn_metric(pooled: Float[Tensor, "N P"], person: Int[Tensor, " N"], size: 
 
 
 def _principal(centred: Float[Tensor, "N P"]) -> Float[Tensor, "P R"]:
-    """Principal directions, exact and without randomness: by the Gram matrix of the pictures, fewer than dimensions."""
-    rows = centred[:: -(-len(centred) // PCA_ROWS)].double()
-    values, vectors = torch.linalg.eigh(rows @ rows.T)
+    """Principal directions, exact and without randomness: by the Gram matrix of the pictures, fewer than dimensions.
+
+    In blocks of dimensions, so that no second copy of all pictures in double precision is held.
+    """
+    blocks = centred[:: -(-len(centred) // PCA_ROWS)].split(PCA_BLOCK, dim=1)
+    gram = torch.zeros(len(blocks[0]), len(blocks[0]), dtype=torch.float64)
+    for block in blocks:
+        gram.addmm_(block.double(), block.double().T)
+    values, vectors = torch.linalg.eigh(gram)
     kept = values > 1e-10 * values[-1]
     values, vectors = values[kept][-PCA_RANK:], vectors[:, kept][:, -PCA_RANK:]
-    return (rows.T @ vectors / values.sqrt()).float()
+    return torch.cat([(block.double().T @ vectors / values.sqrt()).float() for block in blocks])
 
 
 def calibrate(scores: Float[Tensor, " N"], person: Int[Tensor, " N"], false_alarms: float) -> tuple[float, float]:
