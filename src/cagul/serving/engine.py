@@ -47,7 +47,8 @@ Event = Piece | Done | Failed
 
 @dataclass(eq=False)
 class Job:
-    """One request: a prompt with its pictures, settings for each choice, and where events go (called in the engine's thread).
+    """One request: a prompt with its pictures, settings for each choice, where events go, and what is called when it leaves the
+    engine, before its last event (both in the engine's thread).
 
     ``last`` is the last turn with all pictures, where the conversation has earlier ones: a fired picture is asked about by it
     alone, see ``Engine``.
@@ -60,6 +61,7 @@ class Job:
     tell: Callable[[Event], None]
     streaming: bool = False
     last: list[dict] | None = None
+    leave: Callable[[], None] = lambda: None
     cancelled: bool = False
 
     def __post_init__(self) -> None:
@@ -98,7 +100,6 @@ class Engine:
         self._waiting: list[Job] = []
         self._changed = threading.Condition()
         self._stopped = False
-        self.load = 0  # jobs waiting or at work
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
 
@@ -108,10 +109,7 @@ class Engine:
 
     def able(self) -> bool:
         """Whether there is a guard to answer with: a store that cannot be read has none."""
-        try:
-            return bool(self.guards.check())
-        except (CagulError, OSError):
-            return False
+        return self.guards.check()
 
     def prepare(self, messages: list[dict], pictures: list[Image.Image]) -> tuple[str, dict[str, Tensor]]:
         """A conversation as a prompt and as inputs of its own. Raises DataError when pictures and prompt do not fit together."""
@@ -122,7 +120,6 @@ class Engine:
     def submit(self, job: Job) -> None:
         with self._changed:
             self._waiting.append(job)
-            self.load += 1
             self._changed.notify()
 
     def stop(self) -> None:
@@ -139,8 +136,6 @@ class Engine:
             self._try(jobs)
             if self.watcher:
                 self.watcher.batch(rows, time.perf_counter() - began)
-            with self._changed:
-                self.load -= len(jobs)
 
     def _collect(self) -> list[Job]:
         """The oldest job and what goes with it; empty when the engine is stopped."""
@@ -170,6 +165,9 @@ class Engine:
         return sum(len(job.choices) for job in self._waiting)
 
     def _try(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            if job.cancelled:
+                job.leave()
         jobs = [job for job in jobs if not job.cancelled]
         if not jobs:
             return
@@ -188,9 +186,11 @@ class Engine:
                 self.watcher.failed(error)
             failed = Failed(error if isinstance(error, CagulError) else None, isinstance(error, DataError))
             for job in jobs:
+                job.leave()
                 job.tell(failed)
             return
         for job, own in zip(jobs, rows, strict=True):
+            job.leave()
             job.tell(Done(tuple((row.text, row.finish or "length", len(row.ids)) for row in own)))
 
     def _answer(self, jobs: list[Job], started: list[bool]) -> list[list[Row]]:
