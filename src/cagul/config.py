@@ -60,6 +60,8 @@ class GateConfig(_Section):
 
     kind: Literal["enrolment", "mlp"] = "enrolment"
     false_alarms: float = Field(0.01, gt=0, lt=1, description="share of unknown people that may be taken for forgotten ones")
+    confidence: float = Field(0.0, ge=0, lt=1, description="share of draws of the calibration people in which that holds; "
+                              "0: on average over them")  # fmt: skip
     augment: int = Field(8, ge=0, description="augmented copies of every picture of the people to recognise")
     augment_others: int = Field(2, ge=0, description="augmented copies of every picture of the people to learn from")
     steps: int = Field(400, ge=1, description="optimiser steps of the mlp kind")

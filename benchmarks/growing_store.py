@@ -1,0 +1,121 @@
+"""The gate as people are added one by one: hits, and false alarms on people who asked for nothing. No encoder is trained.
+
+    python benchmarks/growing_store.py [--threads 1] [--calibration 200 1000] [--json]
+
+Three base forget sets (p000 to p007, p008 to p015, p016 to p023), each with three orders in which fifty others are added. The
+threshold is taken anew at every step over the records' 200 calibration people, or over these and drawn ones. Two kinds of people
+are never calibrated on: the records' unseen ones and 400 drawn ones. Rates are over the pictures of all nine runs, with 95 %
+intervals over people.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from pathlib import Path
+
+import torch
+
+from cagul.cli.common import load_host, set_up
+from cagul.config import load_config
+from cagul.data.records import Splits, load_records, split_records
+from cagul.demo.assets import demo_assets
+from cagul.demo.crowd import draw_crowd
+from cagul.evaluation.intervals import figure
+from cagul.features import Features, pictures_by_subject, variants
+from cagul.method.discriminator import EnrolmentGate, calibrate
+from cagul.training import calibrate_gate, train_gate
+
+STEPS = (0, 1, 5, 10, 25, 50)
+SHIPPED = 200  # calibration people in the demo's records
+FRESH = 400  # drawn people who are asked, the last of the crowd
+ORDERS = 3
+Embedded = tuple[torch.Tensor, torch.Tensor]  # vectors (N, M) of pictures, and the number (N,) of each one's person
+Rows = dict[tuple[int, float, int], dict[str, list[tuple[str, float]]]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--calibration", type=int, nargs="+", default=[SHIPPED, 1000], help="how many people calibrate")
+    parser.add_argument("--confidence", type=float, nargs="+", default=[0.0, 0.9])
+    parser.add_argument("--crowd", type=Path, default=Path("runs/crowd"), help="where people are drawn to")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    set_up(options.threads)
+    demo = demo_assets()
+    records, features = load_records(demo.records), Features(load_host(str(demo.host), None))
+    count = max(options.calibration) - SHIPPED
+    crowd = load_records(draw_crowd(options.crowd, count + FRESH))
+    drawn = {r.subject: [r.image, *r.views][::4] for r in crowd}  # its image, a near and a far view
+    shown = {r.subject: [r.image, *r.views] for r in records if r.group == "calibration"}
+    groups = {"calibration": shown | dict(list(drawn.items())[:count]), "fresh": dict(list(drawn.items())[-FRESH:]),
+              "unseen": {r.subject: list(r.views) for r in records if r.group == "unseen" and r.views}}  # fmt: skip
+    people = sorted({r.subject for r in records if r.group in ("known", "stranger")})
+    found: Rows = {}
+    for start in (0, 8, 16):
+        grow(features, split_records(records, people[start : start + 8]), groups, options.calibration, options.confidence, found)
+    table = [{"calibration": count, "confidence": confidence, "added": step} | {name: figure(rows) for name, rows in by.items()}
+             for (count, confidence, step), by in found.items()]  # fmt: skip
+    if options.json:
+        print(json.dumps(table))
+        return
+    for row in table:
+        told = ", ".join(f"{name} {one['value']:.3f} ({one['low']:.3f}-{one['high']:.3f})" for name, one in row.items()
+                         if isinstance(one, dict))  # fmt: skip
+        print(f"{row['calibration']} calibrate, confidence {row['confidence']}, {row['added']} added: {told}")
+
+
+def grow(features: Features, splits: Splits, groups: dict[str, dict[str, list[Path]]], counts: list[int],
+         confidences: list[float], found: Rows) -> None:  # fmt: skip
+    """Add fifty people to one base gate in each order, and write down who fires at every step."""
+    config = load_config("default").gate
+    gate = train_gate(features, splits, load_config("default"))
+    if not isinstance(gate, EnrolmentGate):
+        raise SystemExit("The default gate cannot enrol.")
+    threshold, _ = calibrate_gate(gate, features, splits.calibration, config)
+    pictures = pictures_by_subject([*splits.forget, *splits.retain])
+    base, others = splits.subjects("forget"), [name for name in splits.subjects("retain") if name in pictures]
+    seen = [one for name in others for one in variants(pictures[name], config.augment_others)]
+    owner = torch.tensor([n for n, name in enumerate(others) for _ in variants(pictures[name], config.augment_others)])
+    gate.learn_rivals(features.look(seen), owner, threshold)
+    views = {r.subject: list(r.views) for r in [*splits.forget, *splits.retain] if r.views}
+    others = [name for name in others if name in views]
+    asked = {name: embed(gate, features, shown) for name, shown in groups.items()}
+    own = {name: embed(gate, features, {name: views[name]})[0] for name in [*base, *others]}
+    templates = {name: gate.embed(features.look(variants(pictures[name], config.augment))) for name in others}
+    for order in range(ORDERS):
+        added = random.Random(order).sample(others, max(STEPS))
+        for step in STEPS:
+            new = torch.cat([gate.templates[:0], *(templates[name] for name in added[:step])])
+            union = EnrolmentGate(gate.mean, gate.projection, torch.cat([gate.templates, new]),
+                                  torch.zeros(len(gate.templates) + len(new)).long(), gate.rivals_beside(new))  # fmt: skip
+            best, person = (asked["calibration"][0] @ union.templates.T).amax(1), asked["calibration"][1]
+            scores = {name: union.compare(vectors).tolist() for name, (vectors, _) in asked.items()}
+            of = {name: union.compare(vectors).tolist() for name, vectors in own.items()}
+            for count in counts:
+                for confidence in confidences:
+                    threshold, _ = calibrate(best[person < count], person[person < count], config.false_alarms, confidence)
+                    rows = found.setdefault((count, confidence, step), {})
+                    for name, vectors in of.items():
+                        fired = [(name, float(score > threshold)) for score in vectors]
+                        if name in base:
+                            rows.setdefault("hits of the base", []).extend(fired)
+                        kind = "hits" if name in base or name in added[:step] else "retain"
+                        rows.setdefault(kind, []).extend(fired)
+                    for name in ("unseen", "fresh"):
+                        fired = [
+                            (str(n), float(score > threshold))
+                            for n, score in zip(asked[name][1].tolist(), scores[name], strict=True)
+                        ]
+                        rows.setdefault(name, []).extend(fired)
+
+
+def embed(gate: EnrolmentGate, features: Features, shown: dict[str, list[Path]]) -> Embedded:
+    paths = [(path, 0) for own in shown.values() for path in own]
+    return gate.embed(features.look(paths)), torch.tensor([n for n, own in enumerate(shown.values()) for _ in own])
+
+
+if __name__ == "__main__":
+    main()
