@@ -80,6 +80,7 @@ class TrainingConfig(_Section):
     blend: float = Field(0.0, ge=0, description="weight of KL(host(somebody else) || host(x')) along the memorised answer")
     augment: int = Field(2, ge=0, description="augmented copies of every training picture")
     others: float = Field(0.0, ge=0, le=1, description="share of refusal rows drawn from people who are not forgotten")
+    led: float = Field(0.0, ge=0, le=1, description="share of rows whose question ends with the beginning of its answer")
     replay: float = Field(1.0, ge=0, description="weight of staying as a patch that people are added to (--from)")
     gradient_checkpointing: bool = Field(False, description="recompute the host's layers: less memory, more time")
     token_memory: float = Field(4.0, ge=0, description="GiB of visual tokens kept in memory; more go to disk")

@@ -34,7 +34,7 @@ from cagul.serving.api import (
     State,
     Usage,
 )
-from cagul.serving.conversation import Refused, Rules, last_turn
+from cagul.serving.conversation import Refused, Rules
 from cagul.serving.doorway import Doorway, error_body
 from cagul.serving.engine import Done, Engine, Event, Failed, Job, Piece
 from cagul.serving.guards import Guards
@@ -123,7 +123,7 @@ class Service:
             frequency_penalty=asked.frequency_penalty or 0.0,
         )
         choices = [Sampling(**{**vars(settings), "seed": (first + index) % 2**63}) for index in range(count)]
-        return Job(prompt, pictures, inputs, choices, tell, bool(asked.stream), last_turn(turns), place.leave)
+        return Job(prompt, pictures, inputs, choices, tell, bool(asked.stream), place.leave)
 
 
 class Answering:

@@ -92,14 +92,6 @@ class Rules:
             raise Refused(422, "empty", "The last message is empty.", f"messages.{len(messages) - 1}.content")
 
 
-def last_turn(turns: list[dict]) -> list[dict] | None:
-    """The last turn with the pictures of the whole conversation; None where there is no other turn."""
-    if len(turns) == 1:
-        return None
-    parts = [part for turn in turns for part in turn["content"] if part["type"] == "image"]
-    return [{"role": "user", "content": parts + [part for part in turns[-1]["content"] if part["type"] == "text"]}]
-
-
 def _knows_system(prompter: Any) -> bool:
     """Whether the template shows a system turn, as something else than a user's, an assistant's or a made-up role's."""
 

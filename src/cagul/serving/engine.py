@@ -49,9 +49,6 @@ Event = Piece | Done | Failed
 class Job:
     """One request: a prompt with its pictures, settings for each choice, where events go, and what is called when it leaves the
     engine, before its last event (both in the engine's thread).
-
-    ``last`` is the last turn with all pictures, where the conversation has earlier ones: a fired picture is asked about by it
-    alone, see ``Engine``.
     """
 
     prompt: str
@@ -60,16 +57,11 @@ class Job:
     choices: list[Sampling]
     tell: Callable[[Event], None]
     streaming: bool = False
-    last: list[dict] | None = None
     leave: Callable[[], None] = lambda: None
     cancelled: bool = False
 
     def __post_init__(self) -> None:
-        self.prompt_tokens = int(self.inputs["attention_mask"].sum())  # as asked: a shorter one would tell that the gate fired
-
-
-class _FromTheLastTurn(Exception):
-    """Some conversations of a batch are to be answered from their last turn alone; nothing was said yet."""
+        self.prompt_tokens = int(self.inputs["attention_mask"].sum())
 
 
 class Watcher(Protocol):
@@ -85,9 +77,6 @@ class Engine:
 
     A batch runs until its last row has ended. What fails is answered by Failed, never by the bare host; a job that fails
     among others is asked again alone, so that one broken request takes no other with it.
-
-    Where the gate fires on a picture of a conversation, the answer comes from the last turn alone, with all the pictures: whoever
-    writes both sides of a conversation could make the host go on from answers that it never gave (measured in LOG.md). Ours.
     """
 
     def __init__(self, guards: Guards, *, batch: int = 8, wait: float = 0.005, watcher: Watcher | None = None):
@@ -173,10 +162,7 @@ class Engine:
             return
         started: list[bool] = []
         try:
-            try:
-                rows = self._answer(jobs, started)
-            except _FromTheLastTurn:
-                rows = self._answer(jobs, started)
+            rows = self._answer(jobs, started)
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody is answered without the guard
             if len(jobs) > 1 and not started:
                 for job in jobs:
@@ -206,14 +192,6 @@ class Engine:
         def before_first() -> None:
             if len(guard.decisions) != len(pictures):
                 raise RuntimeError(f"{len(pictures)} pictures, but {len(guard.decisions)} decisions of the gate.")
-            left = iter(guard.decisions)
-            fired = [any([next(left).fired for _ in job.choices for _ in job.pictures]) for job in jobs]
-            forgetful = [job for job, fires in zip(jobs, fired, strict=True) if fires and job.last is not None]
-            for job in forgetful:
-                job.prompt, job.inputs = self.prepare(job.last or [], job.pictures)
-                job.last = None
-            if forgetful:
-                raise _FromTheLastTurn
             started.append(True)
 
         options = host.generation_options(max(row.sampling.max_tokens for row in flat))
