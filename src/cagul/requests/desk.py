@@ -152,6 +152,7 @@ class Desk:
         encoder = torch.nn.utils.parameters_to_vector(guard.patch.encoder.parameters()).detach().cpu().numpy().tobytes()
         return figures | {"why": why, "threshold": guard.patch.threshold, "encoder": sha256(encoder),
                           "promised_false_alarms": guard.patch.facts["promised_false_alarms"],
+                          "confidence": self.gatekeeper.confidence,
                           "seconds": round(time.perf_counter() - began, 3)}  # fmt: skip
 
     def _finetune(self, request: Request, patch: Patch, features: Features, pictures: Sequence[Path], own: Sequence[Record],
