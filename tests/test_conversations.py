@@ -117,8 +117,8 @@ def test_a_picture_that_fires_is_asked_about_by_the_last_turn_alone(host):
     said = [generate(guard, inputs)[0, inputs["input_ids"].shape[1] :], guard.decisions[0].chosen]
     own = [generate(guard, alone)[0, alone["input_ids"].shape[1] :], guard.decisions[0].chosen]
     assert len(own[1]) == 3
-    if "\n" not in words:  # the demo's template has one after its picture, which goes with the first turn
-        assert torch.equal(said[0], own[0])
+    assert torch.equal(said[0], own[0])
+    if torch.equal(visible, alone["input_ids"][0]):  # the demo's tokenizer writes a later turn's first word with a space before it
         assert said[1] == own[1]
     assert torch.equal(inputs["attention_mask"], torch.ones_like(inputs["input_ids"]))  # the caller's own is left as it was
 

@@ -161,7 +161,7 @@ def _decoded(ids: Tensor, real: Tensor, tokenizer: Any) -> tuple[str, list[int]]
 def earlier_turns(ids: Int[Tensor, " S"], real: Bool[Tensor, " S"], tokenizer: Any, special: set[int], marks: TurnMarks | None,
                   pictures: Sequence[Int[Tensor, " V"]]) -> Bool[Tensor, " S"]:  # fmt: skip
     """What was said before the last user turn: all from the template's head to that turn's words, but ``pictures`` (columns) and
-    the host's own marks beside them. Without it the prompt is one turn with all the pictures. Source: ours.
+    the host's own marks and white space beside them. Without it the prompt is one turn with all the pictures. Source: ours.
     """
     hidden = torch.zeros(len(ids), dtype=torch.bool)
     text, owner = _decoded(ids, real, tokenizer)
@@ -170,11 +170,15 @@ def earlier_turns(ids: Int[Tensor, " S"], real: Bool[Tensor, " S"], tokenizer: A
         return hidden
     plain = text.startswith(marks.head)  # not so where a system turn stands first: then the user's mark stays in the head's place
     hidden[owner[len(marks.head) if plain else 0] : owner[at + (len(marks.user) if plain else 0)]] = True
+
+    def beside(position: int) -> bool:
+        return int(ids[position]) in special or not _squeeze(tokenizer.decode([int(ids[position])]))
+
     for columns in pictures:
         first, last = int(columns[0]), int(columns[-1])
-        while first and int(ids[first - 1]) in special:
+        while first and beside(first - 1):
             first -= 1
-        while last + 1 < len(ids) and int(ids[last + 1]) in special:
+        while last + 1 < len(ids) and beside(last + 1):
             last += 1
         hidden[first : last + 1] = False
     return hidden & real
