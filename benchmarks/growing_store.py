@@ -31,8 +31,7 @@ STEPS = (0, 1, 5, 10, 25, 50)
 SHIPPED = 200  # calibration people in the demo's records
 FRESH = 400  # drawn people who are asked, the last of the crowd
 ORDERS = 3
-Embedded = tuple[torch.Tensor, torch.Tensor]  # vectors (N, M) of pictures, and the number (N,) of each one's person
-Rows = dict[tuple[int, float, int], dict[str, list[tuple[str, float]]]]
+Rows = dict[tuple[int, float, int], dict[str, list[tuple[str, float]]]]  # by calibration, confidence, added: who, and whether fired
 
 
 def main() -> None:
@@ -70,51 +69,47 @@ def main() -> None:
 def grow(features: Features, splits: Splits, groups: dict[str, dict[str, list[Path]]], counts: list[int],
          confidences: list[float], found: Rows) -> None:  # fmt: skip
     """Add fifty people to one base gate in each order, and write down who fires at every step."""
-    config = load_config("default").gate
-    gate = train_gate(features, splits, load_config("default"))
+    config = load_config("default")
+    gate = train_gate(features, splits, config)
     if not isinstance(gate, EnrolmentGate):
         raise SystemExit("The default gate cannot enrol.")
-    threshold, _ = calibrate_gate(gate, features, splits.calibration, config)
+    threshold, _ = calibrate_gate(gate, features, splits.calibration, config.gate)
     pictures = pictures_by_subject([*splits.forget, *splits.retain])
-    base, others = splits.subjects("forget"), [name for name in splits.subjects("retain") if name in pictures]
-    seen = [one for name in others for one in variants(pictures[name], config.augment_others)]
-    owner = torch.tensor([n for n, name in enumerate(others) for _ in variants(pictures[name], config.augment_others)])
-    gate.learn_rivals(features.look(seen), owner, threshold)
-    views = {r.subject: list(r.views) for r in [*splits.forget, *splits.retain] if r.views}
-    others = [name for name in others if name in views]
-    asked = {name: embed(gate, features, shown) for name, shown in groups.items()}
-    own = {name: embed(gate, features, {name: views[name]})[0] for name in [*base, *others]}
-    templates = {name: gate.embed(features.look(variants(pictures[name], config.augment))) for name in others}
+    copies = config.gate.augment_others
+    learned = [(n, one) for n, name in enumerate(splits.subjects("retain")) for one in variants(pictures[name], copies)]
+    gate.learn_rivals(features.look(one for _, one in learned), torch.tensor([n for n, _ in learned]), threshold)
+    base, views = splits.subjects("forget"), {r.subject: list(r.views) for r in [*splits.forget, *splits.retain] if r.views}
+    others = [name for name in splits.subjects("retain") if name in views]
+    templates = {name: gate.embed(features.look(variants(pictures[name], config.gate.augment))) for name in others}
+    calibration = embed(gate, features, groups["calibration"])
+    person = torch.tensor([n for n, vectors in enumerate(calibration.values()) for _ in vectors])
+    everybody = embed(gate, features, views | groups["unseen"] | groups["fresh"])
     for order in range(ORDERS):
         added = random.Random(order).sample(others, max(STEPS))
         for step in STEPS:
             new = torch.cat([gate.templates[:0], *(templates[name] for name in added[:step])])
             union = EnrolmentGate(gate.mean, gate.projection, torch.cat([gate.templates, new]),
                                   torch.zeros(len(gate.templates) + len(new)).long(), gate.rivals_beside(new))  # fmt: skip
-            best, person = (asked["calibration"][0] @ union.templates.T).amax(1), asked["calibration"][1]
-            scores = {name: union.compare(vectors).tolist() for name, (vectors, _) in asked.items()}
-            of = {name: union.compare(vectors).tolist() for name, vectors in own.items()}
+            kinds = dict.fromkeys(others, "retain") | dict.fromkeys([*base, *added[:step]], "hits")
+            kinds |= {name: group for group in ("unseen", "fresh") for name in groups[group]}
+            scores = {name: union.compare(vectors).tolist() for name, vectors in everybody.items()}
+            best = (torch.cat(list(calibration.values())) @ union.templates.T).amax(1)
             for count in counts:
                 for confidence in confidences:
-                    threshold, _ = calibrate(best[person < count], person[person < count], config.false_alarms, confidence)
+                    inside = person < count
+                    threshold, _ = calibrate(best[inside], person[inside], config.gate.false_alarms, confidence)
                     rows = found.setdefault((count, confidence, step), {})
-                    for name, vectors in of.items():
-                        fired = [(name, float(score > threshold)) for score in vectors]
+                    for name, own in scores.items():
+                        fired = [(name, float(score > threshold)) for score in own]
+                        rows.setdefault(kinds[name], []).extend(fired)
                         if name in base:
                             rows.setdefault("hits of the base", []).extend(fired)
-                        kind = "hits" if name in base or name in added[:step] else "retain"
-                        rows.setdefault(kind, []).extend(fired)
-                    for name in ("unseen", "fresh"):
-                        fired = [
-                            (str(n), float(score > threshold))
-                            for n, score in zip(asked[name][1].tolist(), scores[name], strict=True)
-                        ]
-                        rows.setdefault(name, []).extend(fired)
 
 
-def embed(gate: EnrolmentGate, features: Features, shown: dict[str, list[Path]]) -> Embedded:
-    paths = [(path, 0) for own in shown.values() for path in own]
-    return gate.embed(features.look(paths)), torch.tensor([n for n, own in enumerate(shown.values()) for _ in own])
+def embed(gate: EnrolmentGate, features: Features, shown: dict[str, list[Path]]) -> dict[str, torch.Tensor]:
+    """Vectors of each person's pictures."""
+    vectors = gate.embed(features.look((path, 0) for own in shown.values() for path in own))
+    return dict(zip(shown, vectors.split([len(own) for own in shown.values()]), strict=True))
 
 
 if __name__ == "__main__":
