@@ -23,7 +23,7 @@ GROUPS = ("calibration", "invented")
 def draw_crowd(folder: Path, count: int, group: str = "calibration") -> Path:
     """Draw ``count`` people of a group into ``folder``: pictures and ``records.jsonl``, whose path is returned.
 
-    The same number gives the same people, and a larger one the same people first.
+    The same number gives the same records, and a larger one the same people, pictures and facts first.
     """
     (folder / "img").mkdir(parents=True, exist_ok=True)
     facts = invent_facts(count, FACTS_SEED + 1) if group == "invented" else []

@@ -150,12 +150,10 @@ def _last_turn(ids: Tensor, real: Tensor, tokenizer: Any, marks: TurnMarks) -> t
 
 def _decoded(ids: Tensor, real: Tensor, tokenizer: Any) -> tuple[str, list[int]]:
     """The text without white space, and which token each character is of: so merges at the borders of turns do not matter."""
-    text, owner = "", []
-    for position in torch.arange(len(ids))[real].tolist():
-        piece = _squeeze(tokenizer.decode([int(ids[position])]))
-        text += piece
-        owner += [position] * len(piece)
-    return text, [*owner, len(ids)]
+    pieces = {int(i): _squeeze(tokenizer.decode([int(i)])) for i in ids.unique()}  # placeholders are many, and one id
+    read = [(position, pieces[int(ids[position])]) for position in torch.arange(len(ids))[real].tolist()]
+    owner = [position for position, piece in read for _ in piece]
+    return "".join(piece for _, piece in read), [*owner, len(ids)]
 
 
 def earlier_turns(ids: Int[Tensor, " S"], real: Bool[Tensor, " S"], tokenizer: Any, special: set[int], marks: TurnMarks | None,
