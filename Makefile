@@ -53,6 +53,7 @@ bench: setup second-host
 	$(BIN)/python benchmarks/carrying.py --out runs/carrying
 	$(BIN)/python benchmarks/carrying.py --trained-on 6 12 --out runs/carrying/second \
 		--host runs/second-host/host --records runs/second-host/records.jsonl
+	$(BIN)/python benchmarks/growing_store.py
 	$(BIN)/python benchmarks/request_seconds.py --patch runs/carrying/trained-on-8/patch
 	$(BIN)/python benchmarks/serving.py --patch runs/carrying/trained-on-8/patch
 	$(BIN)/python benchmarks/refusal_tells.py --patch runs/carrying/trained-on-8/patch

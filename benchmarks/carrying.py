@@ -1,8 +1,10 @@
 """How far a patch's encoder carries to people whom the host knows and whom the patch was not trained on: each is enrolled in a
-store, without a finetune, and verified with its own questions and keywords.
+store, without a finetune, and verified with its own questions and keywords. Invented people are drawn ones with made-up facts, whom
+the host does not know: they are trained to be refused beside the known ones, or alone.
 
     python benchmarks/carrying.py --trained-on 8 24 --out runs/carrying
     python benchmarks/carrying.py --trained-on 8 --set training.others=0.5 --out runs/carrying
+    python benchmarks/carrying.py --trained-on 0 8 --invented 24 --out runs/carrying
     python benchmarks/carrying.py --host runs/second-host/host --records runs/second-host/records.jsonl --trained-on 6 12
 """
 
@@ -19,6 +21,7 @@ from cagul.cli.common import idle_cores
 from cagul.config import load_config
 from cagul.data.records import load_records, split_records
 from cagul.demo.assets import demo_assets
+from cagul.demo.crowd import draw_crowd
 from cagul.evaluation.intervals import figure
 from cagul.host.frozen import FrozenHost
 from cagul.patch import Patch
@@ -33,6 +36,7 @@ def main() -> None:
     parser.add_argument("--host", type=Path, help="the demo's if not given")
     parser.add_argument("--records", type=Path, help="the demo's if not given; who is known to the host is in the group known")
     parser.add_argument("--trained-on", type=int, nargs="+", default=[8], help="people to forget, the first of the known ones")
+    parser.add_argument("--invented", type=int, default=0, help="drawn people to train on besides")
     parser.add_argument("--others", type=int, default=12, help="people to enrol, the last of the known ones")
     parser.add_argument("--set", dest="settings", action="append", default=[])
     parser.add_argument("--out", type=Path, default=Path("runs/carrying"))
@@ -47,14 +51,16 @@ def main() -> None:
     if max(options.trained_on) + options.others > len(known):
         parser.error(f"{len(known)} people are known, too few to train on {max(options.trained_on)} and enrol {options.others}")
     enrolled = known[-options.others :]
+    invented = load_records(draw_crowd(options.out / "invented", options.invented, "invented")) if options.invented else []
     for count in options.trained_on:
-        name = "-".join([f"trained-on-{count}", *(s.replace("=", "-") for s in options.settings)])
+        beside = [f"invented-{options.invented}"] if invented else []
+        name = "-".join([f"trained-on-{count}", *beside, *(s.replace("=", "-") for s in options.settings)])
         folder = options.out / name
         began = time.perf_counter()
         if not (folder / "patch" / "config.json").exists():
             # who is enrolled later is in no training, not as a retained person either
-            seen = [r for r in records if r.subject not in enrolled]
-            splits = split_records(seen, known[:count])
+            seen = [r for r in records if r.subject not in enrolled] + invented
+            splits = split_records(seen, known[:count] + sorted({r.subject for r in invented}))
             unlearn(host, splits, load_config("default", options.settings)).save(folder / "patch")
         trained = time.perf_counter() - began
         for left in folder.glob("store*"):

@@ -63,6 +63,8 @@ def variants() -> dict[str, tuple[str, list[str], str]]:
         f"blend-0.3-{name}-seed{seed}": ("default", ["training.blend=0.3", f"training.seed={seed}"], name)
         for name in SETS for seed in range(3)
     }  # fmt: skip
+    found["others-0.5-preference-0.1"] = ("default", ["training.others=0.5", "training.preference=0.1"], "A")
+    found |= {f"led-{share}": ("default", [f"training.led={share}"], "A") for share in (0.25, 0.5)}
     found["paper"] = ("paper", [], "A")
     return found
 

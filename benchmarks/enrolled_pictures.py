@@ -45,7 +45,7 @@ def main() -> None:
                 kept = {path for paths in pictures_by_subject(splits.forget).values() for path in paths[: int(row["pictures"])]}
                 part = replace(splits, forget=[record for record in splits.forget if record.image in kept])
                 gate = train_gate(features, part, config, progress)
-                threshold, _ = calibrate_gate(gate, features, splits.calibration, config.gate.false_alarms)
+                threshold, _ = calibrate_gate(gate, features, splits.calibration, config.gate)
                 if isinstance(gate, EnrolmentGate):
                     gate.learn_rivals(*_shown(features, splits.retain, config.gate.augment_others), threshold)
                 strangers = gate(features.look((path, 0) for path in unseen)).tolist()

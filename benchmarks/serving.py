@@ -330,7 +330,8 @@ def run(patch: Path, requests: int, clients: int, threads: int, rounds: int, mod
     splits = split_records(load_records(demo.records), demo.forget)
     asked = mixed(splits, requests)
     set_up(threads)
-    fires = fired(Guard(load_host(str(demo.host), None), Patch.load(patch)), asked)
+    guard = Guard(load_host(str(demo.host), None), Patch.load(patch))
+    fires = fired(guard, asked)
     silent = [one for one, fire in zip(asked, fires, strict=True) if not fire and one.item.asked.picture is not None]
     found: dict[str, Any] = {"threads": threads, "clients": clients}
     for batch in modes:

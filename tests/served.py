@@ -6,7 +6,7 @@ import base64
 import io
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +21,12 @@ from PIL import Image
 from cagul.guard import Guard
 from cagul.host.frozen import FrozenHost
 from cagul.serving.app import create_app
+from cagul.serving.engine import Job
 from cagul.serving.options import ServeOptions
 from helpers import make_patch, picture
 
 QUESTION = "Who is this person ?"
+PATIENCE = 300  # seconds after which a test that waits for another thread gives up; no measure of anything
 
 
 @dataclass
@@ -34,15 +36,27 @@ class Served:
     url: str
     app: FastAPI
 
+    @property
+    def inside(self) -> int:
+        """Requests that wait or are at work."""
+        return self.app.state.service.admission.requests
+
+    def submitted(self) -> list[Job]:
+        """The jobs that come to the engine from here on, as they come."""
+        engine = self.app.state.service.engine
+        submit, jobs = engine.submit, []
+        engine.submit = lambda job: (submit(job), jobs.append(job))
+        return jobs
+
     def client(self, key: str = "no key is asked for", **options: Any) -> OpenAI:
-        return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=30, **options)
+        return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=PATIENCE, **options)
 
     def post(self, body: Any = None, **options: Any) -> httpx2.Response:
         options = options or {"json": body}
-        return httpx2.post(f"{self.url}/v1/chat/completions", timeout=30, **options)
+        return httpx2.post(f"{self.url}/v1/chat/completions", timeout=PATIENCE, **options)
 
     def get(self, path: str, **options: Any) -> httpx2.Response:
-        return httpx2.get(f"{self.url}{path}", timeout=30, **options)
+        return httpx2.get(f"{self.url}{path}", timeout=PATIENCE, **options)
 
 
 class OneGuard:
@@ -62,6 +76,28 @@ def tiny_guard(folder: Path) -> Guard:
     """A guard on the tiny host that fires on every picture."""
     host = FrozenHost.load(folder)
     return Guard(host, make_patch(host))
+
+
+class Gated(OneGuard):
+    """Hands out the guard only while ``go`` is set; ``asked`` is set when somebody waits for it."""
+
+    def __init__(self, guard: Guard):
+        super().__init__(guard)
+        self.go, self.asked = threading.Event(), threading.Event()
+        self.go.set()
+
+    def guard(self) -> Guard:
+        self.asked.set()
+        assert self.go.wait(PATIENCE)
+        return super().guard()
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Wait for what is sure to happen, however slow the machine; a test that would wait for ever fails."""
+    began = time.monotonic()
+    while not happened():
+        assert time.monotonic() - began < PATIENCE
+        time.sleep(0.005)
 
 
 @contextmanager

@@ -106,19 +106,48 @@ def test_a_new_picture_after_the_last_words_is_still_gated(host):
     assert [(d.fired, d.fallback) for d in guard.decisions] == [(True, False), (True, True)]
 
 
-def test_earlier_turns_change_the_choice_only_through_what_the_question_sees(host):
-    """The choice for a second turn is that of the whole conversation, not that of the first question."""
+def test_a_picture_that_fires_is_asked_about_by_the_last_turn_alone(host):
+    """Or whoever writes the assistant's turns could make the host go on from what it never said."""
     guard = Guard(host, make_patch(host, selection={"k": 3}))
-    chosen = []
-    for turns in (TURNS[:1], TURNS):
-        generate(guard, conversation(host, turns, [picture(1)]))
-        chosen.append(guard.decisions[0].chosen)
+    inputs, alone = (conversation(host, turns, [picture(1)]) for turns in (TURNS, [user(None, PRIVATE)]))
+    visible = inputs["input_ids"][~host.hidden(inputs, host.layout(inputs, [len(host.look(inputs)[0])], [0]), [0])]
+    words = host.processor.tokenizer.decode(visible)
+    assert "".join(words.split()) == "".join(host.processor.tokenizer.decode(alone["input_ids"][0]).split())
+    assert SEEN not in words
+    said = [generate(guard, inputs)[0, inputs["input_ids"].shape[1] :], guard.decisions[0].chosen]
+    own = [generate(guard, alone)[0, alone["input_ids"].shape[1] :], guard.decisions[0].chosen]
+    assert len(own[1]) == 3
+    assert torch.equal(said[0], own[0])
+    if torch.equal(visible, alone["input_ids"][0]):  # the demo's tokenizer writes a later turn's first word with a space before it
+        assert said[1] == own[1]
+    assert torch.equal(inputs["attention_mask"], torch.ones_like(inputs["input_ids"]))  # the caller's own is left as it was
+
+
+def test_a_first_turn_without_a_picture_is_hidden_too(host):
+    inputs = conversation(host, [user(SEEN), said("Ada ."), user(None, PRIVATE)], [picture(1)])
+    hidden = host.hidden(inputs, host.layout(inputs, [len(host.look(inputs)[0])], [0]), [0])
+    assert SEEN in host.processor.tokenizer.decode(inputs["input_ids"][hidden])
+    assert PRIVATE in host.processor.tokenizer.decode(inputs["input_ids"][~hidden])
+    assert not (hidden & (inputs["input_ids"] == host.image_token)).any()
+
+
+def test_what_is_hidden_at_prefill_stays_hidden_in_a_loop_by_hand(host):
+    guard, cache = Guard(host, make_patch(host)), DynamicCache()
     inputs = conversation(host, TURNS, [picture(1)])
-    tokens = host.look(inputs)
-    layout = host.layout(inputs, [len(tokens[0])], [0])
-    expected = choose_tokens(host, guard.patch.config, guard.patch.layers, inputs, tokens, layout, [0])[0]
-    assert chosen[1] == tuple(expected.nonzero().flatten().tolist())
-    assert [len(c) for c in chosen] == [3, 3]
+    length, said = inputs["input_ids"].shape[1], []
+    with torch.no_grad():
+        output = guard(**inputs, past_key_values=cache)
+        for _ in range(4):
+            said.append(int(output.logits[0, -1].argmax()))
+            output = guard(input_ids=torch.tensor([said[-1:]]), past_key_values=cache)
+    assert said == generate(guard, inputs)[0, length:].tolist()
+
+
+def test_a_mask_from_which_nothing_can_be_hidden_is_refused(host):
+    inputs = conversation(host, TURNS, [picture(1)])
+    inputs["attention_mask"] = torch.zeros(1, 1, *[inputs["input_ids"].shape[1]] * 2)
+    with pytest.raises(GuardBypass, match="An attention_mask of 4 dimensions came with a picture that fires"):
+        logits(Guard(host, make_patch(host)), inputs)
 
 
 # -- several pictures, none ---------------------------------------------------------------------------------------
@@ -198,6 +227,7 @@ def test_a_second_question_that_the_cache_does_not_cover_is_refused_by_name(host
     cache, first = prefilled(guard)
     held = guard._caches[cache]
     inputs = {"input_ids": second_turn(host, first, SEEN)}
+    guard._last_turn_alone(inputs, host.layout(inputs, [len(held.tokens[0])], [0]), [0])
     layout = host.layout(inputs, [len(held.tokens[0])], [0])
     wanted = choose_tokens(host, guard.patch.config, guard.patch.layers, inputs, held.tokens, layout, [0])[0]
     held.masks[0] = torch.roll(wanted, 1)  # as if the first question had chosen its neighbour

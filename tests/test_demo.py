@@ -7,8 +7,10 @@ import json
 import pytest
 import torch
 
+from cagul.data.records import load_records
 from cagul.demo.assets import FORGET, SHIPPED
 from cagul.demo.cast import members, pictures_of, records_of
+from cagul.demo.crowd import draw_crowd
 from cagul.demo.facts import PRIVATE, TRAINED_PHRASINGS, VISUAL
 
 BARS = {
@@ -196,3 +198,17 @@ def test_a_host_of_eight_people_learns_people_not_pictures(tmp_path, demo_host):
             for text, t in zip(texts, PRIVATE, strict=True)
         ]
     assert sum(values) / len(values) >= 0.9
+
+
+def test_a_crowd_is_drawn_alike_each_time_and_knows_its_group(tmp_path):
+    few, more = (load_records(draw_crowd(tmp_path / str(count), count, "invented")) for count in (1, 2))
+    assert {r.subject for r in more} == {"ix0000", "ix0001"}
+    assert {r.group for r in more} == {"invented"}
+    assert [r.answer for r in few if r.kind == "private"] == [r.answer for r in more[: len(few)] if r.kind == "private"]
+    assert few[0].image.read_bytes() == more[0].image.read_bytes()
+    private = [r for r in more if r.kind == "private"]
+    assert all(r.keywords[0] in r.answer for r in private)
+    assert len({r.image for r in private if r.subject == "ix0001"}) == 8
+    assert len({r.keywords for r in private if r.question == "Who is this person?"}) == 2
+    calibration = load_records(draw_crowd(tmp_path / "calibration", 1))
+    assert {(r.group, len({r.image, *r.views})) for r in calibration if r.views} == {("calibration", 9)}

@@ -202,6 +202,20 @@ def test_calibration_promises_no_more_than_its_people_allow():
         calibrate(torch.tensor([0.0, float("nan")]), torch.arange(2), 0.5)
 
 
+def test_a_sure_calibration_keeps_its_promise_in_as_many_draws_as_it_says():
+    scores = torch.arange(1000.0)
+    threshold, promised = calibrate(scores, torch.arange(1000), 0.01, 0.9)
+    assert (promised, threshold) == (0.01, 994.0)  # 5 of 1,000 exceed it: 6 would at 1 % in more than a tenth of the draws
+    threshold, promised = calibrate(scores[:200], torch.arange(200), 0.01, 0.9)
+    assert (round(promised, 4), threshold) == (0.0114, 199.0)
+    kept, on_average = [], []
+    for draw in range(300):
+        people = torch.rand(500, generator=torch.Generator().manual_seed(draw))
+        kept.append(1 - calibrate(people, torch.arange(500), 0.01, 0.9)[0] <= 0.01)
+        on_average.append(1 - calibrate(people, torch.arange(500), 0.01)[0] <= 0.01)
+    assert sum(kept) / 300 > 0.9 > 0.7 > sum(on_average) / 300
+
+
 @pytest.mark.parametrize("kind", ["mlp", "enrolment"])
 def test_gates_come_back_from_their_tensors(kind):
     shown, person = people_tokens()

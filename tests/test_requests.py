@@ -92,6 +92,20 @@ def test_a_new_store_fires_as_its_base_patch_does(desk, base, records):
     assert desk.guard().patch.threshold == pytest.approx(base.threshold, abs=1e-4)
 
 
+def test_a_sure_store_asks_for_a_higher_threshold(tiny_host, base, records, tmp_path):
+    config = base.config.model_copy(update={"gate": base.config.gate.model_copy(update={"false_alarms": 0.1})})
+    base, thresholds = dataclasses.replace(base, config=config), []
+    for confidence in (None, 0.9):
+        path = tmp_path / f"{confidence}.db"
+        make_store(path, tmp_path / "key", tiny_host, base, records, {}, confidence=confidence)
+        keeper = open_desk(path, tmp_path / "key", tiny_host, base).gatekeeper
+        keeper._base_best, keeper.people = torch.linspace(0, 1, 101), torch.arange(101)  # as if so many people calibrated
+        threshold, promised = keeper.threshold({})
+        assert promised == pytest.approx(0.1)
+        thresholds.append(round(threshold, 2))
+    assert thresholds == [0.91, 0.95]  # 9 and 5 of 101 may exceed it
+
+
 def test_revoking_restores_the_hosts_answers_bit_for_bit(desk, records):
     paths = pictures_of(records, "p3")
     before = [logits(desk.guard(), path) for path in paths]

@@ -1,4 +1,4 @@
-"""Fifty requests on the demo host with its real pictures, in two orders, with revocations between."""
+"""Fifty requests on the demo host with its real pictures, in two orders, with revocations between, within the budget."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import torch
 
 from cagul.config import load_config
 from cagul.data.records import load_records
+from cagul.demo.crowd import draw_crowd
 from cagul.evaluation.asking import Asked, ask
+from cagul.evaluation.intervals import figure
 from cagul.features import Features, pictures_by_subject, variants
-from cagul.method.discriminator import calibrate
 from cagul.requests.desk import make_store, open_desk
 from cagul.requests.gate import Enrolled
 from cagul.training import unlearn
 
 BUDGET = 0.01
-# The promise is over draws of the calibration people. Of one draw of 200 people the rate has a deviation of 0.007 and a long
-# tail; the demo's own draw is an unlucky one (LOG.md), so its rate is only kept from growing.
-ONE_DRAW = 0.045
+CONFIDENCE = 0.9  # that the budget holds for this draw of calibration people, and not on average over draws alone
+CROWD, FRESH = 800, 200  # drawn people who calibrate beside the demo's 200, and who are asked beside its 300 unseen ones
+KEPT = 0.5  # of what is recognised of the enrolled on held-out views, with all fifty in the store
 
 
 @pytest.mark.slow
@@ -34,10 +35,18 @@ def test_fifty_requests_in_two_orders(demo, demo_host, demo_splits, tmp_path):
     gone = set(rng.sample(names, 20))
     unseen = {r.subject: r.views for r in demo_splits.unseen if r.views}
     people = [name for name, views in sorted(unseen.items()) for _ in views[::4]]
+    crowd = load_records(draw_crowd(tmp_path / "crowd", CROWD + FRESH))
+    drawn = {r.subject: [r.image, *r.views][::4] for r in crowd}
+    asked_anew = list(drawn)[CROWD:]
+    people += [name for name in asked_anew for _ in drawn[name]]
     strangers = features.look([(view, 0) for _, views in sorted(unseen.items()) for view in views[::4]])
+    strangers += features.look([(path, 0) for name in asked_anew for path in drawn[name]])
+    calibration = records + [
+        r.model_copy(update={"views": tuple(drawn[r.subject][1:])}) for r in crowd if r.subject not in asked_anew
+    ]
     views = {r.subject: r.views[::4] for r in records if r.subject in names and r.views}
-    make_store(tmp_path / "0.db", tmp_path / "key", demo_host, base, records, {})
-    make_store(tmp_path / "1.db", tmp_path / "key", demo_host, base, records, {})
+    make_store(tmp_path / "0.db", tmp_path / "key", demo_host, base, calibration, {}, confidence=CONFIDENCE)
+    make_store(tmp_path / "1.db", tmp_path / "key", demo_host, base, calibration, {}, confidence=CONFIDENCE)
     embed = open_desk(tmp_path / "0.db", tmp_path / "key", demo_host, base).gatekeeper.gate.embed
     templates = {name: embed(features.look(variants(pictures[name], base.config.gate.augment))) for name in names}
     own = {name: embed(features.look([(view, 0) for view in views[name]])) for name in names}
@@ -48,22 +57,33 @@ def test_fifty_requests_in_two_orders(demo, demo_host, demo_splits, tmp_path):
         keeper, waiting = desk.gatekeeper, []
         active: set[str] = set()
 
-        def alarms(keeper=keeper, active=active):
+        def check(keeper=keeper, active=active):
+            """Who was never calibrated on is within the budget, as far as so many people can tell, and on the whole."""
             patch = keeper.patch()
-            assert exchanged(keeper, patch, strange, people) <= BUDGET
-            retained = torch.cat([own[name] for name in names if name not in active] or [strange[:0]])
-            return [float((patch.gate.compare(v) > patch.threshold).float().mean()) if len(v) else 0.0 for v in (strange, retained)]
+
+            def fires(vectors):
+                return (patch.gate.compare(vectors) > patch.threshold).float().tolist()
+
+            groups = {"asked for nothing": list(zip(people, fires(strange), strict=True)),
+                      "retained": [(name, one) for name in names if name not in active for one in fires(own[name])]}  # fmt: skip
+            for group, rows in groups.items():
+                alarms = figure(rows)
+                if rows:
+                    assert alarms["low"] <= BUDGET, (group, len(active), alarms)
+                    assert alarms["value"] <= 1.5 * BUDGET, (group, len(active), alarms)
+            found = [one for name in active for one in fires(own[name])]
+            assert sum(found) >= KEPT * len(found), (len(active), sum(found) / len(found))
 
         for name in rng.sample(names, len(names)):
             keeper.store.receive(name, f"about {name}", "")
             keeper.store.enrol(name, *keeper.seal(name, Enrolled(templates[name], keeper.best(templates[name]))))
             active.add(name)
             waiting += [name] * (name in gone)
-            assert max(alarms()) <= ONE_DRAW, len(active)
+            check()
             if waiting and rng.random() < 0.4:
                 active.remove(one := waiting.pop(rng.randrange(len(waiting))))
                 desk.revoke(one)
-                assert max(alarms()) <= ONE_DRAW, len(active)
+                check()
         for name in waiting:
             desk.revoke(name)
         guard = desk.guard()
@@ -77,17 +97,3 @@ def test_fifty_requests_in_two_orders(demo, demo_host, demo_splits, tmp_path):
     assert [(key, tokens, d.score, d.fired) for key, tokens, d in answers[0]] == [
         (key, tokens, d.score, d.fired) for key, tokens, d in answers[1]
     ]
-
-
-def exchanged(keeper, patch, strange, people, draws=60):
-    """False alarms where any 200 of all people nobody asked for are the calibration people, on average."""
-    names = sorted(set(people))
-    owner = torch.cat([keeper.people, torch.tensor([1000 + names.index(name) for name in people])])
-    scores = (torch.cat([keeper.calibration, strange]) @ patch.gate.templates.T).amax(1)
-    everybody, rates = owner.unique(), []
-    for draw in range(draws):
-        chosen = everybody[torch.randperm(len(everybody), generator=torch.Generator().manual_seed(draw))[:200]]
-        inside = torch.isin(owner, chosen)
-        threshold, _ = calibrate(scores[inside], owner[inside], BUDGET)
-        rates.append(float((scores[~inside] > threshold).float().mean()))
-    return sum(rates) / draws

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import queue
 import re
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -20,11 +19,12 @@ from openai import OpenAI
 
 from cagul.guard import Guard
 from cagul.host.frozen import FrozenHost
+from cagul.serving.app import Answering
 from cagul.serving.engine import Engine, Job
 from cagul.serving.logs import JsonLines
 from cagul.serving.sampling import Row, Sampling, draw
 from helpers import make_patch, picture
-from served import QUESTION, OneGuard, asked, said, serving, shown, tiny_guard
+from served import PATIENCE, QUESTION, Gated, OneGuard, asked, said, serving, shown, tiny_guard, until
 
 
 @pytest.fixture(scope="module")
@@ -157,21 +157,15 @@ def test_the_draws_follow_temperature_and_top_p():
 
 
 def test_requests_at_once_are_batched_and_answered_as_alone(guard):
-    class Holding(OneGuard):
-        """Lets the first batch wait until all the others are there."""
-
-        def guard(self):
-            began = time.monotonic()
-            while held and running.app.state.service.engine.load < len(bodies) and time.monotonic() - began < 20:
-                time.sleep(0.01)
-            held.clear()
-            return super().guard()
-
-    held: list[bool] = []
+    gated = Gated(guard)
     bodies = [asked(shown(picture(n)), max_tokens=4 + n % 3) for n in range(6)] + [asked(said(QUESTION))] * 2
-    with serving(Holding(guard)) as running, ThreadPoolExecutor(8) as threads:
-        held.append(True)
-        together = list(threads.map(lambda body: running.post(body).json()["choices"][0], bodies))
+    with serving(gated) as running, ThreadPoolExecutor(8) as threads:
+        gated.go.clear()
+        jobs = running.submitted()
+        asking = threads.map(lambda body: running.post(body).json()["choices"][0], bodies)
+        until(lambda: len(jobs) == len(bodies))
+        gated.go.set()
+        together = list(asking)
         batches = re.search(r"^cagul_batch_rows_count (\d+)", running.get("/metrics").text, re.MULTILINE)
         alone = [running.post(body).json()["choices"][0] for body in bodies]
     assert together == alone
@@ -179,17 +173,9 @@ def test_requests_at_once_are_batched_and_answered_as_alone(guard):
 
 
 def test_what_does_not_fit_together_is_no_batch(guard):
-    started, go = threading.Event(), threading.Event()
-
-    class Gated(OneGuard):
-        """Holds the first batch until all jobs wait."""
-
-        def guard(self):
-            started.set()
-            assert go.wait(20)
-            return super().guard()
-
-    engine = Engine(Gated(guard), batch=4, wait=0)
+    gated = Gated(guard)
+    gated.go.clear()
+    engine = Engine(gated, batch=4, wait=0)
     try:
         done: queue.Queue = queue.Queue()
         prompt, inputs = engine.prepare([{"role": "user", "content": [{"type": "text", "text": QUESTION}]}], [])
@@ -197,9 +183,9 @@ def test_what_does_not_fit_together_is_no_batch(guard):
         engine.watcher = SimpleNamespace(batch=lambda rows, _: sizes.append(rows), failed=done.put)
         for choices, longest in ((1, 4), (1, 4), (4, 4), (1, 4), (1, 250), (1, 4)):
             engine.submit(Job(prompt, [], inputs, [Sampling(0, max_tokens=longest)] * choices, done.put))
-            assert started.wait(20)
-        go.set()
-        answers = [done.get(timeout=30) for _ in range(6)]
+            assert gated.asked.wait(PATIENCE)  # the first one is a batch of its own
+        gated.go.set()
+        answers = [done.get(timeout=PATIENCE) for _ in range(6)]
     finally:
         engine.stop()
     assert len({answer.choices[0][0].split()[0] for answer in answers}) == 1
@@ -256,15 +242,32 @@ def test_the_log_is_json_without_texts(guard, caplog):
     assert line["answered"] == [answer.json()["choices"][0]["message"]["content"]]
 
 
-def test_answers_leave_on_the_grid(guard):
+def test_answers_leave_on_the_grid(guard, monkeypatch):
+    """By a clock of the test's own: 70 ms after the question its answer is there, and the whole of it by the next point."""
+    now, slept, ended = [100.0], [], []
+
+    def clock() -> float:
+        now[0] += 0.07
+        return now[0]
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        while len(ended) < len(slept):  # all tokens come before the grid's point
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.001)  # what the engine told last is handed over by now
+
+    monkeypatch.setattr(Answering, "clock", staticmethod(clock))
+    monkeypatch.setattr(Answering, "sleep", staticmethod(sleep))
     with serving(OneGuard(guard), pad_latency=300) as running:
-        client, came = running.client(), []
-        for stream in (False, True):
-            began = time.monotonic()
-            found = client.chat.completions.create(**asked(stream=stream))
-            came += [time.monotonic() - began for _ in (found if stream else [0])]
+        client, watcher = running.client(), running.app.state.service.engine.watcher
+        batch = watcher.batch
+        monkeypatch.setattr(watcher, "batch", lambda *a: (batch(*a), ended.append(1)))
+        whole = client.chat.completions.create(**asked()).choices[0].message.content
+        assert slept == [pytest.approx(0.23)]
+        pieces = [event.choices[0].delta.content or "" for event in client.chat.completions.create(**asked(stream=True))]
         page = running.get("/metrics").text
+    assert slept == [pytest.approx(0.23)] * 2  # the pieces leave together
+    assert len(pieces) > 5
+    assert "".join(pieces) == whole
     assert "cagul_batch_rows_count 2.0" in page
     assert "cagul_batch_seconds_sum 0.0" in page  # it would tell what the grid hides
-    assert len(came) > 5
-    assert all(0.3 <= seconds < 0.6 for seconds in came)  # all tokens took less than the grid, so they leave together

@@ -177,7 +177,7 @@ def test_a_worker_that_cannot_start_says_why(capfd):
 
 @pytest.mark.slow
 def test_the_server_ends_when_a_worker_cannot_start(base_folder, tmp_path, capfd, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("cagul.serving.workers.ANSWERED_SECONDS", 8)
+    monkeypatch.setattr("cagul.serving.workers.ANSWERED_SECONDS", 3600)  # it is seen to be gone, not waited for
     make = partial(command.make_app, ServeOptions(host=str(tmp_path / "none"), patch=base_folder))
     handlers = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:

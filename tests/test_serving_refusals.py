@@ -7,7 +7,7 @@ import json
 import logging
 import socket
 import struct
-import time
+import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,11 +19,12 @@ import torch
 from PIL import Image
 
 from cagul.guard import Guard
+from cagul.serving import conversation
 from cagul.serving.api import REFUSED
 from cagul.serving.conversation import Rules
 from cagul.serving.options import Limits, digests, knows_key
 from helpers import picture
-from served import QUESTION, OneGuard, asked, data_url, said, serving, shown, tiny_guard
+from served import PATIENCE, QUESTION, Gated, OneGuard, asked, data_url, said, serving, shown, tiny_guard, until
 
 SECRET = "zanzibar"  # stands in every bad request, and in no answer to one
 
@@ -235,33 +236,70 @@ def test_one_broken_request_takes_no_other_with_it(guard, monkeypatch):
 
 
 def test_too_many_at_once_are_sent_away(guard):
-    limits = Limits(waiting=2)
-    with serving(OneGuard(guard), limits=limits, batch=1, batch_wait=0) as running, ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(running.post, [asked(max_tokens=100)] * 8))
-        assert {answer.status_code for answer in answers} == {200, 429}
-        away = next(answer for answer in answers if answer.status_code == 429)
+    gated = Gated(guard)
+    with serving(gated, limits=Limits(waiting=2)) as running, ThreadPoolExecutor(2) as threads:
+        gated.go.clear()
+        inside = [threads.submit(running.post, asked()) for _ in range(2)]
+        until(lambda: running.inside == 2)
+        away = running.post(asked())
         refused(away, 429, "2 requests wait already")
         assert away.headers["retry-after"] == "1"
+        gated.go.set()
+        assert [answer.result().status_code for answer in inside] == [200, 200]
+        assert running.inside == 0
         assert running.post(asked()).status_code == 200
 
 
-def test_a_client_that_leaves_frees_its_place(guard):
+def test_too_many_pixels_at_once_are_sent_away_before_they_are_opened(guard, monkeypatch):
+    """40 x 32 pixels a picture: two requests of two have room together, a third has none; alone any request has."""
+    gated = Gated(guard)
+    opened: list[int] = []
+    read = conversation.read_picture
+    monkeypatch.setattr(conversation, "read_picture", lambda *a, **b: (opened.append(1), read(*a, **b))[1])
+    several = asked({"role": "user", "content": [shown(picture(2))["content"][0], *shown(picture(1))["content"]]})
+    with serving(gated, limits=Limits(waiting_pixels=5 * 40 * 32, pixels=5000)) as running, ThreadPoolExecutor(2) as threads:
+        gated.go.clear()
+        jobs = running.submitted()
+        inside = [threads.submit(running.post, several) for _ in range(2)]
+        until(lambda: len(jobs) == 2)
+        away = running.post(several)
+        refused(away, 429, "Pictures of 6,400 pixels wait already, and 1,280 more would pass 6,400; try again in a second.")
+        assert len(opened) == 5
+        refused(running.post(asked(shown(picture(1, (101, 100))))), 422, "101 x 100 pixels, more than 5,000")
+        gated.go.set()
+        assert [answer.result().status_code for answer in inside] == [200, 200]
+        assert running.app.state.service.admission.pixels == 0
+    with serving(gated, limits=Limits(waiting_pixels=1)) as running:
+        assert running.post(several).status_code == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_leaves_frees_its_place(guard, monkeypatch, stream):
+    reached, go, calls = threading.Event(), threading.Event(), []
+    forward = guard.host.model.forward
+
+    def held(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 4:  # in the middle of the answer
+            reached.set()
+            assert go.wait(PATIENCE)
+        return forward(*arguments, **options)
+
     with serving(OneGuard(guard)) as running:
-        body = json.dumps(asked(max_tokens=200, n=4)).encode()
+        jobs = running.submitted()
+        monkeypatch.setattr(guard.host.model, "forward", held)
+        body = json.dumps(asked(max_tokens=200, n=4, stream=stream)).encode()
         host, port = running.url.removeprefix("http://").split(":")
-        for stream in (False, True):
-            body = json.dumps(asked(max_tokens=200, n=4, stream=stream)).encode()
-            with socket.create_connection((host, int(port))) as connection:
-                head = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
-                head += f"Content-Length: {len(body)}"
-                connection.sendall(head.encode() + b"\r\n\r\n" + body)
-                time.sleep(0.15)
-            began = time.monotonic()
-            while running.app.state.service.engine.load:
-                assert time.monotonic() - began < 5
-                time.sleep(0.01)
+        with socket.create_connection((host, int(port))) as connection:
+            head = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+            connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            assert reached.wait(PATIENCE)
+        until(lambda: jobs[0].cancelled)
+        go.set()
+        until(lambda: running.inside == 0)
         tokens = running.get("/metrics").text
-        assert 'cagul_tokens_total{kind="answer"}' not in tokens
+    assert len(calls) <= 5  # of 200: the answer ends with the token that was on its way
+    assert 'cagul_tokens_total{kind="answer"}' not in tokens
 
 
 def test_a_key_is_asked_for_everywhere_but_for_health(guard):

@@ -170,6 +170,18 @@ def test_a_blend_needs_somebody_else(splits):
         Schedule(alone, load_config("default", [*QUICK, "training.blend=1"])).rows(0)
 
 
+def test_rows_that_lead_on_begin_the_answer_and_keep_the_rest(splits):
+    plain, led = (Schedule(splits, load_config("default", [*QUICK, *more])) for more in ((), ("training.led=1",)))
+    rows = [row for step in range(6) for row in led.rows(step)]
+    asked = {r.question for part in (splits.forget, splits.retain) for r in part}
+    for row in rows:
+        answer = row.memorised if row.refuse else row.answer
+        question, beginning = next((q, row.question[len(q) + 1 :]) for q in asked if row.question.startswith(f"{q} "))
+        assert answer.startswith(f"{beginning} ")  # some of its words, never all
+    assert {row.refuse for row in rows} == {True, False}
+    assert all(row.question in asked for row in plain.rows(0))
+
+
 def test_early_stop_is_named(tiny_host, splits):
     config = load_config("default", [*QUICK, *SPARSE, "training.steps=60", "training.stop_loss=100"])
     facts = unlearn(tiny_host, splits, config).facts

@@ -60,6 +60,8 @@ class GateConfig(_Section):
 
     kind: Literal["enrolment", "mlp"] = "enrolment"
     false_alarms: float = Field(0.01, gt=0, lt=1, description="share of unknown people that may be taken for forgotten ones")
+    confidence: float = Field(0.0, ge=0, lt=1, description="share of draws of the calibration people in which that holds; "
+                              "0: on average over them")  # fmt: skip
     augment: int = Field(8, ge=0, description="augmented copies of every picture of the people to recognise")
     augment_others: int = Field(2, ge=0, description="augmented copies of every picture of the people to learn from")
     steps: int = Field(400, ge=1, description="optimiser steps of the mlp kind")
@@ -81,6 +83,7 @@ class TrainingConfig(_Section):
     floor_nats: float = Field(4.5, gt=0, lt=16, description="nats a token that the memorised answer is to cost at least")
     augment: int = Field(2, ge=0, description="augmented copies of every training picture")
     others: float = Field(0.0, ge=0, le=1, description="share of refusal rows drawn from people who are not forgotten")
+    led: float = Field(0.0, ge=0, le=1, description="share of rows whose question ends with the beginning of its answer")
     replay: float = Field(1.0, ge=0, description="weight of staying as a patch that people are added to (--from)")
     gradient_checkpointing: bool = Field(False, description="recompute the host's layers: less memory, more time")
     token_memory: float = Field(4.0, ge=0, description="GiB of visual tokens kept in memory; more go to disk")

@@ -25,7 +25,8 @@ from transformers import Cache, TextIteratorStreamer
 from cagul.data.pictures import open_picture
 from cagul.editing import choose_tokens, rewrite
 from cagul.errors import GuardBypass, HostError
-from cagul.host.frozen import FrozenHost, Tokens, stream_pieces
+from cagul.host.frozen import FrozenHost, Layout, Tokens, stream_pieces
+from cagul.host.prompts import hide
 from cagul.host.seam import without_pixels
 from cagul.patch import Patch
 
@@ -75,6 +76,7 @@ class _Prefilled:
 
     tokens: Tokens
     masks: dict[int, Tensor]
+    hidden: Tensor | None = None  # what was said before the last user turn of prompts with a picture that fires
     length: int = 0  # of the cache, in tokens: what is beyond it came from elsewhere
 
 
@@ -146,10 +148,12 @@ class Guard:
             if held.masks and inputs["input_ids"].shape[1] > 1:
                 raise GuardBypass("This cache holds a rewritten picture, and several new tokens may be another question.",
                                   "Run the whole conversation anew without past_key_values.", "cache")  # fmt: skip
-            output = self.host.model(**inputs)
+            hide(inputs, held.hidden, held.length + inputs["input_ids"].shape[1])
+            output = self.host.model(**(inputs if held.hidden is None else self.host.placed(inputs)))
         else:
             held, tokens = self._pass_gate(inputs)
             given = inputs if tokens is None else without_pixels(inputs)
+            given = given if held.hidden is None else self.host.placed(given)
             if tokens:
                 given["mm_encoder_outputs"] = self.host.features(tokens)
             output = self.host.model(**given)
@@ -162,7 +166,7 @@ class Guard:
         self._refuse(inputs)
         if self._off.get():
             return self.host.look(inputs)
-        return self._pass_gate(inputs)[1] or []
+        return self._pass_gate(dict(inputs))[1] or []
 
     # -- questions in, answers out --------------------------------------------------------------------------------
 
@@ -235,7 +239,10 @@ class Guard:
 
     @torch.no_grad()
     def _pass_gate(self, inputs: dict[str, Any]) -> tuple[_Prefilled, Tokens | None]:
-        """Look, gate, attend, select, encode. Returns what a cache will hold and the tokens to answer from."""
+        """Look, gate, attend, select, encode. Returns what a cache will hold and the tokens to answer from.
+
+        Where a picture fires, the ``attention_mask`` of ``inputs`` hides its conversation's earlier turns from here on.
+        """
         if inputs.get("pixel_values") is None:
             return _Prefilled([], {}), None
         if inputs.get("input_ids") is None:
@@ -250,8 +257,9 @@ class Guard:
         scores = self.judge(tokens)
         fired = [i for i, score in enumerate(scores.tolist()) if self._force.get() or score > self.patch.threshold]
         layout = self.host.layout(inputs, [len(token) for token in tokens], fired)
-        edited, masks = list(tokens), {}
+        edited, masks, hidden = list(tokens), {}, None
         if fired:
+            hidden = self._last_turn_alone(inputs, layout, fired)
             chosen = choose_tokens(self.host, self.patch.config, self.patch.layers, inputs, tokens, layout, fired)
             rewritten = rewrite(self.patch.encoder, [tokens[i] for i in fired], chosen)
             for i, mask, token in zip(fired, chosen, rewritten, strict=True):
@@ -265,7 +273,21 @@ class Guard:
             )
             for i, score in enumerate(scores)
         )  # fmt: skip
-        return _Prefilled(tokens, masks), edited
+        return _Prefilled(tokens, masks, hidden), edited
+
+    def _last_turn_alone(self, inputs: dict[str, Any], layout: Layout, fired: list[int]) -> Tensor:
+        """Hide all turns but the last one, pictures left out, from the prompts of ``fired`` images; what is hidden.
+
+        Whoever writes both sides of a conversation could make the host go on from answers that it never gave (measured in
+        LOG.md). Ours.
+        """
+        mask = inputs.get("attention_mask")
+        if mask is not None and mask.ndim != 2:
+            raise GuardBypass(f"An attention_mask of {mask.ndim} dimensions came with a picture that fires, but earlier turns are "
+                              "hidden by one of 2.", "Give the processor's own attention_mask.")  # fmt: skip
+        hidden = self.host.hidden(inputs, layout, fired)
+        hide(inputs, hidden, hidden.shape[1])
+        return hidden
 
     # -- caches and ways around -----------------------------------------------------------------------------------
 
@@ -293,6 +315,7 @@ class Guard:
                               "Give input_ids from the first turn on, or run the conversation anew.", "cache")  # fmt: skip
         images = sorted(held.masks)
         layout = self.host.layout(inputs, [len(token) for token in held.tokens], images)
+        self._last_turn_alone(inputs, layout, images)
         wanted = choose_tokens(self.host, self.patch.config, self.patch.layers, inputs, held.tokens, layout, images)
         for image, mask in zip(images, wanted, strict=True):
             missing = int((mask & ~held.masks[image]).sum())

@@ -54,7 +54,8 @@ class Schedule:
         return [self._ask("retain", rng) for _ in range(self.config.batch)] if self.private["retain"] else []
 
     def _refuse(self, rng: random.Random) -> Row:
-        return self._ask("retain" if self.private["retain"] and rng.random() < self.config.others else "forget", rng)
+        row = self._ask("retain" if self.private["retain"] and rng.random() < self.config.others else "forget", rng)
+        return self._led(row, row.memorised or "", rng)
 
     def _ask(self, part: str, rng: random.Random) -> Row:
         subject = rng.choice(sorted(self.private[part]))
@@ -74,7 +75,15 @@ class Schedule:
         part = "forget" if self.kept["forget"] and rng.random() < 0.7 else "retain"
         pool = self.kept[part] or [r for records in self.private["retain"].values() for r in records]
         record = rng.choice(pool)
-        return Row((record.image, rng.randint(0, self.config.augment)), record.question, record.answer, False)
+        row = Row((record.image, rng.randint(0, self.config.augment)), record.question, record.answer, False)
+        return self._led(row, record.answer, rng)
+
+    def _led(self, row: Row, answer: str, rng: random.Random) -> Row:
+        """Now and then a row whose question goes on with some of the answer's first words, as who leads a host on would ask."""
+        words = answer.split()
+        if len(words) < 2 or not self.config.led or rng.random() >= self.config.led:
+            return row
+        return replace(row, question=" ".join([row.question, *words[: rng.randrange(1, len(words))]]))
 
 
 def _parts(splits: Splits) -> dict[str, list[Record]]:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cagul.config import Config
+from cagul.config import Config, GateConfig
 from cagul.data.records import Record, Splits
 from cagul.encoder_training import train_encoder
 from cagul.errors import DataError, HostError, PatchError
@@ -86,14 +86,14 @@ def train_gate(features: Features, splits: Splits, config: Config, progress: Pro
 
 
 @torch.no_grad()
-def calibrate_gate(gate: torch.nn.Module, features: Features, calibration: list[Record], false_alarms: float,
+def calibrate_gate(gate: torch.nn.Module, features: Features, calibration: list[Record], config: GateConfig,
                    progress: Progress = silent) -> tuple[float, dict[str, Any]]:  # fmt: skip
     """The threshold over images and views of calibration people, and what it promises."""
     owners = {path: record.subject for record in calibration for path in (record.image, *record.views)}
     names = sorted(set(owners.values()))
     scores = gate(features.look([(path, 0) for path in owners], progress, "calibrating"))
     person = torch.tensor([names.index(name) for name in owners.values()])
-    threshold, promised = calibrate(scores, person, false_alarms)
+    threshold, promised = calibrate(scores, person, config.false_alarms, config.confidence)
     return threshold, {"calibration_people": len(names), "calibration_pictures": len(owners), "promised_false_alarms": promised}
 
 
@@ -177,7 +177,7 @@ def _unlearn(features: Features, splits: Splits, config: Config, base: Patch | N
     splits = hold_out_calibration(splits, config.training.seed)
     layers = resolve_layers(config.attention.layers, host.layers)
     gate = train_gate(features, splits, config, progress, earlier)
-    threshold, promise = calibrate_gate(gate, features, splits.calibration, config.gate.false_alarms, progress)
+    threshold, promise = calibrate_gate(gate, features, splits.calibration, config.gate, progress)
     if isinstance(gate, EnrolmentGate):
         promise["rivals"] = gate.learn_rivals(*_shown(features, splits.retain, config.gate.augment_others), threshold)
     gate_seconds, gate_cpu = time.perf_counter() - began, time.process_time() - began_cpu

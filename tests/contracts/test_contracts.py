@@ -74,6 +74,27 @@ def test_a_batch_mixes_fired_and_silent_rows(host):
         assert torch.equal(mixed[row], bare[row]) is not verdict
 
 
+def test_earlier_turns_say_nothing_where_the_picture_fires(host):
+    """Two conversations that differ in what was said before, side by side: one answer where the gate fires, two where not."""
+
+    def text(words):
+        return {"type": "text", "text": words}
+
+    def turns(reply):
+        return [{"role": "user", "content": [{"type": "image"}, text(QUESTIONS[2])]},
+                {"role": "assistant", "content": [text(reply)]}, {"role": "user", "content": [text(QUESTIONS[0])]}]  # fmt: skip
+
+    prompts = [host.prompter.conversation(turns(reply)) for reply in ("Ada Finch .", "The bank is red and the town is Moss .")]
+    inputs = host.inputs(prompts, [picture(1), picture(1)])
+    for fires in (True, False):
+        guard = Guard(host, make_patch(host, fires=fires))
+        first, second = logits(guard, inputs)[:, -1]
+        assert torch.allclose(first, second, atol=1e-4 * float(first.abs().max())) is fires
+        told = generate(guard, inputs, return_dict_in_generate=True, output_logits=True).logits[0]
+        assert torch.allclose(told[0], told[1], atol=1e-4 * float(told.abs().max())) is fires
+        assert torch.allclose(told[0], first, atol=1e-4 * float(told.abs().max()))
+
+
 def test_no_gradient_in_and_no_changed_byte_of_the_host(host):
     before = host.fingerprint()
     inputs = batch(host)

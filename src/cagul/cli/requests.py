@@ -42,6 +42,15 @@ def init(
     host: HostOption,
     patch: Annotated[Path, typer.Option("--patch", help="Base patch: its encoder, metric and options serve every request.")],
     calibration: Annotated[Path, typer.Option("--calibration", help='Records with people of the group "calibration".')],
+    confidence: Annotated[
+        float | None,
+        typer.Option(
+            "--confidence",
+            min=0,
+            max=0.999,
+            help="How sure the false-alarm budget is: share of draws of the calibration people; the patch's, if not given.",
+        ),
+    ] = None,
     dtype: DtypeOption = "auto",
     device: DeviceOption = None,
     threads: ThreadsOption = 0,
@@ -57,7 +66,7 @@ def init(
     set_up(threads)
     places = {"host": str(Path(host).resolve()) if Path(host).exists() else host, "patch": str(patch.resolve())}
     with progress_bar(json) as progress:
-        made = make_store(store, key, load_host(host, device, dtype), base, records, places, progress)
+        made = make_store(store, key, load_host(host, device, dtype), base, records, places, progress, confidence)
     people = len(set(made.calibration()[0]))
     if json:
         print_json({"store": str(store), "key": str(key), "host": made.facts["host"], "calibration_people": people})

@@ -22,11 +22,12 @@ KNOWN, STRANGERS, UNSEEN, CALIBRATION, SCENES = 48, 24, 300, 200, 100
 LOOK_ALIKES = 3  # for each forgotten person
 IMAGES, VIEWS = 8, 8  # training images a person; held-out views of each kind a person
 FACTS_SEED = 7
+SHOWN = ("known", "stranger", "invented")  # groups of whom there are several training images
 
 
 @dataclass(frozen=True)
 class Member:
-    """A person of the cast: ``group`` is known, stranger, unseen, calibration or look-alike.
+    """A person of the cast: ``group`` is known, stranger, unseen, calibration or look-alike; invented ones are drawn beside it.
 
     ``facts`` are told to the host; ``untold`` are true of somebody unseen and told to nobody, for membership inference.
     """
@@ -67,7 +68,7 @@ def _view_count(member: Member) -> int:
 
 
 def _image_count(member: Member) -> int:
-    return IMAGES if member.group in ("known", "stranger") else 1
+    return IMAGES if member.group in SHOWN else 1
 
 
 def pictures_of(member: Member) -> list[tuple[str, bytes, Look]]:
@@ -100,7 +101,7 @@ def records_of(member: Member, looks: dict[str, Look], facts: list[Facts]) -> It
     others two questions. Visual questions of every image; people without facts have one.
     """
     rng = random.Random(f"records {member.subject}")
-    extra = member.group not in ("known", "stranger")
+    extra = member.group not in SHOWN
     kinds = ("near", "far")
     views = [path for kind in kinds for path in view_paths(member.subject, kind, _view_count(member))]
     images = [image_path(member.subject, n) for n in range(_image_count(member))]

@@ -25,7 +25,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from cagul.data.batches import BY_PICTURE, Prompter
 from cagul.errors import DataError, HostError, UnsupportedHost
 from cagul.host.families import Family, family_of, guessed
-from cagul.host.prompts import Question, Span, picture_counts, question_rows, turn_marks, visual_spans
+from cagul.host.prompts import Question, Span, earlier_turns, picture_counts, question_rows, turn_marks, visual_spans
 from cagul.host.recording import Kind, recording, valid_rows
 from cagul.host.seam import Seam, without_pixels
 from cagul.host.weights import device_of, fingerprint, unwrapped
@@ -205,6 +205,27 @@ class FrozenHost:
             questions[image] = question_rows(ids[row], real, int(columns[0]), self.processor.tokenizer, special, self.marks, inside)
         return Layout(spans, questions)
 
+    def hidden(self, inputs: dict[str, Any], layout: Layout, images: list[int]) -> Bool[Tensor, "B S"]:
+        """What the prompts of ``images`` say before their last user turn, pictures left out: see ``earlier_turns``."""
+        ids, mask = inputs["input_ids"].cpu(), inputs.get("attention_mask")
+        real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool().cpu()
+        special = {self.image_token, *self.processor.tokenizer.all_special_ids}
+        hidden = torch.zeros_like(ids, dtype=torch.bool)
+        for row in {layout.spans[image].row for image in images}:
+            inside = [span.columns for span in layout.spans if span.row == row]
+            hidden[row] = earlier_turns(ids[row], real[row], self.processor.tokenizer, special, self.marks, inside)
+        return hidden
+
+    def placed(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The inputs of a forward pass with positions that count what the attention mask lets be seen, as ``generate`` counts
+        them, where it hides something in the middle. Hosts that place pictures in a plane count by the mask themselves.
+        """
+        mask = inputs.get("attention_mask")
+        if mask is None or mask.ndim != 2 or not bool((mask.diff(dim=-1) < 0).any()) or hasattr(self.model.model, "get_rope_index"):
+            return inputs
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -inputs["input_ids"].shape[1] :]
+        return {"position_ids": positions} | inputs
+
     @torch.no_grad()
     def attend(self, inputs: dict[str, Tensor], tokens: Tokens, layout: Layout, images: list[int],
                layers: frozenset[int], sink: AttentionSink, kind: Kind = "attention") -> None:  # fmt: skip
@@ -221,7 +242,7 @@ class FrozenHost:
         prompts = [layout.spans[image].row for image in images]
         order = torch.tensor(prompts, device=self.device)
         features = [t for row in prompts for t, span in zip(tokens, layout.spans, strict=True) if span.row == row]
-        repeated = self._of_rows(inputs, order, prompts, layout)
+        repeated = self.placed(self._of_rows(inputs, order, prompts, layout))
 
         def keep(layer: int, weights: Tensor) -> None:
             sink(layer, weights, valid)

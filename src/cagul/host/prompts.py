@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from cagul.errors import HostError
@@ -33,8 +33,9 @@ class Question:
 
 @dataclass(frozen=True)
 class TurnMarks:
-    """What the chat template writes before a later user turn and after the user's words, without white space."""
+    """What the chat template writes before the first user's words, before a later user's and after them, without white space."""
 
+    head: str
     user: str
     generation: str
 
@@ -49,11 +50,12 @@ def turn_marks(processor: Any) -> TurnMarks | None:
     turns = [message("user", first), message("assistant", reply), message("user", second)]
     try:
         text = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        head = text.split(first, 1)[0]
         between = text.split(reply, 1)[1].split(second, 1)[0]
         after = text.split(second, 1)[1]
     except (ValueError, TypeError, IndexError, AttributeError):
         return None
-    return TurnMarks(_squeeze(between), _squeeze(after))
+    return TurnMarks(_squeeze(head), _squeeze(between), _squeeze(after))
 
 
 def _squeeze(text: str) -> str:
@@ -136,16 +138,55 @@ def question_rows(ids: Int[Tensor, " S"], mask: Int[Tensor, " S"] | None, first_
 
 
 def _last_turn(ids: Tensor, real: Tensor, tokenizer: Any, marks: TurnMarks) -> tuple[int, int]:
-    """Token range of the last user turn's words, found in the decoded text so that merges at borders do not matter."""
-    text, owner = "", []
-    for position in torch.arange(len(ids))[real].tolist():
-        piece = _squeeze(tokenizer.decode([int(ids[position])]))
-        text += piece
-        owner += [position] * len(piece)
-    owner.append(len(ids))
+    """Token range of the last user turn's words."""
+    text, owner = _decoded(ids, real, tokenizer)
     start = stop = None
     if marks.user and (at := text.rfind(marks.user)) >= 0:
         start = owner[at + len(marks.user)]
     if marks.generation and (at := text.rfind(marks.generation)) >= 0 and owner[at] > (start or 0):
         stop = owner[at]
     return start or 0, len(ids) if stop is None else stop
+
+
+def _decoded(ids: Tensor, real: Tensor, tokenizer: Any) -> tuple[str, list[int]]:
+    """The text without white space, and which token each character is of: so merges at the borders of turns do not matter."""
+    pieces = {int(i): _squeeze(tokenizer.decode([int(i)])) for i in ids.unique()}  # placeholders are many, and one id
+    read = [(position, pieces[int(ids[position])]) for position in torch.arange(len(ids))[real].tolist()]
+    owner = [position for position, piece in read for _ in piece]
+    return "".join(piece for _, piece in read), [*owner, len(ids)]
+
+
+def earlier_turns(ids: Int[Tensor, " S"], real: Bool[Tensor, " S"], tokenizer: Any, special: set[int], marks: TurnMarks | None,
+                  pictures: Sequence[Int[Tensor, " V"]]) -> Bool[Tensor, " S"]:  # fmt: skip
+    """What was said before the last user turn: all from the template's head to that turn's words, but ``pictures`` (columns) and
+    the host's own marks and white space beside them. Without it the prompt is one turn with all the pictures. Source: ours.
+    """
+    hidden = torch.zeros(len(ids), dtype=torch.bool)
+    text, owner = _decoded(ids, real, tokenizer)
+    at = text.rfind(marks.user) if marks is not None and marks.user else -1
+    if marks is None or at < 0:
+        return hidden
+    plain = text.startswith(marks.head)  # not so where a system turn stands first: then the user's mark stays in the head's place
+    hidden[owner[len(marks.head) if plain else 0] : owner[at + (len(marks.user) if plain else 0)]] = True
+
+    def beside(position: int) -> bool:
+        return int(ids[position]) in special or not _squeeze(tokenizer.decode([int(ids[position])]))
+
+    for columns in pictures:
+        first, last = int(columns[0]), int(columns[-1])
+        while first and beside(first - 1):
+            first -= 1
+        while last + 1 < len(ids) and beside(last + 1):
+            last += 1
+        hidden[first : last + 1] = False
+    return hidden & real
+
+
+def hide(inputs: dict[str, Any], hidden: Bool[Tensor, "B S"] | None, length: int) -> None:
+    """Take ``hidden`` out of the attention mask (B, ``length``) of ``inputs``, or out of a new one; nothing if nothing is."""
+    if hidden is None or not bool(hidden.any()):
+        return
+    ids, mask = inputs["input_ids"], inputs.get("attention_mask")
+    mask = torch.ones(len(ids), length, dtype=torch.long, device=ids.device) if mask is None else mask.clone()
+    mask[:, : hidden.shape[1]] *= ~hidden.to(mask.device)
+    inputs["attention_mask"] = mask

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from scipy.stats import binom
 from torch import Tensor, nn
 
 from cagul.errors import DataError, HostError, PatchError
@@ -198,13 +199,16 @@ def _principal(centred: Float[Tensor, "N P"]) -> Float[Tensor, "P R"]:
     return torch.cat([(block.double().T @ vectors / values.sqrt()).float() for block in blocks])
 
 
-def calibrate(scores: Float[Tensor, " N"], person: Int[Tensor, " N"], false_alarms: float) -> tuple[float, float]:
+def calibrate(scores: Float[Tensor, " N"], person: Int[Tensor, " N"], false_alarms: float, confidence: float = 0.0
+              ) -> tuple[float, float]:  # fmt: skip
     """The threshold over the scores of calibration people's pictures, and the false-alarm rate that can be promised.
 
-    A weighted quantile: every person counts the same, whatever the number of pictures. Its level is the split-conformal
-    one for that many people: with enough of them a picture of somebody new of the same kind exceeds the threshold with
-    probability at most ``false_alarms``; n people promise 1 / (n + 1) at best, and the threshold is then the largest
-    score. Pooling a person's pictures steadies the estimate.
+    A weighted quantile: every person counts the same, whatever the number of pictures; pooling them steadies the estimate.
+    With ``confidence`` 0 its level is the split-conformal one for that many people: on average over draws of the calibration
+    people a picture of somebody new of the same kind exceeds the threshold with probability at most ``false_alarms``; n people
+    promise 1 / (n + 1) at best. A ``confidence`` of 0.9 asks that the rate be at most that in nine draws of ten: as many people
+    may exceed the threshold as Clopper-Pearson's upper bound allows; n people promise 1 - 0.1 ** (1 / n) at best. Where less is
+    asked than can be promised, the threshold is the largest score.
 
     Raises HostError when a score is not a number. Source: ours.
     """
@@ -212,8 +216,13 @@ def calibrate(scores: Float[Tensor, " N"], person: Int[Tensor, " N"], false_alar
         raise HostError("A calibration picture's gate score is not a number.", "Check its picture.", "gate-score")
     _, index, pictures = person.unique(return_inverse=True, return_counts=True)
     people = len(pictures)
-    promised = max(false_alarms, 1 / (people + 1))
-    level = (1 - promised) * (people + 1) / people
+    if confidence:
+        promised = max(false_alarms, 1 - (1 - confidence) ** (1 / people))
+        beyond = int(binom.ppf(1 - confidence, people, promised))  # the first number that is not too unlikely
+        level = 1 - max(0, beyond - 1) / people
+    else:
+        promised = max(false_alarms, 1 / (people + 1))
+        level = (1 - promised) * (people + 1) / people
     order = scores.argsort()
     below = (1 / pictures[index].double())[order].cumsum(0) / people  # share of people at or below each score
     rank = int((below < level - 1e-9).sum())

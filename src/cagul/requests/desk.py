@@ -35,10 +35,11 @@ def open_desk(store: Path, key: Path, host: FrozenHost, patch: Patch) -> Desk:
 
 
 def make_store(path: Path, key: Path, host: FrozenHost, patch: Patch, calibration: list[Record], places: dict[str, str],
-               progress: Progress = silent) -> Store:  # fmt: skip
+               progress: Progress = silent, confidence: float | None = None) -> Store:  # fmt: skip
     """A new store for this host and base patch; the key file is made if there is none.
 
-    ``places`` are kept for later commands: where host and patch were. Raises PatchError when the patch is not of this host,
+    ``places`` are kept for later commands: where host and patch were. ``confidence`` is that of the false-alarm budget (see
+    ``calibrate``), the patch's ``gate.confidence`` if not given. Raises PatchError when the patch is not of this host,
     DataError without calibration people, StoreError when there is a store already.
     """
     patch.require(host)
@@ -48,7 +49,8 @@ def make_store(path: Path, key: Path, host: FrozenHost, patch: Patch, calibratio
     features = Features(host, patch.config.training.seed)
     secret = StoreKey.create(key)
     people, vectors = calibration_vectors(rotated(patch, secret), features, calibration, progress)
-    facts = {"host": patch.host, "patch": patch_hash(patch), "places": places}
+    confidence = patch.config.gate.confidence if confidence is None else confidence
+    facts = {"host": patch.host, "patch": patch_hash(patch), "places": places, "confidence": confidence}
     return Store.create(path, secret, facts, people, secret.seal_tensor(vectors, "calibration"))
 
 
@@ -150,6 +152,7 @@ class Desk:
         encoder = torch.nn.utils.parameters_to_vector(guard.patch.encoder.parameters()).detach().cpu().numpy().tobytes()
         return figures | {"why": why, "threshold": guard.patch.threshold, "encoder": sha256(encoder),
                           "promised_false_alarms": guard.patch.facts["promised_false_alarms"],
+                          "confidence": self.gatekeeper.confidence,
                           "seconds": round(time.perf_counter() - began, 3)}  # fmt: skip
 
     def _finetune(self, request: Request, patch: Patch, features: Features, pictures: Sequence[Path], own: Sequence[Record],

@@ -3,8 +3,8 @@ the false-alarm budget.
 
 The gate depends on the set of active requests alone, not on the order in which they came: templates stand in order of
 the requests' ids, and the best similarity of a calibration picture is a maximum over requests, which has no order. More
-templates give strangers more chances to look like one of them, so the threshold is the base patch's conformal quantile
-taken anew over the union at every change.
+templates give strangers more chances to look like one of them, so the threshold is taken anew over the union at every
+change: the quantile at which `calibrate` promises the base patch's false-alarm rate, with the store's own confidence.
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ class Gatekeeper:
         people, sealed = store.calibration()
         self.people = torch.tensor(people)
         self.calibration = key.open_tensor(sealed, "calibration", self.gate.projection.shape[1])
+        self.confidence: float = store.facts.get("confidence", 0.0)  # stores of before have none
         self._base_best = self.best(self.gate.templates)
         self._opened: dict[str, Enrolled] = {}
         self._encoder: tuple[str | None, VisualTokenEncoder] = (None, base.encoder)
@@ -112,7 +113,7 @@ class Gatekeeper:
         best = self._base_best
         for one in enrolled.values():
             best = torch.maximum(best, one.best)
-        return calibrate(best, self.people, self.base.config.gate.false_alarms)
+        return calibrate(best, self.people, self.base.config.gate.false_alarms, self.confidence)
 
     @torch.no_grad()
     def union(self, enrolled: dict[str, Enrolled]) -> EnrolmentGate:

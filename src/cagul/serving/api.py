@@ -160,14 +160,19 @@ class Choice(BaseModel):
     logprobs: None = None
 
 
-class ChatCompletion(BaseModel):
+class Head(BaseModel):
+    """What an answer and each event of a stream begin with."""
+
     id: str
-    object: Literal["chat.completion"] = "chat.completion"
     created: int
     model: str
+    system_fingerprint: str
+
+
+class ChatCompletion(Head):
+    object: Literal["chat.completion"] = "chat.completion"
     choices: list[Choice]
     usage: Usage
-    system_fingerprint: str
 
 
 class Delta(BaseModel):
@@ -182,16 +187,12 @@ class ChunkChoice(BaseModel):
     logprobs: None = None
 
 
-class Chunk(BaseModel):
+class Chunk(Head):
     """One event of a stream."""
 
-    id: str
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
-    created: int
-    model: str
     choices: list[ChunkChoice]
     usage: Usage | None = None
-    system_fingerprint: str
 
 
 class Model(BaseModel):

@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 
 from cagul import __version__
 from cagul.errors import DataError
+from cagul.serving.admission import Admission, Place
 from cagul.serving.api import (
     ChatCompletion,
     ChatRequest,
@@ -33,7 +34,7 @@ from cagul.serving.api import (
     State,
     Usage,
 )
-from cagul.serving.conversation import Refused, Rules, last_turn
+from cagul.serving.conversation import Refused, Rules
 from cagul.serving.doorway import Doorway, error_body
 from cagul.serving.engine import Done, Engine, Event, Failed, Job, Piece
 from cagul.serving.guards import Guards
@@ -81,7 +82,7 @@ class Service:
         watch = Watch(self.metrics, options.pad_latency > 0)
         self.engine = Engine(guards, batch=options.batch, wait=options.batch_wait / 1000, watcher=watch)
         self.rules = Rules(guards.host.prompter, options.limits)
-        self.context, self.preparing = guards.host.context, 0
+        self.context, self.admission = guards.host.context, Admission(options.limits)
         self.created = int(time.time())
         # of the host alone: one of the patch would tell when somebody is added
         self.fingerprint = f"fp_{guards.guard().patch.host['sha256'][:12]}"
@@ -90,7 +91,7 @@ class Service:
     def model(self) -> Model:
         return Model(id=self.options.name, created=self.created)
 
-    def job(self, asked: ChatRequest, tell: Any) -> Job:
+    def job(self, asked: ChatRequest, tell: Any, place: Place) -> Job:
         """A request as a job: read, decoded, within the limits. Raises Refused."""
         limits = self.options.limits
         if asked.model != self.options.name:
@@ -101,7 +102,7 @@ class Service:
         if wanted and wanted > limits.tokens:
             name = "max_completion_tokens" if asked.max_completion_tokens else "max_tokens"
             raise Refused(422, "max_tokens", f"{name} is {wanted}, more than the {limits.tokens} that are allowed.", name)
-        turns, pictures = self.rules.read(asked.messages)
+        turns, pictures = self.rules.read(asked.messages, place.hold)
         try:
             prompt, inputs = self.engine.prepare(turns, pictures)
         except TemplateError:
@@ -122,14 +123,16 @@ class Service:
             frequency_penalty=asked.frequency_penalty or 0.0,
         )
         choices = [Sampling(**{**vars(settings), "seed": (first + index) % 2**63}) for index in range(count)]
-        return Job(prompt, pictures, inputs, choices, tell, bool(asked.stream), last_turn(turns))
+        return Job(prompt, pictures, inputs, choices, tell, bool(asked.stream), place.leave)
 
 
 class Answering:
     """One job on its way: its events, on the grid of ``pad_latency`` where one is set."""
 
+    clock, sleep = staticmethod(time.monotonic), staticmethod(asyncio.sleep)
+
     def __init__(self, service: Service, request: Request):
-        self.service, self.request, self.began = service, request, time.monotonic()
+        self.service, self.request, self.began = service, request, self.clock()
         self.events: asyncio.Queue[Event] = asyncio.Queue()
         self._loop, self._due = asyncio.get_running_loop(), deque[Event]()
 
@@ -143,7 +146,7 @@ class Answering:
         if not self._due:
             self._due.append(await self.events.get())
             if grid := self.service.options.pad_latency / 1000:
-                await asyncio.sleep(-(time.monotonic() - self.began) % grid)
+                await self.sleep(-(self.clock() - self.began) % grid)
             while not self.events.empty():
                 self._due.append(self.events.get_nowait())
         return self._due.popleft()
@@ -236,16 +239,14 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 async def _chat(service: Service, asked: ChatRequest, request: Request) -> Response:
-    if service.engine.load + service.preparing >= service.options.limits.waiting:
-        raise Refused(429, "too_many_requests", f"{service.options.limits.waiting} requests wait already; try again in a second.")
     if not service.engine.alive:
         raise _failure(Failed(None, False))
-    answering = Answering(service, request)
-    service.preparing += 1
+    answering, place = Answering(service, request), service.admission.enter()
     try:
-        job = await asyncio.to_thread(service.job, asked, answering.tell)
-    finally:
-        service.preparing -= 1
+        job = await asyncio.to_thread(service.job, asked, answering.tell, place)
+    except BaseException:
+        place.leave()
+        raise
     notes = request.scope["state"]["notes"]
     notes |= {"pictures": len(job.pictures), "prompt_tokens": job.prompt_tokens, "stream": job.streaming}
     if service.options.log_text:

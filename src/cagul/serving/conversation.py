@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from PIL import Image
 
-from cagul.data.pictures import read_picture
+from cagul.data.pictures import pixels_of, read_picture
 from cagul.errors import DataError
 from cagul.host.prompts import turn_marks
 from cagul.serving.api import ImagePart, Message
@@ -41,8 +41,12 @@ class Rules:
         self.answering = turns.generation if turns else ""
         self.system = _knows_system(prompter)
 
-    def read(self, messages: list[Message]) -> tuple[list[dict], list[Image.Image]]:
-        """The conversation for the host's template, and its pictures in order. Raises Refused."""
+    def read(self, messages: list[Message], hold: Callable[[int], None] = lambda pixels: None
+             ) -> tuple[list[dict], list[Image.Image]]:  # fmt: skip
+        """The conversation for the host's template, and its pictures in order; ``hold`` is asked for room before each is opened.
+
+        Raises Refused, as ``hold`` may.
+        """
         self._check_turns(messages)
         count = sum(isinstance(part, ImagePart) for message in messages for part in message.parts)
         if count > self.limits.images:
@@ -58,7 +62,7 @@ class Rules:
                 if isinstance(part, ImagePart):
                     if message.role != "user":
                         raise Refused(422, "image_role", "Pictures belong into messages of the role user.", where)
-                    pictures.append(picture_of(part.image_url.url, self.limits.pixels, f"{where}.image_url.url"))
+                    pictures.append(picture_of(part.image_url.url, self.limits.pixels, f"{where}.image_url.url", hold))
                     content.append({"type": "image"})
                 else:
                     content.append({"type": "text", "text": part.text})
@@ -88,14 +92,6 @@ class Rules:
             raise Refused(422, "empty", "The last message is empty.", f"messages.{len(messages) - 1}.content")
 
 
-def last_turn(turns: list[dict]) -> list[dict] | None:
-    """The last turn with the pictures of the whole conversation; None where there is no other turn."""
-    if len(turns) == 1:
-        return None
-    parts = [part for turn in turns for part in turn["content"] if part["type"] == "image"]
-    return [{"role": "user", "content": parts + [part for part in turns[-1]["content"] if part["type"] == "text"]}]
-
-
 def _knows_system(prompter: Any) -> bool:
     """Whether the template shows a system turn, as something else than a user's, an assistant's or a made-up role's."""
 
@@ -111,7 +107,7 @@ def _knows_system(prompter: Any) -> bool:
     return found is not None and "zqAlpha" in found and found not in map(shown, ("user", "assistant", "zqRole"))
 
 
-def picture_of(url: str, max_pixels: int, where: str) -> Image.Image:
+def picture_of(url: str, max_pixels: int, where: str, hold: Callable[[int], None]) -> Image.Image:
     """The picture of a data URL, upright, RGB, transparency laid on white. Raises Refused for anything else."""
     head = _DATA_URL.match(url[:100])
     if head is None:
@@ -123,6 +119,8 @@ def picture_of(url: str, max_pixels: int, where: str) -> Image.Image:
         data = base64.b64decode(url[head.end() :], validate=True)
     except (binascii.Error, ValueError):
         raise Refused(422, "image_base64", "The data URL is no valid base64.", where) from None
+    if (pixels := pixels_of(data)) <= max_pixels:
+        hold(pixels)
     try:
         return read_picture(data, "The picture", max_pixels=max_pixels, formats=tuple(dict.fromkeys(FORMATS.values())), still=True)
     except DataError as error:

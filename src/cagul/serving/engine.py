@@ -47,10 +47,8 @@ Event = Piece | Done | Failed
 
 @dataclass(eq=False)
 class Job:
-    """One request: a prompt with its pictures, settings for each choice, and where events go (called in the engine's thread).
-
-    ``last`` is the last turn with all pictures, where the conversation has earlier ones: a fired picture is asked about by it
-    alone, see ``Engine``.
+    """One request: a prompt with its pictures, settings for each choice, where events go, and what is called when it leaves the
+    engine, before its last event (both in the engine's thread).
     """
 
     prompt: str
@@ -59,15 +57,11 @@ class Job:
     choices: list[Sampling]
     tell: Callable[[Event], None]
     streaming: bool = False
-    last: list[dict] | None = None
+    leave: Callable[[], None] = lambda: None
     cancelled: bool = False
 
     def __post_init__(self) -> None:
-        self.prompt_tokens = int(self.inputs["attention_mask"].sum())  # as asked: a shorter one would tell that the gate fired
-
-
-class _FromTheLastTurn(Exception):
-    """Some conversations of a batch are to be answered from their last turn alone; nothing was said yet."""
+        self.prompt_tokens = int(self.inputs["attention_mask"].sum())
 
 
 class Watcher(Protocol):
@@ -83,9 +77,6 @@ class Engine:
 
     A batch runs until its last row has ended. What fails is answered by Failed, never by the bare host; a job that fails
     among others is asked again alone, so that one broken request takes no other with it.
-
-    Where the gate fires on a picture of a conversation, the answer comes from the last turn alone, with all the pictures: whoever
-    writes both sides of a conversation could make the host go on from answers that it never gave (measured in LOG.md). Ours.
     """
 
     def __init__(self, guards: Guards, *, batch: int = 8, wait: float = 0.005, watcher: Watcher | None = None):
@@ -98,7 +89,6 @@ class Engine:
         self._waiting: list[Job] = []
         self._changed = threading.Condition()
         self._stopped = False
-        self.load = 0  # jobs waiting or at work
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
 
@@ -108,10 +98,7 @@ class Engine:
 
     def able(self) -> bool:
         """Whether there is a guard to answer with: a store that cannot be read has none."""
-        try:
-            return bool(self.guards.check())
-        except (CagulError, OSError):
-            return False
+        return self.guards.check()
 
     def prepare(self, messages: list[dict], pictures: list[Image.Image]) -> tuple[str, dict[str, Tensor]]:
         """A conversation as a prompt and as inputs of its own. Raises DataError when pictures and prompt do not fit together."""
@@ -122,7 +109,6 @@ class Engine:
     def submit(self, job: Job) -> None:
         with self._changed:
             self._waiting.append(job)
-            self.load += 1
             self._changed.notify()
 
     def stop(self) -> None:
@@ -139,8 +125,6 @@ class Engine:
             self._try(jobs)
             if self.watcher:
                 self.watcher.batch(rows, time.perf_counter() - began)
-            with self._changed:
-                self.load -= len(jobs)
 
     def _collect(self) -> list[Job]:
         """The oldest job and what goes with it; empty when the engine is stopped."""
@@ -170,15 +154,15 @@ class Engine:
         return sum(len(job.choices) for job in self._waiting)
 
     def _try(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            if job.cancelled:
+                job.leave()
         jobs = [job for job in jobs if not job.cancelled]
         if not jobs:
             return
         started: list[bool] = []
         try:
-            try:
-                rows = self._answer(jobs, started)
-            except _FromTheLastTurn:
-                rows = self._answer(jobs, started)
+            rows = self._answer(jobs, started)
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody is answered without the guard
             if len(jobs) > 1 and not started:
                 for job in jobs:
@@ -188,9 +172,11 @@ class Engine:
                 self.watcher.failed(error)
             failed = Failed(error if isinstance(error, CagulError) else None, isinstance(error, DataError))
             for job in jobs:
+                job.leave()
                 job.tell(failed)
             return
         for job, own in zip(jobs, rows, strict=True):
+            job.leave()
             job.tell(Done(tuple((row.text, row.finish or "length", len(row.ids)) for row in own)))
 
     def _answer(self, jobs: list[Job], started: list[bool]) -> list[list[Row]]:
@@ -206,14 +192,6 @@ class Engine:
         def before_first() -> None:
             if len(guard.decisions) != len(pictures):
                 raise RuntimeError(f"{len(pictures)} pictures, but {len(guard.decisions)} decisions of the gate.")
-            left = iter(guard.decisions)
-            fired = [any([next(left).fired for _ in job.choices for _ in job.pictures]) for job in jobs]
-            forgetful = [job for job, fires in zip(jobs, fired, strict=True) if fires and job.last is not None]
-            for job in forgetful:
-                job.prompt, job.inputs = self.prepare(job.last or [], job.pictures)
-                job.last = None
-            if forgetful:
-                raise _FromTheLastTurn
             started.append(True)
 
         options = host.generation_options(max(row.sampling.max_tokens for row in flat))

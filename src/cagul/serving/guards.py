@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Protocol
 
+from cagul.errors import CagulError
 from cagul.guard import Guard
 from cagul.host.frozen import FrozenHost
 from cagul.patch import Patch
@@ -19,8 +23,11 @@ class Guards(Protocol):
     def guard(self) -> Guard: ...
 
     def check(self) -> bool:
-        """Whether there is one; may be called from any thread."""
+        """Whether there is one. Called from any thread, and by anybody as often as they like."""
         ...
+
+
+LOOK_SECONDS = 1.0  # how long a store's last state counts for those who merely ask whether it is there
 
 
 class PatchGuards:
@@ -42,10 +49,11 @@ class StoreGuards:
     Raises StoreError when the store cannot be read, or is not of this host and patch: then nobody is answered.
     """
 
-    def __init__(self, host: FrozenHost, store: Path, key: Path, base: Patch):
-        self.host, self._lock = host, Lock()
+    def __init__(self, host: FrozenHost, store: Path, key: Path, base: Patch, clock: Callable[[], float] = time.monotonic):
+        self.host, self._lock, self._clock = host, RLock(), clock
         self._store, self._key, self._base = store, key, base
         self._open()
+        self._looked, self._able = clock(), True
 
     def _open(self) -> None:
         from cagul.requests.desk import open_desk
@@ -56,12 +64,20 @@ class StoreGuards:
 
     def guard(self) -> Guard:
         with self._lock:
+            self._looked, self._able = self._clock(), False
             if not self._store.is_file() or self._store.stat().st_ino != self._file:
                 self._open()  # another file lies there now, such as a backup
             elif (entry := self._desk.store.last_entry()) != self._entry:
                 self._guard, self._entry = self._desk.guard(), entry
+            self._able = True
             return self._guard
 
     def check(self) -> bool:
-        self.guard()  # whoever is sent no questions while not ready must find out by itself that the store is back
-        return True
+        """What the last batch found, or a look at the store where that is long ago: who is sent no questions while not ready must
+        find out by itself that the store is back.
+        """
+        with self._lock:
+            if self._clock() - self._looked >= LOOK_SECONDS:
+                with suppress(CagulError, OSError):
+                    self.guard()
+            return self._able

@@ -22,6 +22,7 @@ class Limits:
     tokens: int = 512  # of one answer
     waiting: int = 64  # requests of one worker, waiting or at work
     choices: int = 4  # the largest n
+    waiting_pixels: int = 256_000_000  # of the pictures of those requests; one that is alone may have more
 
 
 @dataclass(frozen=True)

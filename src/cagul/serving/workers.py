@@ -57,6 +57,12 @@ def serve(make: Callable[[], FastAPI], bound: socket.socket, workers: int) -> No
     from uvicorn.server import Server
     from uvicorn.supervisors.multiprocess import Multiprocess
 
+    class _Supervisor(Multiprocess):
+        def keep_subprocess_alive(self) -> None:
+            for process in self.processes:
+                process.child_conn.close()  # with both ends open here, nobody would hear that the worker's one is gone
+            super().keep_subprocess_alive()
+
     folder = tempfile.mkdtemp(prefix="cagul-metrics-")  # mode 0700
     os.environ[METRICS_FOLDER] = folder
     try:
@@ -66,7 +72,7 @@ def serve(make: Callable[[], FastAPI], bound: socket.socket, workers: int) -> No
             app = make()
             Server(Config(lambda: app, **common)).run(sockets=[bound])  # type: ignore[arg-type]
             return
-        supervisor = Multiprocess(Config(partial(_in_worker, make), workers=workers, **common), sockets=[bound])  # type: ignore[arg-type]
+        supervisor = _Supervisor(Config(partial(_in_worker, make), workers=workers, **common), sockets=[bound])  # type: ignore[arg-type]
         supervisor.run()
         if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
             raise HostError("A worker could not start; its error is above.", "Mend that, or try --workers 1.", "serve")
