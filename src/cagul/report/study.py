@@ -49,6 +49,7 @@ class StudyFacts:
     command: str
     revealed: bool = False
     unchecked: str = ""
+    taken: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
