@@ -50,6 +50,19 @@ def maps(found: dict[str, Any]) -> str:
     return said + table(columns, rows)
 
 
+def heads(found: dict[str, Any]) -> str:
+    """The heads' own figures, of which ``maps`` gives the means: the least and the most of any head."""
+    kinds, layers = list(found["heads"]), next(iter(found["heads"].values()))["layers"]
+    named = {"entropy": "entropy", "top": "share of the top tenth"}
+
+    def span(kind: str, key: str, layer: int) -> str:
+        values = found["maps"][kind]["by_layer_and_head"][key][layer]
+        return f"{min(values):.2f} to {max(values):.2f}"
+
+    return table(["layer", *(f"{label}, {kind}" for label in named.values() for kind in kinds)],
+                 [[str(layer), *(span(kind, key, layer) for key in named for kind in kinds)] for layer in layers])  # fmt: skip
+
+
 def stability(found: dict[str, Any]) -> str:
     kinds = [kind for kind in KINDS if kind in found["stability"]]
     names = dict.fromkeys(name for kind in kinds for name in found["stability"][kind])
@@ -123,6 +136,8 @@ SECTIONS = (  # title, its figure or None, --only, what it is, its numbers
     ("Where questions look", "maps", "maps",
      "Attention of the question's tokens to each visual token, mean over heads and pairs. Entropy is of the shares within the "
      "picture: 1 when all tokens weigh the same.", maps),
+    ("The same, by head", "heads", "maps",
+     "The least and the most of any head, means over pairs; in the figure each map is darker where it has more.", heads),
     ("How stable the bottom half is", "stability", "maps",
      "Share of the least attended half, by the layers that `unlearn` reads, that stays chosen when something else changes. Chance "
      "is 0.5; somebody else's picture is the floor that a layout alone gives.", stability),

@@ -52,6 +52,7 @@ def test_figures_are_the_summarys(run):
     assert costs["one query, gate fired (ms)"].value == "12.5"
     assert costs["trained parameters"].value == "926,944"
     assert "Every figure was computed anew from the run" in page
+    assert "taken from the summary as they are: intervals, cost." in page
     assert facts.verdict.kind == "unclear"
     assert facts.verdict.text.endswith("The intervals of both leaks overlap, so the change is not clear.")  # two people are few
     summary["methods"]["host"]["forget"]["leak"]["low"] = 0.9

@@ -32,7 +32,8 @@ def test_a_study_is_shown_with_nobody_on_it(study, tmp_path):
         "Where questions look", "What keeps the choice the same", "What replacing tokens does",
     ]  # fmt: skip
     assert [table.title for table in facts.tables] == [
-        "What keeps the choice the same", "Areas, private questions", "Areas, visual questions", "Gates",
+        "Attention by layer, private questions", "Attention by layer, visual questions", "What keeps the choice the same",
+        "Areas, private questions", "Areas, visual questions", "How many layers suffice", "Gates",
     ]  # fmt: skip
     assert "no picture, name or answer of anybody is on this page" in page
     assert "cagul study --host HOST --records=RECORDS --forget @SUBJECTS --out OUT" in page

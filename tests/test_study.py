@@ -57,7 +57,7 @@ def figures_of(summary):
 def test_every_question_is_answered_from_rows(whole):
     host, run, summary = whole
     found = summary["study"]
-    assert set(found) == {"maps", "stability", "causal", "measures", "trainings", "layers", "gates", "seconds"}
+    assert set(found) == {"maps", "heads", "stability", "causal", "measures", "trainings", "layers", "gates", "seconds"}
     stored = json.loads((run.folder / "summary.json").read_text())
     assert stored["study"] == json.loads(json.dumps(found))
     rows = [json.loads(line) for line in (run.folder / "rows.jsonl").read_text().splitlines()[1:]]
@@ -65,6 +65,8 @@ def test_every_question_is_answered_from_rows(whole):
     assert summary["host"]["sha256_before"] == summary["host"]["sha256_after"] == host.fingerprint()
     assert found["stability"]["private"]["another host"]["value"] == 1.0  # the same host, so the same tokens
     assert len(found["maps"]["private"]["mean_map"]) == host.layers
+    assert np.allclose(np.sum(found["heads"]["private"]["maps"], axis=-1), 1, atol=1e-3)  # shares, of every layer and head
+    assert np.shape(found["heads"]["private"]["maps"])[0] == host.layers
     assert set(found["causal"]["private"]) == {"mean", "zero", "noise", "other"}
     assert {"ceiling", "attention", "gradient", "value_norm", "rollout", "leave_one_out"} <= set(found["measures"]["private"])
     assert set(found["gates"]) >= {"embedding", "attention"}
@@ -99,9 +101,9 @@ def test_families_with_ragged_pictures(family, splits, tmp_path):
     host = FAMILIES[family]()
     sample = StudySample(maps=2, causal=1, deals=2, asked=1, misfire=1)
     summary = study(host, splits, Run(tmp_path / "run", {}), load_config("default"), sample, only=["maps", "causal"])
-    assert set(summary["study"]) == {"maps", "stability", "layers", "causal", "measures", "seconds"}
+    assert set(summary["study"]) == {"maps", "heads", "stability", "layers", "causal", "measures", "seconds"}
     assert summary["study"]["measures"]["sampled_tokens"] == summary["study"]["measures"]["visual_tokens"]
-    assert set(draw(summary)) == {"maps", "stability", "causal", "measures"}
+    assert set(draw(summary)) == {"maps", "heads", "stability", "causal", "measures"}
 
 
 def test_leave_one_out_is_sampled_and_said_so(splits, tiny_host, tmp_path):
@@ -173,7 +175,7 @@ def test_figures_are_whole_svg_with_words(whole, tmp_path):
     _, _, summary = whole
     charts = draw(summary)
     assert list(charts) == list(FIGURES)
-    assert len(charts) == 5
+    assert len(charts) == 6
     paths = write_figures(summary, tmp_path)
     for path, (name, chart) in zip(paths, charts.items(), strict=True):
         assert path.name == f"{name}.svg"

@@ -30,12 +30,23 @@ def choose_tokens(host: FrozenHost, config: Config, layers: frozenset[int], inpu
     ``selection.choose`` of all or random needs no attention, and none is computed.
     """
     sizes = [len(tokens[i]) for i in images]
-    if config.selection.choose in ("all", "random"):
-        importance = torch.nn.utils.rnn.pad_sequence([torch.zeros(n) for n in sizes], batch_first=True)
-    else:
-        importance = importance_of(host, config.attention.kind, layers, inputs, tokens, layout, images)
-    valid = torch.arange(importance.shape[1])[None] < torch.tensor(sizes)[:, None]
-    masks = choose(config.selection.choose, importance, valid, config.selection.k)
+    if not needs_attention(config):
+        return choose_by(config, [torch.zeros(n) for n in sizes])
+    importance = importance_of(host, config.attention.kind, layers, inputs, tokens, layout, images)
+    return choose_by(config, [row[:n] for row, n in zip(importance, sizes, strict=True)])
+
+
+def needs_attention(config: Config) -> bool:
+    """Whether the choice of tokens asks how important they are."""
+    return config.selection.choose not in ("all", "random")
+
+
+def choose_by(config: Config, importance: list[Float[Tensor, " V"]]) -> list[Bool[Tensor, " V"]]:
+    """The mask of chosen tokens for each image, by the importance of its tokens."""
+    sizes = [len(row) for row in importance]
+    padded = torch.nn.utils.rnn.pad_sequence(importance, batch_first=True)
+    valid = torch.arange(padded.shape[1])[None] < torch.tensor(sizes)[:, None]
+    masks = choose(config.selection.choose, padded, valid, config.selection.k)
     return [mask[:n] for mask, n in zip(masks, sizes, strict=True)]
 
 

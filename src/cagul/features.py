@@ -8,15 +8,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jaxtyping import Bool
+import torch
+from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
 from cagul.config import Config
 from cagul.data.pictures import augment_picture, open_picture
 from cagul.data.records import Record
-from cagul.editing import choose_tokens
+from cagul.editing import choose_by, importance_of, needs_attention
 from cagul.host.frozen import FrozenHost, Layout, Tokens
+from cagul.host.recording import Kind
 from cagul.memory import Parts, TokenStore
 from cagul.processes import ALONE, Processes
 
@@ -60,6 +62,7 @@ class Features:
         self.tokens = store or TokenStore(float("inf"))
         self.sizes: dict[Path, tuple[int, int]] = {}
         self.masks: dict[tuple[Shown, str], Bool[Tensor, " V"]] = {}
+        self.importance: dict[tuple[Kind, frozenset[int], tuple[Shown, str]], Float[Tensor, " V"]] = {}
 
     def look(self, shown: Iterable[Shown], progress: Progress = silent, stage: str = "looking at pictures") -> Tokens:
         """Tokens of pictures, from the store where they are known."""
@@ -106,10 +109,17 @@ class Features:
 
     def _choose(self, config: Config, layers: frozenset[int], wanted: list[tuple[Shown, str]], count: int
                 ) -> dict[tuple[Shown, str], Bool[Tensor, " V"]]:  # fmt: skip
-        part = wanted[:count]
-        inputs, tokens, layout = self.prompts(part)
-        masks = choose_tokens(self.host, config, layers, inputs, tokens, layout, list(range(len(part))))
-        return dict(zip(part, masks, strict=True))
+        part, kind = wanted[:count], config.attention.kind
+        if not needs_attention(config):
+            importance = [torch.zeros(len(tokens)) for tokens in self.look(shown for shown, _ in part)]
+        else:
+            if not all((kind, layers, pair) in self.importance for pair in part):
+                inputs, tokens, layout = self.prompts(part)
+                read = importance_of(self.host, kind, layers, inputs, tokens, layout, list(range(len(part))))
+                found = zip(part, read, tokens, strict=True)
+                self.importance |= {(kind, layers, pair): row[: len(own)] for pair, row, own in found}
+            importance = [self.importance[kind, layers, pair] for pair in part]
+        return dict(zip(part, choose_by(config, importance), strict=True))
 
     def prompts(self, pairs: list[tuple[Shown, str]]) -> tuple[dict[str, Tensor], Tokens, Layout]:
         """A batch of (picture, question) pairs: inputs without pixels, untouched tokens, and where they are."""
@@ -119,7 +129,7 @@ class Features:
         return inputs, tokens, self.host.layout(inputs, [len(t) for t in tokens], list(range(len(pairs))))
 
     def beside(self) -> Features:
-        """Features of the same pictures and tokens whose masks are chosen anew, by another config."""
+        """Features of the same pictures, tokens and importance whose masks are chosen anew, by another config."""
         other = Features(self.host, self.seed, store=self.tokens)
-        other.sizes = self.sizes
+        other.sizes, other.importance = self.sizes, self.importance
         return other

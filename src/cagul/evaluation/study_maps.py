@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from cagul.data.records import Splits
 from cagul.evaluation.study_pairs import Pair, StudySample, beside, draw_pairs
+from cagul.evaluation.study_summary import few
 from cagul.features import Features, Progress, Shown
 from cagul.host.frozen import FrozenHost
 from cagul.memory import Parts
@@ -45,6 +48,7 @@ def map_rows(features: Features, splits: Splits, run: Run, sample: StudySample, 
     own = {f"map/{pair.key}/{name}": (pair, name, asked) for pair in pairs
            for name, asked in ({"own": (pair.shown, pair.question)} | beside(pair, splits, sample.seed)).items()}  # fmt: skip
     _append(features, own, run, progress, "reading attention maps")
+    _head_rows(features, pairs, run)
     if other is not None:
         seen = {f"map/{pair.key}/host": (pair, "host", (pair.shown, pair.question)) for pair in pairs}
         _append(Features(other, features.seed), seen, run, progress, "reading the other host's maps")
@@ -67,6 +71,21 @@ def _append(features: Features, wanted: dict[str, tuple[Pair, str, tuple[Shown, 
         run.rows.append(rows)
         done += len(rows)
         progress(stage, done, len(keys))
+
+
+def _head_rows(features: Features, pairs: list[Pair], run: Run) -> None:
+    """One row for each question kind: the mean map of every head of at most six layers, each map as shares of its own sum."""
+    layers = few(features.host.layers)
+    for kind in dict.fromkeys(pair.kind for pair in pairs):
+        asked = [(pair.shown, pair.question) for pair in pairs if pair.kind == kind]
+        if f"heads/{kind}" in run.rows.found:
+            continue
+        maps = [found[layers] for part in in_parts(features, asked, Parts(BATCH)) for found in part]
+        size = Counter(found.shape[-1] for found in maps).most_common(1)[0][0]  # the same tokens cannot be compared otherwise
+        shares = [found / found.sum(-1, keepdim=True).clamp(min=1e-12) for found in maps if found.shape[-1] == size]
+        mean = torch.stack(shares).mean(0)
+        run.rows.append([{"key": f"heads/{kind}", "study": "heads", "kind": kind, "subject": "", "pairs": len(shares),
+                          "layers": layers, "maps": [_short(layer) for layer in mean]}])  # fmt: skip
 
 
 def _short(values: Tensor) -> list:

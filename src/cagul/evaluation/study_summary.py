@@ -33,6 +33,8 @@ def summarise_study(rows: Iterable[dict], layers: list[int]) -> dict[str, Any]:
     if "map" in by:
         found["maps"] = map_figures(by["map"])
         found["stability"] = stability_figures(by["map"], layers)
+    if "heads" in by:
+        found["heads"] = {row["kind"]: {key: row[key] for key in ("pairs", "layers", "maps")} for row in by["heads"]}
     if "causal" in by:
         found["causal"] = curve_figures(by["causal"])
     if "effect" in by:

@@ -38,6 +38,7 @@ class Facts:
     sha256_before: str
     sha256_after: str
     unchecked: str
+    taken: tuple[str, ...]
     notes: tuple[str, ...]
     groups: tuple[Group, ...]
     looking: Looking
@@ -80,7 +81,7 @@ def gather(opened: Opened, reveal: bool = False) -> Facts:
     return Facts(
         revealed=revealed, invented=invented, verdict=verdict(summary, guarded, memorised.enough),
         key_figures=key_figures(summary, guarded), sha256_before=summary.host.sha256_before,
-        sha256_after=summary.host.sha256_after, unchecked=run.unchecked, notes=_notes(run, guarded),
+        sha256_after=summary.host.sha256_after, unchecked=run.unchecked, taken=run.taken, notes=_notes(run, guarded),
         groups=example_groups(run.rows, guarded, redactor, album), looking=looking(run.rows, guarded, redactor, album),
         claims=summary.claims, trade_offs=offs, gate=_gate(run, guarded), costs=cost_table(summary), memorisation=memorised,
         methods=method_table(summary, run.rows, offs, redactor), tables=tables(summary), host=tuple(host.items()),

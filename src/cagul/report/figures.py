@@ -58,7 +58,7 @@ class Memorisation:
 
 def cell(figure: Figure) -> Cell:
     """A figure's words, from the summary's own numbers."""
-    n = f"{figure.n:,}" + (f" ({figure.left_out:,} left out)" if figure.left_out else "")
+    n = (f"{figure.n:,}" if figure.n else "") + (f" ({figure.left_out:,} left out)" if figure.left_out else "")
     if figure.value is None:
         return Cell(absent=figure.absent, n=f"{figure.left_out:,} left out" if figure.left_out else "")
     if figure.low is None or figure.high is None:

@@ -149,12 +149,15 @@ class Manifest(_Part):
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run as it was found. ``unchecked`` says why its figures could not be computed anew from its rows, or is empty."""
+    """A run as it was found. ``unchecked`` says why its figures could not be computed anew from its rows, or is empty;
+    ``taken`` names those that rows do not give, such as seconds.
+    """
 
     manifest: Manifest
     summary: Summary
     rows: tuple[Row, ...]
     unchecked: str
+    taken: tuple[str, ...]
 
 
 Shape = TypeVar("Shape", bound=_Part)
@@ -240,7 +243,8 @@ def read_run(opened: Opened) -> FinishedRun:
     """
     summary = _shaped(Summary, opened.summary, opened.where)
     rows = tuple(_shaped(Row, row, f"{opened.folder}/rows.jsonl line {row['line']}") for row in opened.rows if "split" in row)
-    return FinishedRun(opened.manifest, summary, rows, _check_figures(opened.folder, summary, opened.rows))
+    unchecked = _check_figures(opened.folder, summary, opened.rows)
+    return FinishedRun(opened.manifest, summary, rows, unchecked, _taken(summary))
 
 
 def read_study(opened: Opened) -> tuple[StudyHost, dict[str, Any]]:
@@ -276,7 +280,7 @@ def _unlike(told: Any, found: Any, at: str) -> str:
 def _check_figures(folder: Path, summary: Summary, raw: list[dict[str, Any]]) -> str:
     """Compute every figure anew from the rows; an empty text when all agree, or why that could not be done.
 
-    Raises DataError for the first figure that differs in value or n.
+    Raises DataError for the first figure that differs in value or n; intervals are the summary's.
     """
     from cagul.evaluation.summary import summarise
 
@@ -299,6 +303,14 @@ def _check_figures(folder: Path, summary: Summary, raw: list[dict[str, Any]]) ->
                         raise DataError(f"{folder}: methods.{method}.{split}.{name} is {_brief(told.value, told.n)} in "
                                         f"summary.json, but {_brief(value, n)} by its rows.", AGAIN, "run")  # fmt: skip
     return ""
+
+
+def _taken(summary: Summary) -> tuple[str, ...]:
+    """Names of the numbers that ``_check_figures`` cannot give: those of no row, such as seconds."""
+    return tuple(dict.fromkeys(
+        f"{split}.{name}" for parts in summary.methods.values() for split, figures in parts.items()
+        for name, told in figures.items() if not (isinstance(told, Figure) and (split, name) in MEANINGS)
+    ))  # fmt: skip
 
 
 def _brief(value: float | None, n: int) -> str:

@@ -15,8 +15,9 @@ from cagul.report.study_figures import draw
 
 NOT_ASKED = Figure(absent="this study did not ask")
 CAPTIONS = {
-    "maps": "Where questions look", "stability": "What keeps the choice the same", "causal": "What replacing tokens does",
-    "measures": "Measures of importance against what tokens do", "surface": "How many tokens, and which",
+    "maps": "Where questions look", "heads": "The same, by head", "stability": "What keeps the choice the same",
+    "causal": "What replacing tokens does", "measures": "Measures of importance against what tokens do",
+    "surface": "How many tokens, and which",
 }  # fmt: skip
 Tree = Mapping[str, Any]
 
@@ -48,6 +49,7 @@ class StudyFacts:
     command: str
     revealed: bool = False
     unchecked: str = ""
+    taken: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -57,7 +59,8 @@ def gather_study(opened: Opened) -> StudyFacts:
     redactor, summary = Redactor([], reveal=False), opened.summary
     cost, sample = summary.get("cost", {}), summary.get("sample", {})
     environment = dict(opened.manifest.versions)
-    environment |= {words: f"{cost[name]:,}" for name, words in (("threads", "threads"), ("seconds", "study (s)")) if name in cost}
+    spent = (("threads", "threads"), ("of_all_calls", "study, all calls (s)"))
+    environment |= {words: f"{cost[name]:,}" for name, words in spent if name in cost}
     return StudyFacts(
         invented="demo" in opened.manifest.identity, verdict=_verdict(found, host.sha256_before == host.sha256_after),
         key_figures=_key_figures(found, len(host.read)), sha256_before=host.sha256_before, sha256_after=host.sha256_after,
@@ -116,6 +119,13 @@ def _key_figures(found: Tree, read: int) -> tuple[KeyFigure, ...]:
 
 def _tables(found: Tree) -> list[StudyTable]:
     tables = []
+    for kind, part in found.get("maps", {}).items():
+        if isinstance(part, Mapping):
+            by_layer = part["by_layer"]
+            layers = {f"layer {n}": {name: by_layer[name][n] for name in by_layer} for n in range(len(by_layer["entropy"]))}
+            tables.append(_down(f"Attention by layer, {kind} questions", "Entropy within the picture, 1 when all tokens weigh the "
+                                "same; the share of the top tenth of its tokens; the picture's share of all attention.", "layer",
+                                layers, ("entropy", "top", "mass")))  # fmt: skip
     if stable := found.get("stability"):
         tables.append(_across("What keeps the choice the same", "Share of the bottom half that stays chosen when something else "
                               "changes; chance is one half.", "what changes", stable))  # fmt: skip
@@ -135,6 +145,17 @@ def _tables(found: Tree) -> list[StudyTable]:
         tables.append(_down("Short trainings", "The gate forced; the front is that of leak and misfire_keep.", "training",
                             trainings["variants"], ("leak", "refusal_rate", "visual_accuracy", "misfire_keep"),
                             trainings["pareto"]))  # fmt: skip
+    if depths := found.get("layers", {}).get("agreement_with_all"):
+        took, variants = found["layers"].get("milliseconds", {}), found.get("trainings", {}).get("variants", {})
+        agreed = {f"first {n}": {"agreement": one} for n, one in depths.items()}
+        timed = {name: {"milliseconds": {"value": spent}} for name, spent in took.items()}
+        names = [*agreed, *(name for name in variants if name.startswith("first ") and name not in agreed)]
+        parts = {name: variants.get(name, {}) | agreed.get(name, {}) | timed.get(name, {}) for name in names}
+        note = "The bottom half by the first n layers: what all layers choose too, the time to read them, short trainings by it."
+        if answer := took.get("answer of 12 tokens"):
+            note += f" For scale, an answer of 12 tokens takes {answer:.1f} ms."
+        columns = ("agreement", "milliseconds", "leak", "misfire_keep")
+        tables.append(_down("How many layers suffice", note, "layers", parts, columns))
     if gates := {name: part for name, part in found.get("gates", {}).items() if isinstance(part, Mapping)}:
         tables.append(_across("Gates", "On people never seen; together is the sum of both scores.", "figure", gates))
     return tables

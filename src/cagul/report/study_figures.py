@@ -1,4 +1,4 @@
-"""The five figures of a study, from its summary: inline SVG for a page, or files of their own. No torch here.
+"""The figures of a study, from its summary: inline SVG for a page, or files of their own. No torch here.
 
 The colours are those of ``page.css``; every series also has a mark or a dash of its own, and its name beside it.
 """
@@ -34,9 +34,9 @@ def _mark(place: int, x: float, y: float) -> str:
 
 def _legend(names: Sequence[str], y: float) -> list[str]:
     """Marks with their names, side by side."""
-    step = (WIDTH - 24) / max(1, len(names))
-    return [part for n, name in enumerate(names)
-            for part in (_mark(n, 16 + n * step, y - 4), _text(26 + n * step, y, name, kind="label"))]  # fmt: skip
+    starts = [16 + sum(34 + 7.5 * len(before) for before in names[:n]) for n in range(len(names))]
+    return [part for n, (name, x) in enumerate(zip(names, starts, strict=True))
+            for part in (_mark(n, x, y - 4), _text(x + 10, y, name, kind="label"))]  # fmt: skip
 
 
 def _said(found: Figure) -> str:
@@ -86,6 +86,28 @@ def _grid(shares: Sequence[float], left: float, top: float, size: float) -> list
     return [*body, f'<path class="axis" d="M{left:.1f} {top:.1f}h{size:.1f}v{size:.1f}h-{size:.1f}z"/>']
 
 
+def heads(found: Figure) -> Markup:
+    """Mean importance of every token by layer (columns) and head (rows, at most eight), a block for each question kind."""
+    kinds = [kind for kind in KINDS if kind in found]
+    layers, rows = found[kinds[0]]["layers"], few(len(found[kinds[0]]["maps"][0]), 8)
+    block = (WIDTH - 60.0) / len(kinds)
+    step = min(56.0, (block - 12) / len(layers))
+    body = []
+    for n, kind in enumerate(kinds):
+        left = 60 + n * block
+        body.append(_text(left, 18, f"{kind} questions", kind="label"))
+        for column, layer in enumerate(layers):
+            x = left + column * step
+            body.append(
+                _text(x + (step - 6) / 2, 40, f"layer {layer}" if not (n or column) and step > 40 else str(layer), "middle")
+            )
+            for row, head in enumerate(rows):
+                body += _grid(found[kind]["maps"][column][head], x, 50 + row * step, step - 6)
+    body += [_text(52, 50 + row * step + step / 2, f"head {head}", "end") for row, head in enumerate(rows)]
+    told = f"Mean share of attention by layer {', '.join(map(str, layers))} and head; each map darker where it has more."
+    return _svg("heads", 50 + len(rows) * step + 4, "Where questions look, by layer and head", told, body)
+
+
 def dots(name: str, title: str, axis: str, rows: Mapping[str, Mapping[str, Figure]], low: float, high: float,
          chance: tuple[float, str] | None = None) -> Markup:  # fmt: skip
     """Values with their intervals, a line for each row, a mark for each series."""
@@ -102,7 +124,7 @@ def dots(name: str, title: str, axis: str, rows: Mapping[str, Mapping[str, Figur
         body.append(_text(at(value), bottom + 16, f"{value:.2g}", "middle"))
     body.append(_text(right, bottom + 34, axis, "end", "label"))
     if chance:
-        body += [f'<path class="chance" d="M{at(chance[0]):.1f} 32V{bottom}"/>', _text(at(chance[0]), 36, chance[1], "middle")]
+        body += [f'<path class="chance" d="M{at(chance[0]):.1f} 42V{bottom}"/>', _text(at(chance[0]), 37, chance[1], "middle")]
     told = []
     for n, (label, values) in enumerate(rows.items()):
         middle = 54 + n * step
@@ -135,80 +157,96 @@ def measures(found: Figure) -> Markup:
         for name, label in MEASURE_NAMES.items()
     }
     return dots("measures", "Which measure agrees with what tokens do", "rank correlation with the effect of replacing", rows,
-                -0.5, 1.0, (0.0, "none"))  # fmt: skip
+                -0.5, 1.0, (0.0, "no agreement"))  # fmt: skip
 
 
-def causal(found: Figure, filler: str = "mean") -> Markup:
-    """Keyword recall as the top, bottom or random K tokens are replaced, a panel for each question kind."""
-    kinds = [kind for kind in KINDS if filler in found.get(kind, {})]
-    gap, top, height = 46.0, 64.0, 170.0
+FILLED = {"mean": "the mean token", "zero": "zeros", "noise": "noise", "other": "another picture"}
+
+
+def causal(found: Figure) -> Markup:
+    """Keyword recall as the top, bottom or random K tokens are replaced: a row of panels for each filler, a panel for each
+    question kind.
+    """
+    kinds = [kind for kind in KINDS if found.get(kind)]
+    fillers = [filler for filler in FILLED if all(filler in found[kind] for kind in kinds)]
+    gap, head, height = 46.0, 76.0, 104.0
     width = (WIDTH - 28 - gap * len(kinds)) / len(kinds)
-    body, told = _legend(["top", "bottom", "random"], 18), []
-    for n, kind in enumerate(kinds):
-        left = gap + n * (width + gap)
+    body, told = _legend(["top replaced", "bottom", "random"], 18), []
+    body += [_text(gap + n * (width + gap) + width / 2, 42, f"{kind} questions", "middle", "label") for n, kind in enumerate(kinds)]
+    for row, filler in enumerate(fillers):
+        top = head + row * (height + 40)
+        for n, kind in enumerate(kinds):
+            body += _curves(found[kind][filler]["curves"], gap + n * (width + gap), top, width, height, row == len(fillers) - 1)
+            areas = "; ".join(f"{name} {_said(area)}" for name, area in found[kind][filler]["areas"].items())
+            told.append(f"{kind} questions, replaced by {FILLED[filler]}, areas below the curves: {areas}")
+        body.append(_text(gap, top - 8, f"by {FILLED[filler]}"))
+    bottom = head + len(fillers) * (height + 40) - 40
+    body.append(_text(gap, bottom + 36, "share of the tokens replaced; recall of keywords upwards", kind="label"))
+    return _svg("causal", bottom + 46, "What replacing tokens does", ". ".join(told) + ". Bands are 95 % intervals.", body)
 
-        def at(share: float, value: float, left: float = left) -> str:
-            return f"{left + share * width:.1f} {top + (1 - value) * height:.1f}"
 
-        body += [f'<path class="axis" d="M{left} {top}v{height}h{width}"/>',
-                 _text(left + width / 2, top - 12, f"{kind} questions", "middle", "label")]  # fmt: skip
-        for tick in (0.0, 0.5, 1.0):
-            body += [_text(left + tick * width, top + height + 16, f"{tick:.0%}", "middle"),
-                     _text(left - 6, top + (1 - tick) * height + 4, f"{tick:.1f}", "end")]  # fmt: skip
-        curves = found[kind][filler]["curves"]
-        for place, how in enumerate(("top", "bottom", "random")):
-            points = [p for p in curves[how]["recall"] if "value" in p]
-            around = [p for p in points if "low" in p]
-            band = "L".join([*(at(p["share"], p["low"]) for p in around), *(at(p["share"], p["high"]) for p in reversed(around))])
-            line = "L".join(at(p["share"], p["value"]) for p in points)
-            body += [f'<path class="series-{place} band" d="M{band}z"/>' if around else "",
-                     f'<path class="line-{place}" stroke-dasharray="{DASHES[place]}" d="M{line}"/>']  # fmt: skip
-            body += [_mark(place, *map(float, at(p["share"], p["value"]).split())) for p in points]
-        areas = found[kind][filler]["areas"]
-        told.append(f"{kind}: area below the deletion curve {_said(areas['deletion'])}, insertion {_said(areas['insertion'])}, "
-                    f"random {_said(areas['random'])}")  # fmt: skip
-    axis = f"tokens replaced by the {filler} token; recall of keywords upwards"
-    body.append(_text(WIDTH / 2, top + height + 36, axis, "middle", "label"))
-    return _svg("causal", top + height + 46, "What replacing tokens does", "; ".join(told) + ". Bands are 95 % intervals.", body)
+def _curves(curves: Figure, left: float, top: float, width: float, height: float, ticks: bool) -> list[str]:
+    """One panel: bands, then lines, then marks. ``ticks``: whether the shares are written below it."""
+
+    def at(share: float, value: float) -> str:
+        return f"{left + share * width:.1f} {top + (1 - value) * height:.1f}"
+
+    bands, lines, marks = [], [], []
+    for place, how in enumerate(("top", "bottom", "random")):
+        points = [p for p in curves[how]["recall"] if "value" in p]
+        around = [p for p in points if "low" in p]
+        band = "L".join([*(at(p["share"], p["low"]) for p in around), *(at(p["share"], p["high"]) for p in reversed(around))])
+        line = "L".join(at(p["share"], p["value"]) for p in points)
+        bands += [f'<path class="series-{place} band" d="M{band}z"/>'] if around else []
+        lines.append(f'<path class="line-{place}" stroke-dasharray="{DASHES[place]}" d="M{line}"/>')
+        marks += [_mark(place, *map(float, at(p["share"], p["value"]).split())) for p in points]
+    body = [f'<path class="axis" d="M{left} {top}v{height}h{width}"/>', *bands, *lines, *marks]
+    for tick in (0.0, 0.5, 1.0):
+        body.append(_text(left - 8, top + (1 - tick) * height + 4, f"{tick:.1f}", "end"))
+        body += [_text(left + tick * width, top + height + 16, f"{tick:.0%}", "middle")] if ticks else []
+    return body
 
 
 def surface(found: Figure) -> Markup:
-    """Leak against misfire_keep of every selection and K, with the Pareto front."""
+    """Leak and misfire_keep of every selection and K side by side; a star is on their Pareto front. An interval that runs past
+    its panel ends in an arrow.
+    """
     order = ("bottom", "random", "top", "all")
-    names = [name for name in found["variants"] if name.split()[0] in order]
-    left, top, width, height = 56.0, 40.0, WIDTH - 80.0, 260.0
-    most = max([0.1, *(1.4 * found["variants"][name]["leak"].get("value", 0) for name in names)])
+    variants = {name: one for name, one in found["variants"].items() if name.split()[0] in order}
+    left, gap, step, top = 136.0, 24.0, 24.0, 40.0
+    width, bottom = (WIDTH - left - gap - 18) / 2, top + len(variants) * step
+    body, told = [], []
+    for n, (figure, words, most) in enumerate((("leak", "leak, gate forced", 0.2), ("misfire_keep", "misfire_keep", 1.0))):
+        start = left + n * (width + gap)
+        values = [one[figure] for one in variants.values() if "value" in one[figure]]
+        most = max(most, *(ceil(10 * one["value"]) / 10 for one in values))
 
-    def at(leak: float, keep: float) -> tuple[float, float]:
-        return left + min(1.0, leak / most) * width, top + (1 - keep) * height
+        def at(value: float, start: float = start, most: float = most) -> float:
+            return start + min(1.0, value / most) * width
 
-    body = [*_legend(order, 18), f'<path class="axis" d="M{left} {top}v{height}h{width}"/>']
-    for tick in (0.0, 0.5, 1.0):
-        body += [_text(left + tick * width, top + height + 16, f"{tick * most:.2f}", "middle"),
-                 _text(left - 6, top + (1 - tick) * height + 4, f"{tick:.1f}", "end")]  # fmt: skip
-    spots = {name: (one["leak"], one["misfire_keep"]) for name in names for one in [found["variants"][name]]
-             if "value" in one["leak"] and "value" in one["misfire_keep"]}  # fmt: skip
-    front = [at(*(figure["value"] for figure in spots[name])) for name in found["pareto"]]
-    if front:
-        body.append(f'<path class="chance" d="M{"L".join(f"{x:.1f} {y:.1f}" for x, y in front)}"/>')
-    for name, (leak, keep) in spots.items():
+        better = "left is better" if figure == "leak" else "right is better"
+        body += [f'<path class="axis" d="M{start} {bottom}h{width}"/>', _text(start, 22, words, kind="label"),
+                 _text(start, bottom + 34, better)]  # fmt: skip
+        body += [_text(at(tick * most), bottom + 16, f"{tick * most:.2g}", "middle") for tick in (0.0, 0.5, 1.0)]
+        for row, (name, one) in enumerate(variants.items()):
+            y, place, value = top + (row + 0.5) * step, order.index(name.split()[0]), one[figure]
+            if "low" in value:
+                arrow = "m-5 -4l5 4l-5 4" if value["high"] > most else ""
+                body.append(f'<path class="line-{place}" d="M{at(value["low"]):.1f} {y}H{at(value["high"]):.1f}{arrow}"/>')
+            body += [_mark(place, at(value["value"]), y)] if "value" in value else []
+    for row, (name, one) in enumerate(variants.items()):
         how, k = name.split()
-        x, y = at(leak["value"], keep["value"])
-        if "low" in leak and "low" in keep:
-            (x0, y0), (x1, y1) = at(leak["low"], keep["low"]), at(leak["high"], keep["high"])
-            body.append(f'<path class="thin" d="M{x0:.1f} {y:.1f}H{x1:.1f}M{x:.1f} {y0:.1f}V{y1:.1f}"/>')
-        body += [_mark(order.index(how), x, y), _text(x + 8, y - 6, f"{float(k):.1%}".replace(".0%", "%"))]
-    body += [
-        _text(left + width / 2, top + height + 36, "leak, the gate forced (left is better)", "middle", "label"),
-        f'<text transform="translate(16 {top + height / 2}) rotate(-90)" text-anchor="middle" class="label">misfire_keep</text>',
-    ]
-    told = "; ".join(f"{name}: leak {_said(leak)}, misfire_keep {_said(keep)}" for name, (leak, keep) in spots.items())
-    return _svg("surface", top + height + 46, "Leak against what a false alarm costs", f"{told}. On the front: "
+        starred = " *" * (name in found["pareto"])
+        body.append(_text(left - 14, top + (row + 0.5) * step + 4, f"{how} {100 * float(k):.3g}%{starred}", "end", "label"))
+        told.append(f"{name}: leak {_said(one['leak'])}, misfire_keep {_said(one['misfire_keep'])}")
+    body.append(_text(8, bottom + 34, "* on the front"))
+    return _svg("surface", bottom + 44, "Leak against what a false alarm costs", f"{'; '.join(told)}. On the front: "
                 f"{', '.join(found['pareto'])}.", body)  # fmt: skip
 
 
 FIGURES: dict[str, tuple[str, Callable[[Any], Markup]]] = {  # name -> (its part of the summary, how it is drawn)
     "maps": ("maps", maps),
+    "heads": ("heads", heads),
     "stability": ("stability", stability),
     "causal": ("causal", causal),
     "measures": ("measures", measures),
