@@ -64,7 +64,12 @@ def train_encoder(features: Features, splits: Splits, config: Config, layers: fr
         optimiser.load_state_dict(loaded["optimiser"])
         scheduler.load_state_dict(loaded["scheduler"])
         state = {"step": loaded["step"], "losses": loaded["losses"]}
-    stopped, resumed_from, saved_at, parts = "all steps done", state["step"], time.monotonic(), Parts(settings.rows_at_once or settings.batch)
+    stopped, resumed_from, saved_at, parts = (
+        "all steps done",
+        state["step"],
+        time.monotonic(),
+        Parts(settings.rows_at_once or settings.batch),
+    )
     for step in range(state["step"], settings.steps):
 
         def gradients(size: int, step: int = step) -> float:
