@@ -7,6 +7,7 @@ is open-set by design, which a classifier trained on a few known people is not.
 
 from __future__ import annotations
 
+import scipy.linalg
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -24,8 +25,14 @@ PCA_ROWS = 4096  # pictures that the directions are computed from, at most; even
 
 def layout_pool(tokens: list[Float[Tensor, "V D"]], cells: int = CELLS) -> Float[Tensor, "B cells*D"]:
     """Tokens in place: averaged (or repeated) in reading order into ``cells`` cells, each of unit size, side by side."""
-    pooled = [F.adaptive_avg_pool1d(t.float().T[None], cells)[0].T for t in tokens]
-    return F.layer_norm(torch.stack(pooled), (tokens[0].shape[1],)).flatten(1)
+    width = tokens[0].shape[1]
+    pooled = torch.empty(
+        len(tokens), cells * width, device=tokens[0].device
+    )  # filled in place: one copy of many pictures, not three
+    for row, token in zip(pooled, tokens, strict=True):
+        cell = F.adaptive_avg_pool1d(token.float().T[None], cells)[0].T
+        row.copy_(F.layer_norm(cell, (width,)).flatten())
+    return pooled
 
 
 def moment_pool(tokens: list[Float[Tensor, "V D"]]) -> Float[Tensor, "B 2D"]:
@@ -193,9 +200,11 @@ def _principal(centred: Float[Tensor, "N P"]) -> Float[Tensor, "P R"]:
     gram = torch.zeros(len(blocks[0]), len(blocks[0]), dtype=torch.float64)
     for block in blocks:
         gram.addmm_(block.double(), block.double().T)
-    values, vectors = torch.linalg.eigh(gram)
+    largest = (max(0, len(gram) - PCA_RANK), len(gram) - 1)
+    found = scipy.linalg.eigh(gram.numpy(), subset_by_index=largest, overwrite_a=True)
+    values, vectors = (torch.from_numpy(part) for part in found)
     kept = values > 1e-10 * values[-1]
-    values, vectors = values[kept][-PCA_RANK:], vectors[:, kept][:, -PCA_RANK:]
+    values, vectors = values[kept], vectors[:, kept]
     return torch.cat([(block.double().T @ vectors / values.sqrt()).float() for block in blocks])
 
 
