@@ -136,7 +136,7 @@ class Comparison:
         host = self.shop.host
         self.run.rows.append([{
             "key": ABOUT, "method": ABOUT, "methods": list(self.plan.methods), "quick": self.plan.quick, "finished": finished,
-            "seeds": list(self.plan.seeds), "threads": torch.get_num_threads(),
+            "seeds": list(self.plan.seeds), "settings": list(self.shop.settings), "threads": torch.get_num_threads(),
             "host": {"name": host.name, "model_type": host.family.model_type, "parameters": host.parameters(),
                      "sha256_before": sha256, "sha256_after": host.fingerprint()},
             "people": {split: len(self.shop.splits.subjects(split)) for split in vars(self.shop.splits)},

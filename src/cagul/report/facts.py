@@ -9,7 +9,7 @@ from typing import Any
 from cagul.report.examples import Album, Group, example_groups
 from cagul.report.figures import Cell, KeyFigure, Line, Memorisation, Verdict, cell, key_figures, memorisation, tables, verdict
 from cagul.report.looking import Looking, looking
-from cagul.report.methods import Costs, Method, TradeOff, cost_table, method_table, trade_offs
+from cagul.report.methods import Costs, Method, SurfaceTable, TradeOff, cost_table, method_table, surface_table, trade_offs
 from cagul.report.reading import Claim, FinishedRun, Opened, read_run
 from cagul.report.redaction import Redactor
 
@@ -43,6 +43,7 @@ class Facts:
     looking: Looking
     claims: tuple[Claim, ...]
     trade_offs: tuple[TradeOff, ...]
+    surface: SurfaceTable | None
     gate: GateScores | None
     costs: Costs
     memorisation: Memorisation
@@ -82,9 +83,9 @@ def gather(opened: Opened, reveal: bool = False) -> Facts:
         key_figures=key_figures(summary, guarded), sha256_before=summary.host.sha256_before,
         sha256_after=summary.host.sha256_after, unchecked=run.unchecked, notes=_notes(run, guarded),
         groups=example_groups(run.rows, guarded, redactor, album), looking=looking(run.rows, guarded, redactor, album),
-        claims=summary.claims, trade_offs=offs, gate=_gate(run, guarded), costs=cost_table(summary), memorisation=memorised,
-        methods=method_table(summary, run.rows, offs, redactor), tables=tables(summary), host=tuple(host.items()),
-        environment=tuple(environment.items()),
+        claims=summary.claims, trade_offs=offs, surface=surface_table(summary), gate=_gate(run, guarded), costs=cost_table(summary),
+        memorisation=memorised, methods=method_table(summary, run.rows, offs, redactor), tables=tables(summary),
+        host=tuple(host.items()), environment=tuple(environment.items()),
         sample=(*people.items(), *sample.items(), *((f"{k} seed", str(v)) for k, v in seeds.items() if v is not None)),
         config=redactor.data(summary.patch.get("config", {})), command=redactor.command(run.manifest.command),
     )  # fmt: skip
