@@ -8,7 +8,7 @@ from typing import Any
 from cagul.comparing.surface import FIGURES
 from cagul.comparing.tuning import POINTS, WIDENINGS
 from cagul.report.charts import scatter
-from cagul.report.methods import surface_table, trade_offs
+from cagul.report.methods import QUICK_NOTE, surface_table, trade_offs
 from cagul.report.reading import Summary
 
 COLUMNS = {  # (split, figure) -> head
@@ -101,7 +101,7 @@ def page(summary: dict[str, Any], manifest: dict[str, Any], pictures: Mapping[st
         "- intervals are of 95 % over people, figures are means over seeds", "",
     ]  # fmt: skip
     if summary["quick"]:
-        text += ["**Quick: one point of each grid, one seed, a small sample. These are no results.**", ""]
+        text += [f"**{QUICK_NOTE}**", ""]
     if not summary["finished"]:
         text += [
             f"**Unfinished.** Not asked yet: {', '.join(summary['not_asked']) or 'some seeds'}; a blank seed below is missing.",

@@ -9,7 +9,17 @@ from typing import Any
 from cagul.report.examples import Album, Group, example_groups
 from cagul.report.figures import Cell, KeyFigure, Line, Memorisation, Verdict, cell, key_figures, memorisation, tables, verdict
 from cagul.report.looking import Looking, looking
-from cagul.report.methods import Costs, Method, SurfaceTable, TradeOff, cost_table, method_table, surface_table, trade_offs
+from cagul.report.methods import (
+    QUICK_NOTE,
+    Costs,
+    Method,
+    SurfaceTable,
+    TradeOff,
+    cost_table,
+    method_table,
+    surface_table,
+    trade_offs,
+)
 from cagul.report.reading import Claim, FinishedRun, Opened, read_run
 from cagul.report.redaction import Redactor
 
@@ -102,7 +112,7 @@ def _notes(run: FinishedRun, guarded: str | None) -> tuple[str, ...]:
     if not any(row.answer for row in run.rows):
         notes.append("This run does not hold the true answers.")
     if run.summary.quick:
-        notes.append("A quick comparison: one point of each grid, one seed.")
+        notes.append(QUICK_NOTE)
     notes += [f"{method} is not shown: {reason}." for method, reason in run.summary.diverged.items()]
     return tuple(notes)
 

@@ -18,6 +18,7 @@ UTILITIES = (("retain", "model_utility"), ("forget", "visual_accuracy"), ("retai
 COLUMNS = (LEAK, ("forget", "refusal_rate"), ("forget", "visual_accuracy"), ("retain", "model_utility"), ("retain", "identical"),
            ("retain", "misfire_keep"))  # fmt: skip
 ON_SURFACE = (LEAK, ("forget", "refusal_rate"), ("forget", "visual_accuracy"), ("retain", "misfire_keep"))
+QUICK_NOTE = "Quick: one point of each grid, one seed, short training, a small sample. These are no results."
 DRILL = {  # questions that every method's drill-down shows, by split and sort
     ("forget", "image"): 2, ("forget", "paraphrase"): 1, ("forget", "view"): 2, ("forget", "visual"): 1,
     ("retain", "image"): 2, ("retain", "visual"): 1, ("unseen", "image"): 1,
