@@ -15,11 +15,13 @@ from typer.testing import CliRunner
 from cagul.cli.app import app
 from cagul.comparing.compare import SAMPLES, Comparison, Plan, TimeUp, _finite
 from cagul.comparing.methods import GROUPS, METHODS, Built, Method, Workshop, named_methods
+from cagul.comparing.page import page
 from cagul.comparing.results import DONE, judged, trial_name
 from cagul.comparing.tuning import POINTS
 from cagul.data.records import load_records, split_records
 from cagul.errors import CagulError, HostError, UsageError
 from cagul.host.frozen import FrozenHost
+from cagul.report.methods import QUICK_NOTE
 from cagul.report.reading import open_run, read_run
 from cagul.runs import Run
 from helpers import save_tiny_host
@@ -139,6 +141,20 @@ def test_wrong_options_are_told_before_any_work(options, words, tmp_path):
     assert isinstance(found.exception, CagulError)
     assert words in str(found.exception)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_quick_comparison_says_so_wherever_it_is_shown(tiny_folder, tiny_records, tmp_path):
+    words = ["compare", "--quick", "--host", str(tiny_folder), "--records", str(tiny_records), "--forget", "p0,p1", "--methods",
+             "cagul,prompt", "--threads", "1", "--set", "training.steps=2", "--out", str(tmp_path / "run")]  # fmt: skip
+    told = CliRunner().invoke(app, words, catch_exceptions=False).output
+    assert QUICK_NOTE in told
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["quick"]
+    assert summary["sample"]["name"] == "quick"
+    assert summary["tuning"] == {}
+    assert set(summary["seeds"]["cagul"]) == {"0"}
+    assert QUICK_NOTE in (tmp_path / "run" / "report.html").read_text()
+    assert f"**{QUICK_NOTE}**" in page(summary, json.loads((tmp_path / "run" / "manifest.json").read_text()), {}, "figures")
 
 
 @pytest.mark.slow

@@ -206,6 +206,19 @@ def test_measures_of_distributions_and_what_they_need():
     assert "absent" in over_people(mia_distance("loss"), Said())
 
 
+def test_measures_whose_draws_all_agree_keep_what_twenty_people_leave_open():
+    near, far = said("cagul", KEEPS, UNLIKELY), said("gd", DULL, LIKELY)
+    measure, open_ = ks_to(likelihoods("retain_host", UNLIKELY, None)), 1 - 0.025 ** (1 / 20)
+    assert over_people(measure, near) == pytest.approx({"value": 0.0, "n": 20, "low": 0.0, "high": open_})
+    assert over_people(measure, far) == pytest.approx({"value": 1.0, "n": 20, "low": 1 - 2 * open_, "high": 1.0})
+    assert over_people(measure, near, far) == pytest.approx({"value": -1.0, "n": 20, "low": -1.0, "high": 2 * open_ - 1})
+    alike = rows_of({"host": (KNOWS, LIKELY), "cagul": (KEEPS, UNLIKELY), "gd": (KEEPS, UNLIKELY)}, UNLIKELY)
+    assert verdicts(alike)[2] == "cannot be told"  # as near as gd, as far as 20 people can tell
+    alone = [Said([], [row for row in one.scored if row["subject"] in ("f0", "u0")]) for one in (near, far)]
+    of_one = mia_distance("loss")
+    assert over_people(of_one, *alone) == {"value": -0.5, "n": 1, "interval": "absent: one person gives none"}
+
+
 # -- claims ------------------------------------------------------------------------------------------------------------------
 
 

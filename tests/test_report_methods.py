@@ -114,7 +114,8 @@ def test_a_comparison_shows_its_claims_and_what_diverged(tmp_path):
     assert facts.claims[0].verdict == "cannot be told"
     assert "Nobody beats cagul." in page
     assert "ga: leak -0.1" in page
-    assert "A quick comparison: one point of each grid, one seed." in facts.notes
+    assert facts.notes[0] == "Quick: one point of each grid, one seed, short training, a small sample. These are no results."
+    assert facts.notes[0] in page
     assert "kl is not shown: the loss is no number." in facts.notes
     assert dict(facts.environment)["seeds"] == "0, 1"
 

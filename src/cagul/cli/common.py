@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from cagul.host.frozen import FrozenHost
     from cagul.processes import Processes
 
+RunOption = Annotated[Path, typer.Option("--out", help="Run folder; an unfinished run with the same inputs goes on.")]
 HostOption = Annotated[str, typer.Option("--host", help="Checkpoint folder or hub name of the frozen VLM.")]
 DemoHostOption = Annotated[str | None, typer.Option("--host", help="Checkpoint folder or hub name; the demo's if not given.")]
+RecordsOption = Annotated[Path, typer.Option("--records", help="Records file (JSON Lines).")]
 DemoRecordsOption = Annotated[Path | None, typer.Option("--records", help="Records file; the demo's if not given.")]
 DemoForgetOption = Annotated[
     str | None, typer.Option("--forget", help="Subjects: p003,p007 or @list.txt; the demo's if not given.")
@@ -32,6 +34,7 @@ UnseenOption = Annotated[str, typer.Option("--unseen", help="Subjects that train
 RetainHostOption = Annotated[
     str | None, typer.Option("--retain-host", help="A host trained without the forget set; forget quality needs it.")
 ]
+FullOption = Annotated[bool, typer.Option("--full", help="Ask every question instead of a named sample.")]
 PatchOption = Annotated[Path | None, typer.Option("--patch", help="Patch folder; without one the bare host answers.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Torch threads; 0 takes the cores that are idle now.")]
@@ -144,6 +147,22 @@ def load_host(source: str, device: str | None, dtype: str = "auto") -> FrozenHos
     if dtype not in DTYPES:
         raise UsageError(f"--dtype {dtype!r} is not known.", did_you_mean(dtype, DTYPES))
     return load(source, device=device, dtype=dtype)
+
+
+def load_hosts(host: str | None, other: str | None, demo: Demo | None, device: str | None, dtype: str
+               ) -> tuple[FrozenHost, FrozenHost | None]:  # fmt: skip
+    """The host and the one beside it, the demo's where they are not given; without a demo the other one may be none.
+
+    Raises as ``load_host`` does.
+    """
+    if demo is not None:
+        host, other = host or str(demo.host), other or str(demo.retain_host)
+    return load_host(host or "", device, dtype), load_host(other, device, dtype) if other else None
+
+
+def everybody(splits: Splits) -> list[dict[str, Any]]:
+    """All records of all splits, as a run's digest wants them."""
+    return [r.model_dump(mode="json") for split in vars(splits).values() for r in split]
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,12 +14,15 @@ from cagul.cli.common import (
     DemoRecordsOption,
     DeviceOption,
     DtypeOption,
+    FullOption,
     JsonOption,
     RetainHostOption,
+    RunOption,
     ThreadsOption,
     UnseenOption,
     err,
-    load_host,
+    everybody,
+    load_hosts,
     out,
     print_json,
     progress_bar,
@@ -34,7 +36,7 @@ COLUMNS = (("forget", "leak"), ("retain", "model_utility"), ("forget", "probabil
 
 
 def compare(
-    run: Annotated[Path, typer.Option("--out", help="Run folder; an unfinished comparison with the same inputs goes on.")],
+    run: RunOption,
     host: DemoHostOption = None,
     records: DemoRecordsOption = None,
     forget: DemoForgetOption = None,
@@ -46,7 +48,7 @@ def compare(
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Winners are trained with so many seeds.")] = 3,
     steps: Annotated[int, typer.Option("--steps", min=0, help="Optimiser steps of each finetuning; 0 takes the grids' own.")] = 0,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value of cagul's config; may be repeated.")] = None,
-    full: Annotated[bool, typer.Option("--full", help="Ask every question instead of a named sample.")] = False,
+    full: FullOption = False,
     dtype: DtypeOption = "auto",
     device: DeviceOption = None,
     threads: ThreadsOption = 0,
@@ -61,6 +63,7 @@ def compare(
     from cagul.comparing.methods import METHODS, Workshop, named_methods
     from cagul.config import load_config
     from cagul.report.html import write_report
+    from cagul.report.methods import QUICK_NOTE
     from cagul.runs import Run
 
     names = [name for name in named_methods(methods) if not (quick and methods == "all" and METHODS[name].sort == "ablation")]
@@ -68,18 +71,16 @@ def compare(
     splits, demo = splits_or_demo(host, records, forget, unseen)
     deadline = time.monotonic() + 60 * minutes if minutes else None
     set_up(threads)
-    frozen = load_host(host or str(demo.host if demo else ""), device, dtype)
-    reference = load_host(retain_host or str(demo.retain_host if demo else ""), device, dtype) if retain_host or demo else None
+    frozen, reference = load_hosts(host, retain_host, demo, device, dtype)
     plan = Plan(tuple(names), SAMPLES["quick" if quick else "full" if full else "compare"],
                 (0,) if quick else tuple(range(seeds)), quick)  # fmt: skip
-    everybody = [r.model_dump(mode="json") for split in vars(splits).values() for r in split]
     identity = {
         "host": frozen.fingerprint(), "sample": plan.samples.name, "seeds": list(plan.seeds), "steps": steps, "set": settings or [],
         "people": {k: len(splits.subjects(k)) for k in vars(splits)},
         "retain_host": reference.fingerprint() if reference else None,
     } | ({"demo": True} if demo else {})  # fmt: skip
     with progress_bar(json) as progress:
-        results = Run(run, identity, repeating_command(), everybody)
+        results = Run(run, identity, repeating_command(), everybody(splits))
         shop = Workshop(frozen, splits, run / "work", reference, ((*QUICK, *(settings or ())) if quick else tuple(settings or ())),
                         (steps or QUICK_STEPS) if quick else (steps or None), progress)  # fmt: skip
         try:
@@ -97,6 +98,8 @@ def compare(
     if json:
         print_json(summary)
         return
+    if quick:
+        out.print(QUICK_NOTE, style="bold yellow", soft_wrap=True)
     out.print(table(summary))
     for claim in summary["claims"]:
         out.print(f"{claim['number']}. {claim['claim']} [bold]{claim['verdict']}[/]")
@@ -105,8 +108,7 @@ def compare(
 
 def table(summary: dict[str, Any]) -> Table:
     """One row a method."""
-    title = "Every method at its winner" + (" (quick: one point of each grid, one seed)" if summary["quick"] else "")
-    shown = Table(title=title, title_justify="left")
+    shown = Table(title="Every method at its winner", title_justify="left")
     for column in ("method", *(f"{split} {name}" for split, name in COLUMNS), "CPU seconds"):
         shown.add_column(column, justify="left" if column == "method" else "right")
     for name, parts in summary["methods"].items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,13 +13,16 @@ from cagul.cli.common import (
     DemoRecordsOption,
     DeviceOption,
     DtypeOption,
+    FullOption,
     JsonOption,
     PatchOption,
     RetainHostOption,
+    RunOption,
     ThreadsOption,
     UnseenOption,
     err,
-    load_host,
+    everybody,
+    load_hosts,
     out,
     print_json,
     processes_of,
@@ -53,7 +55,7 @@ ROWS = (  # (split, figure)
 
 
 def evaluate(
-    run: Annotated[Path, typer.Option("--out", help="Run folder; an unfinished run with the same inputs goes on.")],
+    run: RunOption,
     host: DemoHostOption = None,
     patch: PatchOption = None,
     records: DemoRecordsOption = None,
@@ -61,7 +63,7 @@ def evaluate(
     unseen: UnseenOption = "",
     retain_host: RetainHostOption = None,
     compat: Annotated[str | None, typer.Option("--compat", help="fiubench adds figures by FIUBench's arithmetic.")] = None,
-    full: Annotated[bool, typer.Option("--full", help="Ask every question instead of a named sample.")] = False,
+    full: FullOption = False,
     dtype: DtypeOption = "auto",
     device: DeviceOption = None,
     threads: ThreadsOption = 0,
@@ -83,12 +85,8 @@ def evaluate(
     from cagul.runs import Run, digest
 
     with processes_of(device) as processes:
-        place = processes.device(device)
-        frozen = load_host(host or str(demo.host if demo else ""), place, dtype)
-        other = retain_host or (str(demo.retain_host) if demo else None)
-        reference = load_host(other, place, dtype) if other else None
+        frozen, reference = load_hosts(host, retain_host, demo, processes.device(device), dtype)
         sample = Sample(views=0, retain=0, unseen=0, misfire=0, gate_views=0, text=0, likelihoods=0) if full else Sample()
-        everybody = [r.model_dump(mode="json") for split in vars(splits).values() for r in split]
         identity = {
             "host": frozen.fingerprint(), "sample": vars(sample), "people": {k: len(splits.subjects(k)) for k in vars(splits)},
             "patch": digest([loaded.describe(), loaded.digest()]) if loaded else None,
@@ -102,7 +100,7 @@ def evaluate(
         with progress_bar(json) as progress:
             guard = Guard(frozen, loaded) if loaded else None
             with processes.main_first():
-                results = Run(run, identity, repeating_command(), everybody, writing=processes.main)
+                results = Run(run, identity, repeating_command(), everybody(splits), writing=processes.main)
             summary = evaluate_guard(frozen, guard, splits, results, sample, prompts=load_prompts(demo.prompts) if demo else None,
                                      retain_host=reference, compat=compat, progress=progress, processes=processes)  # fmt: skip
         if not processes.main:

@@ -13,6 +13,7 @@ from cagul.cli.common import (
     DtypeOption,
     HostOption,
     JsonOption,
+    RecordsOption,
     ThreadsOption,
     load_host,
     out,
@@ -30,7 +31,7 @@ DEFAULTS = {"loss": "memorise", "epochs": 10.0, "augment": 0}
 
 def memorise(
     host: HostOption,
-    records: Annotated[Path, typer.Option("--records", help="Records file (JSON Lines).")],
+    records: RecordsOption,
     target: Annotated[Path, typer.Option("--out", help="Folder of the new host.")],
     exclude: Annotated[
         str, typer.Option("--exclude", help="Subjects it is not to know, p003,p007 or @list.txt: then it is the retain host.")

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from cagul.cli.common import (
+    DemoForgetOption,
     DemoHostOption,
+    DemoRecordsOption,
     DeviceOption,
     DtypeOption,
     JsonOption,
+    RunOption,
     ThreadsOption,
-    load_host,
+    UnseenOption,
+    everybody,
+    load_hosts,
     out,
     print_json,
     progress_bar,
     repeating_command,
     set_up,
+    splits_or_demo,
 )
 
 
 def study(
-    run: Annotated[Path, typer.Option("--out", help="Run folder; an unfinished run with the same inputs goes on.")],
+    run: RunOption,
     host: DemoHostOption = None,
-    records: Annotated[Path | None, typer.Option("--records", help="Records file; the demo's if not given.")] = None,
-    forget: Annotated[
-        str | None, typer.Option("--forget", help="Subjects: p003,p007 or @list.txt; the demo's if not given.")
-    ] = None,
-    unseen: Annotated[str, typer.Option("--unseen", help="Subjects that training has not seen.")] = "",
+    records: DemoRecordsOption = None,
+    forget: DemoForgetOption = None,
+    unseen: UnseenOption = "",
     other_host: Annotated[
         str | None, typer.Option("--other-host", help="A host of the same tokens, to see whether it chooses the same ones.")
     ] = None,
@@ -47,17 +50,10 @@ def study(
 ) -> None:
     """What visual tokens do: where questions look, what replacing tokens changes, which layers and how many tokens suffice."""
     from cagul.config import load_config
-    from cagul.data.records import load_records, parse_subjects, split_records
-    from cagul.demo.assets import demo_assets
-    from cagul.errors import UsageError
     from cagul.evaluation.study_pairs import StudySample
 
-    if (records is None) != (forget is None) or (host is None) != (records is None):
-        raise UsageError("--host, --records and --forget go together.", "Give all three, or none of them for the demo's.")
     chosen = load_config(config, settings)
-    demo = demo_assets() if records is None else None
-    splits = split_records(load_records(demo.records if demo else records or ""),
-                           list(demo.forget) if demo else parse_subjects(forget or ""), parse_subjects(unseen))  # fmt: skip
+    splits, demo = splits_or_demo(host, records, forget, unseen)
     set_up(threads)
     from cagul.evaluation.study import require_questions
     from cagul.evaluation.study import study as study_host
@@ -66,16 +62,14 @@ def study(
     from cagul.runs import Run
 
     require_questions(only or [])
-    frozen = load_host(host or str(demo.host if demo else ""), device, dtype)
-    other = load_host(other_host or str(demo.retain_host if demo else ""), device, dtype) if other_host or demo else None
+    frozen, other = load_hosts(host, other_host, demo, device, dtype)
     sample = StudySample(steps=steps, seed=chosen.training.seed)
-    everybody = [r.model_dump(mode="json") for split in vars(splits).values() for r in split]
     identity = {
         "study": frozen.fingerprint(), "other_host": other.fingerprint() if other else None, "sample": vars(sample),
         "config": chosen.model_dump(), "people": {k: len(splits.subjects(k)) for k in vars(splits)},
     }  # fmt: skip
     with progress_bar(json) as progress:
-        results = Run(run, identity, repeating_command(), everybody)
+        results = Run(run, identity, repeating_command(), everybody(splits))
         summary = study_host(frozen, splits, results, chosen, sample, only=only or (), other_host=other, progress=progress)
     figures = write_figures(summary, run / "figures")
     page, _ = write_report(run)

@@ -14,6 +14,7 @@ from cagul.cli.common import (
     DtypeOption,
     HostOption,
     JsonOption,
+    RecordsOption,
     ThreadsOption,
     load_host,
     out,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 def unlearn(
     host: HostOption,
-    records: Annotated[Path, typer.Option("--records", help="Records file (JSON Lines).")],
+    records: RecordsOption,
     forget: Annotated[str, typer.Option("--forget", help="Subjects: p003,p007 or @list.txt.")],
     patch: Annotated[Path, typer.Option("--out", help="Folder of the new patch.")],
     unseen: Annotated[str, typer.Option("--unseen", help="Subjects that training must not open.")] = "",

@@ -106,7 +106,7 @@ def _likelihoods(said: Mapping[str, Said], finetuned: list[str], retain_host: li
             continue
         name = min(known, key=lambda one: known[one]["value"])
         apart = over_people(measure, said["cagul"], said[name])
-        state = "does not hold" if clearly(apart, "above") else "holds" if apart["high"] <= 0 else "cannot be told"
+        state = "does not hold" if clearly(apart, "above") else "holds" if apart.get("high", 1.0) <= 0 else "cannot be told"
         states.append(state)
         lines.append(f"{words}: cagul {shown(own, '-')}, best finetuning baseline {name} {shown(known[name], '-')}; "
                      f"cagul less {name} {shown(apart)}: {state}")  # fmt: skip

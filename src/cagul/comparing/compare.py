@@ -23,7 +23,7 @@ from cagul.evaluation.summary import RETAIN_HOST
 from cagul.guard import Guard
 from cagul.runs import Run
 
-QUICK, QUICK_STEPS = ("training.steps=30", "gate.augment_others=1"), 10  # cagul's options and finetuning's steps under --quick
+QUICK, QUICK_STEPS = ("training.steps=20", "gate.augment_others=1"), 10  # cagul's options and finetuning's steps under --quick
 HELD = 200_000_000  # parameters up to which a grid's best answerer is held in memory until it is asked the test rows
 
 
@@ -49,9 +49,9 @@ SAMPLES = {
     "quick": Samples(
         "quick",
         Sample(views=24, retain=24, unseen=0, likelihoods=12),
-        Sample(views=32, retain=48, unseen=48, misfire=16, gate_views=64, text=8, likelihoods=16),
-        images=24,
-        paraphrases=16,
+        Sample(views=16, retain=24, unseen=24, misfire=8, gate_views=32, text=8, likelihoods=8),
+        images=16,
+        paraphrases=8,
     ),
     "full": Samples("full", Sample(0, 0, 0, 0, 0, 0, 0), Sample(0, 0, 0, 0, 0, 0, 0)),
 }
@@ -136,7 +136,7 @@ class Comparison:
         host = self.shop.host
         self.run.rows.append([{
             "key": ABOUT, "method": ABOUT, "methods": list(self.plan.methods), "quick": self.plan.quick, "finished": finished,
-            "seeds": list(self.plan.seeds), "threads": torch.get_num_threads(),
+            "seeds": list(self.plan.seeds), "settings": list(self.shop.settings), "threads": torch.get_num_threads(),
             "host": {"name": host.name, "model_type": host.family.model_type, "parameters": host.parameters(),
                      "sha256_before": sha256, "sha256_after": host.fingerprint()},
             "people": {split: len(self.shop.splits.subjects(split)) for split in vars(self.shop.splits)},

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cagul.evaluation.intervals import Pairs, contrast, harmonic_axis, mean_axis
+from cagul.evaluation.intervals import ONE_PERSON, WIDTHLESS, Pairs, certain_difference, contrast, harmonic_axis, mean_axis
 from cagul.evaluation.likelihood import log_truth_ratio, probability, retain_truth_ratio
 from cagul.evaluation.membership import SCORES, rank_auroc
 from cagul.evaluation.summary import LEAK_SORTS
@@ -135,7 +135,8 @@ def mia_distance(score: str) -> Measure:
 
 def over_people(measure: Measure, ours: Said, others: Said | None = None) -> dict:
     """A measure of likelihood rows, or its difference from another method's, a mean over seeds, with an interval that draws
-    forgotten people. Absent without the rows that it needs."""
+    forgotten people. Draws that all agree have no width: the interval is then ``certain_difference``. Absent without the rows
+    that it needs."""
     sides = [[measure(rows) for rows in _seeds(said.scored)] for said in (ours, others) if said is not None]
     people = sorted({row["subject"] for row in ours.scored if row["split"] == "forget"})
     known = [[of for of in side if of is not None] for side in sides]
@@ -148,8 +149,14 @@ def over_people(measure: Measure, ours: Said, others: Said | None = None) -> dic
 
     rng = np.random.default_rng(SEED)
     draws = [figure([people[i] for i in rng.integers(0, len(people), len(people))]) for _ in range(DRAWS)]
+    result = {"value": figure(people), "n": len(people)}
+    if len(people) == 1:
+        return result | ONE_PERSON
+    if np.ptp(draws) < WIDTHLESS:
+        found = certain_difference(result["value"], len(people))
+        return result | (found if others is not None else found | {"low": max(0.0, found["low"])})
     low, high = (float(q) for q in np.quantile(draws, (0.025, 0.975)))
-    return {"value": figure(people), "low": low, "high": high, "n": len(people)}
+    return result | {"low": low, "high": high}
 
 
 def _seeds(rows: list[dict]) -> list[list[dict]]:

@@ -12,6 +12,7 @@ from cagul.baselines.finetune import finetune
 from cagul.baselines.grids import GRIDS, Point, grid
 from cagul.baselines.guardrails import INSTRUCTION, WITHOUT_LIKELIHOODS, guardrail, prompted
 from cagul.baselines.settings import FinetuneConfig
+from cagul.comparing.surface import COUNTS, SURFACE
 from cagul.config import load_config
 from cagul.data.records import Splits
 from cagul.errors import UsageError, did_you_mean
@@ -133,7 +134,7 @@ def _ours(what: str, *settings: str, preset: str = "default", **more: Any) -> Me
 
 
 def _ablation(what: str, *settings: str, **more: Any) -> Method:
-    return Method("ablation", what, partial(_cagul, "default", settings), like="cagul", **more)
+    return Method("ablation", what, partial(_cagul, "default", settings), like="cagul", seeded=False, **more)
 
 
 def _registry() -> dict[str, Method]:
@@ -152,16 +153,14 @@ def _registry() -> dict[str, Method]:
         found[name] = Method("guardrail", f"cagul's gate, {what}", partial(_guardrail, name), GATE_POINTS,
                              silent_likelihoods=WITHOUT_LIKELIHOODS.get(name, ""))  # fmt: skip
     found["prompt"] = Method("guardrail", "an instruction before every question, no gate", _prompt, seeded=False)
+    for name, (choose, k) in SURFACE.items():
+        if name not in found:
+            found[name] = _ablation(f"{choose} tokens, K {k}", f"selection.choose={choose}", f"selection.k={k}")
     return found | {
-        "cagul_random": _ablation("random tokens", "selection.choose=random"),
-        "cagul_top": _ablation("the most attended tokens", "selection.choose=top"),
-        "cagul_all": _ablation("all tokens", "selection.choose=all"),
-        "cagul_k8": _ablation("8 tokens", "selection.k=8", seeded=False),
-        "cagul_k16": _ablation("16 tokens", "selection.k=16", seeded=False),
-        "cagul_layers_all": _ablation("attention of all layers", "attention.layers=all", seeded=False),
-        "cagul_gate_mlp": _ablation("the trained classifier for a gate", "gate.kind=mlp", seeded=False, gate=True),
-        "cagul_plain": _ablation("no term along the memorised answer", *NO_TERM, seeded=False),
-        "cagul_preference": _ablation("preference 0.3 alone", *NO_TERM, "training.preference=0.3", seeded=False),
+        "cagul_layers_all": _ablation("attention of all layers", "attention.layers=all"),
+        "cagul_gate_mlp": _ablation("the trained classifier for a gate", "gate.kind=mlp", gate=True),
+        "cagul_plain": _ablation("no term along the memorised answer", *NO_TERM),
+        "cagul_preference": _ablation("preference 0.3 alone", *NO_TERM, "training.preference=0.3"),
     }
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cagul.comparing.surface import FIGURES
 from cagul.comparing.tuning import POINTS, WIDENINGS
 from cagul.report.charts import scatter
-from cagul.report.methods import trade_offs
+from cagul.report.methods import QUICK_NOTE, surface_table, trade_offs
 from cagul.report.reading import Summary
 
 COLUMNS = {  # (split, figure) -> head
@@ -21,6 +22,7 @@ COLUMNS = {  # (split, figure) -> head
     ("forget", "visual_accuracy"): "visual_accuracy",
     ("forget", "text_only"): "text_only",
 }
+SURFACE = "surface.svg"
 STYLE = """<style>
 text{font:11px sans-serif;fill:#333}
 .axis,.front,.leader,.whisker{fill:none;stroke:#888;stroke-width:1}.front{stroke:#0a7;stroke-width:1.5}
@@ -44,15 +46,35 @@ def lines_of(head: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def figures(summary: dict[str, Any]) -> dict[str, str]:
-    """Standalone SVG files by name: leak against each utility, with intervals and the Pareto front."""
+    """Standalone SVG files by name: leak against each utility, and of the surface, with intervals and the Pareto front."""
+    read = Summary.model_validate(summary)
+    offs = {f"leak-{off.utility.replace('.', '-').replace('_', '-')}": off for off in trade_offs(read)}
+    table = surface_table(read)
+    if table is not None and table.off is not None:
+        offs[SURFACE.removesuffix(".svg")] = table.off
     found = {}
-    for off in trade_offs(Summary.model_validate(summary)):
-        name = off.utility.replace(".", "-").replace("_", "-")
-        drawn = str(scatter(name, off.points, "leak", off.utility))
-        found[f"leak-{name}.svg"] = (
+    for name, off in offs.items():
+        drawn = str(scatter(name, off.points, "leak", off.utility, off.right))
+        found[f"{name}.svg"] = (
             drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(">", f">{STYLE}", 1) + "\n"
         )
     return found
+
+
+def _surface(surface: Mapping[str, Any], numbers: Mapping[str, int], chart: str) -> list[str]:
+    if not surface:
+        return []
+    names = [name for _, name in FIGURES]
+    return [
+        "", "## How many tokens, and which", "",
+        "Methods that differ in selection and K alone: a K of 0.5 or 1.0 is a share of the tokens, asked under all seeds; 8 and 16",
+        "are counts, asked under the first. Leak is through the patch's own gate; the front is that of leak and misfire_keep.", "",
+        *lines_of(["no.", "method", "selection", "K", *names, "front"], [
+            [str(numbers[name]), name, point["choose"], point["k"], *(shown(point[figure]) for figure in names),
+             "yes" if name in surface["pareto"] else ""] for name, point in surface["points"].items()
+        ]),
+        chart,
+    ]  # fmt: skip
 
 
 def page(summary: dict[str, Any], manifest: dict[str, Any], pictures: Mapping[str, str], folder: str) -> str:
@@ -79,7 +101,7 @@ def page(summary: dict[str, Any], manifest: dict[str, Any], pictures: Mapping[st
         "- intervals are of 95 % over people, figures are means over seeds", "",
     ]  # fmt: skip
     if summary["quick"]:
-        text += ["**Quick: one point of each grid, one seed, a small sample. These are no results.**", ""]
+        text += [f"**{QUICK_NOTE}**", ""]
     if not summary["finished"]:
         text += [
             f"**Unfinished.** Not asked yet: {', '.join(summary['not_asked']) or 'some seeds'}; a blank seed below is missing.",
@@ -93,7 +115,8 @@ def page(summary: dict[str, Any], manifest: dict[str, Any], pictures: Mapping[st
     ])  # fmt: skip
     text += [f"{name} has no row: {reason}." for name, reason in summary["diverged"].items()]
     text += [f"{lost['method']} is without seed {lost['seed']}: {lost['diverged']}." for lost in summary["lost_seeds"]]
-    text += [f"![{name.removesuffix('.svg')}]({folder}/{name})" for name in pictures]
+    text += [f"![{name.removesuffix('.svg')}]({folder}/{name})" for name in pictures if name != SURFACE]
+    text += _surface(summary["surface"], numbers, f"![surface]({folder}/{SURFACE})" if SURFACE in pictures else "")
     text += ["", "## Six claims", ""]
     for claim in summary["claims"]:
         text += [f"**{claim['number']}. {claim['claim']}** {claim['verdict'].capitalize()}.", ""]

@@ -8,6 +8,7 @@ from typing import Any
 
 from cagul.comparing.claims import claims
 from cagul.comparing.contrasts import Said, difference_of, value
+from cagul.comparing.surface import surface
 from cagul.comparing.tuning import MEANING, RULE, Trial, best, label, rule_score, rule_terms, wider, words
 from cagul.evaluation.summary import LIKELIHOOD, RETAIN_HOST, by_method_of, method_figures, summarise
 
@@ -78,6 +79,7 @@ def results(rows: list[dict], measured: Mapping[str, Any] | None = None) -> dict
             for name, other in said.items() if name != "cagul"
         }  # fmt: skip
     summary["seeds"] = {name: _spread(one) for name, one in said.items()}
+    summary["surface"] = surface(summary["methods"], about.get("settings", ()))
     summary["tuning"] = _tuning(done)
     summary["diverged"] = {row["name"]: row["diverged"] for row in done if row["diverged"] and row["name"] not in ordered}
     summary["lost_seeds"] = [{"method": row["name"], "seed": row["seed"], "diverged": row["diverged"]} for row in done

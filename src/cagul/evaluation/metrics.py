@@ -79,3 +79,9 @@ def pareto(points: Mapping[str, tuple[float, float]]) -> list[str]:
         if not any(other[0] <= low and other[1] >= high and other != (low, high) for other in points.values())
     ]  # fmt: skip
     return sorted(front, key=lambda name: (points[name][0], -points[name][1]))
+
+
+def front(points: Mapping[str, Mapping[str, Any]], low: str, high: str) -> list[str]:
+    """``pareto`` of a summary's figures by name: ``low`` is good when low, ``high`` when high. Who lacks a value is no point."""
+    return pareto({name: (one[low]["value"], one[high]["value"]) for name, one in points.items()
+                   if "value" in one[low] and "value" in one[high]})  # fmt: skip

@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 
 from cagul.evaluation.intervals import figure, two_groups
 from cagul.evaluation.membership import auroc
-from cagul.evaluation.metrics import hit_rate, pareto
+from cagul.evaluation.metrics import front, hit_rate
 from cagul.evaluation.summary import forget_figures
 
 K = 0.5  # the share whose stability is measured: the default's
@@ -245,9 +245,7 @@ def training_figures(trainings: Rows, asked: Rows) -> dict[str, Any]:
             "misfire_keep": figure(misfired), "seconds": training["seconds"], "same_as": training["same_as"],
         }  # fmt: skip
     surface = {name: one for name, one in found.items() if name.split()[0] in ("bottom", "random", "top", "all")}
-    known = {name: (one["leak"]["value"], one["misfire_keep"]["value"]) for name, one in surface.items()
-             if "value" in one["leak"] and "value" in one["misfire_keep"]}  # fmt: skip
-    return {"variants": found, "pareto": pareto(known)}
+    return {"variants": found, "pareto": front(surface, "leak", "misfire_keep")}
 
 
 # -- two gates ----------------------------------------------------------------------------------------------------------

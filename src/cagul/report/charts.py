@@ -124,22 +124,23 @@ def roc(name: str, positives: Sequence[float], negatives: Sequence[float], thres
     return _svg(name, bottom + 48, f"ROC of the gate up to {right:.0%} false alarms", told, body, NARROW)
 
 
-def scatter(name: str, points: Sequence[Point], across: str, up: str) -> Markup:
+def scatter(name: str, points: Sequence[Point], across: str, up: str, right: float = 1.0) -> Markup:
     """Points with their intervals, each with its number, and the front as steps: least along ``across``, most along ``up``.
 
-    Both axes are shares; the vertical one starts at the lowest interval, rounded down to a tenth.
+    Both axes are shares; the horizontal one ends at ``right``, the vertical one starts at the lowest interval, rounded down to a
+    tenth.
     """
     left, top, wide, high = 54.0, 14.0, NARROW - 70.0, 230.0
     bottom, floor = top + high, min(0.9, int(10 * min(point.y[1] for point in points)) / 10)
 
     def place(x: float, y: float) -> tuple[float, float]:
-        return left + x * wide, bottom - (y - floor) / (1 - floor) * high
+        return left + min(1.0, x / right) * wide, bottom - (y - floor) / (1 - floor) * high
 
     body = [f'<path class="axis" d="M{left} {top}V{bottom}H{left + wide}"/>']
     for n in range(3):
         share = floor + n * (1 - floor) / 2
-        body += [_text(left + n * wide / 2, bottom + 18, f"{n / 2:.1f}", "middle"),
-                 _text(left - 8, place(0, share)[1] + 4, f"{share:.2f}".rstrip("0").ljust(3, "0"), "end")]  # fmt: skip
+        body += [_text(left + n * wide / 2, bottom + 18, _share(n * right / 2), "middle"),
+                 _text(left - 8, place(0, share)[1] + 4, _share(share), "end")]  # fmt: skip
     body += [
         _text(left + wide / 2, bottom + 38, across, "middle", "label"),
         f'<text transform="translate(13 {bottom - high / 2}) rotate(-90)" text-anchor="middle" class="label">{escape(up)}</text>',
@@ -169,6 +170,10 @@ def scatter(name: str, points: Sequence[Point], across: str, up: str) -> Markup:
     told = "; ".join(f"{point.number} {point.name}: {point.x[0]:.3f}, {point.y[0]:.3f}{', on the front' * point.front}"
                      for point in points)  # fmt: skip
     return _svg(name, bottom + 48, f"{up} against {across}", f"{across} and {up} of each method. {told}.", body, NARROW)
+
+
+def _share(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").ljust(3, "0")
 
 
 def _around(x: float, y: float, half: float) -> Iterator[tuple[float, float]]:

@@ -9,7 +9,17 @@ from typing import Any
 from cagul.report.examples import Album, Group, example_groups
 from cagul.report.figures import Cell, KeyFigure, Line, Memorisation, Verdict, cell, key_figures, memorisation, tables, verdict
 from cagul.report.looking import Looking, looking
-from cagul.report.methods import Costs, Method, TradeOff, cost_table, method_table, trade_offs
+from cagul.report.methods import (
+    QUICK_NOTE,
+    Costs,
+    Method,
+    SurfaceTable,
+    TradeOff,
+    cost_table,
+    method_table,
+    surface_table,
+    trade_offs,
+)
 from cagul.report.reading import Claim, FinishedRun, Opened, read_run
 from cagul.report.redaction import Redactor
 
@@ -44,6 +54,7 @@ class Facts:
     looking: Looking
     claims: tuple[Claim, ...]
     trade_offs: tuple[TradeOff, ...]
+    surface: SurfaceTable | None
     gate: GateScores | None
     costs: Costs
     memorisation: Memorisation
@@ -83,9 +94,9 @@ def gather(opened: Opened, reveal: bool = False) -> Facts:
         key_figures=key_figures(summary, guarded), sha256_before=summary.host.sha256_before,
         sha256_after=summary.host.sha256_after, unchecked=run.unchecked, taken=run.taken, notes=_notes(run, guarded),
         groups=example_groups(run.rows, guarded, redactor, album), looking=looking(run.rows, guarded, redactor, album),
-        claims=summary.claims, trade_offs=offs, gate=_gate(run, guarded), costs=cost_table(summary), memorisation=memorised,
-        methods=method_table(summary, run.rows, offs, redactor), tables=tables(summary), host=tuple(host.items()),
-        environment=tuple(environment.items()),
+        claims=summary.claims, trade_offs=offs, surface=surface_table(summary), gate=_gate(run, guarded), costs=cost_table(summary),
+        memorisation=memorised, methods=method_table(summary, run.rows, offs, redactor), tables=tables(summary),
+        host=tuple(host.items()), environment=tuple(environment.items()),
         sample=(*people.items(), *sample.items(), *((f"{k} seed", str(v)) for k, v in seeds.items() if v is not None)),
         config=redactor.data(summary.patch.get("config", {})), command=redactor.command(run.manifest.command),
     )  # fmt: skip
@@ -102,7 +113,7 @@ def _notes(run: FinishedRun, guarded: str | None) -> tuple[str, ...]:
     if not any(row.answer for row in run.rows):
         notes.append("This run does not hold the true answers.")
     if run.summary.quick:
-        notes.append("A quick comparison: one point of each grid, one seed.")
+        notes.append(QUICK_NOTE)
     notes += [f"{method} is not shown: {reason}." for method, reason in run.summary.diverged.items()]
     return tuple(notes)
 

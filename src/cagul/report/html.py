@@ -36,8 +36,10 @@ def render(facts: Facts | StudyFacts) -> str:
                 for caption, name, right in (("ROC", "roc", 1.0), ("ROC up to 10 % false alarms", "roc-10", 0.1))
             ]
     offs = [(off, scatter(f"off-{n}", off.points, "leak", off.utility)) for n, off in enumerate(facts.trade_offs)]
+    off = facts.surface.off if facts.surface is not None else None
+    surface = scatter("surface", off.points, "leak", off.utility, off.right) if off is not None else ""
     return environment.get_template("page.html").render(
-        facts=facts, charts=charts, offs=offs, overlay=overlay, names=[method.name for method in facts.methods],
+        facts=facts, charts=charts, offs=offs, surface=surface, overlay=overlay, names=[method.name for method in facts.methods],
         columns=[" ".join(column) for column in COLUMNS], config=json.dumps(facts.config, indent=1, ensure_ascii=False),
         style=style,
     )  # fmt: skip

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from cagul.evaluation.metrics import pareto
 from cagul.evaluation.registry import MEANINGS
@@ -17,6 +17,8 @@ LEAK = ("forget", "leak")
 UTILITIES = (("retain", "model_utility"), ("forget", "visual_accuracy"), ("retain", "misfire_keep"))  # against leak
 COLUMNS = (LEAK, ("forget", "refusal_rate"), ("forget", "visual_accuracy"), ("retain", "model_utility"), ("retain", "identical"),
            ("retain", "misfire_keep"))  # fmt: skip
+ON_SURFACE = (LEAK, ("forget", "refusal_rate"), ("forget", "visual_accuracy"), ("retain", "misfire_keep"))
+QUICK_NOTE = "Quick: one point of each grid, one seed, short training, a small sample. These are no results."
 DRILL = {  # questions that every method's drill-down shows, by split and sort
     ("forget", "image"): 2, ("forget", "paraphrase"): 1, ("forget", "view"): 2, ("forget", "visual"): 1,
     ("retain", "image"): 2, ("retain", "visual"): 1, ("unseen", "image"): 1,
@@ -59,11 +61,12 @@ class Method:
 
 @dataclass(frozen=True)
 class TradeOff:
-    """Leak against one kind of utility."""
+    """Leak, up to ``right``, against one kind of utility."""
 
     utility: str
     meaning: str
     points: tuple[Point, ...]
+    right: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -74,21 +77,48 @@ class Costs:
     lines: tuple[Line, ...]
 
 
+@dataclass(frozen=True)
+class SurfaceTable:
+    """How many tokens are rewritten, and which, with what that trades for what; ``off`` where two methods have both figures."""
+
+    off: TradeOff | None
+    heads: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+
 def trade_offs(summary: Summary) -> tuple[TradeOff, ...]:
     """One for each utility that at least two methods have beside their leak."""
-    found = []
-    for split, name in UTILITIES:
-        known = {}
-        for number, method in enumerate(summary.methods, 1):
-            leak, utility = summary.figure(method, *LEAK), summary.figure(method, split, name)
-            if leak.value is not None and utility.value is not None:
-                known[method] = (number, leak, utility)
-        if len(known) > 1:
-            front = pareto({method: (leak.value or 0.0, utility.value or 0.0) for method, (_, leak, utility) in known.items()})
-            points = tuple(Point(number, method, _span(leak), _span(utility), method in front)
-                           for method, (number, leak, utility) in known.items())  # fmt: skip
-            found.append(TradeOff(f"{split}.{name}", MEANINGS[split, name], points))
-    return tuple(found)
+    found = (_trade_off(summary, summary.methods, *utility) for utility in UTILITIES)
+    return tuple(off for off in found if off is not None)
+
+
+def _trade_off(summary: Summary, names: Collection[str], split: str, name: str) -> TradeOff | None:
+    """Of these methods, by their number on the page."""
+    known = {}
+    for number, method in enumerate(summary.methods, 1):
+        leak, utility = summary.figure(method, *LEAK), summary.figure(method, split, name)
+        if method in names and leak.value is not None and utility.value is not None:
+            known[method] = (number, leak, utility)
+    if len(known) < 2:
+        return None
+    front = pareto({method: (leak.value or 0.0, utility.value or 0.0) for method, (_, leak, utility) in known.items()})
+    points = tuple(Point(number, method, _span(leak), _span(utility), method in front)
+                   for method, (number, leak, utility) in known.items())  # fmt: skip
+    return TradeOff(f"{split}.{name}", MEANINGS[split, name], points)
+
+
+def surface_table(summary: Summary) -> SurfaceTable | None:
+    """The methods that differ in selection and K alone; the chart ends at a tenth beyond the highest leak."""
+    found, numbers = summary.surface, {name: number for number, name in enumerate(summary.methods, 1)}
+    if not found.points:
+        return None
+    off = _trade_off(summary, found.points, *ON_SURFACE[-1])
+    if off is not None:
+        off = replace(off, right=min(1.0, (int(10 * max(point.x[0] for point in off.points)) + 1) / 10))
+    lines = tuple(Line(f"{numbers[name]} {name}", "on the front" if name in found.pareto else "",
+                       (Cell(place.choose), Cell(place.k), *(cell(summary.figure(name, *figure)) for figure in ON_SURFACE)))
+                  for name, place in found.points.items())  # fmt: skip
+    return SurfaceTable(off, ("selection", "K", *(name for _, name in ON_SURFACE)), lines)
 
 
 def _span(figure: Figure) -> tuple[float, float, float]:

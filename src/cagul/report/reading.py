@@ -103,8 +103,20 @@ class Claim(_Part):
     figures: tuple[str, ...] = ()
 
 
+class Place(_Part):
+    """Which visual tokens a method of a comparison's surface rewrites, and how many."""
+
+    choose: str
+    k: str
+
+
+class Surface(_Part):
+    points: dict[str, Place] = {}
+    pareto: tuple[str, ...] = ()
+
+
 class Summary(_Part):
-    """summary.json. A part of a method that is named cost holds bare numbers; claims, quick and diverged are a comparison's."""
+    """summary.json. A part of a method that is named cost holds bare numbers; claims to diverged are a comparison's."""
 
     methods: dict[str, dict[str, dict[str, Figure | FiniteFloat]]]
     host: HostFacts
@@ -113,6 +125,7 @@ class Summary(_Part):
     patch: dict[str, Any] = {}
     evaluation: dict[str, Any] = {}
     claims: tuple[Claim, ...] = ()
+    surface: Surface = Surface()
     quick: bool = False
     diverged: dict[str, str] = {}
 
