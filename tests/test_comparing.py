@@ -92,7 +92,6 @@ def test_a_winner_at_an_edge_widens_the_grid_by_its_own_factor():
     assert wider(weights, ()) is None  # no weight is the smallest one
     assert wider(weights, weights[1]) == (("blend", 0.9),)
     assert wider(weights, weights[2]) == (("preference", 0.9),)
-    assert wider([(("blend", 0.3), ("steps", 280))], (("blend", 0.3), ("steps", 280))) == (("blend", 0.9), ("steps", 280))
     assert [label(point) for point in weights[::3]] == ["default", "blend=0.3 preference=0.1"]
 
 

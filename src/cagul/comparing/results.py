@@ -27,7 +27,7 @@ def trial_name(name: str, part: str, point: str, seed: int) -> str:
 def trials_of(rows: Iterable[dict], name: str) -> list[Trial]:
     """The trials of a method so far, in the order in which they were made."""
     return [
-        Trial(tuple((option, number) for option, number in row["options"]), row.get("score"), row.get("terms", {}),
+        Trial(tuple((option, float(number)) for option, number in row["options"]), row.get("score"), row.get("terms", {}),
               row["diverged"], row["facts"].get("seconds"), row["facts"].get("cpu_seconds"))
         for row in rows if row["method"] == DONE and row["name"] == name and row["part"] == "validation"
     ]  # fmt: skip

@@ -31,13 +31,10 @@ def wider(points: Sequence[Point], winner: Point) -> Point | None:
     """The point beyond the grid when the winner is at its edge, by the grid's own factor; None inside, and for no option.
 
     An option at its largest value grows, one at its smallest shrinks. Weights are added to a loss, so that none is their
-    smallest: a point without an option has no edge. A count, such as steps, stays.
+    smallest: a point without an option has no edge.
     """
-    further: list[tuple[str, float]] = []
+    further = []
     for option, value in winner:
-        if isinstance(value, int):
-            further.append((option, value))
-            continue
         tried = sorted({tried for point in points for name, tried in point if name == option})
         if value == tried[-1]:
             value *= tried[-1] / tried[-2] if len(tried) > 1 else FACTOR
