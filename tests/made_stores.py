@@ -1,0 +1,43 @@
+"""A store of deletion requests on made-up vectors, whose gate needs no host."""
+
+from __future__ import annotations
+
+import torch
+
+from cagul.config import Config
+from cagul.method.discriminator import EnrolmentGate
+from cagul.method.encoder import VisualTokenEncoder
+from cagul.patch import Patch
+from cagul.requests.gate import Enrolled, patch_hash
+from cagul.requests.keys import StoreKey
+from cagul.requests.store import Store
+
+SIZE, CALIBRATION = 24, 120
+
+
+def vectors(seed, count=5):
+    made = torch.randn(count, SIZE, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(made, dim=-1)
+
+
+def make_base():
+    gate = EnrolmentGate(torch.zeros(SIZE), torch.eye(SIZE), vectors(1), torch.tensor([0, 0, 1, 1, 1]), vectors(2, 3))
+    host = {"model_type": "llava", "width": 8, "sha256": "a" * 64}
+    config = Config.model_validate({"encoder": {"hidden": 4, "depth": 1}, "gate": {"false_alarms": 0.1}})
+    return Patch(config, frozenset({0}), gate, VisualTokenEncoder(8, 4, 1), 0.5, host, {"people": 2})
+
+
+def make(folder, base):
+    folder.mkdir(exist_ok=True)
+    key = StoreKey.create(folder / "key")
+    turned = vectors(3, CALIBRATION) @ key.rotation(SIZE)
+    people = [n // 3 for n in range(CALIBRATION)]
+    facts = {"host": base.host, "patch": patch_hash(base), "places": {}}
+    return Store.create(folder / "requests.db", key, facts, people, key.seal_tensor(turned, "calibration"))
+
+
+def enrol(keeper, name):
+    """What the desk does once it has looked: receive and enrol, with vectors that follow from the name."""
+    turned = vectors(int(name[1:])) @ keeper.key.rotation(SIZE)
+    keeper.store.receive(name, f"Person {name}", "the clerk")
+    keeper.store.enrol(name, *keeper.seal(name, Enrolled(turned, keeper.best(turned))))
