@@ -70,7 +70,7 @@ def test_two_processes_train_the_patch_of_one(tiny_folder, tiny_records, tmp_pat
     assert (one["processes"], both["processes"]) == (1, 2)
     assert furthest(tmp_path / "one", tmp_path / "two") <= 1e-6
     assert both["refusal_loss"] == pytest.approx(one["refusal_loss"], abs=1e-5)
-    timed = ("seconds", "gate_seconds", "processes", "refusal_loss")
+    timed = ("seconds", "gate_seconds", "cpu_seconds", "gate_cpu_seconds", "processes", "refusal_loss")
     assert {k: v for k, v in one.items() if k not in timed} == {k: v for k, v in both.items() if k not in timed}
     assert not list(tmp_path.glob(".*"))  # no work folder, no half-written patch
 
