@@ -17,6 +17,8 @@ COLUMNS = {  # (split, figure) -> head
     ("forget", "probability"): "probability",
     ("forget", "forget_quality_ks"): "KS",
     ("forget", "mia_loss_distance"): "mia_loss_distance",
+    ("forget", "mia_min_k_plus_plus_distance"): "mia_min_k_plus_plus_distance",
+    ("forget", "refusal_rate"): "refusal_rate",
     ("retain", "identical"): "identical, retain",
     ("unseen", "identical"): "identical, unseen",
     ("forget", "visual_accuracy"): "visual_accuracy",
@@ -67,8 +69,9 @@ def _surface(surface: Mapping[str, Any], numbers: Mapping[str, int], chart: str)
     names = [name for _, name in FIGURES]
     return [
         "", "## How many tokens, and which", "",
-        "Methods that differ in selection and K alone: a K of 0.5 or 1.0 is a share of the tokens, asked under all seeds; 8 and 16",
-        "are counts, asked under the first. Leak is through the patch's own gate; the front is that of leak and misfire_keep.", "",
+        "Methods that differ in selection and K alone: a K of 0.5 or 1.0 is a share of the tokens, 8 and 16 are counts. All but",
+        "cagul are asked under the first seed. Leak is through the patch's own gate; the front is that of leak and misfire_keep.",
+        "",
         *lines_of(["no.", "method", "selection", "K", *names, "front"], [
             [str(numbers[name]), name, point["choose"], point["k"], *(shown(point[figure]) for figure in names),
              "yes" if name in surface["pareto"] else ""] for name, point in surface["points"].items()
@@ -93,7 +96,7 @@ def page(summary: dict[str, Any], manifest: dict[str, Any], pictures: Mapping[st
         f"{people['forget']} people are to be forgotten, {people['retain']} retained, {people['unseen']} never seen.", "",
         f"- rule for every method's grid: {tuned}",
         f"- one budget of tuning: at most {POINTS} points, {WIDENINGS} more for a winner at its edge{exceeded};",
-        "  not tuned are host, retrain and prompt, and cagul's ablations, which take over its winner",
+        "  not tuned are host, retrain and prompt, cagul_floor, and cagul's other ablations, which take over its winner",
         "- time is CPU seconds of the training process: the cores were shared with other work, so that wall seconds say little;",
         "  rows from before they were counted have none",
         f"- grids on seed {evaluation['seeds'][0]}, winners on seeds {', '.join(map(str, evaluation['seeds']))}",
