@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 from cagul.editing import choose_tokens
 from cagul.errors import GuardBypass
 from cagul.guard import Guard
+from cagul.host.prompts import TurnMarks, earlier_turns
+from families import tokenizer
 from helpers import make_patch, picture
 
 SEEN, PRIVATE = "What colour are the clothes ?", "Where do they live ?"
@@ -129,6 +131,16 @@ def test_a_first_turn_without_a_picture_is_hidden_too(host):
     assert SEEN in host.processor.tokenizer.decode(inputs["input_ids"][hidden])
     assert PRIVATE in host.processor.tokenizer.decode(inputs["input_ids"][~hidden])
     assert not (hidden & (inputs["input_ids"] == host.image_token)).any()
+
+
+@pytest.mark.parametrize("before", ["", "I am Ada . "])
+def test_a_mark_that_the_tokenizer_sets_first_is_never_hidden(before):
+    """As LLaVA 1.5's does, whose template begins with the user's own mark: a first question is seen whole."""
+    tokens, marks = tokenizer(), TurnMarks("###Human:", "###Human:", "###Assistant:")
+    for earlier in ("", f"### Human : {SEEN} ### Assistant : Red . "):
+        ids = tokens(f"[BOS] {before}{earlier}### Human : {PRIVATE} ### Assistant :", return_tensors="pt")["input_ids"][0]
+        hidden = earlier_turns(ids, torch.ones(len(ids), dtype=torch.bool), tokens, set(tokens.all_special_ids), marks, [])
+        assert tokens.decode(ids[~hidden]) == f"[BOS] # # # Human : {PRIVATE} # # # Assistant :"
 
 
 def test_what_is_hidden_at_prefill_stays_hidden_in_a_loop_by_hand(host):

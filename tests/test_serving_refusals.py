@@ -20,6 +20,7 @@ from PIL import Image
 
 from cagul.guard import Guard
 from cagul.serving import conversation
+from cagul.serving.admission import Admission
 from cagul.serving.api import REFUSED
 from cagul.serving.conversation import Rules
 from cagul.serving.options import Limits, digests, knows_key
@@ -271,6 +272,18 @@ def test_too_many_pixels_at_once_are_sent_away_before_they_are_opened(guard, mon
         assert running.app.state.service.admission.pixels == 0
     with serving(gated, limits=Limits(waiting_pixels=1)) as running:
         assert running.post(several).status_code == 200
+
+
+def test_a_place_that_was_given_back_holds_nothing():
+    """A request that is cancelled while its pictures are read goes on in its thread for a moment."""
+    admission = Admission(Limits())
+    place = admission.enter()
+    place.hold(5)
+    place.leave()
+    place.leave()
+    with pytest.raises(conversation.Refused, match="given up"):
+        place.hold(7)
+    assert (admission.requests, admission.pixels) == (0, 0)
 
 
 @pytest.mark.parametrize("stream", [False, True])

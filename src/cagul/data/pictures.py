@@ -42,12 +42,12 @@ def read_picture(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, format
     return _upright(io.BytesIO(data), name, max_pixels, formats, still)
 
 
-def pixels_of(data: bytes) -> int:
-    """How many pixels a picture says that it has, without opening them; 0 for what is no picture."""
+def pixels_of(data: bytes, formats: tuple[str, ...] | None = None) -> int:
+    """how many pixels a picture says that it has, without opening them; 0 for none of ``formats`` (Pillow's names)."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as picture:
+            with Image.open(io.BytesIO(data), formats=formats) as picture:
                 return picture.width * picture.height
     except (Image.DecompressionBombError, *UNREADABLE):
         return 0

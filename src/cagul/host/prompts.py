@@ -166,8 +166,12 @@ def earlier_turns(ids: Int[Tensor, " S"], real: Bool[Tensor, " S"], tokenizer: A
     at = text.rfind(marks.user) if marks is not None and marks.user else -1
     if marks is None or at < 0:
         return hidden
-    plain = text.startswith(marks.head)  # not so where a system turn stands first: then the user's mark stays in the head's place
-    hidden[owner[len(marks.head) if plain else 0] : owner[at + (len(marks.user) if plain else 0)]] = True
+    head = text.find(marks.head)
+    if head >= 0 and all(int(ids[position]) in special for position in owner[:head]):  # the tokenizer may set a mark before it
+        hidden[owner[head + len(marks.head)] : owner[at + len(marks.user)]] = True
+    else:  # a system turn stands first: the user's mark stays in the head's place
+        begins = owner[0] + (int(ids[owner[0]]) == tokenizer.bos_token_id)
+        hidden[begins : owner[at]] = True
 
     def beside(position: int) -> bool:
         return int(ids[position]) in special or not _squeeze(tokenizer.decode([int(ids[position])]))

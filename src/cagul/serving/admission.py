@@ -33,10 +33,12 @@ class Place:
     def hold(self, pixels: int) -> None:
         """Make room for a picture before it is opened. A request that is alone always has it: its own limits bound it.
 
-        Raises Refused when other requests' pictures leave too little.
+        Raises Refused when other requests' pictures leave too little, or the place was given back meanwhile.
         """
         of = self._admission
         with of.lock:
+            if self._left:
+                raise Refused(503, "gone", "The request was given up.")
             if of.pixels > self._pixels and of.pixels + pixels > of.limits.waiting_pixels:
                 raise Refused(429, "too_many_pixels", f"Pictures of {of.pixels:,} pixels wait already, and {pixels:,} more would "
                               f"pass {of.limits.waiting_pixels:,}; try again in a second.")  # fmt: skip

@@ -119,9 +119,10 @@ def picture_of(url: str, max_pixels: int, where: str, hold: Callable[[int], None
         data = base64.b64decode(url[head.end() :], validate=True)
     except (binascii.Error, ValueError):
         raise Refused(422, "image_base64", "The data URL is no valid base64.", where) from None
-    if (pixels := pixels_of(data)) <= max_pixels:
+    formats = tuple(dict.fromkeys(FORMATS.values()))
+    if (pixels := pixels_of(data, formats)) <= max_pixels:
         hold(pixels)
     try:
-        return read_picture(data, "The picture", max_pixels=max_pixels, formats=tuple(dict.fromkeys(FORMATS.values())), still=True)
+        return read_picture(data, "The picture", max_pixels=max_pixels, formats=formats, still=True)
     except DataError as error:
         raise Refused(422, "image", error.what, where) from None
