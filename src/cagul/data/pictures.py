@@ -43,7 +43,7 @@ def read_picture(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, format
 
 
 def pixels_of(data: bytes, formats: tuple[str, ...] | None = None) -> int:
-    """how many pixels a picture says that it has, without opening them; 0 for none of ``formats`` (Pillow's names)."""
+    """How many pixels a picture says that it has, without opening them; 0 for none of ``formats`` (Pillow's names)."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
