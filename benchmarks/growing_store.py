@@ -45,7 +45,7 @@ def main() -> None:
     set_up(options.threads)
     demo = demo_assets()
     records, features = load_records(demo.records), Features(load_host(str(demo.host), None))
-    count = max(options.calibration) - SHIPPED
+    count = max(0, max(options.calibration) - SHIPPED)
     crowd = load_records(draw_crowd(options.crowd, count + FRESH))
     drawn = {r.subject: [r.image, *r.views][::4] for r in crowd}  # its image, a near and a far view
     shown = {r.subject: [r.image, *r.views] for r in records if r.group == "calibration"}

@@ -158,7 +158,7 @@ def test_what_is_hidden_at_prefill_stays_hidden_in_a_loop_by_hand(host):
 def test_a_mask_from_which_nothing_can_be_hidden_is_refused(host):
     inputs = conversation(host, TURNS, [picture(1)])
     inputs["attention_mask"] = torch.zeros(1, 1, *[inputs["input_ids"].shape[1]] * 2)
-    with pytest.raises(GuardBypass, match="An attention_mask of 4 dimensions came with a picture that fires"):
+    with pytest.raises(GuardBypass, match=r"hidden by an attention_mask of shape \(1, 1, "):
         logits(Guard(host, make_patch(host)), inputs)
 
 
@@ -229,6 +229,10 @@ def test_a_second_question_over_a_covering_cache_goes_on_as_anew(host):
     pixels = {"pixel_values": host.pixels([picture(1)])["pixel_values"]}
     anew = generate(guard, {"input_ids": ids, "attention_mask": torch.ones_like(ids), **pixels}, **told)
     assert torch.allclose(with_cache.logits[0], anew.logits[0], atol=1e-3, rtol=1e-3)
+    by_hand = guard(input_ids=with_cache.sequences[:, -1:], past_key_values=cache).logits[:, -1]  # the first turn stays hidden
+    longer = torch.cat([ids, with_cache.sequences[:, -1:]], 1)
+    whole = guard(input_ids=longer, attention_mask=torch.ones_like(longer), **pixels).logits[:, -1]
+    assert torch.allclose(by_hand, whole, atol=1e-3, rtol=1e-3)
     bare = generate(host.model, {"input_ids": ids, "attention_mask": torch.ones_like(ids), **pixels}, **told)
     assert not torch.allclose(with_cache.logits[0], bare.logits[0], atol=1e-3, rtol=1e-3)
 

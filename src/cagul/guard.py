@@ -1,7 +1,7 @@
 """Guard(host, patch): the host as it is served. Every picture passes the gate; what fires is rewritten at prefill.
 
-There is no way around it by accident: what would reach the bare host is gated or refused by name, before the first
-token. Only ``guard.host`` is the host.
+There is no way around it by accident: what would reach the bare host is gated or refused by name, before the first token. Only
+``guard.host`` is the host.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Guard:
             return self.host.generate(options)
         cache, held = self._held(options)
         if held is not None:
-            self._require_cover(held, options)
+            held = self._require_cover(held, options)
             output = self.host.generate(options)
         else:
             prefilled, tokens = self._pass_gate(options)
@@ -276,15 +276,14 @@ class Guard:
         return _Prefilled(tokens, masks, hidden), edited
 
     def _last_turn_alone(self, inputs: dict[str, Any], layout: Layout, fired: list[int]) -> Tensor:
-        """Hide all turns but the last one, pictures left out, from the prompts of ``fired`` images; what is hidden.
-
-        Whoever writes both sides of a conversation could make the host go on from answers that it never gave (measured in
-        LOG.md). Ours.
+        """Hide all turns but the last one, pictures left out, from the prompts of ``fired`` images; what is hidden. Whoever writes
+        both sides of a conversation could make the host go on from answers that it never gave (measured in LOG.md). Ours.
         """
-        mask = inputs.get("attention_mask")
-        if mask is not None and mask.ndim != 2:
-            raise GuardBypass(f"An attention_mask of {mask.ndim} dimensions came with a picture that fires, but earlier turns are "
-                              "hidden by one of 2.", "Give the processor's own attention_mask.")  # fmt: skip
+        mask, ids = inputs.get("attention_mask"), inputs["input_ids"]
+        if mask is not None and (not isinstance(mask, Tensor) or mask.shape != ids.shape):
+            shapes = f"{tuple(getattr(mask, 'shape', ()))}: input_ids have {tuple(ids.shape)}"
+            raise GuardBypass(f"A picture fires, but earlier turns cannot be hidden by an attention_mask of shape {shapes}.",
+                              "Give the processor's own attention_mask.")  # fmt: skip
         hidden = self.host.hidden(inputs, layout, fired)
         hide(inputs, hidden, hidden.shape[1])
         return hidden
@@ -305,17 +304,18 @@ class Guard:
                               "Give the whole conversation with all its pictures, without past_key_values.", "cache")  # fmt: skip
         return cache, held
 
-    def _require_cover(self, held: _Prefilled, inputs: dict[str, Any]) -> None:
-        """A new question over a rewritten picture needs every token that it would choose to be rewritten already."""
+    def _require_cover(self, held: _Prefilled, inputs: dict[str, Any]) -> _Prefilled:
+        """A new question over a rewritten picture needs every token that it would choose to be rewritten already. Returns what
+        is held, with the turns hidden that are earlier ones now."""
         if not held.masks:
-            return
+            return held
         ids = inputs.get("input_ids")
         if ids is None or int((ids == self.host.image_token).sum()) != sum(len(token) for token in held.tokens):
             raise GuardBypass("The cache holds a rewritten picture, but input_ids do not hold the conversation with it.",
                               "Give input_ids from the first turn on, or run the conversation anew.", "cache")  # fmt: skip
         images = sorted(held.masks)
         layout = self.host.layout(inputs, [len(token) for token in held.tokens], images)
-        self._last_turn_alone(inputs, layout, images)
+        hidden = self._last_turn_alone(inputs, layout, images)
         wanted = choose_tokens(self.host, self.patch.config, self.patch.layers, inputs, held.tokens, layout, images)
         for image, mask in zip(images, wanted, strict=True):
             missing = int((mask & ~held.masks[image]).sum())
@@ -323,6 +323,7 @@ class Guard:
                 raise GuardBypass(f"The cache does not cover the new question: {missing} of its {int(mask.sum())} tokens "
                                   f"of picture {image} were not rewritten.",
                                   "Run the whole conversation anew without past_key_values.", "cache")  # fmt: skip
+        return replace(held, hidden=hidden)
 
     def _remember(self, held: _Prefilled, *caches: Any) -> None:
         for one in caches:

@@ -218,13 +218,17 @@ class FrozenHost:
 
     def placed(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """The inputs of a forward pass with positions that count what the attention mask lets be seen, as ``generate`` counts
-        them, where it hides something in the middle. Hosts that place pictures in a plane count by the mask themselves.
+        them, in rows where it hides something in the middle. Hosts that place pictures in a plane count by the mask themselves.
         """
         mask = inputs.get("attention_mask")
-        if mask is None or mask.ndim != 2 or not bool((mask.diff(dim=-1) < 0).any()) or hasattr(self.model.model, "get_rope_index"):
+        if mask is None or mask.ndim != 2 or hasattr(self.model.model, "get_rope_index"):
             return inputs
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -inputs["input_ids"].shape[1] :]
-        return {"position_ids": positions} | inputs
+        broken = (mask.diff(dim=-1) < 0).any(-1, keepdim=True)
+        if not bool(broken.any()):
+            return inputs
+        columns = torch.arange(mask.shape[1], device=mask.device)
+        positions = torch.where(broken, (mask.cumsum(-1) - 1).clamp(min=0), columns)
+        return {"position_ids": positions[:, -inputs["input_ids"].shape[1] :]} | inputs
 
     @torch.no_grad()
     def attend(self, inputs: dict[str, Tensor], tokens: Tokens, layout: Layout, images: list[int],

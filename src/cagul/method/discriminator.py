@@ -216,8 +216,9 @@ def calibrate(scores: Float[Tensor, " N"], person: Int[Tensor, " N"], false_alar
     With ``confidence`` 0 its level is the split-conformal one for that many people: on average over draws of the calibration
     people a picture of somebody new of the same kind exceeds the threshold with probability at most ``false_alarms``; n people
     promise 1 / (n + 1) at best. A ``confidence`` of 0.9 asks that the rate be at most that in nine draws of ten: as many people
-    may exceed the threshold as Clopper-Pearson's upper bound allows; n people promise 1 - 0.1 ** (1 / n) at best. Where less is
-    asked than can be promised, the threshold is the largest score.
+    may exceed the threshold as Clopper-Pearson's upper bound allows; n people promise 1 - 0.1 ** (1 / n) at best. That is of one
+    set of templates, not of all that a growing store will have at once. Where less is asked than can be promised, the threshold
+    is the largest score.
 
     Raises HostError when a score is not a number. Source: ours.
     """
