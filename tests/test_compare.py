@@ -44,7 +44,7 @@ def test_methods_are_found_by_name_and_group():
     tuned = {name: len(method.points) for name, method in METHODS.items() if method.points}
     assert set(tuned.values()) == {POINTS}  # as many for each
     untuned = {name for name, method in METHODS.items() if not method.points and not method.like}
-    assert untuned == {"host", "retrain", "prompt"}
+    assert untuned == {"host", "retrain", "prompt", "cagul_floor"}
     assert set(named_methods("ablations")) == set(GROUPS["ablations"])
     assert named_methods("gd, cagul_k8,cagul") == ["host", "gd", "cagul", "cagul_k8"]  # which takes over cagul's winner
     with pytest.raises(UsageError) as caught:
