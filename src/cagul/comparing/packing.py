@@ -28,6 +28,7 @@ def pack(runs: Sequence[Path], out: Path) -> Path:
     """
     rows: dict[str, dict[str, Any]] = {}
     first: dict[str, Any] = {}
+    commands: list[str] = []
     for run in runs:
         try:
             found = [row for line in (run / "rows.jsonl").read_text("utf-8").splitlines() if "key" in (row := json.loads(line))]
@@ -38,6 +39,7 @@ def pack(runs: Sequence[Path], out: Path) -> Path:
         if about is None:
             raise DataError(f"{run} holds no comparison.", "Give the folder that `cagul compare --out` wrote.", "run")
         first = first or manifest
+        commands.append(Redactor([], reveal=False).command(manifest["command"]))
         if manifest["identity"] != first["identity"]:
             raise DataError(f"{run} is a comparison of other inputs than {runs[0]}.", "Give parts of one comparison.", "run")
         before = rows.get(ABOUT, about)
@@ -49,7 +51,7 @@ def pack(runs: Sequence[Path], out: Path) -> Path:
     small.sort(key=lambda row: ("", "") if row["method"] in (ABOUT, DONE) else (row["key"].partition("/")[2], row["key"]))
     lines = [json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in (SECRET_LINE, *small)]
     write_bytes(out / ROWS, lzma.compress("\n".join(lines).encode() + b"\n", preset=9))
-    told = {"identity": first["identity"], "command": Redactor([], reveal=False).command(first["command"])}
+    told = {"identity": first["identity"], "command": "; ".join(dict.fromkeys(commands))}
     write_json(out / MANIFEST, told | {"versions": first["versions"]})
     return out
 
