@@ -201,11 +201,11 @@ def test_a_summary_names_nobody(whole):
 
 @pytest.mark.slow
 def test_the_demos_maps_are_those_of_the_page(demo, tmp_path):
-    """The command of the page's first two figures, again: the figures that it states."""
+    """The command of the page's first three figures, again: the figures that it states."""
     command = [sys.executable, "-m", "cagul", "study", "--out", str(tmp_path / "run"), "--only", "maps", "--threads", "1", "--json"]
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     kept = json.loads((ROOT / "docs" / "study" / "demo.json").read_text())["study"]
-    assert len(found["figures"]) == 2
+    assert len(found["figures"]) == 3
     for kind in ("private", "visual"):
         for name, figure in kept["stability"][kind].items():
             assert found["study"]["stability"][kind][name]["value"] == pytest.approx(figure["value"], abs=0.01)
