@@ -6,6 +6,7 @@ The rule for placeholders: there are none to replace. ``stage`` lays out what th
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -13,11 +14,22 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from helpers import save_tiny_records
 
 ROOT = Path(__file__).parent.parent
 NOT_RUN = ("make setup", "make test")
+
+
+def page_maker(name: str) -> ModuleType:
+    """A script of docs/ as a module, such as make_cli."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def blocks(page: str, language: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import pytest
 from cagul.cli.app import app
 from cagul.data.records import parse_records
 from cagul.guard import REFUSED_INPUTS
-from documents import ROOT, blocks, commands, stage, unmarked
+from documents import ROOT, blocks, commands, page_maker, stage, unmarked
 
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", ROOT / "SECURITY.md", *DOCS.glob("*.md")])
@@ -21,10 +20,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "SECURITY.md", *DOCS.glob("*.md")])
 
 @pytest.fixture(scope="module")
 def make_cli():
-    spec = importlib.util.spec_from_file_location("make_cli", DOCS / "make_cli.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return page_maker("make_cli")
 
 
 def test_the_command_line_page_is_fresh(make_cli):

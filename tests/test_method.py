@@ -9,11 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cagul.config import FLOOR_CAP
 from cagul.errors import DataError, HostError, PatchError, UsageError
 from cagul.method.attention import Importance, resolve_layers
 from cagul.method.discriminator import EnrolmentGate, MlpGate, calibrate, layout_pool, learn_metric, load_gate, moment_pool
 from cagul.method.encoder import VisualTokenEncoder
-from cagul.method.losses import FLOOR_CAP, answer_loss, blend_loss, floor_loss, keep_loss, preference_loss, size_loss
+from cagul.method.losses import answer_loss, blend_loss, floor_loss, keep_loss, preference_loss, size_loss
 from cagul.method.selection import choose
 
 
@@ -149,6 +150,7 @@ def test_the_metric_tells_new_people_apart():
 
 
 def test_rivals_are_told_from_the_forgotten():
+    torch.manual_seed(0)
     mean, projection = torch.zeros(64 * 4), torch.eye(64 * 4)
     person, twin = torch.randn(64, 4), torch.randn(64, 4)
     twin = person + 0.2 * twin

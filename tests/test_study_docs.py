@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 
 import pytest
 
 from cagul.report.study_figures import draw, standalone
-from documents import ROOT
+from documents import ROOT, page_maker
 
 DOCS = ROOT / "docs"
 
 
 @pytest.fixture(scope="module")
 def make_study():
-    spec = importlib.util.spec_from_file_location("make_study", DOCS / "make_study.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return page_maker("make_study")
 
 
 def drawn(svg):

@@ -26,9 +26,7 @@ PCA_ROWS = 4096  # pictures that the directions are computed from, at most; even
 def layout_pool(tokens: list[Float[Tensor, "V D"]], cells: int = CELLS) -> Float[Tensor, "B cells*D"]:
     """Tokens in place: averaged (or repeated) in reading order into ``cells`` cells, each of unit size, side by side."""
     width = tokens[0].shape[1]
-    pooled = torch.empty(
-        len(tokens), cells * width, device=tokens[0].device
-    )  # filled in place: one copy of many pictures, not three
+    pooled = torch.empty(len(tokens), cells * width, device=tokens[0].device)  # filled in place: many pictures are held once
     for row, token in zip(pooled, tokens, strict=True):
         cell = F.adaptive_avg_pool1d(token.float().T[None], cells)[0].T
         row.copy_(F.layer_norm(cell, (width,)).flatten())

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-FLOOR_CAP = 16.0  # nats; the demo host gives its least likely token of a fact that it never saw 13, by the median
+from cagul.config import FLOOR_CAP
 
 
 def answer_loss(logits: Float[Tensor, "B T vocab"], labels: Int[Tensor, "B T"]) -> Float[Tensor, " B"]:
@@ -59,7 +59,7 @@ def blend_loss(other: Float[Tensor, "B T vocab"], edited: Float[Tensor, "B T voc
     Averaged over many others, the least is their mixture: as unsure of the fact as if it were anybody's, and not of the
     opposite. The first token is left out, for there the refusal begins. Source: ours.
     """
-    where = (labels != -100) & (labels != -100).cumsum(1).gt(1)
+    where = _after_the_first(labels)
     return (_divergence(other, edited) * where).sum(1) / where.sum(1).clamp(min=1)
 
 
@@ -69,10 +69,16 @@ def floor_loss(edited: Float[Tensor, "B T vocab"], labels: Int[Tensor, "B T"], f
     A token counts at most ``FLOOR_CAP``, so that one absurd token does not pay for a fact that can still be read off the
     others. Nothing is to be gained above the floor. Source: ours.
     """
-    where = (labels != -100) & (labels != -100).cumsum(1).gt(1)
+    where = _after_the_first(labels)
     losses = F.cross_entropy(edited.float().transpose(1, 2), labels, ignore_index=-100, reduction="none").clamp(max=FLOOR_CAP)
     short = floor - (losses * where).sum(1) / where.sum(1).clamp(min=1)
     return short.clamp(min=0) * where.any(1)
+
+
+def _after_the_first(labels: Int[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
+    """Each row's answer tokens but the first, where a refusal begins."""
+    inside = labels != -100
+    return inside & inside.cumsum(1).gt(1)
 
 
 def pad_tokens(tokens: list[Float[Tensor, "V D"]]) -> tuple[Float[Tensor, "B V D"], Bool[Tensor, "B V"]]:
