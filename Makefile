@@ -53,6 +53,10 @@ bench: setup second-host
 	$(BIN)/python benchmarks/carrying.py --out runs/carrying
 	$(BIN)/python benchmarks/carrying.py --trained-on 6 12 --out runs/carrying/second \
 		--host runs/second-host/host --records runs/second-host/records.jsonl
+	$(BIN)/python benchmarks/carrying.py --config store --out runs/carrying
+	$(BIN)/python benchmarks/carrying.py --config store --trained-on 6 --out runs/carrying/second \
+		--host runs/second-host/host --records runs/second-host/records.jsonl
+	$(BIN)/python benchmarks/importance_kinds.py --out runs/importance
 	$(BIN)/python benchmarks/growing_store.py
 	$(BIN)/python benchmarks/request_seconds.py --patch runs/carrying/trained-on-8/patch
 	$(BIN)/python benchmarks/serving.py --patch runs/carrying/trained-on-8/patch
@@ -68,4 +72,4 @@ second-host: setup
 	$(BIN)/python -m cagul.demo.second --out runs/second-host
 
 clean:
-	rm -rf .venv runs/demo runs/study runs/choices runs/carrying runs/second-host
+	rm -rf .venv runs/demo runs/study runs/choices runs/carrying runs/importance runs/second-host

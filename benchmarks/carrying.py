@@ -3,7 +3,7 @@ store, without a finetune, and verified with its own questions and keywords. Inv
 the host does not know: they are trained to be refused beside the known ones, or alone.
 
     python benchmarks/carrying.py --trained-on 8 24 --out runs/carrying
-    python benchmarks/carrying.py --trained-on 8 --set training.others=0.5 --out runs/carrying
+    python benchmarks/carrying.py --config store --trained-on 8 --set training.seed=1 --out runs/carrying
     python benchmarks/carrying.py --trained-on 0 8 --invented 24 --out runs/carrying
     python benchmarks/carrying.py --host runs/second-host/host --records runs/second-host/records.jsonl --trained-on 6 12
 """
@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--trained-on", type=int, nargs="+", default=[8], help="people to forget, the first of the known ones")
     parser.add_argument("--invented", type=int, default=0, help="drawn people to train on besides")
     parser.add_argument("--others", type=int, default=12, help="people to enrol, the last of the known ones")
+    parser.add_argument("--config", default="default", help="a preset or a YAML file")
     parser.add_argument("--set", dest="settings", action="append", default=[])
     parser.add_argument("--out", type=Path, default=Path("runs/carrying"))
     parser.add_argument("--threads", type=int, default=0)
@@ -54,14 +55,15 @@ def main() -> None:
     invented = load_records(draw_crowd(options.out / "invented", options.invented, "invented")) if options.invented else []
     for count in options.trained_on:
         beside = [f"invented-{options.invented}"] if invented else []
-        name = "-".join([f"trained-on-{count}", *beside, *(s.replace("=", "-") for s in options.settings)])
+        preset = [] if options.config == "default" else [Path(options.config).stem]
+        name = "-".join([f"trained-on-{count}", *beside, *preset, *(s.replace("=", "-") for s in options.settings)])
         folder = options.out / name
         began = time.perf_counter()
         if not (folder / "patch" / "config.json").exists():
             # who is enrolled later is in no training, not as a retained person either
             seen = [r for r in records if r.subject not in enrolled] + invented
             splits = split_records(seen, known[:count] + sorted({r.subject for r in invented}))
-            unlearn(host, splits, load_config("default", options.settings)).save(folder / "patch")
+            unlearn(host, splits, load_config(options.config, options.settings)).save(folder / "patch")
         trained = time.perf_counter() - began
         for left in folder.glob("store*"):
             left.unlink()

@@ -65,7 +65,7 @@ def variants() -> dict[str, tuple[str, list[str], str]]:
     }  # fmt: skip
     found["others-0.5-preference-0.1"] = ("default", ["training.others=0.5", "training.preference=0.1"], "A")
     found |= {f"led-{share}": ("default", [f"training.led={share}"], "A") for share in (0.25, 0.5)}
-    found["paper"] = ("paper", [], "A")
+    found |= {name: (name, [], "A") for name in ("paper", "store")}
     return found
 
 

@@ -1,23 +1,24 @@
-"""Which importance the bottom half is best chosen by: attention, weighted by values, or times the gradient, over seeds.
+"""Which importance the bottom half is best chosen by, over seeds: every measure of `attention.kind`.
 
     python benchmarks/importance_kinds.py --out runs/importance [--steps N] [--seeds N] [--threads N]
 
 The default's training for each kind and seed on the demo host, asked with the gate forced, as `cagul study` asks: what still
 leaks, and what a misfired person keeps. Intervals are over people, whose answers of all seeds count together; each seed is
-named beside them. A killed job goes on. On one core a training takes half a minute.
+named beside them. A killed job goes on. On one core a training takes half a minute, by leaving tokens out five.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 from cagul.cli.common import load_host, progress_bar, set_up
-from cagul.config import load_config
+from cagul.config import Measure, load_config
 from cagul.data.records import load_records, split_records
 from cagul.demo.assets import demo_assets
 
-KINDS = ("attention", "value_norm", "gradient")
+KINDS = get_args(Measure)
 FIGURES = ("leak", "refusal_rate", "visual_accuracy", "misfire_keep")
 
 

@@ -11,6 +11,8 @@ def test_presets_and_settings():
     assert load_config() == Config()
     paper = load_config("paper")
     assert (paper.gate.kind, paper.attention.layers, paper.selection.choose) == ("mlp", "all", "bottom")
+    store = load_config("store").training
+    assert (store.others, store.preference, store.blend) == (0.5, 0.1, 0.3)
     assert load_config("default", ["selection.k=16", "training.seed=3"]).selection.k == 16
     assert load_config("default", ["selection.k=0.25"]).selection.k == 0.25
 

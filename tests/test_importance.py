@@ -88,7 +88,30 @@ def test_the_value_norm_weighs_attention(tiny_host, monkeypatch):
     assert torch.allclose(weighted, plain * 8**0.5, rtol=1e-4)  # eight dimensions a head
 
 
-@pytest.mark.parametrize("kind", ["value_norm", "gradient"])
+def test_leaving_out_is_what_a_plain_host_says_without_the_token(tiny_host, monkeypatch):
+    inputs, tokens, layout, images = asked(tiny_host, [picture(1), picture(2)])
+    found = importance_of(tiny_host, "leave_one_out", frozenset(), inputs, tokens, layout, images)
+    given = {key: value for key, value in inputs.items() if key != "pixel_values"}
+
+    def first(changed):
+        logits = tiny_host.model(**given, mm_encoder_outputs=tiny_host.features(changed)).logits[:, -1]
+        return logits.detach().log_softmax(-1)
+
+    before = first(tokens)
+    for image, token in ((0, 3), (1, 0)):
+        without = [t.clone() for t in tokens]
+        without[image][token] = tokens[image].mean(0)
+        changed = (before.exp() * (before - first(without))).sum(-1)[image]
+        assert torch.isclose(found[image, token], changed, rtol=1e-2, atol=1e-7)
+    assert len(found[0].unique()) == len(tokens[0])
+    monkeypatch.setattr("cagul.editing.LEFT_OUT", 5)  # of a larger picture only some are tried
+    some = importance_of(tiny_host, "leave_one_out", frozenset(), inputs, tokens, layout, images)[0]
+    tried = torch.isclose(some, found[0], rtol=1e-2, atol=1e-7)
+    assert 5 <= int(tried.sum()) <= 6
+    assert torch.equal(some[~tried], some[tried].median().repeat(int((~tried).sum())))
+
+
+@pytest.mark.parametrize("kind", ["value_norm", "gradient", "leave_one_out"])
 def test_a_batch_is_its_rows_alone_and_leaves_nothing_behind(tiny_host, kind):
     before = tiny_host.fingerprint()
     inputs, tokens, layout, images = asked(tiny_host, [picture(1), picture(2)])
@@ -125,6 +148,16 @@ def test_every_deal_holds_every_token_once_and_effects_are_found():
     truth = torch.tensor([0.0, 5.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 3.0])
     found = effects(groups, (groups * truth).sum(1))
     assert found.argsort(descending=True)[:3].tolist() == [1, 9, 4]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_leaving_out_meets_every_familys_seam(name):
+    assert len(FAMILIES) == 12
+    host = FAMILIES[name]()
+    found = importance_of(host, "leave_one_out", frozenset(), *asked(host, [picture(1), picture(2, (64, 40))]))
+    alone = importance_of(host, "leave_one_out", frozenset(), *asked(host, [picture(2, (64, 40))]))[0]
+    assert torch.allclose(found[1][: len(alone)], alone, atol=1e-6)
+    assert (float(found.min()) > -1e-6, float(found.max()) > 1e-9) == (True, True)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -380,7 +380,13 @@ def test_mistakes_on_the_command_line(tiny_folder, base_folder, records_file, tm
     common = ("--store", "s.db", "--key", "k")
     assert isinstance(run("requests", "add", "Ada", *common).exception, StoreError)
     made = run("requests", "init", *common, "--host", tiny_folder, "--patch", base_folder, "--calibration", records_file, "--json")
-    assert json.loads(made.stdout)["calibration_people"] == 2
+    found = json.loads(made.stdout)
+    assert (found["calibration_people"], found["confidence"]) == (2, 0)
+    assert found["false_alarms"] == {"asked": 0.3, "promised": pytest.approx(1 / 3)}
+    again = ("--store", "t.db", "--key", "k", "--host", tiny_folder, "--patch", base_folder, "--calibration", records_file)
+    said = " ".join(run("requests", "init", *again, "--confidence", 0.9).stdout.split())
+    assert "at most 68.4% of strangers' pictures for somebody, in 90% of draws" in said  # 1 - 0.1 ** (1 / 2)
+    assert "30.0% is asked: give more calibration people." in said
     assert isinstance(run("requests", "add", "Ada", *common).exception, DataError)
     assert "requests init" in str(run("requests", "list", "--store", "none.db").exception)
     assert isinstance(run("requests", "verify", "r1", "--store", "s.db").exception, UsageError)

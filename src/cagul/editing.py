@@ -5,29 +5,59 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from cagul.config import Config
+from cagul.config import Config, Measure
 from cagul.host.frozen import FrozenHost, Layout, Tokens
-from cagul.host.recording import Kind
+from cagul.method.ablation import replace
 from cagul.method.attention import Importance
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.losses import pad_tokens
 from cagul.method.selection import choose
 
+LEFT_OUT = 200  # tokens of an image that are left out one by one, at most
+LEFT_OUT_AT_ONCE = 64
 
-def importance_of(host: FrozenHost, kind: Kind, layers: frozenset[int], inputs: dict[str, Tensor], tokens: Tokens,
+
+def importance_of(host: FrozenHost, kind: Measure, layers: frozenset[int], inputs: dict[str, Tensor], tokens: Tokens,
                   layout: Layout, images: list[int]) -> Float[Tensor, "B V"]:  # fmt: skip
-    """How important the question finds each visual token of ``images``, from one pass of the untouched host; padding is 0."""
+    """How important the question finds each visual token of ``images``, by the untouched host; padding is 0.
+
+    One pass, or with leave_one_out, which reads no layers, one for each token.
+    """
+    if kind == "leave_one_out":
+        return pad_sequence([left_out(host, inputs, tokens, layout, i).cpu() for i in images], batch_first=True)
     reading = Importance([layout.spans[i].columns for i in images])
     host.attend(inputs, tokens, layout, images, layers, reading.add, kind)
     return reading.result().cpu()
 
 
+@torch.no_grad()
+def left_out(host: FrozenHost, inputs: dict[str, Tensor], tokens: Tokens, layout: Layout, image: int) -> Float[Tensor, " V"]:
+    """How far the answer's first token is, in nats of KL, from the host's own when the mean token of the picture stands in the
+    place of each of its tokens. Of more than ``LEFT_OUT`` tokens a seeded sample is tried; the others get its median.
+
+    Source: ours, after occlusion (arXiv 1311.2901).
+    """
+    own = tokens[image]
+    mean = own.float().mean(0).to(own.dtype).expand_as(own)
+    order = torch.randperm(len(own), generator=torch.Generator().manual_seed(0))[:LEFT_OUT]
+    before = host.first_token(inputs, tokens, layout, image, [own])
+    found = []
+    for part in torch.eye(len(own), dtype=torch.bool)[order].split(LEFT_OUT_AT_ONCE):
+        after = host.first_token(inputs, tokens, layout, image, [replace(own, mask, mean) for mask in part])
+        found.append((before.exp() * (before - after)).sum(-1))
+    changes = torch.cat(found)
+    importance = changes.median().repeat(len(own))
+    importance[order.to(changes.device)] = changes
+    return importance
+
+
 def choose_tokens(host: FrozenHost, config: Config, layers: frozenset[int], inputs: dict[str, Tensor], tokens: Tokens,
                   layout: Layout, images: list[int]) -> list[Bool[Tensor, " V"]]:  # fmt: skip
-    """The mask of chosen tokens for each of ``images``, from one attention pass of the untouched host.
+    """The mask of chosen tokens for each of ``images``, by their importance to the untouched host.
 
-    ``selection.choose`` of all or random needs no attention, and none is computed.
+    ``selection.choose`` of all or random asks for none, and none is computed.
     """
     sizes = [len(tokens[i]) for i in images]
     if not needs_attention(config):
@@ -44,7 +74,7 @@ def needs_attention(config: Config) -> bool:
 def choose_by(config: Config, importance: list[Float[Tensor, " V"]]) -> list[Bool[Tensor, " V"]]:
     """The mask of chosen tokens for each image, by the importance of its tokens."""
     sizes = [len(row) for row in importance]
-    padded = torch.nn.utils.rnn.pad_sequence(importance, batch_first=True)
+    padded = pad_sequence(importance, batch_first=True)
     valid = torch.arange(padded.shape[1])[None] < torch.tensor(sizes)[:, None]
     masks = choose(config.selection.choose, padded, valid, config.selection.k)
     return [mask[:n] for mask, n in zip(masks, sizes, strict=True)]
@@ -53,6 +83,6 @@ def choose_by(config: Config, importance: list[Float[Tensor, " V"]]) -> list[Boo
 def rewrite(encoder: VisualTokenEncoder, tokens: Tokens, masks: list[Bool[Tensor, " V"]]) -> Tokens:
     """The encoder's version of each image's tokens; unmasked rows stay bit-equal."""
     padded, _ = pad_tokens(tokens)
-    mask = torch.nn.utils.rnn.pad_sequence(masks, batch_first=True).to(padded.device)
+    mask = pad_sequence(masks, batch_first=True).to(padded.device)
     edited = encoder(padded, mask)
     return [row[: len(token)] for row, token in zip(edited, tokens, strict=True)]

@@ -13,12 +13,11 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
-from cagul.config import Config
+from cagul.config import Config, Measure
 from cagul.data.pictures import augment_picture, open_picture
 from cagul.data.records import Record
 from cagul.editing import choose_by, importance_of, needs_attention
 from cagul.host.frozen import FrozenHost, Layout, Tokens
-from cagul.host.recording import Kind
 from cagul.memory import Parts, TokenStore
 from cagul.processes import ALONE, Processes
 
@@ -62,7 +61,7 @@ class Features:
         self.tokens = store or TokenStore(float("inf"))
         self.sizes: dict[Path, tuple[int, int]] = {}
         self.masks: dict[tuple[Shown, str], Bool[Tensor, " V"]] = {}
-        self.importance: dict[tuple[Kind, frozenset[int], tuple[Shown, str]], Float[Tensor, " V"]] = {}
+        self.importance: dict[tuple[Measure, frozenset[int], tuple[Shown, str]], Float[Tensor, " V"]] = {}
 
     def look(self, shown: Iterable[Shown], progress: Progress = silent, stage: str = "looking at pictures") -> Tokens:
         """Tokens of pictures, from the store where they are known."""

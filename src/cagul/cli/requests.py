@@ -60,6 +60,7 @@ def init(
     with extra("requests"):
         from cagul.requests.desk import make_store
     from cagul.data.records import load_records
+    from cagul.method.discriminator import promise
     from cagul.patch import Patch
 
     base, records = Patch.load(patch), load_records(calibration)
@@ -68,10 +69,17 @@ def init(
     with progress_bar(json) as progress:
         made = make_store(store, key, load_host(host, device, dtype), base, records, places, progress, confidence)
     people = len(set(made.calibration()[0]))
+    asked, sure = base.config.gate.false_alarms, made.facts["confidence"]
+    promised = promise(people, asked, sure)
     if json:
-        print_json({"store": str(store), "key": str(key), "host": made.facts["host"], "calibration_people": people})
+        print_json({"store": str(store), "key": str(key), "host": made.facts["host"], "calibration_people": people,
+                    "confidence": sure, "false_alarms": {"asked": asked, "promised": promised}})  # fmt: skip
         return
     out.print(f"Store [bold]{store}[/] for host {made.facts['host']['sha256'][:16]}, calibrated on {people} people apart.")
+    when = f"in {sure:.0%} of draws" if sure else "on average over draws (--confidence asks for more)"
+    out.print(f"The gate takes at most {promised:.1%} of strangers' pictures for somebody, {when} of the calibration people.")
+    if promised > asked:
+        out.print(f"[yellow]{asked:.1%} is asked: give more calibration people.[/]")
     out.print(f"Its key is in [bold]{key}[/]: keep it in another place than the store.")
 
 

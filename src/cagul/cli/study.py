@@ -40,7 +40,7 @@ def study(
     only: Annotated[
         list[str] | None, typer.Option("--only", help="maps, causal, measures, layers, gate or surface; all if not given.")
     ] = None,
-    config: Annotated[str, typer.Option("--config", help="Of the short trainings: default, paper or a YAML file.")] = "default",
+    config: Annotated[str, typer.Option("--config", help="Of the short trainings: a preset or a YAML file.")] = "default",
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value, such as training.rate=0.001.")] = None,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of each short training.")] = 60,
     dtype: DtypeOption = "auto",

@@ -38,7 +38,7 @@ def unlearn(
     forget: Annotated[str, typer.Option("--forget", help="Subjects: p003,p007 or @list.txt.")],
     patch: Annotated[Path, typer.Option("--out", help="Folder of the new patch.")],
     unseen: Annotated[str, typer.Option("--unseen", help="Subjects that training must not open.")] = "",
-    config: Annotated[str, typer.Option("--config", help="default, paper or a YAML file.")] = "default",
+    config: Annotated[str, typer.Option("--config", help="default, paper, store or a YAML file.")] = "default",
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value, such as selection.k=0.25.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Short for --set training.seed=N.")] = None,
     base: Annotated[

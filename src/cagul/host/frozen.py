@@ -260,6 +260,18 @@ class FrozenHost:
             raise HostError(f"Layers {sorted(layers - state.seen)} gave no attention rows.",
                             f"The host has layers 0 to {self.layers - 1}.", "attention")  # fmt: skip
 
+    @torch.no_grad()
+    def first_token(self, inputs: dict[str, Tensor], tokens: Tokens, layout: Layout, image: int, variants: Tokens
+                    ) -> Float[Tensor, "N vocab"]:  # fmt: skip
+        """Log-probabilities of the answer's first token with each of ``variants`` in place of the tokens of ``image``."""
+        row = layout.spans[image].row
+        beside = [i for i, span in enumerate(layout.spans) if span.row == row]
+        features = [variant if i == image else tokens[i] for variant in variants for i in beside]
+        prompts = [row] * len(variants)
+        repeated = self.placed(self._of_rows(inputs, torch.tensor(prompts, device=self.device), prompts, layout))
+        output = self.model(**repeated, mm_encoder_outputs=self.features(features), use_cache=False, logits_to_keep=1)
+        return output.logits[:, -1].float().log_softmax(-1)
+
     def _propagate(self, inputs: dict[str, Tensor], tokens: Tokens) -> None:
         """Run the host and propagate the log-probability of its first answer token back to the visual tokens."""
         with torch.inference_mode(False), torch.enable_grad():
