@@ -177,7 +177,7 @@ def page(studies: dict[str, dict[str, Any]], found: str) -> str:
             ["layers read", *(str(s["host"]["read"]) for s in studies.values())],
             ["people forgotten, retained, unseen", *(", ".join(str(s["people"][p]) for p in ("forget", "retain", "unseen"))
                                                      for s in studies.values())],
-            ["took, beside other work", *(f"{s['cost']['of_all_calls']:.0f} s on {s['cost']['threads']} thread(s)"
+            ["took", *(f"{s['cost']['of_all_calls']:.0f} s on {s['cost']['threads']} thread(s)"
                                           if "of_all_calls" in s["cost"] else "in pieces, not timed" for s in studies.values())],
         ]),
         found,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -15,7 +16,7 @@ from cagul.errors import HostError
 from cagul.selfcheck import selfcheck
 
 ALL = ["untouched tokens = host", "pictures apart", "off = host", "silent = host", "fired differs", "gradients reach tokens alone",
-       "attention rows = eager", "edit applied once", "nothing left behind", "host unchanged"]  # fmt: skip
+       "attention rows = eager", "edit applied once", "earlier turns hidden", "nothing left behind", "host unchanged"]  # fmt: skip
 
 
 def failed(host):
@@ -78,9 +79,17 @@ def test_a_host_whose_attention_cannot_be_read(tiny_host, monkeypatch):
 
     monkeypatch.setattr(cagul.host.frozen, "recording", deaf)
     broken = {v.name: v.detail for v in selfcheck(tiny_host) if not v.passed}
-    assert list(broken) == ["fired differs", "attention rows = eager", "edit applied once"]
+    assert list(broken) == ["fired differs", "attention rows = eager", "edit applied once", "earlier turns hidden"]
     assert broken["fired differs"] == "HostError: Layers [0, 1] gave no attention rows."
     assert broken["attention rows = eager"] == "HostError: Layers [0, 1, 2, 3] gave no attention rows."
+
+
+def test_a_host_whose_turns_are_not_told_apart(tiny_host, monkeypatch):
+    monkeypatch.setattr(tiny_host, "marks", None)
+    broken = {v.name: v.detail for v in selfcheck(tiny_host) if not v.passed}
+    assert list(broken) == ["earlier turns hidden"]
+    assert re.fullmatch("another earlier answer moves the next logits by [0-9.e-]+ where the gate fires, the host's by [0-9.e-]+",
+                        broken["earlier turns hidden"])  # fmt: skip
 
 
 def test_a_host_that_is_left_switched(tiny_host, monkeypatch):

@@ -26,8 +26,9 @@ from cagul.patch import Patch, host_card
 from cagul.runs import cache_folder, versions, write_json
 
 QUESTION = "Who is this person?"
+REPLIES = ("red blue red", "blue red blue")  # of like length
 PROBE = Config.model_validate({"gate": {"kind": "mlp"}, "encoder": {"hidden": 16, "depth": 1}})
-TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}  # of attention, which is at most 1
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}  # of attention, and of logits by the largest
 EDIT = 5.0  # deviation of the probe's last weights: an edit that no host overlooks
 
 
@@ -106,6 +107,13 @@ def selfcheck(host: FrozenHost) -> list[Verdict]:
             same += torch.equal(host.generate(inputs, edited, **options), guards[True].generate(**inputs, **options))
         return same == 2, f"{same} of 2 decodings (greedy, 2 beams) say what the host says from tokens edited once"
 
+    def earlier() -> tuple[bool, str]:
+        said = [host.inputs([host.prompter.conversation(_turns(reply))], [drawn_picture()]) for reply in REPLIES]
+        fired, bare = ([_logits(answerer, one)[:, -1].float() for one in said] for answerer in (guards[True], host.model))
+        moved, host_moved = (float((one - other).abs().max()) for one, other in (fired, bare))
+        told = f"another earlier answer moves the next logits by {moved:.3g} where the gate fires, the host's by {host_moved:.3g}"
+        return moved <= TOLERANCE[host.dtype] * float(fired[0].abs().max()), told
+
     def left_behind() -> tuple[bool, str]:
         now = host.language_model.config._attn_implementation
         return now == attention, f"attention is {now}, was {attention}"
@@ -118,7 +126,7 @@ def selfcheck(host: FrozenHost) -> list[Verdict]:
     contracts: dict[str, Callable[[], tuple[bool, str]]] = {
         "untouched tokens = host": seam, "pictures apart": apart, "off = host": off, "silent = host": silent,
         "fired differs": fired, "gradients reach tokens alone": gradients, "attention rows = eager": attention_rows,
-        "edit applied once": once, "nothing left behind": left_behind, "host unchanged": unchanged,
+        "edit applied once": once, "earlier turns hidden": earlier, "nothing left behind": left_behind, "host unchanged": unchanged,
     }  # fmt: skip
     return [_verdict(name, contract) for name, contract in contracts.items()]
 
@@ -163,6 +171,13 @@ def drawn_picture(size: tuple[int, int] = (96, 96)) -> Image.Image:
     for box in ((36, 38, 42, 44), (54, 38, 60, 44), (40, 60, 56, 64)):
         pen.ellipse(box, fill=(60, 30, 30))
     return picture
+
+
+def _turns(reply: str) -> list[dict[str, Any]]:
+    said = [("user", QUESTION), ("assistant", reply), ("user", "What colour is it?")]
+    turns: list[dict[str, Any]] = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in said]
+    turns[0]["content"].insert(0, {"type": "image"})
+    return turns
 
 
 def _verdict(name: str, contract: Callable[[], tuple[bool, str]]) -> Verdict:
