@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from cagul.errors import UsageError, did_you_mean
 
 FLOOR_CAP = 16.0  # nats a token; the demo host gives its least likely token of a fact that it never saw 13, by the median
-Measure = Literal["attention", "value_norm", "gradient", "leave_one_out"]
+Measure = Literal["attention", "value_norm", "gradient", "occlusion"]
 Options = TypeVar("Options", bound=BaseModel)
 
 
@@ -33,7 +33,7 @@ class AttentionConfig(_Section):
         "first_quarter", description="first_quarter (at least 2), all, or a list of layer numbers"
     )
     kind: Measure = Field("attention", description="attention itself, weighted by the length of the values, times its gradient; "
-                          "or what the answer's first token loses without the token, at a pass a token")  # fmt: skip
+                          "or occlusion, the answer's first token without it, at a pass a token (at most 200)")  # fmt: skip
 
 
 class SelectionConfig(_Section):

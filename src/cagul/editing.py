@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -9,48 +11,52 @@ from torch.nn.utils.rnn import pad_sequence
 
 from cagul.config import Config, Measure
 from cagul.host.frozen import FrozenHost, Layout, Tokens
+from cagul.memory import Parts
 from cagul.method.ablation import replace
 from cagul.method.attention import Importance
 from cagul.method.encoder import VisualTokenEncoder
-from cagul.method.losses import pad_tokens
+from cagul.method.losses import answer_divergence, pad_tokens
 from cagul.method.selection import choose
 
-LEFT_OUT = 200  # tokens of an image that are left out one by one, at most
-LEFT_OUT_AT_ONCE = 64
+OCCLUDED = 200  # parts of an image that are occluded one by one, at most
+AT_ONCE = 64
 
 
 def importance_of(host: FrozenHost, kind: Measure, layers: frozenset[int], inputs: dict[str, Tensor], tokens: Tokens,
                   layout: Layout, images: list[int]) -> Float[Tensor, "B V"]:  # fmt: skip
     """How important the question finds each visual token of ``images``, by the untouched host; padding is 0.
 
-    One pass, or with leave_one_out, which reads no layers, one for each token.
+    One pass, or with occlusion, which reads no layers, one for each token.
     """
-    if kind == "leave_one_out":
-        return pad_sequence([left_out(host, inputs, tokens, layout, i).cpu() for i in images], batch_first=True)
+    if kind == "occlusion":
+        return pad_sequence([occlusion(host, inputs, tokens, layout, i) for i in images], batch_first=True)
     reading = Importance([layout.spans[i].columns for i in images])
     host.attend(inputs, tokens, layout, images, layers, reading.add, kind)
     return reading.result().cpu()
 
 
 @torch.no_grad()
-def left_out(host: FrozenHost, inputs: dict[str, Tensor], tokens: Tokens, layout: Layout, image: int) -> Float[Tensor, " V"]:
-    """How far the answer's first token is, in nats of KL, from the host's own when the mean token of the picture stands in the
-    place of each of its tokens. Of more than ``LEFT_OUT`` tokens a seeded sample is tried; the others get its median.
+def occlusion(host: FrozenHost, inputs: dict[str, Tensor], tokens: Tokens, layout: Layout, image: int) -> Float[Tensor, " V"]:
+    """How far the answer's first token is, in nats of KL, from the host's own when each visual token gives way to the picture's
+    mean token. More than ``OCCLUDED`` tokens are dealt at random, by a fixed seed, into so many parts that give way together.
 
-    Source: ours, after occlusion (arXiv 1311.2901).
+    Source: arXiv 1311.2901, there of patches of the picture and a class; of visual tokens and an answer ours.
     """
     own = tokens[image]
     mean = own.float().mean(0).to(own.dtype).expand_as(own)
-    order = torch.randperm(len(own), generator=torch.Generator().manual_seed(0))[:LEFT_OUT]
-    before = host.first_token(inputs, tokens, layout, image, [own])
-    found = []
-    for part in torch.eye(len(own), dtype=torch.bool)[order].split(LEFT_OUT_AT_ONCE):
-        after = host.first_token(inputs, tokens, layout, image, [replace(own, mask, mean) for mask in part])
-        found.append((before.exp() * (before - after)).sum(-1))
-    changes = torch.cat(found)
-    importance = changes.median().repeat(len(own))
-    importance[order.to(changes.device)] = changes
-    return importance
+    count = min(len(own), OCCLUDED)
+    part = torch.randperm(len(own), generator=torch.Generator().manual_seed(0)) % count
+    before, at_once = host.first_token(inputs, tokens, layout, image, [own]), Parts(AT_ONCE)
+
+    def changes(first: int, size: int) -> list[float]:
+        wanted = range(first, min(first + size, count))
+        after = host.first_token(inputs, tokens, layout, image, [replace(own, part == n, mean) for n in wanted])
+        return answer_divergence(before.expand_as(after)[:, None], after[:, None]).tolist()
+
+    found: list[float] = []
+    while len(found) < count:
+        found += at_once.fit("occluding visual tokens", partial(changes, len(found)))
+    return torch.tensor(found)[part]
 
 
 def choose_tokens(host: FrozenHost, config: Config, layers: frozenset[int], inputs: dict[str, Tensor], tokens: Tokens,

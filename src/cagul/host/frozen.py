@@ -253,7 +253,7 @@ class FrozenHost:
 
         with recording(self.language_model, rows, layers, keep, stop_early=kind != "gradient", kind=kind) as state:
             if kind == "gradient":
-                self._propagate(repeated, features)
+                self._propagate(repeated, features, [layout.questions[image].end for image in images])
             else:
                 self.model.model(**repeated, mm_encoder_outputs=self.features(features), use_cache=False)
         if state.seen != layers:
@@ -263,27 +263,33 @@ class FrozenHost:
     @torch.no_grad()
     def first_token(self, inputs: dict[str, Tensor], tokens: Tokens, layout: Layout, image: int, variants: Tokens
                     ) -> Float[Tensor, "N vocab"]:  # fmt: skip
-        """Log-probabilities of the answer's first token with each of ``variants`` in place of the tokens of ``image``."""
+        """Logits of the answer's first token with each of ``variants`` in place of the tokens of ``image``."""
         row = layout.spans[image].row
         beside = [i for i, span in enumerate(layout.spans) if span.row == row]
         features = [variant if i == image else tokens[i] for variant in variants for i in beside]
         prompts = [row] * len(variants)
         repeated = self.placed(self._of_rows(inputs, torch.tensor(prompts, device=self.device), prompts, layout))
-        output = self.model(**repeated, mm_encoder_outputs=self.features(features), use_cache=False, logits_to_keep=1)
-        return output.logits[:, -1].float().log_softmax(-1)
+        return self._first(repeated, features, [layout.questions[image].end] * len(variants))
 
-    def _propagate(self, inputs: dict[str, Tensor], tokens: Tokens) -> None:
+    def _propagate(self, inputs: dict[str, Tensor], tokens: Tokens, ends: list[int]) -> None:
         """Run the host and propagate the log-probability of its first answer token back to the visual tokens."""
         with torch.inference_mode(False), torch.enable_grad():
             given = {key: value.clone() for key, value in inputs.items()}
             leaves = [token.detach().clone().requires_grad_() for token in tokens]
-            logits = self.model(**given, mm_encoder_outputs=self.features(leaves), use_cache=False, logits_to_keep=1).logits
-            logits[:, -1].float().log_softmax(-1).amax(-1).sum().backward()
+            self._first(given, leaves, ends).float().log_softmax(-1).amax(-1).sum().backward()
+
+    def _first(self, inputs: dict[str, Tensor], tokens: Tokens, ends: list[int]) -> Float[Tensor, "B vocab"]:
+        """Logits at the end of each row's prompt."""
+        first = min(ends)
+        keep = inputs["input_ids"].shape[1] - first
+        logits = self.model(**inputs, mm_encoder_outputs=self.features(tokens), use_cache=False, logits_to_keep=keep).logits
+        return logits[torch.arange(len(ends)), torch.tensor(ends) - first]
 
     def _of_rows(self, inputs: dict[str, Tensor], order: Tensor, prompts: list[int], layout: Layout) -> dict[str, Tensor]:
-        """The inputs of the prompts in ``order``, without pixels; what goes by picture follows its prompt."""
+        """The inputs of the prompts in ``order``, without pixels and labels; what goes by picture follows its prompt."""
         shape = inputs["input_ids"].shape
-        found = {key: value[order] for key, value in inputs.items() if isinstance(value, Tensor) and value.shape[:2] == shape}
+        found = {key: value[order] for key, value in inputs.items()
+                 if isinstance(value, Tensor) and value.shape[:2] == shape and key != "labels"}  # fmt: skip
         owner = [i for row in prompts for i, span in enumerate(layout.spans) if span.row == row]
         return found | {key: inputs[key][owner] for key in BY_PICTURE if inputs.get(key) is not None}
 

@@ -25,10 +25,13 @@ class Span:
 
 @dataclass(frozen=True)
 class Question:
-    """The rows of attention that count as the question; ``fallback`` when its text came before every image."""
+    """The rows of attention that count as the question; ``fallback`` when its text came before every image. ``end`` is the
+    column of the prompt's last token, whose logits are of the answer's first.
+    """
 
     rows: Int[Tensor, " Q"]
     fallback: bool
+    end: int
 
 
 @dataclass(frozen=True)
@@ -127,25 +130,26 @@ def question_rows(ids: Int[Tensor, " S"], mask: Int[Tensor, " S"] | None, first_
     text = torch.tensor([int(i) not in special for i in ids]) & real
     for columns in pictures:
         text[int(columns[0]) : int(columns[-1]) + 1] = False
-    start, stop = 0, length
-    if marks is not None:
-        start, stop = _last_turn(ids, real, tokenizer, marks)
     rows = torch.arange(length)
+    start, stop, end = 0, length, int(rows[real][-1])
+    if marks is not None:
+        start, stop, end = _last_turn(ids, real, tokenizer, marks)
     chosen = rows[text & (rows > first_visual) & (rows >= start) & (rows < stop)]
     if any(_squeeze(tokenizer.decode([int(i)])) for i in ids[chosen]):
-        return Question(chosen, False)
-    return Question(rows[real][-1:], True)
+        return Question(chosen, False, end)
+    return Question(rows[end : end + 1], True, end)
 
 
-def _last_turn(ids: Tensor, real: Tensor, tokenizer: Any, marks: TurnMarks) -> tuple[int, int]:
-    """Token range of the last user turn's words."""
+def _last_turn(ids: Tensor, real: Tensor, tokenizer: Any, marks: TurnMarks) -> tuple[int, int, int]:
+    """Token range of the last user turn's words, and the prompt's last token: the generation mark's, white space after it too."""
     text, owner = _decoded(ids, real, tokenizer)
-    start = stop = None
+    start, stop, end = 0, len(ids), int(real.nonzero()[-1])
     if marks.user and (at := text.rfind(marks.user)) >= 0:
         start = owner[at + len(marks.user)]
-    if marks.generation and (at := text.rfind(marks.generation)) >= 0 and owner[at] > (start or 0):
-        stop = owner[at]
-    return start or 0, len(ids) if stop is None else stop
+    if marks.generation and (at := text.rfind(marks.generation)) >= 0 and owner[at] > start:
+        stop, last, after = owner[at], *owner[at + len(marks.generation) - 1 :][:2]
+        end = max(last, after - 1) if after < len(ids) else end
+    return start, stop, end
 
 
 def _decoded(ids: Tensor, real: Tensor, tokenizer: Any) -> tuple[str, list[int]]:

@@ -22,17 +22,16 @@ def answer_loss(logits: Float[Tensor, "B T vocab"], labels: Int[Tensor, "B T"]) 
 def keep_loss(host: Float[Tensor, "B T vocab"], edited: Float[Tensor, "B T vocab"], labels: Int[Tensor, "B T"]) -> Tensor:
     """KL(host(x) || host(x')) in nats, mean over answer tokens. Source: method.md."""
     where = labels != -100
-    return (_divergence(host, edited) * where).sum() / where.sum().clamp(min=1)
+    return (_divergence(host.float(), edited.float()) * where).sum() / where.sum().clamp(min=1)
 
 
 def answer_divergence(host: Float[Tensor, "B T vocab"], edited: Float[Tensor, "B T vocab"]) -> Float[Tensor, " B"]:
-    """KL(host(x) || host(x')) in nats of each row, mean over its positions."""
-    return _divergence(host, edited).mean(1)
+    """KL(host(x) || host(x')) in nats of each row, mean over its positions; in double precision, for it may be very small."""
+    return _divergence(host.double(), edited.double()).mean(1)
 
 
 def _divergence(host: Float[Tensor, "B T vocab"], edited: Float[Tensor, "B T vocab"]) -> Float[Tensor, "B T"]:
-    logs = edited.float().log_softmax(-1), host.float().log_softmax(-1)
-    return F.kl_div(*logs, reduction="none", log_target=True).sum(-1)
+    return F.kl_div(edited.log_softmax(-1), host.log_softmax(-1), reduction="none", log_target=True).sum(-1)
 
 
 def size_loss(
@@ -60,7 +59,7 @@ def blend_loss(other: Float[Tensor, "B T vocab"], edited: Float[Tensor, "B T voc
     opposite. The first token is left out, for there the refusal begins. Source: ours.
     """
     where = _after_the_first(labels)
-    return (_divergence(other, edited) * where).sum(1) / where.sum(1).clamp(min=1)
+    return (_divergence(other.float(), edited.float()) * where).sum(1) / where.sum(1).clamp(min=1)
 
 
 def floor_loss(edited: Float[Tensor, "B T vocab"], labels: Int[Tensor, "B T"], floor: float) -> Float[Tensor, " B"]:
