@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from cagul.editing import choose_tokens
 from cagul.errors import GuardBypass
 from cagul.guard import Guard
-from cagul.host.prompts import TurnMarks, earlier_turns
+from cagul.host.prompts import TurnMarks, earlier_turns, question_rows
 from families import tokenizer
 from helpers import make_patch, picture
 
@@ -141,6 +141,22 @@ def test_a_mark_that_the_tokenizer_sets_first_is_never_hidden(before):
         ids = tokens(f"[BOS] {before}{earlier}### Human : {PRIVATE} ### Assistant :", return_tensors="pt")["input_ids"][0]
         hidden = earlier_turns(ids, torch.ones(len(ids), dtype=torch.bool), tokens, set(tokens.all_special_ids), marks, [])
         assert tokens.decode(ids[~hidden]) == f"[BOS] # # # Human : {PRIVATE} # # # Assistant :"
+
+
+def test_a_system_turn_is_hidden_before_the_first_user_too():
+    """In templates, such as Mistral's, whose mark of a later user begins with the end of an answer."""
+    tokens, marks = tokenizer(), TurnMarks("[BOS]###Human:", "[EOS]###Human:", "###Assistant:", "###Human:")
+    ids = tokens(f"[BOS] {SEEN} ### Human : {PRIVATE} ### Assistant :", return_tensors="pt")["input_ids"][0]
+    real = torch.ones(len(ids), dtype=torch.bool)
+    hidden = earlier_turns(ids, real, tokens, set(tokens.all_special_ids), marks, [])
+    assert tokens.decode(ids[~hidden]) == f"[BOS] # # # Human : {PRIVATE} # # # Assistant :"
+    rows = question_rows(ids, None, 0, tokens, set(tokens.all_special_ids), marks)
+    assert tokens.decode(ids[rows.rows]) == PRIVATE
+    assert rows.end == len(ids) - 1
+    # a user's words in a row are one turn
+    alone = tokens(f"[BOS] ### Human : {PRIVATE} ### Human : {SEEN} ### Assistant :", return_tensors="pt")["input_ids"][0]
+    real = torch.ones(len(alone), dtype=torch.bool)
+    assert not earlier_turns(alone, real, tokens, set(tokens.all_special_ids), marks, []).any()
 
 
 def test_what_is_hidden_at_prefill_stays_hidden_in_a_loop_by_hand(host):

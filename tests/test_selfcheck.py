@@ -13,10 +13,7 @@ import cagul.doctor
 from cagul.cli.app import main
 from cagul.doctor import Check, examine, exit_code
 from cagul.errors import HostError
-from cagul.selfcheck import selfcheck
-
-ALL = ["untouched tokens = host", "pictures apart", "off = host", "silent = host", "fired differs", "gradients reach tokens alone",
-       "attention rows = eager", "edit applied once", "earlier turns hidden", "nothing left behind", "host unchanged"]  # fmt: skip
+from cagul.selfcheck import CONTRACTS, selfcheck
 
 
 def failed(host):
@@ -26,7 +23,8 @@ def failed(host):
 def test_a_good_host_holds_every_contract_and_stays_as_it_was(tiny_host):
     before, state = tiny_host.fingerprint(), torch.get_rng_state()
     verdicts = selfcheck(tiny_host)
-    assert [verdict.name for verdict in verdicts] == ALL
+    assert [verdict.name for verdict in verdicts] == list(CONTRACTS)
+    assert len(CONTRACTS) == 11
     assert all(verdict.passed for verdict in verdicts)
     assert "16 visual tokens" in verdicts[0].detail
     assert "8 visual tokens rewritten, logits moved by up to" in verdicts[4].detail
@@ -130,7 +128,8 @@ def test_doctor_on_the_demo_host(doctor):
     rows = {row["name"]: row for row in data["checks"]}
     assert code == data["exit_code"] == 0
     assert {"packages", "cores", "memory", "disk", "write access", "device", "demo files", "host"} <= set(rows)
-    assert [name.removeprefix("contract: ") for name in rows if name.startswith("contract")] == ALL
+    assert [name.removeprefix("contract: ") for name in rows if name.startswith("contract")] == list(CONTRACTS)
+    assert len(CONTRACTS) == 11
     assert {row["state"] for row in rows.values()} <= {"ok", "warning"}
     assert all(row["remedy"] for row in rows.values() if row["state"] != "ok")
     assert "2,618,976 parameters" in rows["host"]["found"]

@@ -13,6 +13,7 @@ from cagul.features import Features, pictures_by_subject, variants
 from cagul.host.frozen import FrozenHost
 from cagul.memory import GIB, TokenStore
 from cagul.method.attention import resolve_layers
+from cagul.method.discriminator import promised_rate
 from cagul.patch import Patch
 from cagul.schedule import Schedule
 from cagul.training import gate_to_add_to, hold_out_calibration
@@ -79,5 +80,5 @@ def plan(host: FrozenHost, splits: Splits, config: Config, base: Patch | None = 
         seconds={name: round(value, 2) for name, value in seconds.items()},
         tokens_gib={"memory": round(held, 4), "disk": round(size - held, 4)},
         peak_memory_gib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB + held, 3),
-        calibration_people=people, smallest_false_alarms=round(1 / (people + 1), 5),
+        calibration_people=people, smallest_false_alarms=round(promised_rate(people, 0.0, config.gate.confidence), 5),
     )  # fmt: skip

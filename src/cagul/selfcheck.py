@@ -25,6 +25,9 @@ from cagul.method.encoder import VisualTokenEncoder
 from cagul.patch import Patch, host_card
 from cagul.runs import cache_folder, versions, write_json
 
+CONTRACTS = ("untouched tokens = host", "pictures apart", "off = host", "silent = host", "fired differs",
+             "gradients reach tokens alone", "attention rows = eager", "edit applied once", "earlier turns hidden",
+             "nothing left behind", "host unchanged")  # fmt: skip
 QUESTION = "Who is this person?"
 REPLIES = ("red blue red", "blue red blue")  # of like length
 PROBE = Config.model_validate({"gate": {"kind": "mlp"}, "encoder": {"hidden": 16, "depth": 1}})
@@ -123,12 +126,8 @@ def selfcheck(host: FrozenHost) -> list[Verdict]:
         said = f"SHA-256 {card['sha256'][:12]} before, {now[:12]} after; {learning} parameters take a gradient"
         return now == card["sha256"] and not learning, said
 
-    contracts: dict[str, Callable[[], tuple[bool, str]]] = {
-        "untouched tokens = host": seam, "pictures apart": apart, "off = host": off, "silent = host": silent,
-        "fired differs": fired, "gradients reach tokens alone": gradients, "attention rows = eager": attention_rows,
-        "edit applied once": once, "earlier turns hidden": earlier, "nothing left behind": left_behind, "host unchanged": unchanged,
-    }  # fmt: skip
-    return [_verdict(name, contract) for name, contract in contracts.items()]
+    asked = (seam, apart, off, silent, fired, gradients, attention_rows, once, earlier, left_behind, unchanged)
+    return [_verdict(name, contract) for name, contract in zip(CONTRACTS, asked, strict=True)]
 
 
 def load_host(source: str | Path, *, device: str | None = None, dtype: torch.dtype | str = "auto", **options: Any) -> FrozenHost:
@@ -151,6 +150,8 @@ def require_contracts(host: FrozenHost) -> None:
     kept = cache_folder() / "selfcheck" / f"{host.fingerprint()}-{versions()['cagul']}-{versions()['transformers']}.json"
     try:
         verdicts = [Verdict(**found) for found in json.loads(kept.read_text("utf-8"))]
+        if tuple(verdict.name for verdict in verdicts) != CONTRACTS:
+            raise ValueError("other contracts were asked")
     except (OSError, ValueError, TypeError):
         verdicts = selfcheck(host)
         if all(verdict.passed for verdict in verdicts):  # a failure may be the moment's, such as memory that ran out

@@ -10,7 +10,7 @@ import pytest
 from cagul.errors import UnsupportedHost
 from cagul.host.families import PROVEN, REFUSED, family_of
 from cagul.host.frozen import FrozenHost
-from cagul.selfcheck import require_contracts, selfcheck
+from cagul.selfcheck import CONTRACTS, require_contracts, selfcheck
 from families import FAMILIES, vipllava
 
 
@@ -60,9 +60,12 @@ def test_a_kept_verdict_that_is_broken_is_asked_anew(cache):
     host = vipllava()
     require_contracts(host)
     (kept,) = cache.iterdir()
-    kept.write_text("[{")
-    require_contracts(host)
-    assert len(json.loads(kept.read_text())) == 11
+    whole = json.loads(kept.read_text())
+    assert [verdict["name"] for verdict in whole] == list(CONTRACTS)
+    for broken in ("[{", json.dumps(whole[:-1])):  # one contract fewer: kept before it was asked
+        kept.write_text(broken)
+        require_contracts(host)
+        assert len(json.loads(kept.read_text())) == 11
 
 
 def test_unproven_families_do_not_pass_unasked():

@@ -60,7 +60,7 @@ def init(
     with extra("requests"):
         from cagul.requests.desk import make_store
     from cagul.data.records import load_records
-    from cagul.method.discriminator import promise
+    from cagul.method.discriminator import promised_rate
     from cagul.patch import Patch
 
     base, records = Patch.load(patch), load_records(calibration)
@@ -70,7 +70,7 @@ def init(
         made = make_store(store, key, load_host(host, device, dtype), base, records, places, progress, confidence)
     people = len(set(made.calibration()[0]))
     asked, sure = base.config.gate.false_alarms, made.facts["confidence"]
-    promised = promise(people, asked, sure)
+    promised = promised_rate(people, asked, sure)
     if json:
         print_json({"store": str(store), "key": str(key), "host": made.facts["host"], "calibration_people": people,
                     "confidence": sure, "false_alarms": {"asked": asked, "promised": promised}})  # fmt: skip

@@ -106,11 +106,11 @@ def measure(features: Features, pair: Pair, layers: frozenset[int]) -> dict[str,
     found = {}
     for name, kind, read in (("attention", "attention", layers), ("attention_all", "attention", every),
                              ("value_norm", "value_norm", layers), ("gradient", "gradient", layers),
-                             ("gradient_all", "gradient", every)):  # fmt: skip
+                             ("gradient_all", "gradient", every), ("occlusion", "occlusion", layers)):  # fmt: skip
         found[name] = importance_of(host, kind, read, inputs, tokens, layout, [0])[0]  # type: ignore[arg-type]
     positions = torch.arange(inputs["input_ids"].shape[1])
     reading = Rollout()
-    host.attend(inputs, tokens, Layout(layout.spans, {0: Question(positions, False)}), [0], every, reading.add)
+    host.attend(inputs, tokens, Layout(layout.spans, {0: Question(positions, False, len(positions) - 1)}), [0], every, reading.add)
     found["rollout"] = reading.result([layout.questions[0].rows], [layout.spans[0].columns])[0]
     return found
 

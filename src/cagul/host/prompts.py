@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -36,11 +38,16 @@ class Question:
 
 @dataclass(frozen=True)
 class TurnMarks:
-    """What the chat template writes before the first user's words, before a later user's and after them, without white space."""
+    """What the chat template writes before the first user's words, before a later user's and after them, without white space.
+
+    ``opening`` is what the first two end with: before a user who speaks first after a system turn stands neither the head nor
+    the end of an answer, with which a later user's mark may begin.
+    """
 
     head: str
     user: str
     generation: str
+    opening: str = ""
 
 
 def turn_marks(processor: Any) -> TurnMarks | None:
@@ -58,7 +65,11 @@ def turn_marks(processor: Any) -> TurnMarks | None:
         after = text.split(second, 1)[1]
     except (ValueError, TypeError, IndexError, AttributeError):
         return None
-    return TurnMarks(_squeeze(head), _squeeze(between), _squeeze(after))
+    head, between, after = map(_squeeze, (head, between, after))
+    special = "|".join(re.escape(token) for token in processor.tokenizer.all_special_tokens)
+    pieces = [re.split(f"({special})", text)[::-1] for text in (head, between)]
+    shared = [one for one, other in takewhile(lambda pair: pair[0] == pair[1], zip(*pieces, strict=False))]
+    return TurnMarks(head, between, after, "".join(reversed(shared)))
 
 
 def _squeeze(text: str) -> str:
@@ -144,12 +155,20 @@ def _last_turn(ids: Tensor, real: Tensor, tokenizer: Any, marks: TurnMarks) -> t
     """Token range of the last user turn's words, and the prompt's last token: the generation mark's, white space after it too."""
     text, owner = _decoded(ids, real, tokenizer)
     start, stop, end = 0, len(ids), int(real.nonzero()[-1])
-    if marks.user and (at := text.rfind(marks.user)) >= 0:
-        start = owner[at + len(marks.user)]
+    if (found := _last_user(text, marks))[0] >= 0:
+        start = owner[sum(found)]
     if marks.generation and (at := text.rfind(marks.generation)) >= 0 and owner[at] > start:
         stop, last, after = owner[at], *owner[at + len(marks.generation) - 1 :][:2]
         end = max(last, after - 1) if after < len(ids) else end
     return start, stop, end
+
+
+def _last_user(text: str, marks: TurnMarks) -> tuple[int, int]:
+    """Where the mark before the last user's words is, -1 if there is none, and its length."""
+    at = text.rfind(marks.user) if marks.user else -1
+    if at >= 0 or marks.head in text or not marks.opening:
+        return at, len(marks.user)
+    return text.rfind(marks.opening), len(marks.opening)
 
 
 def _decoded(ids: Tensor, real: Tensor, tokenizer: Any) -> tuple[str, list[int]]:
@@ -167,12 +186,12 @@ def earlier_turns(ids: Int[Tensor, " S"], real: Bool[Tensor, " S"], tokenizer: A
     """
     hidden = torch.zeros(len(ids), dtype=torch.bool)
     text, owner = _decoded(ids, real, tokenizer)
-    at = text.rfind(marks.user) if marks is not None and marks.user else -1
+    at, length = _last_user(text, marks) if marks is not None else (-1, 0)
     if marks is None or at < 0:
         return hidden
     head = text.find(marks.head)
     if head >= 0 and all(int(ids[position]) in special for position in owner[:head]):  # the tokenizer may set a mark before it
-        hidden[owner[head + len(marks.head)] : owner[at + len(marks.user)]] = True
+        hidden[owner[head + len(marks.head)] : owner[at + length]] = True
     else:  # a system turn stands first: the user's mark stays in the head's place
         begins = owner[0] + (int(ids[owner[0]]) == tokenizer.bos_token_id)
         hidden[begins : owner[at]] = True

@@ -206,7 +206,7 @@ def _principal(centred: Float[Tensor, "N P"]) -> Float[Tensor, "P R"]:
     return torch.cat([(block.double().T @ vectors / values.sqrt()).float() for block in blocks])
 
 
-def promise(people: int, false_alarms: float, confidence: float = 0.0) -> float:
+def promised_rate(people: int, false_alarms: float, confidence: float = 0.0) -> float:
     """The false-alarm rate that so many calibration people can promise where ``false_alarms`` is asked; see `calibrate`."""
     best = 1 - (1 - confidence) ** (1 / people) if confidence else 1 / (people + 1)
     return max(false_alarms, best)
@@ -230,7 +230,7 @@ def calibrate(scores: Float[Tensor, " N"], person: Int[Tensor, " N"], false_alar
         raise HostError("A calibration picture's gate score is not a number.", "Check its picture.", "gate-score")
     _, index, pictures = person.unique(return_inverse=True, return_counts=True)
     people = len(pictures)
-    promised = promise(people, false_alarms, confidence)
+    promised = promised_rate(people, false_alarms, confidence)
     if confidence:
         beyond = int(binom.ppf(1 - confidence, people, promised))  # the first number that is not too unlikely
         level = 1 - max(0, beyond - 1) / people
