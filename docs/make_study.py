@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cagul.evaluation.study_summary import few
-from cagul.report.study_figures import MEASURE_NAMES, draw, standalone
+from cagul.report.study_figures import MEASURE_NAMES, draw, standalone, surface_variants
 from cagul.runs import write_text
 
 PAGE, KEPT = Path(__file__).parent / "study.md", Path(__file__).parent / "study"
@@ -100,7 +100,11 @@ def trained(found: dict[str, Any], names: list[str]) -> list[list[str]]:
 
 
 def surface(found: dict[str, Any]) -> str:
-    names = [n for n in found["trainings"]["variants"] if n.split()[0] in ("bottom", "random", "top", "all")]
+    if "absent" in found["trainings"]:
+        return f"Absent: {found['trainings']['absent']}.\n"
+    names = list(surface_variants(found["trainings"]))
+    if not names:
+        raise KeyError("surface")  # only trainings of other questions
     return table(["selection and K", *TRAINED], trained(found, names)) + "\n\\* on the front of low leak and high misfire_keep.\n"
 
 
@@ -112,11 +116,12 @@ def choices(found: dict[str, Any]) -> str:
 
 def layers(found: dict[str, Any]) -> str:
     agreed, took = found["layers"]["agreement_with_all"], found["layers"].get("milliseconds", {})
-    variants = found["trainings"]["variants"]
+    variants, depth = found["trainings"].get("variants", {}), len(next(iter(found["maps"].values()))["mean_map"])
     rows = []
-    for n in dict.fromkeys([*agreed, *(name.split()[1] for name in variants if name.startswith("first "))]):
+    for n in sorted({*map(int, agreed), *(int(name.split()[1]) for name in (*took, *variants) if name.startswith("first "))}):
         one = variants.get(f"first {n}", {})
-        rows.append([n, cell(agreed.get(n)) or "all", f"{took[f'first {n}']:.1f}" if f"first {n}" in took else "",
+        shared = "all" if n == depth else cell(agreed.get(str(n)))
+        rows.append([str(n), shared, f"{took[f'first {n}']:.1f}" if f"first {n}" in took else "",
                      *(cell(one.get(figure)) for figure in ("leak", "misfire_keep"))])  # fmt: skip
     answer = took.get("answer of 12 tokens")
     said = f"\nFor scale: an answer of 12 tokens takes {answer:.1f} ms.\n" if answer else ""
@@ -159,6 +164,11 @@ SECTIONS = (  # title, its figure or None, --only, what it is, its numbers
 )  # fmt: skip
 
 
+def _threads(cost: dict[str, Any]) -> str:
+    """Of all calls where the summary has them, else of the last."""
+    return " to ".join(str(count) for count in cost.get("threads_of_all_calls", [cost["threads"]]))
+
+
 def page(studies: dict[str, dict[str, Any]], found: str) -> str:
     """The whole page as text."""
     first = next(iter(studies.values()))
@@ -167,7 +177,8 @@ def page(studies: dict[str, dict[str, Any]], found: str) -> str:
         "# The role of visual tokens\n\n"
         "Written by `python docs/make_study.py` from the summaries in [study/](study/): do not edit.\n"
         "Each section's numbers, and its figure as SVG, come from one command, `cagul study --out RUN --only NAME`; without\n"
-        "`--only` all are made. Intervals are 95 % bootstraps over people; a figure that is missing lacks records or a host.\n",
+        "`--only` all are made. Intervals are 95 % bootstraps over people, Clopper-Pearson's over people where a share\n"
+        "is 0 or 1; a figure that is missing lacks records or a host.\n",
         f"Sample, seeded: {sample['maps']} pairs of a picture and a question of each kind for maps, {sample['causal']} for "
         f"replacing, {sample['steps']} steps a training, {sample['asked']} questions of each sort, {sample['misfire']} misfires. "
         "These short trainings leak more than the default's; read them against each other.\n",
@@ -177,11 +188,12 @@ def page(studies: dict[str, dict[str, Any]], found: str) -> str:
             ["layers read", *(str(s["host"]["read"]) for s in studies.values())],
             ["people forgotten, retained, unseen", *(", ".join(str(s["people"][p]) for p in ("forget", "retain", "unseen"))
                                                      for s in studies.values())],
-            ["took", *(f"{s['cost']['of_all_calls']:.0f} s on {s['cost']['threads']} thread(s)"
+            ["took", *(f"{s['cost']['of_all_calls']:.0f} s on {_threads(s['cost'])} thread(s)"
                                           if "of_all_calls" in s["cost"] else "in pieces, not timed" for s in studies.values())],
         ]),
         found,
     ]  # fmt: skip
+    charts = {name: draw(study) for name, study in studies.items()}
     for title, figure, only, told, numbers in SECTIONS:
         parts.append(f"## {title}\n\n{told} `--only {only}`\n")
         for name, study in studies.items():
@@ -189,7 +201,7 @@ def page(studies: dict[str, dict[str, Any]], found: str) -> str:
                 shown = numbers(study["study"])
             except KeyError:  # this study did not ask it
                 continue
-            drawn = picture(name, figure, f"{title}: {study['title']}") + "\n" if figure else ""
+            drawn = picture(name, figure, f"{title}: {study['title']}") + "\n" if figure in charts[name] else ""
             parts.append(f"### {title}: {study['title']}\n\n{drawn}{shown}")
     return "\n".join(parts)
 

@@ -13,9 +13,14 @@ from urllib.parse import unquote
 import pytest
 from PIL import Image
 
+from cagul.cli.compare import compare
+from cagul.cli.demo import demo
+from cagul.cli.evaluate import evaluate
+from cagul.cli.study import study
 from cagul.report.html import write_report
 from cagul.report.reading import Row
-from cagul.report.redaction import BLOCK, Redactor
+from cagul.report.redaction import BLOCK, PATH_OPTIONS, Redactor
+from documents import page_maker
 from made_runs import REFUSAL, Outline, page_of, pictures_in
 
 
@@ -129,3 +134,21 @@ def test_answers_about_the_forgotten_keep_plain_words_only():
         == "cagul evaluate --config CONFIG PATH --set seed=1"
     )
     assert Redactor([row], reveal=True).answer(row, "26 January 1949") == "26 January 1949"
+
+
+REPORTING = (demo, evaluate, compare, study)  # verbs whose runs hold their command
+
+
+def test_every_option_that_names_a_place_is_left_out_of_the_command():
+    make_cli = page_maker("make_cli")
+    places = set()
+    for verb in REPORTING:
+        for name, kind, info, default in make_cli.parameters(verb):
+            if make_cli._type(kind) == "path" or name.endswith("host") or name == "config":
+                places |= set(make_cli._spelled(name, info, default))
+    assert places == set(PATH_OPTIONS)
+    redactor = Redactor([], reveal=False)
+    for option in PATH_OPTIONS:
+        for command in (f"cagul study {option} ada-finch", f"cagul study {option}=ada-finch"):
+            assert "ada-finch" not in redactor.command(command)
+    assert redactor.command("cagul study --other-host ada-finch --only maps") == "cagul study --other-host OTHER_HOST --only maps"

@@ -67,3 +67,34 @@ def test_a_changed_host_or_an_unclear_study_says_so(study):
     (study / "summary.json").write_text(json.dumps(summary))
     _, facts = page_of(study)
     assert facts.verdict.text == "This study did not ask what replacing half of the tokens does."
+
+
+def test_an_absent_gate_gives_its_own_reason(study):
+    summary = json.loads((study / "summary.json").read_text())
+    rows = [line for line in (study / "rows.jsonl").read_text().splitlines() if '"unseen"' not in line]
+    summary["study"]["gates"] = {"absent": "there are no held-out pictures of unseen people"}
+    (study / "rows.jsonl").write_text("\n".join(rows))
+    (study / "summary.json").write_text(json.dumps(summary))
+    page, facts = page_of(study)
+    reasons = {name: cell.absent for name, cell in facts.key_figures[3].parts}
+    assert set(reasons.values()) == {"there are no held-out pictures of unseen people"}
+    assert "Attention as a second gate: absent, there are no held-out pictures of unseen people." in page
+
+
+@pytest.mark.parametrize(("part", "value", "field"), [
+    ("sample", {"maps": "many"}, "sample.maps"), ("sample", [1], "sample"), ("people", None, "people"),
+    ("people", {"forget": -1}, "people.forget"), ("cost", {"threads": "two"}, "cost.threads"),
+    ("cost", {"of_all_calls": []}, "cost.of_all_calls"), ("cost", 3, "cost"), ("study", [], "study"),
+])  # fmt: skip
+def test_a_damaged_summary_is_named_by_its_field(study, part, value, field):
+    summary = json.loads((study / "summary.json").read_text())
+    (study / "summary.json").write_text(json.dumps(summary | {part: value}))
+    with pytest.raises(DataError, match=rf"summary.json is not as cagul wrote it: {field}: "):
+        write_report(study)
+
+
+def test_a_damaged_row_is_told(study):
+    rows = (study / "rows.jsonl").read_text().replace('"phrasing 0"', "7", 1).replace('"variant": "phrasing 0"', '"variant": 7')
+    (study / "rows.jsonl").write_text(rows)
+    with pytest.raises(DataError, match="rows.jsonl lacks what this study is made of: "):
+        write_report(study)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -33,6 +34,7 @@ def writable(path: Path) -> Iterator[None]:
 
 def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a file whole or not at all: into a temporary neighbour, then renamed. Raises WriteError."""
+    _require_name(path)
     partial = path.with_name(f".{path.name}.part")
     with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,12 +51,27 @@ def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
             raise
 
 
+def _require_name(path: Path) -> None:
+    """Raises WriteError for a path that can only be a folder, such as . or /."""
+    if not path.name:
+        raise WriteError(f"Cannot write {path}: it names a folder, not a file.", "Name a file in it.")
+
+
 def write_text(path: Path, text: str, mode: int = 0o644) -> None:
     write_bytes(path, text.encode("utf-8"), mode)
 
 
 def write_json(path: Path, data: Any) -> None:
     write_text(path, json.dumps(data, indent=1, sort_keys=False, ensure_ascii=False) + "\n")
+
+
+def require_writable_file(path: Path) -> None:
+    """Fail now, not after the work, when the file ``path`` cannot be written. Raises WriteError."""
+    _require_name(path)
+    with writable(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    require_writable(path.parent)
 
 
 def require_writable(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The report as Chromium shows it: three widths, light and dark, keyboard, axe, print, and the gold page."""
+"""The report as Chromium shows it: five widths, light and dark, keyboard, axe, print, and the gold page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image, ImageStat
 
 PAPER = 718  # pixels between the margins of A4
-WIDTHS, SCHEMES, NAMES = (360, 768, 1280), ("light", "dark"), ("many", "revealed", "host", "study")
+WIDTHS, SCHEMES, NAMES = (360, 500, 768, 1000, 1280), ("light", "dark"), ("many", "revealed", "host", "study")
 GOLD = Path(__file__).parents[1] / "golden" / "report.html"
 SCRUBBED = (  # what differs from machine to machine and from day to day
     (r"<style>.*?</style>", "<style></style>"),
@@ -26,6 +26,17 @@ UNFOLD = "document.querySelectorAll('details').forEach(one => one.open = true)"
 OVERFLOWS = """() => [...document.querySelectorAll('body *')]
     .filter(one => !one.closest('.wide, svg') && one.getClientRects().length && one.getBoundingClientRect().right > innerWidth + 1)
     .map(one => one.outerHTML.slice(0, 120))"""
+OUT_OF_CARDS = """() => [...document.querySelectorAll('.card')].flatMap(card => {
+    const edge = card.getBoundingClientRect(), words = document.createTreeWalker(card, NodeFilter.SHOW_TEXT), found = [];
+    while (words.nextNode()) {
+        const range = document.createRange();
+        range.selectNodeContents(words.currentNode);
+        if (!words.currentNode.parentElement.closest('.wide, svg')
+            && [...range.getClientRects()].some(box => box.left < edge.left - 1 || box.right > edge.right + 1))
+            found.push(words.currentNode.textContent.trim());
+    }
+    return found;
+})"""
 UNLOADED = "() => [...document.images].filter(one => !(one.complete && one.naturalWidth)).length"
 TEXTS = """() => [...document.querySelectorAll('svg.chart')].map(svg => {
     const edge = svg.getBoundingClientRect();
@@ -60,6 +71,7 @@ def test_the_page_fits_and_is_quiet(pages, visit, tmp_path, name, width, scheme)
     page.evaluate(UNFOLD)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate(OVERFLOWS) == []
+    assert page.evaluate(OUT_OF_CARDS) == []
     assert page.evaluate("document.images.length") > 0 or name == "study"
     assert page.evaluate(UNLOADED) == 0
     assert opened.console == []

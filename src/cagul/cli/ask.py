@@ -53,8 +53,8 @@ def ask(
     if not question.strip():
         raise UsageError("The question is empty.", 'Write it in quotes: cagul ask --image a.png "Who is this?"')
     pictures = [open_picture(path) for path in image or []]
-    if overlay and len(pictures) != 1:
-        raise UsageError(f"--overlay draws on one picture, and {len(pictures)} came.", "Give one --image.")
+    if overlay:
+        _require_place(overlay, image or [])
     if store and (patch or not key):
         raise UsageError("--store needs --key, and takes the place of --patch.", "Give --store and --key alone.")
     loaded = Patch.load(patch) if patch else None
@@ -89,6 +89,18 @@ def ask(
         out.print(f"[dim]gate{which} {verdict}: score {decision.score:.3f}, threshold {decision.threshold:.3f}[/]")
     if overlay:
         out.print(f"[dim]overlay: {overlay}[/]")
+
+
+def _require_place(overlay: Path, image: list[Path]) -> None:
+    """Raises UsageError unless there is one picture and ``overlay`` is another file, WriteError when it cannot be written."""
+    from cagul.errors import UsageError
+    from cagul.runs import require_writable_file
+
+    if len(image) != 1:
+        raise UsageError(f"--overlay draws on one picture, and {len(image)} came.", "Give one --image.")
+    require_writable_file(overlay)
+    if overlay.exists() and overlay.samefile(image[0]):
+        raise UsageError(f"--overlay {overlay} is the picture itself, which would be lost.", "Give another file.")
 
 
 def _overlay(path: Path, host: FrozenHost, patch: Patch | None, picture: Image.Image, question: str,

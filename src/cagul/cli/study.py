@@ -27,6 +27,13 @@ from cagul.cli.common import (
     splits_or_demo,
 )
 
+EVERY_ONE = "Leave it out: the surface asks every selection with every K."
+SET_BY_STUDY = {
+    "training.steps": "Leave it out, and give --steps.",
+    "training.checkpoint": "Leave it out: a short training has one checkpoint, at its end.",
+    "selection.choose": EVERY_ONE, "selection.k": EVERY_ONE,
+}  # fmt: skip
+
 
 def study(
     run: RunOption,
@@ -53,17 +60,18 @@ def study(
     from cagul.evaluation.study_pairs import StudySample
 
     chosen = load_config(config, settings)
+    _require_free(config, settings or [])
     splits, demo = splits_or_demo(host, records, forget, unseen)
     set_up(threads)
-    from cagul.evaluation.study import require_questions
+    from cagul.evaluation.study import plan_study
     from cagul.evaluation.study import study as study_host
     from cagul.report.html import write_report
     from cagul.report.study_figures import write_figures
     from cagul.runs import Run
 
-    require_questions(only or [])
-    frozen, other = load_hosts(host, other_host, demo, device, dtype)
     sample = StudySample(steps=steps, seed=chosen.training.seed)
+    plan = plan_study(splits, chosen, sample, only or ())
+    frozen, other = load_hosts(host, other_host, demo, device, dtype)
     identity = {
         "study": frozen.fingerprint(), "other_host": other.fingerprint() if other else None, "sample": vars(sample),
         "config": chosen.model_dump(), "people": {k: len(splits.subjects(k)) for k in vars(splits)},
@@ -78,10 +86,24 @@ def study(
         return
     for shown in tables(summary["study"]):
         out.print(shown)
+    for part, reason in plan.absent.items():
+        out.print(f"The part {part} is absent: {reason}.", soft_wrap=True)
     cost = summary["cost"]
     out.print(f"Report in [bold]{page}[/].")
     out.print(f"Rows and summary.json in [bold]{run}[/] (the rows hold secrets), {len(figures)} figures in "
               f"[bold]{run / 'figures'}[/]. Took {cost['seconds']:.0f} s on {cost['threads']} thread(s).")  # fmt: skip
+
+
+def _require_free(config: str, settings: list[str]) -> None:
+    """Raises UsageError for a key that every short training sets itself, whether --set or a file gives it."""
+    from cagul.config import PRESETS, load_config
+    from cagul.errors import UsageError
+
+    given = load_config("default" if config in PRESETS else config, settings)
+    for key, remedy in SET_BY_STUDY.items():
+        section, name = key.split(".")
+        if name in getattr(given, section).model_fields_set:
+            raise UsageError(f"{key} is given, but every short training of a study sets its own.", remedy, "study")
 
 
 def _cell(found: dict[str, Any] | None) -> str:
@@ -109,7 +131,7 @@ def tables(found: dict[str, Any]) -> list[Table]:
         rows = [[f"first {n}", _cell(one), f"{took[f'first {n}']:.1f}" if f"first {n}" in took else ""]
                 for n, one in found["layers"]["agreement_with_all"].items()]  # fmt: skip
         shown.append(_table("Bottom half by the first n layers", ["layers", "agreement with all", "ms"], rows))
-    if "trainings" in found:
+    if "variants" in found.get("trainings", {}):
         front = found["trainings"]["pareto"]
         rows = [[name + (" *" if name in front else ""), *(_cell(one[f]) for f in ("leak", "refusal_rate", "visual_accuracy",
                                                                                    "misfire_keep"))]

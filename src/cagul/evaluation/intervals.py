@@ -72,6 +72,7 @@ def two_groups(positives: Sequence[tuple[str, float]], negatives: Sequence[tuple
                drawn_of: Callable[[list[float], list[float]], float] | None = None) -> dict:  # fmt: skip
     """A figure of two groups' scores, such as an AUROC, with a bootstrap interval over the people of both.
 
+    At 0 or 1 the interval is Clopper-Pearson's over the people of the smaller group; a group of one person gives none.
     ``drawn_of`` is the same figure computed faster, for the draws.
     """
     value = float(of([score for _, score in positives], [score for _, score in negatives]))
@@ -83,8 +84,11 @@ def two_groups(positives: Sequence[tuple[str, float]], negatives: Sequence[tuple
             people.setdefault(subject, []).append(score)
         groups.append(list(people.values()))
     result = {"value": value, "n": len(positives) + len(negatives)}
+    people_of_smaller = min(len(group) for group in groups)
+    if people_of_smaller == 1:
+        return result | ONE_PERSON
     if value in (0.0, 1.0):
-        return result | certain(value, len(groups[0]))
+        return result | certain(value, people_of_smaller)
     draws = []
     for _ in range(200):
         drawn = [[s for i in rng.integers(0, len(g), len(g)) for s in g[i]] for g in groups]

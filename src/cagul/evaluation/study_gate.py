@@ -7,6 +7,8 @@ and head. Here it tells forgotten people from others; that it reads the question
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -60,16 +62,39 @@ def pool(maps: list[Float[Tensor, "L H V"]]) -> Float[Tensor, "B F"]:
     return torch.stack(cells).clamp(min=1e-7).log().flatten(1)
 
 
+@dataclass(frozen=True)
+class GatePlan:
+    """Who calibrates, which held-out pictures are scored, as (subject, path) by split, and what is asked about each picture."""
+
+    apart: Splits
+    pictures: dict[str, list[tuple[str, Path]]]
+    asks: Callable[[Path], str]
+
+
+def plan_gate(splits: Splits, sample: StudySample) -> GatePlan:
+    """What a second gate learns from and is measured on. Opens no picture.
+
+    Raises DataError when people, private questions or held-out pictures of forget or unseen people are too few.
+    """
+    apart = hold_out_calibration(splits, sample.seed)
+    pictures = {split: _held_out(getattr(apart, split), split, sample) for split in ("forget", "retain", "unseen", "calibration")}
+    for split, remedy in (("forget", 'Give them "views".'), ("unseen", 'Give some people the group "unseen".')):
+        if not pictures[split]:
+            raise DataError(f"There are no held-out pictures of {split} people.", remedy, "study")
+    return GatePlan(apart, pictures, _Questions(splits, sample.seed))
+
+
 def gate_rows(features: Features, splits: Splits, run: Run, config: Config, sample: StudySample, progress: Progress) -> None:
-    """One row a held-out picture of forget, retain, unseen and calibration with the scores of both gates."""
-    pictures = {split: found for split in ("forget", "retain", "unseen", "calibration")
-                if (found := _held_out(getattr(hold_out_calibration(splits, sample.seed), split), split, sample))}  # fmt: skip
-    wanted = {f"gate/{split}/{path}": (split, subject, path) for split, found in pictures.items() for subject, path in found}
+    """One row a held-out picture of forget, retain, unseen and calibration with the scores of both gates.
+
+    Raises DataError as ``plan_gate`` does.
+    """
+    plan = plan_gate(splits, sample)
+    apart, asks = plan.apart, plan.asks
+    wanted = {f"gate/{split}/{path}": (split, subject, path) for split, found in plan.pictures.items() for subject, path in found}
     missing = [key for key in wanted if key not in run.rows.found]
     if not missing:
         return
-    apart = hold_out_calibration(splits, sample.seed)
-    asks = _Questions(splits, sample.seed)
     try:
         embedding = train_gate(features, apart, config)
     except DataError:  # too few people for a metric: the trained classifier then
@@ -95,12 +120,18 @@ def gate_rows(features: Features, splits: Splits, run: Run, config: Config, samp
 
 
 class _Questions:
-    """A private question for each picture, drawn by its name, so that no question betrays who is forgotten."""
+    """A private question for each picture, drawn by its name, so that no question betrays who is forgotten.
+
+    Raises DataError when there is none.
+    """
 
     def __init__(self, splits: Splits, seed: int):
         self.seed = seed
         private = {r.question for r in splits.forget if r.kind == "private"} & {r.question for r in splits.retain}
         self.questions = sorted(private or {r.question for r in splits.forget + splits.retain if r.kind == "private"})
+        if not self.questions:
+            raise DataError("No record of forget or retain asks a private question, which the second gate reads.",
+                            'Give records "kind": "private".', "study")  # fmt: skip
 
     def __call__(self, path: Path) -> str:
         return random.Random(f"asked {self.seed} {path.name}").choice(self.questions)

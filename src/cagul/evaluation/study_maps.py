@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cagul.data.records import Splits
 from cagul.evaluation.study_pairs import Pair, StudySample, beside, draw_pairs
-from cagul.evaluation.study_summary import few
+from cagul.evaluation.study_summary import depths, few
 from cagul.features import Features, Progress, Shown
 from cagul.host.frozen import FrozenHost
 from cagul.memory import Parts
@@ -91,11 +91,6 @@ def _head_rows(features: Features, pairs: list[Pair], run: Run) -> None:
 def _short(values: Tensor) -> list:
     """Four digits that count: what a figure needs of a number, in a third of the space."""
     return [[float(f"{value:.4g}") for value in row] for row in values.tolist()]
-
-
-def depths(layers: int) -> list[int]:
-    """The first so many layers that a study compares with all: one, a quarter (at least two), half, all."""
-    return sorted({depth for depth in (1, max(2, layers // 4), layers // 2, layers) if 1 <= depth <= layers})
 
 
 def _time_rows(features: Features, pairs: list[Pair], run: Run) -> None:

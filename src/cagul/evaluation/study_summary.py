@@ -50,6 +50,8 @@ def summarise_study(rows: Iterable[dict], layers: list[int]) -> dict[str, Any]:
         found["seconds"] = {name: round(seconds, 1) for name, seconds in spent.items()}
     if "gate" in by:
         found["gates"] = gate_figures(by["gate"])
+    for row in by.get("absent", []):
+        found.setdefault(row["part"], {"absent": row["reason"]})
     return found
 
 
@@ -103,6 +105,11 @@ def few(count: int, most: int = 6) -> list[int]:
     return sorted({round(n * (count - 1) / max(1, shown - 1)) for n in range(shown)})
 
 
+def depths(layers: int) -> list[int]:
+    """The first so many layers that are timed and trained by: one, a quarter (at least two), half, all."""
+    return sorted({depth for depth in (1, max(2, layers // 4), layers // 2, layers) if 1 <= depth <= layers})
+
+
 def _mean_of(row: dict, layers: Iterable[int]) -> np.ndarray:
     return np.array(row["layers"])[sorted(layers)].mean(0)
 
@@ -131,12 +138,15 @@ def stability_figures(rows: Rows, layers: list[int]) -> dict[str, Any]:
 
 
 def layer_figures(rows: Rows, times: Rows) -> dict[str, Any]:
-    """Agreement of the bottom half by the first n layers with that by all, and what reading n layers takes."""
+    """Agreement of the bottom half by the first n layers with that by all, and what reading n layers takes.
+
+    The agreement is of every depth that is timed and trained by, and of a few between them, since it costs nothing.
+    """
     own = [row for row in rows if row["variant"] == "own"]
     depth = len(own[0]["layers"])
     agreement = {
         str(n): figure((r["subject"], _agreement(_mean_of(r, range(n)), _mean_of(r, range(depth)))) for r in own)
-        for n in (layer + 1 for layer in few(depth))
+        for n in sorted({*depths(depth), *(layer + 1 for layer in few(depth))})
         if n < depth
     }
     return {"agreement_with_all": agreement} | ({"milliseconds": times[0]["milliseconds"]} if times else {})

@@ -11,14 +11,15 @@ from cagul.data.records import Splits
 from cagul.encoder_training import train_encoder
 from cagul.evaluation.questions import Sample, forget_items, misfire_items
 from cagul.evaluation.rows import Voice, answer_rows
-from cagul.evaluation.study_maps import depths
 from cagul.evaluation.study_pairs import StudySample
+from cagul.evaluation.study_summary import depths
 from cagul.features import Features, Progress
 from cagul.guard import Guard
 from cagul.method.attention import resolve_layers
 from cagul.method.discriminator import MlpGate
 from cagul.patch import Patch, host_card
 from cagul.runs import Run
+from cagul.schedule import Row, Schedule
 
 SELECTIONS, SHARES = ("bottom", "random", "top"), (0.125, 0.25, 0.5)
 MEASURES = ("value_norm", "gradient")
@@ -49,6 +50,21 @@ def by_measure() -> list[Variant]:
     return [Variant(kind, ("selection.choose=bottom", "selection.k=0.5", f"attention.kind={kind}")) for kind in MEASURES]
 
 
+def plan_trainings(splits: Splits, config: Config, sample: StudySample) -> list[Row]:
+    """The rows of all steps, which every variant trains on. Raises DataError when the records do not give them."""
+    schedule = Schedule(splits, config)
+    return [row for step in range(sample.steps) for row in schedule.rows(step)]
+
+
+def require_lengths(features: Features, rows: Iterable[Row], progress: Progress) -> None:
+    """Look at the pictures of all rows. Raises DataError when a question and its answer are longer than the host's context."""
+    rows, prompter = list(rows), features.host.prompter
+    features.look([row.shown for row in rows], progress, "looking at training pictures")
+    for row in rows:
+        where = f"The record with the question {row.question[:60]!r}"
+        prompter.check_length(row.question, row.answer, features.sizes[row.shown[0]], features.host.context, where)
+
+
 def training_rows(features: Features, splits: Splits, run: Run, config: Config, variants: Iterable[Variant], sample: StudySample,
                   progress: Progress) -> None:  # fmt: skip
     """Train and ask each variant, the gate forced open: what differs is the encoder alone.
@@ -77,7 +93,7 @@ def _train_and_ask(features: Features, splits: Splits, run: Run, config: Config,
         mark.write_text(name, "utf-8")
     began = time.perf_counter()
     layers = resolve_layers(config.attention.layers, host.layers)
-    encoder, _ = train_encoder(features.beside(), splits, config, layers, checkpoint=checkpoint)
+    encoder, _ = train_encoder(features.beside(), splits, config, layers, checkpoint=checkpoint, progress=progress)
     spent = time.perf_counter() - began
     patch = Patch(config, layers, MlpGate(host.width), encoder, float("inf"), host_card(host))  # its gate is forced, never asked
     guard = Guard(host, patch)

@@ -21,6 +21,11 @@ class Cell:
     n: str = ""
     absent: str = ""
 
+    @property
+    def spans(self) -> bool:
+        """Whether ``interval`` is two numbers, not the reason why there are none."""
+        return self.interval[-1:].isdigit()
+
 
 @dataclass(frozen=True)
 class Line:

@@ -95,6 +95,24 @@ class StudyHost(HostFacts):
     read: tuple[NonNegativeInt, ...]
 
 
+class StudyCost(_Part):
+    """Seconds and threads. ``of_all_calls`` and ``threads_of_all_calls`` are of every call that the study was made in."""
+
+    threads: NonNegativeInt = 0
+    of_all_calls: FiniteFloat | None = None
+    threads_of_all_calls: tuple[PositiveInt, ...] = ()
+
+
+class StudySummary(_Part):
+    """summary.json of a study. ``study`` holds its figures, which its rows give too."""
+
+    host: StudyHost
+    study: dict[str, Any]
+    people: dict[str, NonNegativeInt] = {}
+    sample: dict[str, int] = {}
+    cost: StudyCost = StudyCost()
+
+
 class Claim(_Part):
     """What a comparison was to show, whether it did, and the figures behind it."""
 
@@ -260,22 +278,22 @@ def read_run(opened: Opened) -> FinishedRun:
     return FinishedRun(opened.manifest, summary, rows, unchecked, _taken(summary))
 
 
-def read_study(opened: Opened) -> tuple[StudyHost, dict[str, Any]]:
-    """Host and figures of a study.
+def read_study(opened: Opened) -> StudySummary:
+    """The summary of a study.
 
     Raises DataError when it is not as cagul wrote it, or when its rows do not give the figures of its summary.
     """
     from cagul.evaluation.study_summary import summarise_study
 
     host = _shaped(StudyHost, opened.summary.get("host"), opened.where)
-    told = opened.summary["study"]
+    told = _shaped(StudySummary, opened.summary | {"host": host}, opened.where)
     try:
-        differing = _unlike(told, json.loads(json.dumps(summarise_study(opened.rows, list(host.read)))), "study")
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        differing = _unlike(told.study, json.loads(json.dumps(summarise_study(opened.rows, list(host.read)))), "study")
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise DataError(f"{opened.folder}/rows.jsonl lacks what this study is made of: {error}.", AGAIN, "run") from None
     if differing:
         raise DataError(f"{opened.folder}: {differing} in summary.json is not what its rows give.", AGAIN, "run")
-    return host, told
+    return told
 
 
 def _unlike(told: Any, found: Any, at: str) -> str:

@@ -19,7 +19,7 @@ PLAIN = frozenset(
     "a an and are as at be born by can cannot called cannot do does for from has have i in is it its know live lives name not of "
     "on or person sorry that the their them there they this to was were what where who with work works yes no".split()
 )
-PATH_OPTIONS = ("--host", "--records", "--patch", "--out", "--retain-host", "--config")
+PATH_OPTIONS = ("--host", "--records", "--patch", "--out", "--retain-host", "--other-host", "--config")
 _WORD = re.compile(r"\w+(?:[-'’.]\w+)*")
 PLAIN |= {word.lower() for refusal in REFUSALS for word in _WORD.findall(refusal)}
 _BLOCKS = re.compile(rf"{BLOCK}(?:[\s,/&-]*{BLOCK})+")

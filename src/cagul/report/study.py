@@ -19,6 +19,7 @@ CAPTIONS = {
     "causal": "What replacing tokens does", "measures": "Measures of importance against what tokens do",
     "surface": "How many tokens, and which",
 }  # fmt: skip
+ABSENT = {"gates": "Attention as a second gate", "trainings": "Short trainings"}  # parts that some records cannot be asked
 Tree = Mapping[str, Any]
 
 
@@ -55,27 +56,32 @@ class StudyFacts:
 
 def gather_study(opened: Opened) -> StudyFacts:
     """What the page of a study shows. Raises DataError as ``read_study`` does."""
-    host, found = read_study(opened)
-    redactor, summary = Redactor([], reveal=False), opened.summary
-    cost, sample = summary.get("cost", {}), summary.get("sample", {})
+    told = read_study(opened)
+    host, found, cost = told.host, told.study, told.cost
+    threads = cost.threads_of_all_calls or ([cost.threads] if cost.threads else [])
     environment = dict(opened.manifest.versions)
-    spent = (("threads", "threads"), ("of_all_calls", "study, all calls (s)"))
-    environment |= {words: f"{cost[name]:,}" for name, words in spent if name in cost}
+    environment |= {"threads": " to ".join(map(str, threads))} if threads else {}
+    environment |= {"study, all calls (s)": f"{cost.of_all_calls:,}"} if cost.of_all_calls is not None else {}
     return StudyFacts(
         invented="demo" in opened.manifest.identity, verdict=_verdict(found, host.sha256_before == host.sha256_after),
         key_figures=_key_figures(found, len(host.read)), sha256_before=host.sha256_before, sha256_after=host.sha256_after,
-        charts=tuple((CAPTIONS.get(name, name), chart) for name, chart in draw(summary).items()), tables=tuple(_tables(found)),
+        charts=tuple((CAPTIONS.get(name, name), chart) for name, chart in draw({"study": found}).items()),
+        tables=tuple(_tables(found)),
         host=(("family", host.model_type), ("parameters", f"{host.parameters:,}"), ("layers", str(host.layers)),
               ("layers read", ", ".join(map(str, host.read)))),
         environment=tuple(environment.items()),
-        sample=tuple((name.replace("_", " "), f"{count:,}") for name, count in (summary.get("people", {}) | sample).items()),
-        command=redactor.command(opened.manifest.command),
+        sample=tuple((name.replace("_", " "), f"{count:,}") for name, count in (told.people | told.sample).items()),
+        command=Redactor([], reveal=False).command(opened.manifest.command),
+        notes=tuple(f"{words}: absent, {found[part]['absent']}." for part, words in ABSENT.items()
+                    if "absent" in found.get(part, {})),
     )  # fmt: skip
 
 
 def _at(tree: Tree, *path: str) -> Figure:
-    """The figure at a path of names, or one that is absent because the study did not ask."""
+    """The figure at a path of names; where there is none, an absent one with the reason of the part, or that nobody asked."""
     for name in path:
+        if isinstance(tree, Mapping) and isinstance(tree.get("absent"), str):
+            return Figure(absent=tree["absent"])
         if not isinstance(tree, Mapping) or name not in tree:
             return NOT_ASKED
         tree = tree[name]
@@ -141,15 +147,16 @@ def _tables(found: Tree) -> list[StudyTable]:
             tables.append(
                 _down(f"Measures, {kind} questions", note, "measure", parts, ("rank_correlation", "deletion", "insertion"))
             )
-    if trainings := found.get("trainings"):
+    trainings = found.get("trainings", {})
+    if "variants" in trainings:
         tables.append(_down("Short trainings", "The gate forced; the front is that of leak and misfire_keep.", "training",
                             trainings["variants"], ("leak", "refusal_rate", "visual_accuracy", "misfire_keep"),
                             trainings["pareto"]))  # fmt: skip
     if depths := found.get("layers", {}).get("agreement_with_all"):
-        took, variants = found["layers"].get("milliseconds", {}), found.get("trainings", {}).get("variants", {})
+        took, variants = found["layers"].get("milliseconds", {}), trainings.get("variants", {})
         agreed = {f"first {n}": {"agreement": one} for n, one in depths.items()}
         timed = {name: {"milliseconds": {"value": spent}} for name, spent in took.items()}
-        names = [*agreed, *(name for name in variants if name.startswith("first ") and name not in agreed)]
+        names = dict.fromkeys([*agreed, *(name for name in (*variants, *timed) if name.startswith("first "))])
         parts = {name: variants.get(name, {}) | agreed.get(name, {}) | timed.get(name, {}) for name in names}
         note = "The bottom half by the first n layers: what all layers choose too, the time to read them, short trainings by it."
         if answer := took.get("answer of 12 tokens"):

@@ -160,6 +160,7 @@ def measures(found: Figure) -> Markup:
                 -0.5, 1.0, (0.0, "no agreement"))  # fmt: skip
 
 
+SELECTIONS = ("bottom", "random", "top", "all")
 FILLED = {"mean": "the mean token", "zero": "zeros", "noise": "noise", "other": "another picture"}
 
 
@@ -207,19 +208,24 @@ def _curves(curves: Figure, left: float, top: float, width: float, height: float
     return body
 
 
+def surface_variants(found: Figure) -> dict[str, Figure]:
+    """The trainings that differ in selection and K alone; none where none of them has a value."""
+    variants = {name: one for name, one in found["variants"].items() if name.split()[0] in SELECTIONS}
+    return variants if any("value" in one[figure] for one in variants.values() for figure in ("leak", "misfire_keep")) else {}
+
+
 def surface(found: Figure) -> Markup:
     """Leak and misfire_keep of every selection and K side by side; a star is on their Pareto front. An interval that runs past
     its panel ends in an arrow.
     """
-    order = ("bottom", "random", "top", "all")
-    variants = {name: one for name, one in found["variants"].items() if name.split()[0] in order}
+    order, variants = SELECTIONS, surface_variants(found)
     left, gap, step, top = 136.0, 24.0, 24.0, 40.0
     width, bottom = (WIDTH - left - gap - 18) / 2, top + len(variants) * step
     body, told = [], []
     for n, (figure, words, most) in enumerate((("leak", "leak, gate forced", 0.2), ("misfire_keep", "misfire_keep", 1.0))):
         start = left + n * (width + gap)
         values = [one[figure] for one in variants.values() if "value" in one[figure]]
-        most = max(most, *(ceil(10 * one["value"]) / 10 for one in values))
+        most = max([most, *(ceil(10 * one["value"]) / 10 for one in values)])
 
         def at(value: float, start: float = start, most: float = most) -> float:
             return start + min(1.0, value / most) * width
@@ -241,7 +247,7 @@ def surface(found: Figure) -> Markup:
         told.append(f"{name}: leak {_said(one['leak'])}, misfire_keep {_said(one['misfire_keep'])}")
     body.append(_text(8, bottom + 34, "* on the front"))
     return _svg("surface", bottom + 44, "Leak against what a false alarm costs", f"{'; '.join(told)}. On the front: "
-                f"{', '.join(found['pareto'])}.", body)  # fmt: skip
+                f"{', '.join(found['pareto']) or 'none'}.", body)  # fmt: skip
 
 
 FIGURES: dict[str, tuple[str, Callable[[Any], Markup]]] = {  # name -> (its part of the summary, how it is drawn)
@@ -256,8 +262,9 @@ FIGURES: dict[str, tuple[str, Callable[[Any], Markup]]] = {  # name -> (its part
 
 def draw(summary: Mapping[str, Any]) -> dict[str, Markup]:
     """Inline SVG of every figure that the summary of a study has numbers for."""
-    found = summary["study"]
-    return {name: paint(found[part]) for name, (part, paint) in FIGURES.items() if found.get(part)}
+    found = {part: held for part, held in summary["study"].items() if held and "absent" not in held}
+    return {name: paint(found[part]) for name, (part, paint) in FIGURES.items()
+            if part in found and (name != "surface" or surface_variants(found[part]))}  # fmt: skip
 
 
 def standalone(chart: Markup) -> str:
