@@ -68,7 +68,9 @@ def test_every_question_is_answered_from_rows(whole):
     assert np.allclose(np.sum(found["heads"]["private"]["maps"], axis=-1), 1, atol=1e-3)  # shares, of every layer and head
     assert np.shape(found["heads"]["private"]["maps"])[0] == host.layers
     assert set(found["causal"]["private"]) == {"mean", "zero", "noise", "other"}
-    assert {"ceiling", "attention", "gradient", "value_norm", "rollout", "leave_one_out"} <= set(found["measures"]["private"])
+    assert {"ceiling", "attention", "gradient", "value_norm", "rollout", "occlusion", "leave_one_out"} <= set(
+        found["measures"]["private"]
+    )
     assert set(found["gates"]) >= {"embedding", "attention"}
     variants = found["trainings"]["variants"]
     assert len(variants) == 10 + 3 + 2

@@ -23,7 +23,7 @@ DASHES = ("", "7 4", "2 4", "9 3 2 3", "4 2")
 MEASURE_NAMES = {
     "attention": "attention, layers read", "attention_all": "attention, all layers", "value_norm": "attention x value norm",
     "gradient": "gradient x attention", "gradient_all": "the same, all layers", "rollout": "rollout",
-    "leave_one_out": "leave one out", "ceiling": "ceiling of the estimate",
+    "occlusion": "occlusion, first token", "leave_one_out": "leave one out", "ceiling": "ceiling of the estimate",
 }  # fmt: skip
 Figure = Mapping[str, Any]
 
