@@ -163,10 +163,10 @@ def test_a_template_with_a_system_turn_takes_one(guard):
         def conversation(turns):
             return "".join(f"<{turn['role']}>{turn['content'][0]['text']}" for turn in turns)
 
-    from cagul.serving.api import Message
+    from cagul.serving.api import Turn
 
     rules = Rules(Prompter, Limits())
-    turns, _ = rules.read([Message(role="developer", content="be brief"), Message(role="user", content="a")])
+    turns, _ = rules.read([Turn(role="developer", content="be brief"), Turn(role="user", content="a")])
     assert [turn["role"] for turn in turns] == ["system", "user"]
     assert not Rules(guard.host.prompter, Limits()).system
 

@@ -209,21 +209,37 @@ def create_app(guards: Guards, options: ServeOptions) -> FastAPI:
 # -- errors -----------------------------------------------------------------------------------------------------------
 
 
+# of pydantic's kinds of errors those whose message is the rule alone; others may quote what was given
+PLAIN = frozenset((
+    "bool_type", "dict_type", "finite_number", "float_type", "greater_than_equal", "int_type", "less_than_equal", "list_type",
+    "literal_error", "missing", "model_attributes_type", "model_type", "none_required", "string_too_long", "string_type",
+    "too_long", "too_short", "union_tag_not_found", "value_error",
+))  # fmt: skip
+
+
 async def _invalid(request: Request, error: Exception) -> Response:
     """What pydantic found, by place and rule; never with what was given."""
     raise _first(error.errors() if isinstance(error, RequestValidationError) else [])
 
 
 def _first(found: Any) -> Refused:
-    first = max(found, key=lambda one: len(one["loc"]))  # the branch of a union that fitted furthest
+    # the branch of a union that fitted furthest
+    first = max(found, key=lambda one: (len(one["loc"]), not one["type"].endswith("_type")))
     if first["type"] == "json_invalid":
         return Refused(400, "invalid_json", "The body is no valid JSON.")
     parts = [part for part in first["loc"][1:] if part != "str" and "[" not in str(part)]  # a union's own names for its branches
     place = ".".join(str(part) if isinstance(part, int) or part.isidentifier() else "?" for part in parts)
     if first["type"] == "extra_forbidden":
         return Refused(422, "unsupported_parameter", f"{place[-80:]} is no parameter that is supported here.", place[-80:])
-    message = first["msg"].removeprefix("Value error, ")
+    message = _rule(first)
     return Refused(422, "invalid_value", f"{place[-80:]}: {message}." if place else f"{message}.", place[-80:] or None)
+
+
+def _rule(found: Any) -> str:
+    """What was broken, in pydantic's words where they quote nothing, else in words of ours."""
+    if found["type"] == "union_tag_invalid":
+        return f"{found['ctx']['discriminator']} is none of the expected tags: {found['ctx']['expected_tags']}"
+    return found["msg"].removeprefix("Value error, ") if found["type"] in PLAIN else "Input is not valid"
 
 
 async def _http(request: Request, error: Exception) -> Response:

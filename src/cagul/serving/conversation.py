@@ -13,7 +13,7 @@ from PIL import Image
 from cagul.data.pictures import pixels_of, read_picture
 from cagul.errors import DataError
 from cagul.host.prompts import turn_marks
-from cagul.serving.api import ImagePart, Message
+from cagul.serving.api import ImagePart, Turn
 from cagul.serving.options import Limits
 
 FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/jpg": "JPEG", "image/webp": "WEBP", "image/gif": "GIF"}
@@ -41,7 +41,7 @@ class Rules:
         self.answering = turns.generation if turns else ""
         self.system = _knows_system(prompter)
 
-    def read(self, messages: list[Message], hold: Callable[[int], None] = lambda pixels: None
+    def read(self, messages: list[Turn], hold: Callable[[int], None] = lambda pixels: None
              ) -> tuple[list[dict], list[Image.Image]]:  # fmt: skip
         """The conversation for the host's template, and its pictures in order; ``hold`` is asked for room before each is opened.
 
@@ -79,7 +79,7 @@ class Rules:
         if mark is not None:
             raise Refused(422, "special_token", f"A text holds {mark!r}, a mark of the host's own.", where)
 
-    def _check_turns(self, messages: list[Message]) -> None:
+    def _check_turns(self, messages: list[Turn]) -> None:
         for number, message in enumerate(messages):
             if message.role in ("system", "developer") and not (self.system and number == 0):
                 reason = "only the first message may have it" if self.system else "the host's chat template has no such turn"
