@@ -14,7 +14,6 @@ from typing import Any, Literal
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from jinja2 import TemplateError
 from starlette.exceptions import HTTPException
 
 from cagul import __version__
@@ -81,8 +80,8 @@ class Service:
         self.options, self.metrics = options, Metrics()
         watch = Watch(self.metrics, options.pad_latency > 0)
         self.engine = Engine(guards, batch=options.batch, wait=options.batch_wait / 1000, watcher=watch)
-        self.rules = Rules(guards.host.prompter, options.limits)
         self.context, self.admission = guards.host.context, Admission(options.limits)
+        self.rules = Rules(guards.host.prompter, options.limits, self.context)
         self.created = int(time.time())
         # of the host alone: one of the patch would tell when somebody is added
         self.fingerprint = f"fp_{guards.guard().patch.host['sha256'][:12]}"
@@ -104,9 +103,11 @@ class Service:
             raise Refused(422, "max_tokens", f"{name} is {wanted}, more than the {limits.tokens} that are allowed.", name)
         turns, pictures = self.rules.read(asked.messages, place.hold)
         try:
-            prompt, inputs = self.engine.prepare(turns, pictures)
-        except TemplateError:
+            prompt = self.engine.prompt(turns)
+        except Exception:  # noqa: BLE001 - templates raise what they like
             raise Refused(422, "turns", "The host's chat template takes no such order of turns.", "messages") from None
+        try:
+            inputs = self.engine.inputs(prompt, pictures)
         except DataError as error:
             raise Refused(422, error.anchor, error.what, "messages") from None
         room = self.context - int(inputs["input_ids"].shape[1])
