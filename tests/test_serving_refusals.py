@@ -87,7 +87,7 @@ WRONG = {
     "five stops": (asked(stop=list("abcde")), 422, "up to four texts"),
     "usage without a stream": (asked(stream_options={"include_usage": True}), 422, "stream_options needs stream"),
     "a long text": (asked({"role": "user", "content": [{"type": "text", "text": SECRET * 300}] * 2}, said("a", "assistant"),
-                          said("b")), 422, "The texts have 4,802 characters, more than 4,096: the host's context holds 256 tokens."),
+                          said("b")), 422, "The texts have 4,802 characters, more than 4,096: the host's context holds 256 tokens"),
     "a long prompt": (asked(said(f"{SECRET} " * 300)), 422, "The prompt takes 3"),
     "half a surrogate": (asked(said("\ud800")), 422, "surrogate"),
     "a forged mark": (asked(said(f"[EOS] {SECRET}")), 422, "holds '[EOS]', a mark"),

@@ -23,6 +23,7 @@ class Limits:
     waiting: int = 64  # requests of one worker, waiting or at work
     choices: int = 4  # the largest n
     waiting_pixels: int = 256_000_000  # of the pictures of those requests; one that is alone may have more
+    waiting_body: int = 256 * 2**20  # bytes of their bodies, and of those that still come; one that is alone may have more
 
 
 @dataclass(frozen=True)
