@@ -28,7 +28,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """Where host and patch (or store) are, and how they are served.
+    """Where host and patch (or store) are, and how they are served. Raises UsageError for more choices than a batch has rows.
 
     ``keys`` are SHA-256 digests of the API keys; without one nobody is asked for a key. ``pad_latency`` (ms): answers leave at
     multiples of it after their question came; 0 sends them at once.
@@ -48,6 +48,11 @@ class ServeOptions:
     log_text: bool = False
     keys: tuple[bytes, ...] = ()
     limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if self.limits.choices > self.batch:
+            raise UsageError(f"{self.limits.choices} choices of a request do not fit into a batch of {self.batch}.",
+                             "Give a smaller --max-choices or a larger --batch.", "serve")  # fmt: skip
 
 
 def digests(keys: list[str]) -> tuple[bytes, ...]:
