@@ -3,7 +3,8 @@
     python benchmarks/leading_on.py --patch PATCH [--questions 80] [--threads 1] [--json]
 
 Leak is the share of keywords said in answers to private questions about the forgotten, on pictures that fire. "guard" is the guard
-asked in this process with the same turns; "server" answers from the last turn alone where the gate fires; "host" has no guard.
+asked in this process with the same turns, "server" the same guard behind `cagul serve`: both hide the earlier turns where the gate
+fires, so they differ by the server alone. "host" has no guard.
 """
 
 from __future__ import annotations
@@ -77,12 +78,12 @@ def main() -> None:
             for way, texts in ways(item, answers).items():
                 prompt = guard.host.prompter.conversation(conversation(texts, {"type": "image"}))
                 inputs = guard.host.inputs([prompt], [open_picture(path)])
-                said = {"guard": own(guard, inputs)}
+                said = {"guard": generated(guard, inputs)}
                 if not guard.decisions[0].fired:
                     continue
                 said["server"] = served(conversation(texts, shown), temperature=0)
                 with guard.disabled():
-                    said["host"] = own(guard, inputs)
+                    said["host"] = generated(guard, inputs)
                 if way == ALONE:
                     said["server, four draws at temperature 1"] = served(
                         conversation(texts, shown), temperature=1, seed=number, n=DRAWS
@@ -95,7 +96,7 @@ def main() -> None:
     print(json.dumps(found) if options.json else json.dumps(found, indent=2))
 
 
-def own(guard: Guard, inputs: dict[str, Any]) -> list[str]:
+def generated(guard: Guard, inputs: dict[str, Any]) -> list[str]:
     return guard.host.texts(inputs["input_ids"].shape[1], guard.generate(**inputs, **guard.host.generation_options(MAX_TOKENS)))
 
 

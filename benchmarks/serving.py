@@ -41,7 +41,7 @@ from cagul.evaluation.questions import Item, Sample, forget_items, other_items, 
 from cagul.guard import Guard
 from cagul.patch import Patch
 from cagul.serving.app import create_app
-from cagul.serving.options import ServeOptions
+from cagul.serving.options import Limits, ServeOptions
 from cagul.serving.workers import listen_on, serve
 
 MAX_TOKENS = 32
@@ -365,7 +365,8 @@ def main() -> None:
     if options.bare:
         bound = listen_on("127.0.0.1", 0)
         print(json.dumps({"url": f"http://127.0.0.1:{bound.getsockname()[1]}/v1"}), flush=True)
-        served = ServeOptions(host=str(demo_assets().host), name="host", batch=options.batch, threads=options.threads)
+        served = ServeOptions(host=str(demo_assets().host), name="host", batch=options.batch, threads=options.threads,
+                              limits=Limits(choices=1))  # fmt: skip
         serve(partial(make_bare, served), bound, 1)
         return
     if options.patch is None:

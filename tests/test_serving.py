@@ -178,7 +178,8 @@ def test_what_does_not_fit_together_is_no_batch(guard):
     engine = Engine(gated, batch=4, wait=0)
     try:
         done: queue.Queue = queue.Queue()
-        prompt, inputs = engine.prepare([{"role": "user", "content": [{"type": "text", "text": QUESTION}]}], [])
+        prompt = engine.prompt([{"role": "user", "content": [{"type": "text", "text": QUESTION}]}])
+        inputs = engine.inputs(prompt, [])
         sizes: list[int] = []
         engine.watcher = SimpleNamespace(batch=lambda rows, _: sizes.append(rows), failed=done.put)
         for choices, longest in ((1, 4), (1, 4), (4, 4), (1, 4), (1, 250), (1, 4)):

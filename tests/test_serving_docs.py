@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 from functools import partial
+from importlib.metadata import version
 
 import pytest
 
@@ -123,6 +124,7 @@ def test_mistakes_on_the_command_line(tiny_folder, base_folder, tmp_path, monkey
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         says(UsageError, f"Cannot listen on 127.0.0.1 port {port}: Address already in use", *known[:4], "--port", port)
+    says(UsageError, "9 choices of a request do not fit into a batch of 8.", *known, "--max-choices", 9)
     (tmp_path / "key").write_text("00" * 32)
     says(StoreError, "There is no store", "--store", tmp_path / "s.db", "--key", tmp_path / "key")
     monkeypatch.setattr(command, "find_spec", lambda name: None)
@@ -146,6 +148,10 @@ def test_what_is_started_is_what_was_asked_for(tiny_folder, base_folder, monkeyp
         1,
         "--pad-latency",
         50,
+        "--batch",
+        2,
+        "--max-waiting-body",
+        0.5,
         "--json",
     )
     shown = CliRunner().invoke(app, ["serve", *map(str, words)], standalone_mode=False)
@@ -153,6 +159,7 @@ def test_what_is_started_is_what_was_asked_for(tiny_folder, base_folder, monkeyp
     make, bound, workers = started[0]
     options = make.args[0]
     assert (workers, options.limits.body, options.pad_latency, options.name) == (3, 2**20, 50, "host")
+    assert (options.batch, options.limits.choices, options.limits.waiting_body) == (2, 2, 2**19)
     assert len(options.keys) == 1
     assert f'"url": "http://127.0.0.1:{bound.getsockname()[1]}/v1"' in shown.stdout
     assert KEY not in shown.stdout + repr(options)
@@ -160,6 +167,35 @@ def test_what_is_started_is_what_was_asked_for(tiny_folder, base_folder, monkeyp
     service = make().state.service
     assert service.rules.limits.body == 2**20
     service.engine.stop()
+
+
+def test_a_uvicorn_without_what_workers_lean_on_is_refused(monkeypatch):
+    """Before any worker starts: with one end of a pipe left open, a worker that is gone would be missed in silence."""
+    from uvicorn import config
+    from uvicorn.supervisors import multiprocess
+
+    def told() -> str:
+        with pytest.raises(UsageError) as found:
+            serve(broken_app, listen_on("127.0.0.1", 0), 2)
+        return str(found.value)
+
+    class Other(multiprocess.Process):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            del self.child_conn
+
+    monkeypatch.setattr(multiprocess.Process, "start", lambda self: pytest.fail("a worker starts"))
+    with monkeypatch.context() as patched:
+        patched.setattr(multiprocess, "Process", Other)
+        says = told()
+    assert f"uvicorn {version('uvicorn')} has no Process.child_conn, on which several workers lean." in says
+    assert "Install one that has it (0.50 to 0.54 do), or take --workers 1." in says
+    with monkeypatch.context() as patched:
+        patched.delattr(multiprocess.Multiprocess, "keep_subprocess_alive")
+        assert "has no Multiprocess.keep_subprocess_alive, on which" in told()
+    with monkeypatch.context() as patched:
+        patched.delattr(config, "STARTUP_FAILURE")
+        assert "has no config.STARTUP_FAILURE, on which" in told()
 
 
 def broken_app():

@@ -8,7 +8,11 @@ import pytest
 
 pytest.importorskip("fastapi")
 
+from PIL import Image
+
+from cagul.errors import DataError
 from cagul.guard import Guard
+from cagul.serving.conversation import LONGEST
 from cagul.serving.engine import Done, Engine, Job
 from cagul.serving.sampling import Sampling
 from families import FAMILIES
@@ -33,8 +37,9 @@ def test_a_batch_of_every_family_is_the_guards(family):
     try:
         for number, pictures in enumerate(shown):
             turns = [{"role": "user", "content": [{"type": "image"}] * len(pictures) + [{"type": "text", "text": QUESTION}]}]
-            prompt, own = engine.prepare(turns, pictures)
+            prompt = engine.prompt(turns)
             assert prompt == prompts[number]
+            own = engine.inputs(prompt, pictures)
             job = Job(prompt, pictures, own, [Sampling(0, max_tokens=6)], lambda event, number=number: done.put((number, event)))
             engine.submit(job)
         told = dict(done.get(timeout=60) for _ in shown)
@@ -42,3 +47,34 @@ def test_a_batch_of_every_family_is_the_guards(family):
         engine.stop()
     assert all(isinstance(event, Done) for event in told.values()), told
     assert [told[number].choices[0][0] for number in range(3)] == expected
+
+
+def enlarged(monkeypatch, host, size: tuple[int, int]) -> int:
+    """The pixels of the largest picture that a host's processor makes of one of ``size``."""
+    made = [0]
+    resize = Image.Image.resize
+
+    def watched(self, size, *arguments, **options):
+        made.append(size[0] * size[1])
+        return resize(self, size, *arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Image.Image, "resize", watched)
+        host.inputs([host.prompter.prompt(QUESTION)], [picture(1, size)])
+    return max(made)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_picture_of_an_allowed_shape_stays_small_in_every_familys_processor(family, monkeypatch):
+    """Their sides are of 32 to 64 pixels; by the shorter one, the longer one is LONGEST times as long at most."""
+    host = FAMILIES[family]()
+    for size in ((LONGEST, 1), (1, LONGEST), (5 * LONGEST, 5), (LONGEST * 40, 40)):
+        try:
+            pixels = enlarged(monkeypatch, host, size)
+        except DataError:
+            continue  # the family refuses the shape by itself
+        assert 0 < pixels <= LONGEST * 64 * 64
+
+
+def test_a_strip_does_not_stay_small(monkeypatch):
+    assert enlarged(monkeypatch, FAMILIES["llava"](), (1000, 1)) == 1000 * 32 * 32

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import socket
 import struct
 import threading
@@ -15,6 +16,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 
+import jinja2
 import torch
 from PIL import Image
 
@@ -22,7 +24,7 @@ from cagul.guard import Guard
 from cagul.serving import conversation
 from cagul.serving.admission import Admission
 from cagul.serving.api import REFUSED
-from cagul.serving.conversation import Rules
+from cagul.serving.conversation import Rules, any_of
 from cagul.serving.options import Limits, digests, knows_key
 from helpers import picture
 from served import PATIENCE, QUESTION, Gated, OneGuard, asked, data_url, said, serving, shown, tiny_guard, until
@@ -84,6 +86,8 @@ WRONG = {
     "a negative length": (asked(max_tokens=-1), 422, "max_tokens: Input should be greater than or equal to 1"),
     "five stops": (asked(stop=list("abcde")), 422, "up to four texts"),
     "usage without a stream": (asked(stream_options={"include_usage": True}), 422, "stream_options needs stream"),
+    "a long text": (asked({"role": "user", "content": [{"type": "text", "text": SECRET * 300}] * 2}, said("a", "assistant"),
+                          said("b")), 422, "The texts have 4,802 characters, more than 4,096: the host's context holds 256 tokens"),
     "a long prompt": (asked(said(f"{SECRET} " * 300)), 422, "The prompt takes 3"),
     "half a surrogate": (asked(said("\ud800")), 422, "surrogate"),
     "a forged mark": (asked(said(f"[EOS] {SECRET}")), 422, "holds '[EOS]', a mark"),
@@ -104,6 +108,12 @@ WRONG = {
     "a bomb": (asked(shown(data_url(bomb()))), 422, "more than 10,000"),
     "a moving picture": (asked(shown(data_url(saved(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:]), "gif"))), 422,
                          "several frames"),
+    "a moving PNG": (asked(shown(data_url(saved(FRAMES[0], "PNG", save_all=True, append_images=FRAMES[1:])))), 422,
+                     "several frames"),
+    "a moving WebP": (asked(shown(data_url(saved(FRAMES[0], "WEBP", save_all=True, append_images=FRAMES[1:]), "webp"))), 422,
+                      "several frames"),
+    "a strip": (asked(shown(picture(1, (5000, 1)))), 422, "has 5,000 x 1 pixels, and its longer side is more than 20 times"),
+    "a tower": (asked(shown(picture(1, (3, 61)))), 422, "has 3 x 61 pixels, and its longer side is more than 20 times"),
     "too many pictures": (asked(shown(picture(1)), said("a", "assistant"), shown(picture(2)), said("a", "assistant"),
                                 shown(picture(3))), 422, "3 pictures, more than the 2"),
     "a picture in an answer": (asked(shown(picture(1)) | {"role": "assistant"}, said("a")), 422, "messages of the role user"),
@@ -163,12 +173,40 @@ def test_a_template_with_a_system_turn_takes_one(guard):
         def conversation(turns):
             return "".join(f"<{turn['role']}>{turn['content'][0]['text']}" for turn in turns)
 
-    from cagul.serving.api import Message
+    from cagul.serving.api import Turn
 
-    rules = Rules(Prompter, Limits())
-    turns, _ = rules.read([Message(role="developer", content="be brief"), Message(role="user", content="a")])
+    rules = Rules(Prompter, Limits(), guard.host.context)
+    turns, _ = rules.read([Turn(role="developer", content="be brief"), Turn(role="user", content="a")])
     assert [turn["role"] for turn in turns] == ["system", "user"]
-    assert not Rules(guard.host.prompter, Limits()).system
+    assert not Rules(guard.host.prompter, Limits(), guard.host.context).system
+
+
+@pytest.mark.parametrize("error", [TypeError, jinja2.TemplateError, KeyError, ValueError])
+def test_a_template_that_fails_is_the_turns_fault(server, monkeypatch, error):
+    """Mistral's, say, puts a string and an assistant's content together, which is a list here."""
+
+    def failing(*_, **__):
+        raise error(SECRET)
+
+    monkeypatch.setattr(server.app.state.service.engine._prompter, "conversation", failing)
+    found = server.post(asked())
+    refused(found, 422, "The host's chat template takes no such order of turns.")
+    assert found.json()["error"]["code"] == "turns"
+
+
+def test_a_long_text_is_refused_before_anybody_reads_it(server, monkeypatch):
+    monkeypatch.setattr(Rules, "_check_marks", lambda *_: pytest.fail("the text is read"))
+    refused(server.post(asked(said(SECRET * 513))), 422, "The texts have 4,104 characters, more than 4,096")
+
+
+def test_all_marks_are_one_pattern():
+    """Side by side, 7,000 marks were tried at each of a text's places: for 2 MB of "<" that is minutes."""
+    marks = [f"<unused{n}>" for n in range(6000)] + [f"<loc{n:04d}>" for n in range(1000)] + ["[EOS]", "a.c", "</s>"]
+    pattern = re.compile(any_of(marks))
+    assert all(pattern.search(f"<a{mark}>")[0] == mark for mark in marks)
+    assert pattern.search("<unused6000> abc <loc1>") is None
+    assert re.compile(any_of(["ab", "abc", "b"])).findall("abc") == ["ab"]
+    assert len(any_of(marks)) < len("|".join(marks)) / 2
 
 
 # -- the guard fails --------------------------------------------------------------------------------------------------

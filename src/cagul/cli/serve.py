@@ -54,11 +54,17 @@ def serve(
     max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Largest picture, in pixels.")] = 16_000_000,
     max_images: Annotated[int, typer.Option("--max-images", min=0, help="Most pictures of a request.")] = 8,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")] = 512,
-    max_choices: Annotated[int, typer.Option("--max-choices", min=1, max=128, help="Largest n of a request.")] = 4,
+    max_choices: Annotated[
+        int | None,
+        typer.Option("--max-choices", min=1, max=128, help="Largest n of a request; if not given 4, or --batch if less."),
+    ] = None,  # fmt: skip
     max_waiting: Annotated[int, typer.Option("--max-waiting", min=1, help="Requests at work or waiting in a worker.")] = 64,
     max_waiting_pixels: Annotated[
         int, typer.Option("--max-waiting-pixels", min=1, help="Pixels of their pictures, together.")
     ] = 256_000_000,  # fmt: skip
+    max_waiting_body: Annotated[
+        float, typer.Option("--max-waiting-body", min=0.001, help="Their bodies, together, in MiB.")
+    ] = 256.0,  # fmt: skip
     log_text: Annotated[bool, typer.Option("--log-text", help="Write questions and answers into the log, too.")] = False,
     dtype: DtypeOption = "auto",
     device: DeviceOption = None,
@@ -94,7 +100,10 @@ def serve(
         raise UsageError(f"{address} can be reached by others, and there is no API key.",
                          f"Give --api-key-file or {KEY_VARIABLE}.", "serve")  # fmt: skip
     Patch.load(patch)  # before any worker starts
-    limits = Limits(int(max_body * 2**20), max_pixels, max_images, max_tokens, max_waiting, max_choices, max_waiting_pixels)
+    limits = Limits(
+        body=int(max_body * 2**20), pixels=max_pixels, images=max_images, tokens=max_tokens, waiting=max_waiting,
+        choices=max_choices or min(4, batch), waiting_pixels=max_waiting_pixels, waiting_body=int(max_waiting_body * 2**20),
+    )  # fmt: skip
     options = ServeOptions(
         host=host, patch=patch, store=store, store_key=key, name=name or Path(host).name or "cagul", dtype=dtype, device=device,
         threads=threads or max(1, idle_cores() // workers), batch=batch, batch_wait=batch_wait, pad_latency=pad_latency,

@@ -29,6 +29,8 @@ REFUSED = {
 """Parameters of the API that are refused by name, each with its reason. A null is no use of one."""
 
 NAMES = Annotated[str, StringConstraints(max_length=256)]
+MOST = 256  # turns of a request, parts of a turn, names of an object: a million wrong ones would be told one by one
+STOPS = "stop takes up to four texts of 1 to 256 characters"
 
 
 def _encodable(text: str) -> str:
@@ -41,6 +43,13 @@ def _encodable(text: str) -> str:
 
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_names(cls, given: Any) -> Any:
+        if isinstance(given, dict) and len(given) > MOST:
+            raise ValueError(f"an object has {len(given)} names, more than {MOST}")
+        return given
 
 
 class ImageUrl(Strict):
@@ -63,11 +72,11 @@ class TextPart(Strict):
 Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
-class Message(Strict):
+class Turn(Strict):
     """One turn. The last one is the user's; a system message stands first, and only where the host's template knows it."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part]
+    content: str | Annotated[list[Part], Field(max_length=MOST)]
     refusal: None = None
     annotations: Annotated[list[Any], Field(max_length=0)] | None = None
 
@@ -89,7 +98,7 @@ class ChatRequest(Strict):
     """What is asked. Everything else of the API is refused by name, see docs/serving.md."""
 
     model: NAMES
-    messages: list[Message] = Field(min_length=1, max_length=256)
+    messages: list[Turn] = Field(min_length=1, max_length=MOST)
     temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False, description="1 if not given; 0 is greedy.")
     top_p: float | None = Field(None, ge=0, le=1, allow_inf_nan=False, description="1 if not given.")
     n: int | None = Field(None, ge=1, le=128, description="Answers to the same question; the server has a limit.")
@@ -113,12 +122,19 @@ class ChatRequest(Strict):
                 raise ValueError(f"{name} is not supported: {reason}")
         return {name: value for name, value in given.items() if name not in REFUSED}
 
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _few_stops(cls, stop: Any) -> Any:
+        if isinstance(stop, list) and len(stop) > 4:
+            raise ValueError(STOPS)
+        return stop
+
     @field_validator("stop")
     @classmethod
     def _stop(cls, stop: str | list[str] | None) -> str | list[str] | None:
         texts = [stop] if isinstance(stop, str) else stop or []
-        if len(texts) > 4 or any(not text or len(text) > 256 for text in texts):
-            raise ValueError("stop takes up to four texts of 1 to 256 characters")
+        if any(not text or len(text) > 256 for text in texts):
+            raise ValueError(STOPS)
         for text in texts:
             _encodable(text)
         return stop

@@ -14,7 +14,6 @@ from typing import Any, Literal
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from jinja2 import TemplateError
 from starlette.exceptions import HTTPException
 
 from cagul import __version__
@@ -81,8 +80,8 @@ class Service:
         self.options, self.metrics = options, Metrics()
         watch = Watch(self.metrics, options.pad_latency > 0)
         self.engine = Engine(guards, batch=options.batch, wait=options.batch_wait / 1000, watcher=watch)
-        self.rules = Rules(guards.host.prompter, options.limits)
         self.context, self.admission = guards.host.context, Admission(options.limits)
+        self.rules = Rules(guards.host.prompter, options.limits, self.context)
         self.created = int(time.time())
         # of the host alone: one of the patch would tell when somebody is added
         self.fingerprint = f"fp_{guards.guard().patch.host['sha256'][:12]}"
@@ -104,9 +103,11 @@ class Service:
             raise Refused(422, "max_tokens", f"{name} is {wanted}, more than the {limits.tokens} that are allowed.", name)
         turns, pictures = self.rules.read(asked.messages, place.hold)
         try:
-            prompt, inputs = self.engine.prepare(turns, pictures)
-        except TemplateError:
+            prompt = self.engine.prompt(turns)
+        except Exception:  # noqa: BLE001 - templates raise what they like
             raise Refused(422, "turns", "The host's chat template takes no such order of turns.", "messages") from None
+        try:
+            inputs = self.engine.inputs(prompt, pictures)
         except DataError as error:
             raise Refused(422, error.anchor, error.what, "messages") from None
         room = self.context - int(inputs["input_ids"].shape[1])
@@ -209,21 +210,37 @@ def create_app(guards: Guards, options: ServeOptions) -> FastAPI:
 # -- errors -----------------------------------------------------------------------------------------------------------
 
 
+# of pydantic's kinds of errors those whose message is the rule alone; others may quote what was given
+PLAIN = frozenset((
+    "bool_type", "dict_type", "finite_number", "float_type", "greater_than_equal", "int_type", "less_than_equal", "list_type",
+    "literal_error", "missing", "model_attributes_type", "model_type", "none_required", "string_too_long", "string_type",
+    "too_long", "too_short", "union_tag_not_found", "value_error",
+))  # fmt: skip
+
+
 async def _invalid(request: Request, error: Exception) -> Response:
     """What pydantic found, by place and rule; never with what was given."""
     raise _first(error.errors() if isinstance(error, RequestValidationError) else [])
 
 
 def _first(found: Any) -> Refused:
-    first = max(found, key=lambda one: len(one["loc"]))  # the branch of a union that fitted furthest
+    # the branch of a union that fitted furthest
+    first = max(found, key=lambda one: (len(one["loc"]), not one["type"].endswith("_type")))
     if first["type"] == "json_invalid":
         return Refused(400, "invalid_json", "The body is no valid JSON.")
     parts = [part for part in first["loc"][1:] if part != "str" and "[" not in str(part)]  # a union's own names for its branches
     place = ".".join(str(part) if isinstance(part, int) or part.isidentifier() else "?" for part in parts)
     if first["type"] == "extra_forbidden":
         return Refused(422, "unsupported_parameter", f"{place[-80:]} is no parameter that is supported here.", place[-80:])
-    message = first["msg"].removeprefix("Value error, ")
+    message = _rule(first)
     return Refused(422, "invalid_value", f"{place[-80:]}: {message}." if place else f"{message}.", place[-80:] or None)
+
+
+def _rule(found: Any) -> str:
+    """What was broken, in pydantic's words where they quote nothing, else in words of ours."""
+    if found["type"] == "union_tag_invalid":
+        return f"{found['ctx']['discriminator']} is none of the expected tags: {found['ctx']['expected_tags']}"
+    return found["msg"].removeprefix("Value error, ") if found["type"] in PLAIN else "Input is not valid"
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from PIL import Image
@@ -13,10 +13,12 @@ from PIL import Image
 from cagul.data.pictures import pixels_of, read_picture
 from cagul.errors import DataError
 from cagul.host.prompts import turn_marks
-from cagul.serving.api import ImagePart, Message
+from cagul.serving.api import ImagePart, TextPart, Turn
 from cagul.serving.options import Limits
 
 FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/jpg": "JPEG", "image/webp": "WEBP", "image/gif": "GIF"}
+LONGEST = 20  # times its shorter side: what a processor makes of a picture by its shorter side stays that small, too
+CHARACTERS = 16  # for each token of the host's context: more than any prose has, and few enough to read a text at once
 _DATA_URL = re.compile(r"data:([a-z]+/[a-z0-9.+-]+);base64,", re.IGNORECASE)
 
 
@@ -29,25 +31,28 @@ class Refused(Exception):
 
 
 class Rules:
-    """What a host's conversations may hold: whether its template has a system turn, and marks that no text may forge."""
+    """What a host's conversations may hold: how much text its ``context`` (tokens) may take, whether its template has a system
+    turn, and marks that no text may forge.
+    """
 
-    def __init__(self, prompter: Any, limits: Limits):
-        self.limits = limits
+    def __init__(self, prompter: Any, limits: Limits, context: int):
+        self.limits, self.context = limits, context
         tokenizer = prompter.tokenizer
         marks = {*tokenizer.all_special_tokens, getattr(prompter.processor, "image_token", "<image>")}
         marks |= {str(token) for token in tokenizer.added_tokens_decoder.values()}
-        self.marks = sorted(mark for mark in marks if mark.strip())
+        self.marks = re.compile(any_of(mark for mark in marks if mark.strip()))
         turns = turn_marks(prompter.processor)
         self.answering = turns.generation if turns else ""
         self.system = _knows_system(prompter)
 
-    def read(self, messages: list[Message], hold: Callable[[int], None] = lambda pixels: None
+    def read(self, messages: list[Turn], hold: Callable[[int], None] = lambda pixels: None
              ) -> tuple[list[dict], list[Image.Image]]:  # fmt: skip
         """The conversation for the host's template, and its pictures in order; ``hold`` is asked for room before each is opened.
 
         Raises Refused, as ``hold`` may.
         """
         self._check_turns(messages)
+        self._check_length(messages)
         count = sum(isinstance(part, ImagePart) for message in messages for part in message.parts)
         if count > self.limits.images:
             raise Refused(
@@ -73,13 +78,20 @@ class Rules:
     def _check_marks(self, texts: list[str], where: str) -> None:
         """No mark in a message's texts, nor one that they make when a template joins them, trimmed or not."""
         joined = ("".join(texts), "".join(text.strip() for text in texts))
-        mark = next((mark for mark in self.marks if any(mark in text for text in joined)), None)
+        mark = next((found[0] for text in joined if (found := self.marks.search(text))), None)
         if mark is None and self.answering and self.answering in "".join(joined[0].split()):
             mark = self.answering  # in plain letters in some templates, such as LLaVA's ASSISTANT:
         if mark is not None:
             raise Refused(422, "special_token", f"A text holds {mark!r}, a mark of the host's own.", where)
 
-    def _check_turns(self, messages: list[Message]) -> None:
+    def _check_length(self, messages: list[Turn]) -> None:
+        """Before anything reads the texts: the tokenizer does it for one request at a time."""
+        texts = [part.text for message in messages for part in message.parts if isinstance(part, TextPart)]
+        if (length := sum(map(len, texts))) > (most := CHARACTERS * self.context):
+            raise Refused(422, "context_length_exceeded", f"The texts have {length:,} characters, more than {most:,}: the host's "
+                          f"context holds {self.context:,} tokens.", "messages")  # fmt: skip
+
+    def _check_turns(self, messages: list[Turn]) -> None:
         for number, message in enumerate(messages):
             if message.role in ("system", "developer") and not (self.system and number == 0):
                 reason = "only the first message may have it" if self.system else "the host's chat template has no such turn"
@@ -90,6 +102,18 @@ class Rules:
                           "beginning.", f"messages.{len(messages) - 1}.role")  # fmt: skip
         if not any(isinstance(part, ImagePart) or part.text.strip() for part in last.parts):
             raise Refused(422, "empty", "The last message is empty.", f"messages.{len(messages) - 1}.content")
+
+
+def any_of(texts: Iterable[str]) -> str:
+    """A regular expression that finds any of ``texts`` (one or more, none empty; the shortest of those that begin alike).
+
+    It branches letter by letter: thousands of alternatives side by side would each be tried wherever a "<" stands.
+    """
+    branches: dict[str, list[str]] = {}
+    for text in sorted(texts):
+        branches.setdefault(text[0], []).append(text[1:])
+    found = [re.escape(head) + ("" if "" in rests else any_of(rests)) for head, rests in branches.items()]
+    return found[0] if len(found) == 1 else f"(?:{'|'.join(found)})"
 
 
 def _knows_system(prompter: Any) -> bool:
@@ -108,7 +132,9 @@ def _knows_system(prompter: Any) -> bool:
 
 
 def picture_of(url: str, max_pixels: int, where: str, hold: Callable[[int], None]) -> Image.Image:
-    """The picture of a data URL, upright, RGB, transparency laid on white. Raises Refused for anything else."""
+    """The picture of a data URL, upright, RGB, transparency laid on white. Raises Refused for anything else, and for a strip:
+    many processors enlarge a picture until its shorter side is theirs, and 196 bytes of 40,000 x 1 pixels became gigabytes.
+    """
     head = _DATA_URL.match(url[:100])
     if head is None:
         raise Refused(422, "image_url", "Pictures come as data URLs (data:image/png;base64,...); addresses are not fetched.", where)
@@ -123,6 +149,10 @@ def picture_of(url: str, max_pixels: int, where: str, hold: Callable[[int], None
     if (pixels := pixels_of(data, formats)) <= max_pixels:
         hold(pixels)
     try:
-        return read_picture(data, "The picture", max_pixels=max_pixels, formats=formats, still=True)
+        picture = read_picture(data, "The picture", max_pixels=max_pixels, formats=formats, still=True)
     except DataError as error:
         raise Refused(422, "image", error.what, where) from None
+    if max(picture.size) > LONGEST * min(picture.size):
+        raise Refused(422, "image", f"The picture has {picture.width:,} x {picture.height:,} pixels, and its longer side is more "
+                      f"than {LONGEST} times its shorter one.", where)  # fmt: skip
+    return picture

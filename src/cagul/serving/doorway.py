@@ -20,8 +20,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+CHAT = "/v1/chat/completions"  # the one path whose bodies are read
 OPEN = ("/health", "/ready")  # asked by machines that hold no key
-PATHS = (*OPEN, "/metrics", "/openapi.json", "/v1/models", "/v1/chat/completions")  # labels: a client cannot make up more
+PATHS = (*OPEN, "/metrics", "/openapi.json", "/v1/models", CHAT)  # labels: a client cannot make up more
 BODY_SECONDS = 30.0  # a body that takes longer is refused
 
 
@@ -35,12 +36,13 @@ class Doorway:
 
     def __init__(self, app: App, options: ServeOptions, metrics: Metrics):
         self.app, self.options, self.metrics = app, options, metrics
+        self.held = 0  # bytes of the bodies of all requests that are inside
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, status, started = time.perf_counter(), 500, False
+        began, status, started, own = time.perf_counter(), 500, False, 0
         # what a handler knows for the log line; never texts or pictures unless asked for
         notes = scope.setdefault("state", {})["notes"] = {"request": f"req_{secrets.token_hex(8)}"}
 
@@ -52,9 +54,19 @@ class Doorway:
                                       (b"cache-control", b"no-store")]  # fmt: skip
             await send(message)
 
+        def hold(size: int) -> None:
+            nonlocal own
+            most = self.options.limits.waiting_body
+            if self.held > own and self.held + size > most:
+                raise Refused(429, "too_many_bytes", f"Bodies of {self.held:,} bytes are here already, and more would pass "
+                              f"{most:,}; try again in a second.")  # fmt: skip
+            self.held += size
+            own += size
+
         try:
             self._authorise(scope)
-            await self.app(scope, await self._read(scope, receive), answer)
+            inner = await self._read(scope, receive, hold) if scope["path"] == CHAT else _replay(b"", receive)
+            await self.app(scope, inner, answer)
         except Refused as refused:
             notes["code"] = refused.code
             await _reply(answer, refused)
@@ -63,6 +75,7 @@ class Doorway:
             if not started:
                 await _reply(answer, Refused(500, "internal", "Something went wrong inside; the request id leads to the log."))
         finally:
+            self.held -= own
             path = scope["path"] if scope["path"] in PATHS else "other"
             spent = time.perf_counter() - began
             self.metrics.requests.labels(path, str(status)).inc()
@@ -79,8 +92,10 @@ class Doorway:
         if kind.lower() != b"bearer" or not knows_key(self.options.keys, key.strip()):
             raise Refused(401, "invalid_api_key", "A valid API key is needed: Authorization: Bearer KEY.")
 
-    async def _read(self, scope: Scope, receive: Receive) -> Receive:
-        """The whole body, no longer than allowed, then whatever comes after it (a client that leaves)."""
+    async def _read(self, scope: Scope, receive: Receive, hold: Callable[[int], None]) -> Receive:
+        """The whole body, no longer than allowed, then whatever comes after it (a client that leaves); ``hold`` is asked for room
+        for each part of it.
+        """
         limit = self.options.limits.body
         too_large = Refused(413, "body_too_large", f"The body has more than the {limit:,} bytes that are allowed.")
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
@@ -97,14 +112,19 @@ class Doorway:
                     size, more = size + len(chunks[-1]), message.get("more_body", False)
                     if size > limit:
                         raise too_large
+                    hold(len(chunks[-1]))
         except TimeoutError:
             raise Refused(408, "body_timeout", f"The body did not come within {BODY_SECONDS:.0f} seconds.") from None
-        whole = [{"type": "http.request", "body": b"".join(chunks), "more_body": False}]
+        return _replay(b"".join(chunks), receive)
 
-        async def replay() -> Message:
-            return whole.pop() if whole else await receive()
 
-        return replay
+def _replay(body: bytes, receive: Receive) -> Receive:
+    whole = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return whole.pop() if whole else await receive()
+
+    return replay
 
 
 async def _reply(send: Send, refused: Refused) -> None:

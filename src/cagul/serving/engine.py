@@ -100,11 +100,14 @@ class Engine:
         """Whether there is a guard to answer with: a store that cannot be read has none."""
         return self.guards.check()
 
-    def prepare(self, messages: list[dict], pictures: list[Image.Image]) -> tuple[str, dict[str, Tensor]]:
-        """A conversation as a prompt and as inputs of its own. Raises DataError when pictures and prompt do not fit together."""
-        prompt = self._prompter.conversation(messages)
+    def prompt(self, messages: list[dict]) -> str:
+        """A conversation as the host's chat template writes it. Raises whatever the template raises."""
+        return self._prompter.conversation(messages)
+
+    def inputs(self, prompt: str, pictures: list[Image.Image]) -> dict[str, Tensor]:
+        """A prompt and its pictures as inputs of their own. Raises DataError when they do not fit together."""
         with self._prompting:
-            return prompt, self._prompter.inputs([prompt], pictures)
+            return self._prompter.inputs([prompt], pictures)
 
     def submit(self, job: Job) -> None:
         with self._changed:

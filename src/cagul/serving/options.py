@@ -23,11 +23,12 @@ class Limits:
     waiting: int = 64  # requests of one worker, waiting or at work
     choices: int = 4  # the largest n
     waiting_pixels: int = 256_000_000  # of the pictures of those requests; one that is alone may have more
+    waiting_body: int = 256 * 2**20  # bytes of their bodies, and of those that still come; one that is alone may have more
 
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """Where host and patch (or store) are, and how they are served.
+    """Where host and patch (or store) are, and how they are served. Raises UsageError for more choices than a batch has rows.
 
     ``keys`` are SHA-256 digests of the API keys; without one nobody is asked for a key. ``pad_latency`` (ms): answers leave at
     multiples of it after their question came; 0 sends them at once.
@@ -47,6 +48,11 @@ class ServeOptions:
     log_text: bool = False
     keys: tuple[bytes, ...] = ()
     limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if self.limits.choices > self.batch:
+            raise UsageError(f"{self.limits.choices} choices of a request do not fit into a batch of {self.batch}.",
+                             "Give a smaller --max-choices or a larger --batch.", "serve")  # fmt: skip
 
 
 def digests(keys: list[str]) -> tuple[bytes, ...]:

@@ -18,6 +18,7 @@ from cagul.serving.options import METRICS_FOLDER
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from uvicorn import Config
 
 ANSWERED_SECONDS = 20  # a worker that does not answer its parent for so long is started anew
 OPEN_SECONDS = 30  # how long open connections may go on after the server was told to stop
@@ -51,17 +52,10 @@ def listen_on(address: str, port: int) -> socket.socket:
 def serve(make: Callable[[], FastAPI], bound: socket.socket, workers: int) -> None:
     """Serve until told to stop (SIGINT, SIGTERM). Workers are processes of their own; one that dies is started anew.
 
-    Raises HostError when a worker could not start; why is on standard error then.
+    Raises HostError when a worker could not start; why is on standard error then. UsageError for several workers under a uvicorn
+    that has not what they lean on.
     """
-    from uvicorn.config import STARTUP_FAILURE, Config
-    from uvicorn.server import Server
-    from uvicorn.supervisors.multiprocess import Multiprocess
-
-    class _Supervisor(Multiprocess):
-        def keep_subprocess_alive(self) -> None:
-            for process in self.processes:
-                process.child_conn.close()  # with both ends open here, nobody would hear that the worker's one is gone
-            super().keep_subprocess_alive()
+    from uvicorn import Config, Server
 
     folder = tempfile.mkdtemp(prefix="cagul-metrics-")  # mode 0700
     os.environ[METRICS_FOLDER] = folder
@@ -72,13 +66,36 @@ def serve(make: Callable[[], FastAPI], bound: socket.socket, workers: int) -> No
             app = make()
             Server(Config(lambda: app, **common)).run(sockets=[bound])  # type: ignore[arg-type]
             return
-        supervisor = _Supervisor(Config(partial(_in_worker, make), workers=workers, **common), sockets=[bound])  # type: ignore[arg-type]
-        supervisor.run()
-        if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+        if not _several(Config(partial(_in_worker, make), workers=workers, **common), bound):  # type: ignore[arg-type]
             raise HostError("A worker could not start; its error is above.", "Mend that, or try --workers 1.", "serve")
     finally:
         os.environ.pop(METRICS_FOLDER, None)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _several(config: Config, bound: socket.socket) -> bool:
+    """Serve in several processes; False when one of them could not start. It leans on the inside of uvicorn's supervisor."""
+    from uvicorn import __version__
+    from uvicorn import config as settings
+    from uvicorn.supervisors import multiprocess
+
+    one = multiprocess.Process(config, [bound])  # never started
+    for owner, name in ((settings, "STARTUP_FAILURE"), (multiprocess.Multiprocess, "keep_subprocess_alive"), (one, "child_conn"),
+                        (one, "exitcode")):  # fmt: skip
+        if not hasattr(owner, name):
+            where = "config" if owner is settings else "Process" if owner is one else "Multiprocess"
+            raise UsageError(f"uvicorn {__version__} has no {where}.{name}, on which several workers lean.",
+                             "Install one that has it (0.50 to 0.54 do), or take --workers 1.", "serve")  # fmt: skip
+
+    class Supervisor(multiprocess.Multiprocess):
+        def keep_subprocess_alive(self) -> None:
+            for process in self.processes:
+                process.child_conn.close()  # with both ends open here, nobody would hear that the worker's one is gone
+            super().keep_subprocess_alive()
+
+    supervisor = Supervisor(config, sockets=[bound])
+    supervisor.run()
+    return not any(process.exitcode == settings.STARTUP_FAILURE for process in supervisor.processes)
 
 
 def read_keys(file: Path | None, value: str | None) -> list[str]:

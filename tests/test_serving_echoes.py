@@ -1,0 +1,117 @@
+"""No answer to a request that is refused holds what the client wrote: a secret in every place where text may stand."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi")
+
+from cagul.serving import app
+from cagul.serving.api import ChatRequest
+from helpers import picture
+from served import OneGuard, asked, data_url, said, serving, tiny_guard
+
+SECRET = "Ada_Finch lives in Oslo"
+HEADERS = {"content-type": "application/json"}
+WHOLE = asked(
+    {"role": "user", "content": [{"type": "text", "text": "a"},
+                                 {"type": "image_url", "image_url": {"url": data_url(picture(1)), "detail": "auto"}}]},
+    said("b", "assistant") | {"refusal": None, "annotations": []},
+    said("c"),
+    top_p=1, n=1, max_tokens=1, max_completion_tokens=1, stop=["d"], seed=1, presence_penalty=0, frequency_penalty=0, stream=False,
+    stream_options=None, user="e",
+)  # fmt: skip
+SECRETS = (SECRET, [SECRET], {SECRET: SECRET}, {"type": SECRET}, {"type": {SECRET: 1}}, [[SECRET]], 90 * SECRET)
+
+
+def places(value: Any, path: tuple = ()) -> Iterator[tuple]:
+    """The path of every value of a JSON object, its own too."""
+    yield path
+    for name, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places(inner, (*path, name))
+
+
+def put(path: tuple, value: Any) -> Any:
+    """The whole request with another value at one place."""
+    body = copy.deepcopy(WHOLE)
+    if not path:
+        return value
+    at = body
+    for name in path[:-1]:
+        at = at[name]
+    at[path[-1]] = value
+    return body
+
+
+@pytest.fixture(scope="module")
+def server(tiny_folder):
+    with serving(OneGuard(tiny_guard(tiny_folder))) as running:
+        yield running
+
+
+def test_the_whole_request_has_every_parameter_and_is_answered(server):
+    assert set(WHOLE) == set(ChatRequest.model_fields)
+    assert len(list(places(WHOLE))) > 30
+    assert server.post(WHOLE).status_code == 200
+
+
+def test_no_place_of_a_request_is_echoed(server):
+    statuses = []
+    for path in places(WHOLE):
+        for secret in SECRETS:
+            answer = server.post(put(path, secret))
+            assert "Ada_Finch" not in answer.text, (path, answer.text)
+            assert "Oslo" not in answer.text, (path, answer.text)
+            statuses.append(answer.status_code)
+    assert set(statuses) == {200, 404, 422}
+    assert statuses.count(422) > 150
+
+
+def test_nor_names_that_are_none_nor_what_stands_around_the_body(server):
+    objects = [path for path in places(WHOLE) if isinstance(at(WHOLE, path), dict)]
+    assert len(objects) == 7
+    for path in objects:
+        answer = server.post(put(path, at(WHOLE, path) | {SECRET: SECRET}))
+        assert answer.status_code == 422
+        assert "is no parameter that is supported here" in answer.json()["error"]["message"]
+        assert "Oslo" not in answer.text
+    bodies = ((SECRET.encode(), HEADERS), (json.dumps(SECRET).encode(), HEADERS),
+              (b"{}", {"content-type": SECRET, "authorization": SECRET, "x-request-id": SECRET}))  # fmt: skip
+    answers = [server.get(f"/{path}") for path in (f"v1/models/{SECRET}", SECRET, f"v1/models?{SECRET}")]
+    answers += [server.post(content=content, headers=headers) for content, headers in bodies]
+    assert [answer.status_code for answer in answers] == [404, 404, 200, 400, 422, 422]
+    for answer in answers:
+        assert "Oslo" not in answer.text + str(answer.headers)
+
+
+def at(value: Any, path: tuple) -> Any:
+    return at(value[path[0]], path[1:]) if path else value
+
+
+def test_an_unknown_tag_is_told_by_what_is_expected(server):
+    error = server.post(put(("messages", 0, "content", 0, "type"), SECRET)).json()["error"]
+    assert error["message"] == "messages.0.content.0: 'type' is none of the expected tags: 'text', 'image_url'."
+    assert error["param"] == "messages.0.content.0"
+
+
+def test_what_pydantic_may_come_to_say_is_not_passed_on():
+    assert "date_parsing" not in app.PLAIN
+    assert "union_tag_invalid" not in app.PLAIN
+    refused = app._first([{"type": "date_parsing", "loc": ("body", "seed"), "msg": f"{SECRET} is no date"}])
+    assert refused.message == "seed: Input is not valid."
+
+
+@pytest.mark.parametrize(("path", "value", "says"), [
+    (("messages", 0, "content"), [1] * 300, "messages.0.content: List should have at most 256 items after validation, not 300."),
+    (("stop",), [1] * 300, "stop: stop takes up to four texts of 1 to 256 characters."),
+    ((), {f"a{n}": 1 for n in range(300)}, "an object has 300 names, more than 256."),
+    (("messages", 2), said("c") | {f"a{n}": 1 for n in range(300)}, "messages.2: an object has 302 names, more than 256."),
+])  # fmt: skip
+def test_many_mistakes_are_not_told_one_by_one(server, path, value, says):
+    """Five million wrong parts took a worker two minutes."""
+    assert server.post(put(path, value)).json()["error"]["message"] == says

@@ -1,0 +1,109 @@
+"""Several workers: who is added or revoked by another process is hidden or shown by every one of them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("sqlalchemy")
+
+from cagul.data.pictures import open_picture
+from cagul.patch import Patch
+from cagul.requests.desk import make_store, open_desk
+from documents import stage
+from served import PATIENCE, QUESTION, asked, shown, until
+from test_requests import base_folder, pictures_of, records, records_file  # noqa: F401
+
+WORKERS = 2
+
+
+@contextmanager
+def served(staged, log: Path, *words: object) -> Iterator[str]:
+    """A server process of two workers, its lines in ``log``; its address once it is ready."""
+    command = [sys.executable, "-m", "cagul", "serve", *map(str, words), "--workers", str(WORKERS), "--threads", "1", "--json"]
+    with log.open("w") as lines:
+        process = subprocess.Popen(
+            command, cwd=staged.folder, env=staged.environment, stdout=subprocess.PIPE, stderr=lines, text=True
+        )
+    try:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["url"].removesuffix("/v1")
+        until(lambda: ready(url))
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(PATIENCE)
+
+
+def ready(url: str) -> bool:
+    try:
+        return httpx2.get(f"{url}/ready", timeout=PATIENCE).status_code == 200
+    except httpx2.TransportError:
+        return False
+
+
+def by_worker(url: str, log: Path, body: dict) -> dict[int, set[str]]:
+    """What each worker says to a question, asked on connections of their own until all of them have answered."""
+
+    def ask(_: int) -> tuple[str, str]:
+        answer = httpx2.post(f"{url}/v1/chat/completions", json=body, timeout=PATIENCE)
+        assert answer.status_code == 200, answer.text
+        return answer.headers["x-request-id"], answer.json()["choices"][0]["message"]["content"]
+
+    said: dict[int, set[str]] = {}
+    answers: dict[str, str] = {}
+    began = time.monotonic()
+    while len(said) < WORKERS:
+        assert time.monotonic() - began < PATIENCE
+        with ThreadPoolExecutor(8) as threads:
+            answers |= dict(threads.map(ask, range(8)))
+        lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+        for line in lines:
+            if line.get("request") in answers:
+                said.setdefault(line["worker"], set()).add(answers[line["request"]])
+    return said
+
+
+@pytest.mark.slow
+def test_what_another_process_adds_or_revokes_holds_in_every_worker(tiny_folder, base_folder, records, tmp_path):  # noqa: F811
+    """Not within some time: in every answer that begins after the command has ended."""
+    from cagul.host.frozen import FrozenHost
+
+    staged, store, key, log = stage(tmp_path / "staged", tiny_folder), tmp_path / "s.db", tmp_path / "key", tmp_path / "log"
+    host, base = FrozenHost.load(tiny_folder), Patch.load(base_folder)
+    make_store(store, key, host, base, records, {"host": str(tiny_folder), "patch": str(base_folder)})
+    desk = open_desk(store, key, host, base)
+    pictures = pictures_of(records, "p3")
+    (tmp_path / "ada").mkdir()
+    for number, path in enumerate(pictures):
+        (tmp_path / "ada" / f"{number}.png").write_bytes(path.read_bytes())
+    body = asked(shown(open_picture(pictures[0])), model="host")
+
+    def guards() -> str:
+        return desk.guard().answer(pictures[0], QUESTION, max_new_tokens=8).text
+
+    where = f"--store {store} --key {key}"
+    with served(
+        staged, log, "--store", store, "--key", key, "--port", 0, "--name", "host", "--batch", 1, "--max-choices", 1
+    ) as url:
+        before = by_worker(url, log, body)
+        assert list(before.values()) == [{bare := guards()}] * WORKERS
+        staged.run(f'cagul requests add "Ada Finch" --images {tmp_path / "ada"} --id r-1 {where}')
+        hidden = by_worker(url, log, body)
+        assert list(hidden.values()) == [{guards()}] * WORKERS
+        assert hidden != before
+        assert set(hidden) == set(before)  # the same two, not started anew
+        staged.run(f"cagul requests revoke r-1 {where}")
+        assert by_worker(url, log, body) == before
+        assert guards() == bare
