@@ -81,6 +81,25 @@ def test_a_store_that_was_tampered_with_answers_nobody(store, tiny_host, base_fo
         assert running.get("/ready").status_code == 503
 
 
+def test_a_tampered_copy_in_the_stores_place_answers_nobody(store, tiny_host, base_folder, records):  # noqa: F811
+    """Its log ends as the served one does; every look finds it, not the first alone."""
+    path, key = store
+    pictures, base = pictures_of(records, "p3"), Patch.load(base_folder)
+    open_desk(path, key, tiny_host, base).add("Ada", pictures, name="r-1")
+    body = asked(shown(open_picture(pictures[0])))
+    with serving(StoreGuards(tiny_host, path, key, base)) as running:
+        copy = sqlite3.connect(path.with_name("copy"))
+        with sqlite3.connect(path) as live:
+            live.backup(copy)
+        with copy:
+            copy.execute("DELETE FROM requests WHERE id='r-1'")
+        copy.close()
+        for end in ("-wal", "-shm"):
+            path.with_name(path.name + end).unlink(missing_ok=True)
+        path.with_name("copy").rename(path)
+        assert [running.post(body).status_code for _ in range(3)] == [503] * 3
+
+
 def test_only_a_changed_entry_is_checked(store, tiny_host, base_folder, records, monkeypatch):  # noqa: F811
     checked, true = [], Store.check
     monkeypatch.setattr(Store, "check", lambda self: (checked.append(self.last_entry()[0]), true(self))[1])

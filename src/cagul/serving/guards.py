@@ -59,9 +59,11 @@ class StoreGuards:
     def _open(self) -> None:
         from cagul.requests.desk import open_desk
 
+        self._file: int | None = None  # until all is well: the next look opens it anew
         self._desk = open_desk(self._store, self._key, self.host, self._base)
-        self._file = self._store.stat().st_ino
+        found = self._store.stat().st_ino
         self._take(self._desk.store.last_entry())
+        self._file = found
 
     def _take(self, entry: tuple[int, str]) -> None:
         """The guard of the store as it is now, if all in it is as its log says: not cheap, and so at a change alone."""
