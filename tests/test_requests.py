@@ -23,7 +23,6 @@ from cagul.data.records import load_records, split_records
 from cagul.errors import DataError, PatchError, StoreError, UsageError
 from cagul.features import Features
 from cagul.requests import desk as desk_module
-from cagul.requests.certificate import certify, check_certificate, signing_key, write_certificate
 from cagul.requests.desk import make_store, open_desk
 from cagul.requests.verification import PROBES, probes_of, verdict
 from cagul.training import unlearn
@@ -242,10 +241,13 @@ def leaky(monkeypatch, *values):
 def test_who_leaks_is_escalated_and_earlier_requests_are_replayed(desk, base, records, monkeypatch):
     kept = desk.add("p2", pictures_of(records, "p2"), keep_pictures=True)
     assert kept.state in ("verified", "failed")
-    leaky(monkeypatch, 0.4, 0.3, 0.0, 0.5, 0.4, 0.3, 0.2, 0.9, 0.9)
+    leaky(monkeypatch, 0.4, 0.3, 0.0, 0.0, 0.5, 0.4, 0.3, 0.2, 0.9, 0.9)
     found = desk.add("p3", pictures_of(records, "p3"), records=records)
     escalation = found.verification["escalation"]
     assert (found.state, found.escalated, escalation["adopted"], escalation["steps"]) == ("verified", True, True, 8)
+    assert found.to_verify_again == (kept.id,)  # it was measured under the base patch's encoder, which answers no more
+    assert (desk.store.request(kept.id).state, desk.store.request(kept.id).verification) == ("enrolled", {})
+    assert desk.verify_again(kept.id, []).state in ("verified", "failed")
     assert escalation["before"]["leak"]["value"] == 0.4
     assert escalation["people_trained_again"] >= 2  # p2, whose pictures were kept, and p0 of the base patch
     trained = desk.guard().patch.encoder
@@ -259,10 +261,10 @@ def test_who_leaks_is_escalated_and_earlier_requests_are_replayed(desk, base, re
     alone = desk.add("p5", pictures_of(records, "p5"))
     assert "no finetune without --records of other people" in alone.verification["why"]
     assert alone.state == "failed"
-    assert desk.revoke(found.id)[1] == sorted([useless.id, alone.id])
+    assert useless.to_verify_again == alone.to_verify_again == ()
+    assert desk.revoke(found.id)[1] == sorted([kept.id, useless.id, alone.id])
     assert torch.equal(desk.guard().patch.encoder.change[-1].weight, base.encoder.change[-1].weight)
-    states = {name: desk.store.request(name).state for name in (kept.id, useless.id, alone.id)}
-    assert states == {kept.id: kept.state, useless.id: "enrolled", alone.id: "enrolled"}  # kept: verified before the finetune
+    assert {desk.store.request(name).state for name in (kept.id, useless.id, alone.id)} == {"enrolled"}
     assert desk.store.request(alone.id).verification == {}
     assert desk.store.check() == []
     assert desk.verify_again(alone.id, pictures_of(records, "p5")).state in ("verified", "failed")
@@ -281,56 +283,6 @@ def test_a_request_is_measured_anew(desk, records):
     desk.revoke(request.id)
     with pytest.raises(StoreError, match="is revoked, so there is nothing to verify"):
         desk.verify_again(request.id, paths)
-
-
-# -- certificates -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def certificate(desk, records, tmp_path):
-    request = desk.add("Dee Moss", pictures_of(records, "p3"), by="her lawyer", records=records)
-    path = tmp_path / "certificate.json"
-    write_certificate(path, certify(desk.store, request.id, signing_key(tmp_path / "signing")))
-    return path
-
-
-def test_a_certificate_is_valid_and_names_nobody(certificate, tmp_path, records):
-    document = check_certificate(certificate, tmp_path / "signing.pub")
-    page = certificate.with_suffix(".md").read_text()
-    assert document["request"]["state"] in ("verified", "failed")
-    assert document["host"]["sha256"] in page
-    assert "It hides, it does not erase" in page
-    assert f"{document['verification']['leak']['value']:.3f} | " in page
-    secrets = {"Dee Moss", "lawyer", "p3", *(r.answer for r in records), *(r.question for r in records)}
-    for secret in secrets:
-        assert secret not in certificate.read_text() + page
-    assert (tmp_path / "signing").stat().st_mode & 0o777 == 0o600
-
-
-def test_a_changed_certificate_says_what_was_changed(certificate, tmp_path):
-    public = tmp_path / "signing.pub"
-    document = json.loads(certificate.read_text())
-
-    def refused(changed, says):
-        path = tmp_path / "changed.json"
-        path.write_text(json.dumps(changed))
-        with pytest.raises(StoreError, match=says):
-            check_certificate(path, public)
-
-    refused(document | {"request": document["request"] | {"state": "perfect"}}, "not valid: request changed after it was signed")
-    refused(document | {"verification": {}, "host": {}}, "not valid: host, verification changed")
-    refused(document | {"extra": 1}, "not valid: extra changed")
-    refused({k: v for k, v in document.items() if k != "limits"}, "not valid: limits changed")
-    forged = document["signature"] | {"digests": document["signature"]["digests"] | {"host": "0" * 64}}
-    refused(document | {"signature": forged}, "its signature is not of this key")
-    refused({"a": 1}, "is no certificate")
-    signing_key(tmp_path / "other")
-    with pytest.raises(StoreError, match="is not of this key"):
-        check_certificate(certificate, tmp_path / "other.pub")
-    with pytest.raises(StoreError, match="holds no public key"):
-        check_certificate(certificate, certificate)
-    with pytest.raises(StoreError, match="holds no signing key"):
-        signing_key(certificate)
 
 
 # -- the command line -------------------------------------------------------------------------------------------------
@@ -390,6 +342,11 @@ def test_mistakes_on_the_command_line(tiny_folder, base_folder, records_file, tm
     assert isinstance(run("requests", "add", "Ada", *common).exception, DataError)
     assert "requests init" in str(run("requests", "list", "--store", "none.db").exception)
     assert isinstance(run("requests", "verify", "r1", "--store", "s.db").exception, UsageError)
+    took = desk_module.Added("r-3", "today", "verified", "Ada", "", {"why": "leak 0%"}, ("r-1", "r-2"))
+    monkeypatch.setattr(desk_module.Desk, "add", lambda *_, **__: took)
+    said = " ".join(run("requests", "add", "Ada", "--images", tiny_folder, *common).stdout.split())
+    assert "r-1, r-2 had been verified under the encoder that this one takes the place of" in said
+    assert json.loads(run("requests", "add", "Ada", *common, "--json").stdout)["to_verify_again"] == ["r-1", "r-2"]
     monkeypatch.setattr("cagul.requests.store.Store.check", lambda _: ["entry 2 was changed"])
     found = run("requests", "verify", "--store", "s.db").exception
     assert "entry 2 was changed" in str(found)

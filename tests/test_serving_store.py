@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 
 pytest.importorskip("fastapi")
 pytest.importorskip("sqlalchemy")
 
+import torch
+
 from cagul.data.pictures import open_picture
 from cagul.errors import PatchError, StoreError
 from cagul.patch import Patch
 from cagul.requests.desk import make_store, open_desk
+from cagul.requests.store import Store
 from cagul.serving.guards import LOOK_SECONDS, StoreGuards
 from helpers import make_patch
 from served import QUESTION, asked, serving, shown
@@ -57,6 +62,77 @@ def test_a_store_that_cannot_be_read_answers_nobody(store, tiny_host, base_folde
         now[0] += LOOK_SECONDS
         assert running.get("/ready").status_code == 200
         assert running.post(body).status_code == 200
+
+
+def test_a_store_that_was_tampered_with_answers_nobody(store, tiny_host, base_folder, records):  # noqa: F811
+    path, key = store
+    pictures, base = pictures_of(records, "p3"), Patch.load(base_folder)
+    body = asked(shown(open_picture(pictures[0])))
+    open_desk(path, key, tiny_host, base).add("Ada", pictures, name="r-1")
+    with serving(StoreGuards(tiny_host, path, key, base)) as running:
+        hidden = running.post(body).json()["choices"]
+        with sqlite3.connect(path) as raw:
+            raw.execute("DELETE FROM requests WHERE id='r-1'")
+        assert running.post(body).json()["choices"] == hidden  # as long as nothing else was changed
+        with pytest.raises(StoreError, match="request r-1 is in the log alone"):
+            StoreGuards(tiny_host, path, key, base)
+        open_desk(path, key, tiny_host, base).add("Bo", pictures_of(records, "p4"), name="r-2")
+        assert running.post(body).status_code == 503
+        assert running.get("/ready").status_code == 503
+
+
+def test_a_tampered_copy_in_the_stores_place_answers_nobody(store, tiny_host, base_folder, records):  # noqa: F811
+    """Its log ends as the served one does; every look finds it, not the first alone."""
+    path, key = store
+    pictures, base = pictures_of(records, "p3"), Patch.load(base_folder)
+    open_desk(path, key, tiny_host, base).add("Ada", pictures, name="r-1")
+    body = asked(shown(open_picture(pictures[0])))
+    with serving(StoreGuards(tiny_host, path, key, base)) as running:
+        copy = sqlite3.connect(path.with_name("copy"))
+        with sqlite3.connect(path) as live:
+            live.backup(copy)
+        with copy:
+            copy.execute("DELETE FROM requests WHERE id='r-1'")
+        copy.close()
+        for end in ("-wal", "-shm"):
+            path.with_name(path.name + end).unlink(missing_ok=True)
+        path.with_name("copy").rename(path)
+        assert [running.post(body).status_code for _ in range(3)] == [503] * 3
+
+
+def test_only_a_changed_entry_is_checked(store, tiny_host, base_folder, records, monkeypatch):  # noqa: F811
+    checked, true = [], Store.check
+    monkeypatch.setattr(Store, "check", lambda self: (checked.append(self.last_entry()[0]), true(self))[1])
+    base = Patch.load(base_folder)
+    guards = StoreGuards(tiny_host, *store, base)
+    for _ in range(3):
+        guards.guard()
+    assert checked == [0]
+    open_desk(*store, tiny_host, base).add("Ada", pictures_of(records, "p3"), name="r-1")
+    for _ in range(3):
+        guards.guard()
+    assert checked == [0, 3]
+
+
+def test_a_backup_and_another_request_in_its_place_are_served(store, tiny_host, base_folder, records):  # noqa: F811
+    """As many entries as before, but others: whoever was added last is hidden, not whoever the backup did not know."""
+    path, key = store
+    base, people = Patch.load(base_folder), {name: pictures_of(records, name) for name in ("p3", "p4")}
+    guards, backup = StoreGuards(tiny_host, path, key, base), sqlite3.connect(path.with_name("backup"))
+
+    def templates():
+        return guards.guard().patch.gate.templates
+
+    with sqlite3.connect(path) as live:
+        live.backup(backup)
+    open_desk(path, key, tiny_host, base).add("Ada", people["p3"], name="r-1")
+    before = templates()
+    with sqlite3.connect(path) as live:
+        backup.backup(live)
+    desk = open_desk(path, key, tiny_host, base)
+    desk.add("Bo", people["p4"], name="r-1")
+    assert not torch.equal(templates(), before)
+    assert torch.equal(templates(), desk.guard().patch.gate.templates)
 
 
 def test_asking_whether_it_is_ready_reads_no_store_each_time(store, tiny_host, base_folder):  # noqa: F811

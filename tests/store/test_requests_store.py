@@ -119,10 +119,13 @@ def test_who_was_verified_under_an_erased_encoder_is_found_by_that_encoder(store
         enrol(keeper, name)
     store.settle("r1", "verified", {"encoder": "one"}, b"sealed one")
     store.settle("r2", "verified", {"encoder": "one"})
-    store.settle("r3", "verified", {"encoder": "two"}, b"sealed two", "r1")
-    store.settle("r1", "verified", {"encoder": "two"})  # verified again, under r3's
-    assert store.revoke("r1") == ["r2"]
-    assert [store.request(name).state for name in ("r2", "r3")] == ["enrolled", "verified"]
+    assert store.settle("r3", "verified", {"encoder": "two"}, b"sealed two", "r1") == ["r1", "r2"]
+    for name in ("r1", "r2"):
+        store.settle(name, "verified", {"encoder": "two"})  # verified again, under r3's
+    assert store.revoke("r1") == []  # its own, which no longer answered
+    assert [store.request(name).state for name in ("r2", "r3")] == ["verified", "verified"]
+    assert store.revoke("r3") == ["r2"]
+    assert store.request("r2").state == "enrolled"
     assert store.check() == []
 
 

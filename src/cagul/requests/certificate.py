@@ -13,13 +13,15 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 import cagul
-from cagul.errors import StoreError
-from cagul.requests.keys import write_secret
+from cagul.errors import StoreError, UsageError
+from cagul.requests.keys import keep_secret
 from cagul.requests.log import canonical
 from cagul.requests.store import Store, now
 from cagul.runs import write_json, write_text
 
 FORMAT = 1
+FIELDS = {"algorithm", "digests", "value", "public_key"}  # of the signature
+ALGORITHM = "Ed25519 over the SHA-256 of each part"
 LIMITS = (
     "It hides, it does not erase: the host's weights are unchanged and still hold what they have learned. Whoever holds the "
     "weights can leave the guard out.",
@@ -39,10 +41,8 @@ def signing_key(path: Path) -> Ed25519PrivateKey:
 
     Raises StoreError when the file holds no Ed25519 key.
     """
-    if not path.exists():
-        made = Ed25519PrivateKey.generate()
-        write_secret(path, made.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-                                              serialization.NoEncryption()))  # fmt: skip
+    keep_secret(path, lambda: Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))  # fmt: skip
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -65,10 +65,7 @@ def certify(store: Store, name: str, key: Ed25519PrivateKey) -> dict[str, Any]:
     Raises StoreError for an unknown request, or when the store's log is not whole.
     """
     request = store.request(name)
-    wrong = store.check()
-    if wrong:
-        raise StoreError(f"The store's log is not whole: {wrong[0]}.", "`cagul requests verify` lists all; restore a backup.",
-                         "store-changed")  # fmt: skip
+    store.require_whole()
     entries = [entry for entry in store.entries() if entry.request == name]
     document: dict[str, Any] = {
         "certificate": {"format": FORMAT, "issued": now(), "cagul": cagul.__version__},
@@ -82,13 +79,20 @@ def certify(store: Store, name: str, key: Ed25519PrivateKey) -> dict[str, Any]:
     }  # fmt: skip
     digests = {part: hashlib.sha256(canonical(content)).hexdigest() for part, content in document.items()}
     signature = base64.b64encode(key.sign(canonical(digests))).decode()
-    return document | {"signature": {"algorithm": "Ed25519 over the SHA-256 of each part", "digests": digests, "value": signature,
+    return document | {"signature": {"algorithm": ALGORITHM, "digests": digests, "value": signature,
                                      "public_key": _public_pem(key.public_key())}}  # fmt: skip
 
 
+def page_of(path: Path) -> Path:
+    """Where the page to read beside the document in ``path`` is. Raises UsageError where it is that document."""
+    if path.suffix.lower() == ".md":
+        raise UsageError(f"{path} is where the page to read is written, beside the JSON document.", "Name it .json, say.")
+    return path.with_suffix(".md")
+
+
 def write_certificate(path: Path, document: dict[str, Any]) -> Path:
-    """The JSON document, and a page to read beside it, named .md; where that page is."""
-    page = path.with_suffix(".md")
+    """The JSON document, and a page to read beside it, named .md; where that page is. Raises UsageError for a path of .md."""
+    page = page_of(path)
     write_json(path, document)
     write_text(page, as_markdown(document))
     return page
@@ -131,19 +135,23 @@ def check_certificate(path: Path, public_key: Path) -> dict[str, Any]:
             f"{public_key} holds no public key: {error}.", "Give the .pub file of the signing key.", "certificate"
         ) from None
     try:
-        document = json.loads(path.read_text("utf-8"))
+        document = json.loads(path.read_text("utf-8"), object_pairs_hook=_each_once)
+        canonical(document)  # finds numbers that are none
         signature = document.pop("signature")
         digests, value = signature["digests"], base64.b64decode(signature["value"], validate=True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        written = base64.b64encode(value).decode() == signature["value"]  # in the one way
+        if set(signature) != FIELDS or signature["algorithm"] != ALGORITHM or not isinstance(digests, dict) or not written:
+            raise ValueError("its signature has other fields or another algorithm than cagul writes")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(
             f"{path} is no certificate: {error}.", "Give the JSON file of `export-certificate`.", "certificate"
         ) from None
     try:
-        if not isinstance(key, Ed25519PublicKey):
+        if not isinstance(key, Ed25519PublicKey) or signature["public_key"] != _public_pem(key):
             raise InvalidSignature
         key.verify(value, canonical(digests))
     except InvalidSignature:
-        raise StoreError(f"{path} is not valid: its signature is not of this key, or its list of digests was changed.",
+        raise StoreError(f"{path} is not valid: its signature is not of this key, or was changed, or its list of digests was.",
                          "Check that the public key is the issuer's.", "certificate") from None  # fmt: skip
     changed = [part for part in digests if part not in document
                or hashlib.sha256(canonical(document[part])).hexdigest() != digests[part]]  # fmt: skip
@@ -152,3 +160,11 @@ def check_certificate(path: Path, public_key: Path) -> dict[str, Any]:
         raise StoreError(f"{path} is not valid: {', '.join(sorted(changed))} changed after it was signed.",
                          "Ask the issuer for the certificate.", "certificate")  # fmt: skip
     return document
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, whose keys a reader may not choose among. Raises ValueError for one that is there twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found

@@ -10,13 +10,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, NoResultFound
 
 from cagul.errors import StoreError, WriteError
 
 BUSY_SECONDS = 20.0
 PRAGMAS = (f"busy_timeout={int(1000 * BUSY_SECONDS)}", "secure_delete=ON", "foreign_keys=ON", "synchronous=FULL",
             "temp_store=MEMORY")  # fmt: skip
+ALREADY = "Give another --store, or go on with `cagul requests add`."
 
 
 @contextmanager
@@ -32,6 +33,8 @@ def explained(path: Path) -> Iterator[None]:
         if "readonly" in reason or "unable to open" in reason or "full" in reason or "disk I/O" in reason:
             raise WriteError(f"Cannot write {path}: {reason}.", "Make room, or set the permissions of file and folder.") from error
         raise StoreError(f"{path} is no whole store: {reason}.", "Restore it from a backup.", "store") from error
+    except (ValueError, TypeError, LookupError, NoResultFound) as error:  # no such JSON, a fact or row that is not there
+        raise StoreError(f"{path} is no whole store: {error}.", "Restore it from a backup.", "store") from error
 
 
 def open_engine(path: Path) -> Engine:
@@ -65,3 +68,18 @@ def run_raw(engine: Engine, statement: str) -> list[Any]:
         return connection.driver_connection.execute(statement).fetchall()  # type: ignore[union-attr]
     finally:
         connection.close()
+
+
+def require_free(path: Path) -> None:
+    """Raises StoreError where a store or another database lies. What a killed `init` has left is neither."""
+    if path.is_file() and path.stat().st_size:
+        engine = open_engine(path)
+        with explained(path), engine.connect() as connection:
+            taken = version_of(connection) or connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one()
+        engine.dispose()
+        if taken:
+            raise StoreError(f"{path} is already there.", ALREADY, "store")
+
+
+def version_of(connection: Connection) -> int:
+    return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())

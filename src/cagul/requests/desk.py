@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,13 +19,23 @@ from cagul.guard import Guard
 from cagul.host.frozen import FrozenHost
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.patch import Patch
+from cagul.requests.database import require_free
 from cagul.requests.gate import Enrolled, Gatekeeper, calibration_vectors, patch_hash, rotated
 from cagul.requests.keys import StoreKey
-from cagul.requests.store import ALREADY, Request, Store, new_id, sha256
+from cagul.requests.log import sha256
+from cagul.requests.pictures import opened_pictures, write_picture
+from cagul.requests.store import Request, Store, new_id
 from cagul.requests.verification import HELD_OUT, PROBES, held_out, probes_of, verdict, verify
 from cagul.training import covered
 
 ESCALATION_STEPS, ESCALATION_ROUNDS = 60, 3  # of training; rounds end when the request is verified
+
+
+@dataclasses.dataclass(frozen=True)
+class Added(Request):
+    """A request that was added, and the ids of those to verify again: its finetuned encoder took the place of theirs."""
+
+    to_verify_again: tuple[str, ...] = ()
 
 
 def open_desk(store: Path, key: Path, host: FrozenHost, patch: Patch) -> Desk:
@@ -43,8 +52,7 @@ def make_store(path: Path, key: Path, host: FrozenHost, patch: Patch, calibratio
     DataError without calibration people, StoreError when there is a store already.
     """
     patch.require(host)
-    if path.is_file() and path.stat().st_size:
-        raise StoreError(f"{path} is already there.", ALREADY, "store")
+    require_free(path)
     rotated(patch, StoreKey(bytes(32)))  # fail for an mlp gate before any file is made
     features = Features(host, patch.config.training.seed)
     secret = StoreKey.create(key)
@@ -75,7 +83,7 @@ class Desk:
     # -- add ------------------------------------------------------------------------------------------------------
 
     def add(self, subject: str, pictures: Sequence[Path], *, by: str = "", name: str | None = None, keep_pictures: bool = False,
-            records: Sequence[Record] = (), progress: Progress = silent) -> Request:  # fmt: skip
+            records: Sequence[Record] = (), progress: Progress = silent) -> Added:  # fmt: skip
         """Enrol a person in the gate, verify, and finetune the encoder if it still leaks.
 
         With the ``name`` (id) of an earlier call it goes on where that one ended: nothing is done twice. ``records`` may
@@ -96,9 +104,11 @@ class Desk:
         request = self.store.receive(name, subject, by)
         if request.state == "revoked":
             raise StoreError(f"Request {name} was revoked.", "Make a new request, without --id.", "store-request")
+        unproven: list[str] = []
         if request.state == "enrolled":
-            self._settle(request, features, pictures, [r for r in records if r.subject == subject], records, progress)
-        return self.store.request(name)
+            own = [r for r in records if r.subject == subject]
+            unproven = self._settle(request, features, pictures, own, records, progress)
+        return Added(**vars(self.store.request(name)), to_verify_again=tuple(unproven))
 
     def _embed(self, features: Features, pictures: Sequence[Path]) -> Enrolled:
         """Templates of the pictures and their augmented copies.
@@ -120,8 +130,8 @@ class Desk:
         return enrolled
 
     def _settle(self, request: Request, features: Features, pictures: Sequence[Path], own: Sequence[Record],
-                records: Sequence[Record], progress: Progress) -> None:  # fmt: skip
-        """Verify, escalate where the encoder does not cover the person, and write the outcome."""
+                records: Sequence[Record], progress: Progress) -> list[str]:  # fmt: skip
+        """Verify, escalate where the encoder does not cover the person, and write the outcome; who is to be verified again."""
         probes, began = probes_of(own), time.perf_counter()
         progress("verifying", 0, 1)
         trained_from, guard = self.gatekeeper.encoder()[0], self.guard()
@@ -146,7 +156,8 @@ class Desk:
                 guard, figures, why = Guard(self.host, patch, check=False), tried, reason
                 sealed = self.gatekeeper.seal_encoder(request.id, encoder)
         verification = self._written(guard, figures, why, began) | escalation
-        self.store.settle(request.id, "verified" if found == "verified" else "failed", verification, sealed, trained_from)
+        state = "verified" if found == "verified" else "failed"
+        return self.store.settle(request.id, state, verification, sealed, trained_from)
 
     def _written(self, guard: Guard, figures: dict[str, Any], why: str, began: float) -> dict[str, Any]:
         encoder = torch.nn.utils.parameters_to_vector(guard.patch.encoder.parameters()).detach().cpu().numpy().tobytes()
@@ -164,8 +175,8 @@ class Desk:
         gate = self.gatekeeper.union(self.gatekeeper.enrolled())
         known = set(covered(gate, patch.threshold, features, list(others)))
         config = load_config(patch.config, [f"training.steps={ESCALATION_STEPS}", "training.others=0", f"training.seed={seed}"])
-        with tempfile.TemporaryDirectory(prefix=".requests-") as folder:  # mode 0700
-            kept = [self._kept(name, Path(folder)) for name in self.gatekeeper.enrolled() if name != request.id]
+        with opened_pictures(self.store.path) as folder:
+            kept = [self._kept(name, folder) for name in self.gatekeeper.enrolled() if name != request.id]
             earlier = [paths for paths in kept if paths]
             again = [r for number, paths in enumerate(earlier) for r in _asked(f"earlier {number}", paths, [])]
             copies = range(max(1, len(earlier) + len(known)))  # half of the refusals are about this person
@@ -180,7 +191,7 @@ class Desk:
         paths = []
         for number, sealed in enumerate(self.store.pictures(name)):
             paths.append(folder / f"{name}_{number}")
-            paths[-1].write_bytes(self.key.open(sealed, f"{name} pictures"))
+            write_picture(paths[-1], self.key.open(sealed, f"{name} pictures"))
         return paths
 
     # -- revoke and verify again ----------------------------------------------------------------------------------
@@ -210,11 +221,14 @@ class Desk:
             raise StoreError(f"Request {name} is {request.state}, so there is nothing to verify.", "Name an enrolled one.",
                              "store-request")  # fmt: skip
         guard, features = self.guard(), Features(self.host, self.gatekeeper.base.config.training.seed)
-        with tempfile.TemporaryDirectory(prefix=".requests-") as folder:  # mode 0700
-            pictures = pictures or self._kept(name, Path(folder))
-            if not pictures:
-                raise DataError(f"No pictures of request {name} were kept.", "Give --images.", "store-pictures")
-            figures = verify(guard, features, pictures, probes_of([r for r in records if r.subject == request.subject]))
+        probes = probes_of([r for r in records if r.subject == request.subject])
+        if pictures:
+            figures = verify(guard, features, pictures, probes)
+        elif self.store.pictures(name):
+            with opened_pictures(self.store.path) as folder:
+                figures = verify(guard, features, self._kept(name, folder), probes)
+        else:
+            raise DataError(f"No pictures of request {name} were kept.", "Give --images.", "store-pictures")
         found, why = verdict(figures)
         kept = {key: value for key, value in request.verification.items() if key == "escalation"}
         written = self._written(guard, figures, why, began) | kept

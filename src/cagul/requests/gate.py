@@ -25,6 +25,7 @@ from cagul.method.discriminator import EnrolmentGate, calibrate
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.patch import Patch
 from cagul.requests.keys import StoreKey
+from cagul.requests.log import sha256
 from cagul.requests.store import Store
 
 
@@ -88,8 +89,8 @@ class Gatekeeper:
         self.calibration = key.open_tensor(sealed, "calibration", self.gate.projection.shape[1])
         self.confidence: float = store.facts.get("confidence", 0.0)  # stores of before have none
         self._base_best = self.best(self.gate.templates)
-        self._opened: dict[str, Enrolled] = {}
-        self._encoder: tuple[str | None, VisualTokenEncoder] = (None, base.encoder)
+        self._opened: dict[tuple[str, str], Enrolled] = {}  # by id and SHA-256 of what is sealed, as is the encoder
+        self._encoder: tuple[tuple[str, str | None], VisualTokenEncoder] | None = None
 
     @torch.no_grad()
     def best(self, vectors: Float[Tensor, "N M"]) -> Float[Tensor, " C"]:
@@ -101,12 +102,18 @@ class Gatekeeper:
 
     def enrolled(self) -> dict[str, Enrolled]:
         """All active requests, in order of their ids."""
-        names, found = self.store.enrolled(self._opened)
-        for name, (vectors, best) in found.items():
-            self._opened[name] = Enrolled(self.key.open_tensor(vectors, f"{name} templates", self.gate.projection.shape[1]),
-                                          self.key.open_tensor(best, f"{name} best"))  # fmt: skip
-        self._opened = {name: self._opened[name] for name in names}
-        return self._opened
+        marks, found = self.store.enrolled(self._opened)
+        width, opened = self.gate.projection.shape[1], {}
+        for mark in marks:
+            name = mark[0]
+            if name in found:
+                vectors, best = found[name]
+                opened[mark] = Enrolled(self.key.open_tensor(vectors, f"{name} templates", width),
+                                        self.key.open_tensor(best, f"{name} best"))  # fmt: skip
+            else:
+                opened[mark] = self._opened[mark]
+        self._opened = opened
+        return {name: one for (name, _), one in opened.items()}
 
     def threshold(self, enrolled: dict[str, Enrolled]) -> tuple[float, float]:
         """The threshold over base patch and requests, and the share of false alarms that it promises."""
@@ -140,12 +147,13 @@ class Gatekeeper:
         if found is None:
             return None, self.base.encoder
         name, sealed = found
-        if self._encoder[0] != name:
+        mark = name, sha256(sealed)
+        if self._encoder is None or self._encoder[0] != mark:
             options = self.base.config.encoder
             encoder = VisualTokenEncoder(int(self.base.host["width"]), options.hidden, options.depth)
             torch.nn.utils.vector_to_parameters(self.key.open_tensor(sealed, f"{name} encoder"), encoder.parameters())
-            self._encoder = name, encoder.eval()
-        return self._encoder
+            self._encoder = mark, encoder.eval()
+        return name, self._encoder[1]
 
     def seal_encoder(self, name: str, encoder: VisualTokenEncoder) -> bytes:
         return self.key.seal_tensor(torch.nn.utils.parameters_to_vector(encoder.parameters()), f"{name} encoder")

@@ -6,6 +6,10 @@ import hashlib
 import hmac
 import os
 import secrets
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from glob import escape
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +25,25 @@ from cagul.runs import writable
 NONCE = 12  # bytes
 
 
-def write_secret(path: Path, data: bytes) -> None:
-    """Write a new file of mode 0600, never over another. Raises WriteError when it cannot be written."""
+def keep_secret(path: Path, make: Callable[[], bytes]) -> None:
+    """Write what ``make`` gives to ``path`` (mode 0600) if nothing is there yet: whole or not at all, never over another.
+
+    What a kill left beside it is removed. Raises WriteError when it cannot be written.
+    """
     with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            if not path.exists():
+                descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(make())
+                    file.flush()
+                    os.fsync(file.fileno())
+                with suppress(FileExistsError, FileNotFoundError):  # another process made it meanwhile
+                    os.link(partial, path)
+        finally:
+            for left in path.parent.glob(f".{escape(path.name)}.*.part"):
+                left.unlink(missing_ok=True)
 
 
 class StoreKey:
@@ -42,8 +56,7 @@ class StoreKey:
     @classmethod
     def create(cls, path: Path) -> StoreKey:
         """The key in ``path``, made (mode 0600) if there is none."""
-        if not path.exists():
-            write_secret(path, secrets.token_hex(32).encode() + b"\n")
+        keep_secret(path, lambda: secrets.token_hex(32).encode() + b"\n")
         return cls.load(path)
 
     @classmethod
@@ -58,13 +71,14 @@ class StoreKey:
         except ValueError:
             secret = b""
         if len(secret) != 32:
-            raise StoreError(f"{path} holds no key of 32 bytes in hexadecimal.", "Give the key file that the store was made with.",
+            raise StoreError(f"{path} holds no key of 32 bytes in hexadecimal.",
+                             "Give the key file that the store was made with; for a new store name a file that is not there yet.",
                              "store-key")  # fmt: skip
         return cls(secret)
 
-    def mark(self, text: str) -> str:
-        """A keyed hash: nobody without the key can make it."""
-        return hmac.new(self._derive("mark"), text.encode(), hashlib.sha256).hexdigest()
+    def mark(self, text: str, purpose: str = "mark") -> str:
+        """A keyed hash: nobody without the key can make it, nor take it for one of another purpose."""
+        return hmac.new(self._derive(purpose), text.encode(), hashlib.sha256).hexdigest()
 
     def rotation(self, size: int) -> Float[Tensor, "M M"]:
         """A secret orthogonal map of the metric space: cosine similarities stay, directions mean nothing without the key."""

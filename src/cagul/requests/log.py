@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 START = "0" * 64  # what the first entry takes for the hash before it
+ACTIVE = ("enrolled", "verified", "failed")  # their templates are in the gate: a failed request is hidden as far as it goes
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,10 @@ class Entry:
     content: dict[str, Any]
     previous: str
     hash: str
+
+
+def sha256(data: bytes | None) -> str | None:
+    return None if data is None else hashlib.sha256(data).hexdigest()
 
 
 def canonical(data: Any) -> bytes:
@@ -46,4 +51,35 @@ def check_chain(entries: Sequence[Entry]) -> list[str]:
         if entry_hash(entry.number, entry.at, entry.request, entry.action, entry.content, entry.previous) != entry.hash:
             wrong.append(f"entry {entry.number} was changed")
         expected, previous = entry.number + 1, entry.hash
+    return wrong
+
+
+def check_requests(entries: Sequence[Entry], rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Where the ``rows`` of the requests, by id, are not as the log says; empty where all are."""
+    told: dict[str, dict[str, Any]] = {}  # what the log says of each request
+    for entry in entries:
+        said = told.setdefault(entry.request, {"at": entry.at})
+        encoder = entry.content.get("encoder")  # none where it was only verified: it keeps the one that it has
+        made = {"encoder": encoder, "encoder_made": entry.number - 1} if encoder else {}
+        said.update({k: v for k, v in entry.content.items() if k != "encoder"} | made, state=entry.action)
+        if entry.action == "revoked":
+            told[entry.request] = {"at": said["at"], "state": "revoked", "verification": said.get("verification", {})}
+    wrong = []
+    for name in sorted({*told, *rows}):
+        if name not in rows or name not in told:
+            wrong.append(f"request {name} is in the {'store' if name in rows else 'log'} alone")
+            continue
+        row, said = rows[name], told[name]
+        if row["state"] != said["state"]:
+            wrong.append(f"request {name} is {row['state']}, but the log says {said['state']}")
+            continue
+        same = {  # stores of before say nothing of the similarities
+            "date": row["at"] == said["at"],
+            "templates": sha256(row["vectors"]) == said.get("vectors"),
+            "similarities": sha256(row["best"]) == said.get("best") or ("vectors" in said and "best" not in said),
+            "encoder": (sha256(row["encoder"]), row["encoder_made"]) == (said.get("encoder"), said.get("encoder_made")),
+            "verification": json.loads(row["verification"]) == said.get("verification", {}),
+        }  # fmt: skip
+        wrong += [f"the {what} of request {name} {'was' if what in ('date', 'encoder', 'verification') else 'were'} changed"
+                  for what, right in same.items() if not right]  # fmt: skip
     return wrong

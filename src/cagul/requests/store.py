@@ -18,42 +18,33 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, Connection, ForeignKey, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import Connection
 
 from cagul.errors import StoreError, did_you_mean
-from cagul.requests.database import explained, open_engine, run_raw, writing
+from cagul.requests.database import ALREADY, explained, open_engine, require_free, run_raw, version_of, writing
 from cagul.requests.keys import StoreKey
-from cagul.requests.log import START, Entry, check_chain, entry_hash
+from cagul.requests.log import ACTIVE, START, Entry, check_chain, check_requests, entry_hash, sha256
+from cagul.requests.pictures import sweep
+from cagul.requests.tables import (
+    APPEND_ONLY,
+    CALIBRATION,
+    FACTS,
+    LOG,
+    NEWEST_ENCODER,
+    PICTURES,
+    REQUESTS,
+    TABLES,
+    encoder_of,
+    end_of_log,
+    entries_of,
+    facts_of,
+    to_mark,
+    verified,
+)
 from cagul.runs import writable
 
 SCHEMA = 1
-ALREADY = "Give another --store, or go on with `cagul requests add`."
-ACTIVE = ("enrolled", "verified", "failed")  # their templates are in the gate: a failed request is hidden as far as it goes
 STATES = ("received", *ACTIVE, "revoked")
-
-_tables = MetaData()
-_facts = Table("facts", _tables, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))
-_calibration = Table("calibration", _tables, Column("id", Integer, primary_key=True), Column("people", Text, nullable=False),
-                     Column("vectors", LargeBinary, nullable=False))  # fmt: skip
-_requests = Table(
-    "requests", _tables, Column("id", Text, primary_key=True), Column("at", Text, nullable=False),
-    Column("state", Text, nullable=False), Column("subject", Text, nullable=False), Column("by", Text, nullable=False),
-    Column("verification", Text, nullable=False), Column("vectors", LargeBinary), Column("best", LargeBinary),
-    Column("encoder", LargeBinary), Column("encoder_made", Integer),
-)  # fmt: skip
-_pictures = Table("pictures", _tables, Column("request", ForeignKey("requests.id"), primary_key=True),
-                  Column("number", Integer, primary_key=True), Column("data", LargeBinary, nullable=False))  # fmt: skip
-_log = Table(
-    "log", _tables, Column("number", Integer, primary_key=True), Column("at", Text, nullable=False),
-    Column("request", Text, nullable=False), Column("action", Text, nullable=False), Column("content", Text, nullable=False),
-    Column("previous", Text, nullable=False), Column("hash", Text, nullable=False),
-)  # fmt: skip
-_APPEND_ONLY = [
-    f"CREATE TRIGGER log_no_{verb.lower()} BEFORE {verb} ON log BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END"
-    for verb in ("UPDATE", "DELETE")
-]
-_NEWEST_ENCODER = _requests.select().where(_requests.c.encoder.is_not(None)).order_by(_requests.c.encoder_made.desc()).limit(1)
-_LAST_ENTRY = _log.select().order_by(_log.c.number.desc()).limit(1)
 
 
 @dataclass(frozen=True)
@@ -82,10 +73,6 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def sha256(data: bytes | None) -> str | None:
-    return None if data is None else hashlib.sha256(data).hexdigest()
-
-
 class Store:
     """A store file. Writing needs ``key``; listing does not.
 
@@ -98,18 +85,21 @@ class Store:
             raise StoreError(f"There is no store {self.path}.", "Make one with `cagul requests init`.", "store")
         self.engine = open_engine(self.path)
         with explained(self.path), self.engine.connect() as connection:
-            version = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+            version = version_of(connection)
             if version > SCHEMA:
                 raise StoreError(f"{self.path} has schema {version}, this cagul reads up to {SCHEMA}.", "Upgrade cagul.", "store")
             if version == 0:
                 raise StoreError(f"{self.path} is no store.", "Make one with `cagul requests init`.", "store")
-            self.facts: dict[str, Any] = {
-                name: json.loads(value) for name, value in connection.execute(_facts.select()) if name != "head"
-            }
-        if key is not None and key.mark(self.facts["id"]) != self.facts["key"]:
-            raise StoreError("This key is not the one that the store was made with.", "Give that key file with --key.", "store-key")
-        if key is not None and self.facts.get("erase"):
-            self._erase()
+            self.facts = facts_of(connection)
+            name, mark = self.facts["id"], self.facts["key"]
+        if key is not None:
+            self._marked = mark == key.mark(name, "store")
+            if not self._marked and mark != key.mark(name):  # as stores of before have it
+                raise StoreError("This key is not the one that the store was made with.", "Give that key file with --key.",
+                                 "store-key")  # fmt: skip
+            sweep(self.path)
+            if self.facts.get("erase"):
+                self._erase()
 
     @classmethod
     def create(cls, path: str | Path, key: StoreKey, facts: dict[str, Any], people: Sequence[int], vectors: bytes) -> Store:
@@ -118,6 +108,7 @@ class Store:
         Raises StoreError when there is one already, WriteError when the place cannot be written.
         """
         path, name = Path(path), secrets.token_hex(16)
+        require_free(path)
         with writable(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -125,14 +116,15 @@ class Store:
         with explained(path):
             run_raw(engine, "PRAGMA journal_mode=WAL")
             with writing(engine) as connection:
-                if connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one():
+                if connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one():  # made meanwhile
                     raise StoreError(f"{path} is already there.", ALREADY, "store")
-                _tables.create_all(connection)
-                for trigger in _APPEND_ONLY:
+                TABLES.create_all(connection)
+                for trigger in APPEND_ONLY:
                     connection.exec_driver_sql(trigger)
-                kept = {**facts, "id": name, "key": key.mark(name), "at": now()}
-                connection.execute(_facts.insert(), [{"name": k, "value": json.dumps(v)} for k, v in kept.items()])
-                connection.execute(_calibration.insert().values(id=1, people=json.dumps(list(people)), vectors=vectors))
+                kept = {**facts, "id": name, "key": key.mark(name, "store"), "at": now()}
+                connection.execute(CALIBRATION.insert().values(id=1, people=json.dumps(list(people)), vectors=vectors))
+                kept |= {"mark": key.mark(to_mark(kept, connection)), "head": key.mark(f"0 {START}")}
+                connection.execute(FACTS.insert(), [{"name": k, "value": json.dumps(v)} for k, v in kept.items()])
                 connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA}")
         engine.dispose()
         return cls(path, key)
@@ -142,7 +134,7 @@ class Store:
     def requests(self) -> list[Request]:
         """All requests, by when they came."""
         with self._reading() as connection:
-            rows = connection.execute(_requests.select().order_by(_requests.c.at, _requests.c.id)).mappings().all()
+            rows = connection.execute(REQUESTS.select().order_by(REQUESTS.c.at, REQUESTS.c.id)).mappings().all()
         return [_request(row) for row in rows]
 
     def request(self, name: str) -> Request:
@@ -154,78 +146,74 @@ class Store:
     def state(self, name: str) -> str | None:
         """The state of a request, None where there is none of that id."""
         with self._reading() as connection:
-            wanted = _requests.select().with_only_columns(_requests.c.state).where(_requests.c.id == name)
+            wanted = REQUESTS.select().with_only_columns(REQUESTS.c.state).where(REQUESTS.c.id == name)
             return connection.execute(wanted).scalar_one_or_none()
 
-    def enrolled(self, known: Collection[str] = ()) -> tuple[list[str], dict[str, tuple[bytes, bytes]]]:
-        """Ids of the requests that the gate knows, in their order (who came first is not in it), and of those that are not
-        ``known`` the sealed templates and the sealed best similarities to the calibration pictures.
+    def enrolled(self, known: Collection[tuple[str, str]] = ()) -> tuple[list[tuple[str, str]], dict[str, tuple[bytes, bytes]]]:
+        """Id and SHA-256 of what is sealed of each request that the gate knows, in the order of the ids (who came first is not
+        in it); and of those that are not ``known`` the sealed templates and best similarities to the calibration pictures.
         """
-        wanted = _requests.select().where(_requests.c.state.in_(ACTIVE)).order_by(_requests.c.id)
+        columns = REQUESTS.c
+        wanted = REQUESTS.select().with_only_columns(columns.id, columns.vectors, columns.best)
+        marks, found = [], {}
         with self._reading() as connection:
-            names = list(connection.execute(wanted.with_only_columns(_requests.c.id)).scalars())
-            found = {}
-            for name in (name for name in names if name not in known):
-                row = self._row(connection, name)
-                found[name] = (row["vectors"], row["best"])
-        return names, found
+            for name, vectors, best in connection.execute(wanted.where(columns.state.in_(ACTIVE)).order_by(columns.id)):
+                sealed = (vectors or b"", best or b"")  # nothing is a change that the key finds
+                marks.append((name, hashlib.sha256(b"".join(sealed)).hexdigest()))
+                if marks[-1] not in known:
+                    found[name] = sealed
+        return marks, found
 
     def encoder(self) -> tuple[str, bytes] | None:
         """The encoder in use, sealed, with the request it was finetuned for: the newest of an active request."""
         with self._reading() as connection:
-            row = connection.execute(_NEWEST_ENCODER).mappings().first()
+            row = connection.execute(NEWEST_ENCODER).mappings().first()
         return None if row is None else (row["id"], row["encoder"])
 
     def calibration(self) -> tuple[list[int], bytes]:
         """Numbers of the calibration people, one a picture, and their sealed vectors."""
         with self._reading() as connection:
-            row = connection.execute(_calibration.select()).mappings().one()
+            row = connection.execute(CALIBRATION.select()).mappings().one()
         return json.loads(row["people"]), row["vectors"]
 
     def pictures(self, name: str) -> list[bytes]:
         """The sealed pictures of a request that were kept."""
         with self._reading() as connection:
-            found = connection.execute(_pictures.select().where(_pictures.c.request == name).order_by(_pictures.c.number))
+            found = connection.execute(PICTURES.select().where(PICTURES.c.request == name).order_by(PICTURES.c.number))
             return [row["data"] for row in found.mappings()]
 
-    def last_entry(self) -> int:
-        """Number of the log's last entry: every change of the store makes it one more."""
+    def last_entry(self) -> tuple[int, str]:
+        """Number and hash of the log's last entry: every change of the store makes another."""
         with self._reading() as connection:
-            return connection.execute(_LAST_ENTRY.with_only_columns(_log.c.number)).scalar_one_or_none() or 0
+            return end_of_log(connection)
 
     def entries(self) -> list[Entry]:
         with self._reading() as connection:
-            return _entries(connection)
+            return entries_of(connection)
 
     def check(self) -> list[str]:
-        """What is wrong with the log, and where requests are not as it says; empty where all is whole."""
+        """What is wrong with the log, and where requests are not as it says; empty where all is whole. With the key also
+        whether the log ends where it should, and whether facts and calibration are what they were.
+        """
         with self._reading() as connection:
-            entries = _entries(connection)
-            rows = {row["id"]: row for row in connection.execute(_requests.select()).mappings()}
-            head = connection.execute(_facts.select().where(_facts.c.name == "head")).mappings().first()
-        wrong = check_chain(entries)
-        last = entries[-1] if entries else None
-        if (
-            self.key is not None
-            and last
-            and (head is None or json.loads(head["value"]) != self.key.mark(f"{last.number} {last.hash}"))
-        ):
-            wrong.append(f"the log does not end at entry {last.number}: entries after it are missing, or it was written anew")
-        told: dict[str, dict[str, Any]] = {}  # what the log says of each request
-        for entry in entries:
-            told.setdefault(entry.request, {}).update(entry.content, state=entry.action)
-        for name in sorted({*told, *rows}):
-            if name not in rows or name not in told:
-                wrong.append(f"request {name} is in the {'store' if name in rows else 'log'} alone")
-                continue
-            row, said = rows[name], told[name]
-            if row["state"] != said["state"]:
-                wrong.append(f"request {name} is {row['state']}, but the log says {said['state']}")
-            elif sha256(row["vectors"]) != (said.get("vectors") if said["state"] in ACTIVE else None):
-                wrong.append(f"the templates of request {name} were changed")
-            elif json.loads(row["verification"]) != said.get("verification", {}):
-                wrong.append(f"the verification of request {name} was changed")
-        return wrong
+            entries = entries_of(connection)
+            wrong = check_chain(entries)
+            if self.key is not None:
+                number, found = end_of_log(connection)
+                facts = facts_of(connection)
+                if facts.get("head") != self.key.mark(f"{number} {found}") and (number or self._marked):
+                    wrong.append(f"the log does not end at entry {number}: entries after it are missing, or it was written anew")
+                if self._marked and self.facts.get("mark") != self.key.mark(to_mark(facts, connection)):
+                    wrong.append("the store's facts or its calibration people were changed")
+            rows = {row["id"]: dict(row) for row in connection.execute(REQUESTS.select()).mappings()}
+            return wrong + check_requests(entries, rows)
+
+    def require_whole(self) -> None:
+        """Raises StoreError that says what ``check`` finds."""
+        wrong = self.check()
+        if wrong:
+            raise StoreError(f"{self.path} is not as its log says: {'; '.join(wrong)}.", "Restore it from a backup.",
+                             "store-changed")  # fmt: skip
 
     # -- writing: one transaction each ----------------------------------------------------------------------------
 
@@ -239,16 +227,16 @@ class Store:
                 f"{name!r} cannot be an id.", "Use up to 64 letters, digits, - and _, and nobody's name.", "store-request"
             )
         with self._writing() as connection:
-            row = connection.execute(_requests.select().where(_requests.c.id == name)).mappings().first()
+            row = connection.execute(REQUESTS.select().where(REQUESTS.c.id == name)).mappings().first()
             if row is not None and row["state"] != "revoked" and row["subject"] != subject:
                 raise StoreError(f"The id {name} belongs to another request.", "Leave --id out for a new request.", "store-request")
             if row is None:
                 at = now()
                 connection.execute(
-                    _requests.insert().values(id=name, at=at, state="received", subject=subject, by=by, verification="{}")
+                    REQUESTS.insert().values(id=name, at=at, state="received", subject=subject, by=by, verification="{}")
                 )
                 for number, data in enumerate(pictures):
-                    connection.execute(_pictures.insert().values(request=name, number=number, data=data))
+                    connection.execute(PICTURES.insert().values(request=name, number=number, data=data))
                 self._append(connection, name, "received", {"pictures_kept": len(pictures)}, at)
         return self.request(name)
 
@@ -257,28 +245,37 @@ class Store:
         with self._writing() as connection:
             if self._row(connection, name)["state"] == "received":
                 connection.execute(
-                    _requests.update().where(_requests.c.id == name).values(state="enrolled", vectors=vectors, best=best)
+                    REQUESTS.update().where(REQUESTS.c.id == name).values(state="enrolled", vectors=vectors, best=best)
                 )
-                self._append(connection, name, "enrolled", {"vectors": sha256(vectors)})
+                self._append(connection, name, "enrolled", {"vectors": sha256(vectors), "best": sha256(best)})
 
     def settle(self, name: str, state: str, verification: dict[str, Any], encoder: bytes | None = None,
-               trained_from: str | None = None) -> None:  # fmt: skip
+               trained_from: str | None = None) -> list[str]:  # fmt: skip
         """Write what verification found, and the encoder that was finetuned for it.
 
+        Returns the requests that were verified under another encoder than this new one: they are merely enrolled again.
         Raises StoreError when the request is not enrolled any more, or another one changed the encoder meanwhile.
         """
         with self._writing() as connection:
             if self._row(connection, name)["state"] not in ACTIVE:
                 raise StoreError(f"Request {name} was revoked meanwhile.", "Nothing is left to do.", "store-request")
             values: dict[str, Any] = {"state": state, "verification": json.dumps(verification)}
+            newest, measured = connection.execute(NEWEST_ENCODER).mappings().first(), verification.get("encoder")
             if encoder is not None:
-                newest = connection.execute(_NEWEST_ENCODER).mappings().first()
-                if (newest["id"] if newest else None) != trained_from:
-                    raise StoreError("Another request changed the encoder meanwhile.",
-                                     f"Run the same command again, with --id {name}.", "store-request")  # fmt: skip
-                values |= {"encoder": encoder, "encoder_made": connection.execute(_LAST_ENTRY).mappings().one()["number"]}
-            connection.execute(_requests.update().where(_requests.c.id == name).values(**values))
+                meanwhile = (newest["id"] if newest else None) != trained_from
+                values |= {"encoder": encoder, "encoder_made": end_of_log(connection)[0]}
+            else:
+                meanwhile = bool(newest and measured and encoder_of(connection, newest) not in (None, measured))
+            if meanwhile:
+                raise StoreError("Another request changed the encoder meanwhile.",
+                                 f"Run the same command again; `add` with --id {name}.", "store-request")  # fmt: skip
+            connection.execute(REQUESTS.update().where(REQUESTS.c.id == name).values(**values))
             self._append(connection, name, state, {"verification": verification, "encoder": sha256(encoder)})
+            if encoder is None or not measured:
+                return []
+            unproven = verified(connection, lambda other: other != measured)
+            self._unprove(connection, unproven, f"the encoder of request {name} took the place of its own")
+            return unproven
 
     def revoke(self, name: str) -> list[str]:
         """Take a request back and erase what it brought: templates, text, pictures, encoder.
@@ -290,17 +287,16 @@ class Store:
             row = self._row(connection, name)
             if row["state"] == "revoked":
                 raise StoreError(f"Request {name} is revoked already.", "Nothing is left to do.", "store-request")
-            connection.execute(_pictures.delete().where(_pictures.c.request == name))
+            connection.execute(PICTURES.delete().where(PICTURES.c.request == name))
             connection.execute(
-                _requests.update().where(_requests.c.id == name)
+                REQUESTS.update().where(REQUESTS.c.id == name)
                 .values(state="revoked", subject="", by="", vectors=None, best=None, encoder=None, encoder_made=None)
             )  # fmt: skip
             self._append(connection, name, "revoked", {})
-            unproven = [] if row["encoder"] is None else self._verified_under(connection, row)
-            for other in unproven:
-                connection.execute(_requests.update().where(_requests.c.id == other).values(state="enrolled", verification="{}"))
-                self._append(connection, other, "enrolled", {"verification": {}, "why": f"its encoder went with request {name}"})
-            connection.execute(_facts.insert().prefix_with("OR REPLACE").values(name="erase", value="true"))
+            gone = None if row["encoder"] is None else encoder_of(connection, row)
+            unproven = verified(connection, lambda other: other == gone)
+            self._unprove(connection, unproven, f"its encoder went with request {name}")
+            connection.execute(FACTS.insert().prefix_with("OR REPLACE").values(name="erase", value="true"))
         if not self._erase():
             raise StoreError(f"Request {name} is revoked, but another process is reading, so old bytes are still on the disk.",
                              "The next command that opens the store with its key erases them.", "store-locked")  # fmt: skip
@@ -313,24 +309,20 @@ class Store:
             busy = bool(run_raw(self.engine, "PRAGMA wal_checkpoint(TRUNCATE)")[0][0])
         if not busy:
             with self._writing() as connection:
-                connection.execute(_facts.delete().where(_facts.c.name == "erase"))
+                connection.execute(FACTS.delete().where(FACTS.c.name == "erase"))
         return not busy
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _verified_under(connection: Connection, taken: Any) -> list[str]:
-        """Active requests whose verification names the encoder that was finetuned for the request ``taken``."""
-        made = _log.select().where(_log.c.number == taken["encoder_made"] + 1)  # the entry that settled it; verified again since?
-        content = json.loads(connection.execute(made).mappings().one()["content"])
-        encoder = content["verification"].get("encoder")
-        rows = connection.execute(_requests.select().where(_requests.c.state.in_(ACTIVE)).order_by(_requests.c.id)).mappings()
-        return [row["id"] for row in rows if encoder and json.loads(row["verification"]).get("encoder") == encoder]
+    def _unprove(self, connection: Connection, names: Sequence[str], why: str) -> None:
+        for name in names:
+            connection.execute(REQUESTS.update().where(REQUESTS.c.id == name).values(state="enrolled", verification="{}"))
+            self._append(connection, name, "enrolled", {"verification": {}, "why": why})
 
     def _row(self, connection: Connection, name: str) -> Any:
-        row = connection.execute(_requests.select().where(_requests.c.id == name)).mappings().first()
+        row = connection.execute(REQUESTS.select().where(REQUESTS.c.id == name)).mappings().first()
         if row is None:
-            known = connection.execute(_requests.select().with_only_columns(_requests.c.id)).scalars().all()
+            known = connection.execute(REQUESTS.select().with_only_columns(REQUESTS.c.id)).scalars().all()
             raise StoreError(f"There is no request {name!r}.", did_you_mean(name, known) if known else "The store is empty.",
                              "store-request")  # fmt: skip
         return row
@@ -338,13 +330,13 @@ class Store:
     def _append(self, connection: Connection, request: str, action: str, content: dict[str, Any], at: str | None = None) -> None:
         """One entry more, and the keyed mark of where the log ends."""
         key = self._key()
-        last = connection.execute(_LAST_ENTRY).mappings().first()
-        number, previous, at = (last["number"] + 1 if last else 1), (last["hash"] if last else START), at or now()
+        end, previous = end_of_log(connection)
+        number, at = end + 1, at or now()
         found = entry_hash(number, at, request, action, content, previous)
-        connection.execute(_log.insert().values(number=number, at=at, request=request, action=action,
+        connection.execute(LOG.insert().values(number=number, at=at, request=request, action=action,
                                                 content=json.dumps(content), previous=previous, hash=found))  # fmt: skip
         head = json.dumps(key.mark(f"{number} {found}"))
-        connection.execute(_facts.insert().prefix_with("OR REPLACE").values(name="head", value=head))
+        connection.execute(FACTS.insert().prefix_with("OR REPLACE").values(name="head", value=head))
 
     def _key(self) -> StoreKey:
         if self.key is None:
@@ -364,8 +356,3 @@ class Store:
 
 def _request(row: Any) -> Request:
     return Request(row["id"], row["at"], row["state"], row["subject"], row["by"], json.loads(row["verification"]))
-
-
-def _entries(connection: Connection) -> list[Entry]:
-    rows = connection.execute(_log.select().order_by(_log.c.number)).mappings()
-    return [Entry(**{**row, "content": json.loads(row["content"])}) for row in rows]

@@ -46,7 +46,8 @@ class PatchGuards:
 class StoreGuards:
     """The guard of a store's active requests: what is added or revoked holds for every answer that begins afterwards.
 
-    Raises StoreError when the store cannot be read, or is not of this host and patch: then nobody is answered.
+    Raises StoreError when the store cannot be read, is not as its log says, or is not of this host and patch: then nobody is
+    answered.
     """
 
     def __init__(self, host: FrozenHost, store: Path, key: Path, base: Patch, clock: Callable[[], float] = time.monotonic):
@@ -58,9 +59,16 @@ class StoreGuards:
     def _open(self) -> None:
         from cagul.requests.desk import open_desk
 
+        self._file: int | None = None  # until all is well: the next look opens it anew
         self._desk = open_desk(self._store, self._key, self.host, self._base)
-        self._file = self._store.stat().st_ino
-        self._entry, self._guard = self._desk.store.last_entry(), self._desk.guard()
+        found = self._store.stat().st_ino
+        self._take(self._desk.store.last_entry())
+        self._file = found
+
+    def _take(self, entry: tuple[int, str]) -> None:
+        """The guard of the store as it is now, if all in it is as its log says: not cheap, and so at a change alone."""
+        self._desk.store.require_whole()
+        self._guard, self._entry = self._desk.guard(), entry
 
     def guard(self) -> Guard:
         with self._lock:
@@ -68,7 +76,7 @@ class StoreGuards:
             if not self._store.is_file() or self._store.stat().st_ino != self._file:
                 self._open()  # another file lies there now, such as a backup
             elif (entry := self._desk.store.last_entry()) != self._entry:
-                self._guard, self._entry = self._desk.guard(), entry
+                self._take(entry)
             self._able = True
             return self._guard
 

@@ -1,0 +1,122 @@
+"""Certificates of deletion requests: valid as they were signed, and refused in every other shape."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytest.importorskip("sqlalchemy")
+
+from typer.testing import CliRunner
+
+from cagul.cli.app import app
+from cagul.errors import StoreError, UsageError
+from cagul.requests.certificate import certify, check_certificate, signing_key, write_certificate
+from test_requests import base, base_folder, desk, pictures_of, records, records_file  # noqa: F401
+
+
+@pytest.fixture
+def certificate(desk, records, tmp_path):  # noqa: F811
+    request = desk.add("Dee Moss", pictures_of(records, "p3"), by="her lawyer", records=records)
+    path = tmp_path / "certificate.json"
+    write_certificate(path, certify(desk.store, request.id, signing_key(tmp_path / "signing")))
+    return path
+
+
+def test_a_certificate_is_valid_and_names_nobody(certificate, tmp_path, records):  # noqa: F811
+    document = check_certificate(certificate, tmp_path / "signing.pub")
+    page = certificate.with_suffix(".md").read_text()
+    assert document["request"]["state"] in ("verified", "failed")
+    assert document["host"]["sha256"] in page
+    assert "It hides, it does not erase" in page
+    assert f"{document['verification']['leak']['value']:.3f} | " in page
+    secrets = {"Dee Moss", "lawyer", "p3", *(r.answer for r in records), *(r.question for r in records)}
+    for secret in secrets:
+        assert secret not in certificate.read_text() + page
+    assert (tmp_path / "signing").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_changed_certificate_says_what_was_changed(certificate, tmp_path):
+    public = tmp_path / "signing.pub"
+    document = json.loads(certificate.read_text())
+
+    def refused(changed, says):
+        path = tmp_path / "changed.json"
+        path.write_text(json.dumps(changed))
+        with pytest.raises(StoreError, match=says):
+            check_certificate(path, public)
+
+    refused(document | {"request": document["request"] | {"state": "perfect"}}, "not valid: request changed after it was signed")
+    refused(document | {"verification": {}, "host": {}}, "not valid: host, verification changed")
+    refused(document | {"extra": 1}, "not valid: extra changed")
+    refused({k: v for k, v in document.items() if k != "limits"}, "not valid: limits changed")
+    forged = document["signature"] | {"digests": document["signature"]["digests"] | {"host": "0" * 64}}
+    refused(document | {"signature": forged}, "its signature is not of this key")
+    refused({"a": 1}, "is no certificate")
+    signing_key(tmp_path / "other")
+    with pytest.raises(StoreError, match="is not of this key"):
+        check_certificate(certificate, tmp_path / "other.pub")
+    with pytest.raises(StoreError, match="holds no public key"):
+        check_certificate(certificate, certificate)
+    with pytest.raises(StoreError, match="holds no signing key"):
+        signing_key(certificate)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("public_key", "EVIL", "its signature is not of this key"),
+        ("algorithm", "none", "is no certificate: its signature has other fields or another algorithm"),
+        ("note", "approved", "is no certificate: its signature has other fields or another algorithm"),
+        ("digests", ["host"], "is no certificate: its signature has other fields or another algorithm"),
+        ("value", 5, "is no certificate"),
+    ],
+)
+def test_nothing_can_be_put_into_the_signature(certificate, tmp_path, field, value, says):
+    document = json.loads(certificate.read_text())
+    certificate.write_text(json.dumps(document | {"signature": document["signature"] | {field: value}}))
+    with pytest.raises(StoreError, match=says):
+        check_certificate(certificate, tmp_path / "signing.pub")
+
+
+def test_a_signature_is_written_in_one_way(certificate, tmp_path):
+    document = json.loads(certificate.read_text())
+    value = document["signature"]["value"]
+    assert value.endswith("==")  # 64 bytes: the last digit has four bits that say nothing
+    digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    document["signature"]["value"] = f"{value[:-3]}{digits[digits.index(value[-3]) + 1]}=="
+    certificate.write_text(json.dumps(document))
+    with pytest.raises(StoreError, match="is no certificate"):
+        check_certificate(certificate, tmp_path / "signing.pub")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('"hit_rate": {', '"hit_rate": NaN, "old": {', "Out of range float values"),
+        ('"hit_rate": {', '"hit_rate": 1e999, "old": {', "Out of range float values"),
+        ('"state": "', '"state": "revoked", "state": "', "a key is there twice"),
+        ('"certificate": {', '"deep": ' + "[" * 100_000 + "]" * 100_000 + ', "certificate": {', "recursion"),
+    ],
+    ids=["not a number", "infinity", "twice", "deep"],
+)
+def test_what_readers_could_read_in_two_ways_is_no_certificate(certificate, tmp_path, old, new, says):
+    text = certificate.read_text()
+    assert old in text
+    certificate.write_text(text.replace(old, new, 1))
+    with pytest.raises(StoreError, match=f"is no certificate: .*{says}"):
+        check_certificate(certificate, tmp_path / "signing.pub")
+
+
+def test_a_certificate_does_not_lie_where_its_page_is_written(desk, records, tmp_path):  # noqa: F811
+    request = desk.add("Dee Moss", pictures_of(records, "p3"))
+    common = ["--store", tmp_path / "requests.db", "--key", tmp_path / "key", "--signing-key", tmp_path / "signing"]
+    words = ["requests", "export-certificate", request.id, *common, "--out", tmp_path / "c.md"]
+    found = CliRunner().invoke(app, [str(word) for word in words], standalone_mode=False).exception
+    assert isinstance(found, UsageError)
+    assert "c.md is where the page to read is written" in str(found)
+    assert not (tmp_path / "c.md").exists()
+    assert not (tmp_path / "signing").exists()
+    with pytest.raises(UsageError, match="C.MD is where the page"):
+        write_certificate(tmp_path / "C.MD", {})

@@ -1,0 +1,148 @@
+"""Whole commands, `cagul requests init` and `add`, killed at their steps: what they leave is the old or the new state."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("sqlalchemy")
+
+from cagul.errors import StoreError, WriteError
+from cagul.requests.keys import StoreKey, keep_secret
+from cagul.requests.store import Store
+from test_requests import base_folder, pictures_of, records, records_file, run  # noqa: F401
+
+PROGRAM = """
+import json, os, signal, sys
+import cagul.cli.app, cagul.guard, cagul.requests.desk  # once for all
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+def command(words, folder, writes, count):
+    # The command in a process of its own, killed at its count-th step; whether it was.
+    child = os.fork()
+    if child:
+        return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    left = [count]
+
+    def step(*_):
+        left[0] -= 1
+        if left[0] < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def audit(name, given):
+        if name in ("open", "os.link", "os.remove", "os.mkdir", "sqlite3.connect") and folder in str(given[0]):
+            step()
+
+    os.chdir(folder)
+    if writes:
+        event.listen(Engine, "commit", step)
+    else:
+        sys.addaudithook(audit)
+        for name in ("before_cursor_execute", "commit"):
+            event.listen(Engine, name, step)
+    sys.argv = ["cagul", *words]
+    sys.stdout = sys.stderr = open(os.devnull, "w")
+    try:
+        cagul.cli.app.main()
+    finally:
+        os._exit(0)
+
+words, writes, folders = json.loads(sys.argv[1])
+print(json.dumps([command(words, folder, writes, count) for count, folder in folders]))
+"""
+
+
+def killed(words, folders, writes):
+    """Whether the command was killed in each of these folders, at the step of its number."""
+    given = json.dumps([[str(word) for word in words], writes, [[count, str(folder)] for count, folder in folders]])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", PROGRAM, given], env=environment, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+STORE, MANY = ("--store", "s.db", "--key", "keys/k"), 10_000
+
+
+def test_a_killed_init_is_done_again(tiny_folder, base_folder, records_file, tmp_path):  # noqa: F811
+    words = ["requests", "init", *STORE, "--host", tiny_folder, "--patch", base_folder, "--calibration", records_file]
+    folders = [(count, tmp_path / f"{count:03d}") for count in (*range(7), 9, 14, 25, 30, MANY)]
+    for _, folder in folders:
+        folder.mkdir()
+    outcomes = killed(words, folders, writes=False)
+    assert outcomes == sorted(outcomes, reverse=True)
+    assert (outcomes[0], outcomes[-1]) == (True, False)
+    states = []
+    for _, folder in folders:
+        keys = sorted(path.name for path in folder.glob("keys/*") if not path.name.endswith(".part"))
+        assert keys in ([], ["k"])
+        if keys:
+            StoreKey.load(folder / "keys" / "k")
+        try:
+            states.append(bool(Store(folder / "s.db").facts))
+        except StoreError:  # there is none
+            states.append(False)
+    assert states == sorted(states)
+    undone = [(MANY, folder) for (_, folder), state in zip(folders, states, strict=True) if not state]
+    assert len(undone) >= 8
+    assert any((folder / "s.db").is_file() and (folder / "s.db").stat().st_size for _, folder in undone)
+    assert not any(killed(words, undone, writes=False))
+    for _, folder in folders:
+        made = Store(folder / "s.db", StoreKey.load(folder / "keys" / "k"))
+        assert made.check() == made.requests() == []
+        assert sorted(path.name for path in (folder / "keys").iterdir()) == ["k"]
+
+
+def test_init_leaves_alone_what_it_did_not_make(tmp_path):
+    key = StoreKey.create(tmp_path / "key")
+    with sqlite3.connect(tmp_path / "other.db") as raw:
+        raw.execute("CREATE TABLE mine (a)")
+    with pytest.raises(StoreError, match=r"other.db is already there\."):
+        Store.create(tmp_path / "other.db", key, {}, [], b"")
+    (tmp_path / "notes").write_text("hello " * 100)
+    with pytest.raises(StoreError, match="notes is no whole store: file is not a database"):
+        Store.create(tmp_path / "notes", key, {}, [], b"")
+    assert (tmp_path / "notes").read_text() == "hello " * 100
+    (tmp_path / "empty").touch()
+    with pytest.raises(StoreError, match="empty holds no key of 32 bytes .*\n.* for a new store name a file that is not there yet"):
+        StoreKey.create(tmp_path / "empty")
+    assert StoreKey.create(tmp_path / "key").mark("a") == key.mark("a")
+
+
+def test_a_key_that_another_process_made_meanwhile_is_kept(tmp_path):
+    path = tmp_path / "key"
+    keep_secret(path, lambda: (path.write_bytes(b"theirs"), b"ours")[1])
+    assert path.read_bytes() == b"theirs"
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(WriteError, match="Cannot write .*key/k"):
+        keep_secret(path / "k", lambda: b"ours")
+
+
+def test_a_killed_add_goes_on_where_it_was(tiny_folder, base_folder, records_file, records, tmp_path, monkeypatch):  # noqa: F811
+    pictures = [word for path in pictures_of(records, "p3") for word in ("--images", path)]
+    words = ["requests", "add", "Dee Moss", *pictures, "--id", "r-1", "--keep-pictures", *STORE]
+    folders = [(count, tmp_path / str(count)) for count in (0, 1, 2, MANY)]
+    for _, folder in folders:
+        folder.mkdir()
+    init = ["requests", "init", *STORE, "--host", tiny_folder, "--patch", base_folder, "--calibration", records_file]
+    assert not any(killed(init, [(MANY, folder) for _, folder in folders], writes=True))
+    assert killed(words, folders, writes=True) == [True, True, True, False]  # as each of its three changes is to be written
+    before, after = [], []
+    for _, folder in folders:
+        found = Store(folder / "s.db", StoreKey.load(folder / "keys" / "k"))
+        assert found.check() == []
+        before.append([entry.action for entry in found.entries()])
+        assert [request.state for request in found.requests()] == before[-1][-1:]
+        monkeypatch.chdir(folder)
+        assert run(*words).exception is None
+        after.append([entry.action for entry in found.entries()])
+        assert len(found.pictures("r-1")) == len(pictures) // 2
+        assert found.check() == []
+    assert before[-1][:2] == ["received", "enrolled"]
+    assert before == [before[-1][:count] for count in range(4)]
+    assert after == [before[-1]] * 4

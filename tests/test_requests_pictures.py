@@ -1,0 +1,110 @@
+"""Kept pictures lie open beside the store while they are looked at, for their owner alone, and no kill leaves them there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+
+import pytest
+
+pytest.importorskip("sqlalchemy")
+
+from cagul.errors import WriteError
+from cagul.requests import desk as desk_module
+from cagul.requests.pictures import folder_of, opened_pictures, sweep, write_picture
+from cagul.requests.store import Store
+from made_stores import make, make_base
+from test_requests import base, base_folder, desk, pictures_of, records, records_file  # noqa: F401
+
+DATA = b"a face" * 100
+
+
+@pytest.fixture
+def made(tmp_path):
+    return make(tmp_path / "store", make_base())
+
+
+def killed(path):
+    child = os.fork()
+    if child == 0:
+        with opened_pictures(path) as folder:
+            write_picture(folder / "r1_0", DATA)
+            os.kill(os.getpid(), signal.SIGKILL)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def test_what_a_kill_left_is_overwritten_and_removed_at_the_next_opening_with_the_key(made, tmp_path):
+    folder, link = folder_of(made.path), tmp_path / "link"
+    killed(made.path)
+    assert folder.parent == made.path.parent
+    assert (folder / "r1_0").read_bytes() == DATA
+    assert [path.stat().st_mode & 0o777 for path in (folder, folder / "r1_0")] == [0o700, 0o600]
+    os.link(folder / "r1_0", link)
+    Store(made.path)
+    assert folder.exists()
+    Store(made.path, made.key)
+    assert not folder.exists()
+    assert link.read_bytes() == bytes(len(DATA))
+
+
+def test_the_next_who_opens_pictures_finds_none(made):
+    killed(made.path)
+    with opened_pictures(made.path) as folder:
+        assert list(folder.iterdir()) == []
+        write_picture(folder / "r1_0", DATA)
+    assert not folder.exists()
+
+
+def test_pictures_in_use_stay(made):
+    with opened_pictures(made.path) as folder:
+        write_picture(folder / "r1_0", DATA)
+        Store(made.path, made.key)
+        child = os.fork()
+        if child == 0:
+            sweep(made.path)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert (folder / "r1_0").read_bytes() == DATA
+
+
+def test_a_second_process_waits_and_gets_a_folder_of_its_own(made):
+    ready, go = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        with opened_pictures(made.path) as folder:
+            write_picture(folder / "r1_0", DATA)
+            os.write(ready[1], b"!")
+            os.read(go[0], 1)
+        os._exit(0)
+    os.read(ready[0], 1)
+    os.write(go[1], b"!")
+    with opened_pictures(made.path) as folder:
+        assert list(folder.iterdir()) == []
+        assert os.waitpid(child, 0)[1] == 0
+        assert folder.is_dir()
+
+
+def test_a_folder_that_cannot_be_made_is_named(made):
+    folder_of(made.path).write_text("in the way")
+    with pytest.raises(WriteError, match="Cannot write .*requests.db-pictures"):
+        Store(made.path, made.key)
+    with pytest.raises(WriteError, match="Cannot write .*requests.db-pictures"), opened_pictures(made.path):
+        pass
+
+
+def test_verifying_and_finetuning_open_pictures_beside_the_store_alone(desk, records, monkeypatch, tmp_path):  # noqa: F811
+    seen, folder, true = [], folder_of(desk.store.path), desk_module.verify
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+
+    def verify(*given):
+        seen.append(sorted(path.stat().st_mode & 0o777 for path in folder.iterdir()) if folder.exists() else None)
+        return true(*given)
+
+    monkeypatch.setattr(desk_module, "verify", verify)
+    paths = pictures_of(records, "p3")
+    kept = desk.add("p3", paths, keep_pictures=True)
+    desk.verify_again(kept.id, paths)
+    desk.verify_again(kept.id, [])
+    assert seen == [None, None, [0o600] * len(paths)]
+    assert not folder.exists()
