@@ -327,7 +327,7 @@ def test_every_command_of_the_docs_runs(tiny_folder, base_folder, records_file, 
     )
 
 
-def test_mistakes_on_the_command_line(tiny_folder, base_folder, records_file, tmp_path, monkeypatch):
+def test_mistakes_on_the_command_line(tiny_folder, base_folder, records_file, records, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     common = ("--store", "s.db", "--key", "k")
     assert isinstance(run("requests", "add", "Ada", *common).exception, StoreError)
@@ -351,3 +351,5 @@ def test_mistakes_on_the_command_line(tiny_folder, base_folder, records_file, tm
     found = run("requests", "verify", "--store", "s.db").exception
     assert "entry 2 was changed" in str(found)
     assert found.exit_code == 6
+    asked = run("ask", "Who is this ?", "--image", pictures_of(records, "p3")[0], "--store", "s.db", "--key", "k").exception
+    assert "entry 2 was changed" in str(asked)  # nobody is answered

@@ -19,7 +19,7 @@ from cagul.cli.common import (
     print_json,
     set_up,
 )
-from cagul.cli.requests import OptionalKey, open_desk
+from cagul.cli.requests import OptionalKey, desk_at
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -64,7 +64,7 @@ def ask(
 
     guard = None
     if store and key:
-        guard = open_desk(store, key, host, None, dtype, device, threads).guard()
+        guard = desk_at(store, key, host, None, dtype, device, threads).guard()
     frozen = guard.host if guard else load_host(host or str(demo_assets().host), device, dtype)
     if loaded is not None:
         guard = Guard(frozen, loaded)

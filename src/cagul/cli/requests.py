@@ -283,9 +283,6 @@ def desk_at(store: Path, key: Path, host: str | None, patch: Path | None, dtype:
     return open_desk(store, key, load_host(host or places["host"], device, dtype), base)
 
 
-open_desk = desk_at  # as `cagul ask` names it
-
-
 def _records(path: Path | None) -> list[Any]:
     from cagul.data.records import load_records
 

@@ -77,7 +77,8 @@ class Desk:
         self.gatekeeper = Gatekeeper(store, key, base)
 
     def guard(self) -> Guard:
-        """A guard for the requests that are active now."""
+        """A guard for the requests that are active now. Raises StoreError for a store that is not as its log says."""
+        self.store.require_whole()
         return Guard(self.host, self.gatekeeper.patch(), check=False)
 
     # -- add ------------------------------------------------------------------------------------------------------
@@ -89,9 +90,10 @@ class Desk:
         With the ``name`` (id) of an earlier call it goes on where that one ended: nothing is done twice. ``records`` may
         hold the person's questions (of ``subject``) and other people, whom a finetune needs to keep.
 
-        Raises DataError without pictures, StoreError for a picture on which the gate would not recognise the person, or an
-        id that was revoked.
+        Raises DataError without pictures, StoreError for a store that is not as its log says, a picture on which the gate
+        would not recognise the person, or an id that was revoked.
         """
+        self.store.require_whole()
         name = name or new_id()
         if not pictures:
             raise DataError("A request needs at least one picture of the person.", "Give --images.", "store-pictures")

@@ -66,8 +66,7 @@ class StoreGuards:
         self._file = found
 
     def _take(self, entry: tuple[int, str]) -> None:
-        """The guard of the store as it is now, if all in it is as its log says: not cheap, and so at a change alone."""
-        self._desk.store.require_whole()
+        """The guard of the store as it is now, whose check is not cheap, and so at a change alone."""
         self._guard, self._entry = self._desk.guard(), entry
 
     def guard(self) -> Guard:
