@@ -139,8 +139,7 @@ def _answer(features: Features, splits: Splits, run: Run, config: Config, sample
             other_host: FrozenHost | None, progress: Progress) -> None:  # fmt: skip
     trainings = _trainings(plan, features.host.layers)
     if any(f"training/{variant.name}" not in run.rows.found for variant in trainings):
-        with _timed(run, "trainings", progress) as shown:
-            require_lengths(features, plan.training, shown)
+        require_lengths(features, plan.training, progress)
     run.rows.append([{"key": f"absent/{part}", "study": "absent", "subject": "", "part": part, "reason": reason}
                      for part, reason in plan.absent.items() if f"absent/{part}" not in run.rows.found])  # fmt: skip
     for name in plan.questions:
