@@ -188,7 +188,7 @@ def page(studies: dict[str, dict[str, Any]], found: str) -> str:
             ["layers read", *(str(s["host"]["read"]) for s in studies.values())],
             ["people forgotten, retained, unseen", *(", ".join(str(s["people"][p]) for p in ("forget", "retain", "unseen"))
                                                      for s in studies.values())],
-            ["took", *(f"{s['cost']['of_all_calls']:.0f} s on {_threads(s['cost'])} thread(s)"
+            ["took; the second beside other work", *(f"{s['cost']['of_all_calls']:.0f} s on {_threads(s['cost'])} thread(s)"
                                           if "of_all_calls" in s["cost"] else "in pieces, not timed" for s in studies.values())],
         ]),
         found,
