@@ -10,6 +10,7 @@ from cagul.method.encoder import VisualTokenEncoder
 from cagul.patch import Patch
 from cagul.requests.gate import Enrolled, patch_hash
 from cagul.requests.keys import StoreKey
+from cagul.requests.log import sha256
 from cagul.requests.store import Store
 
 SIZE, CALIBRATION = 24, 120
@@ -32,7 +33,7 @@ def make(folder, base):
     key = StoreKey.create(folder / "key")
     turned = vectors(3, CALIBRATION) @ key.rotation(SIZE)
     people = [n // 3 for n in range(CALIBRATION)]
-    facts = {"host": base.host, "patch": patch_hash(base), "places": {}}
+    facts = {"host": base.host, "patch": patch_hash(base), "places": {}, "confidence": 0.0}
     return Store.create(folder / "requests.db", key, facts, people, key.seal_tensor(turned, "calibration"))
 
 
@@ -41,3 +42,9 @@ def enrol(keeper, name):
     turned = vectors(int(name[1:])) @ keeper.key.rotation(SIZE)
     keeper.store.receive(name, f"Person {name}", "the clerk")
     keeper.store.enrol(name, *keeper.seal(name, Enrolled(turned, keeper.best(turned))))
+
+
+def in_use(store):
+    """What ``settle`` takes for ``under`` while nothing changes."""
+    found = store.encoder()
+    return None if found is None else sha256(found[1])

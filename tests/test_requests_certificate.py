@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from cagul.cli.app import app
 from cagul.errors import StoreError, UsageError
 from cagul.requests.certificate import certify, check_certificate, signing_key, write_certificate
+from cagul.requests.log import sha256
 from test_requests import base, base_folder, desk, pictures_of, records, records_file  # noqa: F401
 
 
@@ -35,6 +36,27 @@ def test_a_certificate_is_valid_and_names_nobody(certificate, tmp_path, records)
     for secret in secrets:
         assert secret not in certificate.read_text() + page
     assert (tmp_path / "signing").stat().st_mode & 0o777 == 0o600
+
+
+def test_whose_encoder_is_in_use_is_escalated_in_certificate_and_output(desk, records, tmp_path):  # noqa: F811
+    store, vectors = desk.store, (b"vectors", b"best")
+    for name in ("r1", "r2", "r3"):
+        store.receive(name, f"Person {name}", "")
+        store.enrol(name, *vectors)
+    store.settle("r3", "failed", {"encoder": "base", "escalation": {"adopted": False}})
+    store.settle("r1", "verified", {"encoder": "one", "escalation": {"adopted": True}}, b"sealed one")
+    store.settle("r2", "verified", {"encoder": "two", "escalation": {"adopted": True}}, b"sealed two", sha256(b"sealed one"))
+    store.revoke("r2")
+    key = signing_key(tmp_path / "signing")
+    for name, escalated, says in (("r1", True, "finetuned one was taken"), ("r3", False, "did not help and was dropped")):
+        document = certify(store, name, key)
+        assert (document["request"]["state"], document["request"]["escalated"]) == ("enrolled", escalated)
+        said = CliRunner().invoke(app, ["requests", "show", name, "--store", str(store.path)], standalone_mode=False).stdout
+        assert says in " ".join(said.split())
+    store.settle("r1", "failed", {"encoder": "one"}, under=sha256(b"sealed one"))
+    assert certify(store, "r1", key)["request"]["escalated"]
+    said = CliRunner().invoke(app, ["requests", "show", "r1", "--store", str(store.path)], standalone_mode=False).stdout
+    assert "finetuned one was taken" in " ".join(said.split())
 
 
 def test_a_changed_certificate_says_what_was_changed(certificate, tmp_path):

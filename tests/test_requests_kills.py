@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -121,6 +122,48 @@ def test_a_key_that_another_process_made_meanwhile_is_kept(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(WriteError, match="Cannot write .*key/k"):
         keep_secret(path / "k", lambda: b"ours")
+
+
+def test_a_key_is_made_on_a_file_system_without_hard_links(tmp_path, monkeypatch):
+    def refused(number):
+        def link(*_):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "link", link)
+
+    for number in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP):
+        refused(number)
+        path = tmp_path / str(number)
+        keep_secret(path, lambda: b"ours")
+        assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"ours", 0o600)
+        path = tmp_path / f"their {number}"
+        keep_secret(path, lambda path=path: (path.write_bytes(b"theirs"), b"ours")[1])
+        assert path.read_bytes() == b"theirs"
+    for number in (errno.ENOENT, errno.EIO):
+        refused(number)
+        with pytest.raises(WriteError, match=f"Cannot write .*/k: {os.strerror(number)}"):
+            keep_secret(tmp_path / "k", lambda: b"ours")
+    assert not any(path.name.endswith(".part") for path in tmp_path.iterdir())
+
+
+def test_what_a_kill_left_of_a_key_goes_and_what_others_are_writing_stays(tmp_path):
+    left, anothers = tmp_path / ".k.abcd_123.part", tmp_path / ".k.pem.abcd_123.part"
+    for path in (left, anothers):
+        path.write_bytes(b"a secret")
+
+    def make():
+        keep_secret(tmp_path / "k", lambda: b"one")
+        assert left.exists()  # we are at work in the folder
+        return b"two"
+
+    keep_secret(tmp_path / "k.pem", make)
+    assert (tmp_path / "k.pem").read_bytes() == b"two"
+    assert not anothers.exists()
+    keep_secret(tmp_path / "k", lambda: b"never")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["k", "k.pem"]
+    anothers.write_bytes(b"a secret")
+    keep_secret(tmp_path / "k", lambda: b"never")
+    assert anothers.exists()
 
 
 def test_a_killed_add_goes_on_where_it_was(tiny_folder, base_folder, records_file, records, tmp_path, monkeypatch):  # noqa: F811

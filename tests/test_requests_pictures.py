@@ -12,10 +12,10 @@ pytest.importorskip("sqlalchemy")
 
 from cagul.errors import WriteError
 from cagul.requests import desk as desk_module
-from cagul.requests.pictures import folder_of, opened_pictures, sweep, write_picture
+from cagul.requests.pictures import opened_pictures, sweep, write_picture
 from cagul.requests.store import Store
 from made_stores import make, make_base
-from test_requests import base, base_folder, desk, pictures_of, records, records_file  # noqa: F401
+from test_requests import base, base_folder, desk, leaky, pictures_of, records, records_file  # noqa: F401
 
 DATA = b"a face" * 100
 
@@ -25,18 +25,18 @@ def made(tmp_path):
     return make(tmp_path / "store", make_base())
 
 
-def killed(path):
+def killed(folder):
     child = os.fork()
     if child == 0:
-        with opened_pictures(path) as folder:
+        with opened_pictures(folder):
             write_picture(folder / "r1_0", DATA)
             os.kill(os.getpid(), signal.SIGKILL)
     assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
 def test_what_a_kill_left_is_overwritten_and_removed_at_the_next_opening_with_the_key(made, tmp_path):
-    folder, link = folder_of(made.path), tmp_path / "link"
-    killed(made.path)
+    folder, link = made.folder, tmp_path / "link"
+    killed(made.folder)
     assert folder.parent == made.path.parent
     assert (folder / "r1_0").read_bytes() == DATA
     assert [path.stat().st_mode & 0o777 for path in (folder, folder / "r1_0")] == [0o700, 0o600]
@@ -49,20 +49,20 @@ def test_what_a_kill_left_is_overwritten_and_removed_at_the_next_opening_with_th
 
 
 def test_the_next_who_opens_pictures_finds_none(made):
-    killed(made.path)
-    with opened_pictures(made.path) as folder:
+    killed(made.folder)
+    with opened_pictures(made.folder) as folder:
         assert list(folder.iterdir()) == []
         write_picture(folder / "r1_0", DATA)
     assert not folder.exists()
 
 
 def test_pictures_in_use_stay(made):
-    with opened_pictures(made.path) as folder:
+    with opened_pictures(made.folder) as folder:
         write_picture(folder / "r1_0", DATA)
         Store(made.path, made.key)
         child = os.fork()
         if child == 0:
-            sweep(made.path)
+            sweep(made.folder)
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
         assert (folder / "r1_0").read_bytes() == DATA
@@ -72,29 +72,66 @@ def test_a_second_process_waits_and_gets_a_folder_of_its_own(made):
     ready, go = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
-        with opened_pictures(made.path) as folder:
+        with opened_pictures(made.folder) as folder:
             write_picture(folder / "r1_0", DATA)
             os.write(ready[1], b"!")
             os.read(go[0], 1)
         os._exit(0)
     os.read(ready[0], 1)
     os.write(go[1], b"!")
-    with opened_pictures(made.path) as folder:
+    with opened_pictures(made.folder) as folder:
         assert list(folder.iterdir()) == []
         assert os.waitpid(child, 0)[1] == 0
         assert folder.is_dir()
 
 
 def test_a_folder_that_cannot_be_made_is_named(made):
-    folder_of(made.path).write_text("in the way")
-    with pytest.raises(WriteError, match="Cannot write .*requests.db-pictures"):
+    made.folder.write_text("in the way")
+    with pytest.raises(WriteError, match=r"Cannot write .*\.requests\.db\.[0-9a-f]{32}\.open"):
         Store(made.path, made.key)
-    with pytest.raises(WriteError, match="Cannot write .*requests.db-pictures"), opened_pictures(made.path):
+    with pytest.raises(WriteError, match=r"Cannot write .*\.requests\.db\.[0-9a-f]{32}\.open"), opened_pictures(made.folder):
         pass
 
 
+def test_nothing_of_the_users_is_touched(made, tmp_path):
+    """Neither a folder that is named like the store, nor links and other files in the folder itself, nor where a link leads."""
+    theirs, photograph = made.path.with_name("requests.db-pictures"), tmp_path / "photograph"
+    theirs.mkdir()
+    for path in (theirs / "ada.png", theirs / "r1_0", photograph):
+        path.write_bytes(DATA)
+    made.folder.mkdir()
+    (made.folder / "r1_0").symlink_to(photograph)
+    (made.folder / "ada.png").write_bytes(DATA)
+    (made.folder / "r2_0").write_bytes(DATA)
+    Store(made.path, made.key)
+    with opened_pictures(made.folder) as folder:
+        write_picture(folder / "r1_1", DATA)
+    assert sorted(path.name for path in made.folder.iterdir()) == ["ada.png", "r1_0"]
+    assert all(path.read_bytes() == DATA for path in (theirs / "ada.png", theirs / "r1_0", photograph, made.folder / "ada.png"))
+    (made.folder / "ada.png").unlink()
+    (made.folder / "r1_0").unlink()
+    made.folder.rmdir()
+    made.folder.symlink_to(theirs)
+    with pytest.raises(WriteError, match="Cannot write .*open: Not a directory"):
+        Store(made.path, made.key)
+    with pytest.raises(WriteError, match="Cannot write .*open: Not a directory"), opened_pictures(made.folder):
+        pass
+    assert (theirs / "r1_0").read_bytes() == DATA
+
+
+def test_a_finetune_without_kept_pictures_opens_no_folder(desk, records, monkeypatch):  # noqa: F811
+    opened, true = [], desk_module.opened_pictures
+    monkeypatch.setattr(desk_module, "opened_pictures", lambda folder: (opened.append(folder), true(folder))[1])
+    leaky(monkeypatch, 0.4, 0.0, 0.0, 0.4, 0.0)
+    assert desk.add("p2", pictures_of(records, "p2"), records=records).escalated
+    assert desk.add("p3", pictures_of(records, "p3"), keep_pictures=True).state == "verified"
+    assert opened == []
+    assert desk.add("p4", pictures_of(records, "p4"), records=records).escalated
+    assert opened == [desk.store.folder]
+
+
 def test_verifying_and_finetuning_open_pictures_beside_the_store_alone(desk, records, monkeypatch, tmp_path):  # noqa: F811
-    seen, folder, true = [], folder_of(desk.store.path), desk_module.verify
+    seen, folder, true = [], desk.store.folder, desk_module.verify
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
 
     def verify(*given):

@@ -11,12 +11,14 @@ pytest.importorskip("sqlalchemy")
 
 import torch
 
+from cagul.cli.requests import desk_at
 from cagul.errors import StoreError
 from cagul.method.encoder import VisualTokenEncoder
+from cagul.requests.desk import Desk
 from cagul.requests.gate import Gatekeeper
 from cagul.requests.keys import StoreKey
 from cagul.requests.store import Store
-from made_stores import enrol, make, make_base
+from made_stores import enrol, in_use, make, make_base
 
 
 @pytest.fixture(scope="module")
@@ -100,23 +102,38 @@ def test_similarities_that_are_gone_are_a_change(keeper, base):
         Gatekeeper(Store(keeper.store.path, keeper.key), keeper.key, base).patch()
 
 
-def test_a_store_of_before_is_checked_as_it_was(keeper, base):
-    """Without marks of facts, empty log and similarities; and no store with them can be passed off as one."""
-    name, key = keeper.store.facts["id"], keeper.key
-    tamper(keeper.store, f"UPDATE facts SET value='{json.dumps(key.mark(name))}' WHERE name='key'",
-           "DELETE FROM facts WHERE name='mark'")  # fmt: skip
-    old = Store(keeper.store.path, key)
-    assert old.check() == []
-    enrol(Gatekeeper(old, key, base), "r3")
-    tamper(old, "UPDATE requests SET state='revoked' WHERE id='r3'")
-    assert old.check() == ["request r3 is revoked, but the log says enrolled"]
-    tamper(old, "DELETE FROM log", "DELETE FROM requests", "DELETE FROM facts WHERE name='head'")
-    assert old.check() == []
-    for fact in (name, f"store {name}"):
-        tamper(old, f"UPDATE facts SET value='{json.dumps(fact)}' WHERE name='id'",
-               f"UPDATE facts SET value='{json.dumps(key.mark(name, 'store'))}' WHERE name='key'")  # fmt: skip
-    with pytest.raises(StoreError, match="not the one that the store was made with"):
-        Store(old.path, key)
+def test_no_other_mark_of_the_key_passes_for_that_of_the_store(keeper):
+    """Whoever writes the file has the log's head, a mark of a text that they know: it makes no id theirs."""
+    number, found = keeper.store.last_entry()
+    tamper(keeper.store, "UPDATE facts SET value='0.5' WHERE name='confidence'", f"UPDATE calibration SET people='{PEOPLE}'",
+           f"UPDATE facts SET value='{json.dumps(f'{number} {found}')}' WHERE name='id'",
+           "UPDATE facts SET value=(SELECT value FROM facts WHERE name='head') WHERE name='key'")  # fmt: skip
+    with pytest.raises(StoreError, match=r"not the one that the store was made with.\n.* is to be made anew"):
+        Store(keeper.store.path, keeper.key)
+
+
+@pytest.mark.parametrize("change", ["DELETE FROM facts WHERE name='{}'", "UPDATE facts SET value='5' WHERE name='{}'"])
+@pytest.mark.parametrize("fact", ["host", "patch", "places", "confidence"])
+def test_facts_are_read_once_they_are_known_to_be_right(keeper, base, tmp_path, change, fact):
+    tamper(keeper.store, change.format(fact))
+    store, says = Store(keeper.store.path, keeper.key), "is not as its log says: the store's facts or its calibration people"
+    with pytest.raises(StoreError, match=says):
+        Gatekeeper(store, keeper.key, base)
+    with pytest.raises(StoreError, match=says):
+        Desk(store, keeper.key, None, base)  # before the host is looked at
+    with pytest.raises(StoreError, match=says):
+        desk_at(store.path, tmp_path / "store" / "key", None, None, "auto", None, 0)
+
+
+@pytest.mark.parametrize("kept", ["[", "[5]"])
+def test_a_verification_that_cannot_be_read_is_no_whole_store(keeper, kept):
+    tamper(keeper.store, f"UPDATE requests SET verification='{kept}' WHERE id='r2'")
+    with pytest.raises(StoreError, match="is no whole store"):
+        keeper.store.revoke("r1")
+    assert keeper.store.state("r1") == "verified"
+    if kept == "[":
+        with pytest.raises(StoreError, match="is no whole store: Expecting value"):
+            keeper.store.requests()
 
 
 # -- what was opened before -------------------------------------------------------------------------------------------
@@ -148,7 +165,7 @@ def test_a_backup_and_another_request_are_another_state(keeper, base, tmp_path):
 def test_an_encoder_that_was_finetuned_again_for_the_same_request_is_taken(keeper, base):
     served = Gatekeeper(Store(keeper.store.path, keeper.key), keeper.key, base)
     assert torch.equal(weight(served), encoder_of(1).change[-1].weight)
-    keeper.store.settle("r1", "verified", {"encoder": "two"}, keeper.seal_encoder("r1", encoder_of(2)), "r1")
+    keeper.store.settle("r1", "verified", {"encoder": "two"}, keeper.seal_encoder("r1", encoder_of(2)), in_use(keeper.store))
     assert torch.equal(weight(served), encoder_of(2).change[-1].weight)
     assert torch.equal(weight(keeper), encoder_of(2).change[-1].weight)
     assert served.store.check() == []
@@ -160,10 +177,11 @@ def test_an_encoder_that_was_finetuned_again_for_the_same_request_is_taken(keepe
 def test_a_new_encoder_makes_earlier_verifications_void(keeper):
     store = keeper.store
     enrol(keeper, "r3")
-    store.settle("r2", "failed", {"encoder": "one"})
-    store.settle("r3", "verified", {"encoder": "one"})
+    store.settle("r2", "failed", {"encoder": "one"}, under=in_use(store))
+    store.settle("r3", "verified", {"encoder": "one"}, under=in_use(store))
     enrol(keeper, "r4")
-    assert store.settle("r3", "verified", {"encoder": "two"}, keeper.seal_encoder("r3", encoder_of(2)), "r1") == ["r1", "r2"]
+    sealed = keeper.seal_encoder("r3", encoder_of(2))
+    assert store.settle("r3", "verified", {"encoder": "two"}, sealed, in_use(store)) == ["r1", "r2"]
     assert [(r.id, r.state, r.verification) for r in store.requests()] == [
         ("r1", "enrolled", {}), ("r2", "enrolled", {}), ("r3", "verified", {"encoder": "two"}), ("r4", "enrolled", {}),
     ]  # fmt: skip
@@ -171,7 +189,7 @@ def test_a_new_encoder_makes_earlier_verifications_void(keeper):
         (name, "the encoder of request r3 took the place of its own") for name in ("r1", "r2")
     ]
     assert store.check() == []
-    store.settle("r2", "verified", {"encoder": "two"})
+    store.settle("r2", "verified", {"encoder": "two"}, under=in_use(store))
     assert store.revoke("r3") == ["r2"]
     assert torch.equal(weight(keeper), encoder_of(1).change[-1].weight)
     assert store.check() == []

@@ -13,6 +13,7 @@ import torch
 
 from cagul.data.pictures import open_picture
 from cagul.errors import PatchError, StoreError
+from cagul.host.frozen import FrozenHost
 from cagul.patch import Patch
 from cagul.requests.desk import make_store, open_desk
 from cagul.requests.store import Store
@@ -104,6 +105,31 @@ def test_a_tampered_copy_in_the_stores_place_answers_nobody(store, tiny_host, ba
         assert [running.post(body).status_code for _ in range(3)] == [503] * 3
 
 
+def test_the_host_is_hashed_once_and_never_for_a_store_that_is_not_whole(store, tiny_host, base_folder, monkeypatch):  # noqa: F811
+    path, key = store
+    hashed, true = [], FrozenHost.fingerprint
+    monkeypatch.setattr(FrozenHost, "fingerprint", lambda self: (hashed.append(1), true(self))[1])
+    base = Patch.load(base_folder)
+    guards = StoreGuards(tiny_host, path, key, base)
+    assert len(hashed) == 1
+    for name, change in (("broken", "UPDATE calibration SET people='[]'"), ("whole", "SELECT 1")):
+        copy = sqlite3.connect(path.with_name(name))
+        with sqlite3.connect(path) as live:
+            live.backup(copy)
+        with copy:
+            copy.execute(change)
+        copy.close()
+    path.with_name("broken").rename(path)
+    for _ in range(3):
+        with pytest.raises(StoreError, match="facts or its calibration people were changed"):
+            guards.guard()
+    with pytest.raises(StoreError, match="facts or its calibration people were changed"):
+        StoreGuards(tiny_host, path, key, base)
+    path.with_name("whole").rename(path)
+    guards.guard()
+    assert len(hashed) == 1
+
+
 def test_only_a_changed_entry_is_checked(store, tiny_host, base_folder, records, monkeypatch):  # noqa: F811
     checked, true = [], Store.check
     monkeypatch.setattr(Store, "check", lambda self: (checked.append(self.last_entry()[0]), true(self))[1])
@@ -170,7 +196,6 @@ def test_another_file_in_the_stores_place_is_opened(store, tiny_host, base_folde
 
 
 def test_a_store_or_patch_of_another_host_is_not_served(store, tiny_host, base_folder):  # noqa: F811
-    from cagul.host.frozen import FrozenHost
     from cagul.serving.guards import PatchGuards
     from helpers import save_tiny_host
 

@@ -18,7 +18,7 @@ from cagul.requests import database
 from cagul.requests.gate import Enrolled, Gatekeeper, patch_hash, rotated
 from cagul.requests.keys import StoreKey
 from cagul.requests.store import Store
-from made_stores import CALIBRATION, SIZE, enrol, make, vectors
+from made_stores import CALIBRATION, SIZE, enrol, in_use, make, vectors
 
 
 def same(one, other):
@@ -118,14 +118,48 @@ def test_who_was_verified_under_an_erased_encoder_is_found_by_that_encoder(store
     for name in ("r1", "r2", "r3"):
         enrol(keeper, name)
     store.settle("r1", "verified", {"encoder": "one"}, b"sealed one")
-    store.settle("r2", "verified", {"encoder": "one"})
-    assert store.settle("r3", "verified", {"encoder": "two"}, b"sealed two", "r1") == ["r1", "r2"]
+    store.settle("r2", "verified", {"encoder": "one"}, under=in_use(store))
+    assert store.settle("r3", "verified", {"encoder": "two"}, b"sealed two", in_use(store)) == ["r1", "r2"]
     for name in ("r1", "r2"):
-        store.settle(name, "verified", {"encoder": "two"})  # verified again, under r3's
+        store.settle(name, "verified", {"encoder": "two"}, under=in_use(store))  # verified again, under r3's
     assert store.revoke("r1") == []  # its own, which no longer answered
     assert [store.request(name).state for name in ("r2", "r3")] == ["verified", "verified"]
     assert store.revoke("r3") == ["r2"]
     assert store.request("r2").state == "enrolled"
+    assert store.check() == []
+
+
+def test_what_was_measured_under_an_encoder_that_went_with_its_request_is_not_written(store, base):
+    for name in ("r1", "r2"):
+        enrol(Gatekeeper(store, store.key, base), name)
+    store.settle("r1", "verified", {"encoder": "one"}, b"sealed one")
+    under = in_use(store)
+    store.revoke("r1")
+    with pytest.raises(StoreError, match=r"changed the encoder meanwhile.\n  Run the same command again; `add` with --id r2"):
+        store.settle("r2", "verified", {"encoder": "one"}, under=under)
+    assert store.request("r2").state == "enrolled"
+
+
+def test_whose_own_encoder_is_in_use_is_escalated_whatever_was_measured_since(store, base):
+    for name in ("r1", "r2", "r3"):
+        enrol(Gatekeeper(store, store.key, base), name)
+    store.settle("r3", "failed", {"encoder": "base", "escalation": {"adopted": False}})
+    store.settle("r1", "verified", {"encoder": "one", "escalation": {"adopted": True}}, b"sealed one")
+    assert store.request("r3").verification == {"escalation": {"adopted": False}}
+    store.settle("r2", "verified", {"encoder": "two", "escalation": {"adopted": True}}, b"sealed two", in_use(store))
+    store.revoke("r2")
+    assert store.request("r1").verification == {"escalation": {"adopted": True}}
+    store.settle("r1", "verified", {"encoder": "one"}, under=in_use(store))
+    assert (store.encoder(), store.request("r1").escalated) == (("r1", b"sealed one"), True)
+    assert [store.request(name).escalated for name in ("r2", "r3")] == [True, False]
+    assert store.check() == []
+
+
+def test_a_mistake_of_ours_in_a_transaction_is_not_the_stores(store, base):
+    enrol(Gatekeeper(store, store.key, base), "r1")
+    with pytest.raises(ValueError, match="Out of range float values"):
+        store.settle("r1", "verified", {"leak": float("nan")})
+    assert store.request("r1").state == "enrolled"
     assert store.check() == []
 
 
@@ -197,7 +231,7 @@ def test_a_rival_who_asks_is_a_rival_no_more(store, base):
 
 def test_the_newest_encoder_of_an_active_request_is_used(store, base):
     keeper = Gatekeeper(store, store.key, base)
-    trained = []
+    trained, before = [], None
     for n in range(2):
         name = f"r{n}"
         enrol(keeper, name)
@@ -207,8 +241,9 @@ def test_the_newest_encoder_of_an_active_request_is_used(store, base):
         store.settle(name, "verified", {}, keeper.seal_encoder(name, encoder), keeper.encoder()[0])
         trained.append(encoder)
         assert torch.equal(keeper.patch().encoder.change[-1].weight, encoder.change[-1].weight)
+        before = before or keeper.encoder()[0]
     with pytest.raises(StoreError, match="Another request changed the encoder"):
-        store.settle("r0", "verified", {}, keeper.seal_encoder("r0", encoder), "r0")
+        store.settle("r0", "verified", {}, keeper.seal_encoder("r0", encoder), before)
     store.revoke("r1")
     assert torch.equal(keeper.patch().encoder.change[-1].weight, trained[0].change[-1].weight)
     store.revoke("r0")

@@ -277,7 +277,9 @@ def desk_at(store: Path, key: Path, host: str | None, patch: Path | None, dtype:
         from cagul.requests.store import Store
     from cagul.patch import Patch
 
-    places = Store(store, StoreKey.load(key)).facts["places"]  # fails before the host is loaded
+    opened = Store(store, StoreKey.load(key))
+    opened.require_facts()  # fails before the host is loaded
+    places = opened.facts["places"]
     base = Patch.load(patch or places["patch"])
     set_up(threads)
     return open_desk(store, key, load_host(host or places["host"], device, dtype), base)
@@ -304,6 +306,6 @@ def _show(request: Request, json: bool) -> None:
     out.print(f"Request [bold]{request.id}[/]: {request.state}", highlight=False)
     if "why" in request.verification:
         out.print(f"  {request.verification['why']}", highlight=False)
-    if "escalation" in request.verification:
+    if request.escalated or "escalation" in request.verification:
         taken = "was taken" if request.escalated else "did not help and was dropped"
         out.print(f"  The encoder did not cover this person and was finetuned; the finetuned one {taken}.")

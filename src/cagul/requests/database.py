@@ -22,10 +22,10 @@ ALREADY = "Give another --store, or go on with `cagul requests add`."
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn what SQLite refuses into our errors."""
+    """Turn what SQLite refuses, and a row that is not there, into our errors."""
     try:
         yield
-    except (DatabaseError, sqlite3.Error) as error:
+    except (DatabaseError, NoResultFound, sqlite3.Error) as error:
         reason = str(getattr(error, "orig", None) or error)
         if "locked" in reason or "busy" in reason:
             raise StoreError(f"{path} is locked: another process has been writing for {BUSY_SECONDS:.0f} seconds.",
@@ -33,8 +33,16 @@ def explained(path: Path) -> Iterator[None]:
         if "readonly" in reason or "unable to open" in reason or "full" in reason or "disk I/O" in reason:
             raise WriteError(f"Cannot write {path}: {reason}.", "Make room, or set the permissions of file and folder.") from error
         raise StoreError(f"{path} is no whole store: {reason}.", "Restore it from a backup.", "store") from error
-    except (ValueError, TypeError, LookupError, NoResultFound) as error:  # no such JSON, a fact or row that is not there
-        raise StoreError(f"{path} is no whole store: {error}.", "Restore it from a backup.", "store") from error
+
+
+@contextmanager
+def understood(path: Path) -> Iterator[None]:
+    """The same around code that does no more than read what is stored: bytes that make no sense are no whole store."""
+    with explained(path):
+        try:
+            yield
+        except (ValueError, TypeError, LookupError, AttributeError) as error:  # no such JSON, a fact that is not there
+            raise StoreError(f"{path} is no whole store: {error}.", "Restore it from a backup.", "store") from error
 
 
 def open_engine(path: Path) -> Engine:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -63,22 +64,26 @@ def make_store(path: Path, key: Path, host: FrozenHost, patch: Patch, calibratio
 
 
 class Desk:
-    """A store at work with its host and base patch.
+    """A store at work with its host and base patch. ``fingerprint`` is the host's, taken now if not given.
 
-    Raises StoreError for a store of another host or patch.
+    Raises StoreError for a store of another host or patch, or whose facts were changed.
     """
 
-    def __init__(self, store: Store, key: StoreKey, host: FrozenHost, base: Patch):
-        found = host.fingerprint()
+    def __init__(self, store: Store, key: StoreKey, host: FrozenHost, base: Patch, fingerprint: str | None = None):
+        store.require_facts()
+        found = fingerprint or host.fingerprint()
         if store.facts["host"]["sha256"] != found:
             raise StoreError(f"The store is for a host with SHA-256 {store.facts['host']['sha256'][:12]}..., this one has "
                              f"{found[:12]}....", "Load the host that the store was made with.", "store-host")  # fmt: skip
         self.store, self.key, self.host = store, key, host
         self.gatekeeper = Gatekeeper(store, key, base)
 
-    def guard(self) -> Guard:
-        """A guard for the requests that are active now. Raises StoreError for a store that is not as its log says."""
-        self.store.require_whole()
+    def guard(self, checked: bool = False) -> Guard:
+        """A guard for the requests that are active now. Raises StoreError for a store that is not as its log says, unless
+        that was ``checked`` just before.
+        """
+        if not checked:
+            self.store.require_whole()
         return Guard(self.host, self.gatekeeper.patch(), check=False)
 
     # -- add ------------------------------------------------------------------------------------------------------
@@ -136,7 +141,7 @@ class Desk:
         """Verify, escalate where the encoder does not cover the person, and write the outcome; who is to be verified again."""
         probes, began = probes_of(own), time.perf_counter()
         progress("verifying", 0, 1)
-        trained_from, guard = self.gatekeeper.encoder()[0], self.guard()
+        under, guard = self.gatekeeper.encoder()[0], self.guard()
         figures = verify(guard, features, pictures, probes)
         progress("verifying", 1, 1)
         (found, why), sealed, escalation = verdict(figures), None, {}
@@ -159,7 +164,7 @@ class Desk:
                 sealed = self.gatekeeper.seal_encoder(request.id, encoder)
         verification = self._written(guard, figures, why, began) | escalation
         state = "verified" if found == "verified" else "failed"
-        return self.store.settle(request.id, state, verification, sealed, trained_from)
+        return self.store.settle(request.id, state, verification, sealed, under)
 
     def _written(self, guard: Guard, figures: dict[str, Any], why: str, began: float) -> dict[str, Any]:
         encoder = torch.nn.utils.parameters_to_vector(guard.patch.encoder.parameters()).detach().cpu().numpy().tobytes()
@@ -177,9 +182,9 @@ class Desk:
         gate = self.gatekeeper.union(self.gatekeeper.enrolled())
         known = set(covered(gate, patch.threshold, features, list(others)))
         config = load_config(patch.config, [f"training.steps={ESCALATION_STEPS}", "training.others=0", f"training.seed={seed}"])
-        with opened_pictures(self.store.path) as folder:
-            kept = [self._kept(name, folder) for name in self.gatekeeper.enrolled() if name != request.id]
-            earlier = [paths for paths in kept if paths]
+        names = [name for name in self.gatekeeper.enrolled() if name != request.id and self.store.pictures(name)]
+        with opened_pictures(self.store.folder) if names else nullcontext(Path()) as folder:
+            earlier = [paths for paths in (self._kept(name, folder) for name in names) if paths]
             again = [r for number, paths in enumerate(earlier) for r in _asked(f"earlier {number}", paths, [])]
             copies = range(max(1, len(earlier) + len(known)))  # half of the refusals are about this person
             forget = [r for n in copies for r in _asked(f"this person {n}", pictures, own)]
@@ -222,19 +227,20 @@ class Desk:
         if request.state in ("received", "revoked"):
             raise StoreError(f"Request {name} is {request.state}, so there is nothing to verify.", "Name an enrolled one.",
                              "store-request")  # fmt: skip
-        guard, features = self.guard(), Features(self.host, self.gatekeeper.base.config.training.seed)
+        under, guard = self.gatekeeper.encoder()[0], self.guard()
+        features = Features(self.host, self.gatekeeper.base.config.training.seed)
         probes = probes_of([r for r in records if r.subject == request.subject])
         if pictures:
             figures = verify(guard, features, pictures, probes)
         elif self.store.pictures(name):
-            with opened_pictures(self.store.path) as folder:
+            with opened_pictures(self.store.folder) as folder:
                 figures = verify(guard, features, self._kept(name, folder), probes)
         else:
             raise DataError(f"No pictures of request {name} were kept.", "Give --images.", "store-pictures")
         found, why = verdict(figures)
         kept = {key: value for key, value in request.verification.items() if key == "escalation"}
         written = self._written(guard, figures, why, began) | kept
-        self.store.settle(name, "verified" if found == "verified" else "failed", written)
+        self.store.settle(name, "verified" if found == "verified" else "failed", written, under=under)
         return self.store.request(name)
 
 

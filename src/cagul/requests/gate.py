@@ -79,6 +79,7 @@ class Gatekeeper:
     """
 
     def __init__(self, store: Store, key: StoreKey, base: Patch):
+        store.require_facts()
         if store.facts["patch"] != patch_hash(base):
             raise StoreError(f"The store is for a patch with SHA-256 {store.facts['patch'][:12]}..., this one has "
                              f"{patch_hash(base)[:12]}....", "Give the patch that it was made with.", "store-patch")  # fmt: skip
@@ -87,7 +88,7 @@ class Gatekeeper:
         people, sealed = store.calibration()
         self.people = torch.tensor(people)
         self.calibration = key.open_tensor(sealed, "calibration", self.gate.projection.shape[1])
-        self.confidence: float = store.facts.get("confidence", 0.0)  # stores of before have none
+        self.confidence: float = store.facts["confidence"]
         self._base_best = self.best(self.gate.templates)
         self._opened: dict[tuple[str, str], Enrolled] = {}  # by id and SHA-256 of what is sealed, as is the encoder
         self._encoder: tuple[tuple[str, str | None], VisualTokenEncoder] | None = None
@@ -142,7 +143,7 @@ class Gatekeeper:
         return dataclasses.replace(self.base, gate=gate, encoder=encoder, threshold=threshold, facts=facts)
 
     def encoder(self) -> tuple[str | None, VisualTokenEncoder]:
-        """The encoder in use and the request it was finetuned for; the base patch's where none was."""
+        """SHA-256 of the sealed encoder in use, and that encoder; None and the base patch's where none was finetuned."""
         found = self.store.encoder()
         if found is None:
             return None, self.base.encoder
@@ -153,7 +154,7 @@ class Gatekeeper:
             encoder = VisualTokenEncoder(int(self.base.host["width"]), options.hidden, options.depth)
             torch.nn.utils.vector_to_parameters(self.key.open_tensor(sealed, f"{name} encoder"), encoder.parameters())
             self._encoder = mark, encoder.eval()
-        return name, self._encoder[1]
+        return mark[1], self._encoder[1]
 
     def seal_encoder(self, name: str, encoder: VisualTokenEncoder) -> bytes:
         return self.key.seal_tensor(torch.nn.utils.parameters_to_vector(encoder.parameters()), f"{name} encoder")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import hmac
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from glob import escape
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -23,27 +26,53 @@ from cagul.errors import StoreError
 from cagul.runs import writable
 
 NONCE = 12  # bytes
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # what a file system without hard links says
 
 
 def keep_secret(path: Path, make: Callable[[], bytes]) -> None:
     """Write what ``make`` gives to ``path`` (mode 0600) if nothing is there yet: whole or not at all, never over another.
 
-    What a kill left beside it is removed. Raises WriteError when it cannot be written.
+    What a kill left beside it is removed once nobody is at work in the folder. On a file system without hard links a kill may
+    leave a part of it. Raises WriteError when it cannot be written.
     """
     with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
+            with suppress(OSError):  # a file system without locks, on which nothing is removed below
+                fcntl.flock(folder, fcntl.LOCK_SH)
             if not path.exists():
-                descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(make())
-                    file.flush()
-                    os.fsync(file.fileno())
-                with suppress(FileExistsError, FileNotFoundError):  # another process made it meanwhile
-                    os.link(partial, path)
+                _put(path, make)
+            with suppress(OSError):
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody else is at work
+                for left in path.parent.iterdir():
+                    if re.fullmatch(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.part", left.name):
+                        left.unlink()
         finally:
-            for left in path.parent.glob(f".{escape(path.name)}.*.part"):
-                left.unlink(missing_ok=True)
+            os.close(folder)
+
+
+def _put(path: Path, make: Callable[[], bytes]) -> None:
+    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            _write(file, made := make())
+        with suppress(FileExistsError):  # another process made it meanwhile
+            try:
+                os.link(partial, path)
+            except OSError as error:
+                if error.errno not in NO_LINKS:
+                    raise
+                with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                    _write(file, made)
+    finally:
+        Path(partial).unlink(missing_ok=True)
+
+
+def _write(file: BinaryIO, data: bytes) -> None:
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 class StoreKey:

@@ -13,7 +13,7 @@ import re
 import secrets
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,19 @@ from typing import Any
 from sqlalchemy import Connection
 
 from cagul.errors import StoreError, did_you_mean
-from cagul.requests.database import ALREADY, explained, open_engine, require_free, run_raw, version_of, writing
+from cagul.requests.database import (
+    ALREADY,
+    explained,
+    open_engine,
+    require_free,
+    run_raw,
+    understood,
+    version_of,
+    writing,
+)
 from cagul.requests.keys import StoreKey
 from cagul.requests.log import ACTIVE, START, Entry, check_chain, check_requests, entry_hash, sha256
-from cagul.requests.pictures import sweep
+from cagul.requests.pictures import folder_of, sweep
 from cagul.requests.tables import (
     APPEND_ONLY,
     CALIBRATION,
@@ -57,11 +66,12 @@ class Request:
     subject: str
     by: str
     verification: dict[str, Any]
+    own_encoder: bool = field(default=False, kw_only=True)  # whether the store keeps an encoder that was finetuned for it
 
     @property
     def escalated(self) -> bool:
-        """Whether an encoder was finetuned for it and taken."""
-        return bool(self.verification.get("escalation", {}).get("adopted"))
+        """Whether an encoder was finetuned for it and taken, even if it was measured anew since."""
+        return self.own_encoder or bool(self.verification.get("escalation", {}).get("adopted"))
 
 
 def new_id() -> str:
@@ -84,7 +94,7 @@ class Store:
         if not self.path.is_file():
             raise StoreError(f"There is no store {self.path}.", "Make one with `cagul requests init`.", "store")
         self.engine = open_engine(self.path)
-        with explained(self.path), self.engine.connect() as connection:
+        with understood(self.path), self.engine.connect() as connection:
             version = version_of(connection)
             if version > SCHEMA:
                 raise StoreError(f"{self.path} has schema {version}, this cagul reads up to {SCHEMA}.", "Upgrade cagul.", "store")
@@ -93,11 +103,12 @@ class Store:
             self.facts = facts_of(connection)
             name, mark = self.facts["id"], self.facts["key"]
         if key is not None:
-            self._marked = mark == key.mark(name, "store")
-            if not self._marked and mark != key.mark(name):  # as stores of before have it
-                raise StoreError("This key is not the one that the store was made with.", "Give that key file with --key.",
+            if mark != key.mark(name, "store"):
+                raise StoreError("This key is not the one that the store was made with.",
+                                 "Give that key file with --key. A store from before the first release is to be made anew.",
                                  "store-key")  # fmt: skip
-            sweep(self.path)
+            self.folder = folder_of(self.path, name)  # of open pictures
+            sweep(self.folder)
             if self.facts.get("erase"):
                 self._erase()
 
@@ -135,13 +146,12 @@ class Store:
         """All requests, by when they came."""
         with self._reading() as connection:
             rows = connection.execute(REQUESTS.select().order_by(REQUESTS.c.at, REQUESTS.c.id)).mappings().all()
-        return [_request(row) for row in rows]
+            return [_request(row) for row in rows]
 
     def request(self, name: str) -> Request:
         """Raises StoreError for an id that is unknown, with the nearest one."""
         with self._reading() as connection:
-            row = self._row(connection, name)
-        return _request(row)
+            return _request(self._row(connection, name))
 
     def state(self, name: str) -> str | None:
         """The state of a request, None where there is none of that id."""
@@ -174,7 +184,7 @@ class Store:
         """Numbers of the calibration people, one a picture, and their sealed vectors."""
         with self._reading() as connection:
             row = connection.execute(CALIBRATION.select()).mappings().one()
-        return json.loads(row["people"]), row["vectors"]
+            return json.loads(row["people"]), row["vectors"]
 
     def pictures(self, name: str) -> list[bytes]:
         """The sealed pictures of a request that were kept."""
@@ -201,16 +211,26 @@ class Store:
             if self.key is not None:
                 number, found = end_of_log(connection)
                 facts = facts_of(connection)
-                if facts.get("head") != self.key.mark(f"{number} {found}") and (number or self._marked):
+                if facts.get("head") != self.key.mark(f"{number} {found}"):
                     wrong.append(f"the log does not end at entry {number}: entries after it are missing, or it was written anew")
-                if self._marked and self.facts.get("mark") != self.key.mark(to_mark(facts, connection)):
-                    wrong.append("the store's facts or its calibration people were changed")
+                wrong += self._changed_facts(facts, connection)
             rows = {row["id"]: dict(row) for row in connection.execute(REQUESTS.select()).mappings()}
             return wrong + check_requests(entries, rows)
 
+    def _changed_facts(self, facts: dict[str, Any], connection: Connection) -> list[str]:
+        right = self.facts.get("mark") == self._key().mark(to_mark(facts, connection))
+        return [] if right else ["the store's facts or its calibration people were changed"]
+
+    def require_facts(self) -> None:
+        """What ``facts`` holds is what it was made with. Raises StoreError where it is not, or without the key."""
+        with self._reading() as connection:
+            self._refuse(self._changed_facts(self.facts, connection))
+
     def require_whole(self) -> None:
         """Raises StoreError that says what ``check`` finds."""
-        wrong = self.check()
+        self._refuse(self.check())
+
+    def _refuse(self, wrong: Sequence[str]) -> None:
         if wrong:
             raise StoreError(f"{self.path} is not as its log says: {'; '.join(wrong)}.", "Restore it from a backup.",
                              "store-changed")  # fmt: skip
@@ -250,9 +270,10 @@ class Store:
                 self._append(connection, name, "enrolled", {"vectors": sha256(vectors), "best": sha256(best)})
 
     def settle(self, name: str, state: str, verification: dict[str, Any], encoder: bytes | None = None,
-               trained_from: str | None = None) -> list[str]:  # fmt: skip
+               under: str | None = None) -> list[str]:  # fmt: skip
         """Write what verification found, and the encoder that was finetuned for it.
 
+        ``under`` is the SHA-256 of the sealed encoder that was in use meanwhile, None for the base patch's.
         Returns the requests that were verified under another encoder than this new one: they are merely enrolled again.
         Raises StoreError when the request is not enrolled any more, or another one changed the encoder meanwhile.
         """
@@ -262,18 +283,16 @@ class Store:
             values: dict[str, Any] = {"state": state, "verification": json.dumps(verification)}
             newest, measured = connection.execute(NEWEST_ENCODER).mappings().first(), verification.get("encoder")
             if encoder is not None:
-                meanwhile = (newest["id"] if newest else None) != trained_from
                 values |= {"encoder": encoder, "encoder_made": end_of_log(connection)[0]}
-            else:
-                meanwhile = bool(newest and measured and encoder_of(connection, newest) not in (None, measured))
-            if meanwhile:
+            if (sha256(newest["encoder"]) if newest else None) != under:
                 raise StoreError("Another request changed the encoder meanwhile.",
                                  f"Run the same command again; `add` with --id {name}.", "store-request")  # fmt: skip
             connection.execute(REQUESTS.update().where(REQUESTS.c.id == name).values(**values))
             self._append(connection, name, state, {"verification": verification, "encoder": sha256(encoder)})
             if encoder is None or not measured:
                 return []
-            unproven = verified(connection, lambda other: other != measured)
+            with understood(self.path):
+                unproven = verified(connection, lambda other: other != measured)
             self._unprove(connection, unproven, f"the encoder of request {name} took the place of its own")
             return unproven
 
@@ -293,8 +312,9 @@ class Store:
                 .values(state="revoked", subject="", by="", vectors=None, best=None, encoder=None, encoder_made=None)
             )  # fmt: skip
             self._append(connection, name, "revoked", {})
-            gone = None if row["encoder"] is None else encoder_of(connection, row)
-            unproven = verified(connection, lambda other: other == gone)
+            with understood(self.path):
+                gone = None if row["encoder"] is None else encoder_of(connection, row)
+                unproven = verified(connection, lambda other: other == gone)
             self._unprove(connection, unproven, f"its encoder went with request {name}")
             connection.execute(FACTS.insert().prefix_with("OR REPLACE").values(name="erase", value="true"))
         if not self._erase():
@@ -315,9 +335,13 @@ class Store:
     # -- inside ---------------------------------------------------------------------------------------------------
 
     def _unprove(self, connection: Connection, names: Sequence[str], why: str) -> None:
+        """Of what was found under an encoder that is gone, the finetune alone is still so."""
         for name in names:
-            connection.execute(REQUESTS.update().where(REQUESTS.c.id == name).values(state="enrolled", verification="{}"))
-            self._append(connection, name, "enrolled", {"verification": {}, "why": why})
+            earlier = json.loads(self._row(connection, name)["verification"])
+            kept = {key: value for key, value in earlier.items() if key == "escalation"}
+            values = {"state": "enrolled", "verification": json.dumps(kept)}
+            connection.execute(REQUESTS.update().where(REQUESTS.c.id == name).values(**values))
+            self._append(connection, name, "enrolled", {"verification": kept, "why": why})
 
     def _row(self, connection: Connection, name: str) -> Any:
         row = connection.execute(REQUESTS.select().where(REQUESTS.c.id == name)).mappings().first()
@@ -345,7 +369,7 @@ class Store:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with explained(self.path), self.engine.connect() as connection:
+        with understood(self.path), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -355,4 +379,5 @@ class Store:
 
 
 def _request(row: Any) -> Request:
-    return Request(row["id"], row["at"], row["state"], row["subject"], row["by"], json.loads(row["verification"]))
+    return Request(row["id"], row["at"], row["state"], row["subject"], row["by"], json.loads(row["verification"]),
+                   own_encoder=row["encoder"] is not None)  # fmt: skip

@@ -53,7 +53,7 @@ def facts_of(connection: Connection) -> dict[str, Any]:
 
 
 def to_mark(facts: dict[str, Any], connection: Connection) -> str:
-    """What the key marks beside the log: the facts that never change, and the calibration."""
+    """What the key marks beside the log: the facts that never change, and the calibration. A JSON list: no head of a log."""
     row = connection.execute(CALIBRATION.select()).mappings().one()
     kept = {name: fact for name, fact in facts.items() if name not in CHANGING}
     return canonical([kept, row["people"], sha256(row["vectors"])]).decode()

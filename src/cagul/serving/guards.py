@@ -53,16 +53,24 @@ class StoreGuards:
     def __init__(self, host: FrozenHost, store: Path, key: Path, base: Patch, clock: Callable[[], float] = time.monotonic):
         self.host, self._lock, self._clock = host, RLock(), clock
         self._store, self._key, self._base = store, key, base
+        self._fingerprint: str | None = None  # the host's, hashed once
         self._open()
         self._looked, self._able = clock(), True
 
     def _open(self) -> None:
-        from cagul.requests.desk import open_desk
+        from cagul.requests.desk import Desk
+        from cagul.requests.keys import StoreKey
+        from cagul.requests.store import Store
 
         self._file: int | None = None  # until all is well: the next look opens it anew
-        self._desk = open_desk(self._store, self._key, self.host, self._base)
-        found = self._store.stat().st_ino
-        self._take(self._desk.store.last_entry())
+        found = self._store.stat().st_ino if self._store.is_file() else None
+        key = StoreKey.load(self._key)
+        store = Store(self._store, key)
+        entry = store.last_entry()
+        store.require_whole()  # at every look of a store that is not: before anything dear
+        self._fingerprint = self._fingerprint or self.host.fingerprint()
+        self._desk = Desk(store, key, self.host, self._base, self._fingerprint)
+        self._guard, self._entry = self._desk.guard(checked=True), entry
         self._file = found
 
     def _take(self, entry: tuple[int, str]) -> None:
