@@ -90,7 +90,9 @@ def serve(
         with extra("requests"):
             from cagul.requests.keys import StoreKey
             from cagul.requests.store import Store
-        places = Store(store, StoreKey.load(key)).facts["places"]
+        opened = Store(store, StoreKey.load(key))
+        opened.require_facts()
+        places = opened.facts["places"]
         host, patch = host or places["host"], patch or Path(places["patch"])
     if patch is None:
         raise UsageError("Neither --patch nor --store is given; the bare host is not served.", "Give one of them.", "serve")
