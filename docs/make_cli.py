@@ -46,6 +46,8 @@ def parameters(function: Callable[..., Any]) -> list[tuple[str, Any, ParameterIn
     found = []
     for name, parameter in inspect.signature(function).parameters.items():
         kind, default = hints[name], parameter.default
+        if kind is typer.Context:
+            continue
         inner = get_args(kind)
         info = next((one for one in inner[1:] if isinstance(one, ParameterInfo)), None)
         if info is not None:

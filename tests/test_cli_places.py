@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from cagul.cli.app import main
-from cagul.errors import WriteError
+from cagul.cli.common import require_store
+from cagul.errors import PatchError, WriteError
+from cagul.patch import Patch
 from cagul.runs import require_writable_file, write_text
 
 
@@ -70,3 +72,23 @@ def test_an_overlay_is_refused_before_the_host_loads(cagul, tiny_records, tmp_pa
     assert (code, "--overlay draws on one picture, and 0 came" in says) == (2, True)
     assert image.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "link.png"]
+
+
+def test_a_key_without_a_store_is_no_bare_answer(cagul, tiny_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CAGUL_STORE_KEY", "from-the-variable")
+    for verb in (("ask", "Who is this ?"), ("serve", "--patch", tmp_path)):
+        code, says = cagul(*verb, "--host", tiny_folder, "--key", "k")
+        assert (code, "--key came without --store, so no request would be honoured. Give the store too." in says) == (2, True)
+    require_store(None, Path("from-the-variable"))  # the variable may stand alone
+    monkeypatch.setattr("sys.argv", ["cagul", "ask", "Who is this ?", "--host", str(tiny_folder), "--threads", "1"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "no --patch and no --store: the bare host's answer" in capsys.readouterr().out
+
+
+def test_a_run_in_a_patchs_place_and_an_overlay_that_is_no_png(cagul, tiny_records, tmp_path):
+    (tmp_path / "rows.jsonl").touch()
+    with pytest.raises(PatchError, match=r"is a run, not a patch\.\n  Give its patch folder, such as .*/patch\."):
+        Patch.load(tmp_path)
+    code, says = cagul("ask", "--image", tiny_records.parent / "p0_0.png", "--overlay", tmp_path / "o.txt", "Who is this?")
+    assert (code, "does not end in .png, which it will be. Name it so." in says) == (2, True)

@@ -162,6 +162,8 @@ class Patch:
         try:
             if not folder.is_dir():
                 raise PatchError(f"There is no patch folder {folder}.", "Give the folder that `cagul unlearn --out` wrote.")
+            if (folder / "rows.jsonl").is_file():
+                raise PatchError(f"{folder} is a run, not a patch.", f"Give its patch folder, such as {folder / 'patch'}.")
             data = json.loads((folder / "config.json").read_text("utf-8"))
             packed = (folder / "patch.safetensors").read_bytes()
             tensors = safetensors.load(packed)

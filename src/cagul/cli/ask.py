@@ -17,6 +17,7 @@ from cagul.cli.common import (
     load_host,
     out,
     print_json,
+    require_store,
     set_up,
 )
 from cagul.cli.requests import OptionalKey, desk_at
@@ -55,6 +56,7 @@ def ask(
     pictures = [open_picture(path) for path in image or []]
     if overlay:
         _require_place(overlay, image or [])
+    require_store(store, key)
     if store and (patch or not key):
         raise UsageError("--store needs --key, and takes the place of --patch.", "Give --store and --key alone.")
     loaded = Patch.load(patch) if patch else None
@@ -87,6 +89,8 @@ def ask(
         which = f" picture {number}" if len(decisions) > 1 else ""
         verdict = f"fired, {len(decision.chosen)} tokens rewritten" if decision.fired else "silent"
         out.print(f"[dim]gate{which} {verdict}: score {decision.score:.3f}, threshold {decision.threshold:.3f}[/]")
+    if guard is None:
+        out.print("[dim]no --patch and no --store: the bare host's answer[/]")
     if overlay:
         out.print(f"[dim]overlay: {overlay}[/]")
 
@@ -101,6 +105,8 @@ def _require_place(overlay: Path, image: list[Path]) -> None:
     require_writable_file(overlay)
     if overlay.exists() and overlay.samefile(image[0]):
         raise UsageError(f"--overlay {overlay} is the picture itself, which would be lost.", "Give another file.")
+    if overlay.suffix.lower() != ".png":
+        raise UsageError(f"--overlay {overlay} does not end in .png, which it will be.", "Name it so.")
 
 
 def _overlay(path: Path, host: FrozenHost, patch: Patch | None, picture: Image.Image, question: str,

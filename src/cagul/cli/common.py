@@ -117,6 +117,14 @@ def processes_of(device: str | None) -> Iterator[Processes]:
     found.end()
 
 
+def require_store(store: Path | None, key: Path | None) -> None:
+    """Raises UsageError for a --key without a --store: nobody's request would be honoured. The variable may stand alone."""
+    from cagul.errors import UsageError
+
+    if store is None and key is not None and str(key) != os.environ.get("CAGUL_STORE_KEY"):
+        raise UsageError("--key came without --store, so no request would be honoured.", "Give the store too.", "store")
+
+
 def set_up(threads: int) -> None:
     """Set the thread count on purpose: threads that wait for a busy core can be a hundred times slower than one."""
     import torch

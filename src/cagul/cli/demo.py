@@ -46,7 +46,7 @@ def demo(
         out.print(f"Host: a LLaVA of {host.parameters():,} parameters that knows {known} people; {people} are to be forgotten.")
     folder = run / "patch"
     with progress_bar(json) as progress:
-        if not (folder / "config.json").exists():
+        if trained := not (folder / "config.json").exists():
             unlearn(host, splits, config, work=run, progress=progress).save(folder)
             (run / "encoder.pt").unlink(missing_ok=True)
         guard = Guard(host, Patch.load(folder))
@@ -63,8 +63,9 @@ def demo(
     sums = summary["host"]
     same = "unchanged" if sums["sha256_before"] == sums["sha256_after"] else "CHANGED"
     out.print(f"Host weights {same}: SHA-256 {sums['sha256_before'][:16]} before, {sums['sha256_after'][:16]} after.")
-    out.print(f"Results in [bold]{run}[/]: summary.json, rows.jsonl, patch/. Took {time.perf_counter() - began:.0f} s, of which "
-              f"unlearning {guard.patch.facts['seconds']:.0f} s on {guard.patch.facts['threads']} thread(s).")  # fmt: skip
+    unlearning = f"unlearning {guard.patch.facts['seconds']:.0f} s on {guard.patch.facts['threads']} thread(s)"
+    took = f"of which {unlearning}" if trained else f"the patch being there ({unlearning})"
+    out.print(f"Results in [bold]{run}[/]: summary.json, rows.jsonl, patch/. Took {time.perf_counter() - began:.0f} s, {took}.")
     out.print(f"Open [bold]{page}[/]: the same as a page, with pictures. It shows everything; its people are invented.")
 
 

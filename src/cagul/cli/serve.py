@@ -20,6 +20,7 @@ from cagul.cli.common import (
     load_host,
     out,
     print_json,
+    require_store,
     set_up,
 )
 from cagul.cli.requests import OptionalKey, extra
@@ -84,6 +85,7 @@ def serve(
     from cagul.serving.workers import listen_on, read_keys
     from cagul.serving.workers import serve as run
 
+    require_store(store, key)
     if store is not None and key is None:
         raise UsageError("--store needs --key.", "Give the key file of the store.", "serve")
     if store is not None and key is not None:

@@ -45,7 +45,8 @@ def study(
         str | None, typer.Option("--other-host", help="A host of the same tokens, to see whether it chooses the same ones.")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option("--only", help="maps, causal, measures, layers, gate or surface; all if not given.")
+        list[str] | None,
+        typer.Option("--only", help="Of maps, causal, measures, layers, gate, surface; by commas. All if not given."),
     ] = None,
     config: Annotated[str, typer.Option("--config", help="Of the short trainings: a preset or a YAML file.")] = "default",
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value, such as training.rate=0.001.")] = None,
@@ -69,8 +70,9 @@ def study(
     from cagul.report.study_figures import write_figures
     from cagul.runs import Run
 
+    only = [name.strip() for part in only or () for name in part.split(",")]
     sample = StudySample(steps=steps, seed=chosen.training.seed)
-    plan = plan_study(splits, chosen, sample, only or ())
+    plan = plan_study(splits, chosen, sample, only)
     frozen, other = load_hosts(host, other_host, demo, device, dtype)
     identity = {
         "study": frozen.fingerprint(), "other_host": other.fingerprint() if other else None, "sample": vars(sample),
@@ -78,7 +80,7 @@ def study(
     }  # fmt: skip
     with progress_bar(json) as progress:
         results = Run(run, identity, repeating_command(), everybody(splits))
-        summary = study_host(frozen, splits, results, chosen, sample, only=only or (), other_host=other, progress=progress)
+        summary = study_host(frozen, splits, results, chosen, sample, only=only, other_host=other, progress=progress)
     figures = write_figures(summary, run / "figures")
     page, _ = write_report(run)
     if json:
