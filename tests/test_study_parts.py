@@ -262,6 +262,8 @@ def test_the_verb_says_what_is_absent_and_refuses_it_by_name(cagul, tiny_folder,
     assert code == 3
     assert "DataError: Retain has 2 people; the gate needs three to learn from" in says
     assert not (tmp_path / "a").exists()
+    code, says = cagul(*asked, "--host", tmp_path / "no-host", "--out", tmp_path / "a", "--only", "maps,gaet")
+    assert (code, "no question 'gaet'. Did you mean 'gate'" in says) == (2, True)  # names may come by commas
     quick = ("--steps", "1", "--set", "training.batch=2", "--config", "paper")
     code, says = cagul(*asked, "--host", tiny_folder, "--out", tmp_path / "b", *quick)
     assert code == 0, says
