@@ -51,7 +51,7 @@ def init(
             "--confidence",
             min=0,
             max=0.999,
-            help="How sure the false-alarm budget is: the share of such calibration groups it holds for; the patch's, if not given.",
+            help="How sure the false-alarm budget is: in what share of such groups of people it holds; the patch's, if not given.",
         ),
     ] = None,
     dtype: DtypeOption = "auto",
@@ -341,8 +341,8 @@ def _show(request: Request, json: bool) -> None:
         out.print(f"  The encoder did not cover this person and was finetuned; the finetuned one {taken}.")
     if request.state == "failed":
         out.print("  It stays in the gate and hides what it can. For more, revoke it and add the person anew: with --records of "
-                  "other people for a finetune of the encoder (more --images where the gate misses), or in a store whose base patch is "
-                  "of `cagul unlearn --config store`.", highlight=False)  # fmt: skip
+                  "other people for a finetune of the encoder (more --images where the gate misses), or in a store whose base "
+                  "patch is of `cagul unlearn --config store`.", highlight=False)  # fmt: skip
 
 
 def _exit_if_failed(request: Request) -> None:
