@@ -337,11 +337,15 @@ def test_mistakes_on_the_command_line(tiny_folder, base_folder, records_file, re
     assert found["false_alarms"] == {"asked": 0.3, "promised": pytest.approx(1 / 3)}
     again = ("--store", "t.db", "--key", "k", "--host", tiny_folder, "--patch", base_folder, "--calibration", records_file)
     said = " ".join(run("requests", "init", *again, "--confidence", 0.9).stdout.split())
-    assert "at most 68.4% of strangers' pictures for somebody, in 90% of draws" in said  # 1 - 0.1 ** (1 / 2)
+    assert "calibrated on 2 people who ask for nothing." in said
+    assert "strangers' pictures the gate takes at most 68.4% for somebody, for 90% of such groups" in said  # 1 - 0.1 ** (1 / 2)
     assert "30.0% is asked: give more calibration people." in said
     assert isinstance(run("requests", "add", "Ada", *common).exception, DataError)
     assert "requests init" in str(run("requests", "list", "--store", "none.db").exception)
     assert isinstance(run("requests", "verify", "r1", "--store", "s.db").exception, UsageError)
+    lost = run("requests", "init", "--store", "u.db", *again[2:-1], "nope.jsonl").exception
+    assert "Cannot read records nope.jsonl" in lost.what
+    assert (lost.remedy, lost.exit_code) == ("Give a JSON Lines file with --calibration.", 3)
     took = desk_module.Added("r-3", "today", "verified", "Ada", "", {"why": "leak 0%"}, ("r-1", "r-2"))
     monkeypatch.setattr(desk_module.Desk, "add", lambda *_, **__: took)
     said = " ".join(run("requests", "add", "Ada", "--images", tiny_folder, *common).stdout.split())

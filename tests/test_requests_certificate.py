@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +14,10 @@ from typer.testing import CliRunner
 from cagul.cli.app import app
 from cagul.errors import StoreError, UsageError
 from cagul.requests.certificate import certify, check_certificate, signing_key, write_certificate
+from cagul.requests.desk import Added
+from cagul.requests.keys import StoreKey
 from cagul.requests.log import sha256
+from cagul.requests.store import Request
 from test_requests import base, base_folder, desk, pictures_of, records, records_file  # noqa: F401
 
 
@@ -33,8 +37,13 @@ def test_a_certificate_is_valid_and_names_nobody(certificate, tmp_path, records)
     assert "It hides, it does not erase" in page
     assert f"{document['verification']['leak']['value']:.3f} | " in page
     secrets = {"Dee Moss", "lawyer", "p3", *(r.answer for r in records), *(r.question for r in records)}
+    said = certificate.read_text() + page
+    signature = json.loads(certificate.read_text())["signature"]
+    for drawn in (signature["value"], signature["public_key"]):
+        assert json.dumps(drawn)[1:-1] in said
+        said = said.replace(json.dumps(drawn)[1:-1], "")  # base64 may hold p3 by chance
     for secret in secrets:
-        assert secret not in certificate.read_text() + page
+        assert secret not in said
     assert (tmp_path / "signing").stat().st_mode & 0o777 == 0o600
 
 
@@ -57,6 +66,76 @@ def test_whose_encoder_is_in_use_is_escalated_in_certificate_and_output(desk, re
     assert certify(store, "r1", key)["request"]["escalated"]
     said = CliRunner().invoke(app, ["requests", "show", "r1", "--store", str(store.path)], standalone_mode=False).stdout
     assert "finetuned one was taken" in " ".join(said.split())
+
+
+def invoke(*words):
+    return CliRunner().invoke(app, ["requests", *map(str, words)], standalone_mode=False)
+
+
+def test_figures_are_shown_with_the_date_of_their_measurement(desk, records, tmp_path):  # noqa: F811
+    request = desk.add("Dee [Moss]", pictures_of(records, "p3"), name="r-1", by="her lawyer")
+    store, why = ("--store", desk.store.path), request.verification["why"]
+    measured = next(entry.at for entry in desk.store.entries() if entry.action == request.state)
+    said = " ".join(invoke("show", "r-1", *store).stdout.split())
+    leak = request.verification["leak"]
+    for part in ("subject: Dee [Moss] by: her lawyer", "measured on", "answers that still tell", f"{leak['value']:.3f}",
+                 f"{leak['low']:.3f} to {leak['high']:.3f}"):  # fmt: skip
+        assert part in said
+    desk.revoke("r-1")
+    assert f"was: {why}" in " ".join(invoke("show", "r-1", *store).stdout.split())
+    assert "gate fires" not in " ".join(invoke("list", *store).stdout.split())
+    document = certify(desk.store, "r-1", signing_key(tmp_path / "signing"))
+    page = write_certificate(tmp_path / "c.json", document).read_text()
+    assert f"| measured on {measured} | value |" in page
+    assert f"Outcome before it was revoked: {why}." in page
+    assert "| verified | value" not in page
+
+
+@pytest.mark.parametrize(("state", "code"), [("failed", 8), ("verified", 0)])
+def test_a_failed_request_has_an_exit_code_of_its_own(monkeypatch, tmp_path, state, code):
+    made, opened = Request("r-1", "today", state, "Dee", "", {"why": "30% tell"}), SimpleNamespace()
+    opened.add = lambda *_, **__: Added(**vars(made))
+    opened.verify_again = lambda *_: made
+    opened.request, opened.require_whole, opened.entries = lambda _: made, lambda: None, list
+    monkeypatch.setattr("cagul.cli.requests.desk_at", lambda *_: opened)
+    monkeypatch.setattr("cagul.requests.store.Store", lambda *_: opened)
+    StoreKey.create(tmp_path / "key")
+    common = ("--store", tmp_path / "s.db", "--key", tmp_path / "key", "--images", tmp_path)
+    for words in (("add", "Dee"), ("verify", "r-1")):
+        found = CliRunner().invoke(app, ["requests", *map(str, (*words, *common))])
+        assert found.exit_code == code
+        said = " ".join(found.stdout.split())
+        assert f"Request r-1: {state} 30% tell" in said
+        assert ("--records of other people" in said and "cagul unlearn --config store" in said) == (state == "failed")
+        as_json = CliRunner().invoke(app, ["requests", *map(str, (*words, *common)), "--json"])
+        assert (as_json.exit_code, json.loads(as_json.stdout)["state"]) == (code, state)
+
+
+def test_a_certificate_is_written_over_with_force_alone(desk, records, tmp_path):  # noqa: F811
+    desk.add("Dee Moss", pictures_of(records, "p3"), name="r-1")
+    words = ["export-certificate", "r-1", "--store", tmp_path / "requests.db", "--key", tmp_path / "key",
+             "--signing-key", tmp_path / "signing", "--out", tmp_path / "c.json"]  # fmt: skip
+    for taken in ("c.json", "c.md"):
+        (tmp_path / taken).write_text("issued")
+        found = invoke(*words).exception
+        assert isinstance(found, UsageError)
+        assert (found.what, found.remedy) == (
+            f"{tmp_path / taken} is already there.", "Give another --out, or write over it with --force.")  # fmt: skip
+        assert (tmp_path / taken).read_text() == "issued"
+        (tmp_path / taken).unlink()
+    (tmp_path / "c.json").write_text("issued")
+    assert invoke(*words, "--force").exception is None
+    assert check_certificate(tmp_path / "c.json", tmp_path / "signing.pub")["request"]["id"] == "r-1"
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    signing_key(tmp_path / "signing")
+    with pytest.raises(StoreError, match=r"There is no file .*nope.pub\.\n  Give the .pub file of the signing key"):
+        check_certificate(tmp_path / "nope.json", tmp_path / "nope.pub")
+    with pytest.raises(StoreError, match=r"There is no file .*nope.json\.\n  Give the JSON file"):
+        check_certificate(tmp_path / "nope.json", tmp_path / "signing.pub")
+    with pytest.raises(StoreError, match="Cannot read .*: Is a directory"):
+        check_certificate(tmp_path, tmp_path / "signing.pub")
 
 
 def test_a_changed_certificate_says_what_was_changed(certificate, tmp_path):

@@ -106,7 +106,7 @@ def test_init_leaves_alone_what_it_did_not_make(tmp_path):
     with pytest.raises(StoreError, match=r"other.db is already there\."):
         Store.create(tmp_path / "other.db", key, {}, [], b"")
     (tmp_path / "notes").write_text("hello " * 100)
-    with pytest.raises(StoreError, match="notes is no whole store: file is not a database"):
+    with pytest.raises(StoreError, match="notes is no store: file is not a database"):
         Store.create(tmp_path / "notes", key, {}, [], b"")
     assert (tmp_path / "notes").read_text() == "hello " * 100
     (tmp_path / "empty").touch()

@@ -6,11 +6,12 @@ import json
 import random
 import sqlite3
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from cagul.errors import StoreError, WriteError
+from cagul.errors import StoreError, UsageError, WriteError
 from cagul.method.discriminator import EnrolmentGate
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.patch import Patch
@@ -62,6 +63,16 @@ def test_a_missing_broken_or_other_key_is_named(tmp_path, store):
         store.key.open(store.key.seal(b"x", "r2 templates"), "r1 templates")
 
 
+@pytest.mark.parametrize("opened", [StoreKey.load, StoreKey.create])
+def test_a_key_in_place_of_its_path_is_refused_and_not_repeated(tmp_path, monkeypatch, opened):
+    monkeypatch.chdir(tmp_path)
+    for secret in ("5cbc" * 16, "5CBC" * 16 + "\n"):
+        with pytest.raises(UsageError, match="--key is a key, not the path of a key file") as refused:
+            opened(Path(secret))
+        assert secret.strip() not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 # -- what a store refuses ---------------------------------------------------------------------------------------------
 
 
@@ -69,7 +80,7 @@ def test_what_is_no_store_is_refused(tmp_path, store, base):
     with pytest.raises(StoreError, match="There is no store"):
         Store(tmp_path / "none.db")
     (tmp_path / "text.db").write_text("hello " * 100)
-    with pytest.raises(StoreError, match="is no whole store: file is not a database"):
+    with pytest.raises(StoreError, match="is no store: file is not a database.\n  Give the file that `cagul requests init` made;"):
         Store(tmp_path / "text.db")
     (tmp_path / "empty.db").touch()
     with pytest.raises(StoreError, match="is no store"):

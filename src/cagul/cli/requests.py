@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from cagul.requests.desk import Desk
     from cagul.requests.store import Request
 
+KEY_HELP = "Path of the file with the store's secret (the path, not the secret)"
+FAILED = 8  # exit code of a request that ends in state failed: none of cagul.errors, for the command itself has done its work
+
 StoreOption = Annotated[Path, typer.Option("--store", help="Store file (SQLite).")]
-KeyOption = Annotated[Path, typer.Option("--key", envvar="CAGUL_STORE_KEY", help="The store's secret; keep it in another place.")]
-OptionalKey = Annotated[Path | None, typer.Option("--key", envvar="CAGUL_STORE_KEY", help="The store's secret.")]
+KeyOption = Annotated[Path, typer.Option("--key", envvar="CAGUL_STORE_KEY", help=KEY_HELP + "; keep it in another place.")]
+OptionalKey = Annotated[Path | None, typer.Option("--key", envvar="CAGUL_STORE_KEY", help=KEY_HELP + ".")]
 HostAgain = Annotated[str | None, typer.Option("--host", help="Where the host is now; where it was, if not given.")]
 PatchAgain = Annotated[Path | None, typer.Option("--patch", help="Where the base patch is now; where it was, if not given.")]
 Images = Annotated[list[Path] | None, typer.Option("--images", help="A picture of the person or a folder; may be repeated.")]
@@ -48,7 +51,7 @@ def init(
             "--confidence",
             min=0,
             max=0.999,
-            help="How sure the false-alarm budget is: share of draws of the calibration people; the patch's, if not given.",
+            help="How sure the false-alarm budget is: in what share of such groups of people it holds; the patch's, if not given.",
         ),
     ] = None,
     dtype: DtypeOption = "auto",
@@ -60,10 +63,15 @@ def init(
     with extra("requests"):
         from cagul.requests.desk import make_store
     from cagul.data.records import load_records
+    from cagul.errors import DataError
     from cagul.method.discriminator import promised_rate
     from cagul.patch import Patch
 
-    base, records = Patch.load(patch), load_records(calibration)
+    base = Patch.load(patch)
+    try:
+        records = load_records(calibration)
+    except DataError as error:
+        raise DataError(error.what, error.remedy.replace("--records", "--calibration"), error.anchor) from None
     set_up(threads)
     places = {"host": str(Path(host).resolve()) if Path(host).exists() else host, "patch": str(patch.resolve())}
     with progress_bar(json) as progress:
@@ -75,9 +83,12 @@ def init(
         print_json({"store": str(store), "key": str(key), "host": made.facts["host"], "calibration_people": people,
                     "confidence": sure, "false_alarms": {"asked": asked, "promised": promised}})  # fmt: skip
         return
-    out.print(f"Store [bold]{store}[/] for host {made.facts['host']['sha256'][:16]}, calibrated on {people} people apart.")
-    when = f"in {sure:.0%} of draws" if sure else "on average over draws (--confidence asks for more)"
-    out.print(f"The gate takes at most {promised:.1%} of strangers' pictures for somebody, {when} of the calibration people.")
+    out.print(
+        f"Store [bold]{store}[/] for host {made.facts['host']['sha256'][:16]}, calibrated on {people} people who ask for nothing."
+    )
+    when = (f"for {sure:.0%} of such groups of people" if sure
+            else "on average; with --confidence 0.9 that would hold for nine of ten such groups of people")  # fmt: skip
+    out.print(f"Of strangers' pictures the gate takes at most {promised:.1%} for somebody, {when}.")
     if promised > asked:
         out.print(f"[yellow]{asked:.1%} is asked: give more calibration people.[/]")
     out.print(f"Its key is in [bold]{key}[/]: keep it in another place than the store.")
@@ -99,7 +110,7 @@ def add(
     threads: ThreadsOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Enrol a person in the gate, verify, and finetune the encoder if it still leaks."""
+    """Enrol a person in the gate, verify, and finetune the encoder if it still leaks (exit code 8 if the request failed)."""
     loaded = _records(records)
     pictures = _pictures(images) or list(dict.fromkeys(r.image for r in loaded if r.subject == subject))
     desk = desk_at(store, key, host, patch, dtype, device, threads)
@@ -109,6 +120,7 @@ def add(
     if request.to_verify_again and not json:
         out.print(f"[yellow]{', '.join(request.to_verify_again)} had been verified under the encoder that this one takes the place "
                   "of: run `cagul requests verify` on each.[/]")  # fmt: skip
+    _exit_if_failed(request)
 
 
 def revoke(
@@ -150,14 +162,17 @@ def list_requests(store: StoreOption, json: JsonOption = False) -> None:
     for column in ("id", "at", "state", "subject", "by", "outcome"):
         table.add_column(column, overflow="fold")
     for one in found:
-        cells = (one.id, one.at, one.state, one.subject, one.by, one.verification.get("why", ""))
+        cells = (one.id, one.at, one.state, one.subject, one.by, "" if one.state == "revoked" else one.verification.get("why", ""))
         table.add_row(*map(escape, cells))
     out.print(table)
 
 
 def show(request: RequestId, store: StoreOption, json: JsonOption = False) -> None:
     """Show a request with its figures and its history."""
+    from rich.table import Table
+
     with extra("requests"):
+        from cagul.requests.certificate import measured_on, rows_of
         from cagul.requests.store import Store
     opened = Store(store)
     found = opened.request(request)
@@ -166,6 +181,13 @@ def show(request: RequestId, store: StoreOption, json: JsonOption = False) -> No
         print_json(vars(found) | {"history": [vars(entry) for entry in history]})
         return
     _show(found, False)
+    if found.subject or found.by:
+        out.print(f"  subject: {found.subject}   by: {found.by}", markup=False, highlight=False)
+    if rows := rows_of(found.verification):
+        table = Table(f"measured on {measured_on((e.at, e.action) for e in history)}", "value", "95 % interval", "of")
+        for row in rows:
+            table.add_row(*row)
+        out.print(table)
     for entry in history:
         out.print(f"  {entry.at}  {entry.action}  (entry {entry.number}, {entry.hash[:16]})", highlight=False)
 
@@ -185,7 +207,9 @@ def verify(
     threads: ThreadsOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Check the log for changed and missing entries, with the key its end too; measure a request anew where one is named."""
+    """Check the log for changed and missing entries, with the key its end too; measure a request anew where one is named
+    (exit code 8 if it failed).
+    """
     from cagul.errors import UsageError
 
     with extra("requests"):
@@ -200,7 +224,9 @@ def verify(
         loaded = _records(records)
         subject = opened.request(request).subject
         pictures = _pictures(images) or list(dict.fromkeys(r.image for r in loaded if r.subject == subject))
-        _show(desk_at(store, key, host, patch, dtype, device, threads).verify_again(request, pictures, loaded), json)
+        measured = desk_at(store, key, host, patch, dtype, device, threads).verify_again(request, pictures, loaded)
+        _show(measured, json)
+        _exit_if_failed(measured)
         return
     if json:
         print_json({"entries": entries, "wrong": [], "end_checked": key is not None})
@@ -215,6 +241,7 @@ def export_certificate(
     key: KeyOption,
     signing_key: Annotated[Path, typer.Option("--signing-key", help="Ed25519 key (PEM); made if there is none.")],
     path: Annotated[Path, typer.Option("--out", help="The JSON document; a page to read is written beside it, as .md.")],
+    force: Annotated[bool, typer.Option("--force", help="Write over a document or page that is already there.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Write a signed certificate of a request: no names, no answers, no pictures."""
@@ -224,6 +251,8 @@ def export_certificate(
         from cagul.requests.store import Store
 
     certificate.page_of(path)
+    if not force:
+        certificate.require_free(path)
     opened = Store(store, StoreKey.load(key))
     opened.request(request)
     document = certificate.certify(opened, request, certificate.signing_key(signing_key))
@@ -305,7 +334,17 @@ def _show(request: Request, json: bool) -> None:
         return
     out.print(f"Request [bold]{request.id}[/]: {request.state}", highlight=False)
     if "why" in request.verification:
-        out.print(f"  {request.verification['why']}", highlight=False)
+        was = "was: " if request.state == "revoked" else ""
+        out.print(f"  {was}{request.verification['why']}", highlight=False)
     if request.escalated or "escalation" in request.verification:
         taken = "was taken" if request.escalated else "did not help and was dropped"
         out.print(f"  The encoder did not cover this person and was finetuned; the finetuned one {taken}.")
+    if request.state == "failed":
+        out.print("  It stays in the gate and hides what it can. For more, revoke it and add the person anew: with --records of "
+                  "other people for a finetune of the encoder (more --images where the gate misses), or in a store whose base "
+                  "patch is of `cagul unlearn --config store`.", highlight=False)  # fmt: skip
+
+
+def _exit_if_failed(request: Request) -> None:
+    if request.state == "failed":
+        raise typer.Exit(FAILED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from cagul.errors import StoreError, UsageError
 from cagul.requests.keys import keep_secret
 from cagul.requests.log import canonical
 from cagul.requests.store import Store, now
-from cagul.runs import write_json, write_text
+from cagul.runs import writable, write_json, write_text
 
 FORMAT = 1
 FIELDS = {"algorithm", "digests", "value", "public_key"}  # of the signature
@@ -90,6 +91,15 @@ def page_of(path: Path) -> Path:
     return path.with_suffix(".md")
 
 
+def require_free(path: Path) -> None:
+    """Raises UsageError where the document of ``path`` or its page would be written over another file."""
+    for place in (path, page_of(path)):
+        with writable(place):
+            taken = place.exists()
+        if taken:
+            raise UsageError(f"{place} is already there.", "Give another --out, or write over it with --force.")
+
+
 def write_certificate(path: Path, document: dict[str, Any]) -> Path:
     """The JSON document, and a page to read beside it, named .md; where that page is. Raises UsageError for a path of .md."""
     page = page_of(path)
@@ -98,8 +108,22 @@ def write_certificate(path: Path, document: dict[str, Any]) -> Path:
     return page
 
 
+def rows_of(verification: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """The figures in words: what, value, 95 % interval, of how many. Those that are absent are left out."""
+    found = [(meaning, verification.get(name, {})) for name, meaning in FIGURES.items()]
+    return [(meaning, f"{one['value']:.3f}", f"{one['low']:.3f} to {one['high']:.3f}", str(one["n"]))
+            for meaning, one in found if "value" in one]  # fmt: skip
+
+
+def measured_on(history: Iterable[tuple[str, str]]) -> str:
+    """When the figures of a request were taken, from its history's dates and actions; "" where they never were."""
+    return next((at for at, action in reversed(list(history)) if action in ("verified", "failed")), "")
+
+
 def as_markdown(document: dict[str, Any]) -> str:
+    """The page to read. Figures are headed by the date of their measurement: the state may be another since."""
     request, host, found = document["request"], document["host"], document["verification"]
+    outcome = "Outcome before it was revoked" if request["state"] == "revoked" else "Outcome"
     lines = [
         f"# Certificate of request {request['id']}", "",
         f"Asked on {request['at']}: {request['asked']}. State: **{request['state']}**"
@@ -107,13 +131,13 @@ def as_markdown(document: dict[str, Any]) -> str:
         "| | |", "|---|---|",
         f"| host | {host['model_type']}, width {host['width']}, SHA-256 {host['sha256']} |",
         f"| base patch | SHA-256 {document['patch']['sha256']} |", "",
-        "| verified | value | 95 % interval | of |", "|---|---|---|---|",
     ]  # fmt: skip
-    for name, meaning in FIGURES.items():
-        one = found.get(name, {})
-        if "value" in one:
-            lines.append(f"| {meaning} | {one['value']:.3f} | {one['low']:.3f} to {one['high']:.3f} | {one['n']} |")
-    lines += ["", f"Outcome: {found['why']}.", ""] if "why" in found else ["", "Nothing was verified.", ""]
+    if rows := rows_of(found):
+        measured = measured_on((e["at"], e["action"]) for e in document["history"])
+        lines += [f"| measured on {measured} | value | 95 % interval | of |", "|---|---|---|---|"]
+        lines += [f"| {' | '.join(row)} |" for row in rows]
+        lines.append("")
+    lines += [f"{outcome}: {found['why']}.", ""] if "why" in found else ["Nothing was verified.", ""]
     lines += ["| when | what | log entry | hash |", "|---|---|---|---|"]
     lines += [f"| {e['at']} | {e['action']} | {e['entry']} | {e['hash'][:16]} |" for e in document["history"]]
     lines += ["", "## Limits", "", *(f"- {limit}" for limit in document["limits"]), ""]
@@ -126,23 +150,23 @@ def as_markdown(document: dict[str, Any]) -> str:
 def check_certificate(path: Path, public_key: Path) -> dict[str, Any]:
     """The document of a certificate that is valid under ``public_key``.
 
-    Raises StoreError that says which parts were changed, or that another key signed it.
+    Raises StoreError that says which parts were changed, or that another key signed it, or which file cannot be read.
     """
     try:
-        key = serialization.load_pem_public_key(public_key.read_bytes())
-    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        key = serialization.load_pem_public_key(_read(public_key, "Give the .pub file of the signing key."))
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise StoreError(
             f"{public_key} holds no public key: {error}.", "Give the .pub file of the signing key.", "certificate"
         ) from None
     try:
-        document = json.loads(path.read_text("utf-8"), object_pairs_hook=_each_once)
+        document = json.loads(_read(path, "Give the JSON file of `export-certificate`.").decode(), object_pairs_hook=_each_once)
         canonical(document)  # finds numbers that are none
         signature = document.pop("signature")
         digests, value = signature["digests"], base64.b64decode(signature["value"], validate=True)
         written = base64.b64encode(value).decode() == signature["value"]  # in the one way
         if set(signature) != FIELDS or signature["algorithm"] != ALGORITHM or not isinstance(digests, dict) or not written:
             raise ValueError("its signature has other fields or another algorithm than cagul writes")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(
             f"{path} is no certificate: {error}.", "Give the JSON file of `export-certificate`.", "certificate"
         ) from None
@@ -160,6 +184,14 @@ def check_certificate(path: Path, public_key: Path) -> dict[str, Any]:
         raise StoreError(f"{path} is not valid: {', '.join(sorted(changed))} changed after it was signed.",
                          "Ask the issuer for the certificate.", "certificate")  # fmt: skip
     return document
+
+
+def _read(path: Path, remedy: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        what = f"There is no file {path}." if isinstance(error, FileNotFoundError) else f"Cannot read {path}: {error.strerror}."
+        raise StoreError(what, remedy, "certificate") from None
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

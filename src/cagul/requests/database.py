@@ -32,6 +32,10 @@ def explained(path: Path) -> Iterator[None]:
                              "Wait for it and run the same command again.", "store-locked") from error  # fmt: skip
         if "readonly" in reason or "unable to open" in reason or "full" in reason or "disk I/O" in reason:
             raise WriteError(f"Cannot write {path}: {reason}.", "Make room, or set the permissions of file and folder.") from error
+        if "not a database" in reason:
+            raise StoreError(f"{path} is no store: {reason}.",
+                             "Give the file that `cagul requests init` made; if it was this one, restore it from a backup.",
+                             "store") from error  # fmt: skip
         raise StoreError(f"{path} is no whole store: {reason}.", "Restore it from a backup.", "store") from error
 
 

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from jaxtyping import Float
 from torch import Tensor
 
-from cagul.errors import StoreError
+from cagul.errors import StoreError, UsageError
 from cagul.runs import writable
 
 NONCE = 12  # bytes
@@ -75,6 +75,13 @@ def _write(file: BinaryIO, data: bytes) -> None:
     os.fsync(file.fileno())
 
 
+def _require_path(path: Path) -> None:
+    """Raises UsageError, which does not repeat it, for what is a key and no path."""
+    if re.fullmatch(r"\s*[0-9a-fA-F]{64}\s*", str(path)):
+        raise UsageError("--key is a key, not the path of a key file.",
+                         "Give the path of the file that holds it, with --key or CAGUL_STORE_KEY.", "store-key")  # fmt: skip
+
+
 class StoreKey:
     """32 secret bytes, and what is derived from them."""
 
@@ -84,13 +91,15 @@ class StoreKey:
 
     @classmethod
     def create(cls, path: Path) -> StoreKey:
-        """The key in ``path``, made (mode 0600) if there is none."""
+        """The key in ``path``, made (mode 0600) if there is none. Raises as ``load`` does, before anything is written."""
+        _require_path(path)
         keep_secret(path, lambda: secrets.token_hex(32).encode() + b"\n")
         return cls.load(path)
 
     @classmethod
     def load(cls, path: Path) -> StoreKey:
-        """Raises StoreError when there is no key file or it holds no key."""
+        """Raises StoreError when there is no key file or it holds no key, UsageError for the key itself in place of its path."""
+        _require_path(path)
         try:
             secret = bytes.fromhex(path.read_text("ascii"))
         except OSError as error:
