@@ -10,6 +10,7 @@
     ├── StoreError             exit 6   deletion requests: store, key, log, certificate
     └── WriteError             exit 7   cannot write
 
+A deletion request that was measured and failed is no error: its command says so and ends in exit code 8.
 The anchor of a class leads into docs/errors.md.
 """
 

@@ -115,7 +115,7 @@ for name, (about, verbs) in GROUPS.items():
 
 def main() -> None:
     """Entry point. Exit codes: 0 good, 1 our fault, 2 usage, 3 data, 4 host, 5 patch, 6 store, 7 cannot write,
-    130 interrupted.
+    8 a deletion request that failed, 130 interrupted.
     """
     try:
         app()
