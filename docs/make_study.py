@@ -164,11 +164,6 @@ SECTIONS = (  # title, its figure or None, --only, what it is, its numbers
 )  # fmt: skip
 
 
-def _threads(cost: dict[str, Any]) -> str:
-    """Of all calls where the summary has them, else of the last."""
-    return " to ".join(str(count) for count in cost.get("threads_of_all_calls", [cost["threads"]]))
-
-
 def page(studies: dict[str, dict[str, Any]], found: str) -> str:
     """The whole page as text."""
     first = next(iter(studies.values()))
@@ -181,15 +176,14 @@ def page(studies: dict[str, dict[str, Any]], found: str) -> str:
         "is 0 or 1; a figure that is missing lacks records or a host.\n",
         f"Sample, seeded: {sample['maps']} pairs of a picture and a question of each kind for maps, {sample['causal']} for "
         f"replacing, {sample['steps']} steps a training, {sample['asked']} questions of each sort, {sample['misfire']} misfires. "
-        "These short trainings leak more than the default's; read them against each other.\n",
+        "These short trainings leak more than the default's; read them against each other. On two quiet cores the demo's study "
+        "takes six minutes (LOG.md, 2026-11-27); these two were made beside other work.\n",
         table(["", *(s["title"] for s in studies.values())], [
             ["host", *(f"{s['host']['model_type']}, {s['host']['parameters']:,} parameters, {s['host']['layers']} layers"
                        for s in studies.values())],
             ["layers read", *(str(s["host"]["read"]) for s in studies.values())],
             ["people forgotten, retained, unseen", *(", ".join(str(s["people"][p]) for p in ("forget", "retain", "unseen"))
                                                      for s in studies.values())],
-            ["took; the second beside other work", *(f"{s['cost']['of_all_calls']:.0f} s on {_threads(s['cost'])} thread(s)"
-                                          if "of_all_calls" in s["cost"] else "in pieces, not timed" for s in studies.values())],
         ]),
         found,
     ]  # fmt: skip
