@@ -189,7 +189,6 @@ def test_a_page_names_the_threads_of_all_calls(tiny_host, splits, tmp_path):
     (tmp_path / "run" / "summary.json").write_text(json.dumps(summary))
     _, facts = write_report(tmp_path / "run")
     assert dict(facts.environment)["threads"] == "1 to 2"
-    assert "1 to 2 thread(s)" in page_maker("make_study").page({"demo": summary | {"title": "tiny"}}, "")
 
 
 # -- depths ---------------------------------------------------------------------------------------------------------------
