@@ -70,6 +70,7 @@ def killed(words, folders, writes):
 STORE, MANY = ("--store", "s.db", "--key", "keys/k"), 10_000
 
 
+@pytest.mark.slow
 def test_a_killed_init_is_done_again(tiny_folder, base_folder, records_file, tmp_path):  # noqa: F811
     words = ["requests", "init", *STORE, "--host", tiny_folder, "--patch", base_folder, "--calibration", records_file]
     folders = [(count, tmp_path / f"{count:03d}") for count in (*range(7), 9, 14, 25, 30, MANY)]
@@ -166,6 +167,7 @@ def test_what_a_kill_left_of_a_key_goes_and_what_others_are_writing_stays(tmp_pa
     assert anothers.exists()
 
 
+@pytest.mark.slow
 def test_a_killed_add_goes_on_where_it_was(tiny_folder, base_folder, records_file, records, tmp_path, monkeypatch):  # noqa: F811
     pictures = [word for path in pictures_of(records, "p3") for word in ("--images", path)]
     words = ["requests", "add", "Dee Moss", *pictures, "--id", "r-1", "--keep-pictures", *STORE]

@@ -31,7 +31,6 @@ from test_requests import base_folder, pictures_of, records, records_file  # noq
 
 PAGE = (ROOT / "docs" / "serving.md").read_text()
 KEY = "k" * 24
-LET_FAIL = 'set -e; cagul() { command cagul "$@" || [ $? = 8 ]; }'  # of a request on the tiny host the answers still tell
 
 
 def free_port() -> int:
@@ -82,7 +81,8 @@ def test_every_command_of_the_page_runs(tiny_folder, base_folder, records, tmp_p
         for kind, text in parts():
             if kind == "python":
                 (folder / "page.py").write_text(text)
-            shown.append(staged.run("python page.py" if kind == "python" else f"{LET_FAIL}\n{text}", timeout=120))
+            text = re.sub("(?m)^(cagul requests add .*)$", r"\1 || test $? = 8", text)  # the tiny host still tells
+            shown.append(staged.run("python page.py" if kind == "python" else f"set -e\n{text}", timeout=120))
     finally:
         for line in (folder / "servers").read_text().split():
             os.kill(int(line), signal.SIGTERM)
