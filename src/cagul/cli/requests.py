@@ -71,7 +71,8 @@ def init(
     try:
         records = load_records(calibration)
     except DataError as error:
-        raise DataError(error.what, error.remedy.replace("--records", "--calibration"), error.anchor) from None
+        error.remedy = error.remedy.replace("--records", "--calibration")
+        raise
     set_up(threads)
     places = {"host": str(Path(host).resolve()) if Path(host).exists() else host, "patch": str(patch.resolve())}
     with progress_bar(json) as progress:
