@@ -17,6 +17,22 @@ from made_runs import RIVALS, make_run
 torch.set_num_threads(idle_cores())
 
 
+@pytest.fixture
+def cagul(monkeypatch, capsys):
+    """Run a command line in this process: its exit code and what it printed, in one line."""
+    from cagul.cli.app import main
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["cagul", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        shown = capsys.readouterr()
+        assert "Traceback" not in shown.err
+        return stop.value.code or 0, " ".join((shown.out + shown.err).split())
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory):
     return save_tiny_host(tmp_path_factory.mktemp("tiny") / "host")

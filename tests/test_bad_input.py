@@ -11,28 +11,12 @@ import sys
 
 import pytest
 
-from cagul.cli.app import main
 from cagul.errors import WriteError
 from cagul.runs import Rows, write_text
 from helpers import make_patch, save_tiny_host, save_tiny_records
 
 QUICK = [*"--set training.steps=2 --set training.batch=4 --set gate.augment=0 --set gate.augment_others=0".split(),
          *"--set training.augment=0 --threads 1".split()]  # fmt: skip
-
-
-@pytest.fixture
-def cagul(monkeypatch, capsys):
-    """Run a command line in this process: its exit code and what it printed, in one line."""
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["cagul", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        shown = capsys.readouterr()
-        assert "Traceback" not in shown.err
-        return stop.value.code or 0, " ".join((shown.out + shown.err).split())
-
-    return run
 
 
 @pytest.fixture

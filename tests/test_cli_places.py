@@ -13,19 +13,6 @@ from cagul.patch import Patch
 from cagul.runs import require_writable_file, write_text
 
 
-@pytest.fixture
-def cagul(monkeypatch, capsys):
-    """Run a command line in this process: its exit code and what it says, in one line."""
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["cagul", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        return stop.value.code or 0, " ".join(capsys.readouterr().err.split())
-
-    return run
-
-
 @pytest.mark.parametrize("place", [".", "", "/"])
 def test_a_folder_where_a_file_is_to_be_is_named(place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

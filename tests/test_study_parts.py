@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cagul.cli.app import main
 from cagul.cli.study import tables
 from cagul.config import load_config
 from cagul.data.records import load_records, split_records
@@ -216,20 +215,6 @@ def test_agreements_are_of_every_depth_that_is_timed_and_trained():
 
 
 # -- the command line -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def cagul(monkeypatch, capsys):
-    """Run a command line in this process: its exit code and what it says, in one line."""
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["cagul", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        shown = capsys.readouterr()
-        return stop.value.code or 0, " ".join((shown.out + shown.err).split())
-
-    return run
 
 
 @pytest.mark.parametrize(("key", "value", "remedy"), [
