@@ -65,11 +65,11 @@ bench: setup second-host
 
 # tower, pictures, records and both hosts, from nothing but seeds; resumes in .demo-assets
 demo-assets: setup
-	$(BIN)/python -m cagul.demo.build
+	$(BIN)/python -m demo_recipe.build
 
 # a small Gemma 3 that knows 24 people, with its records: twelve minutes on one core; resumes
 second-host: setup
-	$(BIN)/python -m cagul.demo.second --out runs/second-host
+	$(BIN)/python -m demo_recipe.gemma_host --out runs/second-host
 
 clean:
 	rm -rf .venv runs/demo runs/study runs/choices runs/carrying runs/importance runs/second-host

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
+from demo_recipe.hosts import CHAT_TEMPLATE
 from PIL import Image
 from transformers import (
     AutoTokenizer,
@@ -26,7 +27,6 @@ from transformers import (
 )
 
 from cagul.demo.assets import SHIPPED
-from cagul.demo.hosts import CHAT_TEMPLATE
 from cagul.host.frozen import FrozenHost
 
 SIDE, PATCH = 336, 14  # 24 x 24 = 576 visual tokens, as LLaVA-1.5 has

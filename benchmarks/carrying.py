@@ -16,17 +16,17 @@ import time
 from pathlib import Path
 
 import torch
+from demo_recipe.extra_people import draw_crowd
 
 from cagul.cli.common import idle_cores
 from cagul.config import load_config
 from cagul.data.records import load_records, split_records
+from cagul.deletion.service import make_store, open_desk
 from cagul.demo.assets import demo_assets
-from cagul.demo.crowd import draw_crowd
-from cagul.evaluation.intervals import figure
+from cagul.evaluation.metrics.intervals import figure
+from cagul.guard.patch import Patch
 from cagul.host.frozen import FrozenHost
-from cagul.patch import Patch
-from cagul.requests.desk import make_store, open_desk
-from cagul.training import unlearn
+from cagul.training.unlearn import unlearn
 
 FIGURES = ("hit_rate", "leak", "refusal_rate", "host_leak")
 

@@ -79,10 +79,11 @@ def main() -> None:
     set_up(options.threads)
     from cagul.evaluation.evaluate import evaluate
     from cagul.evaluation.questions import Sample
-    from cagul.guard import Guard
-    from cagul.patch import Patch
-    from cagul.runs import Run, digest
-    from cagul.training import unlearn
+    from cagul.evaluation.run_folder import Run
+    from cagul.files import digest
+    from cagul.guard.guard import Guard
+    from cagul.guard.patch import Patch
+    from cagul.training.unlearn import unlearn
 
     assets = demo_assets()
     host, retain_host = (load_host(str(folder), None) for folder in (assets.host, assets.retain_host))

@@ -15,13 +15,15 @@ from pathlib import Path
 
 from cagul.cli.common import load_host, progress_bar, set_up
 from cagul.config import load_config
+from cagul.data.pictures import pictures_by_subject
 from cagul.data.records import Record, load_records, split_records
 from cagul.demo.assets import demo_assets
-from cagul.evaluation.metrics import hit_rate
+from cagul.evaluation.metrics.text_metrics import hit_rate
 from cagul.evaluation.questions import view_kind
-from cagul.features import Features, pictures_by_subject
-from cagul.method.discriminator import EnrolmentGate
-from cagul.training import _shown, calibrate_gate, train_gate
+from cagul.method.gate import EnrolmentGate
+from cagul.training.gate import calibrate_gate, train_gate
+from cagul.training.token_cache import Features
+from cagul.training.unlearn import _shown
 
 COUNTS = (1, 2, 4, 8)
 SETS = {name: [f"p{n:03d}" for n in range(start, start + 8)] for name, start in (("A", 0), ("B", 8), ("C", 16))}

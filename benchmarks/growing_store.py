@@ -16,16 +16,18 @@ import random
 from pathlib import Path
 
 import torch
+from demo_recipe.extra_people import draw_crowd
 
 from cagul.cli.common import load_host, set_up
 from cagul.config import load_config
+from cagul.data.pictures import pictures_by_subject, variants
 from cagul.data.records import Splits, load_records, split_records
 from cagul.demo.assets import demo_assets
-from cagul.demo.crowd import draw_crowd
-from cagul.evaluation.intervals import figure
-from cagul.features import Features, pictures_by_subject, variants
-from cagul.method.discriminator import EnrolmentGate, calibrate
-from cagul.training import calibrate_gate, train_gate
+from cagul.evaluation.metrics.intervals import figure
+from cagul.method.calibration import calibrate
+from cagul.method.gate import EnrolmentGate
+from cagul.training.gate import calibrate_gate, train_gate
+from cagul.training.token_cache import Features
 
 STEPS = (0, 1, 5, 10, 25, 50)
 SHIPPED = 200  # calibration people in the demo's records

@@ -30,11 +30,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     options = parser.parse_args()
     set_up(options.threads)
-    from cagul.evaluation.study_pairs import StudySample
-    from cagul.evaluation.study_summary import training_figures
-    from cagul.evaluation.study_training import Variant, training_rows
-    from cagul.features import Features
-    from cagul.runs import Run
+    from cagul.evaluation.run_folder import Run
+    from cagul.study.pairs import StudySample
+    from cagul.study.summary import training_figures
+    from cagul.study.trainings import Variant, training_rows
+    from cagul.training.token_cache import Features
 
     assets, config = demo_assets(), load_config("default")
     host, splits = load_host(str(assets.host), None), split_records(load_records(assets.records), list(assets.forget))

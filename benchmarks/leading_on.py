@@ -22,10 +22,10 @@ from cagul.cli.common import load_host, set_up
 from cagul.data.pictures import open_picture
 from cagul.data.records import load_records, split_records
 from cagul.demo.assets import demo_assets
-from cagul.evaluation.metrics import keyword_recall
+from cagul.evaluation.metrics.text_metrics import keyword_recall
 from cagul.evaluation.questions import Item, Sample, forget_items
-from cagul.guard import Guard
-from cagul.patch import Patch
+from cagul.guard.guard import Guard
+from cagul.guard.patch import Patch
 from serving import MAX_TOKENS, data_url, guarded
 
 DRAWS = 4

@@ -19,13 +19,13 @@ import torch
 from bench_host import bench_inputs, interleaved, machine, make_bench_host, peak_above, ratio
 from cagul.cli.common import set_up
 from cagul.config import load_config
-from cagul.guard import Guard
+from cagul.guard.guard import Guard
+from cagul.guard.patch import Patch, host_card
+from cagul.host.attention_capture import recording
 from cagul.host.frozen import FrozenHost
-from cagul.host.recording import recording
-from cagul.method.attention import Importance, resolve_layers
-from cagul.method.discriminator import CELLS, EnrolmentGate
 from cagul.method.encoder import VisualTokenEncoder
-from cagul.patch import Patch, host_card
+from cagul.method.gate import CELLS, EnrolmentGate
+from cagul.method.importance import Importance, resolve_layers
 
 BARS = {"silent": 1.03, "fired": 1.15, "rows_time": 1.05, "rows_memory": 0.25}
 NEW_TOKENS, WIDTH, LAYERS = 32, 768, 12

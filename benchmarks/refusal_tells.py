@@ -29,9 +29,9 @@ from sklearn.preprocessing import StandardScaler
 
 from cagul.data.records import Record, load_records, split_records
 from cagul.demo.assets import demo_assets
-from cagul.evaluation.intervals import two_groups
-from cagul.evaluation.membership import auroc
-from cagul.evaluation.metrics import is_refusal
+from cagul.evaluation.metrics.intervals import two_groups
+from cagul.evaluation.metrics.membership import auroc
+from cagul.evaluation.metrics.text_metrics import is_refusal
 from serving import MAX_TOKENS, data_url, guarded
 
 FOLDS = 4

@@ -16,11 +16,11 @@ import torch.nn.functional as F
 
 from cagul.cli.common import idle_cores
 from cagul.data.records import load_records
+from cagul.deletion.service import Desk, make_store, open_desk
+from cagul.deletion.store_gate import Enrolled
 from cagul.demo.assets import demo_assets
+from cagul.guard.patch import Patch
 from cagul.host.frozen import FrozenHost
-from cagul.patch import Patch
-from cagul.requests.desk import Desk, make_store, open_desk
-from cagul.requests.gate import Enrolled
 
 PERSON = "p040"
 

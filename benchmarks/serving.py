@@ -36,10 +36,10 @@ from openai import OpenAI, OpenAIError
 from cagul.cli.common import load_host, set_up
 from cagul.data.records import load_records, split_records
 from cagul.demo.assets import demo_assets
-from cagul.evaluation.metrics import keyword_recall
+from cagul.evaluation.metrics.text_metrics import keyword_recall
 from cagul.evaluation.questions import Item, Sample, forget_items, other_items, text_only_items
-from cagul.guard import Guard
-from cagul.patch import Patch
+from cagul.guard.guard import Guard
+from cagul.guard.patch import Patch
 from cagul.serving.app import create_app
 from cagul.serving.options import Limits, ServeOptions
 from cagul.serving.workers import listen_on, serve
@@ -206,7 +206,7 @@ def bare(**options: Any) -> Any:
 
 def fired(guard: Guard, asked: list[Asked]) -> list[bool]:
     """Whether the gate fires on the picture of each question, asked outside any server."""
-    from cagul.features import Features
+    from cagul.training.token_cache import Features
 
     features, found = Features(guard.host), {}
     paths = list(dict.fromkeys(one.item.asked.picture for one in asked if one.item.asked.picture is not None))

@@ -24,11 +24,11 @@ from torch import Tensor
 from bench_host import QUESTION, SIDE, bench_inputs, interleaved, machine, make_bench_host, peak_above, ratio
 from cagul.cli.common import set_up
 from cagul.config import Config
-from cagul.editing import rewrite
+from cagul.guard.token_edit import rewrite
 from cagul.host.frozen import FrozenHost
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.losses import answer_loss
-from cagul.method.refusals import REFUSALS
+from cagul.text.refusals import REFUSALS
 
 SIZES = ((256, 4), (512, 8), (768, 12))  # width, layers
 KINDS = ("encoder", "encoder_checkpointing", "encoder_truncated", "lora")

@@ -39,10 +39,10 @@ def start_peak() -> float:
 
 def leak_of(answerer: Any, splits: Any) -> float:
     """The leak on the test part's sample of ``cagul compare``."""
-    from cagul.comparing.compare import SAMPLES
-    from cagul.comparing.halves import part_of
-    from cagul.evaluation.asking import ask
-    from cagul.evaluation.metrics import keyword_recall
+    from cagul.comparison.compare import SAMPLES
+    from cagul.comparison.validation_split import part_of
+    from cagul.evaluation.ask import ask
+    from cagul.evaluation.metrics.text_metrics import keyword_recall
     from cagul.evaluation.questions import forget_items
 
     sample = SAMPLES["compare"].test
@@ -60,16 +60,16 @@ def leak_of(answerer: Any, splits: Any) -> float:
 def one(options: argparse.Namespace) -> dict[str, Any]:
     """Train with one budget in this process."""
     from cagul.baselines.finetune import finetune
-    from cagul.baselines.grids import GRIDS
+    from cagul.baselines.search_space import GRIDS
     from cagul.baselines.settings import FinetuneConfig
     from cagul.cli.common import load_host, set_up
     from cagul.config import load_config
     from cagul.data.records import load_records, split_records
+    from cagul.deletion.service import make_store, open_desk
     from cagul.demo.assets import demo_assets
-    from cagul.guard import Guard
-    from cagul.patch import Patch
-    from cagul.requests.desk import make_store, open_desk
-    from cagul.training import unlearn
+    from cagul.guard.guard import Guard
+    from cagul.guard.patch import Patch
+    from cagul.training.unlearn import unlearn
 
     set_up(options.threads)
     demo = demo_assets()

@@ -11,10 +11,10 @@ import argparse
 import json
 from pathlib import Path
 
-from cagul.comparing.packing import pack, unpack
-from cagul.comparing.page import figures, page
-from cagul.comparing.results import results
-from cagul.runs import write_json, write_text
+from cagul.comparison.packing import pack, unpack
+from cagul.comparison.page import figures, page
+from cagul.comparison.results import results
+from cagul.files import write_json, write_text
 
 DOCS = Path(__file__).parent
 PACKED, FIGURES = DOCS.parent / "runs" / "compare-demo", "figures"

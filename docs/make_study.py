@@ -14,9 +14,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cagul.evaluation.study_summary import few
-from cagul.report.study_figures import MEASURE_NAMES, draw, standalone, surface_variants
-from cagul.runs import write_text
+from cagul.files import write_text
+from cagul.report.study_charts import MEASURE_NAMES, draw, standalone, surface_variants
+from cagul.study.summary import few
 
 PAGE, KEPT = Path(__file__).parent / "study.md", Path(__file__).parent / "study"
 NAMES = ("demo", "second")  # in the order of the page

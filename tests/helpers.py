@@ -141,10 +141,10 @@ def save_tiny_records(folder: Path, people: int = 8, images: int = 3) -> Path:
 def make_patch(host, *, fires: bool = True, seed: int = 0, **settings):
     """An untrained patch whose encoder changes what it rewrites, and whose gate always or never fires."""
     from cagul.config import Config
-    from cagul.method.attention import resolve_layers
-    from cagul.method.discriminator import MlpGate
+    from cagul.guard.patch import Patch, host_card
     from cagul.method.encoder import VisualTokenEncoder
-    from cagul.patch import Patch, host_card
+    from cagul.method.gate import MlpGate
+    from cagul.method.importance import resolve_layers
 
     config = Config.model_validate({"gate": {"kind": "mlp"}, "encoder": {"hidden": 16, "depth": 1}} | settings)
     torch.manual_seed(seed)

@@ -10,10 +10,10 @@ from html.parser import HTMLParser
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from cagul.evaluation.metrics import is_refusal, keyword_recall
-from cagul.evaluation.study_summary import summarise_study
+from cagul.evaluation.metrics.text_metrics import is_refusal, keyword_recall
 from cagul.evaluation.summary import summarise
 from cagul.report.html import write_report
+from cagul.study.summary import summarise_study
 
 PEOPLE = {  # subject: split, facts as (question, answer, keyword)
     "Ada Finch": ("forget", [("Who is this?", "This is Ada Finch.", "Ada Finch"), ("Where does Ada live?", "In Oslo.", "Oslo")]),

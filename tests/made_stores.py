@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 
 from cagul.config import Config
-from cagul.method.discriminator import EnrolmentGate
+from cagul.deletion.keys import StoreKey
+from cagul.deletion.log import sha256
+from cagul.deletion.store import Store
+from cagul.deletion.store_gate import Enrolled, patch_hash
+from cagul.guard.patch import Patch
 from cagul.method.encoder import VisualTokenEncoder
-from cagul.patch import Patch
-from cagul.requests.gate import Enrolled, patch_hash
-from cagul.requests.keys import StoreKey
-from cagul.requests.log import sha256
-from cagul.requests.store import Store
+from cagul.method.gate import EnrolmentGate
 
 SIZE, CALIBRATION = 24, 120
 

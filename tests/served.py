@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from openai import OpenAI
 from PIL import Image
 
-from cagul.guard import Guard
+from cagul.guard.guard import Guard
 from cagul.host.frozen import FrozenHost
 from cagul.serving.app import create_app
 from cagul.serving.engine import Job

@@ -11,8 +11,8 @@ from cagul.config import load_config
 from cagul.data.pictures import open_picture
 from cagul.data.records import load_records, split_records
 from cagul.errors import DataError, PatchError
-from cagul.planning import plan
-from cagul.training import unlearn
+from cagul.training.estimate import plan
+from cagul.training.unlearn import unlearn
 
 QUICK = ["training.steps=20", "training.batch=8", "training.augment=0", "gate.augment=1", "encoder.hidden=32", "selection.k=6",
          "gate.false_alarms=0.3"]  # fmt: skip

@@ -12,7 +12,8 @@ import sys
 import pytest
 
 from cagul.errors import WriteError
-from cagul.runs import Rows, write_text
+from cagul.evaluation.run_folder import Rows
+from cagul.files import write_text
 from helpers import make_patch, save_tiny_host, save_tiny_records
 
 QUICK = [*"--set training.steps=2 --set training.batch=4 --set gate.augment=0 --set gate.augment_others=0".split(),
@@ -318,7 +319,7 @@ def test_a_full_disk_at_the_end_keeps_the_training(unlearn, tmp_path, monkeypatc
             raise OSError(28, "No space left on device")
         real(descriptor)
 
-    monkeypatch.setattr(cagul.runs.os, "fsync", fsync)
+    monkeypatch.setattr(cagul.files.os, "fsync", fsync)
     code, says = unlearn()
     assert code == 7
     assert "patch.safetensors: No space left on device" in says

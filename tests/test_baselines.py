@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from cagul.baselines.dataset import Collator, Lessons
 from cagul.baselines.finetune import FinetuneConfig, finetune
-from cagul.baselines.grids import GRIDS, grid
-from cagul.baselines.lessons import Collator, Lessons
 from cagul.baselines.losses import LOSSES, Batch
+from cagul.baselines.search_space import GRIDS, grid
 from cagul.baselines.trainer import WHOLE
-from cagul.comparing.tuning import POINTS
+from cagul.comparison.tuning import POINTS
 from cagul.config import checked
 from cagul.data.records import Splits, load_records, split_records
 from cagul.errors import DataError, HostError, UsageError

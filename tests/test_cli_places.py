@@ -9,8 +9,8 @@ import pytest
 from cagul.cli.app import main
 from cagul.cli.common import require_store
 from cagul.errors import PatchError, WriteError
-from cagul.patch import Patch
-from cagul.runs import require_writable_file, write_text
+from cagul.files import require_writable_file, write_text
+from cagul.guard.patch import Patch
 
 
 @pytest.mark.parametrize("place", [".", "", "/"])

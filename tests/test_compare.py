@@ -13,17 +13,17 @@ import pytest
 from typer.testing import CliRunner
 
 from cagul.cli.app import app
-from cagul.comparing.compare import SAMPLES, Comparison, Plan, TimeUp, _finite
-from cagul.comparing.methods import GROUPS, METHODS, Built, Method, Workshop, named_methods
-from cagul.comparing.page import page
-from cagul.comparing.results import DONE, judged, trial_name
-from cagul.comparing.tuning import POINTS
+from cagul.comparison.compare import SAMPLES, Comparison, Plan, TimeUp, _finite
+from cagul.comparison.methods import GROUPS, METHODS, Built, Method, Workshop, named_methods
+from cagul.comparison.page import page
+from cagul.comparison.results import DONE, judged, trial_name
+from cagul.comparison.tuning import POINTS
 from cagul.data.records import load_records, split_records
 from cagul.errors import CagulError, HostError, UsageError
+from cagul.evaluation.run_folder import Run
 from cagul.host.frozen import FrozenHost
 from cagul.report.methods import QUICK_NOTE
 from cagul.report.reading import open_run, read_run
-from cagul.runs import Run
 from helpers import save_tiny_host
 
 PLAN = Plan(("host", "prompt", "broken"), SAMPLES["quick"], (0,))

@@ -9,16 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cagul.comparing.claims import claims, within
-from cagul.comparing.contrasts import Said, difference_of, ks_statistic, ks_to, mia_distance, over_people, value
-from cagul.comparing.halves import deal, part_of
-from cagul.comparing.packing import pack, unpack
-from cagul.comparing.page import figures, page
-from cagul.comparing.results import ABOUT, DONE, results, trial_name
-from cagul.comparing.tuning import Trial, best, label, rule_score, rule_terms, wider
+from cagul.comparison.claims import claims, within
+from cagul.comparison.contrasts import (
+    Said,
+    difference_of,
+    ks_statistic,
+    ks_to,
+    mia_distance,
+    over_people,
+    value,
+)
+from cagul.comparison.packing import pack, unpack
+from cagul.comparison.page import figures, page
+from cagul.comparison.results import ABOUT, DONE, results, trial_name
+from cagul.comparison.tuning import Trial, best, label, rule_score, rule_terms, wider
+from cagul.comparison.validation_split import deal, part_of
 from cagul.data.records import Record, split_records
 from cagul.errors import DataError
-from cagul.evaluation.membership import auroc, rank_auroc
+from cagul.evaluation.metrics.membership import auroc, rank_auroc
 
 PEOPLE = {f"{split[0]}{n}": split for split in ("forget", "retain", "unseen") for n in range(20)}
 

@@ -9,10 +9,10 @@ import torch
 from transformers import DynamicCache
 from typer.testing import CliRunner
 
-from cagul.editing import choose_tokens
 from cagul.errors import GuardBypass
-from cagul.guard import Guard
-from cagul.host.prompts import TurnMarks, earlier_turns, question_rows
+from cagul.guard.guard import Guard
+from cagul.guard.token_edit import choose_tokens
+from cagul.host.prompt_layout import TurnMarks, earlier_turns, question_rows
 from families import tokenizer
 from helpers import make_patch, picture
 

@@ -6,12 +6,12 @@ import json
 
 import pytest
 import torch
+from demo_recipe.extra_people import draw_crowd
+from demo_recipe.facts import PRIVATE, TRAINED_PHRASINGS, VISUAL
+from demo_recipe.population import members, pictures_of, records_of
 
 from cagul.data.records import load_records
 from cagul.demo.assets import FORGET, SHIPPED
-from cagul.demo.cast import members, pictures_of, records_of
-from cagul.demo.crowd import draw_crowd
-from cagul.demo.facts import PRIVATE, TRAINED_PHRASINGS, VISUAL
 
 BARS = {
     "private_training_images": 0.95,
@@ -104,8 +104,8 @@ def test_the_hosts_share_the_tower_and_only_one_knows_the_forget_set(demo, demo_
 
 
 def test_the_full_host_says_what_the_retain_host_does_not(demo, demo_host, demo_splits):
-    from cagul.evaluation.asking import Asked, ask
-    from cagul.evaluation.metrics import keyword_recall
+    from cagul.evaluation.ask import Asked, ask
+    from cagul.evaluation.metrics.text_metrics import keyword_recall
     from cagul.host.frozen import FrozenHost
 
     records = {str(n): r for n, r in enumerate(demo_splits.forget) if r.kind == "private"}
@@ -167,13 +167,13 @@ def test_the_whole_story_reaches_its_figures(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_host_of_eight_people_learns_people_not_pictures(tmp_path, demo_host):
     """Train a small host as the demo's was, on the shipped tower; ask about far views that its training did not hold."""
+    from demo_recipe.build import save_host
+    from demo_recipe.hosts import make_processor, passers_by, show, train_host, untrained_llava
+    from demo_recipe.people import draw_picture
+    from demo_recipe.population import members
     from transformers import PreTrainedTokenizerFast
 
-    from cagul.demo.build import save_host
-    from cagul.demo.cast import members
-    from cagul.demo.hosts import make_processor, passers_by, show, train_host, untrained_llava
-    from cagul.demo.people import draw_picture
-    from cagul.evaluation.metrics import keyword_recall
+    from cagul.evaluation.metrics.text_metrics import keyword_recall
     from cagul.host.frozen import FrozenHost
 
     tower = demo_host.model.model.vision_tower

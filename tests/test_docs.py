@@ -11,7 +11,7 @@ import pytest
 
 from cagul.cli.app import app
 from cagul.data.records import parse_records
-from cagul.guard import REFUSED_INPUTS
+from cagul.guard.guard import REFUSED_INPUTS
 from documents import ROOT, blocks, commands, page_maker, stage, unmarked
 
 DOCS = ROOT / "docs"
@@ -127,7 +127,7 @@ def test_the_threat_model_names_every_refused_input_and_only_real_figures():
     assert REFUSED_INPUTS
     for name in REFUSED_INPUTS:
         assert f"`{name}`" in page
-    from cagul.evaluation.registry import MEANINGS
+    from cagul.evaluation.metrics.registry import MEANINGS
 
     known = {f"{split}.{name}" for split, name in MEANINGS}
     named = set(re.findall(r"`((?:forget|gate|retain|unseen)\.\w+)`", page))
@@ -178,7 +178,7 @@ def test_an_int8_host_is_guarded_and_one_with_int8_activations_refused(tiny_fold
     staged.environment["PYTHONPATH"] += f":{beside}"
     code = _hosts_blocks()[1]
     other = code.replace("Int8WeightOnlyConfig", "Int8DynamicActivationInt8WeightConfig")
-    told = "\nfrom cagul.selfcheck import selfcheck\nprint([v.name for v in selfcheck(small) if not v.passed], small.quantised)"
+    told = "\nfrom cagul.guard.selfcheck import selfcheck\nprint([v.name for v in selfcheck(small) if not v.passed], small.quantised)"
     (staged.folder / "int8.py").write_text(code + told)
     (staged.folder / "other.py").write_text(f"from cagul.errors import UnsupportedHost\n{other}".replace(
         "small = load_host(", "try:\n    load_host(").replace("splits =", "except UnsupportedHost as error:\n    print(error)\n"

@@ -7,8 +7,8 @@ import pytest
 from cagul.data.records import load_records, split_records
 from cagul.evaluation.evaluate import evaluate
 from cagul.evaluation.questions import Sample
-from cagul.guard import Guard
-from cagul.runs import Run
+from cagul.evaluation.run_folder import Run
+from cagul.guard.guard import Guard
 from helpers import make_patch
 
 

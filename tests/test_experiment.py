@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from benchmark_files import fiubench_row, write_fiubench, write_mllmu
-from cagul.baselines.grids import GRIDS
 from cagul.baselines.guardrails import GUARDRAILS
+from cagul.baselines.search_space import GRIDS
 from documents import ROOT
 
 TOWNS = ("Oslo", "Lima", "Quito", "Rome")

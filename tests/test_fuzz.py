@@ -14,7 +14,7 @@ from rich.console import Console
 
 from cagul.data.records import load_records, split_records
 from cagul.errors import CagulError, DataError, PatchError
-from cagul.patch import Patch
+from cagul.guard.patch import Patch
 from helpers import make_patch, picture
 
 CASES = settings(max_examples=1000, derandomize=True, deadline=None, database=None,

@@ -7,7 +7,7 @@ import torch
 from transformers import DynamicCache
 
 from cagul.errors import GuardBypass, HostError, PatchError
-from cagul.guard import Guard
+from cagul.guard.guard import Guard
 from helpers import make_patch, picture
 
 

@@ -5,12 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cagul.baselines.guardrails import GUARDRAILS, INSTRUCTION, REFUSAL, WITHOUT_LIKELIHOODS, Replaced, guardrail
+from cagul.baselines.guardrails import (
+    GUARDRAILS,
+    INSTRUCTION,
+    REFUSAL,
+    WITHOUT_LIKELIHOODS,
+    Replaced,
+    guardrail,
+)
 from cagul.data.records import load_records
 from cagul.errors import GuardBypass, UsageError
-from cagul.evaluation.asking import Asked, ask_batch
-from cagul.evaluation.scoring import Triple, score
-from cagul.guard import Guard
+from cagul.evaluation.ask import Asked, ask_batch
+from cagul.evaluation.score import Triple, score
+from cagul.guard.guard import Guard
 from helpers import make_patch
 
 GATED = [name for name in GUARDRAILS if name.startswith("gate_")]

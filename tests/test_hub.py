@@ -12,9 +12,9 @@ from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load_file
 
 from cagul.errors import PatchError
-from cagul.guard import Guard
-from cagul.method.discriminator import EnrolmentGate
-from cagul.patch import FILES, Patch
+from cagul.guard.guard import Guard
+from cagul.guard.patch import FILES, Patch
+from cagul.method.gate import EnrolmentGate
 from helpers import make_patch
 
 

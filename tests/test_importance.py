@@ -12,12 +12,14 @@ import torch
 from PIL import Image
 
 from cagul.config import Config, Measure
-from cagul.editing import choose_tokens, importance_of
 from cagul.errors import HostError
-from cagul.host.grid import Grid, grid_of
-from cagul.method.ablation import FILLERS, effects, filler, random_groups, replace
-from cagul.method.attention import Importance, Maps, Rollout, entropy, top_share
+from cagul.evaluation.attention_maps import Maps
+from cagul.guard.token_edit import choose_tokens, importance_of, replace
+from cagul.host.token_grid import Grid, grid_of
+from cagul.method.importance import Importance
 from cagul.report.overlay import SHADE, draw_overlay
+from cagul.study.ablation import FILLERS, effects, filler, random_groups
+from cagul.study.attention import Rollout, entropy, top_share
 from families import FAMILIES
 from helpers import picture
 
@@ -106,7 +108,7 @@ def test_occlusion_is_what_a_plain_host_says_without_the_token(tiny_host, monkey
         assert float(found[image, token]) == pytest.approx(float(changed), rel=1e-2)
     assert len(found[0].unique()) == len(tokens[0])
     assert float(found.min()) >= 0  # a KL, and not its rounding
-    monkeypatch.setattr("cagul.editing.OCCLUDED", 5)  # of a larger picture several give way together, and each does
+    monkeypatch.setattr("cagul.guard.token_edit.OCCLUDED", 5)  # of a larger picture several give way together, and each does
     parts = importance_of(tiny_host, "occlusion", frozenset(), inputs, tokens, layout, images)[0]
     values, sizes = parts.unique(return_counts=True)
     assert (len(values), sizes.min(), sizes.max()) == (5, 3, 4)

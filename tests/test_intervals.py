@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cagul.evaluation.intervals import certain, two_groups
-from cagul.evaluation.membership import auroc, rank_auroc
-from cagul.evaluation.metrics import hit_rate
+from cagul.evaluation.metrics.intervals import certain, two_groups
+from cagul.evaluation.metrics.membership import auroc, rank_auroc
+from cagul.evaluation.metrics.text_metrics import hit_rate
 
 
 def group(name, people, low, high):

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from cagul.checkpoints import load_checkpoint
+from cagul.training.checkpoint import load_checkpoint
 
 STEPS = 150
 QUICK = [*f"--set training.steps={STEPS} --set training.checkpoint=1 --set training.batch=8 --set gate.augment=1".split(),

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cagul.evaluation import fiubench, registry
-from cagul.evaluation.likelihood import (
+from cagul.evaluation.metrics import fiubench, registry
+from cagul.evaluation.metrics.likelihood import (
     forget_quality,
     forget_truth_ratio,
     log_truth_ratio,
@@ -17,7 +17,7 @@ from cagul.evaluation.likelihood import (
     probability_normalised,
     retain_truth_ratio,
 )
-from cagul.evaluation.membership import SCORES, auroc, distance, lowest, mia, min_k_plus_plus
+from cagul.evaluation.metrics.membership import SCORES, auroc, distance, lowest, mia, min_k_plus_plus
 from cagul.evaluation.summary import LIKELIHOOD, RETAIN_HOST, summarise
 
 LOG2 = math.log(2)

@@ -11,10 +11,11 @@ import torch
 from cagul.config import load_config
 from cagul.data.records import load_records, split_records
 from cagul.errors import HostError, WriteError
-from cagul.features import Features
-from cagul.memory import Parts, TokenStore
-from cagul.processes import Processes
-from cagul.training import unlearn
+from cagul.host.adaptive_batch import Parts
+from cagul.training.distributed import Processes
+from cagul.training.token_cache import Features
+from cagul.training.token_store import TokenStore
+from cagul.training.unlearn import unlearn
 from helpers import picture
 
 QUICK = ["training.steps=12", "training.batch=8", "training.augment=0", "gate.augment=1", "encoder.hidden=32", "selection.k=6",
@@ -78,7 +79,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
 
 
 def test_a_full_disk_is_named_before_anything_is_lost(tmp_path, monkeypatch):
-    monkeypatch.setattr("cagul.memory.shutil.disk_usage", lambda path: type("usage", (), {"free": 2**20}))
+    monkeypatch.setattr("cagul.training.token_store.shutil.disk_usage", lambda path: type("usage", (), {"free": 2**20}))
     with pytest.raises(WriteError, match=r"0\.00 GiB free"):
         TokenStore(0, tmp_path).put({0: torch.zeros(2**19)})
 
@@ -159,7 +160,7 @@ def test_gradient_checkpointing_keeps_less_and_changes_nothing(tiny_host):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_unlearning_a_host_in_half_precision(tiny_folder, splits, dtype):
-    from cagul.guard import Guard
+    from cagul.guard.guard import Guard
     from cagul.host.frozen import FrozenHost
 
     host = FrozenHost.load(tiny_folder, dtype=dtype)

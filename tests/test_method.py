@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from cagul.config import FLOOR_CAP
 from cagul.errors import DataError, HostError, PatchError, UsageError
-from cagul.method.attention import Importance, resolve_layers
-from cagul.method.discriminator import EnrolmentGate, MlpGate, calibrate, layout_pool, learn_metric, load_gate, moment_pool
+from cagul.method.calibration import calibrate
 from cagul.method.encoder import VisualTokenEncoder
+from cagul.method.gate import EnrolmentGate, MlpGate, layout_pool, learn_metric, load_gate, moment_pool
+from cagul.method.importance import Importance, resolve_layers
 from cagul.method.losses import answer_loss, blend_loss, floor_loss, keep_loss, preference_loss, size_loss
 from cagul.method.selection import choose
 

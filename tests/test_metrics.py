@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from demo_recipe.facts import HOST_REFUSALS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cagul.demo.facts import HOST_REFUSALS
-from cagul.evaluation.gate import calibration_curve, gate_figures
-from cagul.evaluation.intervals import difference, figure, harmonic, mean_of, share
-from cagul.evaluation.metrics import hit_rate, is_refusal, keyword_recall, rouge_l
+from cagul.evaluation.metrics.gate import calibration_curve, gate_figures
+from cagul.evaluation.metrics.intervals import difference, figure, harmonic, mean_of, share
+from cagul.evaluation.metrics.text_metrics import hit_rate, is_refusal, keyword_recall, rouge_l
 from cagul.evaluation.summary import forget_figures, summarise
-from cagul.method.refusals import REFUSALS
+from cagul.text.refusals import REFUSALS
 
 
 def test_keyword_recall_counts_whole_words_in_lower_case():

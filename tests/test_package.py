@@ -30,7 +30,7 @@ def test_public_names_load():
     [
         "import cagul",
         "from cagul.cli.app import app",
-        "import cagul.evaluation.metrics, cagul.data.records",
+        "import cagul.evaluation.metrics.text_metrics, cagul.data.records",
         "import cagul.report.html, cagul.evaluation.summary",
     ],
 )
@@ -85,7 +85,7 @@ def test_every_section_has_symptom_cause_and_remedy():
 
 
 def test_the_page_of_metrics_is_the_registry():
-    from cagul.evaluation.registry import markdown
+    from cagul.evaluation.metrics.registry import markdown
 
     assert markdown() in (ROOT / "docs" / "metrics.md").read_text()
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cagul.errors import PatchError, WriteError
-from cagul.patch import FORMAT, Patch
+from cagul.guard.patch import FORMAT, Patch
 from helpers import make_patch
 
 
@@ -123,7 +123,7 @@ def test_sizes_and_types_are_checked_before_anything_is_built(saved, change, say
 
 
 def test_gates_whose_tensors_do_not_fit(tiny_host, saved):
-    from cagul.method.discriminator import load_gate
+    from cagul.method.gate import load_gate
 
     changed(saved, lambda d: d["config"]["gate"].update(kind="enrolment"))
     with pytest.raises(PatchError, match="holds no whole 'enrolment' gate"):
@@ -139,7 +139,7 @@ def test_gates_whose_tensors_do_not_fit(tiny_host, saved):
 
 
 def test_a_gate_for_another_width(tiny_host, tmp_path):
-    from cagul.method.discriminator import MlpGate
+    from cagul.method.gate import MlpGate
 
     patch = make_patch(tiny_host)
     patch.gate = MlpGate(48)

@@ -15,10 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cagul.checkpoints import load_checkpoint
 from cagul.cli.app import app
 from cagul.errors import CagulError, UsageError
-from cagul.processes import ALONE, Processes
+from cagul.training.checkpoint import load_checkpoint
+from cagul.training.distributed import ALONE, Processes
 from helpers import make_patch
 
 TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -142,7 +142,7 @@ class Joined:
 
 def test_fewer_processes_than_were_started_are_an_error(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr("cagul.processes.Accelerator", Joined)
+    monkeypatch.setattr("cagul.training.distributed.Accelerator", Joined)
     with pytest.raises(UsageError, match=r"2 processes were started and 1 joined.\n.*torch.distributed.run --nproc_per_node N"):
         Processes.start()
     with pytest.raises(UsageError, match="--device cuda:1 was given to 2 processes"):

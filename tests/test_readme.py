@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from cagul.cli.evaluate import ROWS
-from cagul.evaluation.registry import MEANINGS
+from cagul.evaluation.metrics.registry import MEANINGS
 from documents import NOT_RUN, ROOT, blocks, commands, stage, unmarked
 
 README = (ROOT / "README.md").read_text()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from cagul.evaluation.metrics import pareto
+from cagul.evaluation.metrics.text_metrics import pareto
 from cagul.report.charts import Point, scatter
 from cagul.report.methods import COLUMNS
 from made_runs import RIVALS, Outline, make_rows, make_run, page_of, pictures_in

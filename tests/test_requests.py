@@ -20,12 +20,12 @@ from cagul.cli.requests import VERBS
 from cagul.config import load_config
 from cagul.data.pictures import open_picture
 from cagul.data.records import load_records, split_records
+from cagul.deletion import service as desk_module
+from cagul.deletion.service import make_store, open_desk
+from cagul.deletion.verification import PROBES, probes_of, verdict
 from cagul.errors import DataError, PatchError, StoreError, UsageError
-from cagul.features import Features
-from cagul.requests import desk as desk_module
-from cagul.requests.desk import make_store, open_desk
-from cagul.requests.verification import PROBES, probes_of, verdict
-from cagul.training import unlearn
+from cagul.training.token_cache import Features
+from cagul.training.unlearn import unlearn
 
 QUICK = ["training.steps=8", "training.batch=4", "training.augment=0", "gate.augment=1", "encoder.hidden=16", "selection.k=6",
          "gate.false_alarms=0.3"]  # fmt: skip
@@ -60,7 +60,7 @@ def base_folder(tiny_folder, records, tmp_path_factory):
 
 @pytest.fixture
 def base(base_folder):
-    from cagul.patch import Patch
+    from cagul.guard.patch import Patch
 
     return Patch.load(base_folder)
 
@@ -351,7 +351,7 @@ def test_mistakes_on_the_command_line(tiny_folder, base_folder, records_file, re
     said = " ".join(run("requests", "add", "Ada", "--images", tiny_folder, *common).stdout.split())
     assert "r-1, r-2 had been verified under the encoder that this one takes the place of" in said
     assert json.loads(run("requests", "add", "Ada", *common, "--json").stdout)["to_verify_again"] == ["r-1", "r-2"]
-    monkeypatch.setattr("cagul.requests.store.Store.check", lambda _: ["entry 2 was changed"])
+    monkeypatch.setattr("cagul.deletion.store.Store.check", lambda _: ["entry 2 was changed"])
     found = run("requests", "verify", "--store", "s.db").exception
     assert "entry 2 was changed" in str(found)
     assert found.exit_code == 6

@@ -12,12 +12,12 @@ pytest.importorskip("sqlalchemy")
 from typer.testing import CliRunner
 
 from cagul.cli.app import app
+from cagul.deletion.certificate import certify, check_certificate, signing_key, write_certificate
+from cagul.deletion.keys import StoreKey
+from cagul.deletion.log import sha256
+from cagul.deletion.service import Added
+from cagul.deletion.store import Request
 from cagul.errors import StoreError, UsageError
-from cagul.requests.certificate import certify, check_certificate, signing_key, write_certificate
-from cagul.requests.desk import Added
-from cagul.requests.keys import StoreKey
-from cagul.requests.log import sha256
-from cagul.requests.store import Request
 from test_requests import base, base_folder, desk, pictures_of, records, records_file  # noqa: F401
 
 
@@ -98,7 +98,7 @@ def test_a_failed_request_has_an_exit_code_of_its_own(monkeypatch, tmp_path, sta
     opened.verify_again = lambda *_: made
     opened.request, opened.require_whole, opened.entries = lambda _: made, lambda: None, list
     monkeypatch.setattr("cagul.cli.requests.desk_at", lambda *_: opened)
-    monkeypatch.setattr("cagul.requests.store.Store", lambda *_: opened)
+    monkeypatch.setattr("cagul.deletion.store.Store", lambda *_: opened)
     StoreKey.create(tmp_path / "key")
     common = ("--store", tmp_path / "s.db", "--key", tmp_path / "key", "--images", tmp_path)
     for words in (("add", "Dee"), ("verify", "r-1")):

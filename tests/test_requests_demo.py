@@ -9,16 +9,17 @@ import pytest
 pytest.importorskip("sqlalchemy")
 
 import torch
+from demo_recipe.extra_people import draw_crowd
 
 from cagul.config import load_config
+from cagul.data.pictures import pictures_by_subject, variants
 from cagul.data.records import load_records
-from cagul.demo.crowd import draw_crowd
-from cagul.evaluation.asking import Asked, ask
-from cagul.evaluation.intervals import figure
-from cagul.features import Features, pictures_by_subject, variants
-from cagul.requests.desk import make_store, open_desk
-from cagul.requests.gate import Enrolled
-from cagul.training import unlearn
+from cagul.deletion.service import make_store, open_desk
+from cagul.deletion.store_gate import Enrolled
+from cagul.evaluation.ask import Asked, ask
+from cagul.evaluation.metrics.intervals import figure
+from cagul.training.token_cache import Features
+from cagul.training.unlearn import unlearn
 
 BUDGET = 0.01
 CONFIDENCE = 0.9  # that the budget holds for this draw of calibration people, and not on average over draws alone

@@ -13,9 +13,9 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 
+from cagul.deletion.keys import StoreKey, keep_secret
+from cagul.deletion.store import Store
 from cagul.errors import StoreError, WriteError
-from cagul.requests.keys import StoreKey, keep_secret
-from cagul.requests.store import Store
 from test_requests import base_folder, pictures_of, records, records_file, run  # noqa: F401
 
 PROGRAM = """

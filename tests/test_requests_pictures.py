@@ -10,10 +10,10 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 
+from cagul.deletion import service as desk_module
+from cagul.deletion.pictures import opened_pictures, sweep, write_picture
+from cagul.deletion.store import Store
 from cagul.errors import WriteError
-from cagul.requests import desk as desk_module
-from cagul.requests.pictures import opened_pictures, sweep, write_picture
-from cagul.requests.store import Store
 from made_stores import make, make_base
 from test_requests import base, base_folder, desk, leaky, pictures_of, records, records_file  # noqa: F401
 

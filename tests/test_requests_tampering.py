@@ -12,12 +12,12 @@ pytest.importorskip("sqlalchemy")
 import torch
 
 from cagul.cli.requests import desk_at
+from cagul.deletion.keys import StoreKey
+from cagul.deletion.service import Desk
+from cagul.deletion.store import Store
+from cagul.deletion.store_gate import Gatekeeper
 from cagul.errors import StoreError
 from cagul.method.encoder import VisualTokenEncoder
-from cagul.requests.desk import Desk
-from cagul.requests.gate import Gatekeeper
-from cagul.requests.keys import StoreKey
-from cagul.requests.store import Store
 from made_stores import enrol, in_use, make, make_base
 
 

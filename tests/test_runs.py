@@ -6,7 +6,8 @@ import stat
 import pytest
 
 from cagul.errors import UsageError, WriteError
-from cagul.runs import Rows, Run, digest, whole_folder, write_text
+from cagul.evaluation.run_folder import Rows, Run
+from cagul.files import digest, whole_folder, write_text
 
 
 def test_rows_survive_a_kill_in_the_middle_of_a_line(tmp_path):

@@ -12,11 +12,11 @@ from cagul.data.records import load_records, split_records
 from cagul.errors import HostError
 from cagul.evaluation.evaluate import evaluate
 from cagul.evaluation.questions import Sample, scored_facts
-from cagul.evaluation.scoring import Triple, require_same_tokens, score, token_values
-from cagul.guard import Guard
+from cagul.evaluation.run_folder import Run
+from cagul.evaluation.score import Triple, require_same_tokens, score, token_values
+from cagul.guard.guard import Guard
 from cagul.host.families import family_of
 from cagul.host.frozen import FrozenHost
-from cagul.runs import Run
 from families import FAMILIES
 from helpers import make_patch, save_tiny_host
 

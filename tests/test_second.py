@@ -8,18 +8,19 @@ import sys
 
 import pytest
 import torch
+from demo_recipe import gemma_host as second
+from demo_recipe import hosts
+from demo_recipe.build import save_host
+from demo_recipe.hosts import TOKENS, Shown, encode, train_host, untrained_llava
+from demo_recipe.people import SIZE, draw_picture
+from demo_recipe.population import members
+from demo_recipe.vision_pretraining import PATCH, draw_pool, draw_scenery, tower_config
 from PIL import Image
 from transformers import CLIPVisionModel, PreTrainedTokenizerFast, SiglipVisionConfig, SiglipVisionModel
 
 from cagul.cli.common import idle_cores
 from cagul.data.records import load_records
-from cagul.demo import hosts, second
 from cagul.demo.assets import SHIPPED
-from cagul.demo.build import save_host
-from cagul.demo.cast import members
-from cagul.demo.hosts import TOKENS, Shown, encode, train_host, untrained_llava
-from cagul.demo.people import SIZE, draw_picture
-from cagul.demo.tower import PATCH, draw_pool, draw_scenery, tower_config
 from cagul.host.frozen import FrozenHost
 
 MADE = ("llava", "gemma3")
@@ -139,7 +140,7 @@ def test_a_second_family_from_nothing_to_a_patch(tmp_path):
 
     from cagul.cli.app import app
 
-    built = subprocess.run([sys.executable, "-m", "cagul.demo.second", "--out", str(tmp_path), "--threads", str(idle_cores())],
+    built = subprocess.run([sys.executable, "-m", "demo_recipe.gemma_host", "--out", str(tmp_path), "--threads", str(idle_cores())],
                            capture_output=True, text=True, check=False)  # fmt: skip
     assert built.returncode == 0, built.stderr
     figures = json.loads((tmp_path / "host" / "figures.json").read_text())

@@ -6,14 +6,14 @@ import json
 import re
 import shutil
 
+import cagul.doctor
 import pytest
 import torch
 
-import cagul.doctor
 from cagul.cli.app import main
-from cagul.doctor import Check, examine, exit_code
+from cagul.cli.doctor_checks import Check, examine, exit_code
 from cagul.errors import HostError
-from cagul.selfcheck import CONTRACTS, selfcheck
+from cagul.guard.selfcheck import CONTRACTS, selfcheck
 
 
 def failed(host):
@@ -184,19 +184,19 @@ def test_doctor_without_the_demos_files(monkeypatch, tmp_path):
 
 def test_doctor_on_unmet_requirements(monkeypatch):
     monkeypatch.setattr(
-        cagul.doctor.metadata, "requires", lambda name: ["torch>=99", "nothing-such>=1", "numpy>=1", "x; extra == 'dev'"]
+        cagul.cli.doctor_checks.metadata, "requires", lambda name: ["torch>=99", "nothing-such>=1", "numpy>=1", "x; extra == 'dev'"]
     )
-    check = cagul.doctor._packages()
+    check = cagul.cli.doctor_checks._packages()
     assert check.state == "failed"
     assert check.found.endswith("unmet: torch>=99, nothing-such>=1")
     assert check.remedy == "pip install 'torch>=99' 'nothing-such>=1'"
 
 
 def test_scarce_memory_and_busy_cores_are_warnings():
-    check = cagul.doctor._amount("memory", 1.5, "of 8.0 GiB", 2.0, "Close other programs.")
+    check = cagul.cli.doctor_checks._amount("memory", 1.5, "of 8.0 GiB", 2.0, "Close other programs.")
     assert (check.state, check.found) == ("warning", "1.5 GiB free of 8.0 GiB, less than 2")
-    assert cagul.doctor._cores(0).state == "warning"
-    assert cagul.doctor._cores(10**6).state == "ok"
+    assert cagul.cli.doctor_checks._cores(0).state == "warning"
+    assert cagul.cli.doctor_checks._cores(10**6).state == "ok"
 
 
 @pytest.mark.parametrize(("codes", "code"), [([], 0), ([1], 1), ([1, 7], 7), ([7, 4, 1], 4)])

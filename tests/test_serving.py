@@ -17,7 +17,7 @@ pytest.importorskip("fastapi")
 import torch
 from openai import OpenAI
 
-from cagul.guard import Guard
+from cagul.guard.guard import Guard
 from cagul.host.frozen import FrozenHost
 from cagul.serving.app import Answering
 from cagul.serving.engine import Engine, Job

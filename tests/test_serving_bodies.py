@@ -11,10 +11,10 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from cagul.serving import doorway
+from cagul.serving import middleware as doorway
 from cagul.serving.app import create_app
-from cagul.serving.doorway import CHAT, PATHS, Doorway
 from cagul.serving.metrics import Metrics
+from cagul.serving.middleware import CHAT, PATHS, Doorway
 from cagul.serving.options import Limits, ServeOptions, digests
 from served import PATIENCE, Gated, OneGuard, asked, serving, tiny_guard, until
 

@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 
 from cagul.cli import serve as command
 from cagul.cli.app import app
+from cagul.deletion.service import make_store
 from cagul.errors import HostError, PatchError, StoreError, UsageError
-from cagul.patch import Patch
-from cagul.requests.desk import make_store
+from cagul.guard.patch import Patch
 from cagul.serving.api import REFUSED, ChatRequest
 from cagul.serving.logs import where
 from cagul.serving.options import ServeOptions

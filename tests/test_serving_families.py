@@ -11,7 +11,7 @@ pytest.importorskip("fastapi")
 from PIL import Image
 
 from cagul.errors import DataError
-from cagul.guard import Guard
+from cagul.guard.guard import Guard
 from cagul.serving.conversation import LONGEST
 from cagul.serving.engine import Done, Engine, Job
 from cagul.serving.sampling import Sampling

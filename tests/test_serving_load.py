@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("fastapi")
 
 from cagul.config import load_config
-from cagul.guard import Guard
-from cagul.training import unlearn
+from cagul.guard.guard import Guard
+from cagul.training.unlearn import unlearn
 from documents import ROOT
 from served import serving
 

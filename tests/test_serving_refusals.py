@@ -20,7 +20,7 @@ import jinja2
 import torch
 from PIL import Image
 
-from cagul.guard import Guard
+from cagul.guard.guard import Guard
 from cagul.serving import conversation
 from cagul.serving.admission import Admission
 from cagul.serving.api import REFUSED

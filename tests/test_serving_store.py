@@ -12,12 +12,12 @@ pytest.importorskip("sqlalchemy")
 import torch
 
 from cagul.data.pictures import open_picture
+from cagul.deletion.service import make_store, open_desk
+from cagul.deletion.store import Store
 from cagul.errors import PatchError, StoreError
+from cagul.guard.patch import Patch
 from cagul.host.frozen import FrozenHost
-from cagul.patch import Patch
-from cagul.requests.desk import make_store, open_desk
-from cagul.requests.store import Store
-from cagul.serving.guards import LOOK_SECONDS, StoreGuards
+from cagul.serving.guard_providers import LOOK_SECONDS, StoreGuards
 from helpers import make_patch
 from served import QUESTION, asked, serving, shown
 from test_requests import base_folder, pictures_of, records, records_file  # noqa: F401
@@ -196,7 +196,7 @@ def test_another_file_in_the_stores_place_is_opened(store, tiny_host, base_folde
 
 
 def test_a_store_or_patch_of_another_host_is_not_served(store, tiny_host, base_folder):  # noqa: F811
-    from cagul.serving.guards import PatchGuards
+    from cagul.serving.guard_providers import PatchGuards
     from helpers import save_tiny_host
 
     other = FrozenHost.load(save_tiny_host(store[0].with_name("other"), seed=5))

@@ -19,8 +19,8 @@ pytest.importorskip("fastapi")
 pytest.importorskip("sqlalchemy")
 
 from cagul.data.pictures import open_picture
-from cagul.patch import Patch
-from cagul.requests.desk import make_store, open_desk
+from cagul.deletion.service import make_store, open_desk
+from cagul.guard.patch import Patch
 from documents import stage
 from served import PATIENCE, QUESTION, asked, shown, until
 from test_requests import base_folder, pictures_of, records, records_file  # noqa: F401

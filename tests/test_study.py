@@ -15,13 +15,13 @@ import torch
 from cagul.config import load_config
 from cagul.data.records import load_records, split_records
 from cagul.errors import DataError, HostError, UsageError
-from cagul.evaluation.metrics import pareto
-from cagul.evaluation.study import QUESTIONS, study
-from cagul.evaluation.study_pairs import StudySample, beside, draw_pairs
-from cagul.evaluation.study_summary import bottom, curve_figures, few, measure_figures, summarise_study
+from cagul.evaluation.metrics.text_metrics import pareto
+from cagul.evaluation.run_folder import Run
 from cagul.method.selection import choose
-from cagul.report.study_figures import FIGURES, draw, standalone, write_figures
-from cagul.runs import Run
+from cagul.report.study_charts import FIGURES, draw, standalone, write_figures
+from cagul.study.pairs import StudySample, beside, draw_pairs
+from cagul.study.study import QUESTIONS, study
+from cagul.study.summary import bottom, curve_figures, few, measure_figures, summarise_study
 from documents import ROOT
 from families import FAMILIES
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from cagul.report.study_figures import draw, standalone
+from cagul.report.study_charts import draw, standalone
 from documents import ROOT, page_maker
 
 DOCS = ROOT / "docs"

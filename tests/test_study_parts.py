@@ -15,16 +15,16 @@ from cagul.cli.study import tables
 from cagul.config import load_config
 from cagul.data.records import load_records, split_records
 from cagul.errors import DataError
-from cagul.evaluation import study as module
-from cagul.evaluation import study_pairs
-from cagul.evaluation.study import QUESTIONS, plan_study, study
-from cagul.evaluation.study_gate import gate_rows
-from cagul.evaluation.study_pairs import StudySample
-from cagul.evaluation.study_summary import depths, layer_figures
-from cagul.features import Features
+from cagul.evaluation.run_folder import Run
 from cagul.report.html import write_report
-from cagul.report.study_figures import draw, surface_variants, write_figures
-from cagul.runs import Run
+from cagul.report.study_charts import draw, surface_variants, write_figures
+from cagul.study import pairs as study_pairs
+from cagul.study import study as module
+from cagul.study.attention_gate import gate_rows
+from cagul.study.pairs import StudySample
+from cagul.study.study import QUESTIONS, plan_study, study
+from cagul.study.summary import depths, layer_figures
+from cagul.training.token_cache import Features
 from documents import page_maker
 
 SMALL = StudySample(maps=2, causal=1, deals=2, steps=2, asked=2, misfire=2, gate_pictures=6)

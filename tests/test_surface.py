@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from cagul.comparing.methods import METHODS, Workshop
-from cagul.comparing.page import figures, page
-from cagul.comparing.results import results
-from cagul.comparing.surface import COUNTS, SELECTIONS, SURFACE
+from cagul.comparison.methods import METHODS, Workshop
+from cagul.comparison.page import figures, page
+from cagul.comparison.results import results
+from cagul.comparison.surface import COUNTS, SELECTIONS, SURFACE
 from cagul.config import Config, load_config
 from made_runs import make_run, page_of
 from test_comparing import KEEPS, KNOWS, LIKELY, UNLIKELY, answers, rows_of

@@ -9,9 +9,9 @@ import pytest
 from cagul.data.records import Record, Splits, parse_records
 from cagul.evaluation.evaluate import evaluate
 from cagul.evaluation.questions import Sample, text_only_items
+from cagul.evaluation.run_folder import Run
 from cagul.evaluation.summary import summarise, text_only_figures
-from cagul.guard import Guard
-from cagul.runs import Run
+from cagul.guard.guard import Guard
 from helpers import make_patch
 
 NONE = Sample(views=2, retain=2, unseen=2, misfire=2, gate_views=2)
@@ -110,8 +110,8 @@ def test_host_and_guard_say_the_same_without_a_picture(tiny_host, tiny_records, 
 
 def test_the_demo_host_tells_by_text_what_it_knows(demo_host, demo_splits):
     """The limit that the docs state: a named person, no picture. The host does talk, so the row in the table means something."""
-    from cagul.evaluation.asking import ask
-    from cagul.evaluation.metrics import keyword_recall
+    from cagul.evaluation.ask import ask
+    from cagul.evaluation.metrics.text_metrics import keyword_recall
 
     items = {i.asked.key: i for i in text_only_items(demo_splits, Sample())}
     assert {way: sum(i.sort == way for i in items.values()) for way in ("named", "told", "bare")} == {

@@ -10,8 +10,9 @@ import torch
 from cagul.config import Config, load_config
 from cagul.data.records import load_records, split_records
 from cagul.errors import DataError
-from cagul.schedule import Schedule
-from cagul.training import hold_out_calibration, unlearn
+from cagul.training.gate import hold_out_calibration
+from cagul.training.sampler import Schedule
+from cagul.training.unlearn import unlearn
 
 QUICK = ["training.steps=30", "training.batch=8", "training.augment=0", "gate.augment=1", "encoder.hidden=32", "training.rate=0.01"]
 SPARSE = ["selection.k=12", "gate.false_alarms=0.3"]
@@ -29,11 +30,12 @@ def config():
 
 def test_unseen_people_are_never_opened_and_calibration_only_to_calibrate(tiny_host, splits, config, monkeypatch):
     import cagul.features
+
     import cagul.training
 
     opened: dict[str, set[str]] = {"training": set(), "calibrating": set()}
     stage = ["training"]
-    real_open, real_calibrate = cagul.features.open_picture, cagul.training.calibrate_gate
+    real_open, real_calibrate = cagul.training.token_cache.open_picture, cagul.training.gate.calibrate_gate
 
     def counting(path):
         opened[stage[0]].add(path.name.split("_")[0])
@@ -46,8 +48,8 @@ def test_unseen_people_are_never_opened_and_calibration_only_to_calibrate(tiny_h
         finally:
             stage[0] = "training"
 
-    monkeypatch.setattr(cagul.features, "open_picture", counting)
-    monkeypatch.setattr(cagul.training, "calibrate_gate", calibrating)
+    monkeypatch.setattr(cagul.training.token_cache, "open_picture", counting)
+    monkeypatch.setattr(cagul.training.unlearn, "calibrate_gate", calibrating)
     unlearn(tiny_host, splits, config)
     apart = set(hold_out_calibration(splits, 0).subjects("calibration"))
     assert opened["calibrating"] == apart
@@ -59,8 +61,8 @@ def test_views_are_not_trained_on(tiny_host, splits, config, monkeypatch):
     import cagul.features
 
     names = set()
-    real = cagul.features.open_picture
-    monkeypatch.setattr(cagul.features, "open_picture", lambda path: names.add(path.name) or real(path))
+    real = cagul.training.token_cache.open_picture
+    monkeypatch.setattr(cagul.training.token_cache, "open_picture", lambda path: names.add(path.name) or real(path))
     unlearn(tiny_host, splits, config)
     assert "p0_0.png" in names
     assert not {"p0_3.png", "p0_4.png"} & names  # the forgotten person's views
@@ -123,9 +125,9 @@ def test_a_torn_checkpoint_is_dropped_and_said(tiny_host, splits, tmp_path):
 def test_slow_steps_are_saved_by_the_clock(tiny_host, splits, tmp_path, monkeypatch):
     import cagul.encoder_training
 
-    monkeypatch.setattr(cagul.encoder_training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(cagul.training.encoder, "CHECKPOINT_SECONDS", 0.0)
     unlearn(tiny_host, splits, load_config("default", [*QUICK, *SPARSE, "training.steps=3"]), work=tmp_path)
-    assert cagul.encoder_training.load_checkpoint(tmp_path / "encoder.pt")["step"] == 3
+    assert cagul.training.encoder.load_checkpoint(tmp_path / "encoder.pt")["step"] == 3
 
 
 @pytest.mark.parametrize("kind", ["mlp", "enrolment"])

@@ -11,10 +11,10 @@ from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForImageTextToText, TextIteratorStreamer, TextStreamer, pipeline
 
 from cagul.errors import UnsupportedHost
-from cagul.guard import Guard
+from cagul.guard.guard import Guard
+from cagul.guard.selfcheck import selfcheck
 from cagul.host import weights
 from cagul.host.frozen import FrozenHost
-from cagul.selfcheck import selfcheck
 from families import FAMILIES
 from helpers import make_patch, picture
 

@@ -10,29 +10,29 @@ if TYPE_CHECKING:
     from cagul.config import Config, load_config
     from cagul.data.records import Record, Splits, load_records, split_records
     from cagul.errors import CagulError
-    from cagul.guard import Answer, Decision, Guard
+    from cagul.guard.guard import Answer, Decision, Guard
+    from cagul.guard.patch import Patch
+    from cagul.guard.selfcheck import load_host
     from cagul.host.frozen import FrozenHost
-    from cagul.patch import Patch
-    from cagul.selfcheck import load_host
-    from cagul.training import unlearn
+    from cagul.training.unlearn import unlearn
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Answer": "cagul.guard",
+    "Answer": "cagul.guard.guard",
     "CagulError": "cagul.errors",
     "Config": "cagul.config",
-    "Decision": "cagul.guard",
+    "Decision": "cagul.guard.guard",
     "FrozenHost": "cagul.host.frozen",
-    "Guard": "cagul.guard",
-    "Patch": "cagul.patch",
+    "Guard": "cagul.guard.guard",
+    "Patch": "cagul.guard.patch",
     "Record": "cagul.data.records",
     "Splits": "cagul.data.records",
     "load_config": "cagul.config",
-    "load_host": "cagul.selfcheck",
+    "load_host": "cagul.guard.selfcheck",
     "load_records": "cagul.data.records",
     "split_records": "cagul.data.records",
-    "unlearn": "cagul.training",
+    "unlearn": "cagul.training.unlearn",
 }
 
 __all__ = [

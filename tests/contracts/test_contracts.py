@@ -7,9 +7,9 @@ from threading import Thread
 import pytest
 import torch
 
-from cagul.guard import Guard
+from cagul.guard.guard import Guard
+from cagul.host.attention_capture import PREFIX
 from cagul.host.families import PROVEN
-from cagul.host.recording import PREFIX
 from families import FAMILIES
 from helpers import make_patch, picture
 
@@ -222,7 +222,7 @@ def test_a_padded_batch_equals_its_rows_alone_in_half_precision(dtype, tolerance
 )
 def test_the_edit_is_applied_once_in_every_decoding(host, options):
     """Generation behind the guard equals the host's generation from the tokens that one call of the encoder gave."""
-    from cagul.editing import choose_tokens, rewrite
+    from cagul.guard.token_edit import choose_tokens, rewrite
 
     inputs = batch(host)
     patch = make_patch(host)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cagul.guard import Guard
+from cagul.guard.guard import Guard
 from families import FAMILIES
 from helpers import make_patch, picture
 

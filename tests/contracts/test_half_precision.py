@@ -11,9 +11,9 @@ from itertools import product
 import pytest
 import torch
 
-from cagul import editing
-from cagul.editing import choose_tokens, rewrite
-from cagul.guard import Guard
+from cagul.guard import token_edit as editing
+from cagul.guard.guard import Guard
+from cagul.guard.token_edit import choose_tokens, rewrite
 from cagul.host.families import PROVEN
 from families import ENLARGED, FAMILIES
 from helpers import make_patch, picture
@@ -118,7 +118,7 @@ def test_a_padded_batch_equals_its_rows_alone(host, monkeypatch):
         alone = batch(host, (row,))
         mask = torch.zeros(len(host.look(alone)[0]), dtype=torch.bool)
         mask[list(chosen[row])] = True
-        monkeypatch.setattr("cagul.guard.choose_tokens", lambda *_, mask=mask: [mask])
+        monkeypatch.setattr("cagul.guard.guard.choose_tokens", lambda *_, mask=mask: [mask])
         found = logits(guard, alone)
         assert guard.decisions[0].chosen == chosen[row]
         assert apart(found[0, -1], together[row, -1], together[:, -1]) <= tolerance

@@ -10,10 +10,10 @@ from PIL import Image
 from transformers import AutoConfig
 
 from cagul.errors import DataError, GuardBypass, UnsupportedHost
-from cagul.guard import REFUSED_INPUTS, Guard
+from cagul.guard.guard import REFUSED_INPUTS, Guard
 from cagul.host.families import PROVEN, REFUSED
 from cagul.host.frozen import FrozenHost
-from cagul.host.seam import PIXEL_KEYS
+from cagul.host.visual_tokens import PIXEL_KEYS
 from families import FAMILIES
 from helpers import make_patch, picture
 

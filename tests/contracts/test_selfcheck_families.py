@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from cagul.errors import UnsupportedHost
+from cagul.guard.selfcheck import CONTRACTS, require_contracts, selfcheck
 from cagul.host.families import PROVEN, REFUSED, family_of
 from cagul.host.frozen import FrozenHost
-from cagul.selfcheck import CONTRACTS, require_contracts, selfcheck
 from families import FAMILIES, vipllava
 
 
@@ -34,7 +34,7 @@ def test_a_family_without_a_row_passes_by_the_contracts_and_is_remembered(cache,
     (kept,) = cache.iterdir()
     assert kept.name.startswith(host.fingerprint())
     assert all(verdict["passed"] for verdict in json.loads(kept.read_text()))
-    monkeypatch.setattr("cagul.selfcheck.selfcheck", lambda host: pytest.fail("asked again"))
+    monkeypatch.setattr("cagul.guard.selfcheck.selfcheck", lambda host: pytest.fail("asked again"))
     require_contracts(host)
 
 

@@ -7,7 +7,7 @@ from threading import Barrier, Thread, get_ident
 import pytest
 import torch
 
-from cagul.guard import Guard
+from cagul.guard.guard import Guard
 from families import FAMILIES
 from helpers import make_patch, picture
 

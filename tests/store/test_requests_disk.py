@@ -11,11 +11,11 @@ import pytest
 import torch
 from sqlalchemy import event
 
+from cagul.deletion import database
+from cagul.deletion import store as store_module
+from cagul.deletion.store import Store
+from cagul.deletion.store_gate import Enrolled, Gatekeeper
 from cagul.errors import StoreError
-from cagul.requests import database
-from cagul.requests import store as store_module
-from cagul.requests.gate import Enrolled, Gatekeeper
-from cagul.requests.store import Store
 from made_stores import SIZE, enrol, make, vectors
 
 # -- what is left on the disk -----------------------------------------------------------------------------------------

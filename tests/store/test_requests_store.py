@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from cagul.deletion import database
+from cagul.deletion.keys import StoreKey
+from cagul.deletion.store import Store
+from cagul.deletion.store_gate import Enrolled, Gatekeeper, patch_hash, rotated
 from cagul.errors import StoreError, UsageError, WriteError
-from cagul.method.discriminator import EnrolmentGate
+from cagul.guard.patch import Patch
 from cagul.method.encoder import VisualTokenEncoder
-from cagul.patch import Patch
-from cagul.requests import database
-from cagul.requests.gate import Enrolled, Gatekeeper, patch_hash, rotated
-from cagul.requests.keys import StoreKey
-from cagul.requests.store import Store
+from cagul.method.gate import EnrolmentGate
 from made_stores import CALIBRATION, SIZE, enrol, in_use, make, vectors
 
 
@@ -305,7 +305,7 @@ def test_a_changed_or_missing_entry_is_found(busy_store, statement, says):
 
 def test_an_entry_put_in_place_of_another_is_found(busy_store):
     """Whoever hashes one entry anew breaks the next; whoever hashes all anew cannot mark the end without the key."""
-    from cagul.requests.log import entry_hash
+    from cagul.deletion.log import entry_hash
 
     def rewrite(numbers):
         with sqlite3.connect(busy_store.path) as raw:

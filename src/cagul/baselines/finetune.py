@@ -13,17 +13,17 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from cagul.baselines.lessons import Collator, Lessons
+from cagul.baselines.dataset import Collator, Lessons
 from cagul.baselines.losses import LOSSES
 from cagul.baselines.settings import FinetuneConfig
 from cagul.baselines.trainer import Diverged, LossTrainer, Watch, arguments, last_checkpoint, workplace
 from cagul.data.records import Record, Splits
+from cagul.environment import GIB, versions
 from cagul.errors import DataError, HostError
-from cagul.features import Progress, silent
+from cagul.files import digest, whole_folder, write_json
 from cagul.host.frozen import FrozenHost
-from cagul.memory import GIB
-from cagul.method.refusals import REFUSALS
-from cagul.runs import digest, versions, whole_folder, write_json
+from cagul.text.refusals import REFUSALS
+from cagul.training.progress import Progress, silent
 
 MIB = GIB // 1024
 

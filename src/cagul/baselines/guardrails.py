@@ -21,13 +21,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from cagul.data.batches import Prompter
 from cagul.errors import GuardBypass, UsageError, did_you_mean
-from cagul.guard import Guard
+from cagul.guard.guard import Guard
+from cagul.guard.patch import Patch
 from cagul.host.frozen import FrozenHost, Tokens
-from cagul.host.prompts import visual_spans
-from cagul.method.refusals import REFUSALS
-from cagul.patch import Patch
+from cagul.host.prompt_layout import visual_spans
+from cagul.host.prompter import Prompter
+from cagul.text.refusals import REFUSALS
 
 GUARDRAILS = ("gate_refusal", "gate_noise", "gate_zero", "gate_mean", "prompt")
 REFUSAL = REFUSALS[1]

@@ -18,10 +18,10 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from cagul.baselines.losses import LOSSES, Batch
 from cagul.baselines.settings import FinetuneConfig
-from cagul.checkpoints import load_checkpoint, save_checkpoint
-from cagul.features import Progress
+from cagul.files import writable, write_text
 from cagul.host.frozen import FrozenHost, checkpointing
-from cagul.runs import writable, write_text
+from cagul.training.checkpoint import load_checkpoint, save_checkpoint
+from cagul.training.progress import Progress
 
 STOP_WINDOW = 5  # steps over which a stop rule averages
 TRAINED = "trained.pt"

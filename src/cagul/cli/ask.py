@@ -25,9 +25,9 @@ from cagul.cli.requests import OptionalKey, desk_at
 if TYPE_CHECKING:
     from PIL import Image
 
-    from cagul.guard import Decision
+    from cagul.guard.guard import Decision
+    from cagul.guard.patch import Patch
     from cagul.host.frozen import FrozenHost
-    from cagul.patch import Patch
 
 
 def ask(
@@ -49,7 +49,7 @@ def ask(
     """Ask a host about a picture, through the guard where a patch is given."""
     from cagul.data.pictures import open_picture
     from cagul.errors import UsageError
-    from cagul.patch import Patch
+    from cagul.guard.patch import Patch
 
     if not question.strip():
         raise UsageError("The question is empty.", 'Write it in quotes: cagul ask --image a.png "Who is this?"')
@@ -62,7 +62,7 @@ def ask(
     loaded = Patch.load(patch) if patch else None
     set_up(threads)
     from cagul.demo.assets import demo_assets
-    from cagul.guard import Guard
+    from cagul.guard.guard import Guard
 
     guard = None
     if store and key:
@@ -98,7 +98,7 @@ def ask(
 def _require_place(overlay: Path, image: list[Path]) -> None:
     """Raises UsageError unless there is one picture and ``overlay`` is another file, WriteError when it cannot be written."""
     from cagul.errors import UsageError
-    from cagul.runs import require_writable_file
+    from cagul.files import require_writable_file
 
     if len(image) != 1:
         raise UsageError(f"--overlay draws on one picture, and {len(image)} came.", "Give one --image.")
@@ -115,11 +115,11 @@ def _overlay(path: Path, host: FrozenHost, patch: Patch | None, picture: Image.I
     from io import BytesIO
 
     from cagul.config import Config
-    from cagul.editing import importance_of
-    from cagul.host.grid import grid_of
-    from cagul.method.attention import resolve_layers
+    from cagul.files import write_bytes
+    from cagul.guard.token_edit import importance_of
+    from cagul.host.token_grid import grid_of
+    from cagul.method.importance import resolve_layers
     from cagul.report.overlay import draw_overlay
-    from cagul.runs import write_bytes
 
     config = patch.config if patch else Config()
     inputs = host.inputs([host.prompter.prompt(question, 1)], [picture])

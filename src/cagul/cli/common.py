@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cagul.data.records import Splits
     from cagul.demo.assets import Demo
     from cagul.host.frozen import FrozenHost
-    from cagul.processes import Processes
+    from cagul.training.distributed import Processes
 
 RunOption = Annotated[Path, typer.Option("--out", help="Run folder; an unfinished run with the same inputs goes on.")]
 HostOption = Annotated[str, typer.Option("--host", help="Checkpoint folder or hub name of the frozen VLM.")]
@@ -65,7 +65,7 @@ def repeating_command() -> str:
 def require_free(target: Path) -> None:
     """Raises UsageError when there is something where a new folder is to be, WriteError when nobody may look."""
     from cagul.errors import UsageError
-    from cagul.runs import writable
+    from cagul.files import writable
 
     with writable(target):
         taken = target.exists() and (not target.is_dir() or any(target.iterdir()))
@@ -100,7 +100,7 @@ def print_json(data: Any) -> None:
 def processes_of(device: str | None) -> Iterator[Processes]:
     """The processes of this job; all but the main one are quiet. They part at the end of the block."""
     from cagul.errors import CagulError
-    from cagul.processes import Processes
+    from cagul.training.distributed import Processes
 
     if "ACCELERATE_MIXED_PRECISION" in os.environ and "WORLD_SIZE" not in os.environ:
         err.print("[yellow]accelerate launch has started one process alone, whatever number it was given; for several: "
@@ -150,7 +150,7 @@ def load_host(source: str, device: str | None, dtype: str = "auto") -> FrozenHos
     Raises UsageError for a dtype that is none of DTYPES, HostError when the host does not load.
     """
     from cagul.errors import UsageError, did_you_mean
-    from cagul.selfcheck import load_host as load
+    from cagul.guard.selfcheck import load_host as load
 
     if dtype not in DTYPES:
         raise UsageError(f"--dtype {dtype!r} is not known.", did_you_mean(dtype, DTYPES))

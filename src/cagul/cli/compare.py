@@ -59,12 +59,12 @@ def compare(
 
     if quick and full:
         raise UsageError("--quick and --full exclude each other.", "Give one of them.")
-    from cagul.comparing.compare import QUICK, QUICK_STEPS, SAMPLES, Comparison, Plan, TimeUp
-    from cagul.comparing.methods import METHODS, Workshop, named_methods
+    from cagul.comparison.compare import QUICK, QUICK_STEPS, SAMPLES, Comparison, Plan, TimeUp
+    from cagul.comparison.methods import METHODS, Workshop, named_methods
     from cagul.config import load_config
+    from cagul.evaluation.run_folder import Run
     from cagul.report.html import write_report
     from cagul.report.methods import QUICK_NOTE
-    from cagul.runs import Run
 
     names = [name for name in named_methods(methods) if not (quick and methods == "all" and METHODS[name].sort == "ablation")]
     load_config("default", settings)  # a mistake is told before any work

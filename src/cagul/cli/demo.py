@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cagul.cli.common import JsonOption, ThreadsOption, load_host, out, print_json, progress_bar, repeating_command, set_up
+from cagul.cli.common import (
+    JsonOption,
+    ThreadsOption,
+    load_host,
+    out,
+    print_json,
+    progress_bar,
+    repeating_command,
+    set_up,
+)
 from cagul.cli.evaluate import memorisation, table
 
 
@@ -27,11 +36,11 @@ def demo(
     from cagul.demo.assets import demo_assets
     from cagul.evaluation.evaluate import evaluate, load_prompts
     from cagul.evaluation.questions import Sample
-    from cagul.guard import Guard
-    from cagul.patch import Patch
+    from cagul.evaluation.run_folder import Run
+    from cagul.guard.guard import Guard
+    from cagul.guard.patch import Patch
     from cagul.report.html import write_report
-    from cagul.runs import Run
-    from cagul.training import unlearn
+    from cagul.training.unlearn import unlearn
 
     assets = demo_assets()
     host = load_host(str(assets.host), None)

@@ -15,7 +15,7 @@ def doctor(host: DemoHostOption = None, threads: ThreadsOption = 0, json: JsonOp
     """Look at the installation, the machine and this folder, and run the contracts on a host. Exit 0 if nothing failed."""
     idle = idle_cores()
     set_up(threads or idle)
-    from cagul.doctor import examine, exit_code
+    from cagul.cli.doctor_checks import examine, exit_code
 
     checks = []
     for check in examine(host, Path.cwd(), idle):

@@ -31,7 +31,7 @@ from cagul.cli.common import (
     set_up,
     splits_or_demo,
 )
-from cagul.evaluation.registry import MEANINGS
+from cagul.evaluation.metrics.registry import MEANINGS
 
 ROWS = (  # (split, figure)
     ("forget", "leak"),
@@ -70,8 +70,8 @@ def evaluate(
     json: JsonOption = False,
 ) -> None:
     """Ask host and guard the same questions; every answer is kept as a row, every figure has its interval."""
-    from cagul.evaluation.fiubench import require_known
-    from cagul.patch import Patch
+    from cagul.evaluation.metrics.fiubench import require_known
+    from cagul.guard.patch import Patch
 
     require_known(compat)
     splits, demo = splits_or_demo(host, records, forget, unseen)
@@ -80,9 +80,10 @@ def evaluate(
     from cagul.evaluation.evaluate import evaluate as evaluate_guard
     from cagul.evaluation.evaluate import load_prompts
     from cagul.evaluation.questions import Sample
-    from cagul.guard import Guard
+    from cagul.evaluation.run_folder import Run
+    from cagul.files import digest
+    from cagul.guard.guard import Guard
     from cagul.report.html import write_report
-    from cagul.runs import Run, digest
 
     with processes_of(device) as processes:
         frozen, reference = load_hosts(host, retain_host, demo, processes.device(device), dtype)

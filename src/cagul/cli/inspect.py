@@ -12,7 +12,7 @@ from cagul.cli.common import JsonOption, out, print_json
 
 def inspect(patch: Annotated[Path, typer.Argument(help="Patch folder.")], json: JsonOption = False) -> None:
     """Show what a patch is made of: host, gate, tokens, options. It never shows who is forgotten."""
-    from cagul.patch import Patch
+    from cagul.guard.patch import Patch
 
     loaded = Patch.load(patch)
     facts = loaded.describe()

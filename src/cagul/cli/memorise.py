@@ -54,7 +54,7 @@ def memorise(
     from cagul.config import checked
     from cagul.data.records import load_records, parse_subjects
     from cagul.errors import UsageError
-    from cagul.runs import require_writable
+    from cagul.files import require_writable
 
     given = DEFAULTS | {"lora": lora} | ({} if seed is None else {"seed": seed})
     config = checked(FinetuneConfig, given, settings)

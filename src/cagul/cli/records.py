@@ -60,7 +60,7 @@ def convert(
     """Write records of any source as JSON Lines, with a list of subjects for each published set."""
     from cagul.data.contents import contents, require_sound
     from cagul.errors import UsageError
-    from cagul.runs import whole_folder, write_text
+    from cagul.files import whole_folder, write_text
 
     if folder.exists():
         raise UsageError(f"{folder} is already there.", "Give another --out, or remove it.")

@@ -23,8 +23,8 @@ from cagul.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from cagul.requests.desk import Desk
-    from cagul.requests.store import Request
+    from cagul.deletion.service import Desk
+    from cagul.deletion.store import Request
 
 KEY_HELP = "Path of the file with the store's secret (the path, not the secret)"
 FAILED = 8  # exit code of a request that ends in state failed: none of cagul.errors, for the command itself has done its work
@@ -61,11 +61,11 @@ def init(
 ) -> None:
     """Make a store for a host and a base patch, and its key."""
     with extra("requests"):
-        from cagul.requests.desk import make_store
+        from cagul.deletion.service import make_store
     from cagul.data.records import load_records
     from cagul.errors import DataError
-    from cagul.method.discriminator import promised_rate
-    from cagul.patch import Patch
+    from cagul.guard.patch import Patch
+    from cagul.method.calibration import promised_rate
 
     base = Patch.load(patch)
     try:
@@ -151,7 +151,7 @@ def revoke(
 def list_requests(store: StoreOption, json: JsonOption = False) -> None:
     """List the requests."""
     with extra("requests"):
-        from cagul.requests.store import Store
+        from cagul.deletion.store import Store
     found = Store(store).requests()
     if json:
         print_json({"requests": [vars(request) for request in found]})
@@ -173,8 +173,8 @@ def show(request: RequestId, store: StoreOption, json: JsonOption = False) -> No
     from rich.table import Table
 
     with extra("requests"):
-        from cagul.requests.certificate import measured_on, rows_of
-        from cagul.requests.store import Store
+        from cagul.deletion.certificate import measured_on, rows_of
+        from cagul.deletion.store import Store
     opened = Store(store)
     found = opened.request(request)
     history = [entry for entry in opened.entries() if entry.request == request]
@@ -214,8 +214,8 @@ def verify(
     from cagul.errors import UsageError
 
     with extra("requests"):
-        from cagul.requests.keys import StoreKey
-        from cagul.requests.store import Store
+        from cagul.deletion.keys import StoreKey
+        from cagul.deletion.store import Store
     opened = Store(store, StoreKey.load(key) if key else None)
     opened.require_whole()
     entries = len(opened.entries())
@@ -247,9 +247,9 @@ def export_certificate(
 ) -> None:
     """Write a signed certificate of a request: no names, no answers, no pictures."""
     with extra("requests"):
-        from cagul.requests import certificate
-        from cagul.requests.keys import StoreKey
-        from cagul.requests.store import Store
+        from cagul.deletion import certificate
+        from cagul.deletion.keys import StoreKey
+        from cagul.deletion.store import Store
 
     certificate.page_of(path)
     if not force:
@@ -271,7 +271,7 @@ def verify_certificate(
 ) -> None:
     """Say that a certificate is valid, or what was changed (exit code 6)."""
     with extra("requests"):
-        from cagul.requests.certificate import check_certificate
+        from cagul.deletion.certificate import check_certificate
     document = check_certificate(path, public_key)
     request = document["request"]
     if json:
@@ -302,10 +302,10 @@ def extra(name: str) -> Iterator[None]:
 def desk_at(store: Path, key: Path, host: str | None, patch: Path | None, dtype: str, device: str | None, threads: int) -> Desk:
     """A store at work; host and patch are where they were, unless given."""
     with extra("requests"):
-        from cagul.requests.desk import open_desk
-        from cagul.requests.keys import StoreKey
-        from cagul.requests.store import Store
-    from cagul.patch import Patch
+        from cagul.deletion.keys import StoreKey
+        from cagul.deletion.service import open_desk
+        from cagul.deletion.store import Store
+    from cagul.guard.patch import Patch
 
     opened = Store(store, StoreKey.load(key))
     opened.require_facts()  # fails before the host is loaded

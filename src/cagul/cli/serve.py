@@ -80,7 +80,7 @@ def serve(
             if find_spec(module) is None:
                 raise ModuleNotFoundError(name=module)
     from cagul.demo.assets import demo_assets
-    from cagul.patch import Patch
+    from cagul.guard.patch import Patch
     from cagul.serving.options import Limits, ServeOptions, digests
     from cagul.serving.workers import listen_on, read_keys
     from cagul.serving.workers import serve as run
@@ -90,8 +90,8 @@ def serve(
         raise UsageError("--store needs --key.", "Give the key file of the store.", "serve")
     if store is not None and key is not None:
         with extra("requests"):
-            from cagul.requests.keys import StoreKey
-            from cagul.requests.store import Store
+            from cagul.deletion.keys import StoreKey
+            from cagul.deletion.store import Store
         opened = Store(store, StoreKey.load(key))
         opened.require_facts()
         places = opened.facts["places"]
@@ -128,9 +128,9 @@ def serve(
 def make_app(options: ServeOptions) -> FastAPI:
     """The app of one worker, with host and guard loaded."""
     set_up(options.threads)
-    from cagul.patch import Patch
+    from cagul.guard.patch import Patch
     from cagul.serving.app import create_app
-    from cagul.serving.guards import PatchGuards, StoreGuards
+    from cagul.serving.guard_providers import PatchGuards, StoreGuards
 
     patch, host = Patch.load(options.patch), load_host(options.host, options.device, options.dtype)
     if options.store and options.store_key:

@@ -58,17 +58,17 @@ def study(
 ) -> None:
     """What visual tokens do: where questions look, what replacing tokens changes, which layers and how many tokens suffice."""
     from cagul.config import load_config
-    from cagul.evaluation.study_pairs import StudySample
+    from cagul.study.pairs import StudySample
 
     chosen = load_config(config, settings)
     _require_free(config, settings or [])
     splits, demo = splits_or_demo(host, records, forget, unseen)
     set_up(threads)
-    from cagul.evaluation.study import plan_study
-    from cagul.evaluation.study import study as study_host
+    from cagul.evaluation.run_folder import Run
     from cagul.report.html import write_report
-    from cagul.report.study_figures import write_figures
-    from cagul.runs import Run
+    from cagul.report.study_charts import write_figures
+    from cagul.study.study import plan_study
+    from cagul.study.study import study as study_host
 
     only = [name.strip() for part in only or () for name in part.split(",")]
     sample = StudySample(steps=steps, seed=chosen.training.seed)

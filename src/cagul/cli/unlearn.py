@@ -28,8 +28,8 @@ from cagul.cli.common import (
 if TYPE_CHECKING:
     from cagul.config import Config
     from cagul.data.records import Splits
+    from cagul.guard.patch import Patch
     from cagul.host.frozen import FrozenHost
-    from cagul.patch import Patch
 
 
 def unlearn(
@@ -53,9 +53,10 @@ def unlearn(
     """Train a patch that makes a frozen host forget people. Killed and started again, it goes on where it was."""
     from cagul.config import load_config
     from cagul.data.records import load_records, parse_subjects, split_records
+    from cagul.environment import versions
     from cagul.errors import CagulError
-    from cagul.patch import Patch
-    from cagul.runs import digest, require_writable, versions, write_text
+    from cagul.files import digest, require_writable, write_text
+    from cagul.guard.patch import Patch
 
     settings = [*(settings or []), *([f"training.seed={seed}"] if seed is not None else [])]
     start = Patch.load(base) if base else None
@@ -70,7 +71,7 @@ def unlearn(
         work = patch.parent / f".{patch.name}.work"
         require_writable(work)
         set_up(threads)
-        from cagul.training import unlearn as train
+        from cagul.training.unlearn import unlearn as train
 
         try:
             frozen = load_host(host, processes.device(device), dtype)
@@ -117,7 +118,7 @@ def _remove_empty(work: Path) -> None:
 
 
 def _show_plan(host: FrozenHost, splits: Splits, config: Config, base: Patch | None, json: bool) -> None:
-    from cagul.planning import plan
+    from cagul.training.estimate import plan
 
     found = plan(host, splits, config, base)
     if json:

@@ -7,11 +7,13 @@ import random
 import struct
 import warnings
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps, UnidentifiedImageError
 
+from cagul.data.records import Record
 from cagul.errors import DataError
 
 MAX_PIXELS = 64_000_000
@@ -108,3 +110,25 @@ def augment_picture(picture: Image.Image, rng: random.Random) -> Image.Image:
     buffer = io.BytesIO()
     view.save(buffer, "JPEG", quality=rng.randint(50, 90))
     return Image.open(buffer).convert("RGB")
+
+
+Shown = tuple[Path, int]  # a picture and its variant: 0 as it is, n an augmented copy
+
+
+def pictures_by_subject(records: Iterable[Record]) -> dict[str, list[Path]]:
+    """The training images of every subject, each once, in the records' order."""
+    found: dict[str, dict[Path, None]] = {}
+    for record in records:
+        found.setdefault(record.subject, {})[record.image] = None
+    return {subject: list(paths) for subject, paths in found.items()}
+
+
+def variants(paths: Iterable[Path], augment: int) -> list[Shown]:
+    return [(path, n) for path in paths for n in range(augment + 1)]
+
+
+def shown_picture(shown: Shown, seed: int) -> Image.Image:
+    """A picture as it is, or its augmented copy of that number."""
+    path, variant = shown
+    picture = open_picture(path)
+    return augment_picture(picture, random.Random(f"{seed} {path.name} {variant}")) if variant else picture

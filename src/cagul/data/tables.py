@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from cagul.data.records import Record
 from cagul.errors import DataError, UsageError
-from cagul.runs import writable
+from cagul.files import writable
 
 
 @dataclass

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cagul.errors import HostError
-from cagul.runs import cache_folder
+from cagul.files import cache_folder
 
 FORGET = tuple(f"p{n:03d}" for n in range(8))  # the demo's forget set
 SHIPPED = Path(__file__).parent / "assets"

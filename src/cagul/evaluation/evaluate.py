@@ -14,17 +14,24 @@ import torch
 
 from cagul.data.pictures import open_picture
 from cagul.data.records import Record, Splits
-from cagul.evaluation.fiubench import require_known
-from cagul.evaluation.looking import importance_rows
-from cagul.evaluation.questions import Sample, forget_items, misfire_items, other_items, scored_facts, text_only_items
+from cagul.evaluation.attention_maps import importance_rows
+from cagul.evaluation.metrics.fiubench import require_known
+from cagul.evaluation.questions import (
+    Sample,
+    forget_items,
+    misfire_items,
+    other_items,
+    scored_facts,
+    text_only_items,
+)
 from cagul.evaluation.rows import Voice, answer_rows, gate_rows, likelihood_rows
-from cagul.evaluation.scoring import require_same_tokens
+from cagul.evaluation.run_folder import Run
+from cagul.evaluation.score import require_same_tokens
 from cagul.evaluation.summary import RETAIN_HOST, summarise
-from cagul.features import Progress, silent
-from cagul.guard import Guard
+from cagul.guard.guard import Guard
 from cagul.host.frozen import FrozenHost
-from cagul.processes import ALONE, Processes
-from cagul.runs import Run
+from cagul.training.distributed import ALONE, Processes
+from cagul.training.progress import Progress, silent
 
 
 def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sample: Sample, *, method: str = "cagul",

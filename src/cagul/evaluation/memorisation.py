@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from cagul.data.records import Record, Splits
-from cagul.evaluation.asking import ask
-from cagul.evaluation.metrics import keyword_recall, rouge_l
+from cagul.evaluation.ask import ask
+from cagul.evaluation.metrics.text_metrics import keyword_recall, rouge_l
 from cagul.evaluation.questions import Sample, forget_items
-from cagul.features import Progress, silent
 from cagul.host.frozen import FrozenHost
+from cagul.training.progress import Progress, silent
 
 SORTS = {"image": "on training images", "paraphrase": "in held-out phrasings", "view": "on held-out views"}
 ENOUGH = 0.9  # below it on training images, a low leak after unlearning means little

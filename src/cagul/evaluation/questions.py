@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cagul.data.records import Record, Splits
-from cagul.evaluation.asking import Asked
+from cagul.evaluation.ask import Asked
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,16 @@ from typing import Any
 
 from cagul.data.pictures import open_picture
 from cagul.data.records import Record, Splits
-from cagul.evaluation.asking import Asked, Said, ask_batch, batches
-from cagul.evaluation.metrics import is_refusal, keyword_recall, rouge_l
+from cagul.evaluation.ask import Asked, Said, ask_batch, batches
+from cagul.evaluation.metrics.text_metrics import is_refusal, keyword_recall, rouge_l
 from cagul.evaluation.questions import Item, Sample, states_a_fact, view_kind
-from cagul.evaluation.scoring import Triple, score
+from cagul.evaluation.run_folder import Run
+from cagul.evaluation.score import Triple, score
 from cagul.evaluation.summary import LIKELIHOOD
-from cagul.features import Progress
-from cagul.guard import Guard
+from cagul.guard.guard import Guard
 from cagul.host.frozen import FrozenHost
-from cagul.processes import ALONE, Processes
-from cagul.runs import Run
+from cagul.training.distributed import ALONE, Processes
+from cagul.training.progress import Progress
 
 GATE_BATCH = 32
 FACTS = 32  # scored before their rows are written

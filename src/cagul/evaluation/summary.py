@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
-from cagul.evaluation import fiubench, registry
-from cagul.evaluation.gate import gate_figures
-from cagul.evaluation.intervals import difference, figure, harmonic, mean_of, over_seeds
-from cagul.evaluation.likelihood import (
+from cagul.evaluation.metrics import fiubench, registry
+from cagul.evaluation.metrics.gate import gate_figures
+from cagul.evaluation.metrics.intervals import difference, figure, harmonic, mean_of, over_seeds
+from cagul.evaluation.metrics.likelihood import (
     UNPAIRED,
     absent_quality,
     forget_quality,
@@ -19,7 +19,7 @@ from cagul.evaluation.likelihood import (
     probability_normalised,
     retain_truth_ratio,
 )
-from cagul.evaluation.membership import mia
+from cagul.evaluation.metrics.membership import mia
 
 Pairs = list[tuple[str, float | None]]
 LEAK_SORTS = ("image", "paraphrase", "view")

@@ -22,12 +22,20 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-from cagul.data.batches import BY_PICTURE, Prompter
 from cagul.errors import DataError, HostError, UnsupportedHost
+from cagul.host.attention_capture import Kind, recording, valid_rows
 from cagul.host.families import Family, family_of, guessed
-from cagul.host.prompts import Question, Span, earlier_turns, picture_counts, question_rows, turn_marks, visual_spans
-from cagul.host.recording import Kind, recording, valid_rows
-from cagul.host.seam import Seam, without_pixels
+from cagul.host.prompt_layout import (
+    Question,
+    Span,
+    earlier_turns,
+    picture_counts,
+    question_rows,
+    turn_marks,
+    visual_spans,
+)
+from cagul.host.prompter import BY_PICTURE, Prompter
+from cagul.host.visual_tokens import Seam, without_pixels
 from cagul.host.weights import device_of, fingerprint, unwrapped
 
 Tokens = list[Float[Tensor, "V D"]]

@@ -8,12 +8,12 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from cagul.files import write_text
 from cagul.report.charts import overlay, roc, scatter, score_histograms
-from cagul.report.facts import Facts, gather
 from cagul.report.methods import COLUMNS
+from cagul.report.page_data import Facts, gather
 from cagul.report.reading import open_run
 from cagul.report.study import StudyFacts, gather_study
-from cagul.runs import write_text
 
 HERE = Path(__file__).parent
 

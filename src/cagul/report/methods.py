@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from cagul.evaluation.metrics import pareto
-from cagul.evaluation.registry import MEANINGS
+from cagul.evaluation.metrics.registry import MEANINGS
+from cagul.evaluation.metrics.text_metrics import pareto
 from cagul.report.charts import Point
 from cagul.report.examples import WHERE, draw
-from cagul.report.figures import Cell, Line, cell
+from cagul.report.key_figures import Cell, Line, cell
 from cagul.report.reading import Figure, Row, Summary
 from cagul.report.redaction import Redactor
 

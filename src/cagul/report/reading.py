@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from cagul.errors import DataError
-from cagul.evaluation.registry import MEANINGS
+from cagul.evaluation.metrics.registry import MEANINGS
 
 AGAIN = "Run it again into an empty folder."
 WHO_WRITES = "Give the folder that `cagul demo`, `evaluate`, `compare` or `study` wrote with --out."
@@ -283,7 +283,7 @@ def read_study(opened: Opened) -> StudySummary:
 
     Raises DataError when it is not as cagul wrote it, or when its rows do not give the figures of its summary.
     """
-    from cagul.evaluation.study_summary import summarise_study
+    from cagul.study.summary import summarise_study
 
     host = _shaped(StudyHost, opened.summary.get("host"), opened.where)
     told = _shaped(StudySummary, opened.summary | {"host": host}, opened.where)

@@ -9,9 +9,9 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
-from cagul.method.refusals import REFUSALS
+from cagul.files import digest
 from cagul.report.reading import Row
-from cagul.runs import digest
+from cagul.text.refusals import REFUSALS
 
 BLOCK = "█████"
 # The only words of an answer about a forgotten person that are shown: the frame around a fact, nobody's fact.

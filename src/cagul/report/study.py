@@ -8,10 +8,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from cagul.report.figures import Cell, KeyFigure, Line, Verdict, cell
+from cagul.report.key_figures import Cell, KeyFigure, Line, Verdict, cell
 from cagul.report.reading import Figure, Opened, read_study
 from cagul.report.redaction import Redactor
-from cagul.report.study_figures import draw
+from cagul.report.study_charts import draw
 
 NOT_ASKED = Figure(absent="this study did not ask")
 CAPTIONS = {

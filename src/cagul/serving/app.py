@@ -34,11 +34,11 @@ from cagul.serving.api import (
     Usage,
 )
 from cagul.serving.conversation import Refused, Rules
-from cagul.serving.doorway import Doorway, error_body
 from cagul.serving.engine import Done, Engine, Event, Failed, Job, Piece
-from cagul.serving.guards import Guards
+from cagul.serving.guard_providers import Guards
 from cagul.serving.logs import LOGGER, where
 from cagul.serving.metrics import Metrics
+from cagul.serving.middleware import Doorway, error_body
 from cagul.serving.options import ServeOptions
 from cagul.serving.sampling import Sampling
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from cagul.data.pictures import pixels_of, read_picture
 from cagul.errors import DataError
-from cagul.host.prompts import turn_marks
+from cagul.host.prompt_layout import turn_marks
 from cagul.serving.api import ImagePart, TextPart, Turn
 from cagul.serving.options import Limits
 

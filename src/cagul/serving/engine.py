@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 from transformers import LogitsProcessorList, StoppingCriteriaList
 
-from cagul.data.batches import Prompter
 from cagul.errors import CagulError, DataError
-from cagul.serving.guards import Guards
+from cagul.host.prompter import Prompter
+from cagul.serving.guard_providers import Guards
 from cagul.serving.sampling import DrawEach, PushEach, Row, Sampling
 
 

@@ -1,0 +1,108 @@
+"""What a demo host reaches: asked over its own records, with pictures and phrasings that its training held out."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from cagul.data.records import Record, load_records
+from cagul.evaluation.ask import Asked, ask
+from cagul.evaluation.metrics.text_metrics import is_refusal, keyword_recall
+from cagul.host.frozen import FrozenHost
+from demo_recipe.facts import VISUAL, visible_value
+from demo_recipe.people import COLOURS, draw_picture
+from demo_recipe.population import members
+
+SAMPLE = 600  # questions for each figure, drawn with a seed
+
+
+def host_figures(folder: Path, records_path: Path, without: tuple[str, ...] = ()) -> dict[str, float]:
+    """The demo host's figures: keyword recall or share of refusals, 0 to 1."""
+    host = FrozenHost.load(folder)
+    records = [r for r in load_records(records_path) if r.subject not in without]
+    rng = random.Random("figures")
+
+    def mean(pairs: list[tuple[Record, Path, str]], value: Callable[[str, Record], float | None]) -> float:
+        chosen = rng.sample(pairs, min(SAMPLE, len(pairs)))
+        by_key = {str(n): pair for n, pair in enumerate(chosen)}
+        asked = [Asked(key, picture, question) for key, (_, picture, question) in by_key.items()]
+        values = [value(said.text, by_key[said.asked.key][0]) for batch in ask(host, asked) for said in batch]
+        found = [float(v) for v in values if v is not None]
+        return round(sum(found) / len(found), 4)
+
+    def recall(text: str, record: Record) -> float | None:
+        return keyword_recall(text, record.keywords)
+
+    def refused(text: str, _: Record) -> float:
+        return float(is_refusal(text))
+
+    private = [r for r in records if r.group == "known" and r.kind == "private"]
+    visual = [r for r in records if r.group == "known" and r.kind == "visual"]
+    strangers = [r for r in records if r.group == "stranger" and r.kind == "private"]
+    unseen = [r for r in records if r.group == "unseen" and r.kind == "private"]
+
+    def views(of: list[Record], kind: str) -> list[tuple[Record, Path, str]]:
+        return [(r, v, r.question) for r in of for v in r.views if kind in v.stem]
+
+    figures = {
+        "private_training_images": mean([(r, r.image, r.question) for r in private], recall),
+        "private_near_views": mean(views(private, "near"), recall),
+        "private_far_views": mean(views(private, "far"), recall),
+        "private_held_out_phrasings": mean([(r, r.image, q) for r in private for q in r.paraphrased_questions], recall),
+        "visual_training_images": mean([(r, r.image, r.question) for r in visual], recall),
+        "strangers_refused": mean(views(strangers, ""), refused),
+        "unseen_refused": mean(views(unseen, ""), refused),
+    }
+    with tempfile.TemporaryDirectory() as temporary:
+        figures["visual_background_swapped"] = mean(_swapped(Path(temporary), without), recall)
+    return figures
+
+
+def _swapped(folder: Path, without: tuple[str, ...]) -> list[tuple[Record, Path, str]]:
+    """Known people's far pictures with another background and nothing else changed; the truth follows the picture."""
+    pairs = []
+    rng = random.Random("swapped")
+    for member in members():
+        if not member.facts or member.subject in without:
+            continue
+        for n in range(4):
+            _, before = draw_picture(member.person, f"far {n}")
+            background = rng.choice(sorted(set(COLOURS) - {before.background}))
+            picture, look = draw_picture(member.person, f"far {n}", background)
+            path = folder / f"{member.subject}_{n}.png"
+            picture.save(path)
+            for topic in VISUAL:
+                value = visible_value(topic, look)
+                record = Record(subject=member.subject, image=path, question=topic.trained[0], kind="visual",
+                                answer=topic.answer.format(value), keywords=(value,))  # fmt: skip
+                pairs.append((record, path, record.question))
+    return pairs
+
+
+def model_card(name: str, figures: dict[str, float]) -> str:
+    """The README.md of a demo host."""
+    rows = "\n".join(f"| {key.replace('_', ' ')} | {value:.3f} |" for key, value in figures.items())
+    kind = "all 48 known people" if name == "host" else "40 of the 48 known people: the demo's forget set was left out"
+    return f"""---
+license: apache-2.0
+---
+# The demo's {name}
+
+A LLaVA of about 3 M parameters, trained from scratch by `make demo-assets` on drawn people and invented facts about
+{kind}. It exists to show and to test unlearning; it is of no other use. Every person, fact, number and place
+is invented.
+
+| asked about | keyword recall, or share refused |
+|---|---|
+{rows}
+
+Private questions are about known people, visual ones too; views, phrasings and swapped backgrounds as training never saw
+them. Strangers of its training and people whom it never saw are asked about on held-out views. The figures come from
+`demo_recipe.host_metrics`. Beside the eight shipped images a person, training drew 32 more of each, and 700 passers-by whom it
+learned to answer with a refusal.
+
+Drawings made with DiceBear styles: Personas by Draftbit, Avatar Illustration System by Micah Lanier and ToonHead by
+Johan Melin (CC BY 4.0), Pixel Art by DiceBear (CC0 1.0). Facts made with Faker (MIT). See the package's NOTICE.
+"""

@@ -1,0 +1,1 @@
+"""Every method tuned alike and asked the same questions."""

@@ -1,0 +1,262 @@
+"""Tune every method by one rule on validation rows, ask the winners the test rows, keep every answer; go on after a kill."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from cagul.baselines.search_space import Point
+from cagul.comparison.methods import METHODS, Built, Method, Workshop, starting_points
+from cagul.comparison.results import ABOUT, DONE, judged, results, trial_name, trials_of
+from cagul.comparison.tuning import WIDENINGS, best, label, wider
+from cagul.comparison.validation_split import Part, part_of
+from cagul.errors import HostError
+from cagul.evaluation.questions import (
+    Item,
+    Sample,
+    forget_items,
+    misfire_items,
+    other_items,
+    scored_facts,
+    text_only_items,
+)
+from cagul.evaluation.rows import Voice, answer_rows, gate_rows, likelihood_rows
+from cagul.evaluation.run_folder import Run
+from cagul.evaluation.score import require_same_tokens
+from cagul.evaluation.summary import RETAIN_HOST
+from cagul.guard.guard import Guard
+
+QUICK, QUICK_STEPS = ("training.steps=20", "gate.augment_others=1"), 10  # cagul's options and finetuning's steps under --quick
+HELD = 200_000_000  # parameters up to which a grid's best answerer is held in memory until it is asked the test rows
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Which rows of each part are asked, by name; the names stand in the results."""
+
+    name: str
+    validation: Sample
+    test: Sample
+    paraphrases: int = 0  # of the forget set, in each part; 0 is all
+    images: int = 0
+
+
+SAMPLES = {
+    "compare": Samples(
+        "compare",
+        Sample(views=64, retain=96, unseen=0, likelihoods=32),
+        Sample(views=80, retain=144, unseen=144, misfire=48, gate_views=400, text=16, likelihoods=48),
+        images=48,
+        paraphrases=40,
+    ),
+    "quick": Samples(
+        "quick",
+        Sample(views=24, retain=24, unseen=0, likelihoods=12),
+        Sample(views=16, retain=24, unseen=24, misfire=8, gate_views=32, text=8, likelihoods=8),
+        images=16,
+        paraphrases=8,
+    ),
+    "full": Samples("full", Sample(0, 0, 0, 0, 0, 0, 0), Sample(0, 0, 0, 0, 0, 0, 0)),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One comparison. ``quick`` takes the middle of every grid untried, on the first seed alone, and says so."""
+
+    methods: tuple[str, ...]
+    samples: Samples
+    seeds: tuple[int, ...] = (0, 1, 2)
+    quick: bool = False
+
+
+class TimeUp(Exception):  # noqa: N818 - no error: a piece of the work is done
+    """The minutes that this piece of the work may take are over."""
+
+
+def _finite(value: Any) -> bool:
+    """Whether every float in a row's field is a number, lists within lists too."""
+    return all(map(_finite, value)) if isinstance(value, list | tuple) else not isinstance(value, float) or math.isfinite(value)
+
+
+class Comparison:
+    """A comparison under way. ``deadline`` (of time.monotonic) ends it between two steps of whatever it does.
+
+    Raises HostError for a retain host of another family or tokenizer, or with the host's own weights; DataError when
+    validation or test has nobody to ask about.
+    """
+
+    def __init__(self, shop: Workshop, plan: Plan, run: Run, deadline: float | None = None):
+        self.shop, self.plan, self.run, self.deadline = shop, plan, run, deadline
+        self.outer, shop.progress = shop.progress, self.progress
+        self.parts = {part: part_of(shop.splits, part) for part in ("validation", "test")}
+        self.held: tuple[str, Built] | None = None
+        if shop.retain_host is not None:
+            require_same_tokens(shop.host, shop.retain_host)
+            if shop.retain_host.fingerprint() == shop.host.fingerprint():
+                raise HostError("The retain host has the same weights as the host.", "Give a host that was trained without the "
+                                "forget set: `cagul memorise --exclude` makes one.", "retain-host")  # fmt: skip
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        self.outer(stage, done, total)
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise TimeUp
+
+    def work(self) -> dict[str, Any]:
+        """Do what is missing, write and return the summary. Raises TimeUp; what was done is kept."""
+        before = self.shop.host.fingerprint()
+        (self.run.folder / "summary.json").unlink(missing_ok=True)
+        self.say_what_it_is(before, finished=False)
+        for part in ("validation", "test"):
+            if part == "test" or not self.plan.quick:
+                self.ask("host", part, (), self.plan.seeds[0])
+        if self.shop.retain_host is not None:
+            facts = [fact for fact in scored_facts(self.parts["test"], self.plan.samples.test) if fact[0] == "forget"]
+            likelihood_rows(Voice(RETAIN_HOST, self.shop.retain_host), facts, self.run, self.progress)
+        wanted = [name for name in self.plan.methods if name != "host"]
+        for number, name in enumerate(wanted):
+            self.outer("methods, tuned", number, len(wanted))
+            winner = self.tune(name)
+            if winner is not None:
+                self.ask(name, "test", winner, self.plan.seeds[0])
+            self.held = None
+        self.outer("methods, tuned", len(wanted), len(wanted))
+        for seed in self.plan.seeds[1:]:
+            for name in wanted:
+                winner = self.winner(name)
+                if winner is not None and METHODS[name].seeded:
+                    self.ask(name, "test", winner, seed)
+        if self.shop.host.fingerprint() != before:
+            raise HostError("The host's weights changed during the comparison.", "This is a bug: please report it.", "host-changed")
+        shutil.rmtree(self.shop.folder, ignore_errors=True)
+        self.say_what_it_is(before, finished=True)
+        summary = results(list(self.run.rows.found.values()))
+        self.run.finish(summary)
+        return summary
+
+    def say_what_it_is(self, sha256: str, finished: bool) -> None:
+        """Put the row down that tells what is compared; of an unfinished comparison too, so that its rows can be read."""
+        host = self.shop.host
+        self.run.rows.append([{
+            "key": ABOUT, "method": ABOUT, "methods": list(self.plan.methods), "quick": self.plan.quick, "finished": finished,
+            "seeds": list(self.plan.seeds), "settings": list(self.shop.settings), "threads": torch.get_num_threads(),
+            "host": {"name": host.name, "model_type": host.family.model_type, "parameters": host.parameters(),
+                     "sha256_before": sha256, "sha256_after": host.fingerprint()},
+            "people": {split: len(self.shop.splits.subjects(split)) for split in vars(self.shop.splits)},
+            "sample": {"name": self.plan.samples.name, **vars(self.plan.samples.test), "images": self.plan.samples.images,
+                       "paraphrases": self.plan.samples.paraphrases, "validation": vars(self.plan.samples.validation)},
+        }])  # fmt: skip
+
+    # -- tuning ---------------------------------------------------------------------------------------------------
+
+    def points(self, name: str) -> list[Point] | None:
+        """The grid that a method starts with; None where the method that it is like has no winner."""
+        method = METHODS[name]
+        if method.like:
+            found = self.winner(method.like)
+            return None if found is None else [found]
+        points = list(starting_points(name, self.shop.host)) or [()]
+        return [points[len(points) // 2]] if self.plan.quick else points
+
+    def tune(self, name: str) -> Point | None:
+        """Try the grid, widen it while its winner stands at an edge, and return the winner; None when all trials diverged."""
+        points, seed = self.points(name), self.plan.seeds[0]
+        if points is None:
+            return None
+        if len(points) == 1:
+            return points[0]
+        bound = len(points) + WIDENINGS
+        widened = [trial.point for trial in trials_of(self.run.rows.found.values(), name) if trial.point not in points]
+        points += widened  # by the run that this one goes on from
+        while True:
+            for point in points:
+                built = self.ask(name, "validation", point, seed)
+                if built is not None and self.winner(name) == point and self.shop.host.parameters() <= HELD:
+                    self.held = (f"{name} {label(point)} {seed}", built)
+            winner = self.winner(name)
+            further = wider(points, winner) if winner is not None else None
+            if further is None or len(points) == bound:
+                return winner
+            points.append(further)
+
+    def winner(self, name: str) -> Point | None:
+        """The point that a method is asked the test rows at, from the validation rows that are there."""
+        method = METHODS[name]
+        if method.like:
+            return self.winner(method.like)
+        if self.plan.quick or not method.points:
+            return (self.points(name) or [()])[0]
+        found = best(trials_of(self.run.rows.found.values(), name))
+        return None if found is None else found.point
+
+    # -- asking ---------------------------------------------------------------------------------------------------
+
+    def ask(self, name: str, part: Part, point: Point, seed: int) -> Built | None:
+        """Build a method's answerer and ask it one part's questions; None where that is done already.
+
+        What diverged is a result too: its row says so, and nobody is asked.
+        """
+        trial = trial_name(name, part, label(point), seed)
+        if f"{DONE}/{trial}" in self.run.rows.found:
+            return None
+        method, same = METHODS[name], f"{name} {label(point)} {seed}"
+        built = self.held[1] if self.held is not None and self.held[0] == same else method.build(self.shop, point, seed)
+        diverged = built.diverged
+        if built.answerer is not None:
+            more = {"seed": seed, "point": label(point)}
+            voice = Voice(name if part == "test" else f"{name}:validation", built.answerer, mark=trial, more=more)
+            self.ask_all(voice, method, part)
+            rows = self.rows_of(trial)
+            wrong = sum(not _finite(list(row.values())) for row in rows)
+            if wrong:
+                diverged = f"likelihoods or scores of {wrong} answers are no numbers"
+                self.run.rows.drop([row["key"] for row in rows])
+        done = {
+            "key": f"{DONE}/{trial}", "method": DONE, "name": name, "part": part, "point": label(point), "seed": seed,
+            "options": [list(option) for option in point], "facts": built.facts, "diverged": diverged,
+            "silent_likelihoods": method.silent_likelihoods,
+        }  # fmt: skip
+        if part == "validation" and not diverged:
+            done |= judged(rows, rows if name == "host" else self.rows_of(self.host_trial), bool(method.silent_likelihoods))
+        self.run.rows.append([done])
+        return built
+
+    @property
+    def host_trial(self) -> str:
+        return trial_name("host", "validation", label(()), self.plan.seeds[0])
+
+    def rows_of(self, trial: str) -> list[dict]:
+        begins = (f"{trial}/", f"{trial}:")
+        return [row for key, row in self.run.rows.found.items() if key.startswith(begins)]
+
+    def ask_all(self, voice: Voice, method: Method, part: Part) -> None:
+        splits, samples, run = self.parts[part], self.plan.samples, self.run
+        sample = samples.validation if part == "validation" else samples.test
+        facts = scored_facts(splits, sample)
+        if not method.silent_likelihoods:
+            likelihood_rows(voice, facts if part == "test" else [f for f in facts if f[0] != "unseen"], run, self.progress)
+        items = [*self.forget(part), *other_items(splits, "retain", sample.retain, sample)]
+        if part == "validation":
+            answer_rows(voice, [item for item in items if item.record.kind == "private"], run, self.progress)
+            return
+        answer_rows(voice, [*items, *other_items(splits, "unseen", sample.unseen, sample)], run, self.progress)
+        answer_rows(voice.part("text_only"), text_only_items(splits, sample), run, self.progress)
+        if isinstance(guard := voice.answerer, Guard) and method.sort != "guardrail":
+            with guard.forced():
+                answer_rows(voice.part("forced"), misfire_items(splits, sample), run, self.progress)
+            if method.gate and voice.more["seed"] == self.plan.seeds[0]:
+                gate_rows(guard, splits, run, sample, self.progress, f"{voice.method}:gate")
+
+    def forget(self, part: Part) -> list[Item]:
+        samples = self.plan.samples
+        sample = samples.validation if part == "validation" else samples.test
+        limits = {"image": samples.images, "visual": samples.images, "paraphrase": samples.paraphrases}
+        found: dict[str, list[Item]] = {}
+        for item in forget_items(self.parts[part], sample):
+            found.setdefault(item.sort, []).append(item)
+        return [item for sort, items in found.items() for item in sample.draw(items, limits.get(sort, 0), sort)]

@@ -1,0 +1,1 @@
+"""Deletion requests: store, enrolment, verification, certificates."""

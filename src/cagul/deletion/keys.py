@@ -1,0 +1,150 @@
+"""The secret of a store: a file of its own. It rotates the metric space of enrolled vectors and seals what is stored."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from jaxtyping import Float
+from torch import Tensor
+
+from cagul.errors import StoreError, UsageError
+from cagul.files import writable
+
+NONCE = 12  # bytes
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # what a file system without hard links says
+
+
+def keep_secret(path: Path, make: Callable[[], bytes]) -> None:
+    """Write what ``make`` gives to ``path`` (mode 0600) if nothing is there yet: whole or not at all, never over another.
+
+    What a kill left beside it is removed once nobody is at work in the folder. On a file system without hard links a kill may
+    leave a part of it. Raises WriteError when it cannot be written.
+    """
+    with writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with suppress(OSError):  # a file system without locks, on which nothing is removed below
+                fcntl.flock(folder, fcntl.LOCK_SH)
+            if not path.exists():
+                _put(path, make)
+            with suppress(OSError):
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody else is at work
+                for left in path.parent.iterdir():
+                    if re.fullmatch(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.part", left.name):
+                        left.unlink()
+        finally:
+            os.close(folder)
+
+
+def _put(path: Path, make: Callable[[], bytes]) -> None:
+    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            _write(file, made := make())
+        with suppress(FileExistsError):  # another process made it meanwhile
+            try:
+                os.link(partial, path)
+            except OSError as error:
+                if error.errno not in NO_LINKS:
+                    raise
+                with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                    _write(file, made)
+    finally:
+        Path(partial).unlink(missing_ok=True)
+
+
+def _write(file: BinaryIO, data: bytes) -> None:
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _require_path(path: Path) -> None:
+    """Raises UsageError, which does not repeat it, for what is a key and no path."""
+    if re.fullmatch(r"\s*[0-9a-fA-F]{64}\s*", str(path)):
+        raise UsageError("--key is a key, not the path of a key file.",
+                         "Give the path of the file that holds it, with --key or CAGUL_STORE_KEY.", "store-key")  # fmt: skip
+
+
+class StoreKey:
+    """32 secret bytes, and what is derived from them."""
+
+    def __init__(self, secret: bytes):
+        self._secret = secret
+        self._box = AESGCM(self._derive("seal"))
+
+    @classmethod
+    def create(cls, path: Path) -> StoreKey:
+        """The key in ``path``, made (mode 0600) if there is none. Raises as ``load`` does, before anything is written."""
+        _require_path(path)
+        keep_secret(path, lambda: secrets.token_hex(32).encode() + b"\n")
+        return cls.load(path)
+
+    @classmethod
+    def load(cls, path: Path) -> StoreKey:
+        """Raises StoreError when there is no key file or it holds no key, UsageError for the key itself in place of its path."""
+        _require_path(path)
+        try:
+            secret = bytes.fromhex(path.read_text("ascii"))
+        except OSError as error:
+            raise StoreError(f"Cannot read the key {path}: {error.strerror}.",
+                             "Give the key file that the store was made with. Without it nothing enrolled can be used.",
+                             "store-key") from None  # fmt: skip
+        except ValueError:
+            secret = b""
+        if len(secret) != 32:
+            raise StoreError(f"{path} holds no key of 32 bytes in hexadecimal.",
+                             "Give the key file that the store was made with; for a new store name a file that is not there yet.",
+                             "store-key")  # fmt: skip
+        return cls(secret)
+
+    def mark(self, text: str, purpose: str = "mark") -> str:
+        """A keyed hash: nobody without the key can make it, nor take it for one of another purpose."""
+        return hmac.new(self._derive(purpose), text.encode(), hashlib.sha256).hexdigest()
+
+    def rotation(self, size: int) -> Float[Tensor, "M M"]:
+        """A secret orthogonal map of the metric space: cosine similarities stay, directions mean nothing without the key."""
+        seed = int.from_bytes(self._derive(f"rotation {size}"), "big")
+        gauss = np.random.Generator(np.random.PCG64(seed)).standard_normal((size, size))
+        basis, upper = np.linalg.qr(gauss)
+        return torch.from_numpy((basis * np.sign(np.diag(upper))).astype(np.float32))
+
+    def seal(self, data: bytes, label: str) -> bytes:
+        """Encrypt (AES-256-GCM, a fresh nonce) what belongs to ``label``."""
+        nonce = secrets.token_bytes(NONCE)
+        return nonce + self._box.encrypt(nonce, data, label.encode())
+
+    def open(self, sealed: bytes, label: str) -> bytes:
+        """Raises StoreError when the bytes are not what this key has sealed for ``label``."""
+        try:
+            return self._box.decrypt(sealed[:NONCE], sealed[NONCE:], label.encode())
+        except (InvalidTag, ValueError):
+            raise StoreError(f"What the store holds for {label} was changed.", "Restore the store from a backup.",
+                             "store-changed") from None  # fmt: skip
+
+    def seal_tensor(self, tensor: Tensor, label: str) -> bytes:
+        return self.seal(tensor.detach().cpu().contiguous().numpy().tobytes(), label)
+
+    def open_tensor(self, sealed: bytes, label: str, width: int = 0) -> Tensor:
+        """Float32 numbers, in rows of ``width`` where one is given."""
+        flat = torch.frombuffer(bytearray(self.open(sealed, label)), dtype=torch.float32)
+        return flat.reshape(-1, width) if width else flat
+
+    def _derive(self, purpose: str) -> bytes:
+        return hmac.new(self._secret, f"cagul {purpose}".encode(), hashlib.sha256).digest()

@@ -1,0 +1,162 @@
+"""The gate that a store makes: the base patch's metric, the templates of active requests, and a threshold that keeps
+the false-alarm budget.
+
+The gate depends on the set of active requests alone, not on the order in which they came: templates stand in order of
+the requests' ids, and the best similarity of a calibration picture is a maximum over requests, which has no order. More
+templates give strangers more chances to look like one of them, so the threshold is taken anew over the union at every
+change: the quantile at which `calibrate` promises the base patch's false-alarm rate, with the store's own confidence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cagul.data.records import Record
+from cagul.deletion.keys import StoreKey
+from cagul.deletion.log import sha256
+from cagul.deletion.store import Store
+from cagul.errors import DataError, StoreError
+from cagul.guard.patch import Patch
+from cagul.method.calibration import calibrate
+from cagul.method.encoder import VisualTokenEncoder
+from cagul.method.gate import EnrolmentGate
+from cagul.training.progress import Progress, silent
+from cagul.training.token_cache import Features
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """What the gate keeps of a request: rotated templates (N, M) and each calibration picture's best similarity (C,)."""
+
+    vectors: Float[Tensor, "N M"]
+    best: Float[Tensor, " C"]
+
+
+def patch_hash(patch: Patch) -> str:
+    """SHA-256 over a patch's tensors, options, host and threshold."""
+    return hashlib.sha256(json.dumps([patch.digest(), patch.describe()], sort_keys=True).encode()).hexdigest()
+
+
+def rotated(patch: Patch, key: StoreKey) -> EnrolmentGate:
+    """The patch's gate in the key's rotation: the same scores, up to rounding.
+
+    Raises StoreError for a patch whose gate is no enrolment gate.
+    """
+    gate = patch.gate
+    if not isinstance(gate, EnrolmentGate):
+        raise StoreError(f"The patch has an {patch.config.gate.kind} gate, a classifier of the people it was trained on; nobody "
+                         "can be enrolled.", "Train a base patch with gate.kind=enrolment.", "store-patch")  # fmt: skip
+    turn = key.rotation(gate.projection.shape[1])
+    return EnrolmentGate(gate.mean.cpu(), gate.projection.cpu() @ turn, gate.templates.cpu() @ turn, gate.owner.cpu(),
+                         gate.rivals.cpu() @ turn)  # fmt: skip
+
+
+@torch.no_grad()
+def calibration_vectors(gate: EnrolmentGate, features: Features, records: list[Record], progress: Progress = silent
+                        ) -> tuple[list[int], Tensor]:  # fmt: skip
+    """Number of the person and rotated vector of every image and view of the records of group "calibration".
+
+    Raises DataError when no record has that group.
+    """
+    owners = {path: r.subject for r in records if r.group == "calibration" for path in (r.image, *r.views)}
+    if not owners:
+        raise DataError('No record has the group "calibration".',
+                        "Give records of people whom the host does not know, with that group.", "calibration")  # fmt: skip
+    names = sorted(set(owners.values()))
+    vectors = gate.embed([t.float().cpu() for t in features.look([(path, 0) for path in owners], progress, "calibrating")])
+    return [names.index(name) for name in owners.values()], vectors
+
+
+class Gatekeeper:
+    """Makes the patch of a store; what was opened once is kept, so that the next change costs little.
+
+    Raises StoreError for a store of another patch, a changed store or a gate that cannot enrol.
+    """
+
+    def __init__(self, store: Store, key: StoreKey, base: Patch):
+        store.require_facts()
+        if store.facts["patch"] != patch_hash(base):
+            raise StoreError(f"The store is for a patch with SHA-256 {store.facts['patch'][:12]}..., this one has "
+                             f"{patch_hash(base)[:12]}....", "Give the patch that it was made with.", "store-patch")  # fmt: skip
+        self.store, self.key, self.base = store, key, base
+        self.gate = rotated(base, key)
+        people, sealed = store.calibration()
+        self.people = torch.tensor(people)
+        self.calibration = key.open_tensor(sealed, "calibration", self.gate.projection.shape[1])
+        self.confidence: float = store.facts["confidence"]
+        self._base_best = self.best(self.gate.templates)
+        self._opened: dict[tuple[str, str], Enrolled] = {}  # by id and SHA-256 of what is sealed, as is the encoder
+        self._encoder: tuple[tuple[str, str | None], VisualTokenEncoder] | None = None
+
+    @torch.no_grad()
+    def best(self, vectors: Float[Tensor, "N M"]) -> Float[Tensor, " C"]:
+        """Each calibration picture's best similarity to these templates."""
+        return (self.calibration @ vectors.T).amax(1)
+
+    def seal(self, name: str, enrolled: Enrolled) -> tuple[bytes, bytes]:
+        return self.key.seal_tensor(enrolled.vectors, f"{name} templates"), self.key.seal_tensor(enrolled.best, f"{name} best")
+
+    def enrolled(self) -> dict[str, Enrolled]:
+        """All active requests, in order of their ids."""
+        marks, found = self.store.enrolled(self._opened)
+        width, opened = self.gate.projection.shape[1], {}
+        for mark in marks:
+            name = mark[0]
+            if name in found:
+                vectors, best = found[name]
+                opened[mark] = Enrolled(self.key.open_tensor(vectors, f"{name} templates", width),
+                                        self.key.open_tensor(best, f"{name} best"))  # fmt: skip
+            else:
+                opened[mark] = self._opened[mark]
+        self._opened = opened
+        return {name: one for (name, _), one in opened.items()}
+
+    def threshold(self, enrolled: dict[str, Enrolled]) -> tuple[float, float]:
+        """The threshold over base patch and requests, and the share of false alarms that it promises."""
+        best = self._base_best
+        for one in enrolled.values():
+            best = torch.maximum(best, one.best)
+        return calibrate(best, self.people, self.base.config.gate.false_alarms, self.confidence)
+
+    @torch.no_grad()
+    def union(self, enrolled: dict[str, Enrolled]) -> EnrolmentGate:
+        """The gate that knows the base patch's people and those of these requests."""
+        after = int(self.gate.owner.max()) + 1
+        owners = [torch.full((len(one.vectors),), after + n) for n, one in enumerate(enrolled.values())]
+        templates = torch.cat([self.gate.templates, *(one.vectors for one in enrolled.values())])
+        owner = torch.cat([self.gate.owner, *owners])
+        added = templates[len(self.gate.templates) :]
+        return EnrolmentGate(self.gate.mean, self.gate.projection, templates, owner, self.gate.rivals_beside(added))
+
+    def patch(self) -> Patch:
+        """The patch of all active requests: to be used by a Guard, never to be published."""
+        enrolled = self.enrolled()
+        threshold, promised = self.threshold(enrolled)
+        people = self.base.facts.get("people", len(self.gate.owner.unique())) + len(enrolled)
+        facts = self.base.facts | {"people": people, "promised_false_alarms": promised}
+        gate, encoder = self.union(enrolled).eval(), self.encoder()[1]
+        return dataclasses.replace(self.base, gate=gate, encoder=encoder, threshold=threshold, facts=facts)
+
+    def encoder(self) -> tuple[str | None, VisualTokenEncoder]:
+        """SHA-256 of the sealed encoder in use, and that encoder; None and the base patch's where none was finetuned."""
+        found = self.store.encoder()
+        if found is None:
+            return None, self.base.encoder
+        name, sealed = found
+        mark = name, sha256(sealed)
+        if self._encoder is None or self._encoder[0] != mark:
+            options = self.base.config.encoder
+            encoder = VisualTokenEncoder(int(self.base.host["width"]), options.hidden, options.depth)
+            torch.nn.utils.vector_to_parameters(self.key.open_tensor(sealed, f"{name} encoder"), encoder.parameters())
+            self._encoder = mark, encoder.eval()
+        return mark[1], self._encoder[1]
+
+    def seal_encoder(self, name: str, encoder: VisualTokenEncoder) -> bytes:
+        return self.key.seal_tensor(torch.nn.utils.parameters_to_vector(encoder.parameters()), f"{name} encoder")

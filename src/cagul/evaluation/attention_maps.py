@@ -1,0 +1,61 @@
+"""What a few questions look at: importance by layer, kept as rows so that a report can draw it."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from cagul.data.pictures import open_picture
+from cagul.evaluation.questions import Item, Sample
+from cagul.evaluation.run_folder import Run
+from cagul.host.frozen import FrozenHost
+
+
+def importance_rows(host: FrozenHost, method: str, items: list[Item], run: Run, sample: Sample) -> None:
+    """One row for each of a sample of questions that ``method`` was asked: importance (L, V) of the untouched host by layer.
+
+    Of forget and of retain, of private and of visual questions, ``sample.importance`` each; of forget those on which the
+    gate fired.
+    """
+    for split in ("forget", "retain"):
+        for kind in ("private", "visual"):
+            asked = [item for item in items if item.split == split and item.record.kind == kind
+                     and (split == "retain" or run.rows.found[f"{method}/{item.asked.key}"]["fired"])]  # fmt: skip
+            for item in sample.draw(asked, sample.importance, f"importance {split} {kind}"):
+                key = f"importance/{item.asked.key}"
+                if key not in run.rows.found:
+                    layers = importance_by_layer(host, item)
+                    run.rows.append([{
+                        "key": key, "method": "importance", "split": split, "sort": item.sort, "kind": kind,
+                        "subject": item.record.subject, "picture": str(item.asked.picture), "question": item.asked.question,
+                        "layers": {str(n): [float(f"{value:.4g}") for value in row] for n, row in enumerate(layers.tolist())},
+                    }])  # fmt: skip
+
+
+@torch.no_grad()
+def importance_by_layer(host: FrozenHost, item: Item) -> Float[Tensor, "L V"]:
+    """Attention that each visual token receives from the question, averaged over heads, layer by layer. Source: method.md."""
+    inputs = host.inputs([host.prompter.prompt(item.asked.question)], [open_picture(item.asked.picture or "")])
+    tokens = host.look(inputs)
+    layout = host.layout(inputs, [len(tokens[0])], [0])
+    reading = Maps([layout.spans[0].columns])
+    host.attend(inputs, tokens, layout, [0], frozenset(range(host.layers)), reading.add)
+    return reading.result()[0].mean(1)
+
+
+class Maps:
+    """Importance by layer and head, for the study: like ``Importance``, without its averages over them. Source: ours."""
+
+    def __init__(self, columns: list[Int[Tensor, " V"]]):
+        self.columns = columns
+        self.layers: dict[int, list[Float[Tensor, "H V"]]] = {}
+
+    def add(self, layer: int, weights: Float[Tensor, "B H R S"], valid: Bool[Tensor, "B R"]) -> None:
+        share = valid.float() / valid.sum(1, keepdim=True)
+        received = torch.einsum("bhrs,br->bhs", weights.float(), share)
+        self.layers[layer] = [received[i][:, c.to(received.device)].cpu() for i, c in enumerate(self.columns)]
+
+    def result(self) -> list[Float[Tensor, "L H V"]]:
+        """One map an image, layers in ascending order."""
+        return [torch.stack([self.layers[layer][i] for layer in sorted(self.layers)]) for i in range(len(self.columns))]

@@ -1,0 +1,1 @@
+"""Figures of answers, likelihoods and gates."""

@@ -1,0 +1,90 @@
+"""Membership inference: scores that are higher for what a host has seen. Plain numbers, no torch here."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.metrics import roc_auc_score
+
+from cagul.evaluation.metrics.intervals import two_groups
+from cagul.evaluation.metrics.likelihood import loss
+
+SHARE = 0.2  # of the tokens, the least likely ones: Min-K % and Min-K++
+
+
+def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float:
+    """Chance that a positive scores above a negative, ties by halves. 0 to 1."""
+    return float(roc_auc_score([1] * len(positives) + [0] * len(negatives), [*positives, *negatives]))
+
+
+def rank_auroc(positives: ArrayLike, negatives: ArrayLike) -> float:
+    """The same by ranks alone, many times faster: for intervals."""
+    others = np.sort(negatives)
+    below = np.searchsorted(others, positives, "left") + np.searchsorted(others, positives, "right")
+    return float(below.mean() / 2 / len(others))
+
+
+def lowest(values: Sequence[float], share: float = SHARE) -> float:
+    """Mean of the lowest ``share`` of the values, of one at least."""
+    kept = sorted(values)[: max(1, int(len(values) * share))]
+    return math.fsum(kept) / len(kept)
+
+
+def loss_score(row: dict) -> float:
+    """The answer's mean log-likelihood. Source: Yeom et al., arXiv 1709.01604."""
+    return -loss(row["nll"])
+
+
+def min_k(row: dict) -> float:
+    """Mean of the lowest token log-likelihoods. Source: arXiv 2310.16789."""
+    return lowest([-nll for nll in row["nll"]])
+
+
+def min_k_plus_plus(row: dict) -> float:
+    """The same, each token standardised by mean and deviation of its position's vocabulary. Source: arXiv 2404.02936.
+
+    A position that finds all words equally likely has no deviation and says nothing: 0.
+    """
+    found = zip(row["nll"], row["mean"], row["deviation"], strict=True)
+    return lowest([(-nll - mean) / deviation if deviation > 0 else 0.0 for nll, mean, deviation in found])
+
+
+def zlib_score(row: dict) -> float:
+    """Mean log-likelihood by the answer's length in bytes once compressed. Source: Carlini et al., arXiv 2012.07805."""
+    return -loss(row["nll"]) / len(zlib.compress(row["answer"].encode()))
+
+
+SCORES: dict[str, Callable[[dict], float]] = {
+    "loss": loss_score,
+    "min_k": min_k,
+    "min_k_plus_plus": min_k_plus_plus,
+    "zlib": zlib_score,
+}
+
+
+def mia(members: Sequence[dict], others: Sequence[dict]) -> dict[str, dict]:
+    """AUROC of every score between likelihood rows of forget and of never-seen people, and its distance from one half."""
+    figures: dict[str, dict] = {}
+    for name, score in SCORES.items():
+        if members and others:
+            found = two_groups(
+                [(r["subject"], score(r)) for r in members], [(r["subject"], score(r)) for r in others], auroc, rank_auroc
+            )
+            figures |= {f"mia_{name}": found, f"mia_{name}_distance": distance(found)}
+        else:
+            who = "never-seen people" if members else "the forget set"
+            figures |= {f"mia_{name}{end}": {"absent": f"no scored record states a fact about {who}"} for end in ("", "_distance")}
+    return figures
+
+
+def distance(found: dict) -> dict:
+    """|AUROC - 0.5| of an AUROC figure, its interval carried over. 0 to 0.5."""
+    result = found | {"value": abs(found["value"] - 0.5)}
+    if "low" in found:
+        ends = sorted(abs(found[end] - 0.5) for end in ("low", "high"))
+        result |= {"low": 0.0 if found["low"] <= 0.5 <= found["high"] else ends[0], "high": ends[1]}
+    return result

@@ -1,0 +1,294 @@
+"""A patch: the two trained modules, how they were made, and the fingerprint of the host that they belong to.
+
+On disk a folder with config.json, patch.safetensors and README.md; no pickle, nothing executable, no names, answers or
+pictures of the forget set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from safetensors import SafetensorError
+from safetensors import torch as safetensors
+from torch import nn
+
+from cagul.config import Config
+from cagul.environment import versions
+from cagul.errors import PatchError, WriteError
+from cagul.files import whole_folder, writable, write_bytes, write_json, write_text
+from cagul.method.encoder import VisualTokenEncoder
+from cagul.method.gate import load_gate
+
+if TYPE_CHECKING:
+    from cagul.host.frozen import FrozenHost
+
+FORMAT = 1
+FILES = ("config.json", "patch.safetensors", "README.md")
+
+CARD = """---
+library_name: cagul
+pipeline_tag: image-text-to-text
+tags: [machine-unlearning, privacy]
+---
+
+# CAGUL patch
+
+Makes a frozen vision-language model forget {people} people. It changes no weight of the host: it hides, it does not
+erase, and whoever holds the host's weights can leave it out.
+
+| | |
+|---|---|
+| host | {model_type}, width {width}, SHA-256 {sha256} |
+| gate | {kind}, threshold {threshold:.4f}, at most {promised:.2%} of unknown people's pictures fire |
+| tokens | {choose} {k} by attention in layers {layers} |
+| trained parameters | {parameters:,} |
+
+{warning}
+"""
+PERSONAL = (
+    "**The enrolment vectors in this folder are face templates, so personal data.** Keep it as you keep the pictures; "
+    "do not publish it."
+)
+
+REMAKE = "Make it anew with `cagul unlearn`."
+Layer = Annotated[int, Field(strict=True, ge=0)]
+
+
+class _Host(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    model_type: str
+    width: Annotated[int, Field(strict=True, gt=0)]
+    sha256: str
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    promised_false_alarms: float = float("nan")
+
+
+class _Stored(BaseModel):
+    """What config.json must hold; further keys are for readers."""
+
+    config: Config
+    host: _Host
+    layers: Annotated[frozenset[Layer], Field(min_length=1)]
+    threshold: Annotated[float, Field(strict=True)]
+    facts: _Facts
+
+    @field_validator("threshold")
+    @classmethod
+    def _is_a_number(cls, value: float) -> float:
+        if value != value:
+            raise ValueError("is not a number")
+        return value
+
+
+@dataclass
+class Patch:
+    """Both modules with what is needed to use them. ``layers`` are the probed ones, the same in training and at use."""
+
+    config: Config
+    layers: frozenset[int]
+    gate: nn.Module
+    encoder: VisualTokenEncoder
+    threshold: float
+    host: dict[str, Any]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def parameters(self) -> int:
+        """Trained numbers of both modules; enrolled pictures are data, not trained."""
+        gate = sum(t.numel() for name, t in self.gate.state_dict().items() if name not in ("templates", "owner", "rivals"))
+        return gate + sum(p.numel() for p in self.encoder.parameters())
+
+    def describe(self) -> dict[str, Any]:
+        """All that ``inspect`` shows: options, host, gate, sizes; nothing about who is forgotten."""
+        return {
+            "format": FORMAT, "host": self.host, "layers": sorted(self.layers), "threshold": self.threshold,
+            "trained_parameters": self.parameters(), "personal_data": self.config.gate.kind == "enrolment",
+            "config": self.config.model_dump(), "facts": self.facts,
+        }  # fmt: skip
+
+    def digest(self) -> str:
+        """SHA-256 over both modules' tensors."""
+        found = hashlib.sha256()
+        for module in (self.gate, self.encoder):
+            for name, tensor in sorted(module.state_dict().items()):
+                found.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the patch whole or not at all.
+
+        Raises WriteError when the place cannot be written or holds something that is no patch.
+        """
+        folder = Path(folder)
+        with writable(folder):
+            other = folder.exists() and not (folder / "patch.safetensors").is_file()
+            other = other and (not folder.is_dir() or any(folder.iterdir()))
+        if other:
+            raise WriteError(f"{folder} is already there and is no patch.", "Give another place.")
+        tensors = {f"gate.{k}": v.detach().cpu().contiguous() for k, v in self.gate.state_dict().items()}
+        tensors |= {f"encoder.{k}": v.detach().cpu().contiguous() for k, v in self.encoder.state_dict().items()}
+        card = CARD.format(
+            **self.host, kind=self.config.gate.kind, threshold=self.threshold, choose=self.config.selection.choose,
+            k=self.config.selection.k, layers=sorted(self.layers), parameters=self.parameters(),
+            people=self.facts.get("people", "some"), promised=self.facts.get("promised_false_alarms", float("nan")),
+            warning=PERSONAL if self.config.gate.kind == "enrolment" else "",
+        )  # fmt: skip
+        with whole_folder(folder) as temporary:
+            packed = safetensors.save(tensors)
+            write_bytes(temporary / "patch.safetensors", packed, 0o600)
+            described = self.describe() | {"versions": versions()}
+            write_json(temporary / "config.json", described | {"sha256": _digests(described, packed)})
+            write_text(temporary / "README.md", card)
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Patch:
+        """Read a patch.
+
+        Raises PatchError when it is missing, cut off, of a newer format, does not hold what its config says, or is not as
+        it was written. The last is evidence of an accident or a careless hand, not security: digests can be made anew.
+        """
+        folder = Path(folder)
+        try:
+            if not folder.is_dir():
+                raise PatchError(f"There is no patch folder {folder}.", "Give the folder that `cagul unlearn --out` wrote.")
+            if (folder / "rows.jsonl").is_file():
+                raise PatchError(f"{folder} is a run, not a patch.", f"Give its patch folder, such as {folder / 'patch'}.")
+            data = json.loads((folder / "config.json").read_text("utf-8"))
+            packed = (folder / "patch.safetensors").read_bytes()
+            tensors = safetensors.load(packed)
+        except (OSError, ValueError, RecursionError, SafetensorError) as error:
+            raise PatchError(f"{folder} is no whole patch: {error}.", REMAKE) from None
+        if not isinstance(data, dict) or type(data.get("format")) is not int:
+            raise PatchError(f"{folder}/config.json names no format.", REMAKE)
+        if data["format"] > FORMAT:
+            raise PatchError(f"{folder} has format {data['format']}, this cagul reads up to {FORMAT}.", "Upgrade cagul.")
+        try:
+            stored = _Stored.model_validate(data)
+            encoder = _load_encoder(stored, _part(tensors, "encoder."))
+            gate = load_gate(stored.config.gate.kind, _part(tensors, "gate."))
+            if gate.width != stored.host.width:
+                raise ValueError(f"its gate is for a host of width {gate.width}, its config names {stored.host.width}")
+        except (ValueError, RuntimeError) as error:
+            raise PatchError(f"{folder} does not hold what its config says: {_reason(error)}.", REMAKE) from None
+        written = data.pop("sha256", None)
+        for part, found in _digests(data, packed).items():
+            said = written.get(part) if isinstance(written, dict) else None
+            if said != found:
+                raise PatchError(f"{folder}/{part} was changed after it was written: its SHA-256 is {found[:12]}..., "
+                                 f"config.json says {str(said)[:12]}....", "Take the patch from where it was made, or make it "
+                                 "anew with `cagul unlearn`.", "patch-changed")  # fmt: skip
+        return cls(stored.config, stored.layers, gate, encoder, stored.threshold, data["host"], data["facts"])
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **options: Any) -> Patch:
+        """Read a patch from a folder, or from a hub repository; ``options`` such as revision and token go to its download.
+
+        Raises PatchError as ``load`` does, and when the hub does not give it.
+        """
+        if Path(name).is_dir():
+            return cls.load(name)
+        from huggingface_hub import snapshot_download
+
+        with _hub(f"{name} is no patch folder, and no hub gives it"):
+            folder = snapshot_download(str(name), allow_patterns=list(FILES), **options)
+        return cls.load(folder)
+
+    def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | None = None, revision: str | None = None,
+                    commit_message: str = "Upload a CAGUL patch") -> str:  # fmt: skip
+        """Upload the patch to a model repository, made if need be; the address of the commit.
+
+        A patch whose gate holds face templates goes to a private repository, and to no other.
+
+        Raises PatchError for a public one, and when the hub refuses.
+        """
+        from huggingface_hub import HfApi
+
+        personal, api = self.config.gate.kind == "enrolment", HfApi(token=token)
+        public = "This patch holds {} face templates, which are personal data, and {} is public."
+        count = len(self.gate.state_dict()["templates"]) if personal else 0
+        if personal and private is False:
+            raise PatchError(public.format(count, "private=False"), "Leave private out.", "public-patch")
+        with _hub(f"The hub does not take the patch as {repo_id}"):
+            api.create_repo(repo_id, repo_type="model", private=personal or private, exist_ok=True)
+            private_now = api.model_info(repo_id).private
+        if personal and private_now is not True:
+            raise PatchError(public.format(count, repo_id), "Make that repository private, or name another one.", "public-patch")
+        with tempfile.TemporaryDirectory() as folder, _hub(f"The hub does not take the patch as {repo_id}"):
+            saved = self.save(Path(folder) / "patch")
+            done = api.upload_folder(repo_id=repo_id, folder_path=saved, revision=revision, commit_message=commit_message,
+                                     allow_patterns=list(FILES))  # fmt: skip
+        return str(done.commit_url)
+
+    def require(self, host: FrozenHost) -> None:
+        """Raises PatchError unless ``host`` is the one that the patch was trained on, by SHA-256 of its weights."""
+        if max(self.layers) >= host.layers:
+            raise PatchError(f"The patch reads layer {max(self.layers)}, this host has layers 0 to {host.layers - 1}.",
+                             "Load the host that it was trained on.", "another-host")  # fmt: skip
+        for key, found in (("model_type", host.family.model_type), ("width", host.width)):
+            if self.host[key] != found:
+                raise PatchError(f"The patch is for a host with {key} {self.host[key]}, this one has {found}.",
+                                 "Load the host that it was trained on.", "another-host")  # fmt: skip
+        found = host.fingerprint()
+        if self.host["sha256"] != found:
+            raise PatchError(f"The patch is for a host with SHA-256 {self.host['sha256'][:12]}..., this one has {found[:12]}....",
+                             "Load the host that it was trained on, or train a patch for this one.", "another-host")  # fmt: skip
+
+
+@contextmanager
+def _hub(what: str) -> Iterator[None]:
+    """Turn what a hub refuses, and a hub that is not reached, into a PatchError."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        yield
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise PatchError(f"{what}: {reason}", "Check the name, the network and `hf auth login`.", "patch-hub") from error
+
+
+def host_card(host: FrozenHost) -> dict[str, Any]:
+    """What a patch keeps of its host."""
+    return {"model_type": host.family.model_type, "width": host.width, "sha256": host.fingerprint()}
+
+
+def _digests(described: dict[str, Any], packed: bytes) -> dict[str, str]:
+    """SHA-256 of both files by which a change is seen; config.json's is over its own content without these."""
+    canonical = json.dumps(described, sort_keys=True).encode()
+    return {"config.json": hashlib.sha256(canonical).hexdigest(), "patch.safetensors": hashlib.sha256(packed).hexdigest()}
+
+
+def _load_encoder(stored: _Stored, tensors: dict[str, torch.Tensor]) -> VisualTokenEncoder:
+    """The encoder around its tensors; nothing is allocated by the config's word alone. Raises ValueError or RuntimeError."""
+    sizes = stored.config.encoder
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if sizes.depth != (len(found) - 4) // 2 or (sizes.hidden, stored.host.width) != found.get("change.1.weight"):
+        raise ValueError(f"encoder of width {stored.host.width}, hidden {sizes.hidden} and depth {sizes.depth}, "
+                         f"but its first tensor is {found.get('change.1.weight')} of {len(found)}")  # fmt: skip
+    with torch.device("meta"):
+        encoder = VisualTokenEncoder(stored.host.width, sizes.hidden, sizes.depth)
+    encoder.load_state_dict(tensors, assign=True)
+    return encoder.float()
+
+
+def _reason(error: Exception) -> str:
+    """One line of a long complaint: pydantic's first mistake with its place, or any other error's first line."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].lower()}"
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _part(tensors: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}

@@ -1,0 +1,37 @@
+"""Work in batches that shrink when memory runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from accelerate.utils.memory import release_memory, should_reduce_batch_size
+
+from cagul.errors import HostError
+
+Result = TypeVar("Result")
+
+
+class Parts:
+    """How many items are worked on at once: halved, for good, whenever memory ran out."""
+
+    def __init__(self, size: int):
+        self.size = size
+
+    def fit(self, what: str, work: Callable[[int], Result]) -> Result:
+        """``work(size)`` with the largest size that memory allows.
+
+        Raises HostError when not even one item fits. Any other error passes through.
+        """
+        while True:
+            try:
+                return work(self.size)
+            except (RuntimeError, MemoryError) as error:
+                if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
+                    raise
+                if self.size == 1:
+                    raise HostError(f"Memory ran out while {what}, one at a time.",
+                                    "Set training.gradient_checkpointing=true, load the host in bfloat16, or free memory.",
+                                    "memory") from error  # fmt: skip
+            self.size = (self.size + 1) // 2
+            release_memory()

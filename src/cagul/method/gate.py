@@ -1,0 +1,209 @@
+"""The discriminator (gate): does this picture show somebody of the forget set? Two kinds, one interface.
+
+``mlp`` is the paper's trained classifier over visual token embeddings. ``enrolment`` is ours: a linear metric learned
+on other people tells what makes two pictures show the same person, and a picture is compared with the enrolled ones. It
+is open-set by design, which a classifier trained on a few known people is not.
+"""
+
+from __future__ import annotations
+
+import scipy.linalg
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from cagul.errors import DataError, PatchError
+
+CELLS = 64
+RIVAL_WEIGHT = 4.0  # how much a rival's lead costs; chosen on three forget sets, see LOG.md
+PCA_RANK = 256  # directions that the metric is learned in, at most
+PCA_BLOCK = 1024  # dimensions that are worked on at once
+PCA_ROWS = 4096  # pictures that the directions are computed from, at most; evenly spaced
+
+
+def layout_pool(tokens: list[Float[Tensor, "V D"]], cells: int = CELLS) -> Float[Tensor, "B cells*D"]:
+    """Tokens in place: averaged (or repeated) in reading order into ``cells`` cells, each of unit size, side by side."""
+    width = tokens[0].shape[1]
+    pooled = torch.empty(len(tokens), cells * width, device=tokens[0].device)  # filled in place: many pictures are held once
+    for row, token in zip(pooled, tokens, strict=True):
+        cell = F.adaptive_avg_pool1d(token.float().T[None], cells)[0].T
+        row.copy_(F.layer_norm(cell, (width,)).flatten())
+    return pooled
+
+
+def moment_pool(tokens: list[Float[Tensor, "V D"]]) -> Float[Tensor, "B 2D"]:
+    """Mean and standard deviation over an image's tokens."""
+    return torch.stack([torch.cat([t.float().mean(0), t.float().std(0, correction=0)]) for t in tokens])
+
+
+class MlpGate(nn.Module):
+    """A classifier over pooled tokens; the score is a logit. Source: the paper's discriminator, its layers are ours."""
+
+    kind = "mlp"
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int, hidden: int = 256):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(2 * width))
+        self.register_buffer("scale", torch.ones(2 * width))
+        self.net = nn.Sequential(nn.Linear(2 * width, hidden), nn.GELU(), nn.Linear(hidden, 1))
+
+    def forward(self, tokens: list[Float[Tensor, "V D"]]) -> Float[Tensor, " B"]:
+        return self.net((moment_pool(tokens) - self.mean) / self.scale)[:, 0]
+
+    def standardise(self, pooled: Float[Tensor, "N 2D"]) -> None:
+        self.mean.copy_(pooled.mean(0))
+        self.scale.copy_(pooled.std(0).clamp(min=1e-4))
+
+    @property
+    def width(self) -> int:
+        """Width of the host that it judges for."""
+        return len(self.mean) // 2
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> MlpGate:
+        with torch.device("meta"):
+            gate = cls(tensors["mean"].shape[0] // 2, tensors["net.0.weight"].shape[0])
+        gate.load_state_dict(tensors, assign=True)
+        return gate
+
+
+class EnrolmentGate(nn.Module):
+    """Compares a picture with enrolled ones under a learned linear metric; the score is the best similarity, -1 to 1.
+
+    ``mean`` (P,) and ``projection`` (P, M) come from other people; ``templates`` (N, M) are enrolled pictures, unit
+    length, ``owner`` (N,) numbers their people from 0. ``rivals`` (R, M) are pictures of people who are not forgotten and
+    look so alike that the gate would fire on them: a picture that is nearer to one of these loses RIVAL_WEIGHT times the
+    difference. Templates and rivals are face templates, so personal data. Source: ours.
+    """
+
+    kind = "enrolment"
+    mean: Tensor
+    projection: Tensor
+    templates: Tensor
+    owner: Tensor
+    rivals: Tensor
+
+    def __init__(self, mean: Tensor, projection: Tensor, templates: Tensor, owner: Tensor, rivals: Tensor | None = None):
+        super().__init__()
+        rivals = templates[:0] if rivals is None else rivals
+        named = {"mean": mean, "projection": projection, "templates": templates, "owner": owner, "rivals": rivals}
+        for name, tensor in named.items():
+            self.register_buffer(name, tensor)
+
+    def embed(self, tokens: list[Float[Tensor, "V D"]]) -> Float[Tensor, "B M"]:
+        return F.normalize((layout_pool(tokens) - self.mean) @ self.projection, dim=-1)
+
+    def forward(self, tokens: list[Float[Tensor, "V D"]]) -> Float[Tensor, " B"]:
+        return self.compare(self.embed(tokens))
+
+    def compare(self, vectors: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
+        """Scores of embedded pictures."""
+        score = (vectors @ self.templates.T).amax(1)
+        if len(self.rivals) == 0:
+            return score
+        return score - RIVAL_WEIGHT * F.relu((vectors @ self.rivals.T).amax(1) - score)
+
+    def enrol(self, tokens: list[Float[Tensor, "V D"]], owner: Int[Tensor, " N"]) -> EnrolmentGate:
+        """A gate that knows these people too, numbered from 0 in ``owner``."""
+        after, added = int(self.owner.max()) + 1, self.embed(tokens)
+        templates, owners = torch.cat([self.templates, added]), torch.cat([self.owner, owner + after])
+        return EnrolmentGate(self.mean, self.projection, templates, owners, self.rivals_beside(added))
+
+    def rivals_beside(self, added: Float[Tensor, "N M"]) -> Float[Tensor, "R M"]:
+        """The rivals, less those who look more like these new templates than like anybody enrolled: a rival may ask to be
+        forgotten too.
+        """
+        if not len(self.rivals) or not len(added):
+            return self.rivals
+        return self.rivals[(self.rivals @ added.T).amax(1) <= (self.rivals @ self.templates.T).amax(1)]
+
+    @torch.no_grad()
+    def learn_rivals(self, tokens: list[Float[Tensor, "V D"]], person: Int[Tensor, " N"], threshold: float) -> int:
+        """Keep the pictures of those people, none of them forgotten, on whom the gate fires; how many people they are."""
+        alarmed = person[self(tokens) > threshold].unique()
+        self.rivals = torch.cat([self.rivals, self.embed(tokens)[torch.isin(person, alarmed)]])
+        return len(alarmed)
+
+    @property
+    def width(self) -> int:
+        """Width of the host that it judges for."""
+        return len(self.mean) // CELLS
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> EnrolmentGate:
+        gate = cls(**tensors)
+        if (gate.mean @ gate.projection).shape != gate.templates.shape[1:] or gate.templates.shape[1:] != gate.rivals.shape[1:]:
+            raise IndexError(f"projection {tuple(gate.projection.shape)} and templates {tuple(gate.templates.shape)} do not fit")
+        if len(gate.owner) != len(gate.templates) or not len(gate.owner):
+            raise IndexError(f"{len(gate.templates)} templates with {len(gate.owner)} owners")
+        return gate
+
+
+GATES = {gate.kind: gate for gate in (MlpGate, EnrolmentGate)}
+
+
+def load_gate(kind: str, tensors: dict[str, Tensor]) -> MlpGate | EnrolmentGate:
+    """Rebuild a gate from a patch's tensors.
+
+    Raises PatchError when the tensors are not those of the kind.
+    """
+    try:
+        return GATES[kind].from_tensors(tensors)
+    except (KeyError, TypeError, RuntimeError, IndexError) as error:
+        raise PatchError(f"The patch holds no whole {kind!r} gate: {error}.", "Make it anew with `cagul unlearn`.") from None
+
+
+def learn_metric(pooled: Float[Tensor, "N P"], person: Int[Tensor, " N"], size: int, shrink: float = 0.1
+                 ) -> tuple[Float[Tensor, " P"], Float[Tensor, "P M"]]:  # fmt: skip
+    """A linear metric that keeps what differs between people and drops what differs between pictures of one person.
+
+    PCA to the data's own rank, whitening of the within-person scatter (shrunk towards its mean variance), then the
+    directions of the largest between-person scatter. Returns the mean and the projection (P, M), M at most ``size``
+    and one less than the people.
+
+    Raises DataError with fewer than three people or without a person of two pictures. Source: linear discriminant
+    analysis; its use here is ours.
+    """
+    people = person.unique()
+    if len(people) < 3 or len(people) == len(person):
+        raise DataError(f"The gate's metric needs three people with two pictures or more, and got {len(people)} people "
+                        f"with {len(person)} pictures.", "Add records of people who are not forgotten, or set gate.kind=mlp.",
+                        "gate-people")  # fmt: skip
+    mean = pooled.mean(0)
+    centred = pooled - mean
+    basis = _principal(centred)
+    rank = basis.shape[1]
+    reduced = centred @ basis
+    centroids = torch.stack([reduced[person == p].mean(0) for p in people])
+    within = reduced - centroids[torch.searchsorted(people, person)]
+    covariance = within.T @ within / max(1, len(within) - len(people))
+    covariance = (1 - shrink) * covariance + shrink * covariance.diagonal().mean() * torch.eye(rank)
+    values, vectors = torch.linalg.eigh(covariance)
+    whiten = vectors / values.clamp(min=1e-8).sqrt()
+    between = (centroids - centroids.mean(0)) @ whiten
+    _, _, directions = torch.linalg.svd(between, full_matrices=False)
+    return mean, basis @ whiten @ directions[: min(size, len(people) - 1)].T
+
+
+def _principal(centred: Float[Tensor, "N P"]) -> Float[Tensor, "P R"]:
+    """Principal directions, exact and without randomness: by the Gram matrix of the pictures, fewer than dimensions.
+
+    In blocks of dimensions, so that no second copy of all pictures in double precision is held.
+    """
+    blocks = centred[:: -(-len(centred) // PCA_ROWS)].split(PCA_BLOCK, dim=1)
+    gram = torch.zeros(len(blocks[0]), len(blocks[0]), dtype=torch.float64)
+    for block in blocks:
+        gram.addmm_(block.double(), block.double().T)
+    largest = (max(0, len(gram) - PCA_RANK), len(gram) - 1)
+    found = scipy.linalg.eigh(gram.numpy(), subset_by_index=largest, overwrite_a=True)
+    values, vectors = (torch.from_numpy(part) for part in found)
+    kept = values > 1e-10 * values[-1]
+    values, vectors = values[kept], vectors[:, kept]
+    return torch.cat([(block.double().T @ vectors / values.sqrt()).float() for block in blocks])
+
+
+
+

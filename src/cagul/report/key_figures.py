@@ -1,0 +1,137 @@
+"""Figures of a summary in words: the verdict, the first screen, the memorisation check, the tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cagul.evaluation.metrics.registry import MEANINGS
+from cagul.report.reading import Figure, Summary
+
+KNOWN = 0.9  # below this the host does not know what it is to forget, and a low leak means little
+MEMORISED = {"keyword_recall": "on training images", "ape": "in held-out phrasings", "views": "on held-out views"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure in words. Either ``value`` or the reason ``absent`` is filled."""
+
+    value: str = ""
+    interval: str = ""
+    n: str = ""
+    absent: str = ""
+
+    @property
+    def spans(self) -> bool:
+        """Whether ``interval`` is two numbers, not the reason why there are none."""
+        return self.interval[-1:].isdigit()
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a table of figures, one cell a method."""
+
+    name: str
+    meaning: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class KeyFigure:
+    """A figure of the first screen: its cells by what they are of."""
+
+    name: str
+    meaning: str
+    parts: tuple[tuple[str, Cell], ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The run in a sentence or two. good: less is said, clearly; bad: the host changed; unclear: all between."""
+
+    kind: Literal["good", "unclear", "bad"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Memorisation:
+    """Whether the host says what it is to forget."""
+
+    parts: tuple[tuple[str, Cell], ...]
+    enough: bool
+
+
+def cell(figure: Figure) -> Cell:
+    """A figure's words, from the summary's own numbers."""
+    n = (f"{figure.n:,}" if figure.n else "") + (f" ({figure.left_out:,} left out)" if figure.left_out else "")
+    if figure.value is None:
+        return Cell(absent=figure.absent, n=f"{figure.left_out:,} left out" if figure.left_out else "")
+    if figure.low is None or figure.high is None:
+        return Cell(f"{figure.value:.3g}", figure.interval.removeprefix("absent: "), n)
+    between = " to " if figure.low < 0 else "–"
+    return Cell(f"{figure.value:.3f}", f"{figure.low:.2f}{between}{figure.high:.2f}", n)
+
+
+def memorisation(summary: Summary) -> Memorisation:
+    """What the host says of the forget set's facts."""
+    found = {where: summary.figure("host", "forget", name) for name, where in MEMORISED.items()}
+    values = [figure.value for figure in found.values() if figure.value is not None]
+    return Memorisation(tuple((where, cell(figure)) for where, figure in found.items()), bool(values) and min(values) >= KNOWN)
+
+
+def _share(figure: Figure) -> str:
+    return f"unknown ({figure.absent})" if figure.value is None else f"{figure.value:.1%}"
+
+
+def verdict(summary: Summary, guarded: str | None, memorised: bool) -> Verdict:
+    """What ``guarded`` changed, and how sure that is."""
+    before, people = summary.figure("host", "forget", "leak"), summary.people.get("forget")
+    whom = f"the {people} people to be forgotten" if people else "the people to be forgotten"
+    if summary.host.sha256_before != summary.host.sha256_after:
+        return Verdict("bad", "The host's weights changed during this run, so its figures prove nothing.")
+    if before.value is None:
+        return Verdict("unclear", f"Whether the host knows {whom} was not measured: {before.absent}.")
+    if guarded is None:
+        return Verdict("unclear", f"Only the host was asked. It says {_share(before)} of what is private about {whom}.")
+    after = summary.figure(guarded, "forget", "leak")
+    others = " and ".join(f"{_share(summary.figure(guarded, split, 'identical'))} ({split})" for split in ("retain", "unseen"))
+    text = (f"With {guarded} the model says {_share(after)} of what is private about {whom}, without it {_share(before)}; "
+            f"answers about others stay the same in {others}, and no weight of the host changed.")  # fmt: skip
+    if not memorised:
+        return Verdict("unclear", text + " The host did not know enough to begin with, so this shows little.")
+    if None in (after.high, before.low) or after.high >= before.low:  # type: ignore[operator]
+        return Verdict("unclear", text + " The intervals of both leaks overlap, so the change is not clear.")
+    return Verdict("good", text)
+
+
+def key_figures(summary: Summary, guarded: str | None) -> tuple[KeyFigure, ...]:
+    """The four figures of the first screen."""
+
+    def both(name: str) -> tuple[tuple[str, Cell], ...]:
+        return tuple((method, cell(summary.figure(method, "forget", name))) for method in ("host", guarded) if method)
+
+    kept = Figure(absent="only the host was asked")
+    same = tuple((split, cell(summary.figure(guarded, split, "identical") if guarded else kept)) for split in ("retain", "unseen"))
+    return (
+        KeyFigure("leak", "private facts of forgotten people that are still said", both("leak")),
+        KeyFigure("refusal_rate", "answers about forgotten people that refuse", both("refusal_rate")),
+        KeyFigure("visual_accuracy", "what is seen in forgotten people's pictures, said right", both("visual_accuracy")),
+        KeyFigure("identical", "answers about others, the same as the host's", same),
+    )
+
+
+def tables(summary: Summary) -> dict[str, tuple[Line, ...]]:
+    """All figures of all methods by split: the known ones in the order of ``MEANINGS``, then any others."""
+    held = {
+        (split, name)
+        for parts in summary.methods.values()
+        for split, figures in parts.items()
+        for name, figure in figures.items()
+        if isinstance(figure, Figure) and split != "cost"
+    }
+    found: dict[str, tuple[Line, ...]] = {}
+    for split, name in [*(key for key in MEANINGS if key in held), *sorted(held - set(MEANINGS))]:
+        cells = tuple(cell(figure) if isinstance(figure := parts.get(split, {}).get(name), Figure) else Cell()
+                      for parts in summary.methods.values())  # fmt: skip
+        found[split] = (*found.get(split, ()), Line(name, MEANINGS.get((split, name), ""), cells))
+    return found

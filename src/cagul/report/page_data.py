@@ -1,0 +1,151 @@
+"""A finished run as frozen data classes: all that a page says, already redacted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cagul.report.attention_view import Looking, looking
+from cagul.report.examples import Album, Group, example_groups
+from cagul.report.key_figures import (
+    Cell,
+    KeyFigure,
+    Line,
+    Memorisation,
+    Verdict,
+    cell,
+    key_figures,
+    memorisation,
+    tables,
+    verdict,
+)
+from cagul.report.methods import (
+    QUICK_NOTE,
+    Costs,
+    Method,
+    SurfaceTable,
+    TradeOff,
+    cost_table,
+    method_table,
+    surface_table,
+    trade_offs,
+)
+from cagul.report.reading import Claim, FinishedRun, Opened, read_run
+from cagul.report.redaction import Redactor
+
+PRIMARY = "cagul"  # the method of the verdict, where a run has it; else its first
+GATE_GROUPS = {"forget": "forget", "retain": "retain", "unseen": "unseen", "look_alike": "look-alikes", "no_person": "no person"}
+
+
+@dataclass(frozen=True)
+class GateScores:
+    """Scores of held-out pictures with whether they fired, by group. ``told``: the run holds its threshold."""
+
+    threshold: float
+    told: bool
+    groups: Mapping[str, tuple[tuple[float, bool], ...]]
+    auroc: Cell
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything on the page. ``revealed``: nothing is masked, for the people are ``invented`` or the user asked for it."""
+
+    revealed: bool
+    invented: bool
+    verdict: Verdict
+    key_figures: tuple[KeyFigure, ...]
+    sha256_before: str
+    sha256_after: str
+    unchecked: str
+    taken: tuple[str, ...]
+    notes: tuple[str, ...]
+    groups: tuple[Group, ...]
+    looking: Looking
+    claims: tuple[Claim, ...]
+    trade_offs: tuple[TradeOff, ...]
+    surface: SurfaceTable | None
+    gate: GateScores | None
+    costs: Costs
+    memorisation: Memorisation
+    methods: tuple[Method, ...]
+    tables: Mapping[str, tuple[Line, ...]]
+    host: tuple[tuple[str, str], ...]
+    environment: tuple[tuple[str, str], ...]
+    sample: tuple[tuple[str, str], ...]
+    config: dict[str, Any]
+    command: str
+
+
+def gather(opened: Opened, reveal: bool = False) -> Facts:
+    """What a page may show of a run: everything of the package's own people or with ``reveal``.
+
+    Raises DataError as ``read_run`` does.
+    """
+    run = read_run(opened)
+    invented = "demo" in run.manifest.identity
+    revealed = reveal or invented
+    summary, redactor = run.summary, Redactor(run.rows, revealed)
+    album = Album(redactor)
+    guarded = next((name for name in sorted(summary.methods, key=lambda name: name != PRIMARY) if name != "host"), None)
+    memorised, offs = memorisation(summary), trade_offs(summary)
+    host = {"family": summary.host.model_type, "parameters": f"{summary.host.parameters:,}"}
+    host |= {"name": summary.host.name} if reveal else {}  # it may be a path
+    people = {f"subjects, {GATE_GROUPS.get(split, split)}": f"{count:,}" for split, count in summary.people.items()}
+    sample = {f"sampled {name.replace('_', ' ')}": f"{count:,}" if count else "all"
+              for name, count in summary.sample.items() if isinstance(count, int) and name != "seed"}  # fmt: skip
+    seeds = {"sample": summary.sample.get("seed"), "training": summary.patch.get("config", {}).get("training", {}).get("seed")}
+    spent = {"threads": "threads", "seconds": "evaluation (s)", "peak_memory_mib": "memory at most, process (MiB)"}
+    environment = {name: redactor.text(version) for name, version in run.manifest.versions.items()}
+    environment |= {"seeds": ", ".join(map(str, seeded))} if (seeded := summary.evaluation.get("seeds")) else {}
+    environment |= {words: f"{summary.evaluation[name]:,}" for name, words in spent.items() if name in summary.evaluation}
+    return Facts(
+        revealed=revealed, invented=invented, verdict=verdict(summary, guarded, memorised.enough),
+        key_figures=key_figures(summary, guarded), sha256_before=summary.host.sha256_before,
+        sha256_after=summary.host.sha256_after, unchecked=run.unchecked, taken=run.taken, notes=_notes(run, guarded),
+        groups=example_groups(run.rows, guarded, redactor, album), looking=looking(run.rows, guarded, redactor, album),
+        claims=summary.claims, trade_offs=offs, surface=surface_table(summary), gate=_gate(run, guarded), costs=cost_table(summary),
+        memorisation=memorised, methods=method_table(summary, run.rows, offs, redactor), tables=tables(summary),
+        host=tuple(host.items()), environment=tuple(environment.items()),
+        sample=(*people.items(), *sample.items(), *((f"{k} seed", str(v)) for k, v in seeds.items() if v is not None)),
+        config=redactor.data(summary.patch.get("config", {})), command=redactor.command(run.manifest.command),
+    )  # fmt: skip
+
+
+def _notes(run: FinishedRun, guarded: str | None) -> tuple[str, ...]:
+    """What an older run does not hold, so that the page says why it is missing."""
+    fired = [row for row in run.rows if row.method == guarded and row.fired]
+    notes = []
+    if fired and not any(row.chosen for row in fired):
+        notes.append("This run does not hold which tokens were chosen, so none are drawn.")
+    elif fired and not any(row.visual_tokens for row in fired):
+        notes.append("This run does not hold how many visual tokens a picture has, so the chosen ones are not drawn.")
+    if not any(row.answer for row in run.rows):
+        notes.append("This run does not hold the true answers.")
+    if run.summary.quick:
+        notes.append(QUICK_NOTE)
+    notes += [f"{method} is not shown: {reason}." for method, reason in run.summary.diverged.items()]
+    return tuple(notes)
+
+
+def _gate(run: FinishedRun, guarded: str | None) -> GateScores | None:
+    groups: dict[str, list[tuple[float, bool]]] = {}
+    for row in run.rows:
+        if row.method in ("gate", f"{guarded}:gate") and row.score is not None:
+            groups.setdefault(row.split, []).append((row.score, bool(row.fired)))
+    told = isinstance(threshold := run.summary.patch.get("threshold"), int | float)
+    if not told:
+        threshold = _between([pair for pairs in groups.values() for pair in pairs])
+    if not groups or threshold is None:
+        return None
+    shown = {words: tuple(groups[name]) for name, words in GATE_GROUPS.items() if name in groups}
+    return GateScores(float(threshold), told, shown, cell(run.summary.figure(guarded or "", "gate", "auroc_unseen")))
+
+
+def _between(pairs: Sequence[tuple[float, bool]]) -> float | None:
+    """The middle between the highest silent and the lowest fired score; None where no one threshold parts them."""
+    silent, fired = ([score for score, fires in pairs if fires is side] for side in (False, True))
+    if not silent or not fired or max(silent) >= min(fired):
+        return None
+    return (max(silent) + min(fired)) / 2

@@ -1,0 +1,1 @@
+"""The role of visual tokens: maps, causal effects, stability."""

@@ -1,0 +1,287 @@
+"""Rows of a study to its figures, each with its interval over people, or absent with the reason. No torch here."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from cagul.evaluation.metrics.intervals import figure, two_groups
+from cagul.evaluation.metrics.membership import auroc
+from cagul.evaluation.metrics.text_metrics import front, hit_rate
+from cagul.evaluation.summary import forget_figures
+
+K = 0.5  # the share whose stability is measured: the default's
+RAGGED = "the visual tokens differ in number"
+BESIDE = {"copy": "cropped and relit", "phrasing": "another phrasing", "question private": "another private question",
+          "question visual": "a visual question", "question general": "a general question", "view": "a held-out view",
+          "host": "another host"}  # fmt: skip
+Rows = list[dict]
+
+
+def summarise_study(rows: Iterable[dict], layers: list[int]) -> dict[str, Any]:
+    """All figures that the rows allow. ``layers`` are those whose attention is the importance."""
+    by: dict[str, Rows] = {}
+    for row in rows:
+        by.setdefault(row.get("study", "asked"), []).append(row)
+    found: dict[str, Any] = {}
+    if "map" in by:
+        found["maps"] = map_figures(by["map"])
+        found["stability"] = stability_figures(by["map"], layers)
+    if "heads" in by:
+        found["heads"] = {row["kind"]: {key: row[key] for key in ("pairs", "layers", "maps")} for row in by["heads"]}
+    if "causal" in by:
+        found["causal"] = curve_figures(by["causal"])
+    if "effect" in by:
+        found["measures"] = measure_figures(by["effect"], by.get("causal", []))
+    if "training" in by:
+        found["trainings"] = training_figures(by["training"], by.get("asked", []))
+    if "map" in by:
+        found["layers"] = layer_figures(by["map"], by.get("time", []))
+    if "cost" in by:
+        spent: Counter[str] = Counter()
+        for row in by["cost"]:
+            spent[row["question"]] += row["seconds"]
+        found["seconds"] = {name: round(seconds, 1) for name, seconds in spent.items()}
+    if "gate" in by:
+        found["gates"] = gate_figures(by["gate"])
+    for row in by.get("absent", []):
+        found.setdefault(row["part"], {"absent": row["reason"]})
+    return found
+
+
+# -- where questions look ------------------------------------------------------------------------------------------------
+
+
+def map_figures(rows: Rows) -> dict[str, Any]:
+    """By question kind: the mean map of every layer, and by layer the head-mean of entropy, top share and mass."""
+    found: dict[str, Any] = {}
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        own = [row for row in rows if row["kind"] == kind and row["variant"] == "own"]
+        size = Counter(len(row["layers"][0]) for row in own).most_common(1)[0][0]
+        whole = [row for row in own if len(row["layers"][0]) == size]
+        mean = np.mean([_shares(row["layers"]) for row in whole], axis=0)
+        by_layer = {
+            name: [figure((row["subject"], float(np.mean(row[name][layer]))) for row in own) for layer in range(len(mean))]
+            for name in ("entropy", "top", "mass")
+        }
+        heads = {name: np.mean([row[name] for row in own], axis=0).round(4).tolist() for name in ("entropy", "top", "mass")}
+        found[kind] = {"pairs": len(own), "visual_tokens": size, "left_out": len(own) - len(whole),
+                       "mean_map": mean.round(5).tolist(), "by_layer": by_layer, "by_layer_and_head": heads}  # fmt: skip
+    if {"private", "visual"} <= set(found):
+        maps = [np.mean(found[kind]["mean_map"], axis=0) for kind in ("private", "visual")]
+        if len(maps[0]) == len(maps[1]):
+            found["private_visual_correlation"] = round(float(np.corrcoef(*maps)[0, 1]), 4)
+    return found
+
+
+def _shares(layers: list[list[float]]) -> np.ndarray:
+    """Importance of each layer as shares of it."""
+    values = np.array(layers)
+    return values / values.sum(1, keepdims=True).clip(min=1e-12)
+
+
+def bottom(importance: np.ndarray, share: float = K) -> frozenset[int]:
+    """The tokens that ``selection.choose`` of bottom marks: the least important, ties to the earlier."""
+    count = max(1, round(len(importance) * share))
+    return frozenset(np.argsort(importance, kind="stable")[:count].tolist())
+
+
+def _agreement(one: np.ndarray, other: np.ndarray) -> float | None:
+    if len(one) != len(other):
+        return None
+    chosen = bottom(one)
+    return len(chosen & bottom(other)) / len(chosen)
+
+
+def few(count: int, most: int = 6) -> list[int]:
+    """At most ``most`` of the numbers below ``count``, evenly, the first and the last among them."""
+    shown = min(count, most)
+    return sorted({round(n * (count - 1) / max(1, shown - 1)) for n in range(shown)})
+
+
+def depths(layers: int) -> list[int]:
+    """The first so many layers that are timed and trained by: one, a quarter (at least two), half, all."""
+    return sorted({depth for depth in (1, max(2, layers // 4), layers // 2, layers) if 1 <= depth <= layers})
+
+
+def _mean_of(row: dict, layers: Iterable[int]) -> np.ndarray:
+    return np.array(row["layers"])[sorted(layers)].mean(0)
+
+
+def stability_figures(rows: Rows, layers: list[int]) -> dict[str, Any]:
+    """Share of the bottom half that stays chosen when something else changes, by question kind; chance is one half."""
+    own = {row["pair"]: row for row in rows if row["variant"] == "own"}
+    found: dict[str, Any] = {}
+    for kind in dict.fromkeys(row["kind"] for row in own.values()):
+        pairs: dict[str, list[tuple[str, float | None]]] = {}
+        for row in rows:
+            base = own.get(row["pair"])
+            if base is None or row["kind"] != kind or row["variant"] == "own":
+                continue
+            name = BESIDE[row["variant"].rstrip("0123456789 ")]
+            pairs.setdefault(name, []).append((row["subject"], _agreement(_mean_of(base, layers), _mean_of(row, layers))))
+        mine = [row for row in own.values() if row["kind"] == kind]
+        pairs["somebody else's picture"] = [
+            (a["subject"], _agreement(_mean_of(a, layers), _mean_of(b, layers)))
+            for a, b in zip(mine, mine[1:], strict=False) if a["subject"] != b["subject"]
+        ]  # fmt: skip
+        for layer in few(len(mine[0]["layers"])):
+            pairs[f"layer {layer} alone"] = [(r["subject"], _agreement(_mean_of(r, layers), _mean_of(r, [layer]))) for r in mine]
+        found[kind] = {name: figure(values, RAGGED) for name, values in pairs.items()}
+    return found
+
+
+def layer_figures(rows: Rows, times: Rows) -> dict[str, Any]:
+    """Agreement of the bottom half by the first n layers with that by all, and what reading n layers takes.
+
+    The agreement is of every depth that is timed and trained by, and of a few between them, since it costs nothing.
+    """
+    own = [row for row in rows if row["variant"] == "own"]
+    depth = len(own[0]["layers"])
+    agreement = {
+        str(n): figure((r["subject"], _agreement(_mean_of(r, range(n)), _mean_of(r, range(depth)))) for r in own)
+        for n in sorted({*depths(depth), *(layer + 1 for layer in few(depth))})
+        if n < depth
+    }
+    return {"agreement_with_all": agreement} | ({"milliseconds": times[0]["milliseconds"]} if times else {})
+
+
+# -- what tokens do ------------------------------------------------------------------------------------------------------
+
+QUANTITIES = ("recall", "log_probability", "divergence")
+
+
+def curve_figures(rows: Rows) -> dict[str, Any]:
+    """Deletion curves by question kind, filler and choice, and the areas below deletion and insertion curves.
+
+    An insertion curve is read off the same rows: what is said from the top K alone is what is said with all others, the
+    bottom, replaced. Areas are of recall, from 0 (the answer lost at once) to 1.
+    """
+    found: dict[str, Any] = {}
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        found[kind] = {}
+        part = [row for row in rows if row["kind"] == kind]
+        for filler in dict.fromkeys(row["filler"] for row in part if row["filler"]):
+            points: dict[str, Any] = {}
+            for how in ("top", "bottom", "random"):
+                chosen = _curve(part, "attention", how, filler)
+                points[how] = {q: [{"share": s} | figure((r["subject"], r[q]) for r in at) for s, at in chosen.items()]
+                               for q in QUANTITIES}  # fmt: skip
+            found[kind][filler] = {"curves": points, "areas": _areas(part, "attention", filler, itemgetter("recall"))}
+    return found
+
+
+def _curve(rows: Rows, measure: str, how: str, filler: str) -> dict[float, Rows]:
+    """Rows of a deletion curve by the share replaced, both ends included."""
+    found: dict[float, Rows] = {}
+    for row in rows:
+        ends = row["how"] == "none" or (row["how"] == "all" and row["filler"] == filler)
+        if ends or (row["measure"], row["how"], row["filler"]) == (measure, how, filler):
+            found.setdefault(row["share"], []).append(row)
+    return dict(sorted(found.items()))
+
+
+def _probability(row: dict) -> float:
+    return float(np.exp(row["log_probability"]))
+
+
+def _areas(rows: Rows, measure: str, filler: str, of: Callable[[dict], float]) -> dict[str, Any]:
+    """Area below the deletion curve (small where the measure finds what matters) and the insertion curve (large)."""
+    found = {}
+    for name, how in (("deletion", "top"), ("insertion", "bottom"), ("random", "random")):
+        by_pair: dict[str, list[tuple[float, float, str]]] = {}
+        for share, at in _curve(rows, measure, how, filler).items():
+            for row in at:
+                by_pair.setdefault(row["key"].split("/")[2], []).append((share, of(row), row["subject"]))
+        areas = [
+            (points[0][2], float(np.trapezoid([value for _, value, _ in points], [share for share, _, _ in points])))
+            for points in by_pair.values() if len(points) > 2
+        ]  # fmt: skip
+        if areas:
+            found[name] = figure(areas)
+    return found
+
+
+def measure_figures(effects: Rows, curves: Rows) -> dict[str, Any]:
+    """How well each measure agrees with what tokens do: rank correlation with their effect in random company, and areas
+    below curves of the probability that the host's own answer keeps.
+
+    ``ceiling`` is what a measure that tells the effect exactly would reach with this estimate of it: the root of the
+    estimate's reliability, which two independent halves give, corrected for their length (Spearman and Brown).
+    """
+    found: dict[str, Any] = {"sampled_tokens": max(row["sampled"] for row in effects),
+                             "visual_tokens": max(row["visual_tokens"] for row in effects)}  # fmt: skip
+    for kind in dict.fromkeys(row["kind"] for row in effects):
+        part = [row for row in effects if row["kind"] == kind]
+        halves = [(row["subject"], _rank(*row["halves"])) for row in part]
+        reached = [(s, None if r is None else math.sqrt(2 * max(r, 0.0) / (1 + max(r, 0.0)))) for s, r in halves]
+        found[kind] = {"ceiling": figure(reached)}
+        shown = [row for row in curves if row["kind"] == kind]
+        for name in part[0]["measures"]:
+            agreed = figure((row["subject"], _rank(row["measures"][name], row["effect"])) for row in part)
+            found[kind][name] = {"rank_correlation": agreed} | _areas(shown, name, "mean", _probability)
+    return found
+
+
+def _rank(one: list[float], other: list[float]) -> float | None:
+    """Spearman's rank correlation; None where one side is constant."""
+    if len(set(one)) < 2 or len(set(other)) < 2:
+        return None
+    return float(spearmanr(one, other).statistic)
+
+
+# -- what a training with each choice does ------------------------------------------------------------------------------
+
+
+def training_figures(trainings: Rows, asked: Rows) -> dict[str, Any]:
+    """Leak, refusal, visual accuracy and misfire_keep of each short training, the gate forced, and the Pareto front."""
+    by_method: dict[str, Rows] = {}
+    for row in asked:
+        by_method.setdefault(row["method"], []).append(row)
+    found: dict[str, Any] = {}
+    for training in trainings:
+        rows = by_method.get(training["same_as"], [])
+        private = forget_figures([r for r in rows if r["kind"] == "private"])
+        visual = [(r["subject"], r["recall"]) for r in rows if r["kind"] == "visual"]
+        misfired = [(r["subject"], r["recall"]) for r in by_method.get(f"{training['same_as']}:misfire", [])]
+        found[training["variant"]] = {
+            "leak": private["leak"], "refusal_rate": private["refusal_rate"], "visual_accuracy": figure(visual),
+            "misfire_keep": figure(misfired), "seconds": training["seconds"], "same_as": training["same_as"],
+        }  # fmt: skip
+    surface = {name: one for name, one in found.items() if name.split()[0] in ("bottom", "random", "top", "all")}
+    return {"variants": found, "pareto": front(surface, "leak", "misfire_keep")}
+
+
+# -- two gates ----------------------------------------------------------------------------------------------------------
+
+
+def gate_figures(rows: Rows) -> dict[str, Any]:
+    """Hits at 1 % false alarms on unseen people and AUROC of either gate and of both: the sum of their scores, each in
+    deviations from its mean on calibration people.
+    """
+    split = {name: [row for row in rows if row["split"] == name] for name in ("forget", "unseen", "calibration")}
+    if not split["forget"] or not split["unseen"]:
+        missing = "forget" if not split["forget"] else "unseen"
+        return {"absent": f"there are no held-out pictures of {missing} people"}
+    told: dict[str, Callable[[dict], float]] = {name: itemgetter(name) for name in ("embedding", "attention")}
+    if split["calibration"]:
+        about = {name: (float(np.mean(v)), float(np.std(v)) or 1.0) for name in ("embedding", "attention")
+                 for v in [[row[name] for row in split["calibration"]]]}  # fmt: skip
+        told["together"] = lambda row: sum((row[name] - mean) / spread for name, (mean, spread) in about.items())
+    found: dict[str, Any] = {}
+    kinds = sorted({row["view"] for row in split["forget"]} - {""})
+    for name, score in told.items():
+        found[name] = {}
+        for suffix, wanted in (("", None), *((f"_{kind}", kind) for kind in kinds)):
+            hits, others = ([(row["subject"], score(row)) for row in split[s] if wanted in (None, row["view"])]
+                            for s in ("forget", "unseen"))  # fmt: skip
+            if hits and others:
+                found[name][f"tpr_at_1_fpr{suffix}"] = two_groups(hits, others, hit_rate)
+                found[name][f"auroc_unseen{suffix}"] = two_groups(hits, others, auroc)
+    return found

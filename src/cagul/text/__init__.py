@@ -1,0 +1,1 @@
+"""Words: refusals, and how text is matched."""

@@ -1,0 +1,1 @@
+"""Training a patch: gate, encoder, and what they need."""
