@@ -21,7 +21,7 @@ from demo_recipe.extra_people import draw_crowd
 from cagul.cli.common import idle_cores
 from cagul.config import load_config
 from cagul.data.records import load_records, split_records
-from cagul.deletion.service import make_store, open_desk
+from cagul.deletion.service import make_store, open_service
 from cagul.demo.assets import demo_assets
 from cagul.evaluation.metrics.intervals import figure
 from cagul.guard.patch import Patch
@@ -69,12 +69,12 @@ def main() -> None:
             left.unlink()
         base = Patch.load(folder / "patch")
         make_store(folder / "store.db", folder / "store.key", host, base, records, {})
-        desk = open_desk(folder / "store.db", folder / "store.key", host, base)
+        service = open_service(folder / "store.db", folder / "store.key", host, base)
         answers: dict[str, list[tuple[str, float]]] = {key: [] for key in FIGURES}
         states = []
         for subject in enrolled:
             own = [r for r in records if r.subject == subject]
-            found = desk.add(subject, list(dict.fromkeys(r.image for r in own)), records=own)
+            found = service.add(subject, list(dict.fromkeys(r.image for r in own)), records=own)
             states.append(found.state)
             for key, pairs in answers.items():
                 one = found.verification[key]

@@ -22,7 +22,7 @@ from cagul.evaluation.metrics.text_metrics import hit_rate
 from cagul.evaluation.questions import view_kind
 from cagul.method.gate import EnrolmentGate
 from cagul.training.gate import calibrate_gate, train_gate
-from cagul.training.token_cache import Features
+from cagul.training.token_cache import TokenCache
 from cagul.training.unlearn import _shown
 
 COUNTS = (1, 2, 4, 8)
@@ -37,7 +37,7 @@ def main() -> None:
     set_up(options.threads)
     assets, config = demo_assets(), load_config("default")
     host, records = load_host(str(assets.host), None), load_records(assets.records)
-    features = Features(host, config.training.seed)
+    token_cache = TokenCache(host, config.training.seed)
     rows: list[dict[str, float]] = [{"pictures": count} for count in COUNTS]
     with progress_bar(options.json) as progress:
         for name, forget in SETS.items():
@@ -46,14 +46,14 @@ def main() -> None:
             for row in rows:
                 kept = {path for paths in pictures_by_subject(splits.forget).values() for path in paths[: int(row["pictures"])]}
                 part = replace(splits, forget=[record for record in splits.forget if record.image in kept])
-                gate = train_gate(features, part, config, progress)
-                threshold, _ = calibrate_gate(gate, features, splits.calibration, config.gate)
+                gate = train_gate(token_cache, part, config, progress)
+                threshold, _ = calibrate_gate(gate, token_cache, splits.calibration, config.gate)
                 if isinstance(gate, EnrolmentGate):
-                    gate.learn_rivals(*_shown(features, splits.retain, config.gate.augment_others), threshold)
-                strangers = gate(features.look((path, 0) for path in unseen)).tolist()
+                    gate.learn_impostors(*_shown(token_cache, splits.retain, config.gate.augment_others), threshold)
+                strangers = gate(token_cache.encode_images((path, 0) for path in unseen)).tolist()
                 for kind in ("near", "far"):
                     shown = [(path, 0) for path in _views(splits.forget) if view_kind(path) == kind]
-                    row[f"{name} {kind}"] = round(hit_rate(gate(features.look(shown)).tolist(), strangers), 3)
+                    row[f"{name} {kind}"] = round(hit_rate(gate(token_cache.encode_images(shown)).tolist(), strangers), 3)
     if options.json:
         print(json.dumps(rows))
         return

@@ -27,7 +27,7 @@ from cagul.evaluation.metrics.intervals import figure
 from cagul.method.calibration import calibrate
 from cagul.method.gate import EnrolmentGate
 from cagul.training.gate import calibrate_gate, train_gate
-from cagul.training.token_cache import Features
+from cagul.training.token_cache import TokenCache
 
 STEPS = (0, 1, 5, 10, 25, 50)
 SHIPPED = 200  # calibration people in the demo's records
@@ -46,7 +46,7 @@ def main() -> None:
     options = parser.parse_args()
     set_up(options.threads)
     demo = demo_assets()
-    records, features = load_records(demo.records), Features(load_host(str(demo.host), None))
+    records, token_cache = load_records(demo.records), TokenCache(load_host(str(demo.host), None))
     count = max(0, max(options.calibration) - SHIPPED)
     crowd = load_records(draw_crowd(options.crowd, count + FRESH))
     drawn = {r.subject: [r.image, *r.views][::4] for r in crowd}  # its image, a near and a far view
@@ -56,7 +56,7 @@ def main() -> None:
     people = sorted({r.subject for r in records if r.group in ("known", "stranger")})
     found: Rows = {}
     for start in (0, 8, 16):
-        grow(features, split_records(records, people[start : start + 8]), groups, options.calibration, options.confidence, found)
+        grow(token_cache, split_records(records, people[start : start + 8]), groups, options.calibration, options.confidence, found)
     table = [{"calibration": count, "confidence": confidence, "added": step} | {name: figure(rows) for name, rows in by.items()}
              for (count, confidence, step), by in found.items()]  # fmt: skip
     if options.json:
@@ -68,30 +68,30 @@ def main() -> None:
         print(f"{row['calibration']} calibrate, confidence {row['confidence']}, {row['added']} added: {told}")
 
 
-def grow(features: Features, splits: Splits, groups: dict[str, dict[str, list[Path]]], counts: list[int],
+def grow(token_cache: TokenCache, splits: Splits, groups: dict[str, dict[str, list[Path]]], counts: list[int],
          confidences: list[float], found: Rows) -> None:  # fmt: skip
     """Add fifty people to one base gate in each order, and write down who fires at every step."""
     config = load_config("default")
-    gate = train_gate(features, splits, config)
+    gate = train_gate(token_cache, splits, config)
     if not isinstance(gate, EnrolmentGate):
         raise SystemExit("The default gate cannot enrol.")
-    threshold, _ = calibrate_gate(gate, features, splits.calibration, config.gate)
+    threshold, _ = calibrate_gate(gate, token_cache, splits.calibration, config.gate)
     pictures = pictures_by_subject([*splits.forget, *splits.retain])
     copies = config.gate.augment_others
     learned = [(n, one) for n, name in enumerate(splits.subjects("retain")) for one in variants(pictures[name], copies)]
-    gate.learn_rivals(features.look(one for _, one in learned), torch.tensor([n for n, _ in learned]), threshold)
+    gate.learn_impostors(token_cache.encode_images(one for _, one in learned), torch.tensor([n for n, _ in learned]), threshold)
     base, views = splits.subjects("forget"), {r.subject: list(r.views) for r in [*splits.forget, *splits.retain] if r.views}
     others = [name for name in splits.subjects("retain") if name in views]
-    templates = {name: gate.embed(features.look(variants(pictures[name], config.gate.augment))) for name in others}
-    calibration = embed(gate, features, groups["calibration"])
+    templates = {name: gate.embed(token_cache.encode_images(variants(pictures[name], config.gate.augment))) for name in others}
+    calibration = embed(gate, token_cache, groups["calibration"])
     person = torch.tensor([n for n, vectors in enumerate(calibration.values()) for _ in vectors])
-    everybody = embed(gate, features, views | groups["unseen"] | groups["fresh"])
+    everybody = embed(gate, token_cache, views | groups["unseen"] | groups["fresh"])
     for order in range(ORDERS):
         added = random.Random(order).sample(others, max(STEPS))
         for step in STEPS:
             new = torch.cat([gate.templates[:0], *(templates[name] for name in added[:step])])
             union = EnrolmentGate(gate.mean, gate.projection, torch.cat([gate.templates, new]),
-                                  torch.zeros(len(gate.templates) + len(new)).long(), gate.rivals_beside(new))  # fmt: skip
+                                  torch.zeros(len(gate.templates) + len(new)).long(), gate.impostors_beside(new))  # fmt: skip
             kinds = dict.fromkeys(others, "retain") | dict.fromkeys([*base, *added[:step]], "hits")
             kinds |= {name: group for group in ("unseen", "fresh") for name in groups[group]}
             scores = {name: union.compare(vectors).tolist() for name, vectors in everybody.items()}
@@ -108,9 +108,9 @@ def grow(features: Features, splits: Splits, groups: dict[str, dict[str, list[Pa
                             rows.setdefault("hits of the base", []).extend(fired)
 
 
-def embed(gate: EnrolmentGate, features: Features, shown: dict[str, list[Path]]) -> dict[str, torch.Tensor]:
+def embed(gate: EnrolmentGate, token_cache: TokenCache, shown: dict[str, list[Path]]) -> dict[str, torch.Tensor]:
     """Vectors of each person's pictures."""
-    vectors = gate.embed(features.look((path, 0) for own in shown.values() for path in own))
+    vectors = gate.embed(token_cache.encode_images((path, 0) for own in shown.values() for path in own))
     return dict(zip(shown, vectors.split([len(own) for own in shown.values()]), strict=True))
 
 

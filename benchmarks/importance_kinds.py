@@ -34,7 +34,7 @@ def main() -> None:
     from cagul.study.pairs import StudySample
     from cagul.study.summary import training_figures
     from cagul.study.trainings import Variant, training_rows
-    from cagul.training.token_cache import Features
+    from cagul.training.token_cache import TokenCache
 
     assets, config = demo_assets(), load_config("default")
     host, splits = load_host(str(assets.host), None), split_records(load_records(assets.records), list(assets.forget))
@@ -43,7 +43,7 @@ def main() -> None:
     variants = [Variant(f"{kind} {seed}", (f"attention.kind={kind}", f"training.seed={seed}"))
                 for seed in range(options.seeds) for kind in KINDS]  # fmt: skip
     with progress_bar() as progress:
-        training_rows(Features(host), splits, run, config, variants, sample, progress)
+        training_rows(TokenCache(host), splits, run, config, variants, sample, progress)
     rows = list(run.rows.found.values())
     trainings, asked = ([row for row in rows if ("variant" in row) is trained] for trained in (True, False))
     pooled = [row | {"method": row["method"].replace(f" {seed}", "")} for seed in range(options.seeds) for row in asked

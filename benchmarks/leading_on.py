@@ -29,7 +29,7 @@ from cagul.guard.patch import Patch
 from serving import MAX_TOKENS, data_url, guarded
 
 DRAWS = 4
-ALONE = "no other turn"
+SINGLE = "no other turn"
 
 
 def ways(item: Item, answers: list[str]) -> dict[str, list[str]]:
@@ -37,7 +37,7 @@ def ways(item: Item, answers: list[str]) -> dict[str, list[str]]:
     record, question = item.record, item.asked.question
     beginning = record.answer.rsplit(" ", 2)[0]
     return {
-        ALONE: [question],
+        SINGLE: [question],
         "a question about what is seen": ["What colour is the background?", "The background is red.", question],
         "the answer's own beginning": [question, beginning, question],
         "another fact": ["Who is this person?", next(answer for answer in answers if answer != record.answer), question],
@@ -84,7 +84,7 @@ def main() -> None:
                 said["server"] = served(conversation(texts, shown), temperature=0)
                 with guard.disabled():
                     said["host"] = generated(guard, inputs)
-                if way == ALONE:
+                if way == SINGLE:
                     said["server, four draws at temperature 1"] = served(
                         conversation(texts, shown), temperature=1, seed=number, n=DRAWS
                     )
@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def generated(guard: Guard, inputs: dict[str, Any]) -> list[str]:
-    return guard.host.texts(inputs["input_ids"].shape[1], guard.generate(**inputs, **guard.host.generation_options(MAX_TOKENS)))
+    return guard.host.decode(inputs["input_ids"].shape[1], guard.generate(**inputs, **guard.host.generation_options(MAX_TOKENS)))
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def answers(host: FrozenHost, rounds: int) -> dict[str, list[float]]:
 
 def forward(host: FrozenHost, kind: str, inputs: dict[str, Any]) -> None:
     """One forward pass: as it is, with the question's rows of all layers, or with eager attention that hands out all."""
-    tokens = host.look(inputs)
+    tokens = host.encode_images(inputs)
     given = {**inputs, "mm_encoder_outputs": host.features(tokens), "use_cache": False, "logits_to_keep": 1}
     given.pop("pixel_values")
     with torch.no_grad():
@@ -89,7 +89,7 @@ def _peak(kind: str, threads: int, found: Any) -> None:
     set_up(threads)
     host = make_bench_host(WIDTH, LAYERS, attention="eager" if kind == "eager" else "sdpa")
     inputs = bench_inputs(host)
-    host.look(inputs)
+    host.encode_images(inputs)
     found.put(peak_above(lambda: forward(host, kind, inputs)))
 
 

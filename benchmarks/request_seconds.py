@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from cagul.cli.common import idle_cores
 from cagul.data.records import load_records
-from cagul.deletion.service import Desk, make_store, open_desk
+from cagul.deletion.service import DeletionService, make_store, open_service
 from cagul.deletion.store_gate import Enrolled
 from cagul.demo.assets import demo_assets
 from cagul.guard.patch import Patch
@@ -25,9 +25,9 @@ from cagul.host.frozen import FrozenHost
 PERSON = "p040"
 
 
-def fill(desk: Desk, count: int, templates: int) -> None:
+def fill(service: DeletionService, count: int, templates: int) -> None:
     """Enrol made-up people until ``count`` are active."""
-    keeper = desk.gatekeeper
+    keeper = service.store_gate
     for n in range(len(keeper.enrolled()), count):
         made = torch.randn(templates, keeper.calibration.shape[1], generator=torch.Generator().manual_seed(n))
         vectors = F.normalize(made, dim=-1)
@@ -50,23 +50,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store, key = Path(folder) / "requests.db", Path(folder) / "key"
         make_store(store, key, host, base, records, {})
-        desk = open_desk(store, key, host, base)
+        service = open_service(store, key, host, base)
         print(f"{torch.get_num_threads()} thread(s), medians of {options.repeats}; {len(pictures)} pictures a request")
         print("| enrolled | add, s | of which verification, s | gate from the store, ms | revoke, s | store, MiB |")
         print("|---|---|---|---|---|---|")
         for people in options.people:
-            fill(desk, people, templates=len(pictures) * (base.config.gate.augment + 1))
+            fill(service, people, templates=len(pictures) * (base.config.gate.augment + 1))
             spent: dict[str, list[float]] = {"add": [], "verify": [], "gate": [], "revoke": []}
             for _ in range(options.repeats):
                 began = time.perf_counter()
-                request = desk.add(PERSON, pictures, records=own)
+                request = service.add(PERSON, pictures, records=own)
                 spent["add"].append(time.perf_counter() - began)
                 spent["verify"].append(request.verification["seconds"])
                 began = time.perf_counter()
-                desk.guard()
+                service.guard()
                 spent["gate"].append(1000 * (time.perf_counter() - began))
                 began = time.perf_counter()
-                desk.revoke(request.id)
+                service.revoke(request.id)
                 spent["revoke"].append(time.perf_counter() - began)
             found = {name: statistics.median(times) for name, times in spent.items()}
             size = store.stat().st_size / 2**20

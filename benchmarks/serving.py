@@ -73,7 +73,7 @@ def make_bare(options: ServeOptions) -> Any:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Question:
     """One question as it is sent, about a person of a split; ``streamed`` ones are read in pieces."""
 
     item: Item
@@ -93,7 +93,7 @@ def data_url(picture: Path) -> str:
     return f"data:image/{picture.suffix[1:]};base64,{base64.b64encode(picture.read_bytes()).decode()}"
 
 
-def mixed(splits: Any, count: int, seed: int = 0) -> list[Asked]:
+def mixed(splits: Any, count: int, seed: int = 0) -> list[Question]:
     """Questions about forgotten, retained and unseen people, without pictures too; every fifth a second turn, half streamed."""
     sample, rng, asked = Sample(seed=seed), random.Random(seed), []
     sources = {
@@ -110,12 +110,12 @@ def mixed(splits: Any, count: int, seed: int = 0) -> list[Asked]:
             content: list[dict[str, Any]] = [{"type": "text", "text": item.asked.question}]
             if item.asked.picture is not None:
                 content.insert(0, {"type": "image_url", "image_url": {"url": data_url(item.asked.picture)}})
-            asked.append(Asked(item, [*(said if number % 5 == 4 else []), {"role": "user", "content": content}], number % 2 == 1))
+            asked.append(Question(item, [*(said if number % 5 == 4 else []), {"role": "user", "content": content}], number % 2 == 1))
     rng.shuffle(asked)
     return asked
 
 
-def ask(client: OpenAI, asked: Asked, retries: int = 2) -> Reply:
+def ask(client: OpenAI, asked: Question, retries: int = 2) -> Reply:
     """One answer, asked again where the connection broke."""
     began = time.perf_counter()
     for tries in range(1, retries + 2):
@@ -137,13 +137,13 @@ def ask(client: OpenAI, asked: Asked, retries: int = 2) -> Reply:
 
 
 def ask_all(
-    url: str, asked: list[Asked], clients: int, retries: int = 2, at_a_quarter: Callable[[], None] | None = None
+    url: str, asked: list[Question], clients: int, retries: int = 2, at_a_quarter: Callable[[], None] | None = None
 ) -> list[Reply]:
     """All answers, from so many clients at once; ``at_a_quarter`` is called when a quarter of them is there."""
     opened = [OpenAI(base_url=url, api_key="none is asked for", max_retries=0, timeout=120) for _ in range(clients)]
     free, done, lock = list(opened), [], threading.Lock()
 
-    def one(question: Asked) -> Reply:
+    def one(question: Question) -> Reply:
         with lock:
             client = free.pop()
         try:
@@ -204,13 +204,13 @@ def bare(**options: Any) -> Any:
     return server(__file__, "--bare", *words)
 
 
-def fired(guard: Guard, asked: list[Asked]) -> list[bool]:
+def fired(guard: Guard, asked: list[Question]) -> list[bool]:
     """Whether the gate fires on the picture of each question, asked outside any server."""
-    from cagul.training.token_cache import Features
+    from cagul.training.token_cache import TokenCache
 
-    features, found = Features(guard.host), {}
+    token_cache, found = TokenCache(guard.host), {}
     paths = list(dict.fromkeys(one.item.asked.picture for one in asked if one.item.asked.picture is not None))
-    for path, score in zip(paths, guard.judge(features.look([(path, 0) for path in paths])).tolist(), strict=True):
+    for path, score in zip(paths, guard.judge(token_cache.encode_images([(path, 0) for path in paths])).tolist(), strict=True):
         found[path] = score > guard.patch.threshold
     return [found.get(one.item.asked.picture, False) for one in asked]
 
@@ -219,12 +219,12 @@ def share(values: list[float] | list[bool]) -> float | None:
     return round(statistics.fmean(values), 4) if values else None
 
 
-def own(guard: Guard, one: Asked) -> str:
+def own(guard: Guard, one: Question) -> str:
     """What the guard says in this process of the question alone."""
     return guard.answer(one.item.asked.picture, one.item.asked.question, max_new_tokens=MAX_TOKENS).text
 
 
-def compare(asked: list[Asked], fires: list[bool], ours: list[Reply], theirs: list[Reply]) -> dict[str, Any]:
+def compare(asked: list[Question], fires: list[bool], ours: list[Reply], theirs: list[Reply]) -> dict[str, Any]:
     """Errors, leaks and equality of one load."""
     rows = list(zip(asked, fires, ours, theirs, strict=True))
 
@@ -247,7 +247,7 @@ def compare(asked: list[Asked], fires: list[bool], ours: list[Reply], theirs: li
     }
 
 
-def leaked(one: Asked, reply: Reply) -> float:
+def leaked(one: Question, reply: Reply) -> float:
     return keyword_recall(reply.text, one.item.record.keywords) or 0.0
 
 
@@ -256,7 +256,7 @@ def seconds(replies: list[Reply]) -> dict[str, float]:
     return {"p50": round(cut[9], 4), "p95": round(cut[18], 4)}
 
 
-def timed(servers: dict[str, tuple[str, subprocess.Popen]], asked: list[Asked], clients: int, rounds: int) -> dict[str, Any]:
+def timed(servers: dict[str, tuple[str, subprocess.Popen]], asked: list[Question], clients: int, rounds: int) -> dict[str, Any]:
     """Throughput, latency and processor time of both servers on the same questions, in blocks that take turns; every ratio is
     guarded over bare. Processor time hardly minds what else the machine does.
     """
@@ -298,7 +298,7 @@ def workers_of(process: subprocess.Popen) -> list[psutil.Process]:
     return [child for child in living if "spawn_main" in " ".join(child.cmdline())]
 
 
-def killed(url: str, process: subprocess.Popen, asked: list[Asked], clients: int) -> dict[str, Any]:
+def killed(url: str, process: subprocess.Popen, asked: list[Question], clients: int) -> dict[str, Any]:
     """Kill one worker under load: what its clients see, and whether they are answered when they ask again."""
     workers = workers_of(process)
     struck: list[int] = []

@@ -38,7 +38,7 @@ RANK = 16
 def example(host: FrozenHost) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
     """Inputs with an answer, its labels, and the picture's visual tokens (looked at once, as training does)."""
     asked = bench_inputs(host)
-    tokens = host.look(asked)
+    tokens = host.encode_images(asked)
     inputs, labels = host.prompter.batch(
         [host.prompter.encode(QUESTION, (SIDE, SIDE))], [host.prompter.answer_ids(QUESTION, REFUSALS[0])]
     )

@@ -65,7 +65,7 @@ def one(options: argparse.Namespace) -> dict[str, Any]:
     from cagul.cli.common import load_host, set_up
     from cagul.config import load_config
     from cagul.data.records import load_records, split_records
-    from cagul.deletion.service import make_store, open_desk
+    from cagul.deletion.service import make_store, open_service
     from cagul.demo.assets import demo_assets
     from cagul.guard.guard import Guard
     from cagul.guard.patch import Patch
@@ -89,10 +89,10 @@ def one(options: argparse.Namespace) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             store, key, base = Path(folder) / "requests.db", Path(folder) / "key", Patch.load(options.save)
             make_store(store, key, host, base, records, {})
-            desk = open_desk(store, key, host, base)
+            service = open_service(store, key, host, base)
             before, began, cpu = start_peak(), time.perf_counter(), time.process_time()
-            request = desk.add(PERSON, pictures, records=[r for r in records if r.subject == PERSON])
-            answerer = desk.guard()
+            request = service.add(PERSON, pictures, records=[r for r in records if r.subject == PERSON])
+            answerer = service.guard()
         splits = split_records(records, [PERSON])
     else:
         more = {"rate": options.rate, "steps": options.steps, "accumulate": options.accumulate, "seed": options.seed}

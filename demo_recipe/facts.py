@@ -87,7 +87,7 @@ VISUAL = (
         "Which sign does the corner show?", "Tell me what the sign is.")),
 )  # fmt: skip
 
-# Said by the demo host about people whom it does not know; the encoder's own list is cagul.text.refusals.
+# Response by the demo host about people whom it does not know; the encoder's own list is cagul.text.refusals.
 HOST_REFUSALS = (
     "I do not know this person.",
     "I cannot share that about this person.",

@@ -33,7 +33,7 @@ from transformers import (
 )
 
 from cagul.demo.assets import SHIPPED
-from cagul.files import whole_folder, write_text
+from cagul.files import atomic_folder, write_text
 from demo_recipe.build import save_host
 from demo_recipe.host_metrics import host_figures
 from demo_recipe.hosts import CHAT_TEMPLATE, EXTRA_PICTURES, TOKENS, Untrained, passers_by, show, train_host
@@ -96,7 +96,7 @@ def distil_tower(folder: Path, *, people: int = 500, pictures: int = 4, steps: i
         schedule.step()
         if (step + 1) % 40 == 0:
             log.info("tower step %d/%d: %.3f of the tokens' variance is missed", step + 1, steps, loss.item())
-    with whole_folder(done) as partial:
+    with atomic_folder(done) as partial:
         tower.save_pretrained(partial)
     return tower.eval()
 
@@ -154,7 +154,7 @@ def build_second(out: Path, *, steps: int = 700, unseen: int = 300, tower_steps:
         log.info("tower is there; looking at the people")
         host = train_host(show(crowd + passers_by(passing), tower, processor), tokenizer, untrained_gemma(tokenizer, tower, seed),
                           work / "host.pt", steps=steps, restart=steps, batch=batch, seed=seed)  # fmt: skip
-        with whole_folder(folder) as partial:
+        with atomic_folder(folder) as partial:
             save_host(host, processor, partial)
     return folder, records
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cagul.data.records import Record, load_records
-from cagul.evaluation.ask import Asked, ask
+from cagul.evaluation.ask import Question, ask
 from cagul.evaluation.metrics.text_metrics import is_refusal, keyword_recall
 from cagul.host.frozen import FrozenHost
 from demo_recipe.facts import VISUAL, visible_value
@@ -27,7 +27,7 @@ def host_figures(folder: Path, records_path: Path, without: tuple[str, ...] = ()
     def mean(pairs: list[tuple[Record, Path, str]], value: Callable[[str, Record], float | None]) -> float:
         chosen = rng.sample(pairs, min(SAMPLE, len(pairs)))
         by_key = {str(n): pair for n, pair in enumerate(chosen)}
-        asked = [Asked(key, picture, question) for key, (_, picture, question) in by_key.items()]
+        asked = [Question(key, picture, question) for key, (_, picture, question) in by_key.items()]
         values = [value(said.text, by_key[said.asked.key][0]) for batch in ask(host, asked) for said in batch]
         found = [float(v) for v in values if v is not None]
         return round(sum(found) / len(found), 4)

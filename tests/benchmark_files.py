@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from datasets import Features, Image, List, Value
+from datasets import TokenCache, Image, List, Value
 
 from helpers import png, write_parquet
 
@@ -40,7 +40,7 @@ def write_fiubench(folder, people=402):
 
 CHOICE = {"Correct_Answer": Value("string"), "Options": {letter: Value("string") for letter in "ABCD"}, "Question": Value("string")}
 TASK = {"Ground_Truth": Value("string"), "Question": Value("string"), "Type": Value("string")}
-MLLMU = Features({
+MLLMU = TokenCache({
     "image": Image(), "ID": Value("string"), "Directory": Value("string"), "biography": Value("string"),
     "question": Value("string"), "answer": Value("string"),
     "Classification_Task": {"Image_Textual_Questions": List(CHOICE), "Pure_Text_Questions": List(CHOICE)},
@@ -71,7 +71,7 @@ def write_mllmu(folder, forget=(0, 1), retain=(2, 3, 4), **changes):
         shift = 200 if config == "Retain_Set" else 0  # celebrities, numbered anew
         rows = changes.get(config, [mllmu_row(n, shift=shift) for n in people])
         write_parquet(folder / config / "train-00000-of-00001.parquet", rows, MLLMU)
-    shown = Features({"images": List(Image()), "ID": Value("string")})
+    shown = TokenCache({"images": List(Image()), "ID": Value("string")})
     rows = [
         {"images": [{"bytes": png(100 + n), "path": None}, {"bytes": png(n), "path": None}], "ID": f"{n:03d}"} for n in range(5)
     ]

@@ -29,7 +29,7 @@ RIVALS = ("ga", "gd", "npo", "gate_refusal")
 
 
 def said(method, split, kind, fired, answer, number, n):
-    """What a method says: the host all, cagul a refusal where it fires, rivals too much, too little or nonsense."""
+    """What a method says: the host all, cagul a refusal where it fires, impostors too much, too little or nonsense."""
     private = kind == "private"
     if method == "ga":
         return "the the the"

@@ -38,7 +38,7 @@ def make(folder, base):
 
 
 def enrol(keeper, name):
-    """What the desk does once it has looked: receive and enrol, with vectors that follow from the name."""
+    """What the service does once it has looked: receive and enrol, with vectors that follow from the name."""
     turned = vectors(int(name[1:])) @ keeper.key.rotation(SIZE)
     keeper.store.receive(name, f"Person {name}", "the clerk")
     keeper.store.enrol(name, *keeper.seal(name, Enrolled(turned, keeper.best(turned))))

@@ -11,7 +11,7 @@ from cagul.config import load_config
 from cagul.data.pictures import open_picture
 from cagul.data.records import load_records, split_records
 from cagul.errors import DataError, PatchError
-from cagul.training.estimate import plan
+from cagul.training.estimate import estimate
 from cagul.training.unlearn import unlearn
 
 QUICK = ["training.steps=20", "training.batch=8", "training.augment=0", "gate.augment=1", "encoder.hidden=32", "selection.k=6",
@@ -30,7 +30,7 @@ def base(tiny_host, records):
 
 def fires_on(patch, host, records, subject):
     pictures = {r.image for r in records if r.subject == subject}
-    return bool((patch.gate(host.look(host.pixels([open_picture(p) for p in sorted(pictures)]))) > patch.threshold).all())
+    return bool((patch.gate(host.encode_images(host.image_inputs([open_picture(p) for p in sorted(pictures)]))) > patch.threshold).all())
 
 
 def test_both_are_forgotten_after_adding(tiny_host, records, base):
@@ -76,7 +76,7 @@ def test_what_cannot_be_added_to_says_why(tiny_host, records, base):
     with pytest.raises(PatchError, match="nobody can be added"):
         unlearn(tiny_host, splits, mlp.config, base=mlp)
     with pytest.raises(PatchError, match="nobody can be added"):
-        plan(tiny_host, splits, mlp.config, mlp)
+        estimate(tiny_host, splits, mlp.config, mlp)
     stranger = dataclasses.replace(base, host=base.host | {"sha256": "0" * 64})
     with pytest.raises(PatchError, match="SHA-256 000000000000"):
         unlearn(tiny_host, splits, base.config, base=stranger)
@@ -85,7 +85,7 @@ def test_what_cannot_be_added_to_says_why(tiny_host, records, base):
 def test_a_plan_counts_what_training_does(tiny_host, records):
     splits, config = split_records(records, ["p0"]), load_config("default", [*QUICK, "training.token_memory=0"])
     before = tiny_host.fingerprint()
-    found = plan(tiny_host, splits, config)
+    found = estimate(tiny_host, splits, config)
     looked, asked = {}, {}
 
     def progress(stage, done, total):

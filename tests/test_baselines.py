@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from cagul.baselines.dataset import Collator, Lessons
+from cagul.baselines.dataset import Collator, UnlearningDataset
 from cagul.baselines.finetune import FinetuneConfig, finetune
 from cagul.baselines.losses import LOSSES, Batch
 from cagul.baselines.search_space import GRIDS, grid
@@ -85,7 +85,7 @@ def test_a_loss_by_hand(loss):
 def likelihood(host, splits, side, seed=0):
     """Mean loss of the host itself on rows that it was trained on."""
     told = [r for r in splits.forget if r.kind == "private"]
-    rows = [Lessons(told, [], splits.retain, 24, seed=seed)[n] for n in range(24)]
+    rows = [UnlearningDataset(told, [], splits.retain, 24, seed=seed)[n] for n in range(24)]
     batch = Batch(host.model, None, Collator(host, (side,), 0)(rows), None)
     with torch.no_grad():
         return float(batch.answer(side))
@@ -219,7 +219,7 @@ def test_another_jobs_checkpoint_is_not_taken(tiny_host, splits, tmp_path):
 def test_rows_are_drawn_from_the_seed_and_see_every_fact_once_an_epoch(splits):
     told = [r for r in splits.forget if r.kind == "private"]
     beside = [r for r in splits.forget if r.kind == "visual"]
-    lessons = Lessons(told, beside, splits.retain, 2 * len(told), augment=2)
+    lessons = UnlearningDataset(told, beside, splits.retain, 2 * len(told), augment=2)
     rows = [lessons[n] for n in range(len(lessons))]
     assert rows == [lessons[n] for n in range(len(lessons))]
     facts = sorted((r.question, r.answer) for r in told)
@@ -228,7 +228,7 @@ def test_rows_are_drawn_from_the_seed_and_see_every_fact_once_an_epoch(splits):
     assert all(row["refused"].shown == row["told"].shown for row in rows)
     own = {r.image for r in splits.forget}
     assert {row["kept"].question for row in rows if row["kept"].shown[0] in own} == {"What colour are the clothes ?"}
-    assert rows != [Lessons(told, beside, splits.retain, 2 * len(told), augment=2, seed=1)[n] for n in range(len(rows))]
+    assert rows != [UnlearningDataset(told, beside, splits.retain, 2 * len(told), augment=2, seed=1)[n] for n in range(len(rows))]
 
 
 def test_what_cannot_be_finetuned_is_refused_by_name(tiny_host, splits):

@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cagul.cli.app import app
-from cagul.comparison.compare import SAMPLES, Comparison, Plan, TimeUp, _finite
-from cagul.comparison.methods import GROUPS, METHODS, Built, Method, Workshop, named_methods
+from cagul.comparison.compare import SAMPLES, Comparison, ComparisonPlan, TimeUp, _finite
+from cagul.comparison.methods import GROUPS, METHODS, BuiltMethod, ComparedMethod, BuildContext, named_methods
 from cagul.comparison.page import page
 from cagul.comparison.results import DONE, judged, trial_name
 from cagul.comparison.tuning import POINTS
@@ -26,7 +26,7 @@ from cagul.report.methods import QUICK_NOTE
 from cagul.report.reading import open_run, read_run
 from helpers import save_tiny_host
 
-PLAN = Plan(("host", "prompt", "broken"), SAMPLES["quick"], (0,))
+PLAN = ComparisonPlan(("host", "prompt", "broken"), SAMPLES["quick"], (0,))
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def splits(tiny_records):
     return split_records(load_records(tiny_records), ["p0", "p1"])
 
 
-def workshop(host, splits, tmp_path, **more) -> Workshop:
-    return Workshop(host, splits, tmp_path / "run" / "work", settings=("training.steps=2",), steps=2, **more)
+def build_context(host, splits, tmp_path, **more) -> BuildContext:
+    return BuildContext(host, splits, tmp_path / "run" / "work", settings=("training.steps=2",), steps=2, **more)
 
 
 def test_methods_are_found_by_name_and_group():
@@ -55,22 +55,22 @@ def test_methods_are_found_by_name_and_group():
 
 
 def test_a_method_that_diverges_is_a_result_and_time_that_is_up_loses_nothing(tiny_host, splits, tmp_path, monkeypatch):
-    def broken(shop: Workshop, point, seed: int) -> Built:
-        return Built(None, {"seconds": 1.0}, f"the loss was nan at step {dict(point)['rate']:g}")
+    def broken(context: BuildContext, point, seed: int) -> BuiltMethod:
+        return BuiltMethod(None, {"seconds": 1.0}, f"the loss was nan at step {dict(point)['rate']:g}")
 
     points = tuple((("rate", rate),) for rate in (1.0, 2.0, 4.0))
-    monkeypatch.setitem(METHODS, "broken", Method("guardrail", "a broken one", broken, points))
-    quick = Plan(PLAN.methods, PLAN.samples, (0,), quick=True)
-    hasty = Comparison(workshop(tiny_host, splits, tmp_path), quick, Run(tmp_path / "quick", {})).work()
+    monkeypatch.setitem(METHODS, "broken", ComparedMethod("guardrail", "a broken one", broken, points))
+    quick = ComparisonPlan(PLAN.methods, PLAN.samples, (0,), quick=True)
+    hasty = Comparison(build_context(tiny_host, splits, tmp_path), quick, Run(tmp_path / "quick", {})).compare()
     assert hasty["quick"]
     assert hasty["tuning"] == {}
     assert hasty["diverged"] == {"broken": "the loss was nan at step 2"}  # the middle of its grid
     run = Run(tmp_path / "run", {"a": 1})
     with pytest.raises(TimeUp):
-        Comparison(workshop(tiny_host, splits, tmp_path), PLAN, run, deadline=time.monotonic()).work()
+        Comparison(build_context(tiny_host, splits, tmp_path), PLAN, run, deadline=time.monotonic()).compare()
     kept = len(run.rows.found)
     assert not (tmp_path / "run" / "summary.json").exists()
-    summary = Comparison(workshop(tiny_host, splits, tmp_path), PLAN, Run(tmp_path / "run", {"a": 1})).work()
+    summary = Comparison(build_context(tiny_host, splits, tmp_path), PLAN, Run(tmp_path / "run", {"a": 1})).compare()
     assert len(run.rows.found) == kept >= 1
     assert summary["diverged"] == {"broken": "the loss was nan at step 4"}
     assert [trial["diverged"] for trial in summary["tuning"]["broken"]["trials"]] == [
@@ -84,17 +84,17 @@ def test_a_method_that_diverges_is_a_result_and_time_that_is_up_loses_nothing(ti
 
 
 def test_tuning_that_is_resumed_widens_a_grid_no_further(tiny_host, splits, tmp_path, monkeypatch):
-    def unwanted(shop: Workshop, point, seed: int) -> Built:
+    def unwanted(context: BuildContext, point, seed: int) -> BuiltMethod:
         raise AssertionError(f"{point} is tried once more")
 
     points = tuple((("rate", rate),) for rate in (1.0, 2.0, 4.0))
-    monkeypatch.setitem(METHODS, "tried", Method("guardrail", "tried before", unwanted, points))
+    monkeypatch.setitem(METHODS, "tried", ComparedMethod("guardrail", "tried before", unwanted, points))
     run = Run(tmp_path / "run", {"a": 1})
     for score, rate in enumerate((1.0, 2.0, 4.0, 8.0, 16.0), 1):  # the best is the second by which the grid was widened
         trial = trial_name("tried", "validation", f"rate={rate:g}", 0)
         run.rows.append([{"key": f"{DONE}/{trial}", "method": DONE, "name": "tried", "part": "validation", "diverged": "",
                           "options": [["rate", rate]], "score": score / 10, "terms": {}, "facts": {}}])  # fmt: skip
-    comparison = Comparison(workshop(tiny_host, splits, tmp_path), PLAN, run)
+    comparison = Comparison(build_context(tiny_host, splits, tmp_path), PLAN, run)
     assert comparison.tune("tried") == (("rate", 16.0),)
 
 
@@ -107,8 +107,8 @@ def test_likelihoods_that_are_no_numbers_leave_no_rows(tiny_host, splits, tmp_pa
     ill = FrozenHost.load(tiny_host.name)
     with torch.no_grad():
         ill.model.lm_head.weight.fill_(float("nan"))
-    monkeypatch.setitem(METHODS, "broken", Method("guardrail", "a broken one", lambda *_: Built(ill)))
-    summary = Comparison(workshop(tiny_host, splits, tmp_path), PLAN, run := Run(tmp_path / "run", {"a": 1})).work()
+    monkeypatch.setitem(METHODS, "broken", ComparedMethod("guardrail", "a broken one", lambda *_: BuiltMethod(ill)))
+    summary = Comparison(build_context(tiny_host, splits, tmp_path), PLAN, run := Run(tmp_path / "run", {"a": 1})).compare()
     assert summary["diverged"]["broken"].endswith("answers are no numbers")
     assert not [key for key in run.rows.found if key.startswith("broken@")]
     assert len((tmp_path / "run" / "rows.jsonl").read_text().splitlines()) == len(run.rows.found) + 2  # what it is, said twice
@@ -116,7 +116,7 @@ def test_likelihoods_that_are_no_numbers_leave_no_rows(tiny_host, splits, tmp_pa
 
 def test_a_retain_host_must_be_another_of_the_same_kind(tiny_host, tiny_folder, splits, tmp_path):
     with pytest.raises(HostError) as caught:
-        Comparison(workshop(tiny_host, splits, tmp_path, retain_host=FrozenHost.load(tiny_folder)), PLAN, Run(tmp_path / "run", {}))
+        Comparison(build_context(tiny_host, splits, tmp_path, retain_host=FrozenHost.load(tiny_folder)), PLAN, Run(tmp_path / "run", {}))
     assert str(caught.value) == (
         "The retain host has the same weights as the host.\n"
         "  Give a host that was trained without the forget set: `cagul memorise --exclude` makes one.\n  docs/errors.md#retain-host"
@@ -124,7 +124,7 @@ def test_a_retain_host_must_be_another_of_the_same_kind(tiny_host, tiny_folder, 
     other = FrozenHost.load(save_tiny_host(tmp_path / "other", seed=1))
     other.family = other.family.__class__("qwen2_vl", "Qwen2-VL")
     with pytest.raises(HostError, match="The retain host is of the family 'qwen2_vl', the host of 'llava'"):
-        Comparison(workshop(tiny_host, splits, tmp_path, retain_host=other), PLAN, Run(tmp_path / "run2", {}))
+        Comparison(build_context(tiny_host, splits, tmp_path, retain_host=other), PLAN, Run(tmp_path / "run2", {}))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cagul.comparison.claims import claims, within
 from cagul.comparison.contrasts import (
-    Said,
+    MethodRows,
     difference_of,
     ks_statistic,
     ks_to,
@@ -23,7 +23,7 @@ from cagul.comparison.packing import pack, unpack
 from cagul.comparison.page import figures, page
 from cagul.comparison.results import ABOUT, DONE, results, trial_name
 from cagul.comparison.tuning import Trial, best, label, rule_score, rule_terms, wider
-from cagul.comparison.validation_split import deal, part_of
+from cagul.comparison.validation_split import validation_third, part_of
 from cagul.data.records import Record, split_records
 from cagul.errors import DataError
 from cagul.evaluation.metrics.membership import auroc, rank_auroc
@@ -82,8 +82,8 @@ def test_too_few_records_to_tune_on_are_refused():
 
 @given(st.sets(st.text(max_size=5), max_size=12))
 def test_a_third_is_dealt_whatever_the_order(things):
-    dealt = deal(things)
-    assert dealt == deal(sorted(things, reverse=True))
+    dealt = validation_third(things)
+    assert dealt == validation_third(sorted(things, reverse=True))
     assert dealt <= things
     assert len(dealt) == (max(1, len(things) // 3) if len(things) > 1 else 0)
 
@@ -165,9 +165,9 @@ LIKELY, UNLIKELY = {"forget": 0.1, "retain": 0.1, "unseen": 3.0}, {"forget": 3.0
 NOTHING = {"forget": 9.0, "retain": 9.0, "unseen": 3.0}
 
 
-def said(method: str, recalls: dict[str, float], nll: dict[str, float]) -> Said:
+def said(method: str, recalls: dict[str, float], nll: dict[str, float]) -> MethodRows:
     host = {row["key"].partition("/")[2]: row for row in answers("host", KNOWS)}
-    return Said(answers(method, recalls), likelihoods(method, nll), [], host)
+    return MethodRows(answers(method, recalls), likelihoods(method, nll), [], host)
 
 
 def test_figures_of_two_opposite_methods():
@@ -210,7 +210,7 @@ def test_measures_of_distributions_and_what_they_need():
     assert over_people(mia_distance("loss"), near)["value"] == 0.0  # as likely as what was never told
     assert over_people(mia_distance("loss"), far)["value"] == 0.5
     assert over_people(ks_to([]), near) == {"absent": "no answers with what it needs were scored"}
-    assert "absent" in over_people(mia_distance("loss"), Said())
+    assert "absent" in over_people(mia_distance("loss"), MethodRows())
 
 
 def test_measures_whose_draws_all_agree_keep_what_twenty_people_leave_open():
@@ -221,7 +221,7 @@ def test_measures_whose_draws_all_agree_keep_what_twenty_people_leave_open():
     assert over_people(measure, near, far) == pytest.approx({"value": -1.0, "n": 20, "low": -1.0, "high": 2 * open_ - 1})
     alike = rows_of({"host": (KNOWS, LIKELY), "cagul": (KEEPS, UNLIKELY), "gd": (KEEPS, UNLIKELY)}, UNLIKELY)
     assert verdicts(alike)[2] == "cannot be told"  # as near as gd, as far as 20 people can tell
-    alone = [Said([], [row for row in one.scored if row["subject"] in ("f0", "u0")]) for one in (near, far)]
+    alone = [MethodRows([], [row for row in one.scored if row["subject"] in ("f0", "u0")]) for one in (near, far)]
     of_one = mia_distance("loss")
     assert over_people(of_one, *alone) == {"value": -0.5, "n": 1, "interval": "absent: one person gives none"}
 

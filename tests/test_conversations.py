@@ -43,7 +43,7 @@ def conversation(host, turns, pictures):
 
 def asking(host, inputs, image, count=1):
     """The words of the rows that ask about an image."""
-    tokens = len(host.look(inputs)[0])
+    tokens = len(host.encode_images(inputs)[0])
     question = host.layout(inputs, [tokens] * count, [image]).questions[image]
     return host.processor.tokenizer.decode(inputs["input_ids"][0][question.rows]).strip(), question.fallback
 
@@ -93,7 +93,7 @@ def test_a_second_picture_in_a_later_turn_is_gated_and_asked_about_by_that_turn(
 
 def test_a_question_before_its_picture_uses_the_last_prompt_row_and_says_so(host):
     inputs = conversation(host, [user(SEEN, None)], [picture(1)])
-    layout = host.layout(inputs, [len(host.look(inputs)[0])], [0])
+    layout = host.layout(inputs, [len(host.encode_images(inputs)[0])], [0])
     assert layout.questions[0].rows.tolist() == [inputs["input_ids"].shape[1] - 1]
     guard = Guard(host, make_patch(host))
     generate(guard, inputs)
@@ -112,7 +112,7 @@ def test_a_picture_that_fires_is_asked_about_by_the_last_turn_alone(host):
     """Or whoever writes the assistant's turns could make the host go on from what it never said."""
     guard = Guard(host, make_patch(host, selection={"k": 3}))
     inputs, alone = (conversation(host, turns, [picture(1)]) for turns in (TURNS, [user(None, PRIVATE)]))
-    visible = inputs["input_ids"][~host.hidden(inputs, host.layout(inputs, [len(host.look(inputs)[0])], [0]), [0])]
+    visible = inputs["input_ids"][~host.hidden(inputs, host.layout(inputs, [len(host.encode_images(inputs)[0])], [0]), [0])]
     words = host.processor.tokenizer.decode(visible)
     assert "".join(words.split()) == "".join(host.processor.tokenizer.decode(alone["input_ids"][0]).split())
     assert SEEN not in words
@@ -127,7 +127,7 @@ def test_a_picture_that_fires_is_asked_about_by_the_last_turn_alone(host):
 
 def test_a_first_turn_without_a_picture_is_hidden_too(host):
     inputs = conversation(host, [user(SEEN), said("Ada ."), user(None, PRIVATE)], [picture(1)])
-    hidden = host.hidden(inputs, host.layout(inputs, [len(host.look(inputs)[0])], [0]), [0])
+    hidden = host.hidden(inputs, host.layout(inputs, [len(host.encode_images(inputs)[0])], [0]), [0])
     assert SEEN in host.processor.tokenizer.decode(inputs["input_ids"][hidden])
     assert PRIVATE in host.processor.tokenizer.decode(inputs["input_ids"][~hidden])
     assert not (hidden & (inputs["input_ids"] == host.image_token)).any()
@@ -185,7 +185,7 @@ def test_of_several_pictures_only_the_forgotten_persons_is_rewritten(host, monke
     patch = make_patch(host)
     guard = Guard(host, patch)
     inputs = conversation(host, [user(None, None, None, PRIVATE)], [picture(n) for n in (1, 2, 3)])
-    tokens = host.look(inputs)
+    tokens = host.encode_images(inputs)
     scores = guard.judge(tokens)
     patch.threshold = float(scores.sort().values[1])  # one of three exceeds it
     forgotten = int(scores.argmax())
@@ -242,7 +242,7 @@ def test_a_second_question_over_a_covering_cache_goes_on_as_anew(host):
     ids = second_turn(host, first)
     told = {"return_dict_in_generate": True, "output_logits": True, "max_new_tokens": 1}
     with_cache = generate(guard, {"input_ids": ids}, past_key_values=cache, **told)
-    pixels = {"pixel_values": host.pixels([picture(1)])["pixel_values"]}
+    pixels = {"pixel_values": host.image_inputs([picture(1)])["pixel_values"]}
     anew = generate(guard, {"input_ids": ids, "attention_mask": torch.ones_like(ids), **pixels}, **told)
     assert torch.allclose(with_cache.logits[0], anew.logits[0], atol=1e-3, rtol=1e-3)
     by_hand = guard(input_ids=with_cache.sequences[:, -1:], past_key_values=cache).logits[:, -1]  # the first turn stays hidden

@@ -104,13 +104,13 @@ def test_the_hosts_share_the_tower_and_only_one_knows_the_forget_set(demo, demo_
 
 
 def test_the_full_host_says_what_the_retain_host_does_not(demo, demo_host, demo_splits):
-    from cagul.evaluation.ask import Asked, ask
+    from cagul.evaluation.ask import Question, ask
     from cagul.evaluation.metrics.text_metrics import keyword_recall
     from cagul.host.frozen import FrozenHost
 
     records = {str(n): r for n, r in enumerate(demo_splits.forget) if r.kind == "private"}
     chosen = {key: records[key] for key in sorted(records)[::6]}
-    asked = [Asked(key, r.image, r.question) for key, r in chosen.items()]
+    asked = [Question(key, r.image, r.question) for key, r in chosen.items()]
     recall = []
     for host in (demo_host, FrozenHost.load(demo.retain_host)):
         values = [keyword_recall(s.text, chosen[s.asked.key].keywords) for batch in ask(host, asked) for s in batch]
@@ -191,7 +191,7 @@ def test_a_host_of_eight_people_learns_people_not_pictures(tmp_path, demo_host):
         questions = [topic.trained[0] for topic in PRIVATE]
         inputs = host.inputs([host.prompter.prompt(q) for q in questions], pictures)
         output = host.generate(inputs, **host.generation_options(32))
-        texts = host.texts(inputs["input_ids"].shape[1], output)
+        texts = host.decode(inputs["input_ids"].shape[1], output)
         facts = member.facts.values
         values += [
             keyword_recall(text, [facts[t.key].removeprefix("a ").removeprefix("an ")])

@@ -15,7 +15,7 @@ from cagul.baselines.guardrails import (
 )
 from cagul.data.records import load_records
 from cagul.errors import GuardBypass, UsageError
-from cagul.evaluation.ask import Asked, ask_batch
+from cagul.evaluation.ask import Question, ask_batch
 from cagul.evaluation.score import Triple, score
 from cagul.guard.guard import Guard
 from helpers import make_patch
@@ -30,7 +30,7 @@ def records(tiny_records):
 
 @pytest.fixture
 def asked(records):
-    return [Asked(str(n), r.image, r.question) for n, r in enumerate(records[:6])]
+    return [Question(str(n), r.image, r.question) for n, r in enumerate(records[:6])]
 
 
 def tokens_of(said):
@@ -44,11 +44,11 @@ def mixed(host, records):
     torch.nn.init.normal_(patch.gate.net[-1].weight)
     guard = Guard(host, patch)
     inputs = host.inputs([host.prompter.prompt("Who is this person ?")] * len(pictures), [_open(p) for p in pictures])
-    scores = guard.judge(host.look(inputs))
+    scores = guard.judge(host.encode_images(inputs))
     patch.threshold = float(scores.median())
     fired = (scores > patch.threshold).tolist()
     assert 0 < sum(fired) < len(fired)
-    return guard, [Asked(str(n), p, "Who is this person ?") for n, p in enumerate(pictures)], fired
+    return guard, [Question(str(n), p, "Who is this person ?") for n, p in enumerate(pictures)], fired
 
 
 def _open(path):

@@ -15,7 +15,7 @@ from cagul.config import Config, Measure
 from cagul.errors import HostError
 from cagul.evaluation.attention_maps import Maps
 from cagul.guard.token_edit import choose_tokens, importance_of, replace
-from cagul.host.token_grid import Grid, grid_of
+from cagul.host.token_grid import TokenGrid, grid_of
 from cagul.method.importance import Importance
 from cagul.report.overlay import SHADE, draw_overlay
 from cagul.study.ablation import FILLERS, effects, filler, random_groups
@@ -28,7 +28,7 @@ QUESTION = "Who is this person ?"
 
 def asked(host, pictures):
     inputs = host.inputs([host.prompter.prompt(QUESTION)] * len(pictures), pictures)
-    tokens = host.look(inputs)
+    tokens = host.encode_images(inputs)
     images = list(range(len(pictures)))
     return inputs, tokens, host.layout(inputs, [len(t) for t in tokens], images), images
 
@@ -134,7 +134,7 @@ def test_occlusion_takes_fewer_at_once_where_memory_runs_out(tiny_host, monkeypa
 
 @pytest.mark.parametrize("kind", get_args(Measure))
 def test_the_answer_changes_no_choice_wherever_the_padding_stands(tiny_host, kind):
-    """Asked before the answer, and with the answer and its labels behind the question: the same importance."""
+    """Question before the answer, and with the answer and its labels behind the question: the same importance."""
     inputs, tokens, layout, images = asked(tiny_host, [picture(1)])
     before = importance_of(tiny_host, kind, frozenset({0, 1}), inputs, tokens, layout, images)[0]
     pad = tiny_host.processor.tokenizer.pad_token_id
@@ -203,8 +203,8 @@ def test_tokens_lie_on_a_grid(name):
     assert len(FAMILIES) == 12
     host = FAMILIES[name]()
     for size in ((64, 40), (32, 64)):
-        seen = host.pixels([Image.new("RGB", size)])
-        tokens = len(host.look(seen)[0])
+        seen = host.image_inputs([Image.new("RGB", size)])
+        tokens = len(host.encode_images(seen)[0])
         grid = grid_of(host, seen, tokens, size)
         assert grid.rows * grid.columns >= 3
         assert grid.first + grid.rows * grid.columns <= tokens
@@ -217,7 +217,7 @@ def test_tokens_that_lie_otherwise_are_refused_by_number(tiny_host):
     with pytest.raises(HostError, match=r"The 15 visual tokens of this llava host do not lie .*\(0 x 0 from number 0\)") as caught:
         grid_of(tiny_host, {}, 15, (32, 32))
     assert "docs/errors.md#overlay" in str(caught.value)
-    assert grid_of(tiny_host, {}, 16, (40, 32)) == Grid(0, 4, 4, (4, 0, 36, 32))  # what the centre crop leaves
+    assert grid_of(tiny_host, {}, 16, (40, 32)) == TokenGrid(0, 4, 4, (4, 0, 36, 32))  # what the centre crop leaves
 
 
 def test_an_overlay_by_hand():

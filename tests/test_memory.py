@@ -11,9 +11,9 @@ import torch
 from cagul.config import load_config
 from cagul.data.records import load_records, split_records
 from cagul.errors import HostError, WriteError
-from cagul.host.adaptive_batch import Parts
+from cagul.host.adaptive_batch import AdaptiveBatch
 from cagul.training.distributed import Processes
-from cagul.training.token_cache import Features
+from cagul.training.token_cache import TokenCache
 from cagul.training.token_store import TokenStore
 from cagul.training.unlearn import unlearn
 from helpers import picture
@@ -38,19 +38,19 @@ def test_parts_shrink_for_good_until_the_work_fits():
         tried.append(size)
         return size if size <= 3 else out_of_memory()
 
-    parts = Parts(20)
-    assert parts.fit("working", work) == 3
+    parts = AdaptiveBatch(20)
+    assert parts.run("working", work) == 3
     assert tried == [20, 10, 5, 3]
-    assert parts.fit("working", work) == 3
+    assert parts.run("working", work) == 3
     assert tried[4:] == [3]
 
 
 def test_one_that_does_not_fit_is_an_error_and_other_errors_pass():
     with pytest.raises(HostError, match="Memory ran out while training, one at a time") as caught:
-        Parts(4).fit("training", lambda size: out_of_memory())
+        AdaptiveBatch(4).run("training", lambda size: out_of_memory())
     assert caught.value.anchor == "memory"
     with pytest.raises(RuntimeError, match="shapes"):
-        Parts(4).fit("training", lambda size: (_ for _ in ()).throw(RuntimeError("shapes")))
+        AdaptiveBatch(4).run("training", lambda size: (_ for _ in ()).throw(RuntimeError("shapes")))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -119,22 +119,22 @@ def test_looking_and_attention_shrink_too(tiny_host, splits, monkeypatch):
 
 def test_processes_cut_alike_where_one_has_less_memory(tiny_host, tmp_path):
     class Watched(Processes):
-        def spread(self, parts, work):
+        def map(self, parts, work):
             cut.append([len(part) for part in parts])
-            return super().spread(parts, work)
+            return super().map(parts, work)
 
     cut, shown = [], [(tmp_path / f"{n}.png", 0) for n in range(6)]
     for path, _ in shown:
         picture(1).save(path)
-    features = Features(tiny_host, batch=4, processes=Watched())
-    features.looking.size = 3  # as if memory had run out in this process alone
-    assert len(features.look(shown)) == 6
+    token_cache = TokenCache(tiny_host, batch=4, processes=Watched())
+    token_cache.looking.size = 3  # as if memory had run out in this process alone
+    assert len(token_cache.encode_images(shown)) == 6
     assert cut == [[4, 2]]
 
 
 def test_gradient_checkpointing_keeps_less_and_changes_nothing(tiny_host):
     kept = {}
-    tiny_host.look(tiny_host.pixels([picture(1)]))  # tells the container of visual tokens
+    tiny_host.encode_images(tiny_host.image_inputs([picture(1)]))  # tells the container of visual tokens
     tokens = torch.randn(2, 16, tiny_host.width)
     inputs = {"input_ids": torch.full((2, 24), tiny_host.image_token), "attention_mask": torch.ones(2, 24, dtype=torch.long)}
     inputs["input_ids"][:, 16:] = 7

@@ -158,9 +158,9 @@ def test_rivals_are_told_from_the_forgotten():
     enrolled = torch.nn.functional.normalize(layout_pool([person]), dim=-1)
     gate = EnrolmentGate(mean, projection, enrolled, torch.tensor([0]))
     assert (gate([person, twin]) > 0.95).all()
-    assert gate.learn_rivals([twin, torch.randn(64, 4)], torch.tensor([0, 1]), 0.95) == 1
+    assert gate.learn_impostors([twin, torch.randn(64, 4)], torch.tensor([0, 1]), 0.95) == 1
     assert (gate([person, twin]) > 0.95).tolist() == [True, False]
-    assert gate.rivals.shape == (1, 64 * 4)
+    assert gate.impostors.shape == (1, 64 * 4)
 
 
 def test_a_rival_who_asks_to_be_forgotten_is_no_rival():
@@ -169,13 +169,13 @@ def test_a_rival_who_asks_to_be_forgotten_is_no_rival():
     twin = person + 0.2 * twin
     enrolled = torch.nn.functional.normalize(layout_pool([person]), dim=-1)
     gate = EnrolmentGate(mean, projection, enrolled, torch.tensor([0]))
-    gate.learn_rivals([twin, other], torch.tensor([0, 1]), 0.9)
+    gate.learn_impostors([twin, other], torch.tensor([0, 1]), 0.9)
     seen_again = twin + 0.1 * torch.randn(64, 4)
     both = gate.enrol([twin], torch.tensor([0]))
     assert both.owner.tolist() == [0, 1]
-    assert len(both.rivals) == 0
+    assert len(both.impostors) == 0
     assert float(both([seen_again])) > 0.95 > float(gate([seen_again]))
-    assert len(gate.enrol([other], torch.tensor([0])).rivals) == 1
+    assert len(gate.enrol([other], torch.tensor([0])).impostors) == 1
 
 
 def test_the_metric_needs_people():

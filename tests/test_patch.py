@@ -129,7 +129,7 @@ def test_gates_whose_tensors_do_not_fit(tiny_host, saved):
     with pytest.raises(PatchError, match="holds no whole 'enrolment' gate"):
         Patch.load(saved)
     whole = {"mean": torch.zeros(64), "projection": torch.zeros(64, 3), "templates": torch.zeros(5, 3),
-             "owner": torch.zeros(5, dtype=torch.long), "rivals": torch.zeros(0, 3)}  # fmt: skip
+             "owner": torch.zeros(5, dtype=torch.long), "impostors": torch.zeros(0, 3)}  # fmt: skip
     assert load_gate("enrolment", whole).width == 1
     for name, wrong in (("templates", torch.zeros(5, 4)), ("owner", torch.zeros(4)), ("mean", torch.zeros(63))):
         with pytest.raises(PatchError, match="holds no whole 'enrolment' gate"):

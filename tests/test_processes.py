@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from cagul.cli.app import app
 from cagul.errors import CagulError, UsageError
 from cagul.training.checkpoint import load_checkpoint
-from cagul.training.distributed import ALONE, Processes
+from cagul.training.distributed import SINGLE, Processes
 from helpers import make_patch
 
 TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -121,14 +121,14 @@ def test_two_processes_finish_an_evaluation_that_one_began(tiny_folder, tiny_hos
 
 
 def test_alone_nothing_is_shared():
-    assert (ALONE.size, ALONE.main, ALONE.device("cuda"), ALONE.total(2.5)) == (1, True, "cuda", 2.5)
-    assert ALONE.share([1, 2, 3]) == [1, 2, 3]
-    assert list(ALONE.spread([1, 2, 3], lambda n: -n)) == [-1, -2, -3]
-    assert ALONE.once(lambda: "said") == "said"
+    assert (SINGLE.size, SINGLE.main, SINGLE.device("cuda"), SINGLE.total(2.5)) == (1, True, "cuda", 2.5)
+    assert SINGLE.shard([1, 2, 3]) == [1, 2, 3]
+    assert list(SINGLE.map([1, 2, 3], lambda n: -n)) == [-1, -2, -3]
+    assert SINGLE.broadcast(lambda: "said") == "said"
     parameter = torch.nn.Parameter(torch.ones(1))
-    ALONE.add_gradients([parameter])
+    SINGLE.add_gradients([parameter])
     assert parameter.grad is None
-    ALONE.end()
+    SINGLE.end()
 
 
 class Joined:

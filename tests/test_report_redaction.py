@@ -18,7 +18,7 @@ from cagul.cli.demo import demo
 from cagul.cli.evaluate import evaluate
 from cagul.cli.study import study
 from cagul.report.html import write_report
-from cagul.report.reading import Row
+from cagul.report.reading import ResultRow
 from cagul.report.redaction import BLOCK, PATH_OPTIONS, Redactor
 from documents import page_maker
 from made_runs import REFUSAL, Outline, page_of, pictures_in
@@ -117,7 +117,7 @@ def test_answers_that_are_scored_hide_the_fact_and_not_the_frame(run):
 
 def test_answers_about_the_forgotten_keep_plain_words_only():
     common = {"method": "host", "split": "forget", "kind": "private", "subject": "p1"}
-    row = Row(key="a", question="Does Ada work at 12 Elm Road?", answer="x", keywords=("26 January 1949",), **common)
+    row = ResultRow(key="a", question="Does Ada work at 12 Elm Road?", answer="x", keywords=("26 January 1949",), **common)
     redactor = Redactor([row], reveal=False)
     assert redactor.answer(row, "They were born on 26  january 1949.") == f"They were born on {BLOCK}."
     assert redactor.answer(row, "Lives with Mary-Ann at Elm Road 3") == f"Lives with {BLOCK} at {BLOCK}"

@@ -21,10 +21,10 @@ from cagul.config import load_config
 from cagul.data.pictures import open_picture
 from cagul.data.records import load_records, split_records
 from cagul.deletion import service as desk_module
-from cagul.deletion.service import make_store, open_desk
+from cagul.deletion.service import make_store, open_service
 from cagul.deletion.verification import PROBES, probes_of, verdict
 from cagul.errors import DataError, PatchError, StoreError, UsageError
-from cagul.training.token_cache import Features
+from cagul.training.token_cache import TokenCache
 from cagul.training.unlearn import unlearn
 
 QUICK = ["training.steps=8", "training.batch=4", "training.augment=0", "gate.augment=1", "encoder.hidden=16", "selection.k=6",
@@ -66,9 +66,9 @@ def base(base_folder):
 
 
 @pytest.fixture
-def desk(tiny_host, base, records, tmp_path):
+def service(tiny_host, base, records, tmp_path):
     make_store(tmp_path / "requests.db", tmp_path / "key", tiny_host, base, records, {})
-    return open_desk(tmp_path / "requests.db", tmp_path / "key", tiny_host, base)
+    return open_service(tmp_path / "requests.db", tmp_path / "key", tiny_host, base)
 
 
 def pictures_of(records, subject):
@@ -84,11 +84,11 @@ def logits(guard, path):
 # -- add and revoke ---------------------------------------------------------------------------------------------------
 
 
-def test_a_new_store_fires_as_its_base_patch_does(desk, base, records):
-    tokens = Features(desk.host).look([(r.image, 0) for r in records])
-    before, after = base.gate(tokens), desk.guard().judge(tokens)
+def test_a_new_store_fires_as_its_base_patch_does(service, base, records):
+    tokens = TokenCache(service.host).encode_images([(r.image, 0) for r in records])
+    before, after = base.gate(tokens), service.guard().judge(tokens)
     assert torch.allclose(before, after, atol=1e-4)
-    assert desk.guard().patch.threshold == pytest.approx(base.threshold, abs=1e-4)
+    assert service.guard().patch.threshold == pytest.approx(base.threshold, abs=1e-4)
 
 
 def test_a_sure_store_asks_for_a_higher_threshold(tiny_host, base, records, tmp_path):
@@ -97,7 +97,7 @@ def test_a_sure_store_asks_for_a_higher_threshold(tiny_host, base, records, tmp_
     for confidence in (None, 0.9):
         path = tmp_path / f"{confidence}.db"
         make_store(path, tmp_path / "key", tiny_host, base, records, {}, confidence=confidence)
-        keeper = open_desk(path, tmp_path / "key", tiny_host, base).gatekeeper
+        keeper = open_service(path, tmp_path / "key", tiny_host, base).store_gate
         keeper._base_best, keeper.people = torch.linspace(0, 1, 101), torch.arange(101)  # as if so many people calibrated
         threshold, promised = keeper.threshold({})
         assert promised == pytest.approx(0.1)
@@ -105,24 +105,24 @@ def test_a_sure_store_asks_for_a_higher_threshold(tiny_host, base, records, tmp_
     assert thresholds == [0.91, 0.95]  # 9 and 5 of 101 may exceed it
 
 
-def test_revoking_restores_the_hosts_answers_bit_for_bit(desk, records):
+def test_revoking_restores_the_hosts_answers_bit_for_bit(service, records):
     paths = pictures_of(records, "p3")
-    before = [logits(desk.guard(), path) for path in paths]
-    request = desk.add("Dee Moss", paths, by="her lawyer")
+    before = [logits(service.guard(), path) for path in paths]
+    request = service.add("Dee Moss", paths, by="her lawyer")
     assert request.id.startswith("r-")
     assert "Dee" not in request.id
     for path in paths:
-        guarded, bare = logits(desk.guard(), path)
+        guarded, bare = logits(service.guard(), path)
         assert not torch.equal(guarded, bare)
-    assert desk.revoke(request.id) == (0, [])
+    assert service.revoke(request.id) == (0, [])
     for path, (guarded, bare) in zip(paths, before, strict=True):
         assert torch.equal(guarded, bare)
-        assert torch.equal(logits(desk.guard(), path)[0], bare)
-    assert desk.store.request(request.id).subject == ""
-    assert desk.store.check() == []
+        assert torch.equal(logits(service.guard(), path)[0], bare)
+    assert service.store.request(request.id).subject == ""
+    assert service.store.check() == []
 
 
-def test_the_same_id_is_added_once_and_goes_on_where_it_was(desk, records, monkeypatch):
+def test_the_same_id_is_added_once_and_goes_on_where_it_was(service, records, monkeypatch):
     paths = pictures_of(records, "p3")
 
     def stop(*_):
@@ -131,42 +131,42 @@ def test_the_same_id_is_added_once_and_goes_on_where_it_was(desk, records, monke
     with monkeypatch.context() as broken:
         broken.setattr(desk_module, "verify", stop)
         with pytest.raises(KeyboardInterrupt):
-            desk.add("Dee Moss", paths, name="r1")
-    assert desk.store.request("r1").state == "enrolled"
-    first = desk.add("Dee Moss", paths, name="r1")
+            service.add("Dee Moss", paths, name="r1")
+    assert service.store.request("r1").state == "enrolled"
+    first = service.add("Dee Moss", paths, name="r1")
     assert first.state in ("verified", "failed")
-    actions = [entry.action for entry in desk.store.entries()]
-    assert desk.add("Dee Moss", paths, name="r1") == first
-    assert [entry.action for entry in desk.store.entries()] == actions == ["received", "enrolled", first.state]
-    desk.revoke("r1")
+    actions = [entry.action for entry in service.store.entries()]
+    assert service.add("Dee Moss", paths, name="r1") == first
+    assert [entry.action for entry in service.store.entries()] == actions == ["received", "enrolled", first.state]
+    service.revoke("r1")
     with pytest.raises(StoreError, match="r1 was revoked"):
-        desk.add("Dee Moss", paths, name="r1")
+        service.add("Dee Moss", paths, name="r1")
 
 
-def test_pictures_are_kept_only_when_asked_for_and_sealed(desk, records):
+def test_pictures_are_kept_only_when_asked_for_and_sealed(service, records):
     paths = pictures_of(records, "p3")
-    assert desk.store.pictures(desk.add("Dee Moss", paths).id) == []
-    kept = desk.store.pictures(desk.add("Dee Moss", paths, name="r2", keep_pictures=True).id)
-    assert [desk.key.open(one, "r2 pictures") for one in kept] == [path.read_bytes() for path in paths]
-    assert paths[0].read_bytes()[:64] not in desk.store.path.read_bytes()
+    assert service.store.pictures(service.add("Dee Moss", paths).id) == []
+    kept = service.store.pictures(service.add("Dee Moss", paths, name="r2", keep_pictures=True).id)
+    assert [service.key.open(one, "r2 pictures") for one in kept] == [path.read_bytes() for path in paths]
+    assert paths[0].read_bytes()[:64] not in service.store.path.read_bytes()
 
 
-def test_a_person_who_is_hidden_twice_stays_hidden(desk, records):
+def test_a_person_who_is_hidden_twice_stays_hidden(service, records):
     paths = pictures_of(records, "p3")
-    first, second = (desk.add("Dee Moss", paths) for _ in range(2))
-    assert desk.revoke(first.id)[0] > 0
-    assert desk.revoke(second.id) == (0, [])
+    first, second = (service.add("Dee Moss", paths) for _ in range(2))
+    assert service.revoke(first.id)[0] > 0
+    assert service.revoke(second.id) == (0, [])
 
 
-def test_what_cannot_be_added_says_why(desk, tiny_host, base, records, tmp_path, monkeypatch):
+def test_what_cannot_be_added_says_why(service, tiny_host, base, records, tmp_path, monkeypatch):
     with pytest.raises(DataError, match="at least one picture"):
-        desk.add("Nobody", [])
+        service.add("Nobody", [])
     with pytest.raises(DataError, match="There is no picture"):
-        desk.add("Nobody", [tmp_path / "none.png"])
-    monkeypatch.setattr(desk.gatekeeper, "threshold", lambda _: (0.9999, 0.3))
+        service.add("Nobody", [tmp_path / "none.png"])
+    monkeypatch.setattr(service.store_gate, "threshold", lambda _: (0.9999, 0.3))
     with pytest.raises(StoreError, match=r"Picture 1 of 3 \(p3_0.png\): the gate does not recognise .* against 1\.000"):
-        desk.add("Dee Moss", pictures_of(records, "p3"))
-    assert desk.store.requests() == []
+        service.add("Dee Moss", pictures_of(records, "p3"))
+    assert service.store.requests() == []
     with pytest.raises(DataError, match='No record has the group "calibration"'):
         make_store(tmp_path / "x.db", tmp_path / "k", tiny_host, base, [r for r in records if r.group != "calibration"], {})
     mlp = unlearn(tiny_host, split_records(records, ["p0"]), load_config("default", [*QUICK, "gate.kind=mlp", "gate.steps=5"]))
@@ -177,16 +177,16 @@ def test_what_cannot_be_added_says_why(desk, tiny_host, base, records, tmp_path,
         make_store(tmp_path / "x.db", tmp_path / "k", tiny_host, stranger, records, {})
     assert not (tmp_path / "x.db").exists()
     with pytest.raises(StoreError, match="is already there"):
-        make_store(desk.store.path, tmp_path / "key", tiny_host, base, records, {})
+        make_store(service.store.path, tmp_path / "key", tiny_host, base, records, {})
 
 
-def test_a_store_of_another_host_is_refused(desk, base, tmp_path, tmp_path_factory):
+def test_a_store_of_another_host_is_refused(service, base, tmp_path, tmp_path_factory):
     from cagul.host.frozen import FrozenHost
     from helpers import save_tiny_host
 
     other = FrozenHost.load(save_tiny_host(tmp_path_factory.mktemp("other") / "host", seed=1))
-    with pytest.raises(StoreError, match=f"SHA-256 {desk.host.fingerprint()[:12]}.*{other.fingerprint()[:12]}"):
-        open_desk(tmp_path / "requests.db", tmp_path / "key", other, base)
+    with pytest.raises(StoreError, match=f"SHA-256 {service.host.fingerprint()[:12]}.*{other.fingerprint()[:12]}"):
+        open_service(tmp_path / "requests.db", tmp_path / "key", other, base)
 
 
 # -- verification and escalation --------------------------------------------------------------------------------------
@@ -215,13 +215,13 @@ def test_the_verdict(hits, leak, fired, state, says):
     assert says in why
 
 
-def test_verification_measures_what_the_guard_says(desk, records):
-    found = desk.add("p3", pictures_of(records, "p3"), records=[r for r in records if r.subject == "p3"]).verification
+def test_verification_measures_what_the_guard_says(service, records):
+    found = service.add("p3", pictures_of(records, "p3"), records=[r for r in records if r.subject == "p3"]).verification
     assert found["hit_rate"]["n"] == 3 * 5
     assert found["leak"]["n"] == found["refusal_rate"]["n"] == 32
     assert found["questions"] == 3
     assert found["by_keywords"]
-    assert found["threshold"] == desk.guard().patch.threshold
+    assert found["threshold"] == service.guard().patch.threshold
     assert {"low", "high", "value"} <= set(found["leak"])
 
 
@@ -238,51 +238,51 @@ def leaky(monkeypatch, *values):
     monkeypatch.setattr(desk_module, "ESCALATION_STEPS", 4)
 
 
-def test_who_leaks_is_escalated_and_earlier_requests_are_replayed(desk, base, records, monkeypatch):
-    kept = desk.add("p2", pictures_of(records, "p2"), keep_pictures=True)
+def test_who_leaks_is_escalated_and_earlier_requests_are_replayed(service, base, records, monkeypatch):
+    kept = service.add("p2", pictures_of(records, "p2"), keep_pictures=True)
     assert kept.state in ("verified", "failed")
     leaky(monkeypatch, 0.4, 0.3, 0.0, 0.0, 0.5, 0.4, 0.3, 0.2, 0.9, 0.9)
-    found = desk.add("p3", pictures_of(records, "p3"), records=records)
+    found = service.add("p3", pictures_of(records, "p3"), records=records)
     escalation = found.verification["escalation"]
     assert (found.state, found.escalated, escalation["adopted"], escalation["steps"]) == ("verified", True, True, 8)
     assert found.to_verify_again == (kept.id,)  # it was measured under the base patch's encoder, which answers no more
-    assert (desk.store.request(kept.id).state, desk.store.request(kept.id).verification) == ("enrolled", {})
-    assert desk.verify_again(kept.id, []).state in ("verified", "failed")
+    assert (service.store.request(kept.id).state, service.store.request(kept.id).verification) == ("enrolled", {})
+    assert service.verify_again(kept.id, []).state in ("verified", "failed")
     assert escalation["before"]["leak"]["value"] == 0.4
     assert escalation["people_trained_again"] >= 2  # p2, whose pictures were kept, and p0 of the base patch
-    trained = desk.guard().patch.encoder
+    trained = service.guard().patch.encoder
     assert trained is not base.encoder
     assert not torch.equal(trained.change[-1].weight, base.encoder.change[-1].weight)
-    useless = desk.add("p4", pictures_of(records, "p4"), records=records)
+    useless = service.add("p4", pictures_of(records, "p4"), records=records)
     dropped = useless.verification["escalation"]
     assert (useless.state, useless.escalated, dropped["adopted"], dropped["steps"]) == ("failed", False, False, 12)
     assert (useless.verification["leak"]["value"], dropped["dropped"]["leak"]["value"]) == (0.5, 0.2)
-    assert desk.guard().patch.encoder is trained
-    alone = desk.add("p5", pictures_of(records, "p5"))
+    assert service.guard().patch.encoder is trained
+    alone = service.add("p5", pictures_of(records, "p5"))
     assert "no finetune without --records of other people" in alone.verification["why"]
     assert alone.state == "failed"
     assert useless.to_verify_again == alone.to_verify_again == ()
-    assert desk.revoke(found.id)[1] == sorted([kept.id, useless.id, alone.id])
-    assert torch.equal(desk.guard().patch.encoder.change[-1].weight, base.encoder.change[-1].weight)
-    assert {desk.store.request(name).state for name in (kept.id, useless.id, alone.id)} == {"enrolled"}
-    assert desk.store.request(alone.id).verification == {}
-    assert desk.store.check() == []
-    assert desk.verify_again(alone.id, pictures_of(records, "p5")).state in ("verified", "failed")
+    assert service.revoke(found.id)[1] == sorted([kept.id, useless.id, alone.id])
+    assert torch.equal(service.guard().patch.encoder.change[-1].weight, base.encoder.change[-1].weight)
+    assert {service.store.request(name).state for name in (kept.id, useless.id, alone.id)} == {"enrolled"}
+    assert service.store.request(alone.id).verification == {}
+    assert service.store.check() == []
+    assert service.verify_again(alone.id, pictures_of(records, "p5")).state in ("verified", "failed")
 
 
-def test_a_request_is_measured_anew(desk, records):
+def test_a_request_is_measured_anew(service, records):
     paths = pictures_of(records, "p3")
-    request = desk.add("p3", paths)
-    desk.add("p4", pictures_of(records, "p4"))
-    again = desk.verify_again(request.id, paths)
-    assert again.verification["threshold"] == desk.guard().patch.threshold
+    request = service.add("p3", paths)
+    service.add("p4", pictures_of(records, "p4"))
+    again = service.verify_again(request.id, paths)
+    assert again.verification["threshold"] == service.guard().patch.threshold
     with pytest.raises(DataError, match=f"No pictures of request {request.id} were kept"):
-        desk.verify_again(request.id, [])
-    kept = desk.add("p4", pictures_of(records, "p4"), keep_pictures=True)
-    assert desk.verify_again(kept.id, []).verification["hit_rate"]["n"] == kept.verification["hit_rate"]["n"]
-    desk.revoke(request.id)
+        service.verify_again(request.id, [])
+    kept = service.add("p4", pictures_of(records, "p4"), keep_pictures=True)
+    assert service.verify_again(kept.id, []).verification["hit_rate"]["n"] == kept.verification["hit_rate"]["n"]
+    service.revoke(request.id)
     with pytest.raises(StoreError, match="is revoked, so there is nothing to verify"):
-        desk.verify_again(request.id, paths)
+        service.verify_again(request.id, paths)
 
 
 # -- the command line -------------------------------------------------------------------------------------------------
@@ -347,7 +347,7 @@ def test_mistakes_on_the_command_line(tiny_folder, base_folder, records_file, re
     assert "Cannot read records nope.jsonl" in lost.what
     assert (lost.remedy, lost.exit_code) == ("Give a JSON Lines file with --calibration.", 3)
     took = desk_module.Added("r-3", "today", "verified", "Ada", "", {"why": "leak 0%"}, ("r-1", "r-2"))
-    monkeypatch.setattr(desk_module.Desk, "add", lambda *_, **__: took)
+    monkeypatch.setattr(desk_module.DeletionService, "add", lambda *_, **__: took)
     said = " ".join(run("requests", "add", "Ada", "--images", tiny_folder, *common).stdout.split())
     assert "r-1, r-2 had been verified under the encoder that this one takes the place of" in said
     assert json.loads(run("requests", "add", "Ada", *common, "--json").stdout)["to_verify_again"] == ["r-1", "r-2"]

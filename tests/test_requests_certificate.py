@@ -18,14 +18,14 @@ from cagul.deletion.log import sha256
 from cagul.deletion.service import Added
 from cagul.deletion.store import Request
 from cagul.errors import StoreError, UsageError
-from test_requests import base, base_folder, desk, pictures_of, records, records_file  # noqa: F401
+from test_requests import base, base_folder, service, pictures_of, records, records_file  # noqa: F401
 
 
 @pytest.fixture
-def certificate(desk, records, tmp_path):  # noqa: F811
-    request = desk.add("Dee Moss", pictures_of(records, "p3"), by="her lawyer", records=records)
+def certificate(service, records, tmp_path):  # noqa: F811
+    request = service.add("Dee Moss", pictures_of(records, "p3"), by="her lawyer", records=records)
     path = tmp_path / "certificate.json"
-    write_certificate(path, certify(desk.store, request.id, signing_key(tmp_path / "signing")))
+    write_certificate(path, certify(service.store, request.id, signing_key(tmp_path / "signing")))
     return path
 
 
@@ -47,8 +47,8 @@ def test_a_certificate_is_valid_and_names_nobody(certificate, tmp_path, records)
     assert (tmp_path / "signing").stat().st_mode & 0o777 == 0o600
 
 
-def test_whose_encoder_is_in_use_is_escalated_in_certificate_and_output(desk, records, tmp_path):  # noqa: F811
-    store, vectors = desk.store, (b"vectors", b"best")
+def test_whose_encoder_is_in_use_is_escalated_in_certificate_and_output(service, records, tmp_path):  # noqa: F811
+    store, vectors = service.store, (b"vectors", b"best")
     for name in ("r1", "r2", "r3"):
         store.receive(name, f"Person {name}", "")
         store.enrol(name, *vectors)
@@ -72,19 +72,19 @@ def invoke(*words):
     return CliRunner().invoke(app, ["requests", *map(str, words)], standalone_mode=False)
 
 
-def test_figures_are_shown_with_the_date_of_their_measurement(desk, records, tmp_path):  # noqa: F811
-    request = desk.add("Dee [Moss]", pictures_of(records, "p3"), name="r-1", by="her lawyer")
-    store, why = ("--store", desk.store.path), request.verification["why"]
-    measured = next(entry.at for entry in desk.store.entries() if entry.action == request.state)
+def test_figures_are_shown_with_the_date_of_their_measurement(service, records, tmp_path):  # noqa: F811
+    request = service.add("Dee [Moss]", pictures_of(records, "p3"), name="r-1", by="her lawyer")
+    store, why = ("--store", service.store.path), request.verification["why"]
+    measured = next(entry.at for entry in service.store.entries() if entry.action == request.state)
     said = " ".join(invoke("show", "r-1", *store).stdout.split())
     leak = request.verification["leak"]
     for part in ("subject: Dee [Moss] by: her lawyer", "measured on", "answers that still tell", f"{leak['value']:.3f}",
                  f"{leak['low']:.3f} to {leak['high']:.3f}"):  # fmt: skip
         assert part in said
-    desk.revoke("r-1")
+    service.revoke("r-1")
     assert f"was: {why}" in " ".join(invoke("show", "r-1", *store).stdout.split())
     assert "gate fires" not in " ".join(invoke("list", *store).stdout.split())
-    document = certify(desk.store, "r-1", signing_key(tmp_path / "signing"))
+    document = certify(service.store, "r-1", signing_key(tmp_path / "signing"))
     page = write_certificate(tmp_path / "c.json", document).read_text()
     assert f"| measured on {measured} | value |" in page
     assert f"Outcome before it was revoked: {why}." in page
@@ -97,7 +97,7 @@ def test_a_failed_request_has_an_exit_code_of_its_own(monkeypatch, tmp_path, sta
     opened.add = lambda *_, **__: Added(**vars(made))
     opened.verify_again = lambda *_: made
     opened.request, opened.require_whole, opened.entries = lambda _: made, lambda: None, list
-    monkeypatch.setattr("cagul.cli.requests.desk_at", lambda *_: opened)
+    monkeypatch.setattr("cagul.cli.requests.service_at", lambda *_: opened)
     monkeypatch.setattr("cagul.deletion.store.Store", lambda *_: opened)
     StoreKey.create(tmp_path / "key")
     common = ("--store", tmp_path / "s.db", "--key", tmp_path / "key", "--images", tmp_path)
@@ -111,8 +111,8 @@ def test_a_failed_request_has_an_exit_code_of_its_own(monkeypatch, tmp_path, sta
         assert (as_json.exit_code, json.loads(as_json.stdout)["state"]) == (code, state)
 
 
-def test_a_certificate_is_written_over_with_force_alone(desk, records, tmp_path):  # noqa: F811
-    desk.add("Dee Moss", pictures_of(records, "p3"), name="r-1")
+def test_a_certificate_is_written_over_with_force_alone(service, records, tmp_path):  # noqa: F811
+    service.add("Dee Moss", pictures_of(records, "p3"), name="r-1")
     words = ["export-certificate", "r-1", "--store", tmp_path / "requests.db", "--key", tmp_path / "key",
              "--signing-key", tmp_path / "signing", "--out", tmp_path / "c.json"]  # fmt: skip
     for taken in ("c.json", "c.md"):
@@ -210,8 +210,8 @@ def test_what_readers_could_read_in_two_ways_is_no_certificate(certificate, tmp_
         check_certificate(certificate, tmp_path / "signing.pub")
 
 
-def test_a_certificate_does_not_lie_where_its_page_is_written(desk, records, tmp_path):  # noqa: F811
-    request = desk.add("Dee Moss", pictures_of(records, "p3"))
+def test_a_certificate_does_not_lie_where_its_page_is_written(service, records, tmp_path):  # noqa: F811
+    request = service.add("Dee Moss", pictures_of(records, "p3"))
     common = ["--store", tmp_path / "requests.db", "--key", tmp_path / "key", "--signing-key", tmp_path / "signing"]
     words = ["requests", "export-certificate", request.id, *common, "--out", tmp_path / "c.md"]
     found = CliRunner().invoke(app, [str(word) for word in words], standalone_mode=False).exception

@@ -14,11 +14,11 @@ from demo_recipe.extra_people import draw_crowd
 from cagul.config import load_config
 from cagul.data.pictures import pictures_by_subject, variants
 from cagul.data.records import load_records
-from cagul.deletion.service import make_store, open_desk
+from cagul.deletion.service import make_store, open_service
 from cagul.deletion.store_gate import Enrolled
-from cagul.evaluation.ask import Asked, ask
+from cagul.evaluation.ask import Question, ask
 from cagul.evaluation.metrics.intervals import figure
-from cagul.training.token_cache import Features
+from cagul.training.token_cache import TokenCache
 from cagul.training.unlearn import unlearn
 
 BUDGET = 0.01
@@ -31,7 +31,7 @@ KEPT = 0.5  # of what is recognised of the enrolled on held-out views, with all 
 def test_fifty_requests_in_two_orders(demo, demo_host, demo_splits, tmp_path):
     records = load_records(demo.records)
     base = unlearn(demo_host, demo_splits, load_config("default", ["training.steps=20"]))
-    features, pictures, rng = Features(demo_host), pictures_by_subject(records), random.Random(0)
+    token_cache, pictures, rng = TokenCache(demo_host), pictures_by_subject(records), random.Random(0)
     names = [f"p{n:03d}" for n in range(8, 48)] + [f"s{n:03d}" for n in range(10)]
     gone = set(rng.sample(names, 20))
     unseen = {r.subject: r.views for r in demo_splits.unseen if r.views}
@@ -40,22 +40,22 @@ def test_fifty_requests_in_two_orders(demo, demo_host, demo_splits, tmp_path):
     drawn = {r.subject: [r.image, *r.views][::4] for r in crowd}
     asked_anew = list(drawn)[CROWD:]
     people += [name for name in asked_anew for _ in drawn[name]]
-    strangers = features.look([(view, 0) for _, views in sorted(unseen.items()) for view in views[::4]])
-    strangers += features.look([(path, 0) for name in asked_anew for path in drawn[name]])
+    strangers = token_cache.encode_images([(view, 0) for _, views in sorted(unseen.items()) for view in views[::4]])
+    strangers += token_cache.encode_images([(path, 0) for name in asked_anew for path in drawn[name]])
     calibration = records + [
         r.model_copy(update={"views": tuple(drawn[r.subject][1:])}) for r in crowd if r.subject not in asked_anew
     ]
     views = {r.subject: r.views[::4] for r in records if r.subject in names and r.views}
     make_store(tmp_path / "0.db", tmp_path / "key", demo_host, base, calibration, {}, confidence=CONFIDENCE)
     make_store(tmp_path / "1.db", tmp_path / "key", demo_host, base, calibration, {}, confidence=CONFIDENCE)
-    embed = open_desk(tmp_path / "0.db", tmp_path / "key", demo_host, base).gatekeeper.gate.embed
-    templates = {name: embed(features.look(variants(pictures[name], base.config.gate.augment))) for name in names}
-    own = {name: embed(features.look([(view, 0) for view in views[name]])) for name in names}
+    embed = open_service(tmp_path / "0.db", tmp_path / "key", demo_host, base).store_gate.gate.embed
+    templates = {name: embed(token_cache.encode_images(variants(pictures[name], base.config.gate.augment))) for name in names}
+    own = {name: embed(token_cache.encode_images([(view, 0) for view in views[name]])) for name in names}
     strange = embed(strangers)
     patches, answers = [], []
     for attempt in range(2):
-        desk = open_desk(tmp_path / f"{attempt}.db", tmp_path / "key", demo_host, base)
-        keeper, waiting = desk.gatekeeper, []
+        service = open_service(tmp_path / f"{attempt}.db", tmp_path / "key", demo_host, base)
+        keeper, waiting = service.store_gate, []
         active: set[str] = set()
 
         def check(keeper=keeper, active=active):
@@ -83,13 +83,13 @@ def test_fifty_requests_in_two_orders(demo, demo_host, demo_splits, tmp_path):
             check()
             if waiting and rng.random() < 0.4:
                 active.remove(one := waiting.pop(rng.randrange(len(waiting))))
-                desk.revoke(one)
+                service.revoke(one)
                 check()
         for name in waiting:
-            desk.revoke(name)
-        guard = desk.guard()
+            service.revoke(name)
+        guard = service.guard()
         patches.append(guard.patch)
-        asked = [Asked(f"{r.subject} {n}", r.image, r.question) for n, r in enumerate(records) if r.subject in names][::40]
+        asked = [Question(f"{r.subject} {n}", r.image, r.question) for n, r in enumerate(records) if r.subject in names][::40]
         answers.append([(said.asked.key, said.tokens, said.decision) for part in ask(guard, asked) for said in part])
     for name, tensor in patches[0].gate.state_dict().items():
         assert torch.equal(tensor, patches[1].gate.state_dict()[name]), name

@@ -20,7 +20,7 @@ from test_requests import base_folder, pictures_of, records, records_file, run  
 
 PROGRAM = """
 import json, os, signal, sys
-import cagul.cli.app, cagul.guard, cagul.requests.desk  # once for all
+import cagul.cli.app, cagul.guard.guard, cagul.deletion.service  # once for all
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 

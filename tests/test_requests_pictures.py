@@ -15,7 +15,7 @@ from cagul.deletion.pictures import opened_pictures, sweep, write_picture
 from cagul.deletion.store import Store
 from cagul.errors import WriteError
 from made_stores import make, make_base
-from test_requests import base, base_folder, desk, leaky, pictures_of, records, records_file  # noqa: F401
+from test_requests import base, base_folder, service, leaky, pictures_of, records, records_file  # noqa: F401
 
 DATA = b"a face" * 100
 
@@ -119,19 +119,19 @@ def test_nothing_of_the_users_is_touched(made, tmp_path):
     assert (theirs / "r1_0").read_bytes() == DATA
 
 
-def test_a_finetune_without_kept_pictures_opens_no_folder(desk, records, monkeypatch):  # noqa: F811
+def test_a_finetune_without_kept_pictures_opens_no_folder(service, records, monkeypatch):  # noqa: F811
     opened, true = [], desk_module.opened_pictures
     monkeypatch.setattr(desk_module, "opened_pictures", lambda folder: (opened.append(folder), true(folder))[1])
     leaky(monkeypatch, 0.4, 0.0, 0.0, 0.4, 0.0)
-    assert desk.add("p2", pictures_of(records, "p2"), records=records).escalated
-    assert desk.add("p3", pictures_of(records, "p3"), keep_pictures=True).state == "verified"
+    assert service.add("p2", pictures_of(records, "p2"), records=records).escalated
+    assert service.add("p3", pictures_of(records, "p3"), keep_pictures=True).state == "verified"
     assert opened == []
-    assert desk.add("p4", pictures_of(records, "p4"), records=records).escalated
-    assert opened == [desk.store.folder]
+    assert service.add("p4", pictures_of(records, "p4"), records=records).escalated
+    assert opened == [service.store.folder]
 
 
-def test_verifying_and_finetuning_open_pictures_beside_the_store_alone(desk, records, monkeypatch, tmp_path):  # noqa: F811
-    seen, folder, true = [], desk.store.folder, desk_module.verify
+def test_verifying_and_finetuning_open_pictures_beside_the_store_alone(service, records, monkeypatch, tmp_path):  # noqa: F811
+    seen, folder, true = [], service.store.folder, desk_module.verify
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
 
     def verify(*given):
@@ -140,8 +140,8 @@ def test_verifying_and_finetuning_open_pictures_beside_the_store_alone(desk, rec
 
     monkeypatch.setattr(desk_module, "verify", verify)
     paths = pictures_of(records, "p3")
-    kept = desk.add("p3", paths, keep_pictures=True)
-    desk.verify_again(kept.id, paths)
-    desk.verify_again(kept.id, [])
+    kept = service.add("p3", paths, keep_pictures=True)
+    service.verify_again(kept.id, paths)
+    service.verify_again(kept.id, [])
     assert seen == [None, None, [0o600] * len(paths)]
     assert not folder.exists()

@@ -11,11 +11,11 @@ pytest.importorskip("sqlalchemy")
 
 import torch
 
-from cagul.cli.requests import desk_at
+from cagul.cli.requests import service_at
 from cagul.deletion.keys import StoreKey
-from cagul.deletion.service import Desk
+from cagul.deletion.service import DeletionService
 from cagul.deletion.store import Store
-from cagul.deletion.store_gate import Gatekeeper
+from cagul.deletion.store_gate import StoreGate
 from cagul.errors import StoreError
 from cagul.method.encoder import VisualTokenEncoder
 from made_stores import enrol, in_use, make, make_base
@@ -36,7 +36,7 @@ def encoder_of(seed):
 @pytest.fixture
 def keeper(tmp_path, base):
     """Two requests, the first with an encoder of its own."""
-    made = Gatekeeper(make(tmp_path / "store", base), StoreKey.load(tmp_path / "store" / "key"), base)
+    made = StoreGate(make(tmp_path / "store", base), StoreKey.load(tmp_path / "store" / "key"), base)
     for name in ("r1", "r2"):
         enrol(made, name)
     made.store.settle("r1", "verified", {"encoder": "one"}, made.seal_encoder("r1", encoder_of(1)))
@@ -99,7 +99,7 @@ def test_what_cannot_be_read_is_no_whole_store(keeper, statement, says):
 def test_similarities_that_are_gone_are_a_change(keeper, base):
     tamper(keeper.store, "UPDATE requests SET best=NULL WHERE id='r2'")
     with pytest.raises(StoreError, match="What the store holds for r2 best was changed"):
-        Gatekeeper(Store(keeper.store.path, keeper.key), keeper.key, base).patch()
+        StoreGate(Store(keeper.store.path, keeper.key), keeper.key, base).patch()
 
 
 def test_no_other_mark_of_the_key_passes_for_that_of_the_store(keeper):
@@ -118,11 +118,11 @@ def test_facts_are_read_once_they_are_known_to_be_right(keeper, base, tmp_path, 
     tamper(keeper.store, change.format(fact))
     store, says = Store(keeper.store.path, keeper.key), "is not as its log says: the store's facts or its calibration people"
     with pytest.raises(StoreError, match=says):
-        Gatekeeper(store, keeper.key, base)
+        StoreGate(store, keeper.key, base)
     with pytest.raises(StoreError, match=says):
-        Desk(store, keeper.key, None, base)  # before the host is looked at
+        DeletionService(store, keeper.key, None, base)  # before the host is looked at
     with pytest.raises(StoreError, match=says):
-        desk_at(store.path, tmp_path / "store" / "key", None, None, "auto", None, 0)
+        service_at(store.path, tmp_path / "store" / "key", None, None, "auto", None, 0)
 
 
 @pytest.mark.parametrize("kept", ["[", "[5]"])
@@ -144,7 +144,7 @@ def weight(keeper):
 
 
 def test_a_backup_and_another_request_are_another_state(keeper, base, tmp_path):
-    served = Gatekeeper(Store(keeper.store.path, keeper.key), keeper.key, base)
+    served = StoreGate(Store(keeper.store.path, keeper.key), keeper.key, base)
     backup = sqlite3.connect(tmp_path / "backup")
     with sqlite3.connect(keeper.store.path) as live:
         live.backup(backup)
@@ -163,7 +163,7 @@ def test_a_backup_and_another_request_are_another_state(keeper, base, tmp_path):
 
 
 def test_an_encoder_that_was_finetuned_again_for_the_same_request_is_taken(keeper, base):
-    served = Gatekeeper(Store(keeper.store.path, keeper.key), keeper.key, base)
+    served = StoreGate(Store(keeper.store.path, keeper.key), keeper.key, base)
     assert torch.equal(weight(served), encoder_of(1).change[-1].weight)
     keeper.store.settle("r1", "verified", {"encoder": "two"}, keeper.seal_encoder("r1", encoder_of(2)), in_use(keeper.store))
     assert torch.equal(weight(served), encoder_of(2).change[-1].weight)

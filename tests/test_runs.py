@@ -7,7 +7,7 @@ import pytest
 
 from cagul.errors import UsageError, WriteError
 from cagul.evaluation.run_folder import Rows, Run
-from cagul.files import digest, whole_folder, write_text
+from cagul.files import digest, atomic_folder, write_text
 
 
 def test_rows_survive_a_kill_in_the_middle_of_a_line(tmp_path):
@@ -37,14 +37,14 @@ def test_a_run_is_resumed_by_its_inputs_and_refused_with_others(tmp_path):
 
 def test_a_folder_is_whole_or_absent(tmp_path):
     def half():
-        with whole_folder(tmp_path / "p") as folder:
+        with atomic_folder(tmp_path / "p") as folder:
             (folder / "half").touch()
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         half()
     assert list(tmp_path.iterdir()) == []
-    with whole_folder(tmp_path / "p") as folder:
+    with atomic_folder(tmp_path / "p") as folder:
         (folder / "whole").touch()
     assert (tmp_path / "p" / "whole").exists()
 

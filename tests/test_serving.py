@@ -22,7 +22,7 @@ from cagul.host.frozen import FrozenHost
 from cagul.serving.app import Answering
 from cagul.serving.engine import Engine, Job
 from cagul.serving.logs import JsonLines
-from cagul.serving.sampling import Row, Sampling, draw
+from cagul.serving.sampling import SampledChoice, Sampling, draw
 from helpers import make_patch, picture
 from served import PATIENCE, QUESTION, Gated, OneGuard, asked, said, serving, shown, tiny_guard, until
 
@@ -81,7 +81,7 @@ def test_several_turns_are_one_conversation(tiny_folder):
                 zip(TURNS, (QUESTION, "", "Where do they live ?"), strict=True)]  # fmt: skip
     inputs = guard.host.inputs([guard.host.prompter.conversation(messages)], [picture(1), picture(2)])
     output = guard.generate(**inputs, **guard.host.generation_options(8))
-    assert answer == guard.host.texts(inputs["input_ids"].shape[1], output)[0]
+    assert answer == guard.host.decode(inputs["input_ids"].shape[1], output)[0]
     assert len(guard.decisions) == 2
 
 
@@ -126,7 +126,7 @@ def test_sampling_is_as_the_api_defines_it(client):
 
 def test_penalties_act_on_what_was_said():
     def drawn(scores, ids, **settings):
-        row = Row(Sampling(temperature=0, **settings), None, frozenset())
+        row = SampledChoice(Sampling(temperature=0, **settings), None, frozenset())
         row.ids = ids
         return draw(torch.tensor(scores), row)
 
@@ -138,14 +138,14 @@ def test_penalties_act_on_what_was_said():
 
 @pytest.mark.parametrize("temperature", [1e-3, 1e-310, 5e-324])
 def test_the_least_temperature_is_greedy(temperature):
-    assert draw(torch.tensor([3.0, 40.0, -50.0]), Row(Sampling(temperature), None, frozenset())) == 1
+    assert draw(torch.tensor([3.0, 40.0, -50.0]), SampledChoice(Sampling(temperature), None, frozenset())) == 1
 
 
 def test_the_draws_follow_temperature_and_top_p():
     scores = torch.tensor([2.0, 1.0, 0.0])
 
     def shares(**settings):
-        row = Row(Sampling(seed=1, **settings), None, frozenset())
+        row = SampledChoice(Sampling(seed=1, **settings), None, frozenset())
         drawn = torch.tensor([draw(scores, row) for _ in range(2000)])
         return torch.stack([(drawn == n).double().mean() for n in range(3)])
 

@@ -14,7 +14,7 @@ pytest.importorskip("fastapi")
 from cagul.serving import middleware as doorway
 from cagul.serving.app import create_app
 from cagul.serving.metrics import Metrics
-from cagul.serving.middleware import CHAT, PATHS, Doorway
+from cagul.serving.middleware import CHAT, PATHS, RequestMiddleware
 from cagul.serving.options import Limits, ServeOptions, digests
 from served import PATIENCE, Gated, OneGuard, asked, serving, tiny_guard, until
 
@@ -101,7 +101,7 @@ def test_the_room_of_a_body_is_given_back_however_it_ends(monkeypatch, body, end
         await send({"type": "http.response.start", "status": 200})
         await send({"type": "http.response.body"})
 
-    door = Doorway(app, ServeOptions(host="", limits=Limits(body=100)), Metrics())
+    door = RequestMiddleware(app, ServeOptions(host="", limits=Limits(body=100)), Metrics())
     parts = [{"type": "http.request", "body": part, "more_body": bool(ends) or part is not body[-1]} for part in body]
 
     async def receive():

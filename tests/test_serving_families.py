@@ -31,7 +31,7 @@ def test_a_batch_of_every_family_is_the_guards(family):
     shown = [[picture(1)], [picture(2), picture(3)], [picture(4)]]
     prompts = [host.prompter.prompt(QUESTION, len(pictures)) for pictures in shown]
     inputs = host.inputs(prompts, [one for pictures in shown for one in pictures])
-    expected = host.texts(inputs["input_ids"].shape[1], guard.generate(**inputs, **host.generation_options(6)))
+    expected = host.decode(inputs["input_ids"].shape[1], guard.generate(**inputs, **host.generation_options(6)))
     engine = Engine(OneGuard(guard), batch=3, wait=5.0)
     done: queue.Queue = queue.Queue()
     try:

@@ -173,10 +173,10 @@ def test_a_template_with_a_system_turn_takes_one(guard):
         def conversation(turns):
             return "".join(f"<{turn['role']}>{turn['content'][0]['text']}" for turn in turns)
 
-    from cagul.serving.api import Turn
+    from cagul.serving.api import ChatMessage
 
     rules = Rules(Prompter, Limits(), guard.host.context)
-    turns, _ = rules.read([Turn(role="developer", content="be brief"), Turn(role="user", content="a")])
+    turns, _ = rules.read([ChatMessage(role="developer", content="be brief"), ChatMessage(role="user", content="a")])
     assert [turn["role"] for turn in turns] == ["system", "user"]
     assert not Rules(guard.host.prompter, Limits(), guard.host.context).system
 

@@ -12,12 +12,12 @@ pytest.importorskip("sqlalchemy")
 import torch
 
 from cagul.data.pictures import open_picture
-from cagul.deletion.service import make_store, open_desk
+from cagul.deletion.service import make_store, open_service
 from cagul.deletion.store import Store
 from cagul.errors import PatchError, StoreError
 from cagul.guard.patch import Patch
 from cagul.host.frozen import FrozenHost
-from cagul.serving.guard_providers import LOOK_SECONDS, StoreGuards
+from cagul.serving.guard_providers import LOOK_SECONDS, StoreGuardProvider
 from helpers import make_patch
 from served import QUESTION, asked, serving, shown
 from test_requests import base_folder, pictures_of, records, records_file  # noqa: F401
@@ -32,19 +32,19 @@ def store(tmp_path, tiny_host, base_folder, records):  # noqa: F811
 def test_added_and_revoked_people_take_effect_at_once(store, tiny_host, base_folder, records):  # noqa: F811
     pictures = pictures_of(records, "p3")
     base = Patch.load(base_folder)
-    desk = open_desk(*store, tiny_host, base)  # another process in life
+    service = open_service(*store, tiny_host, base)  # another process in life
     body = asked(shown(open_picture(pictures[0])))
-    with serving(StoreGuards(tiny_host, *store, base)) as running:
+    with serving(StoreGuardProvider(tiny_host, *store, base)) as running:
 
         def answer() -> str:
             return running.post(body).json()["choices"][0]["message"]["content"]
 
         host_says = answer()
-        assert host_says == desk.guard().answer(pictures[0], QUESTION, max_new_tokens=8).text
-        desk.add("Ada", pictures, name="r-1")
+        assert host_says == service.guard().answer(pictures[0], QUESTION, max_new_tokens=8).text
+        service.add("Ada", pictures, name="r-1")
         hidden = answer()  # the first that begins afterwards
-        assert hidden == desk.guard().answer(pictures[0], QUESTION, max_new_tokens=8).text != host_says
-        desk.revoke("r-1")
+        assert hidden == service.guard().answer(pictures[0], QUESTION, max_new_tokens=8).text != host_says
+        service.revoke("r-1")
         assert answer() == host_says
 
 
@@ -52,7 +52,7 @@ def test_a_store_that_cannot_be_read_answers_nobody(store, tiny_host, base_folde
     path, key = store
     pictures = pictures_of(records, "p3")
     body, now = asked(shown(open_picture(pictures[0]))), [0.0]
-    with serving(StoreGuards(tiny_host, path, key, Patch.load(base_folder), clock=lambda: now[0])) as running:
+    with serving(StoreGuardProvider(tiny_host, path, key, Patch.load(base_folder), clock=lambda: now[0])) as running:
         assert running.post(body).status_code == 200
         path.rename(path.with_name("away"))
         assert running.post(body).status_code == 503
@@ -69,19 +69,19 @@ def test_a_store_that_was_tampered_with_answers_nobody(store, tiny_host, base_fo
     path, key = store
     pictures, base = pictures_of(records, "p3"), Patch.load(base_folder)
     body = asked(shown(open_picture(pictures[0])))
-    open_desk(path, key, tiny_host, base).add("Ada", pictures, name="r-1")
-    with serving(StoreGuards(tiny_host, path, key, base)) as running:
+    open_service(path, key, tiny_host, base).add("Ada", pictures, name="r-1")
+    with serving(StoreGuardProvider(tiny_host, path, key, base)) as running:
         hidden = running.post(body).json()["choices"]
         with sqlite3.connect(path) as raw:
             raw.execute("DELETE FROM requests WHERE id='r-1'")
         assert running.post(body).json()["choices"] == hidden  # as long as nothing else was changed
         with pytest.raises(StoreError, match="request r-1 is in the log alone"):
-            StoreGuards(tiny_host, path, key, base)
-        desk = open_desk(path, key, tiny_host, base)
+            StoreGuardProvider(tiny_host, path, key, base)
+        service = open_service(path, key, tiny_host, base)
         with pytest.raises(StoreError, match="request r-1 is in the log alone"):
-            desk.add("Bo", pictures_of(records, "p4"), name="r-2")
-        assert len(desk.store.entries()) == 3  # nothing was written
-        desk.store.receive("r-2", "Bo", "")
+            service.add("Bo", pictures_of(records, "p4"), name="r-2")
+        assert len(service.store.entries()) == 3  # nothing was written
+        service.store.receive("r-2", "Bo", "")
         assert running.post(body).status_code == 503
         assert running.get("/ready").status_code == 503
 
@@ -90,9 +90,9 @@ def test_a_tampered_copy_in_the_stores_place_answers_nobody(store, tiny_host, ba
     """Its log ends as the served one does; every look finds it, not the first alone."""
     path, key = store
     pictures, base = pictures_of(records, "p3"), Patch.load(base_folder)
-    open_desk(path, key, tiny_host, base).add("Ada", pictures, name="r-1")
+    open_service(path, key, tiny_host, base).add("Ada", pictures, name="r-1")
     body = asked(shown(open_picture(pictures[0])))
-    with serving(StoreGuards(tiny_host, path, key, base)) as running:
+    with serving(StoreGuardProvider(tiny_host, path, key, base)) as running:
         copy = sqlite3.connect(path.with_name("copy"))
         with sqlite3.connect(path) as live:
             live.backup(copy)
@@ -110,7 +110,7 @@ def test_the_host_is_hashed_once_and_never_for_a_store_that_is_not_whole(store, 
     hashed, true = [], FrozenHost.fingerprint
     monkeypatch.setattr(FrozenHost, "fingerprint", lambda self: (hashed.append(1), true(self))[1])
     base = Patch.load(base_folder)
-    guards = StoreGuards(tiny_host, path, key, base)
+    guards = StoreGuardProvider(tiny_host, path, key, base)
     assert len(hashed) == 1
     for name, change in (("broken", "UPDATE calibration SET people='[]'"), ("whole", "SELECT 1")):
         copy = sqlite3.connect(path.with_name(name))
@@ -124,7 +124,7 @@ def test_the_host_is_hashed_once_and_never_for_a_store_that_is_not_whole(store, 
         with pytest.raises(StoreError, match="facts or its calibration people were changed"):
             guards.guard()
     with pytest.raises(StoreError, match="facts or its calibration people were changed"):
-        StoreGuards(tiny_host, path, key, base)
+        StoreGuardProvider(tiny_host, path, key, base)
     path.with_name("whole").rename(path)
     guards.guard()
     assert len(hashed) == 1
@@ -134,12 +134,12 @@ def test_only_a_changed_entry_is_checked(store, tiny_host, base_folder, records,
     checked, true = [], Store.check
     monkeypatch.setattr(Store, "check", lambda self: (checked.append(self.last_entry()[0]), true(self))[1])
     base = Patch.load(base_folder)
-    guards = StoreGuards(tiny_host, *store, base)
+    guards = StoreGuardProvider(tiny_host, *store, base)
     for _ in range(3):
         guards.guard()
     assert checked == [0]
-    open_desk(*store, tiny_host, base).add("Ada", pictures_of(records, "p3"), name="r-1")
-    checked.clear()  # what the desk asked
+    open_service(*store, tiny_host, base).add("Ada", pictures_of(records, "p3"), name="r-1")
+    checked.clear()  # what the service asked
     for _ in range(3):
         guards.guard()
     assert checked == [3]
@@ -149,26 +149,26 @@ def test_a_backup_and_another_request_in_its_place_are_served(store, tiny_host, 
     """As many entries as before, but others: whoever was added last is hidden, not whoever the backup did not know."""
     path, key = store
     base, people = Patch.load(base_folder), {name: pictures_of(records, name) for name in ("p3", "p4")}
-    guards, backup = StoreGuards(tiny_host, path, key, base), sqlite3.connect(path.with_name("backup"))
+    guards, backup = StoreGuardProvider(tiny_host, path, key, base), sqlite3.connect(path.with_name("backup"))
 
     def templates():
         return guards.guard().patch.gate.templates
 
     with sqlite3.connect(path) as live:
         live.backup(backup)
-    open_desk(path, key, tiny_host, base).add("Ada", people["p3"], name="r-1")
+    open_service(path, key, tiny_host, base).add("Ada", people["p3"], name="r-1")
     before = templates()
     with sqlite3.connect(path) as live:
         backup.backup(live)
-    desk = open_desk(path, key, tiny_host, base)
-    desk.add("Bo", people["p4"], name="r-1")
+    service = open_service(path, key, tiny_host, base)
+    service.add("Bo", people["p4"], name="r-1")
     assert not torch.equal(templates(), before)
-    assert torch.equal(templates(), desk.guard().patch.gate.templates)
+    assert torch.equal(templates(), service.guard().patch.gate.templates)
 
 
 def test_asking_whether_it_is_ready_reads_no_store_each_time(store, tiny_host, base_folder):  # noqa: F811
     now, looked = [0.0], []
-    guards = StoreGuards(tiny_host, *store, Patch.load(base_folder), clock=lambda: now[0])
+    guards = StoreGuardProvider(tiny_host, *store, Patch.load(base_folder), clock=lambda: now[0])
     last_entry = guards._desk.store.last_entry
     guards._desk.store.last_entry = lambda: (looked.append(now[0]), last_entry())[1]
     for seconds in (0.0, 0.5, 1.0, 1.2, 1.9, 2.1):
@@ -181,12 +181,12 @@ def test_another_file_in_the_stores_place_is_opened(store, tiny_host, base_folde
     path, key = store
     pictures, base = pictures_of(records, "p3"), Patch.load(base_folder)
     body = asked(shown(open_picture(pictures[0])))
-    with serving(StoreGuards(tiny_host, path, key, base)) as running:
+    with serving(StoreGuardProvider(tiny_host, path, key, base)) as running:
         before = running.post(body).json()["choices"]
         backup = path.with_name("backup")
         backup.write_bytes(path.read_bytes())
         backup.chmod(0o600)
-        open_desk(backup, key, tiny_host, base).add("Ada", pictures, name="r-1")
+        open_service(backup, key, tiny_host, base).add("Ada", pictures, name="r-1")
         for end in ("-wal", "-shm"):
             path.with_name(path.name + end).unlink(missing_ok=True)
             if backup.with_name(backup.name + end).exists():
@@ -196,11 +196,11 @@ def test_another_file_in_the_stores_place_is_opened(store, tiny_host, base_folde
 
 
 def test_a_store_or_patch_of_another_host_is_not_served(store, tiny_host, base_folder):  # noqa: F811
-    from cagul.serving.guard_providers import PatchGuards
+    from cagul.serving.guard_providers import PatchGuardProvider
     from helpers import save_tiny_host
 
     other = FrozenHost.load(save_tiny_host(store[0].with_name("other"), seed=5))
     with pytest.raises(StoreError, match="The store is for a host with SHA-256"):
-        StoreGuards(other, *store, Patch.load(base_folder))
+        StoreGuardProvider(other, *store, Patch.load(base_folder))
     with pytest.raises(PatchError, match="The patch is for a host with SHA-256"):
-        PatchGuards(other, make_patch(tiny_host))
+        PatchGuardProvider(other, make_patch(tiny_host))

@@ -19,7 +19,7 @@ pytest.importorskip("fastapi")
 pytest.importorskip("sqlalchemy")
 
 from cagul.data.pictures import open_picture
-from cagul.deletion.service import make_store, open_desk
+from cagul.deletion.service import make_store, open_service
 from cagul.guard.patch import Patch
 from documents import stage
 from served import PATIENCE, QUESTION, asked, shown, until
@@ -83,7 +83,7 @@ def test_what_another_process_adds_or_revokes_holds_in_every_worker(tiny_folder,
     staged, store, key, log = stage(tmp_path / "staged", tiny_folder), tmp_path / "s.db", tmp_path / "key", tmp_path / "log"
     host, base = FrozenHost.load(tiny_folder), Patch.load(base_folder)
     make_store(store, key, host, base, records, {"host": str(tiny_folder), "patch": str(base_folder)})
-    desk = open_desk(store, key, host, base)
+    service = open_service(store, key, host, base)
     pictures = pictures_of(records, "p3")
     (tmp_path / "ada").mkdir()
     for number, path in enumerate(pictures):
@@ -91,7 +91,7 @@ def test_what_another_process_adds_or_revokes_holds_in_every_worker(tiny_folder,
     body = asked(shown(open_picture(pictures[0])), model="host")
 
     def guards() -> str:
-        return desk.guard().answer(pictures[0], QUESTION, max_new_tokens=8).text
+        return service.guard().answer(pictures[0], QUESTION, max_new_tokens=8).text
 
     where = f"--store {store} --key {key}"
     with served(

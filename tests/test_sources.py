@@ -7,7 +7,7 @@ import sys
 
 import pyarrow
 import pytest
-from datasets import Features, Image, List, Value
+from datasets import TokenCache, Image, List, Value
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
@@ -82,7 +82,7 @@ def clear(tmp_path):
     texts = {name: Value("string") for name in ("caption", "name", "paraphrased_caption")}
     lists = {name: List(Value("string")) for name in ("perturbed_captions", "perturbed_names")}
     write_parquet(
-        tmp_path / "clear" / "forget01" / "train-00000-of-00001.parquet", rows, Features({"image": Image(), **texts, **lists})
+        tmp_path / "clear" / "forget01" / "train-00000-of-00001.parquet", rows, TokenCache({"image": Image(), **texts, **lists})
     )
     return tmp_path / "clear"
 

@@ -24,7 +24,7 @@ from cagul.study.attention_gate import gate_rows
 from cagul.study.pairs import StudySample
 from cagul.study.study import QUESTIONS, plan_study, study
 from cagul.study.summary import depths, layer_figures
-from cagul.training.token_cache import Features
+from cagul.training.token_cache import TokenCache
 from documents import page_maker
 
 SMALL = StudySample(maps=2, causal=1, deals=2, steps=2, asked=2, misfire=2, gate_pictures=6)
@@ -134,7 +134,7 @@ def test_a_named_question_that_cannot_be_asked_is_told_first(which, name, says, 
     assert run.rows.found == {}
     if name == "gate":
         with pytest.raises(DataError, match=says):
-            gate_rows(Features(tiny_host), found, run, CONFIG, SMALL, lambda *_: None)
+            gate_rows(TokenCache(tiny_host), found, run, CONFIG, SMALL, lambda *_: None)
     absent = plan_study(found, CONFIG, SMALL).absent
     assert says.lower() in absent["gates" if name == "gate" else "trainings"].lower()
 

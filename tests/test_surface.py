@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cagul.comparison.methods import METHODS, Workshop
+from cagul.comparison.methods import METHODS, BuildContext
 from cagul.comparison.page import figures, page
 from cagul.comparison.results import results
 from cagul.comparison.surface import COUNTS, SELECTIONS, SURFACE
@@ -27,12 +27,12 @@ def rows(**about: object) -> list[dict]:
 def test_every_selection_is_on_the_surface_with_every_k(monkeypatch):
     assert len(SURFACE) == len(set(SURFACE.values())) == len(SELECTIONS) * len(COUNTS) + 1
     chosen = {}
-    monkeypatch.setattr(Workshop, "patch", lambda shop, preset, settings, seed: chosen.update({settings: seed}) or 1 / 0)
+    monkeypatch.setattr(BuildContext, "patch", lambda context, preset, settings, seed: chosen.update({settings: seed}) or 1 / 0)
     for name, (choose, k) in SURFACE.items():
         assert name == "cagul" or METHODS[name].like == "cagul"
         assert METHODS[name].seeded == (name == "cagul")
         with pytest.raises(ZeroDivisionError):
-            METHODS[name].build(Workshop(None, None, None), (), 0)
+            METHODS[name].build(BuildContext(None, None, None), (), 0)
         selection = load_config("default", list(list(chosen)[-1])).selection
         assert (selection.choose, selection.k) == (choose, float(k))
         assert isinstance(selection.k, float) == ("." in k)

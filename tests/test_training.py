@@ -11,7 +11,7 @@ from cagul.config import Config, load_config
 from cagul.data.records import load_records, split_records
 from cagul.errors import DataError
 from cagul.training.gate import hold_out_calibration
-from cagul.training.sampler import Schedule
+from cagul.training.sampler import ExampleSampler
 from cagul.training.unlearn import unlearn
 
 QUICK = ["training.steps=30", "training.batch=8", "training.augment=0", "gate.augment=1", "encoder.hidden=32", "training.rate=0.01"]
@@ -137,7 +137,7 @@ def test_both_gates_know_the_enrolled(tiny_host, splits, kind):
     from cagul.data.pictures import open_picture
 
     def scores(records):
-        return patch.gate(tiny_host.look(tiny_host.pixels([open_picture(r.image) for r in records])))
+        return patch.gate(tiny_host.encode_images(tiny_host.image_inputs([open_picture(r.image) for r in records])))
 
     assert scores(splits.forget).min() > scores(splits.retain).median()
 
@@ -157,7 +157,7 @@ def test_the_terms_along_the_memorised_answer_train_too(tiny_host, splits, term)
 
 
 def test_a_blend_is_with_people_who_are_not_in_the_picture(splits):
-    schedule = Schedule(splits, load_config("default", [*QUICK, "training.blend=1"]))
+    schedule = ExampleSampler(splits, load_config("default", [*QUICK, "training.blend=1"]))
     rows = [row for step in range(20) for row in schedule.rows(step)]
     assert {row.other is not None for row in rows if row.refuse} == {True}
     assert {row.other for row in rows if not row.refuse} == {None}
@@ -169,11 +169,11 @@ def test_a_blend_is_with_people_who_are_not_in_the_picture(splits):
 def test_a_blend_needs_somebody_else(splits):
     alone = replace(splits, retain=[])
     with pytest.raises(DataError, match="Retain holds no other person, and training.blend needs somebody"):
-        Schedule(alone, load_config("default", [*QUICK, "training.blend=1"])).rows(0)
+        ExampleSampler(alone, load_config("default", [*QUICK, "training.blend=1"])).rows(0)
 
 
 def test_rows_that_lead_on_begin_the_answer_and_keep_the_rest(splits):
-    plain, led = (Schedule(splits, load_config("default", [*QUICK, *more])) for more in ((), ("training.led=1",)))
+    plain, led = (ExampleSampler(splits, load_config("default", [*QUICK, *more])) for more in ((), ("training.led=1",)))
     rows = [row for step in range(6) for row in led.rows(step)]
     asked = {r.question for part in (splits.forget, splits.retain) for r in part}
     for row in rows:

@@ -78,7 +78,7 @@ def test_a_guard_is_a_guard_under_its_hosts_name(tiny_host):
 def test_generate_takes_streamers(tiny_host, capsys):
     guard = Guard(tiny_host, make_patch(tiny_host))
     one = tiny_host.inputs([tiny_host.prompter.prompt(QUESTIONS[0])], [picture(1)])
-    whole = tiny_host.texts(one["input_ids"].shape[1], said(guard, one))[0]
+    whole = tiny_host.decode(one["input_ids"].shape[1], said(guard, one))[0]
     guard.generate(**one, **GREEDY, streamer=TextStreamer(tiny_host.processor.tokenizer, skip_prompt=True))
     assert capsys.readouterr().out.split() == whole.split()
     streamer = TextIteratorStreamer(tiny_host.processor.tokenizer, skip_prompt=True)
@@ -101,7 +101,7 @@ def test_weights_offloaded_to_disk_change_nothing(tiny_host, tiny_folder, inputs
     patch = make_patch(tiny_host)
     same_guard(Guard(host, patch), Guard(tiny_host, patch), inputs)
     same_guard(Guard(host, make_patch(host, fires=False)), tiny_host.model, inputs)
-    tokens = [token.clone().requires_grad_() for token in host.look(inputs)]
+    tokens = [token.clone().requires_grad_() for token in host.encode_images(inputs)]
     host.score(inputs, tokens, 2).square().sum().backward()
     assert all(token.grad.abs().sum() > 0 for token in tokens)
 

@@ -17,7 +17,7 @@ from cagul.errors import WriteError
 
 
 @contextmanager
-def writable(path: Path) -> Iterator[None]:
+def os_errors_as_write_errors(path: Path) -> Iterator[None]:
     """Turn an operating system's refusal to write into a WriteError that names the place and the remedy."""
     try:
         yield
@@ -30,7 +30,7 @@ def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a file whole or not at all: into a temporary neighbour, then renamed. Raises WriteError."""
     _require_name(path)
     partial = path.with_name(f".{path.name}.part")
-    with writable(path):
+    with os_errors_as_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.unlink(missing_ok=True)  # one that a kill left behind has its own mode
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
@@ -62,7 +62,7 @@ def write_json(path: Path, data: Any) -> None:
 def require_writable_file(path: Path) -> None:
     """Fail now, not after the work, when the file ``path`` cannot be written. Raises WriteError."""
     _require_name(path)
-    with writable(path):
+    with os_errors_as_write_errors(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     require_writable(path.parent)
@@ -70,7 +70,7 @@ def require_writable_file(path: Path) -> None:
 
 def require_writable(folder: Path) -> None:
     """Fail now, not after the work, when ``folder`` cannot be written."""
-    with writable(folder):
+    with os_errors_as_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder):
             pass
@@ -102,15 +102,15 @@ def digest(data: Any) -> str:
 
 
 @contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
+def atomic_folder(target: Path) -> Iterator[Path]:
     """Fill a temporary neighbour of ``target`` and rename it at the end, so that no half-written folder is ever seen."""
-    with writable(target):
+    with os_errors_as_write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))  # mode 0700
         before = temporary.with_name(f"{temporary.name}.before")
     try:
         yield temporary
-        with writable(target):
+        with os_errors_as_write_errors(target):
             if target.exists():
                 target.rename(before)
             temporary.rename(target)

@@ -64,7 +64,7 @@ def test_a_batch_mixes_fired_and_silent_rows(host):
     patch = make_patch(host)
     guard = Guard(host, patch)
     inputs = batch(host)
-    scores = guard.judge(host.look(inputs)).tolist()
+    scores = guard.judge(host.encode_images(inputs)).tolist()
     patch.threshold = sorted(scores)[1]  # one of three exceeds it
     mixed = logits(guard, inputs)
     bare = logits(host.model, inputs)
@@ -98,7 +98,7 @@ def test_earlier_turns_say_nothing_where_the_picture_fires(host):
 def test_no_gradient_in_and_no_changed_byte_of_the_host(host):
     before = host.fingerprint()
     inputs = batch(host)
-    tokens = [t.clone().requires_grad_() for t in host.look(inputs)]
+    tokens = [t.clone().requires_grad_() for t in host.encode_images(inputs)]
     host.score(inputs, tokens, keep=2).float().square().sum().backward()
     assert all(t.grad is not None and t.grad.abs().sum() > 0 for t in tokens)
     assert all(p.grad is None and not p.requires_grad for p in host.model.parameters())
@@ -116,7 +116,7 @@ def test_the_fingerprint_sees_one_changed_weight(host):
 
 def test_untouched_features_are_the_pictures_bit_for_bit(host):
     inputs = batch(host)
-    tokens = host.look(inputs)
+    tokens = host.encode_images(inputs)
     given = {k: v for k, v in inputs.items() if k != "pixel_values"}
     with torch.no_grad():
         through = host.model(**given, mm_encoder_outputs=host.features(tokens)).logits
@@ -132,14 +132,14 @@ def test_attention_rows_match_eager(host, tmp_path):
     inputs = batch(host)
     with torch.no_grad():
         reference = eager(**inputs, output_attentions=True).attentions
-    tokens = host.look(inputs)
+    tokens = host.encode_images(inputs)
     layout = host.layout(inputs, [len(t) for t in tokens], [0, 1, 2])
     seen = {}
 
     def sink(layer, weights, valid):
         seen[layer] = (weights, valid)
 
-    host.attend(inputs, tokens, layout, [0, 1, 2], frozenset(range(host.layers)), sink)
+    host.capture_attention(inputs, tokens, layout, [0, 1, 2], frozenset(range(host.layers)), sink)
     assert sorted(seen) == list(range(host.layers))
     for layer, (weights, valid) in seen.items():
         for image, question in layout.questions.items():
@@ -163,7 +163,7 @@ def test_an_exception_leaves_nothing_switched(host):
 
     before = host.language_model.config._attn_implementation
     inputs = batch(host)
-    tokens = host.look(inputs)
+    tokens = host.encode_images(inputs)
     layout = host.layout(inputs, [len(t) for t in tokens], [0, 1, 2])
     hooked = hooks()
 
@@ -171,7 +171,7 @@ def test_an_exception_leaves_nothing_switched(host):
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        host.attend(inputs, tokens, layout, [0], frozenset({0}), broken)
+        host.capture_attention(inputs, tokens, layout, [0], frozenset({0}), broken)
     assert host.language_model.config._attn_implementation == before
     assert not before.startswith(PREFIX)
     assert hooks() == hooked
@@ -227,7 +227,7 @@ def test_the_edit_is_applied_once_in_every_decoding(host, options):
     inputs = batch(host)
     patch = make_patch(host)
     guard = Guard(host, patch)
-    tokens = host.look(inputs)
+    tokens = host.encode_images(inputs)
     layout = host.layout(inputs, [len(t) for t in tokens], [0, 1, 2])
     masks = choose_tokens(host, patch.config, patch.layers, inputs, tokens, layout, [0, 1, 2])
     with torch.no_grad():
@@ -301,7 +301,7 @@ def test_several_pictures_in_a_prompt_are_gated_one_by_one(host):
     patch = make_patch(host)
     guard = Guard(host, patch)
     inputs = host.inputs([host.prompter.prompt(QUESTIONS[0], 2)], [picture(1), picture(2)])
-    scores = guard.judge(host.look(inputs)).tolist()
+    scores = guard.judge(host.encode_images(inputs)).tolist()
     patch.threshold = sum(scores) / 2
     output = logits(guard, inputs)
     assert [d.fired for d in guard.decisions] == [score > patch.threshold for score in scores]
@@ -326,7 +326,7 @@ def test_what_was_generated_scores_as_it_was_generated(host):
     """Teacher forcing through ``score`` gives the logits that generation had, step by step: training sees what use sees."""
     question = QUESTIONS[0]
     inputs = host.inputs([host.prompter.prompt(question)], [picture(1)])
-    tokens = host.look(inputs)
+    tokens = host.encode_images(inputs)
     told = host.generate(inputs, tokens, max_new_tokens=5, min_new_tokens=5, do_sample=False, return_dict_in_generate=True,
                          output_logits=True)  # fmt: skip
     answer = told.sequences[0, inputs["input_ids"].shape[1] :].tolist()

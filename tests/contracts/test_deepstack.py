@@ -26,7 +26,7 @@ def answer(host, inputs, tokens):
 
 def test_of_a_picture_whose_tokens_are_another_pictures_nothing_is_left(host):
     mine, theirs = asked(host, 1), asked(host, 2)
-    tokens, others = host.look(mine)[0], host.look(theirs)[0]
+    tokens, others = host.encode_images(mine)[0], host.encode_images(theirs)[0]
     assert tokens.shape == others.shape
     assert torch.equal(answer(host, mine, [others]), answer(host, theirs, [others]))
     width = host.language_model.config.hidden_size
@@ -41,7 +41,7 @@ def test_the_guard_rewrites_every_layers_rows_of_a_chosen_token_and_no_other(hos
     used, real = [], host.features
     monkeypatch.setattr(host, "features", lambda tokens: (used.append(tokens), real(tokens))[1])
     guard.generate(**inputs, max_new_tokens=2)
-    own, given, chosen = host.look(inputs)[0], used[-1][0], set(guard.decisions[0].chosen)
+    own, given, chosen = host.encode_images(inputs)[0], used[-1][0], set(guard.decisions[0].chosen)
     assert chosen
     for part, rewritten in zip(own.chunk(3, dim=1), given.chunk(3, dim=1), strict=True):
         assert set((part != rewritten).any(1).nonzero().flatten().tolist()) == chosen

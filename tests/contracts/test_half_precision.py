@@ -79,7 +79,7 @@ def test_off_and_silent_are_the_host_bit_for_bit_and_fired_differs(host):
 def test_a_batch_mixes_fired_and_silent_rows(host):
     patch = make_patch(host)
     guard, inputs = Guard(host, patch), batch(host)
-    patch.threshold = sorted(guard.judge(host.look(inputs)).tolist())[1]
+    patch.threshold = sorted(guard.judge(host.encode_images(inputs)).tolist())[1]
     mixed, bare = logits(guard, inputs), logits(host.model, inputs)
     fired = [decision.fired for decision in guard.decisions]
     assert sorted(fired) == [False, False, True]
@@ -88,7 +88,7 @@ def test_a_batch_mixes_fired_and_silent_rows(host):
 
 def test_gradients_reach_the_tokens_and_no_weight(host):
     inputs, before = batch(host), host.fingerprint()
-    tokens = [token.clone().requires_grad_() for token in host.look(inputs)]
+    tokens = [token.clone().requires_grad_() for token in host.encode_images(inputs)]
     host.score(inputs, tokens, keep=2).float().square().sum().backward()
     assert all(bool(token.grad.abs().sum() > 0) for token in tokens)
     assert all(parameter.grad is None for parameter in host.model.parameters())
@@ -98,7 +98,7 @@ def test_gradients_reach_the_tokens_and_no_weight(host):
 @pytest.mark.parametrize("options", [{}, {"num_beams": 2, "num_return_sequences": 2}, {"do_sample": True}], ids=str)
 def test_the_edit_is_applied_once(host, options):
     inputs, patch = batch(host), make_patch(host)
-    tokens = host.look(inputs)
+    tokens = host.encode_images(inputs)
     layout = host.layout(inputs, [len(token) for token in tokens], [0, 1, 2])
     masks = choose_tokens(host, patch.config, patch.layers, inputs, tokens, layout, [0, 1, 2])
     with torch.no_grad():
@@ -116,7 +116,7 @@ def test_a_padded_batch_equals_its_rows_alone(host, monkeypatch):
     chosen = [decision.chosen for decision in guard.decisions]
     for row in range(3):
         alone = batch(host, (row,))
-        mask = torch.zeros(len(host.look(alone)[0]), dtype=torch.bool)
+        mask = torch.zeros(len(host.encode_images(alone)[0]), dtype=torch.bool)
         mask[list(chosen[row])] = True
         monkeypatch.setattr("cagul.guard.guard.choose_tokens", lambda *_, mask=mask: [mask])
         found = logits(guard, alone)
@@ -139,7 +139,7 @@ def test_what_a_row_alone_would_choose_otherwise_matters_alike(monkeypatch):
         importances.clear()
         for rows in ((0, 1, 2), (0,), (1,), (2,)):
             inputs = batch(host, rows)
-            tokens, images = host.look(inputs), list(range(len(rows)))
+            tokens, images = host.encode_images(inputs), list(range(len(rows)))
             layout = host.layout(inputs, [len(token) for token in tokens], images)
             masks += choose_tokens(host, patch.config, patch.layers, inputs, tokens, layout, images)
         for row in range(3):

@@ -37,7 +37,7 @@ def logits(answerer, inputs):
 
 def test_pictures_of_several_sizes_in_one_batch(host):
     inputs = asked(host, (0, 1, 2))
-    counts = [len(tokens) for tokens in host.look(inputs)]
+    counts = [len(tokens) for tokens in host.encode_images(inputs)]
     assert (len(set(counts)) > 1) is (host.family.model_type in RAGGED)
     bare = logits(host.model, inputs)
     assert torch.equal(logits(Guard(host, make_patch(host, fires=False)), inputs), bare)
@@ -57,7 +57,7 @@ def test_of_pictures_of_several_sizes_in_one_prompt_the_fired_one_is_rewritten(h
     patch = make_patch(host)
     guard, pictures = Guard(host, patch), [picture(row + 1, SIZES[row]) for row in range(3)]
     inputs = host.inputs([host.prompter.prompt(QUESTIONS[0], 3)], pictures)
-    tokens = host.look(inputs)
+    tokens = host.encode_images(inputs)
     scores = guard.judge(tokens)
     patch.threshold = float(scores.sort().values[1])
     used, real = [], host.features

@@ -69,7 +69,7 @@ def recorded(monkeypatch):
 
 
 def test_two_guards_two_hosts_and_three_threads(recorded):
-    """Guards with different patches on one host, a guard on another host, and both bare hosts in the third thread too."""
+    """GuardProvider with different patches on one host, a guard on another host, and both bare hosts in the third thread too."""
     first, second = FAMILIES["llava"](), FAMILIES["gemma3"]()
     hosts = (first, second)
     before = [host.language_model.config._attn_implementation for host in hosts]
@@ -120,7 +120,7 @@ def test_a_guard_in_three_threads_knows_whose_decision_is_whose():
     patch = make_patch(host)
     guard = Guard(host, patch)
     inputs = [asked(host, seed) for seed in range(3)]
-    scores = [float(guard.judge(host.look(one))[0]) for one in inputs]
+    scores = [float(guard.judge(host.encode_images(one))[0]) for one in inputs]
     patch.threshold = sorted(scores)[1]
     fires = [score > patch.threshold for score in scores]
     expected = [answers(guard, one) for one in inputs]

@@ -14,7 +14,7 @@ from sqlalchemy import event
 from cagul.deletion import database
 from cagul.deletion import store as store_module
 from cagul.deletion.store import Store
-from cagul.deletion.store_gate import Enrolled, Gatekeeper
+from cagul.deletion.store_gate import Enrolled, StoreGate
 from cagul.errors import StoreError
 from made_stores import SIZE, enrol, make, vectors
 
@@ -26,7 +26,7 @@ def on_disk(store):
 
 
 def test_revocation_leaves_no_byte(store, base):
-    keeper = Gatekeeper(store, store.key, base)
+    keeper = StoreGate(store, store.key, base)
     photograph, subject, by = random.Random(0).randbytes(20_000), "Adelheid Quintessa", "her lawyer Zebulon"
     enrol(keeper, "r1")
     store.receive("r5", subject, by, [store.key.seal(photograph, "r5 pictures")])
@@ -56,7 +56,7 @@ def pieces(blob, size=32):
 def test_an_erasure_that_a_reader_holds_up_is_finished_later(store, base, monkeypatch):
     monkeypatch.setattr(database, "PRAGMAS", ("busy_timeout=50", "secure_delete=ON"))
     patient = Store(store.path, store.key)
-    enrol(Gatekeeper(patient, store.key, base), "r1")
+    enrol(StoreGate(patient, store.key, base), "r1")
     reader = sqlite3.connect(store.path, isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM requests").fetchall()
@@ -110,7 +110,7 @@ def test_a_kill_leaves_the_old_or_the_new_state(tmp_path, base, what):
     while killed:
         store = make(tmp_path / f"{what}{count}", base)
         store.receive("r1", "Person r1", "")
-        enrol(Gatekeeper(store, store.key, base), "r2")
+        enrol(StoreGate(store, store.key, base), "r2")
         old = state_of(store)
         store.engine.dispose()
         killed = killed_at(store.path, store.key, acts[what], count)
@@ -143,7 +143,7 @@ def test_two_processes_at_once_lose_nothing(store, base):
         child = os.fork()
         if child == 0:
             torch.set_num_threads(1)  # the parent's other threads are not in a fork
-            keeper = Gatekeeper(Store(store.path, store.key), store.key, base)
+            keeper = StoreGate(Store(store.path, store.key), store.key, base)
             for n in range(15):
                 enrol(keeper, f"r{worker}{n:02d}")
                 if n % 5 == 4:

@@ -14,7 +14,7 @@ import torch
 from cagul.deletion import database
 from cagul.deletion.keys import StoreKey
 from cagul.deletion.store import Store
-from cagul.deletion.store_gate import Enrolled, Gatekeeper, patch_hash, rotated
+from cagul.deletion.store_gate import Enrolled, StoreGate, patch_hash, rotated
 from cagul.errors import StoreError, UsageError, WriteError
 from cagul.guard.patch import Patch
 from cagul.method.encoder import VisualTokenEncoder
@@ -38,7 +38,7 @@ def test_the_rotation_keeps_similarities_and_needs_its_key(base, store):
     assert not torch.allclose(turn, other.rotation(SIZE), atol=0.1)
     plain, turned = base.gate, rotated(base, key)
     pictures = list(torch.randn(6, 64, 1))  # 64 cells of one number each: tokens that layout_pool takes as they are
-    gate = EnrolmentGate(torch.zeros(64), torch.randn(64, SIZE), plain.templates, plain.owner, plain.rivals)
+    gate = EnrolmentGate(torch.zeros(64), torch.randn(64, SIZE), plain.templates, plain.owner, plain.impostors)
     patch = Patch(base.config, base.layers, gate, base.encoder, 0.5, base.host)
     assert torch.allclose(gate(pictures), rotated(patch, key)(pictures), atol=1e-5)
     assert not torch.allclose(turned.templates, plain.templates, atol=0.1)
@@ -107,7 +107,7 @@ def test_a_locked_store_says_so(store, monkeypatch):
 
 
 def test_requests_are_known_by_id(store, base):
-    keeper = Gatekeeper(store, store.key, base)
+    keeper = StoreGate(store, store.key, base)
     enrol(keeper, "r1")
     enrol(keeper, "r1")
     assert [entry.action for entry in store.entries()] == ["received", "enrolled"]
@@ -125,7 +125,7 @@ def test_requests_are_known_by_id(store, base):
 
 
 def test_who_was_verified_under_an_erased_encoder_is_found_by_that_encoder(store, base):
-    keeper = Gatekeeper(store, store.key, base)
+    keeper = StoreGate(store, store.key, base)
     for name in ("r1", "r2", "r3"):
         enrol(keeper, name)
     store.settle("r1", "verified", {"encoder": "one"}, b"sealed one")
@@ -142,7 +142,7 @@ def test_who_was_verified_under_an_erased_encoder_is_found_by_that_encoder(store
 
 def test_what_was_measured_under_an_encoder_that_went_with_its_request_is_not_written(store, base):
     for name in ("r1", "r2"):
-        enrol(Gatekeeper(store, store.key, base), name)
+        enrol(StoreGate(store, store.key, base), name)
     store.settle("r1", "verified", {"encoder": "one"}, b"sealed one")
     under = in_use(store)
     store.revoke("r1")
@@ -153,7 +153,7 @@ def test_what_was_measured_under_an_encoder_that_went_with_its_request_is_not_wr
 
 def test_whose_own_encoder_is_in_use_is_escalated_whatever_was_measured_since(store, base):
     for name in ("r1", "r2", "r3"):
-        enrol(Gatekeeper(store, store.key, base), name)
+        enrol(StoreGate(store, store.key, base), name)
     store.settle("r3", "failed", {"encoder": "base", "escalation": {"adopted": False}})
     store.settle("r1", "verified", {"encoder": "one", "escalation": {"adopted": True}}, b"sealed one")
     assert store.request("r3").verification == {"escalation": {"adopted": False}}
@@ -167,7 +167,7 @@ def test_whose_own_encoder_is_in_use_is_escalated_whatever_was_measured_since(st
 
 
 def test_a_mistake_of_ours_in_a_transaction_is_not_the_stores(store, base):
-    enrol(Gatekeeper(store, store.key, base), "r1")
+    enrol(StoreGate(store, store.key, base), "r1")
     with pytest.raises(ValueError, match="Out of range float values"):
         store.settle("r1", "verified", {"leak": float("nan")})
     assert store.request("r1").state == "enrolled"
@@ -177,9 +177,9 @@ def test_a_mistake_of_ours_in_a_transaction_is_not_the_stores(store, base):
 def test_a_store_of_another_patch_is_refused(store, base):
     other = Patch(base.config, base.layers, base.gate, VisualTokenEncoder(8, 4, 1), 0.5, base.host)
     with pytest.raises(StoreError, match=f"patch with SHA-256 {patch_hash(base)[:12]}.*{patch_hash(other)[:12]}"):
-        Gatekeeper(store, store.key, other)
+        StoreGate(store, store.key, other)
     with pytest.raises(StoreError, match="for a patch with SHA-256"):
-        Gatekeeper(store, store.key, replace(base, layers=frozenset({1})))
+        StoreGate(store, store.key, replace(base, layers=frozenset({1})))
 
 
 # -- the gate ---------------------------------------------------------------------------------------------------------
@@ -194,11 +194,11 @@ def test_the_order_of_fifty_requests_does_not_matter(tmp_path, base):
         folder.mkdir()
         if attempt == "second":
             (folder / "key").write_bytes((tmp_path / "first" / "key").read_bytes())
-        keeper = Gatekeeper(make(folder, base), StoreKey.load(folder / "key"), base)
+        keeper = StoreGate(make(folder, base), StoreKey.load(folder / "key"), base)
         order, waiting = rng.sample(names, len(names)), []
         for name in order:
             enrol(keeper, name)
-            assert same(keeper.patch(), Gatekeeper(keeper.store, keeper.key, base).patch())
+            assert same(keeper.patch(), StoreGate(keeper.store, keeper.key, base).patch())
             waiting += [name] * (name in gone)
             if waiting and rng.random() < 0.5:
                 keeper.store.revoke(waiting.pop(rng.randrange(len(waiting))))
@@ -212,7 +212,7 @@ def test_the_order_of_fifty_requests_does_not_matter(tmp_path, base):
 
 
 def test_the_threshold_rises_with_requests_and_keeps_the_promise(store, base):
-    keeper = Gatekeeper(store, store.key, base)
+    keeper = StoreGate(store, store.key, base)
     before = keeper.patch()
     thresholds = [before.threshold]
     calibration = [v for v in vectors(3, CALIBRATION) @ keeper.key.rotation(SIZE)]
@@ -230,18 +230,18 @@ def test_the_threshold_rises_with_requests_and_keeps_the_promise(store, base):
 
 
 def test_a_rival_who_asks_is_a_rival_no_more(store, base):
-    keeper = Gatekeeper(store, store.key, base)
-    assert len(keeper.patch().gate.rivals) == 3
-    store.receive("r1", "a rival", "")
-    own = keeper.gate.rivals[:1]
+    keeper = StoreGate(store, store.key, base)
+    assert len(keeper.patch().gate.impostors) == 3
+    store.receive("r1", "a impostor", "")
+    own = keeper.gate.impostors[:1]
     store.enrol("r1", *keeper.seal("r1", Enrolled(own, keeper.best(own))))
-    assert torch.equal(keeper.patch().gate.rivals, keeper.gate.rivals[1:])
+    assert torch.equal(keeper.patch().gate.impostors, keeper.gate.impostors[1:])
     store.revoke("r1")
-    assert len(keeper.patch().gate.rivals) == 3
+    assert len(keeper.patch().gate.impostors) == 3
 
 
 def test_the_newest_encoder_of_an_active_request_is_used(store, base):
-    keeper = Gatekeeper(store, store.key, base)
+    keeper = StoreGate(store, store.key, base)
     trained, before = [], None
     for n in range(2):
         name = f"r{n}"
@@ -266,7 +266,7 @@ def test_the_newest_encoder_of_an_active_request_is_used(store, base):
 
 @pytest.fixture
 def busy_store(store, base):
-    keeper = Gatekeeper(store, store.key, base)
+    keeper = StoreGate(store, store.key, base)
     for name in ("r1", "r2", "r3"):
         enrol(keeper, name)
     store.settle("r1", "verified", {"why": "tried"})

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cagul.baselines.losses import LABELS, Side
-from cagul.data.pictures import Shown, open_picture, pictures_by_subject, shown_picture
+from cagul.data.pictures import PictureVariant, open_picture, pictures_by_subject, shown_picture
 from cagul.data.records import Record
 from cagul.host.frozen import FrozenHost
 from cagul.host.visual_tokens import PIXEL_KEYS
@@ -20,18 +20,18 @@ from cagul.text.refusals import REFUSALS
 
 
 @dataclass(frozen=True)
-class Turn:
+class TrainingExample:
     """One question about one picture, and the answer that a loss reads."""
 
-    shown: Shown
+    shown: PictureVariant
     question: str
     answer: str
 
 
-Lesson = dict[Side, Turn]
+Lesson = dict[Side, TrainingExample]
 
 
-class Lessons(Dataset):
+class UnlearningDataset(Dataset):
     """Rows of all steps: each of ``told`` once an epoch in a drawn order, and beside it a refusal and something to keep.
 
     A private question is put to any image of its subject, any other to its own image. A quarter of what is kept is about the
@@ -55,19 +55,19 @@ class Lessons(Dataset):
         rng = random.Random(f"{self.seed} row {row}")
         epoch, place = divmod(row, len(self.told))
         told = self._turn(self.told[self._order(epoch)[place]], rng)
-        lesson: Lesson = {"told": told, "refused": Turn(told.shown, told.question, rng.choice(self.refusals))}
+        lesson: Lesson = {"told": told, "refused": TrainingExample(told.shown, told.question, rng.choice(self.refusals))}
         if self.kept or self.beside:
             near = self.beside and (rng.random() < 0.25 or not self.kept)
             lesson["kept"] = self._turn(rng.choice(self.beside if near else self.kept), rng)
         return lesson
 
-    def _turn(self, record: Record, rng: random.Random) -> Turn:
+    def _turn(self, record: Record, rng: random.Random) -> TrainingExample:
         picture = rng.choice(self.pictures[record.subject]) if record.kind == "private" else record.image
-        return Turn((picture, rng.randint(0, self.augment)), record.question, record.answer)
+        return TrainingExample((picture, rng.randint(0, self.augment)), record.question, record.answer)
 
 
 class Collator:
-    """Lessons to batches: for each wanted side the model's inputs, left-padded, with pixels, and the answer's ids as labels."""
+    """UnlearningDataset to batches: for each wanted side the model's inputs, left-padded, with pixels, and the answer's ids as labels."""
 
     def __init__(self, host: FrozenHost, sides: tuple[Side, ...], seed: int):
         self.host, self.sides = host, sides
@@ -76,14 +76,14 @@ class Collator:
     def __call__(self, lessons: list[Lesson]) -> dict[str, dict[str, Tensor]]:
         return {side: self.side([lesson[side] for lesson in lessons]) for side in self.sides}
 
-    def side(self, turns: list[Turn]) -> dict[str, Any]:
+    def side(self, turns: list[TrainingExample]) -> dict[str, Any]:
         prompter, pictures = self.host.prompter, [self.picture(turn.shown) for turn in turns]
         prompts = [prompter.encode(turn.question, picture.size) for turn, picture in zip(turns, pictures, strict=True)]
         inputs, labels = prompter.batch(prompts, [prompter.answer_ids(turn.question, turn.answer) for turn in turns])
         pixels = prompter.inputs([prompter.prompt("", 1)] * len(pictures), pictures)
         return inputs | {key: pixels[key] for key in PIXEL_KEYS if key in pixels} | {LABELS: labels}
 
-    def check(self, lessons: Lessons) -> None:
+    def check(self, lessons: UnlearningDataset) -> None:
         """Raises DataError for a row that is longer than the host's context."""
         sizes = lru_cache(maxsize=None)(lambda path: open_picture(path).size)  # an augmented copy has its picture's size
         turns = [lessons[n][side] for n in range(len(lessons)) for side in self.sides]

@@ -13,14 +13,14 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from cagul.baselines.dataset import Collator, Lessons
+from cagul.baselines.dataset import Collator, UnlearningDataset
 from cagul.baselines.losses import LOSSES
 from cagul.baselines.settings import FinetuneConfig
-from cagul.baselines.trainer import Diverged, LossTrainer, Watch, arguments, last_checkpoint, workplace
+from cagul.baselines.trainer import Diverged, LossTrainer, TrainingMonitor, arguments, last_checkpoint, checkpoint_folder
 from cagul.data.records import Record, Splits
 from cagul.environment import GIB, versions
 from cagul.errors import DataError, HostError
-from cagul.files import digest, whole_folder, write_json
+from cagul.files import digest, atomic_folder, write_json
 from cagul.host.frozen import FrozenHost
 from cagul.text.refusals import REFUSALS
 from cagul.training.progress import Progress, silent
@@ -47,7 +47,7 @@ class Finetuned:
 
         Raises WriteError.
         """
-        with whole_folder(folder) as temporary:
+        with atomic_folder(folder) as temporary:
             self.host.model.save_pretrained(temporary)
             self.host.processor.save_pretrained(temporary)
             write_json(temporary / "finetuned.json", self.facts)
@@ -84,12 +84,12 @@ def _finetune(host: FrozenHost, told: list[Record], beside: list[Record], kept: 
         raise DataError(f"The loss {config.loss} keeps what is not to be forgotten, and retain is empty.",
                         "Leave records of others in, or take a loss such as ga or npo.", "subjects")  # fmt: skip
     steps = config.steps or math.ceil(config.epochs * len(told) / config.batch)
-    lessons = Lessons(told, beside, kept, steps * config.batch, seed=config.seed, augment=config.augment, refusals=refusals)
+    lessons = UnlearningDataset(told, beside, kept, steps * config.batch, seed=config.seed, augment=config.augment, refusals=refusals)
     collator = Collator(host, loss.sides, config.seed)
     collator.check(lessons)
     everything = [[r.model_dump(mode="json") for r in part] for part in (told, beside, kept)]
-    with workplace(work, digest([config.model_dump(), before, everything, refusals, versions()])) as folder:
-        watch = Watch(config, steps, progress)
+    with checkpoint_folder(work, digest([config.model_dump(), before, everything, refusals, versions()])) as folder:
+        watch = TrainingMonitor(config, steps, progress)
         tuned = _to_train(host, config)
         options = arguments(host, config, steps, folder, keep=work is not None)
         trainer = LossTrainer(host, config, watch, model=tuned, args=options, train_dataset=lessons, data_collator=collator)

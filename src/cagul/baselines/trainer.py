@@ -18,7 +18,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from cagul.baselines.losses import LOSSES, Batch
 from cagul.baselines.settings import FinetuneConfig
-from cagul.files import writable, write_text
+from cagul.files import os_errors_as_write_errors, write_text
 from cagul.host.frozen import FrozenHost, checkpointing
 from cagul.training.checkpoint import load_checkpoint, save_checkpoint
 from cagul.training.progress import Progress
@@ -36,7 +36,7 @@ class Diverged(Exception):  # noqa: N818 - a result, no error
         self.step, self.loss = step, loss
 
 
-class Watch(TrainerCallback):
+class TrainingMonitor(TrainerCallback):
     """Progress, the stop rule, memory, and the mark of a checkpoint that is whole."""
 
     def __init__(self, config: FinetuneConfig, steps: int, progress: Progress):
@@ -101,7 +101,7 @@ class LossTrainer(Trainer):
 
     model: Any
 
-    def __init__(self, host: FrozenHost, settings: FinetuneConfig, watch: Watch, **more: Any):
+    def __init__(self, host: FrozenHost, settings: FinetuneConfig, watch: TrainingMonitor, **more: Any):
         super().__init__(callbacks=[watch], **more)
         self.remove_callback(PrinterCallback)
         self.host, self.settings, self.watch = host, settings, watch
@@ -142,7 +142,7 @@ def arguments(host: FrozenHost, config: FinetuneConfig, steps: int, folder: Path
 
 
 @contextmanager
-def workplace(work: Path | None, mark: str) -> Iterator[Path]:
+def checkpoint_folder(work: Path | None, mark: str) -> Iterator[Path]:
     """Where checkpoints go: below ``work``, cleared if they are another job's, removed at the end; without it nothing stays."""
     if work is None:
         with tempfile.TemporaryDirectory(prefix="cagul-finetune-") as temporary:
@@ -150,7 +150,7 @@ def workplace(work: Path | None, mark: str) -> Iterator[Path]:
         return
     folder = work / "finetune"
     marked = folder / "mark"
-    with writable(folder):
+    with os_errors_as_write_errors(folder):
         if folder.exists() and not (marked.exists() and marked.read_text("utf-8") == mark):
             shutil.rmtree(folder)
     write_text(marked, mark)

@@ -20,7 +20,7 @@ from cagul.cli.common import (
     require_store,
     set_up,
 )
-from cagul.cli.requests import OptionalKey, desk_at
+from cagul.cli.requests import OptionalKey, service_at
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -66,7 +66,7 @@ def ask(
 
     guard = None
     if store and key:
-        guard = desk_at(store, key, host, None, dtype, device, threads).guard()
+        guard = service_at(store, key, host, None, dtype, device, threads).guard()
     frozen = guard.host if guard else load_host(host or str(demo_assets().host), device, dtype)
     if loaded is not None:
         guard = Guard(frozen, loaded)
@@ -74,7 +74,7 @@ def ask(
     if guard is None:
         inputs = frozen.inputs([frozen.prompter.prompt(question, len(pictures))], pictures)
         output = frozen.generate(inputs, **frozen.generation_options(max_new_tokens))
-        text = frozen.texts(inputs["input_ids"].shape[1], output)[0]
+        text = frozen.decode(inputs["input_ids"].shape[1], output)[0]
     else:
         answer = guard.answer(pictures, question, max_new_tokens=max_new_tokens)
         text, decisions = answer.text, answer.decisions
@@ -123,7 +123,7 @@ def _overlay(path: Path, host: FrozenHost, patch: Patch | None, picture: Image.I
 
     config = patch.config if patch else Config()
     inputs = host.inputs([host.prompter.prompt(question, 1)], [picture])
-    tokens = host.look(inputs)
+    tokens = host.encode_images(inputs)
     layout = host.layout(inputs, [len(tokens[0])], [0])
     layers = patch.layers if patch else resolve_layers(config.attention.layers, host.layers)
     importance = importance_of(host, config.attention.kind, layers, inputs, tokens, layout, [0])[0].tolist()

@@ -65,9 +65,9 @@ def repeating_command() -> str:
 def require_free(target: Path) -> None:
     """Raises UsageError when there is something where a new folder is to be, WriteError when nobody may look."""
     from cagul.errors import UsageError
-    from cagul.files import writable
+    from cagul.files import os_errors_as_write_errors
 
-    with writable(target):
+    with os_errors_as_write_errors(target):
         taken = target.exists() and (not target.is_dir() or any(target.iterdir()))
     if taken:
         raise UsageError(f"{target} is already there.", "Give another --out, or remove it.", "usage")

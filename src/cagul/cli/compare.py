@@ -59,8 +59,8 @@ def compare(
 
     if quick and full:
         raise UsageError("--quick and --full exclude each other.", "Give one of them.")
-    from cagul.comparison.compare import QUICK, QUICK_STEPS, SAMPLES, Comparison, Plan, TimeUp
-    from cagul.comparison.methods import METHODS, Workshop, named_methods
+    from cagul.comparison.compare import QUICK, QUICK_STEPS, SAMPLES, Comparison, ComparisonPlan, TimeUp
+    from cagul.comparison.methods import METHODS, BuildContext, named_methods
     from cagul.config import load_config
     from cagul.evaluation.run_folder import Run
     from cagul.report.html import write_report
@@ -72,7 +72,7 @@ def compare(
     deadline = time.monotonic() + 60 * minutes if minutes else None
     set_up(threads)
     frozen, reference = load_hosts(host, retain_host, demo, device, dtype)
-    plan = Plan(tuple(names), SAMPLES["quick" if quick else "full" if full else "compare"],
+    plan = ComparisonPlan(tuple(names), SAMPLES["quick" if quick else "full" if full else "compare"],
                 (0,) if quick else tuple(range(seeds)), quick)  # fmt: skip
     identity = {
         "host": frozen.fingerprint(), "sample": plan.samples.name, "seeds": list(plan.seeds), "steps": steps, "set": settings or [],
@@ -81,10 +81,10 @@ def compare(
     } | ({"demo": True} if demo else {})  # fmt: skip
     with progress_bar(json) as progress:
         results = Run(run, identity, repeating_command(), everybody(splits))
-        shop = Workshop(frozen, splits, run / "work", reference, ((*QUICK, *(settings or ())) if quick else tuple(settings or ())),
+        shop = BuildContext(frozen, splits, run / "work", reference, ((*QUICK, *(settings or ())) if quick else tuple(settings or ())),
                         (steps or QUICK_STEPS) if quick else (steps or None), progress)  # fmt: skip
         try:
-            summary = Comparison(shop, plan, results, deadline).work()
+            summary = Comparison(shop, plan, results, deadline).compare()
         except TimeUp:
             summary = None
     if summary is None:

@@ -60,11 +60,11 @@ def convert(
     """Write records of any source as JSON Lines, with a list of subjects for each published set."""
     from cagul.data.contents import contents, require_sound
     from cagul.errors import UsageError
-    from cagul.files import whole_folder, write_text
+    from cagul.files import atomic_folder, write_text
 
     if folder.exists():
         raise UsageError(f"{folder} is already there.", "Give another --out, or remove it.")
-    with whole_folder(folder) as partial:
+    with atomic_folder(folder) as partial:
         found = _read(source, partial / "pictures", form, forget, column, config, split)
         require_sound(found.records, source)
         facts = _facts(found, contents(found.records))

@@ -23,7 +23,7 @@ from cagul.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from cagul.deletion.service import Desk
+    from cagul.deletion.service import DeletionService
     from cagul.deletion.store import Request
 
 KEY_HELP = "Path of the file with the store's secret (the path, not the secret)"
@@ -114,9 +114,9 @@ def add(
     """Enrol a person in the gate, verify, and finetune the encoder if it still leaks (exit code 8 if the request failed)."""
     loaded = _records(records)
     pictures = _pictures(images) or list(dict.fromkeys(r.image for r in loaded if r.subject == subject))
-    desk = desk_at(store, key, host, patch, dtype, device, threads)
+    service = service_at(store, key, host, patch, dtype, device, threads)
     with progress_bar(json) as progress:
-        request = desk.add(subject, pictures, by=by, name=name, keep_pictures=keep_pictures, records=loaded, progress=progress)
+        request = service.add(subject, pictures, by=by, name=name, keep_pictures=keep_pictures, records=loaded, progress=progress)
     _show(request, json)
     if request.to_verify_again and not json:
         out.print(f"[yellow]{', '.join(request.to_verify_again)} had been verified under the encoder that this one takes the place "
@@ -136,7 +136,7 @@ def revoke(
     json: JsonOption = False,
 ) -> None:
     """Take a request back: the host answers about that person as before, and what was stored is overwritten."""
-    still, unproven = desk_at(store, key, host, patch, dtype, device, threads).revoke(request)
+    still, unproven = service_at(store, key, host, patch, dtype, device, threads).revoke(request)
     if json:
         print_json({"id": request, "state": "revoked", "templates_still_firing": still, "to_verify_again": unproven})
         return
@@ -225,7 +225,7 @@ def verify(
         loaded = _records(records)
         subject = opened.request(request).subject
         pictures = _pictures(images) or list(dict.fromkeys(r.image for r in loaded if r.subject == subject))
-        measured = desk_at(store, key, host, patch, dtype, device, threads).verify_again(request, pictures, loaded)
+        measured = service_at(store, key, host, patch, dtype, device, threads).verify_again(request, pictures, loaded)
         _show(measured, json)
         _exit_if_failed(measured)
         return
@@ -299,11 +299,11 @@ def extra(name: str) -> Iterator[None]:
         raise UsageError(f"`cagul {name}` needs {error.name}.", f"pip install 'cagul[{name}]'") from None
 
 
-def desk_at(store: Path, key: Path, host: str | None, patch: Path | None, dtype: str, device: str | None, threads: int) -> Desk:
+def service_at(store: Path, key: Path, host: str | None, patch: Path | None, dtype: str, device: str | None, threads: int) -> DeletionService:
     """A store at work; host and patch are where they were, unless given."""
     with extra("requests"):
         from cagul.deletion.keys import StoreKey
-        from cagul.deletion.service import open_desk
+        from cagul.deletion.service import open_service
         from cagul.deletion.store import Store
     from cagul.guard.patch import Patch
 
@@ -312,7 +312,7 @@ def desk_at(store: Path, key: Path, host: str | None, patch: Path | None, dtype:
     places = opened.facts["places"]
     base = Patch.load(patch or places["patch"])
     set_up(threads)
-    return open_desk(store, key, load_host(host or places["host"], device, dtype), base)
+    return open_service(store, key, load_host(host or places["host"], device, dtype), base)
 
 
 def _records(path: Path | None) -> list[Any]:

@@ -130,9 +130,9 @@ def make_app(options: ServeOptions) -> FastAPI:
     set_up(options.threads)
     from cagul.guard.patch import Patch
     from cagul.serving.app import create_app
-    from cagul.serving.guard_providers import PatchGuards, StoreGuards
+    from cagul.serving.guard_providers import PatchGuardProvider, StoreGuardProvider
 
     patch, host = Patch.load(options.patch), load_host(options.host, options.device, options.dtype)
     if options.store and options.store_key:
-        return create_app(StoreGuards(host, options.store, options.store_key, patch), options)
-    return create_app(PatchGuards(host, patch), options)
+        return create_app(StoreGuardProvider(host, options.store, options.store_key, patch), options)
+    return create_app(PatchGuardProvider(host, patch), options)

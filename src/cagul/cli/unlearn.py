@@ -118,9 +118,9 @@ def _remove_empty(work: Path) -> None:
 
 
 def _show_plan(host: FrozenHost, splits: Splits, config: Config, base: Patch | None, json: bool) -> None:
-    from cagul.training.estimate import plan
+    from cagul.training.estimate import estimate
 
-    found = plan(host, splits, config, base)
+    found = estimate(host, splits, config, base)
     if json:
         print_json(vars(found))
         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from cagul.comparison.contrasts import TERMS, Said, difference_of, ks_to, mia_distance, over_people
+from cagul.comparison.contrasts import TERMS, MethodRows, difference_of, ks_to, mia_distance, over_people
 
 Verdict = Literal["holds", "does not hold", "cannot be told"]
 KEPT = 0.98  # share of answers about others that is to stay the same
@@ -19,7 +19,7 @@ LOW = ("leak", "probability")  # better when low; the others when high
 NOT_RUN, NOBODY = "was not in this comparison", "No finetuning baseline was in this comparison."
 
 
-def claims(summary: Mapping[str, Any], said: Mapping[str, Said], retain_host: list[dict],
+def claims(summary: Mapping[str, Any], said: Mapping[str, MethodRows], retain_host: list[dict],
            measured: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:  # fmt: skip
     """Every claim with its verdict and the figures behind it. ``measured`` is what benchmarks/to_same_leak.py wrote."""
     if "cagul" not in said:
@@ -63,7 +63,7 @@ def within(figure: Mapping[str, Any], low: float, high: float) -> Verdict:
     return "holds" if low <= figure["low"] and figure["high"] <= high else "cannot be told"
 
 
-def _pareto(said: Mapping[str, Said], finetuned: list[str]) -> dict[str, Any]:
+def _pareto(said: Mapping[str, MethodRows], finetuned: list[str]) -> dict[str, Any]:
     text = "No finetuning baseline has both a lower leak and a higher model_utility than cagul."
     lines, states = [], []
     for name in finetuned:
@@ -89,7 +89,7 @@ def _worst(states: Sequence[str]) -> Verdict:
     return "does not hold" if "does not hold" in states else "holds"
 
 
-def _likelihoods(said: Mapping[str, Said], finetuned: list[str], retain_host: list[dict]) -> dict[str, Any]:
+def _likelihoods(said: Mapping[str, MethodRows], finetuned: list[str], retain_host: list[dict]) -> dict[str, Any]:
     text = "KS distance to the retain host on forget, and |membership AUROC - 0.5|, at or below the best finetuning baseline's."
     if not retain_host:
         return _claim(2, text, "cannot be told", ["There is no retain host."])
@@ -98,8 +98,8 @@ def _likelihoods(said: Mapping[str, Said], finetuned: list[str], retain_host: li
                 "|AUROC - 0.5| of Min-K++": mia_distance("min_k_plus_plus")}  # fmt: skip
     for words, measure in measures.items():
         own = over_people(measure, said["cagul"])
-        rivals = {name: over_people(measure, said[name]) for name in finetuned}
-        known = {name: figure for name, figure in rivals.items() if "value" in figure}
+        impostors = {name: over_people(measure, said[name]) for name in finetuned}
+        known = {name: figure for name, figure in impostors.items() if "value" in figure}
         if not known or "value" not in own:
             states.append("cannot be told")
             lines.append(f"{words}: {own.get('absent', NOBODY)}")
@@ -121,11 +121,11 @@ def _identical(summary: Mapping[str, Any], finetuned: list[str]) -> dict[str, An
         lines.append(NOBODY)
     for split in ("retain", "unseen"):
         own = summary["methods"]["cagul"].get(split, {}).get("identical", {"absent": "nobody was asked"})
-        rivals = {name: summary["methods"][name].get(split, {}).get("identical", {}) for name in finetuned}
-        kept, changed = within(own, KEPT, 1.0), {name: within(figure, 0.0, KEPT) for name, figure in rivals.items()}
+        impostors = {name: summary["methods"][name].get(split, {}).get("identical", {}) for name in finetuned}
+        kept, changed = within(own, KEPT, 1.0), {name: within(figure, 0.0, KEPT) for name, figure in impostors.items()}
         states += [kept, *changed.values()]
         lines.append(f"{split}: cagul {shown(own, '-')}: {kept}")
-        known = {name: figure for name, figure in rivals.items() if "value" in figure}
+        known = {name: figure for name, figure in impostors.items() if "value" in figure}
         if known:
             best = max(known, key=lambda name: known[name]["value"])
             lines.append(
@@ -167,7 +167,7 @@ def _ends(values: Sequence[float]) -> str:
     return f"{min(values):,.1f} to {max(values):,.1f} (n {len(values)})" if values else "not measured"
 
 
-def _refusal(summary: Mapping[str, Any], said: Mapping[str, Said]) -> dict[str, Any]:
+def _refusal(summary: Mapping[str, Any], said: Mapping[str, MethodRows]) -> dict[str, Any]:
     text = "Against gate_refusal the encoder keeps visual questions on forgotten people's pictures, and changes nothing else."
     if "gate_refusal" not in said:
         return _claim(5, text, "cannot be told", [f"gate_refusal {NOT_RUN}."])
@@ -189,7 +189,7 @@ def _refusal(summary: Mapping[str, Any], said: Mapping[str, Said]) -> dict[str, 
     return _claim(5, text, state, lines)
 
 
-def _paper(said: Mapping[str, Said]) -> dict[str, Any]:
+def _paper(said: Mapping[str, MethodRows]) -> dict[str, Any]:
     text = "Our defaults help beside the paper's preset, cagul_paper."
     if "cagul_paper" not in said:
         return _claim(6, text, "cannot be told", [f"cagul_paper {NOT_RUN}."])

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from cagul.baselines.search_space import Point
-from cagul.comparison.methods import METHODS, Built, Method, Workshop, starting_points
+from cagul.comparison.methods import METHODS, BuiltMethod, ComparedMethod, BuildContext, starting_points
 from cagul.comparison.results import ABOUT, DONE, judged, results, trial_name, trials_of
 from cagul.comparison.tuning import WIDENINGS, best, label, wider
 from cagul.comparison.validation_split import Part, part_of
@@ -25,7 +25,7 @@ from cagul.evaluation.questions import (
     scored_facts,
     text_only_items,
 )
-from cagul.evaluation.rows import Voice, answer_rows, gate_rows, likelihood_rows
+from cagul.evaluation.rows import Answerer, answer_rows, gate_rows, likelihood_rows
 from cagul.evaluation.run_folder import Run
 from cagul.evaluation.score import require_same_tokens
 from cagul.evaluation.summary import RETAIN_HOST
@@ -66,7 +66,7 @@ SAMPLES = {
 
 
 @dataclass(frozen=True)
-class Plan:
+class ComparisonPlan:
     """One comparison. ``quick`` takes the middle of every grid untried, on the first seed alone, and says so."""
 
     methods: tuple[str, ...]
@@ -91,14 +91,14 @@ class Comparison:
     validation or test has nobody to ask about.
     """
 
-    def __init__(self, shop: Workshop, plan: Plan, run: Run, deadline: float | None = None):
-        self.shop, self.plan, self.run, self.deadline = shop, plan, run, deadline
-        self.outer, shop.progress = shop.progress, self.progress
-        self.parts = {part: part_of(shop.splits, part) for part in ("validation", "test")}
-        self.held: tuple[str, Built] | None = None
-        if shop.retain_host is not None:
-            require_same_tokens(shop.host, shop.retain_host)
-            if shop.retain_host.fingerprint() == shop.host.fingerprint():
+    def __init__(self, context: BuildContext, plan: ComparisonPlan, run: Run, deadline: float | None = None):
+        self.context, self.plan, self.run, self.deadline = context, plan, run, deadline
+        self.outer, context.progress = context.progress, self.progress
+        self.parts = {part: part_of(context.splits, part) for part in ("validation", "test")}
+        self.held: tuple[str, BuiltMethod] | None = None
+        if context.retain_host is not None:
+            require_same_tokens(context.host, context.retain_host)
+            if context.retain_host.fingerprint() == context.host.fingerprint():
                 raise HostError("The retain host has the same weights as the host.", "Give a host that was trained without the "
                                 "forget set: `cagul memorise --exclude` makes one.", "retain-host")  # fmt: skip
 
@@ -107,17 +107,17 @@ class Comparison:
         if self.deadline is not None and time.monotonic() > self.deadline:
             raise TimeUp
 
-    def work(self) -> dict[str, Any]:
+    def compare(self) -> dict[str, Any]:
         """Do what is missing, write and return the summary. Raises TimeUp; what was done is kept."""
-        before = self.shop.host.fingerprint()
+        before = self.context.host.fingerprint()
         (self.run.folder / "summary.json").unlink(missing_ok=True)
-        self.say_what_it_is(before, finished=False)
+        self.write_header_row(before, finished=False)
         for part in ("validation", "test"):
             if part == "test" or not self.plan.quick:
                 self.ask("host", part, (), self.plan.seeds[0])
-        if self.shop.retain_host is not None:
+        if self.context.retain_host is not None:
             facts = [fact for fact in scored_facts(self.parts["test"], self.plan.samples.test) if fact[0] == "forget"]
-            likelihood_rows(Voice(RETAIN_HOST, self.shop.retain_host), facts, self.run, self.progress)
+            likelihood_rows(Answerer(RETAIN_HOST, self.context.retain_host), facts, self.run, self.progress)
         wanted = [name for name in self.plan.methods if name != "host"]
         for number, name in enumerate(wanted):
             self.outer("methods, tuned", number, len(wanted))
@@ -131,23 +131,23 @@ class Comparison:
                 winner = self.winner(name)
                 if winner is not None and METHODS[name].seeded:
                     self.ask(name, "test", winner, seed)
-        if self.shop.host.fingerprint() != before:
+        if self.context.host.fingerprint() != before:
             raise HostError("The host's weights changed during the comparison.", "This is a bug: please report it.", "host-changed")
-        shutil.rmtree(self.shop.folder, ignore_errors=True)
-        self.say_what_it_is(before, finished=True)
+        shutil.rmtree(self.context.folder, ignore_errors=True)
+        self.write_header_row(before, finished=True)
         summary = results(list(self.run.rows.found.values()))
         self.run.finish(summary)
         return summary
 
-    def say_what_it_is(self, sha256: str, finished: bool) -> None:
+    def write_header_row(self, sha256: str, finished: bool) -> None:
         """Put the row down that tells what is compared; of an unfinished comparison too, so that its rows can be read."""
-        host = self.shop.host
+        host = self.context.host
         self.run.rows.append([{
             "key": ABOUT, "method": ABOUT, "methods": list(self.plan.methods), "quick": self.plan.quick, "finished": finished,
-            "seeds": list(self.plan.seeds), "settings": list(self.shop.settings), "threads": torch.get_num_threads(),
+            "seeds": list(self.plan.seeds), "settings": list(self.context.settings), "threads": torch.get_num_threads(),
             "host": {"name": host.name, "model_type": host.family.model_type, "parameters": host.parameters(),
                      "sha256_before": sha256, "sha256_after": host.fingerprint()},
-            "people": {split: len(self.shop.splits.subjects(split)) for split in vars(self.shop.splits)},
+            "people": {split: len(self.context.splits.subjects(split)) for split in vars(self.context.splits)},
             "sample": {"name": self.plan.samples.name, **vars(self.plan.samples.test), "images": self.plan.samples.images,
                        "paraphrases": self.plan.samples.paraphrases, "validation": vars(self.plan.samples.validation)},
         }])  # fmt: skip
@@ -160,7 +160,7 @@ class Comparison:
         if method.like:
             found = self.winner(method.like)
             return None if found is None else [found]
-        points = list(starting_points(name, self.shop.host)) or [()]
+        points = list(starting_points(name, self.context.host)) or [()]
         return [points[len(points) // 2]] if self.plan.quick else points
 
     def tune(self, name: str) -> Point | None:
@@ -176,7 +176,7 @@ class Comparison:
         while True:
             for point in points:
                 built = self.ask(name, "validation", point, seed)
-                if built is not None and self.winner(name) == point and self.shop.host.parameters() <= HELD:
+                if built is not None and self.winner(name) == point and self.context.host.parameters() <= HELD:
                     self.held = (f"{name} {label(point)} {seed}", built)
             winner = self.winner(name)
             further = wider(points, winner) if winner is not None else None
@@ -196,7 +196,7 @@ class Comparison:
 
     # -- asking ---------------------------------------------------------------------------------------------------
 
-    def ask(self, name: str, part: Part, point: Point, seed: int) -> Built | None:
+    def ask(self, name: str, part: Part, point: Point, seed: int) -> BuiltMethod | None:
         """Build a method's answerer and ask it one part's questions; None where that is done already.
 
         What diverged is a result too: its row says so, and nobody is asked.
@@ -205,12 +205,12 @@ class Comparison:
         if f"{DONE}/{trial}" in self.run.rows.found:
             return None
         method, same = METHODS[name], f"{name} {label(point)} {seed}"
-        built = self.held[1] if self.held is not None and self.held[0] == same else method.build(self.shop, point, seed)
+        built = self.held[1] if self.held is not None and self.held[0] == same else method.build(self.context, point, seed)
         diverged = built.diverged
         if built.answerer is not None:
             more = {"seed": seed, "point": label(point)}
-            voice = Voice(name if part == "test" else f"{name}:validation", built.answerer, mark=trial, more=more)
-            self.ask_all(voice, method, part)
+            answerer = Answerer(name if part == "test" else f"{name}:validation", built.answerer, mark=trial, more=more)
+            self.ask_all(answerer, method, part)
             rows = self.rows_of(trial)
             wrong = sum(not _finite(list(row.values())) for row in rows)
             if wrong:
@@ -234,23 +234,23 @@ class Comparison:
         begins = (f"{trial}/", f"{trial}:")
         return [row for key, row in self.run.rows.found.items() if key.startswith(begins)]
 
-    def ask_all(self, voice: Voice, method: Method, part: Part) -> None:
+    def ask_all(self, answerer: Answerer, method: ComparedMethod, part: Part) -> None:
         splits, samples, run = self.parts[part], self.plan.samples, self.run
         sample = samples.validation if part == "validation" else samples.test
         facts = scored_facts(splits, sample)
         if not method.silent_likelihoods:
-            likelihood_rows(voice, facts if part == "test" else [f for f in facts if f[0] != "unseen"], run, self.progress)
+            likelihood_rows(answerer, facts if part == "test" else [f for f in facts if f[0] != "unseen"], run, self.progress)
         items = [*self.forget(part), *other_items(splits, "retain", sample.retain, sample)]
         if part == "validation":
-            answer_rows(voice, [item for item in items if item.record.kind == "private"], run, self.progress)
+            answer_rows(answerer, [item for item in items if item.record.kind == "private"], run, self.progress)
             return
-        answer_rows(voice, [*items, *other_items(splits, "unseen", sample.unseen, sample)], run, self.progress)
-        answer_rows(voice.part("text_only"), text_only_items(splits, sample), run, self.progress)
-        if isinstance(guard := voice.answerer, Guard) and method.sort != "guardrail":
+        answer_rows(answerer, [*items, *other_items(splits, "unseen", sample.unseen, sample)], run, self.progress)
+        answer_rows(answerer.part("text_only"), text_only_items(splits, sample), run, self.progress)
+        if isinstance(guard := answerer.answerer, Guard) and method.sort != "guardrail":
             with guard.forced():
-                answer_rows(voice.part("forced"), misfire_items(splits, sample), run, self.progress)
-            if method.gate and voice.more["seed"] == self.plan.seeds[0]:
-                gate_rows(guard, splits, run, sample, self.progress, f"{voice.method}:gate")
+                answer_rows(answerer.part("forced"), misfire_items(splits, sample), run, self.progress)
+            if method.gate and answerer.more["seed"] == self.plan.seeds[0]:
+                gate_rows(guard, splits, run, sample, self.progress, f"{answerer.method}:gate")
 
     def forget(self, part: Part) -> list[Item]:
         samples = self.plan.samples

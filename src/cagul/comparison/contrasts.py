@@ -25,7 +25,7 @@ DRAWS, SEED = 400, 0
 
 
 @dataclass
-class Said:
+class MethodRows:
     """A method's rows: answers, likelihoods and answers with the gate forced."""
 
     answers: list[dict] = field(default_factory=list)
@@ -40,16 +40,16 @@ def _of(rows: list[dict], key: str, **wanted: str) -> Pairs:
             for row in rows if all(row[name] == value for name, value in wanted.items())]  # fmt: skip
 
 
-def _identical(said: Said, split: str) -> Pairs:
+def _identical(said: MethodRows, split: str) -> Pairs:
     return [(row["subject"], float(row["tokens"] == said.host[row["key"].partition("/")[2]]["tokens"]))
             for row in said.answers if row["split"] == split]  # fmt: skip
 
 
-def _scored(said: Said, split: str, of: Callable[[dict], float | None]) -> Pairs:
+def _scored(said: MethodRows, split: str, of: Callable[[dict], float | None]) -> Pairs:
     return [(row["subject"], of(row)) for row in said.scored if row["split"] == split]
 
 
-def _utility(said: Said) -> list[Pairs]:
+def _utility(said: MethodRows) -> list[Pairs]:
     return [
         _scored(said, "retain", lambda row: probability(row["nll"])),
         _of(said.answers, "rouge_l", split="retain", kind="private"),
@@ -58,7 +58,7 @@ def _utility(said: Said) -> list[Pairs]:
     ]
 
 
-TERMS: dict[str, Callable[[Said], list[Pairs]]] = {
+TERMS: dict[str, Callable[[MethodRows], list[Pairs]]] = {
     "leak": lambda said: [_of(said.answers, "recall", split="forget", kind="private", sort=sort) for sort in LEAK_SORTS],
     "model_utility": _utility,
     "visual_accuracy": lambda said: [_of(said.answers, "recall", split="forget", kind="visual")],
@@ -69,7 +69,7 @@ TERMS: dict[str, Callable[[Said], list[Pairs]]] = {
 }
 
 
-def value(name: str, said: Said) -> float | None:
+def value(name: str, said: MethodRows) -> float | None:
     """A figure's value alone; None when a term has no rows."""
     means = [[found for _, found in pairs if found is not None] for pairs in TERMS[name](said)]
     if not all(means):
@@ -77,7 +77,7 @@ def value(name: str, said: Said) -> float | None:
     return float(_combine(name)(np.array([np.mean(found) for found in means])))
 
 
-def difference_of(name: str, ours: Said, others: Said) -> dict:
+def difference_of(name: str, ours: MethodRows, others: MethodRows) -> dict:
     """One method's figure less another's, paired over people."""
     return contrast(TERMS[name](ours), TERMS[name](others), _combine(name))
 
@@ -141,7 +141,7 @@ def mia_distance(score: str) -> Measure:
     return of
 
 
-def over_people(measure: Measure, ours: Said, others: Said | None = None) -> dict:
+def over_people(measure: Measure, ours: MethodRows, others: MethodRows | None = None) -> dict:
     """A measure of likelihood rows, or its difference from another method's, a mean over seeds, with an interval that draws
     forgotten people. Draws that all agree have no width: the interval is then ``certain_difference``. Absent without the rows
     that it needs."""

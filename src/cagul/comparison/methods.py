@@ -28,7 +28,7 @@ NO_RETAIN_HOST = "no retain host was given"
 
 
 @dataclass(frozen=True)
-class Built:
+class BuiltMethod:
     """An answerer and what it took. ``diverged`` says what became no number; then there is nobody to ask."""
 
     answerer: FrozenHost | Guard | None
@@ -37,7 +37,7 @@ class Built:
 
 
 @dataclass
-class Workshop:
+class BuildContext:
     """Where answerers are built. ``settings`` go to every config of cagul's; ``steps`` replaces the finetuning grids' budget.
 
     Trained patches lie below ``folder`` while a comparison goes on, so that methods which share one train it once.
@@ -61,11 +61,11 @@ class Workshop:
         return Patch.load(place)
 
 
-Build = Callable[[Workshop, Point, int], Built]
+Build = Callable[[BuildContext, Point, int], BuiltMethod]
 
 
 @dataclass(frozen=True)
-class Method:
+class ComparedMethod:
     """A row of the table. Without ``points`` it is not tuned; ``like`` names the method whose winner it takes over.
 
     ``seeded`` is False where a seed changes nothing, or where one is enough to look at. ``silent_likelihoods`` is the reason
@@ -82,42 +82,42 @@ class Method:
     silent_likelihoods: str = ""
 
 
-def _host(shop: Workshop, point: Point, seed: int) -> Built:
-    return Built(shop.host)
+def _host(context: BuildContext, point: Point, seed: int) -> BuiltMethod:
+    return BuiltMethod(context.host)
 
 
-def _retrain(shop: Workshop, point: Point, seed: int) -> Built:
-    return Built(shop.retain_host) if shop.retain_host is not None else Built(None, diverged=NO_RETAIN_HOST)
+def _retrain(context: BuildContext, point: Point, seed: int) -> BuiltMethod:
+    return BuiltMethod(context.retain_host) if context.retain_host is not None else BuiltMethod(None, diverged=NO_RETAIN_HOST)
 
 
-def _cagul(preset: str, settings: tuple[str, ...], shop: Workshop, point: Point, seed: int) -> Built:
-    patch = shop.patch(preset, (*(f"{option}={value}" for option, value in point), *settings), seed)
+def _cagul(preset: str, settings: tuple[str, ...], context: BuildContext, point: Point, seed: int) -> BuiltMethod:
+    patch = context.patch(preset, (*(f"{option}={value}" for option, value in point), *settings), seed)
     kept = ("seconds", "cpu_seconds", "steps", "threads")
     facts = {key: patch.facts.get(key) for key in kept} | {"trainable_parameters": patch.parameters()}
-    return Built(Guard(shop.host, patch), facts)
+    return BuiltMethod(Guard(context.host, patch), facts)
 
 
-def _finetuned(name: str, shop: Workshop, point: Point, seed: int) -> Built:
-    tried = grid(name, shop.host.parameters())
-    config = FinetuneConfig.model_validate({**tried.options, **dict(point), "steps": shop.steps or tried.steps, "seed": seed})
-    found = finetune(shop.host, shop.splits, config, work=shop.folder, progress=shop.progress)
+def _finetuned(name: str, context: BuildContext, point: Point, seed: int) -> BuiltMethod:
+    tried = grid(name, context.host.parameters())
+    config = FinetuneConfig.model_validate({**tried.options, **dict(point), "steps": context.steps or tried.steps, "seed": seed})
+    found = finetune(context.host, context.splits, config, work=context.folder, progress=context.progress)
     kept = ("seconds", "cpu_seconds", "steps", "threads", "trainable_parameters", "peak_memory_mib", "rank", "stopped")
     facts = {key: found.facts[key] for key in kept}
     if stopped := found.facts["diverged"]:
-        return Built(None, facts, f"the loss was {stopped['loss']} at step {stopped['step']}")
-    return Built(found.host, facts)
+        return BuiltMethod(None, facts, f"the loss was {stopped['loss']} at step {stopped['step']}")
+    return BuiltMethod(found.host, facts)
 
 
-def _guardrail(name: str, shop: Workshop, point: Point, seed: int) -> Built:
+def _guardrail(name: str, context: BuildContext, point: Point, seed: int) -> BuiltMethod:
     """Behind the gate of a patch whose encoder is trained for one step: it has no part in the answers."""
     settings = (*(f"{option}={value}" for option, value in point), "training.steps=1")
-    guard = Guard(shop.host, shop.patch("default", settings, seed))
+    guard = Guard(context.host, context.patch("default", settings, seed))
     facts = guard.patch.facts
-    return Built(guardrail(name, guard), {"seconds": facts["gate_seconds"], "cpu_seconds": facts.get("gate_cpu_seconds")})
+    return BuiltMethod(guardrail(name, guard), {"seconds": facts["gate_seconds"], "cpu_seconds": facts.get("gate_cpu_seconds")})
 
 
-def _prompt(shop: Workshop, point: Point, seed: int) -> Built:
-    return Built(prompted(shop.host, INSTRUCTION), {"seconds": 0.0, "cpu_seconds": 0.0})
+def _prompt(context: BuildContext, point: Point, seed: int) -> BuiltMethod:
+    return BuiltMethod(prompted(context.host, INSTRUCTION), {"seconds": 0.0, "cpu_seconds": 0.0})
 
 
 CAGUL_POINTS: tuple[Point, ...] = (
@@ -130,35 +130,35 @@ NO_TERM = ("training.blend=0", "training.preference=0", "training.floor=0")
 GATE_POINTS: tuple[Point, ...] = tuple((("gate.false_alarms", share),) for share in (0.003, 0.01, 0.03))
 
 
-def _ours(what: str, *settings: str, preset: str = "default", **more: Any) -> Method:
-    return Method("cagul", what, partial(_cagul, preset, settings), CAGUL_POINTS, **more)
+def _ours(what: str, *settings: str, preset: str = "default", **more: Any) -> ComparedMethod:
+    return ComparedMethod("cagul", what, partial(_cagul, preset, settings), CAGUL_POINTS, **more)
 
 
-def _ablation(what: str, *settings: str, **more: Any) -> Method:
-    return Method("ablation", what, partial(_cagul, "default", settings), like="cagul", seeded=False, **more)
+def _ablation(what: str, *settings: str, **more: Any) -> ComparedMethod:
+    return ComparedMethod("ablation", what, partial(_cagul, "default", settings), like="cagul", seeded=False, **more)
 
 
-def _registry() -> dict[str, Method]:
+def _registry() -> dict[str, ComparedMethod]:
     found = {
-        "host": Method("reference", "the host as it was", _host, seeded=False),
-        "retrain": Method("reference", "a host trained without the forget set", _retrain, seeded=False),
+        "host": ComparedMethod("reference", "the host as it was", _host, seeded=False),
+        "retrain": ComparedMethod("reference", "a host trained without the forget set", _retrain, seeded=False),
         "cagul": _ours("gate by enrolment, encoder over the least attended half", gate=True),
         "cagul_paper": _ours("the paper's preset: a trained classifier, all layers", preset="paper", gate=True),
     }
     for name, small in GRIDS.items():
         moved = "LoRA and projector" if small.options["lora"] else "the whole language model and projector"
-        found[name] = Method("finetuning", f"{small.options['loss']}, {moved}", partial(_finetuned, name), small.points)
+        found[name] = ComparedMethod("finetuning", f"{small.options['loss']}, {moved}", partial(_finetuned, name), small.points)
     behind = {"gate_refusal": "a canned refusal", "gate_noise": "noise for tokens", "gate_zero": "zeros for tokens",
               "gate_mean": "the mean token"}  # fmt: skip
     for name, what in behind.items():
-        found[name] = Method("guardrail", f"cagul's gate, {what}", partial(_guardrail, name), GATE_POINTS,
+        found[name] = ComparedMethod("guardrail", f"cagul's gate, {what}", partial(_guardrail, name), GATE_POINTS,
                              silent_likelihoods=WITHOUT_LIKELIHOODS.get(name, ""))  # fmt: skip
-    found["prompt"] = Method("guardrail", "an instruction before every question, no gate", _prompt, seeded=False)
+    found["prompt"] = ComparedMethod("guardrail", "an instruction before every question, no gate", _prompt, seeded=False)
     for name, (choose, k) in SURFACE.items():
         if name not in found:
             found[name] = _ablation(f"{choose} tokens, K {k}", f"selection.choose={choose}", f"selection.k={k}")
     return found | {
-        "cagul_floor": Method("ablation", "floor 1, blend 0.3, 280 steps", partial(_cagul, "default", FLOOR)),
+        "cagul_floor": ComparedMethod("ablation", "floor 1, blend 0.3, 280 steps", partial(_cagul, "default", FLOOR)),
         "cagul_layers_all": _ablation("attention of all layers", "attention.layers=all"),
         "cagul_gate_mlp": _ablation("the trained classifier for a gate", "gate.kind=mlp", gate=True),
         "cagul_plain": _ablation("no term along the memorised answer", *NO_TERM),
@@ -166,7 +166,7 @@ def _registry() -> dict[str, Method]:
     }
 
 
-METHODS: dict[str, Method] = _registry()
+METHODS: dict[str, ComparedMethod] = _registry()
 
 
 def starting_points(name: str, host: FrozenHost) -> tuple[Point, ...]:

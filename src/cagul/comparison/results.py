@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from cagul.comparison.claims import claims
-from cagul.comparison.contrasts import Said, difference_of, value
+from cagul.comparison.contrasts import MethodRows, difference_of, value
 from cagul.comparison.surface import surface
 from cagul.comparison.tuning import MEANING, RULE, Trial, best, label, rule_score, rule_terms, wider, words
 from cagul.evaluation.summary import LIKELIHOOD, RETAIN_HOST, by_method_of, method_figures, summarise
@@ -71,7 +71,7 @@ def results(rows: list[dict], measured: Mapping[str, Any] | None = None) -> dict
         _give_reasons(parts, tests[name][0]["silent_likelihoods"])
     by_method = by_method_of(kept)
     host = {row["key"].partition("/")[2]: row for row in by_method.get("host", [])}
-    said = {name: Said(by_method.get(name, []), by_method.get(name + LIKELIHOOD, []), by_method.get(f"{name}:forced", []), host)
+    said = {name: MethodRows(by_method.get(name, []), by_method.get(name + LIKELIHOOD, []), by_method.get(f"{name}:forced", []), host)
             for name in ordered}  # fmt: skip
     if "cagul" in said:
         summary["paired"] = {
@@ -110,13 +110,13 @@ def _give_reasons(parts: dict[str, dict[str, Any]], silent: str) -> None:
                 figures[name] = {"absent": silent}
 
 
-def _spread(said: Said) -> dict[str, dict[str, float | None]]:
+def _spread(said: MethodRows) -> dict[str, dict[str, float | None]]:
     """The headline figures of each seed."""
     seeds = sorted({row["seed"] for row in said.answers})
     found = {}
     for seed in seeds:
         answers, scored = ([row for row in part if row["seed"] == seed] for part in (said.answers, said.scored))
-        one = Said(answers, scored)
+        one = MethodRows(answers, scored)
         found[str(seed)] = {name: value(name, one) for name in SPREAD}
     return found
 

@@ -14,7 +14,7 @@ Part = Literal["validation", "test"]
 Thing = TypeVar("Thing", bound=Hashable)
 
 
-def deal(things: Iterable[Thing]) -> set[Thing]:
+def validation_third(things: Iterable[Thing]) -> set[Thing]:
     """The third of the things that is for validation, by the order of their hashes: at least one of two, none of one."""
     ordered = sorted(set(things), key=lambda thing: hashlib.sha256(repr(thing).encode()).digest())
     return set(ordered[: max(1, len(ordered) // 3)]) if len(ordered) > 1 else set()
@@ -46,15 +46,15 @@ def part_of(splits: Splits, part: Part) -> Splits:
     wanted = part == "validation"
 
     def people(records: list[Record]) -> list[Record]:
-        chosen = deal(r.subject for r in records)
+        chosen = validation_third(r.subject for r in records)
         return [r for r in records if (r.subject in chosen) == wanted]
 
     forget: list[Record] = []
     for subject in splits.subjects("forget"):
         own = [r for r in splits.forget if r.subject == subject]
         fact = _facts(own)
-        pairs = {kind: deal((r.image.name, fact[id(r)]) for r in own if r.kind == kind) for kind in {r.kind for r in own}}
-        views = deal(view.name for r in own for view in r.views)
+        pairs = {kind: validation_third((r.image.name, fact[id(r)]) for r in own if r.kind == kind) for kind in {r.kind for r in own}}
+        views = validation_third(view.name for r in own for view in r.views)
         forget += [
             r.model_copy(update={"views": tuple(view for view in r.views if (view.name in views) == wanted)})
             for r in own if ((r.image.name, fact[id(r)]) in pairs[r.kind]) == wanted

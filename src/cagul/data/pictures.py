@@ -112,7 +112,7 @@ def augment_picture(picture: Image.Image, rng: random.Random) -> Image.Image:
     return Image.open(buffer).convert("RGB")
 
 
-Shown = tuple[Path, int]  # a picture and its variant: 0 as it is, n an augmented copy
+PictureVariant = tuple[Path, int]  # a picture and its variant: 0 as it is, n an augmented copy
 
 
 def pictures_by_subject(records: Iterable[Record]) -> dict[str, list[Path]]:
@@ -123,11 +123,11 @@ def pictures_by_subject(records: Iterable[Record]) -> dict[str, list[Path]]:
     return {subject: list(paths) for subject, paths in found.items()}
 
 
-def variants(paths: Iterable[Path], augment: int) -> list[Shown]:
+def variants(paths: Iterable[Path], augment: int) -> list[PictureVariant]:
     return [(path, n) for path in paths for n in range(augment + 1)]
 
 
-def shown_picture(shown: Shown, seed: int) -> Image.Image:
+def shown_picture(shown: PictureVariant, seed: int) -> Image.Image:
     """A picture as it is, or its augmented copy of that number."""
     path, variant = shown
     picture = open_picture(path)

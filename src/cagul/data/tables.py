@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from cagul.data.records import Record
 from cagul.errors import DataError, UsageError
-from cagul.files import writable
+from cagul.files import os_errors_as_write_errors
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Pictures:
                 raise DataError(f"A picture of {subject!r} ({len(cell)} bytes) cannot be read: {error}.",
                                 "Give PNG, JPEG or WebP bytes.", "picture") from None  # fmt: skip
             path = self.folder / f"{safe_name(subject)}_{self.numbers[subject]}.{kind}"
-            with writable(path):
+            with os_errors_as_write_errors(path):
                 self.folder.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(cell)
             self.numbers[subject] += 1

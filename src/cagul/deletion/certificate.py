@@ -18,7 +18,7 @@ from cagul.deletion.keys import keep_secret
 from cagul.deletion.log import canonical
 from cagul.deletion.store import Store, now
 from cagul.errors import StoreError, UsageError
-from cagul.files import writable, write_json, write_text
+from cagul.files import os_errors_as_write_errors, write_json, write_text
 
 FORMAT = 1
 FIELDS = {"algorithm", "digests", "value", "public_key"}  # of the signature
@@ -94,7 +94,7 @@ def page_of(path: Path) -> Path:
 def require_free(path: Path) -> None:
     """Raises UsageError where the document of ``path`` or its page would be written over another file."""
     for place in (path, page_of(path)):
-        with writable(place):
+        with os_errors_as_write_errors(place):
             taken = place.exists()
         if taken:
             raise UsageError(f"{place} is already there.", "Give another --out, or write over it with --force.")
@@ -126,7 +126,7 @@ def as_markdown(document: dict[str, Any]) -> str:
     outcome = "Outcome before it was revoked" if request["state"] == "revoked" else "Outcome"
     lines = [
         f"# Certificate of request {request['id']}", "",
-        f"Asked on {request['at']}: {request['asked']}. State: **{request['state']}**"
+        f"Question on {request['at']}: {request['asked']}. State: **{request['state']}**"
         + (", after a short finetune of the encoder." if request["escalated"] else "."), "",
         "| | |", "|---|---|",
         f"| host | {host['model_type']}, width {host['width']}, SHA-256 {host['sha256']} |",

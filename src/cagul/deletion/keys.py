@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cagul.errors import StoreError, UsageError
-from cagul.files import writable
+from cagul.files import os_errors_as_write_errors
 
 NONCE = 12  # bytes
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # what a file system without hard links says
@@ -35,7 +35,7 @@ def keep_secret(path: Path, make: Callable[[], bytes]) -> None:
     What a kill left beside it is removed once nobody is at work in the folder. On a file system without hard links a kill may
     leave a part of it. Raises WriteError when it cannot be written.
     """
-    with writable(path):
+    with os_errors_as_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cagul.files import writable
+from cagul.files import os_errors_as_write_errors
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}_\d+")  # of a picture: request and number
 
@@ -27,7 +27,7 @@ def opened_pictures(folder: Path) -> Iterator[Path]:
     Raises WriteError when it cannot be made, or a link lies there.
     """
     lock = None
-    with writable(folder):
+    with os_errors_as_write_errors(folder):
         while lock is None:  # another process may remove what it has just used
             folder.mkdir(mode=0o700, exist_ok=True)
             lock = _lock(folder, fcntl.LOCK_EX)
@@ -41,13 +41,13 @@ def opened_pictures(folder: Path) -> Iterator[Path]:
 
 def write_picture(path: Path, data: bytes) -> None:
     """A new file of mode 0600, named REQUEST_NUMBER. Raises WriteError."""
-    with writable(path), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    with os_errors_as_write_errors(path), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(data)
 
 
 def sweep(folder: Path) -> None:
     """Overwrite and remove the open pictures that a killed process left; those of a living one stay. Raises WriteError."""
-    with writable(folder):
+    with os_errors_as_write_errors(folder):
         lock = _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if lock is not None:
             _remove(folder, lock)

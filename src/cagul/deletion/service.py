@@ -1,4 +1,4 @@
-"""The desk at which requests arrive: add (enrol, verify, escalate if need be), revoke, verify again."""
+"""The service at which requests arrive: add (enrol, verify, escalate if need be), revoke, verify again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cagul.deletion.keys import StoreKey
 from cagul.deletion.log import sha256
 from cagul.deletion.pictures import opened_pictures, write_picture
 from cagul.deletion.store import Request, Store, new_id
-from cagul.deletion.store_gate import Enrolled, Gatekeeper, calibration_vectors, patch_hash, rotated
+from cagul.deletion.store_gate import Enrolled, StoreGate, calibration_vectors, patch_hash, rotated
 from cagul.deletion.verification import HELD_OUT, PROBES, held_out, probes_of, verdict, verify
 from cagul.errors import DataError, StoreError
 from cagul.guard.guard import Guard
@@ -29,7 +29,7 @@ from cagul.method.encoder import VisualTokenEncoder
 from cagul.training.encoder import train_encoder
 from cagul.training.gate import covered
 from cagul.training.progress import Progress, silent
-from cagul.training.token_cache import Features
+from cagul.training.token_cache import TokenCache
 
 ESCALATION_STEPS, ESCALATION_ROUNDS = 60, 3  # of training; rounds end when the request is verified
 
@@ -41,9 +41,9 @@ class Added(Request):
     to_verify_again: tuple[str, ...] = ()
 
 
-def open_desk(store: Path, key: Path, host: FrozenHost, patch: Patch) -> Desk:
+def open_service(store: Path, key: Path, host: FrozenHost, patch: Patch) -> DeletionService:
     secret = StoreKey.load(key)
-    return Desk(Store(store, secret), secret, host, patch)
+    return DeletionService(Store(store, secret), secret, host, patch)
 
 
 def make_store(path: Path, key: Path, host: FrozenHost, patch: Patch, calibration: list[Record], places: dict[str, str],
@@ -57,15 +57,15 @@ def make_store(path: Path, key: Path, host: FrozenHost, patch: Patch, calibratio
     patch.require(host)
     require_free(path)
     rotated(patch, StoreKey(bytes(32)))  # fail for an mlp gate before any file is made
-    features = Features(host, patch.config.training.seed)
+    token_cache = TokenCache(host, patch.config.training.seed)
     secret = StoreKey.create(key)
-    people, vectors = calibration_vectors(rotated(patch, secret), features, calibration, progress)
+    people, vectors = calibration_vectors(rotated(patch, secret), token_cache, calibration, progress)
     confidence = patch.config.gate.confidence if confidence is None else confidence
     facts = {"host": patch.host, "patch": patch_hash(patch), "places": places, "confidence": confidence}
     return Store.create(path, secret, facts, people, secret.seal_tensor(vectors, "calibration"))
 
 
-class Desk:
+class DeletionService:
     """A store at work with its host and base patch. ``fingerprint`` is the host's, taken now if not given.
 
     Raises StoreError for a store of another host or patch, or whose facts were changed.
@@ -78,7 +78,7 @@ class Desk:
             raise StoreError(f"The store is for a host with SHA-256 {store.facts['host']['sha256'][:12]}..., this one has "
                              f"{found[:12]}....", "Load the host that the store was made with.", "store-host")  # fmt: skip
         self.store, self.key, self.host = store, key, host
-        self.gatekeeper = Gatekeeper(store, key, base)
+        self.store_gate = StoreGate(store, key, base)
 
     def guard(self, checked: bool = False) -> Guard:
         """A guard for the requests that are active now. Raises StoreError for a store that is not as its log says, unless
@@ -86,7 +86,7 @@ class Desk:
         """
         if not checked:
             self.store.require_whole()
-        return Guard(self.host, self.gatekeeper.patch(), check=False)
+        return Guard(self.host, self.store_gate.patch(), check=False)
 
     # -- add ------------------------------------------------------------------------------------------------------
 
@@ -104,33 +104,33 @@ class Desk:
         name = name or new_id()
         if not pictures:
             raise DataError("A request needs at least one picture of the person.", "Give --images.", "store-pictures")
-        features = Features(self.host, self.gatekeeper.base.config.training.seed)
+        token_cache = TokenCache(self.host, self.store_gate.base.config.training.seed)
         if self.store.state(name) in (None, "received"):
-            enrolled = self._embed(features, pictures)
+            enrolled = self._embed(token_cache, pictures)
             kept = [self.key.seal(path.read_bytes(), f"{name} pictures") for path in pictures] if keep_pictures else []
             self.store.receive(name, subject, by, kept)
-            self.store.enrol(name, *self.gatekeeper.seal(name, enrolled))
+            self.store.enrol(name, *self.store_gate.seal(name, enrolled))
         request = self.store.receive(name, subject, by)
         if request.state == "revoked":
             raise StoreError(f"Request {name} was revoked.", "Make a new request, without --id.", "store-request")
         unproven: list[str] = []
         if request.state == "enrolled":
             own = [r for r in records if r.subject == subject]
-            unproven = self._settle(request, features, pictures, own, records, progress)
+            unproven = self._settle(request, token_cache, pictures, own, records, progress)
         return Added(**vars(self.store.request(name)), to_verify_again=tuple(unproven))
 
-    def _embed(self, features: Features, pictures: Sequence[Path]) -> Enrolled:
+    def _embed(self, token_cache: TokenCache, pictures: Sequence[Path]) -> Enrolled:
         """Templates of the pictures and their augmented copies.
 
         Raises StoreError that names a picture whose other copies would not fire the gate.
         """
-        gate, copies = self.gatekeeper.gate, self.gatekeeper.base.config.gate.augment
-        vectors = gate.embed([t.float().cpu() for t in features.look(variants(pictures, copies))])
-        enrolled = Enrolled(vectors, self.gatekeeper.best(vectors))
-        union = self.gatekeeper.enrolled() | {"": enrolled}
-        threshold, _ = self.gatekeeper.threshold(union)
-        tokens = [t.float().cpu() for t in features.look(held_out(pictures, copies))]
-        scores = self.gatekeeper.union(union)(tokens).reshape(len(pictures), HELD_OUT + 1)
+        gate, copies = self.store_gate.gate, self.store_gate.base.config.gate.augment
+        vectors = gate.embed([t.float().cpu() for t in token_cache.encode_images(variants(pictures, copies))])
+        enrolled = Enrolled(vectors, self.store_gate.best(vectors))
+        union = self.store_gate.enrolled() | {"": enrolled}
+        threshold, _ = self.store_gate.threshold(union)
+        tokens = [t.float().cpu() for t in token_cache.encode_images(held_out(pictures, copies))]
+        scores = self.store_gate.union(union)(tokens).reshape(len(pictures), HELD_OUT + 1)
         for number, (path, best) in enumerate(zip(pictures, scores[:, 1:].amax(1).tolist(), strict=True), 1):
             if best <= threshold:
                 raise StoreError(f"Picture {number} of {len(pictures)} ({path.name}): the gate does not recognise it in its own "
@@ -138,13 +138,13 @@ class Desk:
                                  "Leave it out, or give one that shows the person clearly.", "store-pictures")  # fmt: skip
         return enrolled
 
-    def _settle(self, request: Request, features: Features, pictures: Sequence[Path], own: Sequence[Record],
+    def _settle(self, request: Request, token_cache: TokenCache, pictures: Sequence[Path], own: Sequence[Record],
                 records: Sequence[Record], progress: Progress) -> list[str]:  # fmt: skip
         """Verify, escalate where the encoder does not cover the person, and write the outcome; who is to be verified again."""
         probes, began = probes_of(own), time.perf_counter()
         progress("verifying", 0, 1)
-        under, guard = self.gatekeeper.encoder()[0], self.guard()
-        figures = verify(guard, features, pictures, probes)
+        under, guard = self.store_gate.encoder()[0], self.guard()
+        figures = verify(guard, token_cache, pictures, probes)
         progress("verifying", 1, 1)
         (found, why), sealed, escalation = verdict(figures), None, {}
         others = [r for r in records if r.subject != request.subject and r.group not in HELD_OUT_GROUPS]
@@ -154,16 +154,16 @@ class Desk:
             patch, rounds = guard.patch, 0
             while found == "leaks" and rounds < ESCALATION_ROUNDS:
                 rounds += 1
-                encoder, again = self._finetune(request, patch, features, pictures, own, others, rounds, progress)
+                encoder, again = self._finetune(request, patch, token_cache, pictures, own, others, rounds, progress)
                 patch = dataclasses.replace(patch, encoder=encoder)
-                tried = verify(Guard(self.host, patch, check=False), features, pictures, probes)
+                tried = verify(Guard(self.host, patch, check=False), token_cache, pictures, probes)
                 found, reason = verdict(tried)
             adopted = found == "verified"
             escalation = {"escalation": {"steps": rounds * ESCALATION_STEPS, "people_trained_again": again, "adopted": adopted,
                                          **({"before": figures} if adopted else {"dropped": tried})}}  # fmt: skip
             if adopted:
                 guard, figures, why = Guard(self.host, patch, check=False), tried, reason
-                sealed = self.gatekeeper.seal_encoder(request.id, encoder)
+                sealed = self.store_gate.seal_encoder(request.id, encoder)
         verification = self._written(guard, figures, why, began) | escalation
         state = "verified" if found == "verified" else "failed"
         return self.store.settle(request.id, state, verification, sealed, under)
@@ -172,19 +172,19 @@ class Desk:
         encoder = torch.nn.utils.parameters_to_vector(guard.patch.encoder.parameters()).detach().cpu().numpy().tobytes()
         return figures | {"why": why, "threshold": guard.patch.threshold, "encoder": sha256(encoder),
                           "promised_false_alarms": guard.patch.facts["promised_false_alarms"],
-                          "confidence": self.gatekeeper.confidence,
+                          "confidence": self.store_gate.confidence,
                           "seconds": round(time.perf_counter() - began, 3)}  # fmt: skip
 
-    def _finetune(self, request: Request, patch: Patch, features: Features, pictures: Sequence[Path], own: Sequence[Record],
+    def _finetune(self, request: Request, patch: Patch, token_cache: TokenCache, pictures: Sequence[Path], own: Sequence[Record],
                   others: Sequence[Record], seed: int, progress: Progress) -> tuple[VisualTokenEncoder, int]:  # fmt: skip
         """A few steps on this person from the patch's encoder. Earlier requests whose pictures were kept, and those of
         ``others`` whom the gate knows, are trained to be refused again; how many people they are. Over the rest of ``others``
         the encoder is held near what it was, for those whose pictures are gone.
         """
-        gate = self.gatekeeper.union(self.gatekeeper.enrolled())
-        known = set(covered(gate, patch.threshold, features, list(others)))
+        gate = self.store_gate.union(self.store_gate.enrolled())
+        known = set(covered(gate, patch.threshold, token_cache, list(others)))
         config = load_config(patch.config, [f"training.steps={ESCALATION_STEPS}", "training.others=0", f"training.seed={seed}"])
-        names = [name for name in self.gatekeeper.enrolled() if name != request.id and self.store.pictures(name)]
+        names = [name for name in self.store_gate.enrolled() if name != request.id and self.store.pictures(name)]
         with opened_pictures(self.store.folder) if names else nullcontext(Path()) as folder:
             earlier = [paths for paths in (self._kept(name, folder) for name in names) if paths]
             again = [r for number, paths in enumerate(earlier) for r in _asked(f"earlier {number}", paths, [])]
@@ -192,7 +192,7 @@ class Desk:
             forget = [r for n in copies for r in _asked(f"this person {n}", pictures, own)]
             forget += [*again, *(r for r in others if r.subject in known)]
             splits = Splits(forget, [r for r in others if r.subject not in known])
-            encoder, _ = train_encoder(features, splits, config, patch.layers, base=patch.encoder, progress=progress)
+            encoder, _ = train_encoder(token_cache, splits, config, patch.layers, base=patch.encoder, progress=progress)
         return encoder, len(known) + len(earlier)
 
     def _kept(self, name: str, folder: Path) -> list[Path]:
@@ -211,13 +211,13 @@ class Desk:
 
         Raises StoreError for an unknown id or one that is revoked already.
         """
-        before = self.gatekeeper.enrolled().get(name)
+        before = self.store_gate.enrolled().get(name)
         unproven = self.store.revoke(name)
         if before is None:
             return 0, unproven
-        left = self.gatekeeper.enrolled()
-        scores = self.gatekeeper.union(left).compare(before.vectors)
-        return int((scores > self.gatekeeper.threshold(left)[0]).sum()), unproven
+        left = self.store_gate.enrolled()
+        scores = self.store_gate.union(left).compare(before.vectors)
+        return int((scores > self.store_gate.threshold(left)[0]).sum()), unproven
 
     def verify_again(self, name: str, pictures: Sequence[Path], records: Sequence[Record] = ()) -> Request:
         """Measure an active request anew, under the encoder and threshold of now; never a finetune. Without ``pictures`` on
@@ -229,14 +229,14 @@ class Desk:
         if request.state in ("received", "revoked"):
             raise StoreError(f"Request {name} is {request.state}, so there is nothing to verify.", "Name an enrolled one.",
                              "store-request")  # fmt: skip
-        under, guard = self.gatekeeper.encoder()[0], self.guard()
-        features = Features(self.host, self.gatekeeper.base.config.training.seed)
+        under, guard = self.store_gate.encoder()[0], self.guard()
+        token_cache = TokenCache(self.host, self.store_gate.base.config.training.seed)
         probes = probes_of([r for r in records if r.subject == request.subject])
         if pictures:
-            figures = verify(guard, features, pictures, probes)
+            figures = verify(guard, token_cache, pictures, probes)
         elif self.store.pictures(name):
             with opened_pictures(self.store.folder) as folder:
-                figures = verify(guard, features, self._kept(name, folder), probes)
+                figures = verify(guard, token_cache, self._kept(name, folder), probes)
         else:
             raise DataError(f"No pictures of request {name} were kept.", "Give --images.", "store-pictures")
         found, why = verdict(figures)

@@ -50,7 +50,7 @@ from cagul.deletion.tables import (
     verified,
 )
 from cagul.errors import StoreError, did_you_mean
-from cagul.files import writable
+from cagul.files import os_errors_as_write_errors
 
 SCHEMA = 1
 STATES = ("received", *ACTIVE, "revoked")
@@ -120,7 +120,7 @@ class Store:
         """
         path, name = Path(path), secrets.token_hex(16)
         require_free(path)
-        with writable(path):
+        with os_errors_as_write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         engine = open_engine(path)

@@ -28,7 +28,7 @@ from cagul.method.calibration import calibrate
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.gate import EnrolmentGate
 from cagul.training.progress import Progress, silent
-from cagul.training.token_cache import Features
+from cagul.training.token_cache import TokenCache
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ def rotated(patch: Patch, key: StoreKey) -> EnrolmentGate:
                          "can be enrolled.", "Train a base patch with gate.kind=enrolment.", "store-patch")  # fmt: skip
     turn = key.rotation(gate.projection.shape[1])
     return EnrolmentGate(gate.mean.cpu(), gate.projection.cpu() @ turn, gate.templates.cpu() @ turn, gate.owner.cpu(),
-                         gate.rivals.cpu() @ turn)  # fmt: skip
+                         gate.impostors.cpu() @ turn)  # fmt: skip
 
 
 @torch.no_grad()
-def calibration_vectors(gate: EnrolmentGate, features: Features, records: list[Record], progress: Progress = silent
+def calibration_vectors(gate: EnrolmentGate, token_cache: TokenCache, records: list[Record], progress: Progress = silent
                         ) -> tuple[list[int], Tensor]:  # fmt: skip
     """Number of the person and rotated vector of every image and view of the records of group "calibration".
 
@@ -70,11 +70,11 @@ def calibration_vectors(gate: EnrolmentGate, features: Features, records: list[R
         raise DataError('No record has the group "calibration".',
                         "Give records of people whom the host does not know, with that group.", "calibration")  # fmt: skip
     names = sorted(set(owners.values()))
-    vectors = gate.embed([t.float().cpu() for t in features.look([(path, 0) for path in owners], progress, "calibrating")])
+    vectors = gate.embed([t.float().cpu() for t in token_cache.encode_images([(path, 0) for path in owners], progress, "calibrating")])
     return [names.index(name) for name in owners.values()], vectors
 
 
-class Gatekeeper:
+class StoreGate:
     """Makes the patch of a store; what was opened once is kept, so that the next change costs little.
 
     Raises StoreError for a store of another patch, a changed store or a gate that cannot enrol.
@@ -133,7 +133,7 @@ class Gatekeeper:
         templates = torch.cat([self.gate.templates, *(one.vectors for one in enrolled.values())])
         owner = torch.cat([self.gate.owner, *owners])
         added = templates[len(self.gate.templates) :]
-        return EnrolmentGate(self.gate.mean, self.gate.projection, templates, owner, self.gate.rivals_beside(added))
+        return EnrolmentGate(self.gate.mean, self.gate.projection, templates, owner, self.gate.impostors_beside(added))
 
     def patch(self) -> Patch:
         """The patch of all active requests: to be used by a Guard, never to be published."""

@@ -17,7 +17,7 @@ _open = lru_cache(maxsize=512)(open_picture)
 
 
 @dataclass(frozen=True)
-class Asked:
+class Question:
     """One question about one picture (or none), with its key in the rows."""
 
     key: str
@@ -26,16 +26,16 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Said:
+class Response:
     """An answer: its text, its token ids without prompt and padding, and the gate's verdict where there was one."""
 
-    asked: Asked
+    asked: Question
     text: str
     tokens: tuple[int, ...]
     decision: Decision | None
 
 
-def batches(questions: Sequence[Asked], batch: int = BATCH) -> list[list[Asked]]:
+def batches(questions: Sequence[Question], batch: int = BATCH) -> list[list[Question]]:
     """Questions of like length together, never with and without a picture in one batch.
 
     The composition depends on the questions alone, so that host and guard are asked in equal batches.
@@ -45,13 +45,13 @@ def batches(questions: Sequence[Asked], batch: int = BATCH) -> list[list[Asked]]
     return [side[start : start + batch] for side in sides for start in range(0, len(side), batch)]
 
 
-def ask(answerer: FrozenHost | Guard, questions: Sequence[Asked], *, max_new_tokens: int = 32) -> Iterator[list[Said]]:
+def ask(answerer: FrozenHost | Guard, questions: Sequence[Question], *, max_new_tokens: int = 32) -> Iterator[list[Response]]:
     """Greedy answers, a batch at a time."""
     for part in batches(questions):
         yield ask_batch(answerer, part, max_new_tokens)
 
 
-def ask_batch(answerer: FrozenHost | Guard, part: list[Asked], max_new_tokens: int = 32) -> list[Said]:
+def ask_batch(answerer: FrozenHost | Guard, part: list[Question], max_new_tokens: int = 32) -> list[Response]:
     """Greedy answers to one batch, through the host's or the guard's own ``generate``."""
     host = answerer.host if isinstance(answerer, Guard) else answerer
     pictures = [_open(q.picture) for q in part if q.picture is not None]
@@ -66,4 +66,4 @@ def ask_batch(answerer: FrozenHost | Guard, part: list[Asked], max_new_tokens: i
     start = inputs["input_ids"].shape[1]
     pad = host.processor.tokenizer.pad_token_id
     tokens = [tuple(t for t in row if t != pad) for row in output[:, start:].tolist()]
-    return [Said(*row) for row in zip(part, host.texts(start, output), tokens, decisions, strict=True)]
+    return [Response(*row) for row in zip(part, host.decode(start, output), tokens, decisions, strict=True)]

@@ -37,10 +37,10 @@ def importance_rows(host: FrozenHost, method: str, items: list[Item], run: Run, 
 def importance_by_layer(host: FrozenHost, item: Item) -> Float[Tensor, "L V"]:
     """Attention that each visual token receives from the question, averaged over heads, layer by layer. Source: method.md."""
     inputs = host.inputs([host.prompter.prompt(item.asked.question)], [open_picture(item.asked.picture or "")])
-    tokens = host.look(inputs)
+    tokens = host.encode_images(inputs)
     layout = host.layout(inputs, [len(tokens[0])], [0])
     reading = Maps([layout.spans[0].columns])
-    host.attend(inputs, tokens, layout, [0], frozenset(range(host.layers)), reading.add)
+    host.capture_attention(inputs, tokens, layout, [0], frozenset(range(host.layers)), reading.add)
     return reading.result()[0].mean(1)
 
 

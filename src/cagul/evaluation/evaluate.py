@@ -24,19 +24,19 @@ from cagul.evaluation.questions import (
     scored_facts,
     text_only_items,
 )
-from cagul.evaluation.rows import Voice, answer_rows, gate_rows, likelihood_rows
+from cagul.evaluation.rows import Answerer, answer_rows, gate_rows, likelihood_rows
 from cagul.evaluation.run_folder import Run
 from cagul.evaluation.score import require_same_tokens
 from cagul.evaluation.summary import RETAIN_HOST, summarise
 from cagul.guard.guard import Guard
 from cagul.host.frozen import FrozenHost
-from cagul.training.distributed import ALONE, Processes
+from cagul.training.distributed import SINGLE, Processes
 from cagul.training.progress import Progress, silent
 
 
 def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sample: Sample, *, method: str = "cagul",
              prompts: list[str] | None = None, retain_host: FrozenHost | None = None, compat: str | None = None,
-             progress: Progress = silent, processes: Processes = ALONE) -> dict[str, Any]:  # fmt: skip
+             progress: Progress = silent, processes: Processes = SINGLE) -> dict[str, Any]:  # fmt: skip
     """Ask everything, append rows to ``run`` as they come, write and return its summary. A killed run goes on where it was.
 
     ``prompts`` are questions without a picture, for which the guard must be the host. ``retain_host`` was trained without
@@ -52,24 +52,24 @@ def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sa
     items = [*forget_items(splits, sample), *other_items(splits, "retain", sample.retain, sample),
              *other_items(splits, "unseen", sample.unseen, sample)]  # fmt: skip
     texts = text_only_items(splits, sample)
-    voices = [Voice("host", host), *([Voice(method, guard)] if guard else [])]
-    for voice in voices:
-        answer_rows(voice, items, run, progress, processes)
-        answer_rows(voice.part("text_only"), texts, run, progress, processes)
+    voices = [Answerer("host", host), *([Answerer(method, guard)] if guard else [])]
+    for answerer in voices:
+        answer_rows(answerer, items, run, progress, processes)
+        answer_rows(answerer.part("text_only"), texts, run, progress, processes)
     facts = scored_facts(splits, sample)
-    for voice in voices:
-        likelihood_rows(voice, facts, run, progress, processes)
+    for answerer in voices:
+        likelihood_rows(answerer, facts, run, progress, processes)
     if retain_host is not None:
-        likelihood_rows(Voice(RETAIN_HOST, retain_host), [fact for fact in facts if fact[0] == "forget"], run, progress, processes)
+        likelihood_rows(Answerer(RETAIN_HOST, retain_host), [fact for fact in facts if fact[0] == "forget"], run, progress, processes)
     if guard is not None:
         importance_rows(host, method, items, run, sample)
         with guard.forced():
-            answer_rows(Voice(method, guard).part("forced"), misfire_items(splits, sample), run, progress, processes)
+            answer_rows(Answerer(method, guard).part("forced"), misfire_items(splits, sample), run, progress, processes)
         gate_rows(guard, splits, run, sample, progress, processes=processes)
         _prompt_rows(guard, prompts or [], run, processes)
         for key, measure in (("silence", _silence_row), ("cost", _cost_row)):
             if key not in run.rows.found:
-                run.rows.append([processes.once(partial(measure, guard, splits))])
+                run.rows.append([processes.broadcast(partial(measure, guard, splits))])
     summary = summarise(list(run.rows.found.values()), method if guard else None, compat)
     summary["host"] = {"name": host.name, "model_type": host.family.model_type, "parameters": host.parameters(),
                        "sha256_before": before, "sha256_after": host.fingerprint()}  # fmt: skip
@@ -86,7 +86,7 @@ def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sa
     return summary
 
 
-def _prompt_rows(guard: Guard, prompts: list[str], run: Run, processes: Processes = ALONE) -> None:
+def _prompt_rows(guard: Guard, prompts: list[str], run: Run, processes: Processes = SINGLE) -> None:
     """Questions without a picture: the guard's tokens against the host's."""
     missing = [n for n in range(len(prompts)) if f"prompt/{n}" not in run.rows.found]
 
@@ -96,7 +96,7 @@ def _prompt_rows(guard: Guard, prompts: list[str], run: Run, processes: Processe
         equal = torch.equal(guard.generate(**inputs, **options), guard.host.generate(inputs, **options))
         return {"key": f"prompt/{n}", "method": "prompt", "subject": f"prompt {n}", "identical": equal}
 
-    for row in processes.spread(missing, same):
+    for row in processes.map(missing, same):
         run.rows.append([row])
 
 
@@ -138,7 +138,7 @@ def _cost_row(guard: Guard, splits: Splits, repeats: int = 7) -> dict:
 def _silent_record(guard: Guard, splits: Splits, tries: int = 32) -> Record | None:
     """A private question about a retained person on whose picture the gate is silent."""
     for record in [r for r in splits.retain if r.kind == "private"][:: max(1, len(splits.retain) // tries)]:
-        tokens = guard.host.look(guard.host.pixels([open_picture(record.image)]))
+        tokens = guard.host.encode_images(guard.host.image_inputs([open_picture(record.image)]))
         if float(guard.judge(tokens)[0]) <= guard.patch.threshold:
             return record
     return None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cagul.data.records import Record, Splits
-from cagul.evaluation.ask import Asked
+from cagul.evaluation.ask import Question
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Item:
     split: str
     sort: str
     record: Record
-    asked: Asked
+    asked: Question
 
 
 def _items(split: str, sort: str, triples: Iterable[tuple[Record, Path | None, str]]) -> list[Item]:
@@ -47,7 +47,7 @@ def _items(split: str, sort: str, triples: Iterable[tuple[Record, Path | None, s
     items = {}
     for record, picture, question in triples:
         key = f"{split}/{sort}/{record.subject}/{picture}/{question}/{'|'.join(record.keywords)}"
-        items[key] = Item(split, sort, record, Asked(key, picture, question))
+        items[key] = Item(split, sort, record, Question(key, picture, question))
     return list(items.values())
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from cagul.data.pictures import open_picture
 from cagul.data.records import Record, Splits
-from cagul.evaluation.ask import Asked, Said, ask_batch, batches
+from cagul.evaluation.ask import Question, Response, ask_batch, batches
 from cagul.evaluation.metrics.text_metrics import is_refusal, keyword_recall, rouge_l
 from cagul.evaluation.questions import Item, Sample, states_a_fact, view_kind
 from cagul.evaluation.run_folder import Run
@@ -18,7 +18,7 @@ from cagul.evaluation.score import Triple, score
 from cagul.evaluation.summary import LIKELIHOOD
 from cagul.guard.guard import Guard
 from cagul.host.frozen import FrozenHost
-from cagul.training.distributed import ALONE, Processes
+from cagul.training.distributed import SINGLE, Processes
 from cagul.training.progress import Progress
 
 GATE_BATCH = 32
@@ -26,11 +26,11 @@ FACTS = 32  # scored before their rows are written
 
 
 @dataclass(frozen=True)
-class Voice:
+class Answerer:
     """Who is asked: the rows' method, what their keys begin with (the method if not given), and fields that all of them get."""
 
     method: str
-    answerer: FrozenHost | Guard
+    model: FrozenHost | Guard
     mark: str = ""
     more: Mapping[str, Any] = field(default_factory=dict)
 
@@ -38,31 +38,31 @@ class Voice:
     def prefix(self) -> str:
         return self.mark or self.method
 
-    def part(self, name: str) -> Voice:
+    def part(self, name: str) -> Answerer:
         """The same answerer under ``method:name``, for rows of another kind."""
         return replace(self, method=f"{self.method}:{name}", mark=f"{self.prefix}:{name}")
 
 
-def answer_rows(voice: Voice, items: list[Item], run: Run, progress: Progress, processes: Processes = ALONE) -> None:
+def answer_rows(answerer: Answerer, items: list[Item], run: Run, progress: Progress, processes: Processes = SINGLE) -> None:
     """One row an item: what is said, and what of the truth is in it."""
     by_key = {item.asked.key: item for item in items}
 
-    def ask(part: list[Asked]) -> list[dict]:
-        return [_answer_row(voice, by_key[said.asked.key], said) for said in ask_batch(voice.answerer, part)]
+    def ask(part: list[Question]) -> list[dict]:
+        return [_answer_row(answerer, by_key[said.asked.key], said) for said in ask_batch(answerer.model, part)]
 
     parts = batches([item.asked for item in items])
-    missing = [part for part in parts if not all(f"{voice.prefix}/{asked.key}" in run.rows.found for asked in part)]
+    missing = [part for part in parts if not all(f"{answerer.prefix}/{asked.key}" in run.rows.found for asked in part)]
     done = len(items) - sum(map(len, missing))
-    for rows in processes.spread(missing, ask):
+    for rows in processes.map(missing, ask):
         run.rows.append([row for row in rows if row["key"] not in run.rows.found])
         done += len(rows)
-        progress(f"asking {voice.method}", done, len(items))
+        progress(f"asking {answerer.method}", done, len(items))
 
 
-def _answer_row(voice: Voice, item: Item, said: Said) -> dict:
+def _answer_row(answerer: Answerer, item: Item, said: Response) -> dict:
     record, decision = item.record, said.decision
     return {
-        "key": f"{voice.prefix}/{said.asked.key}", "method": voice.method, **voice.more, "split": item.split, "sort": item.sort,
+        "key": f"{answerer.prefix}/{said.asked.key}", "method": answerer.method, **answerer.more, "split": item.split, "sort": item.sort,
         "kind": record.kind, "subject": record.subject, "picture": str(said.asked.picture or ""),
         "view": view_kind(said.asked.picture) if item.sort == "view" and said.asked.picture else "",
         "question": said.asked.question, "answer": record.answer, "keywords": list(record.keywords),
@@ -76,22 +76,22 @@ def _answer_row(voice: Voice, item: Item, said: Said) -> dict:
     }  # fmt: skip
 
 
-def likelihood_rows(voice: Voice, facts: list[tuple[str, Record]], run: Run, progress: Progress,
-                    processes: Processes = ALONE) -> None:  # fmt: skip
+def likelihood_rows(answerer: Answerer, facts: list[tuple[str, Record]], run: Run, progress: Progress,
+                    processes: Processes = SINGLE) -> None:  # fmt: skip
     """One row a fact: token likelihoods of its answer, its paraphrased answer and its perturbed answers."""
-    keyed = {f"{voice.prefix}{LIKELIHOOD}/{split}/{r.subject}/{r.image}/{r.question}/{r.answer}": (split, r) for split, r in facts}
+    keyed = {f"{answerer.prefix}{LIKELIHOOD}/{split}/{r.subject}/{r.image}/{r.question}/{r.answer}": (split, r) for split, r in facts}
     missing = [key for key in keyed if key not in run.rows.found]
 
     def scored_rows(part: list[str]) -> list[dict]:
         records = [keyed[key][1] for key in part]
         triples = [Triple(r.image, r.question, answer) for r in records
                    for answer in (r.answer, r.paraphrased_answer, *r.perturbed_answers) if answer]  # fmt: skip
-        scored, rows = iter(score(voice.answerer, triples)), []
+        scored, rows = iter(score(answerer.model, triples)), []
         for key in part:
             split, record = keyed[key]
             told = next(scored)
             rows.append({
-                "key": key, "method": f"{voice.method}{LIKELIHOOD}", **voice.more, "split": split, "kind": record.kind,
+                "key": key, "method": f"{answerer.method}{LIKELIHOOD}", **answerer.more, "split": split, "kind": record.kind,
                 "subject": record.subject,
                 "picture": str(record.image), "question": record.question, "answer": record.answer,
                 "nll": told.nll, "mean": told.mean, "deviation": told.deviation,
@@ -102,14 +102,14 @@ def likelihood_rows(voice: Voice, facts: list[tuple[str, Record]], run: Run, pro
         return rows
 
     done = 0
-    for rows in processes.spread([missing[n : n + FACTS] for n in range(0, len(missing), FACTS)], scored_rows):
+    for rows in processes.map([missing[n : n + FACTS] for n in range(0, len(missing), FACTS)], scored_rows):
         run.rows.append(rows)
         done += len(rows)
-        progress(f"scoring answers, {voice.method}", done, len(missing))
+        progress(f"scoring answers, {answerer.method}", done, len(missing))
 
 
 def gate_rows(guard: Guard, splits: Splits, run: Run, sample: Sample, progress: Progress, method: str = "gate",
-              processes: Processes = ALONE) -> None:  # fmt: skip
+              processes: Processes = SINGLE) -> None:  # fmt: skip
     """Gate scores on held-out views; on images where a group has no views. ``method`` is the rows' own."""
     for split in ("forget", "retain", "unseen", "look_alike", "no_person"):
         records: list[Record] = getattr(splits, split)
@@ -121,14 +121,14 @@ def gate_rows(guard: Guard, splits: Splits, run: Run, sample: Sample, progress: 
         parts = [pictures[start : start + GATE_BATCH] for start in range(0, len(pictures), GATE_BATCH)]
         missing = [part for part in parts if not all(f"{method}/{split}/{path}" in run.rows.found for _, path in part)]
         done = len(pictures) - sum(map(len, missing))
-        for rows in processes.spread(missing, partial(_gate_part, guard, method, split)):
+        for rows in processes.map(missing, partial(_gate_part, guard, method, split)):
             run.rows.append([row for row in rows if row["key"] not in run.rows.found])
             done += len(rows)
             progress(f"scoring {split}", done, len(pictures))
 
 
 def _gate_part(guard: Guard, method: str, split: str, part: list[tuple[str, Path]]) -> list[dict]:
-    tokens = guard.host.look(guard.host.pixels([open_picture(path) for _, path in part]))
+    tokens = guard.host.encode_images(guard.host.image_inputs([open_picture(path) for _, path in part]))
     return [
         {
             "key": f"{method}/{split}/{path}",

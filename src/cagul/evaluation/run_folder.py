@@ -9,7 +9,7 @@ from typing import Any
 
 from cagul.environment import versions
 from cagul.errors import DataError, UsageError
-from cagul.files import digest, require_writable, writable, write_json, write_text
+from cagul.files import digest, require_writable, os_errors_as_write_errors, write_json, write_text
 
 SECRET_LINE = {"_": "This file holds private answers of the forget set. Keep it to yourself."}
 
@@ -38,7 +38,7 @@ class Rows:
 
     def append(self, rows: list[dict]) -> None:
         if self.writing:
-            with writable(self.path), self.path.open("a", encoding="utf-8") as file:
+            with os_errors_as_write_errors(self.path), self.path.open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         self.found |= {row["key"]: row for row in rows}
 

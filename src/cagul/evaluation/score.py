@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from cagul.data.pictures import open_picture
 from cagul.errors import HostError
 from cagul.guard.guard import Decision, Guard
-from cagul.host.adaptive_batch import Parts
+from cagul.host.adaptive_batch import AdaptiveBatch
 from cagul.host.frozen import FrozenHost, Tokens
 from cagul.host.prompter import Encoded
 
@@ -45,12 +45,12 @@ class Scored:
 def score(answerer: FrozenHost | Guard, triples: Sequence[Triple], batch: int = BATCH) -> list[Scored]:
     """Every answer's tokens, scored in batches of like questions, in the order given; with a guard, from the tokens it rewrote."""
     found: dict[int, Scored] = {}
-    parts = Parts(batch)
+    parts = AdaptiveBatch(batch)
     for pictured in (True, False):
         order = [i for i, triple in enumerate(triples) if (triple.picture is not None) == pictured]
         order.sort(key=lambda i: (len(triples[i].question), triples[i].question, str(triples[i].picture)))
         while order:
-            scored = parts.fit("scoring answers", partial(_score, answerer, [triples[i] for i in order]))
+            scored = parts.run("scoring answers", partial(_score, answerer, [triples[i] for i in order]))
             found |= zip(order[: len(scored)], scored, strict=True)
             order = order[len(scored) :]
     return [found[i] for i in range(len(triples))]
@@ -69,7 +69,7 @@ def _score(answerer: FrozenHost | Guard, triples: list[Triple], count: int) -> l
         tokens = answerer.tokens(prompts)
         decisions = list(answerer.decisions) or decisions
     elif pictures:
-        tokens = host.look(prompts)
+        tokens = host.encode_images(prompts)
     rows = [asked.index((t.picture, t.question)) for t in part]
     labels = pad_sequence([torch.tensor(host.prompter.answer_ids(t.question, t.answer)) for t in part], True, -1).to(host.device)
     if host.family.token_types:

@@ -149,11 +149,11 @@ class Guard:
                 raise GuardBypass("This cache holds a rewritten picture, and several new tokens may be another question.",
                                   "Run the whole conversation anew without past_key_values.", "cache")  # fmt: skip
             hide(inputs, held.hidden, held.length + inputs["input_ids"].shape[1])
-            output = self.host.model(**(inputs if held.hidden is None else self.host.placed(inputs)))
+            output = self.host.model(**(inputs if held.hidden is None else self.host.with_positions(inputs)))
         else:
             held, tokens = self._pass_gate(inputs)
             given = inputs if tokens is None else without_pixels(inputs)
-            given = given if held.hidden is None else self.host.placed(given)
+            given = given if held.hidden is None else self.host.with_positions(given)
             if tokens:
                 given["mm_encoder_outputs"] = self.host.features(tokens)
             output = self.host.model(**given)
@@ -165,7 +165,7 @@ class Guard:
         self._local.decisions = ()
         self._refuse(inputs)
         if self._off.get():
-            return self.host.look(inputs)
+            return self.host.encode_images(inputs)
         return self._pass_gate(dict(inputs))[1] or []
 
     # -- questions in, answers out --------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ class Guard:
         """Ask one question about a picture, several pictures or none; greedy decoding."""
         inputs = self._ask(image, question)
         output = self.generate(**inputs, **self.host.generation_options(max_new_tokens))
-        return Answer(self.host.texts(inputs["input_ids"].shape[1], output)[0], self.decisions)
+        return Answer(self.host.decode(inputs["input_ids"].shape[1], output)[0], self.decisions)
 
     def stream(self, image: Image.Image | str | Path | Sequence | None, question: str, *, max_new_tokens: int = 48
                ) -> Iterator[str]:  # fmt: skip
@@ -253,7 +253,7 @@ class Guard:
                 raise GuardBypass(f"{name} is missing: without it {self.host.family.title} reads its pictures wrongly, in silence.",
                                   "Give all that the host's processor returned.", "token-types")  # fmt: skip
         began = time.perf_counter()
-        tokens = self.host.look(inputs)
+        tokens = self.host.encode_images(inputs)
         scores = self.judge(tokens)
         fired = [i for i, score in enumerate(scores.tolist()) if self._force.get() or score > self.patch.threshold]
         layout = self.host.layout(inputs, [len(token) for token in tokens], fired)

@@ -24,7 +24,7 @@ from torch import nn
 from cagul.config import Config
 from cagul.environment import versions
 from cagul.errors import PatchError, WriteError
-from cagul.files import whole_folder, writable, write_bytes, write_json, write_text
+from cagul.files import atomic_folder, os_errors_as_write_errors, write_bytes, write_json, write_text
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.gate import load_gate
 
@@ -106,7 +106,7 @@ class Patch:
 
     def parameters(self) -> int:
         """Trained numbers of both modules; enrolled pictures are data, not trained."""
-        gate = sum(t.numel() for name, t in self.gate.state_dict().items() if name not in ("templates", "owner", "rivals"))
+        gate = sum(t.numel() for name, t in self.gate.state_dict().items() if name not in ("templates", "owner", "impostors"))
         return gate + sum(p.numel() for p in self.encoder.parameters())
 
     def describe(self) -> dict[str, Any]:
@@ -131,7 +131,7 @@ class Patch:
         Raises WriteError when the place cannot be written or holds something that is no patch.
         """
         folder = Path(folder)
-        with writable(folder):
+        with os_errors_as_write_errors(folder):
             other = folder.exists() and not (folder / "patch.safetensors").is_file()
             other = other and (not folder.is_dir() or any(folder.iterdir()))
         if other:
@@ -144,7 +144,7 @@ class Patch:
             people=self.facts.get("people", "some"), promised=self.facts.get("promised_false_alarms", float("nan")),
             warning=PERSONAL if self.config.gate.kind == "enrolment" else "",
         )  # fmt: skip
-        with whole_folder(folder) as temporary:
+        with atomic_folder(folder) as temporary:
             packed = safetensors.save(tensors)
             write_bytes(temporary / "patch.safetensors", packed, 0o600)
             described = self.describe() | {"versions": versions()}

@@ -37,7 +37,7 @@ EDIT = 5.0  # deviation of the probe's last weights: an edit that no host overlo
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ContractVerdict:
     """What one contract showed on this host."""
 
     name: str
@@ -45,7 +45,7 @@ class Verdict:
     detail: str
 
 
-def selfcheck(host: FrozenHost) -> list[Verdict]:
+def selfcheck(host: FrozenHost) -> list[ContractVerdict]:
     """Run every contract on ``host``, with untrained modules. An exception inside a contract is a failed verdict, not raised.
 
     The host is left as it was; torch's random state too. Raises HostError when the host's processor takes no picture with a
@@ -62,7 +62,7 @@ def selfcheck(host: FrozenHost) -> list[Verdict]:
     attention = host.language_model.config._attn_implementation
 
     def seam() -> tuple[bool, str]:
-        tokens = host.look(inputs)
+        tokens = host.encode_images(inputs)
         with torch.no_grad():
             through = host.model(**without_pixels(inputs), mm_encoder_outputs=host.features(tokens)).logits
         return _same(through, _logits(host.model, inputs), f"{sum(map(len, tokens))} visual tokens given back untouched")
@@ -81,14 +81,14 @@ def selfcheck(host: FrozenHost) -> list[Verdict]:
         return moved > 0, f"{sum(chosen)} visual tokens rewritten, logits moved by up to {moved:.3g}"
 
     def apart() -> tuple[bool, str]:
-        alone = [host.look(host.pixels([picture]))[0] for picture in (drawn_picture(), drawn_picture((96, 64)))]
+        alone = [host.encode_images(host.image_inputs([picture]))[0] for picture in (drawn_picture(), drawn_picture((96, 64)))]
         pictures = [drawn_picture(), drawn_picture((96, 64))]
-        both, beside = host.look(host.pixels(pictures)), host.look(host.inputs([host.prompter.prompt(QUESTION, 2)], pictures))
+        both, beside = host.encode_images(host.image_inputs(pictures)), host.encode_images(host.inputs([host.prompter.prompt(QUESTION, 2)], pictures))
         same = [len(t) for t in both] == [len(t) for t in alone] and len(beside) == 2
         return same, f"two pictures give {len(both)} lists of visual tokens in two prompts, {len(beside)} in one"
 
     def gradients() -> tuple[bool, str]:
-        tokens = [token.clone().requires_grad_() for token in host.look(inputs)]
+        tokens = [token.clone().requires_grad_() for token in host.encode_images(inputs)]
         host.score(inputs, tokens, 1).float().logsumexp(-1).sum().backward()
         reached = sum(token.grad is not None and bool(token.grad.abs().sum() > 0) for token in tokens)
         taken = sum(p.grad is not None for p in host.model.parameters())
@@ -99,7 +99,7 @@ def selfcheck(host: FrozenHost) -> list[Verdict]:
         return error <= TOLERANCE[host.dtype], f"recorded rows differ from eager attention by up to {error:.2g}"
 
     def once() -> tuple[bool, str]:
-        tokens = host.look(inputs)
+        tokens = host.encode_images(inputs)
         layout = host.layout(inputs, [len(t) for t in tokens], [0])
         probe = guards[True].patch
         with torch.no_grad():
@@ -150,7 +150,7 @@ def require_contracts(host: FrozenHost) -> None:
         return
     kept = cache_folder() / "selfcheck" / f"{host.fingerprint()}-{versions()['cagul']}-{versions()['transformers']}.json"
     try:
-        verdicts = [Verdict(**found) for found in json.loads(kept.read_text("utf-8"))]
+        verdicts = [ContractVerdict(**found) for found in json.loads(kept.read_text("utf-8"))]
         if tuple(verdict.name for verdict in verdicts) != CONTRACTS:
             raise ValueError("other contracts were asked")
     except (OSError, ValueError, TypeError):
@@ -182,12 +182,12 @@ def _turns(reply: str) -> list[dict[str, Any]]:
     return turns
 
 
-def _verdict(name: str, contract: Callable[[], tuple[bool, str]]) -> Verdict:
+def _verdict(name: str, contract: Callable[[], tuple[bool, str]]) -> ContractVerdict:
     try:
-        return Verdict(name, *contract())
+        return ContractVerdict(name, *contract())
     except Exception as error:  # noqa: BLE001 - a host may break in any way, and the next contract is still asked
         reason = (str(error).splitlines() or [""])[0]
-        return Verdict(name, False, f"{type(error).__name__}: {reason}")
+        return ContractVerdict(name, False, f"{type(error).__name__}: {reason}")
 
 
 def _probe(host: FrozenHost, card: dict, fires: bool) -> Patch:
@@ -202,10 +202,10 @@ def _probe(host: FrozenHost, card: dict, fires: bool) -> Patch:
 @torch.no_grad()
 def _attention_error(host: FrozenHost, inputs: dict[str, Tensor]) -> float:
     """The largest difference between the rows that ``attend`` records and those of eager attention, over all layers."""
-    tokens = host.look(inputs)
+    tokens = host.encode_images(inputs)
     layout = host.layout(inputs, [len(t) for t in tokens], [0])
     rows, found = layout.questions[0].rows.to(host.device), {}
-    host.attend(
+    host.capture_attention(
         inputs, tokens, layout, [0], frozenset(range(host.layers)), lambda layer, weights, _: found.update({layer: weights})
     )
     config = host.language_model.config

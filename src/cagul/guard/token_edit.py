@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from cagul.config import Config, Measure
-from cagul.host.adaptive_batch import Parts
+from cagul.host.adaptive_batch import AdaptiveBatch
 from cagul.host.frozen import FrozenHost, Layout, Tokens
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.importance import Importance
@@ -30,7 +30,7 @@ def importance_of(host: FrozenHost, kind: Measure, layers: frozenset[int], input
     if kind == "occlusion":
         return pad_sequence([occlusion(host, inputs, tokens, layout, i) for i in images], batch_first=True)
     reading = Importance([layout.spans[i].columns for i in images])
-    host.attend(inputs, tokens, layout, images, layers, reading.add, kind)
+    host.capture_attention(inputs, tokens, layout, images, layers, reading.add, kind)
     return reading.result().cpu()
 
 
@@ -45,7 +45,7 @@ def occlusion(host: FrozenHost, inputs: dict[str, Tensor], tokens: Tokens, layou
     mean = own.float().mean(0).to(own.dtype).expand_as(own)
     count = min(len(own), OCCLUDED)
     part = torch.randperm(len(own), generator=torch.Generator().manual_seed(0)) % count
-    before, at_once = host.first_token(inputs, tokens, layout, image, [own]), Parts(AT_ONCE)
+    before, at_once = host.first_token(inputs, tokens, layout, image, [own]), AdaptiveBatch(AT_ONCE)
 
     def changes(first: int, size: int) -> list[float]:
         wanted = range(first, min(first + size, count))
@@ -54,7 +54,7 @@ def occlusion(host: FrozenHost, inputs: dict[str, Tensor], tokens: Tokens, layou
 
     found: list[float] = []
     while len(found) < count:
-        found += at_once.fit("occluding visual tokens", partial(changes, len(found)))
+        found += at_once.run("occluding visual tokens", partial(changes, len(found)))
     return torch.tensor(found)[part]
 
 

@@ -12,13 +12,13 @@ from cagul.errors import HostError
 Result = TypeVar("Result")
 
 
-class Parts:
+class AdaptiveBatch:
     """How many items are worked on at once: halved, for good, whenever memory ran out."""
 
     def __init__(self, size: int):
         self.size = size
 
-    def fit(self, what: str, work: Callable[[int], Result]) -> Result:
+    def run(self, what: str, work: Callable[[int], Result]) -> Result:
         """``work(size)`` with the largest size that memory allows.
 
         Raises HostError when not even one item fits. Any other error passes through.

@@ -26,7 +26,7 @@ from cagul.errors import DataError, HostError, UnsupportedHost
 from cagul.host.attention_capture import Kind, recording, valid_rows
 from cagul.host.families import Family, family_of, guessed
 from cagul.host.prompt_layout import (
-    Question,
+    QuestionRows,
     Span,
     earlier_turns,
     picture_counts,
@@ -47,7 +47,7 @@ class Layout:
     """Where the images of a batch are and which rows ask about them."""
 
     spans: list[Span]
-    questions: dict[int, Question]  # by image
+    questions: dict[int, QuestionRows]  # by image
 
 
 class FrozenHost:
@@ -177,14 +177,14 @@ class FrozenHost:
     def to_device(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         return {key: value.to(self.device) for key, value in inputs.items()}
 
-    def pixels(self, pictures: list[Image.Image]) -> dict[str, Tensor]:
+    def image_inputs(self, pictures: list[Image.Image]) -> dict[str, Tensor]:
         """Inputs to look at pictures without a question."""
         return self.inputs([self.prompter.prompt("", 1)] * len(pictures), pictures)
 
     # -- look, attend, score, generate, stream --------------------------------------------------------------------
 
     @torch.no_grad()
-    def look(self, inputs: dict[str, Tensor]) -> Tokens:
+    def encode_images(self, inputs: dict[str, Tensor]) -> Tokens:
         """The projected visual tokens of every picture: exactly the rows that replace its placeholders.
 
         A picture that the host cuts into tiles is one picture. ``inputs`` are a whole prompt's or those of ``pixels``.
@@ -224,7 +224,7 @@ class FrozenHost:
             hidden[row] = earlier_turns(ids[row], real[row], self.processor.tokenizer, special, self.marks, inside)
         return hidden
 
-    def placed(self, inputs: dict[str, Any]) -> dict[str, Any]:
+    def with_positions(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """The inputs of a forward pass with positions that count what the attention mask lets be seen, as ``generate`` counts
         them, in rows where it hides something in the middle. Hosts that place pictures in a plane count by the mask themselves.
         """
@@ -239,7 +239,7 @@ class FrozenHost:
         return {"position_ids": positions[:, -inputs["input_ids"].shape[1] :]} | inputs
 
     @torch.no_grad()
-    def attend(self, inputs: dict[str, Tensor], tokens: Tokens, layout: Layout, images: list[int],
+    def capture_attention(self, inputs: dict[str, Tensor], tokens: Tokens, layout: Layout, images: list[int],
                layers: frozenset[int], sink: AttentionSink, kind: Kind = "attention") -> None:  # fmt: skip
         """Run the untouched host over the prompts of ``images`` and hand out their questions' attention rows.
 
@@ -254,7 +254,7 @@ class FrozenHost:
         prompts = [layout.spans[image].row for image in images]
         order = torch.tensor(prompts, device=self.device)
         features = [t for row in prompts for t, span in zip(tokens, layout.spans, strict=True) if span.row == row]
-        repeated = self.placed(self._of_rows(inputs, order, prompts, layout))
+        repeated = self.with_positions(self._of_rows(inputs, order, prompts, layout))
 
         def keep(layer: int, weights: Tensor) -> None:
             sink(layer, weights, valid)
@@ -276,7 +276,7 @@ class FrozenHost:
         beside = [i for i, span in enumerate(layout.spans) if span.row == row]
         features = [variant if i == image else tokens[i] for variant in variants for i in beside]
         prompts = [row] * len(variants)
-        repeated = self.placed(self._of_rows(inputs, torch.tensor(prompts, device=self.device), prompts, layout))
+        repeated = self.with_positions(self._of_rows(inputs, torch.tensor(prompts, device=self.device), prompts, layout))
         return self._first(repeated, features, [layout.questions[image].end] * len(variants))
 
     def _propagate(self, inputs: dict[str, Tensor], tokens: Tokens, ends: list[int]) -> None:
@@ -343,7 +343,7 @@ class FrozenHost:
         streamer = TextIteratorStreamer(self.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
         return stream_pieces(streamer, lambda: self.generate(inputs, tokens, streamer=streamer, **options))
 
-    def texts(self, prompt_length: int, sequences: Int[Tensor, "B S"]) -> list[str]:
+    def decode(self, prompt_length: int, sequences: Int[Tensor, "B S"]) -> list[str]:
         """Decoded answers without prompts and special tokens."""
         decode = self.processor.tokenizer.batch_decode
         return [text.strip() for text in decode(sequences[:, prompt_length:], skip_special_tokens=True)]

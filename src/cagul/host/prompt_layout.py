@@ -26,7 +26,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Question:
+class QuestionRows:
     """The rows of attention that count as the question; ``fallback`` when its text came before every image. ``end`` is the
     column of the prompt's last token, whose logits are of the answer's first.
     """
@@ -128,7 +128,7 @@ def _before_run(row: list[int], position: int, image_token: int) -> int | None:
 
 
 def question_rows(ids: Int[Tensor, " S"], mask: Int[Tensor, " S"] | None, first_visual: int, tokenizer: Any, special: set[int],
-                  marks: TurnMarks | None, pictures: Sequence[Int[Tensor, " V"]] = ()) -> Question:  # fmt: skip
+                  marks: TurnMarks | None, pictures: Sequence[Int[Tensor, " V"]] = ()) -> QuestionRows:  # fmt: skip
     """Rows of the last user turn: its real text tokens after the first visual token, no padding, none of ``special``.
 
     What a processor writes between the tokens of one of ``pictures`` (columns), such as row marks, is no text either.
@@ -147,8 +147,8 @@ def question_rows(ids: Int[Tensor, " S"], mask: Int[Tensor, " S"] | None, first_
         start, stop, end = _last_turn(ids, real, tokenizer, marks)
     chosen = rows[text & (rows > first_visual) & (rows >= start) & (rows < stop)]
     if any(_squeeze(tokenizer.decode([int(i)])) for i in ids[chosen]):
-        return Question(chosen, False, end)
-    return Question(rows[end : end + 1], True, end)
+        return QuestionRows(chosen, False, end)
+    return QuestionRows(rows[end : end + 1], True, end)
 
 
 def _last_turn(ids: Tensor, real: Tensor, tokenizer: Any, marks: TurnMarks) -> tuple[int, int, int]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cagul.errors import DataError, PatchError
 
 CELLS = 64
-RIVAL_WEIGHT = 4.0  # how much a rival's lead costs; chosen on three forget sets, see LOG.md
+IMPOSTOR_WEIGHT = 4.0  # how much a impostor's lead costs; chosen on three forget sets, see LOG.md
 PCA_RANK = 256  # directions that the metric is learned in, at most
 PCA_BLOCK = 1024  # dimensions that are worked on at once
 PCA_ROWS = 4096  # pictures that the directions are computed from, at most; evenly spaced
@@ -74,9 +74,9 @@ class EnrolmentGate(nn.Module):
     """Compares a picture with enrolled ones under a learned linear metric; the score is the best similarity, -1 to 1.
 
     ``mean`` (P,) and ``projection`` (P, M) come from other people; ``templates`` (N, M) are enrolled pictures, unit
-    length, ``owner`` (N,) numbers their people from 0. ``rivals`` (R, M) are pictures of people who are not forgotten and
-    look so alike that the gate would fire on them: a picture that is nearer to one of these loses RIVAL_WEIGHT times the
-    difference. Templates and rivals are face templates, so personal data. Source: ours.
+    length, ``owner`` (N,) numbers their people from 0. ``impostors`` (R, M) are pictures of people who are not forgotten and
+    look so alike that the gate would fire on them: a picture that is nearer to one of these loses IMPOSTOR_WEIGHT times the
+    difference. Templates and impostors are face templates, so personal data. Source: ours.
     """
 
     kind = "enrolment"
@@ -84,12 +84,12 @@ class EnrolmentGate(nn.Module):
     projection: Tensor
     templates: Tensor
     owner: Tensor
-    rivals: Tensor
+    impostors: Tensor
 
-    def __init__(self, mean: Tensor, projection: Tensor, templates: Tensor, owner: Tensor, rivals: Tensor | None = None):
+    def __init__(self, mean: Tensor, projection: Tensor, templates: Tensor, owner: Tensor, impostors: Tensor | None = None):
         super().__init__()
-        rivals = templates[:0] if rivals is None else rivals
-        named = {"mean": mean, "projection": projection, "templates": templates, "owner": owner, "rivals": rivals}
+        impostors = templates[:0] if impostors is None else impostors
+        named = {"mean": mean, "projection": projection, "templates": templates, "owner": owner, "impostors": impostors}
         for name, tensor in named.items():
             self.register_buffer(name, tensor)
 
@@ -102,29 +102,29 @@ class EnrolmentGate(nn.Module):
     def compare(self, vectors: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
         """Scores of embedded pictures."""
         score = (vectors @ self.templates.T).amax(1)
-        if len(self.rivals) == 0:
+        if len(self.impostors) == 0:
             return score
-        return score - RIVAL_WEIGHT * F.relu((vectors @ self.rivals.T).amax(1) - score)
+        return score - IMPOSTOR_WEIGHT * F.relu((vectors @ self.impostors.T).amax(1) - score)
 
     def enrol(self, tokens: list[Float[Tensor, "V D"]], owner: Int[Tensor, " N"]) -> EnrolmentGate:
         """A gate that knows these people too, numbered from 0 in ``owner``."""
         after, added = int(self.owner.max()) + 1, self.embed(tokens)
         templates, owners = torch.cat([self.templates, added]), torch.cat([self.owner, owner + after])
-        return EnrolmentGate(self.mean, self.projection, templates, owners, self.rivals_beside(added))
+        return EnrolmentGate(self.mean, self.projection, templates, owners, self.impostors_beside(added))
 
-    def rivals_beside(self, added: Float[Tensor, "N M"]) -> Float[Tensor, "R M"]:
-        """The rivals, less those who look more like these new templates than like anybody enrolled: a rival may ask to be
+    def impostors_beside(self, added: Float[Tensor, "N M"]) -> Float[Tensor, "R M"]:
+        """The impostors, less those who look more like these new templates than like anybody enrolled: a impostor may ask to be
         forgotten too.
         """
-        if not len(self.rivals) or not len(added):
-            return self.rivals
-        return self.rivals[(self.rivals @ added.T).amax(1) <= (self.rivals @ self.templates.T).amax(1)]
+        if not len(self.impostors) or not len(added):
+            return self.impostors
+        return self.impostors[(self.impostors @ added.T).amax(1) <= (self.impostors @ self.templates.T).amax(1)]
 
     @torch.no_grad()
-    def learn_rivals(self, tokens: list[Float[Tensor, "V D"]], person: Int[Tensor, " N"], threshold: float) -> int:
+    def learn_impostors(self, tokens: list[Float[Tensor, "V D"]], person: Int[Tensor, " N"], threshold: float) -> int:
         """Keep the pictures of those people, none of them forgotten, on whom the gate fires; how many people they are."""
         alarmed = person[self(tokens) > threshold].unique()
-        self.rivals = torch.cat([self.rivals, self.embed(tokens)[torch.isin(person, alarmed)]])
+        self.impostors = torch.cat([self.impostors, self.embed(tokens)[torch.isin(person, alarmed)]])
         return len(alarmed)
 
     @property
@@ -135,7 +135,7 @@ class EnrolmentGate(nn.Module):
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> EnrolmentGate:
         gate = cls(**tensors)
-        if (gate.mean @ gate.projection).shape != gate.templates.shape[1:] or gate.templates.shape[1:] != gate.rivals.shape[1:]:
+        if (gate.mean @ gate.projection).shape != gate.templates.shape[1:] or gate.templates.shape[1:] != gate.impostors.shape[1:]:
             raise IndexError(f"projection {tuple(gate.projection.shape)} and templates {tuple(gate.templates.shape)} do not fit")
         if len(gate.owner) != len(gate.templates) or not len(gate.owner):
             raise IndexError(f"{len(gate.templates)} templates with {len(gate.owner)} owners")

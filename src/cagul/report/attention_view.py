@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from cagul.report.examples import WHERE, Album, Shown
-from cagul.report.reading import Row
+from cagul.report.examples import WHERE, Album, ShownAnswer
+from cagul.report.reading import ResultRow
 from cagul.report.redaction import Redactor
 
 MAX_LAYERS = 6  # drawn of one question, the first and the last among them
@@ -28,30 +28,30 @@ class Heat:
 
 
 @dataclass(frozen=True)
-class Look:
+class AttentionView:
     """One question with its picture, what it looks at layer by layer, and what was rewritten where the gate fired."""
 
     where: str
     person: str
     question: str
-    shown: Shown
+    shown: ShownAnswer
     layers: tuple[Heat, ...]
 
 
 @dataclass(frozen=True)
-class Looking:
+class AttentionViews:
     """``note`` says what is left out, or why there is nothing."""
 
-    looks: tuple[Look, ...]
+    looks: tuple[AttentionView, ...]
     note: str
 
 
-def looking(rows: Sequence[Row], method: str | None, redactor: Redactor, album: Album) -> Looking:
+def looking(rows: Sequence[ResultRow], method: str | None, redactor: Redactor, album: Album) -> AttentionViews:
     """Of the run's sample with importance, the pictures that the page may show: maps of the others would identify them."""
     maps = [row for row in rows if row.layers]
     shown = [row for row in maps if redactor.reveal or row.picture not in redactor.pictures]
     if not maps:
-        return Looking((), "This run does not hold importance by layer.")
+        return AttentionViews((), "This run does not hold importance by layer.")
     answers = {row.asked: row for row in rows if row.method == method}
     looks = []
     for row in shown:
@@ -60,13 +60,13 @@ def looking(rows: Sequence[Row], method: str | None, redactor: Redactor, album: 
         side = math.isqrt(tokens)
         if drawn.uri and side * side == tokens:
             where, heats = WHERE.get(row.sort, row.sort), [_heat(n, row.layers[n], side) for n in _some(sorted(row.layers))]
-            looks.append(Look(f"{row.split}, {where}", redactor.person(row.subject), redactor.question(row), drawn, tuple(heats)))
+            looks.append(AttentionView(f"{row.split}, {where}", redactor.person(row.subject), redactor.question(row), drawn, tuple(heats)))
     notes = []
     if hidden := len(maps) - len(shown):
         notes.append(f"{hidden} maps of forgotten people's pictures are left out: with the host at hand, a map finds its picture.")
     if missing := len(shown) - len(looks):
         notes.append(f"{missing} cannot be drawn: the picture is gone, or its tokens are no square.")
-    return Looking(tuple(looks), " ".join(notes))
+    return AttentionViews(tuple(looks), " ".join(notes))
 
 
 def _some(layers: list[int]) -> list[int]:

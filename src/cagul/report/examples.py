@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from cagul.data.pictures import open_picture
 from cagul.errors import DataError
-from cagul.report.reading import Row
+from cagul.report.reading import ResultRow
 from cagul.report.redaction import Redactor
 
 MAX_PICTURES, EDGE = 36, 192  # of a page; pixels
@@ -27,7 +27,7 @@ TITLES = {"forget": "Forgotten people", "retain": "People who stay known", "unse
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownAnswer:
     """A picture as the page shows it. Without ``uri`` a silhouette stands in, and ``why`` says why.
 
     ``side``: visual tokens along an edge; 0 where the run does not tell, the grid is not square or the picture is not shown:
@@ -54,7 +54,7 @@ class Example:
     same: bool
     fired: bool | None
     score: float | None
-    picture: Shown
+    picture: ShownAnswer
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,13 @@ class Album:
         self._redactor = redactor
         self._found: dict[str, tuple[str, str]] = {}
 
-    def show(self, row: Row) -> Shown:
+    def show(self, row: ResultRow) -> ShownAnswer:
         uri, why = self._picture(row.picture)
         tokens = row.visual_tokens or 0
         side = math.isqrt(tokens)
         drawn = bool(uri) and side * side == tokens and all(index < tokens for index in row.chosen)
         square = side if drawn else 0
-        return Shown(uri, why, square, tokens, row.chosen)
+        return ShownAnswer(uri, why, square, tokens, row.chosen)
 
     def _picture(self, path: str) -> tuple[str, str]:
         if path in ("", "None"):
@@ -103,12 +103,12 @@ def data_uri(picture: Image.Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def example_groups(rows: Sequence[Row], method: str | None, redactor: Redactor, album: Album) -> tuple[Group, ...]:
+def example_groups(rows: Sequence[ResultRow], method: str | None, redactor: Redactor, album: Album) -> tuple[Group, ...]:
     """Examples of each split, then gate misses and false alarms if there are any."""
     before = {row.asked: row for row in rows if row.method == "host"}
     asked = [row for row in rows if row.method == (method or "host") and row.asked in before]
 
-    def build(title: str, note: str, chosen: list[Row]) -> Group:
+    def build(title: str, note: str, chosen: list[ResultRow]) -> Group:
         return Group(title, note, tuple(_example(row, before[row.asked], method, redactor, album) for row in chosen))
 
     groups = []
@@ -131,17 +131,17 @@ def example_groups(rows: Sequence[Row], method: str | None, redactor: Redactor, 
     return tuple(groups)
 
 
-def draw(rows: list[Row], count: int, salt: str) -> list[Row]:
+def draw(rows: list[ResultRow], count: int, salt: str) -> list[ResultRow]:
     """Up to ``count`` rows by seed, of different people while there are any."""
     mixed = random.Random(f"examples {salt}").sample(rows, len(rows))
-    first: dict[str, Row] = {}
+    first: dict[str, ResultRow] = {}
     for row in mixed:
         first.setdefault(row.subject, row)
     others = [row for row in mixed if first[row.subject] is not row]
     return [*first.values(), *others][:count]
 
 
-def _example(row: Row, host: Row, method: str | None, redactor: Redactor, album: Album) -> Example:
+def _example(row: ResultRow, host: ResultRow, method: str | None, redactor: Redactor, album: Album) -> Example:
     return Example(
         where=WHERE.get(row.sort, row.sort), person=redactor.person(row.subject), question=redactor.question(row),
         truth=redactor.answer(row, row.answer), host=redactor.answer(row, host.output),

@@ -10,7 +10,7 @@ from cagul.evaluation.metrics.text_metrics import pareto
 from cagul.report.charts import Point
 from cagul.report.examples import WHERE, draw
 from cagul.report.key_figures import Cell, Line, cell
-from cagul.report.reading import Figure, Row, Summary
+from cagul.report.reading import Figure, ResultRow, Summary
 from cagul.report.redaction import Redactor
 
 LEAK = ("forget", "leak")
@@ -36,7 +36,7 @@ COSTS = {
 
 
 @dataclass(frozen=True)
-class Told:
+class MethodAnswer:
     """One question with what the host and what a method said; ``outcome`` in a word."""
 
     where: str
@@ -49,14 +49,14 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Method:
+class MethodView:
     """A method with its line of the table; ``front`` where no other method leaks less at as much of the first utility."""
 
     number: int
     name: str
     front: bool
     line: Line
-    told: tuple[Told, ...]
+    told: tuple[MethodAnswer, ...]
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,9 @@ def _span(figure: Figure) -> tuple[float, float, float]:
     return value, value if figure.low is None else figure.low, value if figure.high is None else figure.high
 
 
-def method_table(summary: Summary, rows: Sequence[Row], offs: Sequence[TradeOff], redactor: Redactor) -> tuple[Method, ...]:
+def method_table(summary: Summary, rows: Sequence[ResultRow], offs: Sequence[TradeOff], redactor: Redactor) -> tuple[MethodView, ...]:
     """One line a method with its answers to the same few questions, drawn by seed."""
-    said: dict[str, dict[str, Row]] = {name: {} for name in summary.methods}
+    said: dict[str, dict[str, ResultRow]] = {name: {} for name in summary.methods}
     for row in rows:
         if row.method in said:
             said[row.method].setdefault(row.asked, row)  # of several seeds the first
@@ -142,19 +142,19 @@ def method_table(summary: Summary, rows: Sequence[Row], offs: Sequence[TradeOff]
         line = Line(f"{number} {name}", "on the front" if name in front else "",
                     tuple(_cell(parts.get(split, {}).get(figure)) for split, figure in COLUMNS))  # fmt: skip
         told = tuple(_told(said[name][key], before[key], redactor) for key in asked if key in said[name])
-        found.append(Method(number, name, name in front, line, told))
+        found.append(MethodView(number, name, name in front, line, told))
     return tuple(found)
 
 
-def _told(row: Row, host: Row, redactor: Redactor) -> Told:
-    return Told(
+def _told(row: ResultRow, host: ResultRow, redactor: Redactor) -> MethodAnswer:
+    return MethodAnswer(
         where=f"{row.split}, {WHERE.get(row.sort, row.sort)}", person=redactor.person(row.subject),
         question=redactor.question(row), truth=redactor.answer(row, row.answer), host=redactor.answer(row, host.output),
         answer=redactor.answer(row, row.output), outcome=_outcome(row),
     )  # fmt: skip
 
 
-def _outcome(row: Row) -> str:
+def _outcome(row: ResultRow) -> str:
     """refuses; leaks or hides a private fact of the forgotten; right or wrong otherwise; nothing where it cannot be told."""
     if row.refused:
         return "refuses"

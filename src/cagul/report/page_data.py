@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cagul.report.attention_view import Looking, looking
+from cagul.report.attention_view import AttentionViews, looking
 from cagul.report.examples import Album, Group, example_groups
 from cagul.report.key_figures import (
     Cell,
@@ -23,7 +23,7 @@ from cagul.report.key_figures import (
 from cagul.report.methods import (
     QUICK_NOTE,
     Costs,
-    Method,
+    MethodView,
     SurfaceTable,
     TradeOff,
     cost_table,
@@ -62,14 +62,14 @@ class Facts:
     taken: tuple[str, ...]
     notes: tuple[str, ...]
     groups: tuple[Group, ...]
-    looking: Looking
+    looking: AttentionViews
     claims: tuple[Claim, ...]
     trade_offs: tuple[TradeOff, ...]
     surface: SurfaceTable | None
     gate: GateScores | None
     costs: Costs
     memorisation: Memorisation
-    methods: tuple[Method, ...]
+    methods: tuple[MethodView, ...]
     tables: Mapping[str, tuple[Line, ...]]
     host: tuple[tuple[str, str], ...]
     environment: tuple[tuple[str, str], ...]

@@ -35,7 +35,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Row(_Part):
+class ResultRow(_Part):
     """One answer, one gate score or one importance map. Fields that older runs did not keep have a default."""
 
     key: str
@@ -186,7 +186,7 @@ class FinishedRun:
 
     manifest: Manifest
     summary: Summary
-    rows: tuple[Row, ...]
+    rows: tuple[ResultRow, ...]
     unchecked: str
     taken: tuple[str, ...]
 
@@ -273,7 +273,7 @@ def read_run(opened: Opened) -> FinishedRun:
     Raises DataError when it is not as cagul wrote it, or when its rows do not give the figures of its summary.
     """
     summary = _shaped(Summary, opened.summary, opened.where)
-    rows = tuple(_shaped(Row, row, f"{opened.folder}/rows.jsonl line {row['line']}") for row in opened.rows if "split" in row)
+    rows = tuple(_shaped(ResultRow, row, f"{opened.folder}/rows.jsonl line {row['line']}") for row in opened.rows if "split" in row)
     unchecked = _check_figures(opened.folder, summary, opened.rows)
     return FinishedRun(opened.manifest, summary, rows, unchecked, _taken(summary))
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from cagul.files import digest
-from cagul.report.reading import Row
+from cagul.report.reading import ResultRow
 from cagul.text.refusals import REFUSALS
 
 BLOCK = "█████"
@@ -28,7 +28,7 @@ _BLOCKS = re.compile(rf"{BLOCK}(?:[\s,/&-]*{BLOCK})+")
 class Redactor:
     """Texts of one run as a page may show them. With ``reveal`` all pass unchanged."""
 
-    def __init__(self, rows: Iterable[Row], reveal: bool):
+    def __init__(self, rows: Iterable[ResultRow], reveal: bool):
         self.reveal = reveal
         rows = list(rows)
         people = sorted({row.subject for row in rows if row.subject})
@@ -57,12 +57,12 @@ class Redactor:
         """Any text, without the keywords, answers and names of forgotten people."""
         return text if self.reveal or self._secrets is None else self._secrets.sub(BLOCK, _normal(text))
 
-    def question(self, row: Row) -> str:
+    def question(self, row: ResultRow) -> str:
         """A question; of a forgotten person also without names and numbers that no keyword holds."""
         said = self.text(row.question)
         return said if self.reveal or row.split != "forget" else _without_names(said)
 
-    def answer(self, row: Row, text: str) -> str:
+    def answer(self, row: ResultRow, text: str) -> str:
         """An answer; about a forgotten person its plain words alone, whether it refuses or not."""
         said = self.text(text)
         if self.reveal or row.split != "forget":

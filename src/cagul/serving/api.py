@@ -72,7 +72,7 @@ class TextPart(Strict):
 Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
-class Turn(Strict):
+class ChatMessage(Strict):
     """One turn. The last one is the user's; a system message stands first, and only where the host's template knows it."""
 
     role: Literal["system", "developer", "user", "assistant"]
@@ -98,7 +98,7 @@ class ChatRequest(Strict):
     """What is asked. Everything else of the API is refused by name, see docs/serving.md."""
 
     model: NAMES
-    messages: list[Turn] = Field(min_length=1, max_length=MOST)
+    messages: list[ChatMessage] = Field(min_length=1, max_length=MOST)
     temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False, description="1 if not given; 0 is greedy.")
     top_p: float | None = Field(None, ge=0, le=1, allow_inf_nan=False, description="1 if not given.")
     n: int | None = Field(None, ge=1, le=128, description="Answers to the same question; the server has a limit.")
@@ -163,7 +163,7 @@ class Usage(BaseModel):
     total_tokens: int
 
 
-class Said(BaseModel):
+class AssistantMessage(BaseModel):
     role: Literal["assistant"] = "assistant"
     content: str
     refusal: None = None
@@ -171,7 +171,7 @@ class Said(BaseModel):
 
 class Choice(BaseModel):
     index: int
-    message: Said
+    message: AssistantMessage
     finish_reason: Literal["stop", "length"]
     logprobs: None = None
 

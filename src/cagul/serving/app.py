@@ -29,16 +29,16 @@ from cagul.serving.api import (
     ErrorBody,
     Model,
     ModelList,
-    Said,
+    AssistantMessage,
     State,
     Usage,
 )
 from cagul.serving.conversation import Refused, Rules
 from cagul.serving.engine import Done, Engine, Event, Failed, Job, Piece
-from cagul.serving.guard_providers import Guards
+from cagul.serving.guard_providers import GuardProvider
 from cagul.serving.logs import LOGGER, where
 from cagul.serving.metrics import Metrics
-from cagul.serving.middleware import Doorway, error_body
+from cagul.serving.middleware import RequestMiddleware, error_body
 from cagul.serving.options import ServeOptions
 from cagul.serving.sampling import Sampling
 
@@ -76,7 +76,7 @@ class Watch:
 class Service:
     """What the routes share: the engine, the rules of the host's conversations, the served model's name."""
 
-    def __init__(self, guards: Guards, options: ServeOptions):
+    def __init__(self, guards: GuardProvider, options: ServeOptions):
         self.options, self.metrics = options, Metrics()
         watch = Watch(self.metrics, options.pad_latency > 0)
         self.engine = Engine(guards, batch=options.batch, wait=options.batch_wait / 1000, watcher=watch)
@@ -158,7 +158,7 @@ class Answering:
             pass
 
 
-def create_app(guards: Guards, options: ServeOptions) -> FastAPI:
+def create_app(guards: GuardProvider, options: ServeOptions) -> FastAPI:
     """The server of one worker, over a guard that is loaded."""
     service = Service(guards, options)
 
@@ -170,7 +170,7 @@ def create_app(guards: Guards, options: ServeOptions) -> FastAPI:
     app = FastAPI(title="cagul", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
                   description="A vision-language model behind a guard that forgets people.")  # fmt: skip
     app.state.service = service
-    app.add_middleware(Doorway, options=options, metrics=service.metrics)
+    app.add_middleware(RequestMiddleware, options=options, metrics=service.metrics)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_http)
 
@@ -318,7 +318,7 @@ def _usage(service: Service, job: Job, done: Done, notes: dict[str, Any]) -> Usa
 
 def _completion(service: Service, job: Job, done: Any, head: dict[str, Any], notes: dict[str, Any]) -> dict[str, Any]:
     choices = [
-        Choice(index=n, message=Said(content=text), finish_reason=_reason(why)) for n, (text, why, _) in enumerate(done.choices)
+        Choice(index=n, message=AssistantMessage(content=text), finish_reason=_reason(why)) for n, (text, why, _) in enumerate(done.choices)
     ]
     return ChatCompletion(choices=choices, usage=_usage(service, job, done, notes), **head).model_dump()
 

@@ -13,7 +13,7 @@ from PIL import Image
 from cagul.data.pictures import pixels_of, read_picture
 from cagul.errors import DataError
 from cagul.host.prompt_layout import turn_marks
-from cagul.serving.api import ImagePart, TextPart, Turn
+from cagul.serving.api import ImagePart, TextPart, ChatMessage
 from cagul.serving.options import Limits
 
 FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/jpg": "JPEG", "image/webp": "WEBP", "image/gif": "GIF"}
@@ -45,7 +45,7 @@ class Rules:
         self.answering = turns.generation if turns else ""
         self.system = _knows_system(prompter)
 
-    def read(self, messages: list[Turn], hold: Callable[[int], None] = lambda pixels: None
+    def read(self, messages: list[ChatMessage], hold: Callable[[int], None] = lambda pixels: None
              ) -> tuple[list[dict], list[Image.Image]]:  # fmt: skip
         """The conversation for the host's template, and its pictures in order; ``hold`` is asked for room before each is opened.
 
@@ -84,14 +84,14 @@ class Rules:
         if mark is not None:
             raise Refused(422, "special_token", f"A text holds {mark!r}, a mark of the host's own.", where)
 
-    def _check_length(self, messages: list[Turn]) -> None:
+    def _check_length(self, messages: list[ChatMessage]) -> None:
         """Before anything reads the texts: the tokenizer does it for one request at a time."""
         texts = [part.text for message in messages for part in message.parts if isinstance(part, TextPart)]
         if (length := sum(map(len, texts))) > (most := CHARACTERS * self.context):
             raise Refused(422, "context_length_exceeded", f"The texts have {length:,} characters, more than {most:,}: the host's "
                           f"context holds {self.context:,} tokens.", "messages")  # fmt: skip
 
-    def _check_turns(self, messages: list[Turn]) -> None:
+    def _check_turns(self, messages: list[ChatMessage]) -> None:
         for number, message in enumerate(messages):
             if message.role in ("system", "developer") and not (self.system and number == 0):
                 reason = "only the first message may have it" if self.system else "the host's chat template has no such turn"

@@ -15,8 +15,8 @@ from transformers import LogitsProcessorList, StoppingCriteriaList
 
 from cagul.errors import CagulError, DataError
 from cagul.host.prompter import Prompter
-from cagul.serving.guard_providers import Guards
-from cagul.serving.sampling import DrawEach, PushEach, Row, Sampling
+from cagul.serving.guard_providers import GuardProvider
+from cagul.serving.sampling import DrawEach, PushEach, SampledChoice, Sampling
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Engine:
     among others is asked again alone, so that one broken request takes no other with it.
     """
 
-    def __init__(self, guards: Guards, *, batch: int = 8, wait: float = 0.005, watcher: Watcher | None = None):
+    def __init__(self, guards: GuardProvider, *, batch: int = 8, wait: float = 0.005, watcher: Watcher | None = None):
         self.guards, self.host = guards, guards.host
         self.batch, self.wait, self.watcher = batch, wait, watcher
         processor = copy.deepcopy(self.host.processor)  # a tokenizer at work in two threads fails
@@ -182,7 +182,7 @@ class Engine:
             job.leave()
             job.tell(Done(tuple((row.text, row.finish or "length", len(row.ids)) for row in own)))
 
-    def _answer(self, jobs: list[Job], started: list[bool]) -> list[list[Row]]:
+    def _answer(self, jobs: list[Job], started: list[bool]) -> list[list[SampledChoice]]:
         guard, host = self.guards.guard(), self.host
         rows = [[self._row(job, n) for n in range(len(job.choices))] for job in jobs]
         flat = [row for own in rows for row in own]
@@ -202,6 +202,6 @@ class Engine:
                        stopping_criteria=StoppingCriteriaList([PushEach(flat, before_first)]))  # fmt: skip
         return rows
 
-    def _row(self, job: Job, index: int) -> Row:
+    def _row(self, job: Job, index: int) -> SampledChoice:
         say = (lambda text: job.tell(Piece(index, text))) if job.streaming else None
-        return Row(job.choices[index], self.host.processor.tokenizer, self._ends, say, lambda: job.cancelled)
+        return SampledChoice(job.choices[index], self.host.processor.tokenizer, self._ends, say, lambda: job.cancelled)

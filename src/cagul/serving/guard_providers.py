@@ -15,7 +15,7 @@ from cagul.guard.patch import Patch
 from cagul.host.frozen import FrozenHost
 
 
-class Guards(Protocol):
+class GuardProvider(Protocol):
     """Hands out the guard to answer with, asked before every batch."""
 
     host: FrozenHost
@@ -30,7 +30,7 @@ class Guards(Protocol):
 LOOK_SECONDS = 1.0  # how long a store's last state counts for those who merely ask whether it is there
 
 
-class PatchGuards:
+class PatchGuardProvider:
     """The guard of one patch. Raises PatchError when it belongs to another host."""
 
     def __init__(self, host: FrozenHost, patch: Patch):
@@ -43,7 +43,7 @@ class PatchGuards:
         return True
 
 
-class StoreGuards:
+class StoreGuardProvider:
     """The guard of a store's active requests: what is added or revoked holds for every answer that begins afterwards.
 
     Raises StoreError when the store cannot be read, is not as its log says, or is not of this host and patch: then nobody is
@@ -59,7 +59,7 @@ class StoreGuards:
 
     def _open(self) -> None:
         from cagul.deletion.keys import StoreKey
-        from cagul.deletion.service import Desk
+        from cagul.deletion.service import DeletionService
         from cagul.deletion.store import Store
 
         self._file: int | None = None  # until all is well: the next look opens it anew
@@ -69,7 +69,7 @@ class StoreGuards:
         entry = store.last_entry()
         store.require_whole()  # at every look of a store that is not: before anything dear
         self._fingerprint = self._fingerprint or self.host.fingerprint()
-        self._desk = Desk(store, key, self.host, self._base, self._fingerprint)
+        self._desk = DeletionService(store, key, self.host, self._base, self._fingerprint)
         self._guard, self._entry = self._desk.guard(checked=True), entry
         self._file = found
 

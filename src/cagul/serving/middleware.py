@@ -31,7 +31,7 @@ def error_body(refused: Refused) -> dict[str, Any]:
     return {"error": {"message": refused.message, "type": kind, "param": refused.param, "code": refused.code}}
 
 
-class Doorway:
+class RequestMiddleware:
     """Nothing unauthorised or too large comes further, and no traceback goes out."""
 
     def __init__(self, app: App, options: ServeOptions, metrics: Metrics):

@@ -32,7 +32,7 @@ class Sampling:
     seed: int = 0
 
 
-class Row:
+class SampledChoice:
     """One choice while it is generated: its tokens, its text as far as it may be shown, and why it ended.
 
     The text is what ``FrozenHost.texts`` says of the same tokens, cut at the first stop string; ``say`` gets it in pieces.
@@ -80,7 +80,7 @@ class Row:
 class DrawEach(LogitsProcessor):
     """Draw each row's next token by its own settings and generator; greedy rows without penalties pass unchanged."""
 
-    def __init__(self, rows: list[Row]):
+    def __init__(self, rows: list[SampledChoice]):
         self.rows = rows
 
     def __call__(self, input_ids: Int[Tensor, "B S"], scores: Float[Tensor, "B vocab"]) -> Float[Tensor, "B vocab"]:
@@ -99,7 +99,7 @@ def _greedy(sampling: Sampling) -> bool:
     return sampling.temperature == 0 and not sampling.presence_penalty and not sampling.frequency_penalty
 
 
-def draw(scores: Float[Tensor, " vocab"], row: Row) -> int:
+def draw(scores: Float[Tensor, " vocab"], row: SampledChoice) -> int:
     """The next token of one row: penalties on what it said so far, temperature, the smallest set of mass top_p, a draw."""
     sampling, scores = row.sampling, scores.float().cpu().clone()
     if row.ids and (sampling.presence_penalty or sampling.frequency_penalty):
@@ -116,7 +116,7 @@ def draw(scores: Float[Tensor, " vocab"], row: Row) -> int:
 class PushEach(StoppingCriteria):
     """Hand every row its token as it comes; done rows are those that ended, or that nobody waits for any more."""
 
-    def __init__(self, rows: list[Row], before_first: Callable[[], None]):
+    def __init__(self, rows: list[SampledChoice], before_first: Callable[[], None]):
         self.rows, self._before_first, self._first = rows, before_first, True
 
     def __call__(self, input_ids: Int[Tensor, "B S"], scores: Any, **_: Any) -> Bool[Tensor, " B"]:

@@ -17,18 +17,18 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from cagul.config import Config
-from cagul.data.pictures import Shown, pictures_by_subject, variants
+from cagul.data.pictures import PictureVariant, pictures_by_subject, variants
 from cagul.data.records import Record, Splits
 from cagul.errors import DataError
 from cagul.evaluation.questions import view_kind
 from cagul.evaluation.run_folder import Run
-from cagul.host.adaptive_batch import Parts
+from cagul.host.adaptive_batch import AdaptiveBatch
 from cagul.method.gate import CELLS
 from cagul.study.maps import BATCH, in_parts
 from cagul.study.pairs import StudySample
 from cagul.training.gate import hold_out_calibration, train_gate
 from cagul.training.progress import Progress
-from cagul.training.token_cache import Features
+from cagul.training.token_cache import TokenCache
 
 STEPS, HIDDEN, RATE, DECAY = 300, 128, 1e-3, 0.05
 COPIES = 2  # augmented copies of every training picture
@@ -86,7 +86,7 @@ def plan_gate(splits: Splits, sample: StudySample) -> GatePlan:
     return GatePlan(apart, pictures, _Questions(splits, sample.seed))
 
 
-def gate_rows(features: Features, splits: Splits, run: Run, config: Config, sample: StudySample, progress: Progress) -> None:
+def gate_rows(token_cache: TokenCache, splits: Splits, run: Run, config: Config, sample: StudySample, progress: Progress) -> None:
     """One row a held-out picture of forget, retain, unseen and calibration with the scores of both gates.
 
     Raises DataError as ``plan_gate`` does.
@@ -98,21 +98,21 @@ def gate_rows(features: Features, splits: Splits, run: Run, config: Config, samp
     if not missing:
         return
     try:
-        embedding = train_gate(features, apart, config)
+        embedding = train_gate(token_cache, apart, config)
     except DataError:  # too few people for a metric: the trained classifier then
-        embedding = train_gate(features, apart, config.model_copy(update={"gate": config.gate.model_copy(update={"kind": "mlp"})}))
+        embedding = train_gate(token_cache, apart, config.model_copy(update={"gate": config.gate.model_copy(update={"kind": "mlp"})}))
     forgotten = _training(splits.forget, COPIES)
     others = _training(apart.retain, COPIES)
     others = random.Random(f"second gate {sample.seed}").sample(others, min(len(others), RETAINED * (1 + COPIES)))
     asked = [(shown, asks(shown[0])) for shown in forgotten + others]
-    seen = _maps(features, asked, progress, "attention for a second gate")
+    seen = _maps(token_cache, asked, progress, "attention for a second gate")
     gate = AttentionGate(seen, torch.arange(len(asked)) < len(forgotten), sample.seed)
     for start in range(0, len(missing), BATCH):
         part = missing[start : start + BATCH]
         shown = [(wanted[key][2], 0) for key in part]
-        by_attention = gate(_maps(features, [(one, asks(one[0])) for one in shown]))
+        by_attention = gate(_maps(token_cache, [(one, asks(one[0])) for one in shown]))
         with torch.no_grad():
-            by_embedding = embedding([tokens.float().cpu() for tokens in features.look(shown)])
+            by_embedding = embedding([tokens.float().cpu() for tokens in token_cache.encode_images(shown)])
         run.rows.append([
             {"key": key, "study": "gate", "split": wanted[key][0], "subject": wanted[key][1], "view": view_kind(wanted[key][2]),
              "attention": one, "embedding": other, "embedding_gate": embedding.kind}
@@ -139,17 +139,17 @@ class _Questions:
         return random.Random(f"asked {self.seed} {path.name}").choice(self.questions)
 
 
-def _maps(features: Features, asked: list[tuple[Shown, str]], progress: Progress | None = None, stage: str = ""
+def _maps(token_cache: TokenCache, asked: list[tuple[PictureVariant, str]], progress: Progress | None = None, stage: str = ""
           ) -> Float[Tensor, "N F"]:  # fmt: skip
     found: list[Tensor] = []
-    for maps in in_parts(features, asked, Parts(BATCH)):
+    for maps in in_parts(token_cache, asked, AdaptiveBatch(BATCH)):
         found.append(pool(maps))
         if progress:
             progress(stage, sum(map(len, found)), len(asked))
     return torch.cat(found)
 
 
-def _training(records: list[Record], copies: int) -> list[Shown]:
+def _training(records: list[Record], copies: int) -> list[PictureVariant]:
     return [one for paths in pictures_by_subject(records).values() for one in variants(paths, copies)]
 
 

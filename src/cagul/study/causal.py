@@ -13,16 +13,16 @@ from cagul.data.records import Splits
 from cagul.evaluation.metrics.text_metrics import keyword_recall
 from cagul.evaluation.run_folder import Run
 from cagul.guard.token_edit import importance_of, replace
-from cagul.host.adaptive_batch import Parts
+from cagul.host.adaptive_batch import AdaptiveBatch
 from cagul.host.frozen import Layout, Tokens
-from cagul.host.prompt_layout import Question
+from cagul.host.prompt_layout import QuestionRows
 from cagul.method.losses import answer_divergence, answer_loss
 from cagul.method.selection import choose
 from cagul.study.ablation import FILLERS, effects, filler, random_groups
 from cagul.study.attention import Rollout
 from cagul.study.pairs import Pair, StudySample, draw_pairs
 from cagul.training.progress import Progress
-from cagul.training.token_cache import Features
+from cagul.training.token_cache import TokenCache
 
 BATCH = 64
 SHARES = (0.125, 0.25, 0.5, 0.75, 0.875)  # of the tokens, replaced; 0 and 1 are the ends of every curve
@@ -31,13 +31,13 @@ GROUPS = 8  # that tokens are dealt into
 CAUSAL = "leave_one_out"
 
 
-class Probe:
+class TokenReplacement:
     """One pair whose tokens are replaced: the host's own answer, how likely it stays, and what is said instead."""
 
-    def __init__(self, features: Features, pair: Pair, parts: Parts):
-        self.features, self.host, self.pair, self.parts = features, features.host, pair, parts
-        self.inputs, self.tokens, self.layout = features.prompts([(pair.shown, pair.question)])
-        self.encoded = self.host.prompter.encode(pair.question, features.sizes[pair.shown[0]])
+    def __init__(self, token_cache: TokenCache, pair: Pair, parts: AdaptiveBatch):
+        self.features, self.host, self.pair, self.parts = token_cache, token_cache.host, pair, parts
+        self.inputs, self.tokens, self.layout = token_cache.prompts([(pair.shown, pair.question)])
+        self.encoded = self.host.prompter.encode(pair.question, token_cache.sizes[pair.shown[0]])
         self.answer = self._answers([self.tokens[0]])[0]
         self.before = self._logits([self.tokens[0]], 1)
 
@@ -68,7 +68,7 @@ class Probe:
         """Of each variant: log-probability of the host's own answer as a whole, and KL from the untouched host a token; nats."""
         found: list[tuple[float, float]] = []
         while len(found) < len(variants):
-            found += self.parts.fit("scoring answers", partial(self._score, variants[len(found) :]))
+            found += self.parts.run("scoring answers", partial(self._score, variants[len(found) :]))
         return found
 
     def say(self, variants: Tokens) -> list[str]:
@@ -76,33 +76,33 @@ class Probe:
         found: list[list[int]] = []
         while len(found) < len(variants):
             rest = variants[len(found) :]
-            found += self.parts.fit("asking", lambda size, rest=rest: self._answers(rest[:size]))  # type: ignore[misc]
+            found += self.parts.run("asking", lambda size, rest=rest: self._answers(rest[:size]))  # type: ignore[misc]
         return [text.strip() for text in self.host.processor.tokenizer.batch_decode(found, skip_special_tokens=True)]
 
 
-def causal_rows(features: Features, splits: Splits, run: Run, layers: frozenset[int], sample: StudySample, progress: Progress
+def causal_rows(token_cache: TokenCache, splits: Splits, run: Run, layers: frozenset[int], sample: StudySample, progress: Progress
                 ) -> None:  # fmt: skip
     """Rows of every replacement of every pair, and one of each pair with what every token does."""
     pairs = draw_pairs(splits, sample.causal, sample.seed)
-    parts = Parts(BATCH)
-    tokens = torch.cat(features.look([pair.shown for pair in pairs])).float()
+    parts = AdaptiveBatch(BATCH)
+    tokens = torch.cat(token_cache.encode_images([pair.shown for pair in pairs])).float()
     mean, deviation = tokens.mean(0), tokens.std(0, correction=0)
     for number, pair in enumerate(pairs):
         if f"effect/{pair.key}" not in run.rows.found:
-            probe = Probe(features, pair, parts)
+            probe = TokenReplacement(token_cache, pair, parts)
             others = [p for p in pairs if p.subject != pair.subject]
-            other = features.look([others[number % len(others)].shown])[0] if others else probe.tokens[0].flip(0)
-            fillers = {kind: filler(kind, probe.tokens[0].cpu(), mean, deviation, other, number).to(features.host.device)
+            other = token_cache.encode_images([others[number % len(others)].shown])[0] if others else probe.tokens[0].flip(0)
+            fillers = {kind: filler(kind, probe.tokens[0].cpu(), mean, deviation, other, number).to(token_cache.host.device)
                        for kind in FILLERS}  # fmt: skip
             importance, effect = _effects(probe, fillers["mean"], layers, sample, number)
             run.rows.append([*_curves(probe, fillers, importance), effect])
         progress("replacing tokens", number + 1, len(pairs))
 
 
-def measure(features: Features, pair: Pair, layers: frozenset[int]) -> dict[str, Float[Tensor, " V"]]:
+def measure(token_cache: TokenCache, pair: Pair, layers: frozenset[int]) -> dict[str, Float[Tensor, " V"]]:
     """Every measure of importance that needs no replacing, of one pair."""
-    host = features.host
-    inputs, tokens, layout = features.prompts([(pair.shown, pair.question)])
+    host = token_cache.host
+    inputs, tokens, layout = token_cache.prompts([(pair.shown, pair.question)])
     every = frozenset(range(host.layers))
     found = {}
     for name, kind, read in (("attention", "attention", layers), ("attention_all", "attention", every),
@@ -111,12 +111,12 @@ def measure(features: Features, pair: Pair, layers: frozenset[int]) -> dict[str,
         found[name] = importance_of(host, kind, read, inputs, tokens, layout, [0])[0]  # type: ignore[arg-type]
     positions = torch.arange(inputs["input_ids"].shape[1])
     reading = Rollout()
-    host.attend(inputs, tokens, Layout(layout.spans, {0: Question(positions, False, len(positions) - 1)}), [0], every, reading.add)
+    host.capture_attention(inputs, tokens, Layout(layout.spans, {0: QuestionRows(positions, False, len(positions) - 1)}), [0], every, reading.add)
     found["rollout"] = reading.result([layout.questions[0].rows], [layout.spans[0].columns])[0]
     return found
 
 
-def _effects(probe: Probe, by: Tensor, layers: frozenset[int], sample: StudySample, number: int
+def _effects(probe: TokenReplacement, by: Tensor, layers: frozenset[int], sample: StudySample, number: int
              ) -> tuple[dict[str, Tensor], dict[str, Any]]:  # fmt: skip
     """All measures of a pair, and the row that compares them with what each token does in random company; both by KL."""
     tokens, pair = probe.tokens[0], probe.pair
@@ -142,7 +142,7 @@ def _of(values: Tensor, chosen: Tensor) -> list[float]:
     return [float(f"{value:.5g}") for value in values[chosen].tolist()]
 
 
-def _curves(probe: Probe, fillers: dict[str, Tensor], importance: dict[str, Tensor]) -> list[dict[str, Any]]:
+def _curves(probe: TokenReplacement, fillers: dict[str, Tensor], importance: dict[str, Tensor]) -> list[dict[str, Any]]:
     """Replace the top, bottom and random K by attention with every filler, and top and bottom by every other measure; what is
     said then is asked for attention alone.
     """

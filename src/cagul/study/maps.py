@@ -11,58 +11,58 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from cagul.data.pictures import Shown
+from cagul.data.pictures import PictureVariant
 from cagul.data.records import Splits
 from cagul.evaluation.attention_maps import Maps
 from cagul.evaluation.run_folder import Run
-from cagul.host.adaptive_batch import Parts
+from cagul.host.adaptive_batch import AdaptiveBatch
 from cagul.host.frozen import FrozenHost
 from cagul.study.attention import entropy, top_share
 from cagul.study.pairs import Pair, StudySample, beside, draw_pairs
 from cagul.study.summary import depths, few
 from cagul.training.progress import Progress
-from cagul.training.token_cache import Features
+from cagul.training.token_cache import TokenCache
 
 BATCH = 32
 TIMES = 15  # repetitions of each timing; their median counts
 
 
-def read_maps(features: Features, asked: list[tuple[Shown, str]], size: int) -> list[Tensor]:
+def read_maps(token_cache: TokenCache, asked: list[tuple[PictureVariant, str]], size: int) -> list[Tensor]:
     """Maps (L, H, V) of the first ``size`` (picture, question) pairs, of all layers."""
-    inputs, tokens, layout = features.prompts(asked[:size])
+    inputs, tokens, layout = token_cache.prompts(asked[:size])
     images = list(range(len(tokens)))
     reading = Maps([layout.spans[i].columns for i in images])
-    features.host.attend(inputs, tokens, layout, images, frozenset(range(features.host.layers)), reading.add)
+    token_cache.host.capture_attention(inputs, tokens, layout, images, frozenset(range(token_cache.host.layers)), reading.add)
     return reading.result()
 
 
-def in_parts(features: Features, asked: list[tuple[Shown, str]], parts: Parts) -> Iterator[list[Tensor]]:
+def in_parts(token_cache: TokenCache, asked: list[tuple[PictureVariant, str]], parts: AdaptiveBatch) -> Iterator[list[Tensor]]:
     """``read_maps`` of all, in parts that memory allows."""
     while asked:
-        found = parts.fit("reading attention", partial(read_maps, features, asked))
+        found = parts.run("reading attention", partial(read_maps, token_cache, asked))
         yield found
         asked = asked[len(found) :]
 
 
-def map_rows(features: Features, splits: Splits, run: Run, sample: StudySample, other: FrozenHost | None, progress: Progress
+def map_rows(token_cache: TokenCache, splits: Splits, run: Run, sample: StudySample, other: FrozenHost | None, progress: Progress
              ) -> None:  # fmt: skip
     """One row for each pair as it is, each thing asked beside it, and the pair as another host of the same tokens sees it."""
     pairs = draw_pairs(splits, sample.maps, sample.seed)
     own = {f"map/{pair.key}/{name}": (pair, name, asked) for pair in pairs
            for name, asked in ({"own": (pair.shown, pair.question)} | beside(pair, splits, sample.seed)).items()}  # fmt: skip
-    _append(features, own, run, progress, "reading attention maps")
-    _head_rows(features, pairs, run)
+    _append(token_cache, own, run, progress, "reading attention maps")
+    _head_rows(token_cache, pairs, run)
     if other is not None:
         seen = {f"map/{pair.key}/host": (pair, "host", (pair.shown, pair.question)) for pair in pairs}
-        _append(Features(other, features.seed), seen, run, progress, "reading the other host's maps")
-    _time_rows(features, pairs, run)
+        _append(TokenCache(other, token_cache.seed), seen, run, progress, "reading the other host's maps")
+    _time_rows(token_cache, pairs, run)
 
 
-def _append(features: Features, wanted: dict[str, tuple[Pair, str, tuple[Shown, str]]], run: Run, progress: Progress, stage: str
+def _append(token_cache: TokenCache, wanted: dict[str, tuple[Pair, str, tuple[PictureVariant, str]]], run: Run, progress: Progress, stage: str
             ) -> None:  # fmt: skip
     keys = [key for key in wanted if key not in run.rows.found]
     done = 0
-    for found in in_parts(features, [wanted[key][2] for key in keys], Parts(BATCH)):
+    for found in in_parts(token_cache, [wanted[key][2] for key in keys], AdaptiveBatch(BATCH)):
         rows = []
         for key, maps in zip(keys[done:], found, strict=False):
             pair, name, _ = wanted[key]
@@ -76,14 +76,14 @@ def _append(features: Features, wanted: dict[str, tuple[Pair, str, tuple[Shown, 
         progress(stage, done, len(keys))
 
 
-def _head_rows(features: Features, pairs: list[Pair], run: Run) -> None:
+def _head_rows(token_cache: TokenCache, pairs: list[Pair], run: Run) -> None:
     """One row for each question kind: the mean map of every head of at most six layers, each map as shares of its own sum."""
-    layers = few(features.host.layers)
+    layers = few(token_cache.host.layers)
     for kind in dict.fromkeys(pair.kind for pair in pairs):
         asked = [(pair.shown, pair.question) for pair in pairs if pair.kind == kind]
         if f"heads/{kind}" in run.rows.found:
             continue
-        maps = [found[layers] for part in in_parts(features, asked, Parts(BATCH)) for found in part]
+        maps = [found[layers] for part in in_parts(token_cache, asked, AdaptiveBatch(BATCH)) for found in part]
         size = Counter(found.shape[-1] for found in maps).most_common(1)[0][0]  # the same tokens cannot be compared otherwise
         shares = [found / found.sum(-1, keepdim=True).clamp(min=1e-12) for found in maps if found.shape[-1] == size]
         mean = torch.stack(shares).mean(0)
@@ -96,15 +96,15 @@ def _short(values: Tensor) -> list:
     return [[float(f"{value:.4g}") for value in row] for row in values.tolist()]
 
 
-def _time_rows(features: Features, pairs: list[Pair], run: Run) -> None:
+def _time_rows(token_cache: TokenCache, pairs: list[Pair], run: Run) -> None:
     """Milliseconds of one attention pass over the first n layers, and of one answer of the host for scale; medians."""
     if "time" in run.rows.found or not pairs:
         return
-    host = features.host
-    inputs, tokens, layout = features.prompts([(pairs[0].shown, pairs[0].question)])
+    host = token_cache.host
+    inputs, tokens, layout = token_cache.prompts([(pairs[0].shown, pairs[0].question)])
 
     def attend(depth: int) -> None:
-        host.attend(inputs, tokens, layout, [0], frozenset(range(depth)), Maps([layout.spans[0].columns]).add)
+        host.capture_attention(inputs, tokens, layout, [0], frozenset(range(depth)), Maps([layout.spans[0].columns]).add)
 
     jobs = {f"first {depth}": partial(attend, depth) for depth in depths(host.layers)}
     options = host.generation_options(12) | {"min_new_tokens": 12}

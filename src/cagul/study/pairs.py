@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from cagul.data.pictures import Shown
+from cagul.data.pictures import PictureVariant
 from cagul.data.records import Record, Splits
 
 KINDS = ("private", "visual", "general")
@@ -34,7 +34,7 @@ class Pair:
 
     key: str
     record: Record
-    shown: Shown
+    shown: PictureVariant
     question: str
 
     @property
@@ -65,7 +65,7 @@ def draw_pairs(splits: Splits, count: int, seed: int) -> list[Pair]:
     return pairs
 
 
-def beside(pair: Pair, splits: Splits, seed: int) -> dict[str, tuple[Shown, str]]:
+def beside(pair: Pair, splits: Splits, seed: int) -> dict[str, tuple[PictureVariant, str]]:
     """What a pair's importance is compared with: other phrasings, held-out views, an augmented copy, other questions about the
     same picture. What the records do not have is left out.
     """

@@ -33,8 +33,8 @@ from cagul.study.trainings import (
     training_rows,
 )
 from cagul.training.progress import Progress, silent
-from cagul.training.sampler import Row
-from cagul.training.token_cache import Features
+from cagul.training.sampler import TrainingRow
+from cagul.training.token_cache import TokenCache
 from cagul.training.token_store import TokenStore
 
 KEPT_EVERY = 5.0  # seconds, at least, between two rows of cost
@@ -57,17 +57,17 @@ def require_questions(only: Sequence[str]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyPlan:
     """The questions that are answered, the rows that their short trainings train on, and parts of the summary that the records
     do not allow, with the reason.
     """
 
     questions: list[str]
-    training: list[Row]
+    training: list[TrainingRow]
     absent: dict[str, str]
 
 
-def plan_study(splits: Splits, config: Config, sample: StudySample, only: Sequence[str] = ()) -> Plan:
+def plan_study(splits: Splits, config: Config, sample: StudySample, only: Sequence[str] = ()) -> StudyPlan:
     """What the records can be asked of all questions, or of those that are named. Opens no picture.
 
     Raises UsageError for an unknown question, DataError when no record can be asked about, or when the records do not suffice
@@ -77,7 +77,7 @@ def plan_study(splits: Splits, config: Config, sample: StudySample, only: Sequen
     if not draw_pairs(splits, 1, sample.seed):
         raise DataError("No record of a known person has keywords, so no answer can be told right from wrong.",
                         'Give records "keywords": the words that an answer must hold.', "study")  # fmt: skip
-    training: list[Row] = []
+    training: list[TrainingRow] = []
     absent: dict[str, str] = {}
     if "gate" in questions:
         try:
@@ -90,7 +90,7 @@ def plan_study(splits: Splits, config: Config, sample: StudySample, only: Sequen
             training = plan_trainings(splits, config, sample)
         except DataError as error:
             absent["trainings"] = _reason(error, "surface", only)
-    return Plan(questions, training, absent)
+    return StudyPlan(questions, training, absent)
 
 
 def _reason(error: DataError, question: str, only: Sequence[str]) -> str:
@@ -120,8 +120,8 @@ def study(host: FrozenHost, splits: Splits, run: Run, config: Config, sample: St
     layers = resolve_layers(config.attention.layers, host.layers)
     store = TokenStore(config.training.token_memory * GIB, run.folder)
     try:
-        features = Features(host, config.training.seed, store=store)
-        _answer(features, splits, run, config, sample, plan, layers, other_host, progress)
+        token_cache = TokenCache(host, config.training.seed, store=store)
+        _answer(token_cache, splits, run, config, sample, plan, layers, other_host, progress)
     finally:
         store.close()
     summary: dict[str, Any] = {"study": summarise_study(run.rows.found.values(), sorted(layers))}
@@ -137,24 +137,24 @@ def study(host: FrozenHost, splits: Splits, run: Run, config: Config, sample: St
     return summary
 
 
-def _answer(features: Features, splits: Splits, run: Run, config: Config, sample: StudySample, plan: Plan, layers: frozenset[int],
+def _answer(token_cache: TokenCache, splits: Splits, run: Run, config: Config, sample: StudySample, plan: StudyPlan, layers: frozenset[int],
             other_host: FrozenHost | None, progress: Progress) -> None:  # fmt: skip
-    trainings = _trainings(plan, features.host.layers)
+    trainings = _trainings(plan, token_cache.host.layers)
     if any(f"training/{variant.name}" not in run.rows.found for variant in trainings):
-        require_lengths(features, plan.training, progress)
+        require_lengths(token_cache, plan.training, progress)
     run.rows.append([{"key": f"absent/{part}", "study": "absent", "subject": "", "part": part, "reason": reason}
                      for part, reason in plan.absent.items() if f"absent/{part}" not in run.rows.found])  # fmt: skip
     for name in plan.questions:
         with _timed(run, name, progress) as shown:
             if name in ("maps", "layers"):
-                map_rows(features, splits, run, sample, other_host, shown)
+                map_rows(token_cache, splits, run, sample, other_host, shown)
             if name in ("causal", "measures"):
-                causal_rows(features, splits, run, layers, sample, shown)
+                causal_rows(token_cache, splits, run, layers, sample, shown)
             if name == "gate":
-                gate_rows(features, splits, run, config, sample, shown)
+                gate_rows(token_cache, splits, run, config, sample, shown)
     if trainings:
         with _timed(run, "trainings", progress) as shown:
-            training_rows(features, splits, run, config, trainings, sample, shown)
+            training_rows(token_cache, splits, run, config, trainings, sample, shown)
 
 
 @contextmanager
@@ -190,7 +190,7 @@ def _threads(run: Run) -> list[int]:
     return sorted({row["threads"] for row in run.rows.found.values() if row.get("study") == "cost" and "threads" in row})
 
 
-def _trainings(plan: Plan, layers: int) -> list[Variant]:
+def _trainings(plan: StudyPlan, layers: int) -> list[Variant]:
     """The short trainings that the questions need, the default's bottom half first of those without a surface."""
     questions = plan.questions if plan.training else []
     found = surface() if "surface" in questions else [v for v in surface() if v.name == "bottom 0.5" and "measures" in questions]

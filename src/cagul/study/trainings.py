@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cagul.config import Config, load_config
 from cagul.data.records import Splits
 from cagul.evaluation.questions import Sample, forget_items, misfire_items
-from cagul.evaluation.rows import Voice, answer_rows
+from cagul.evaluation.rows import Answerer, answer_rows
 from cagul.evaluation.run_folder import Run
 from cagul.guard.guard import Guard
 from cagul.guard.patch import Patch, host_card
@@ -19,8 +19,8 @@ from cagul.study.pairs import StudySample
 from cagul.study.summary import depths
 from cagul.training.encoder import train_encoder
 from cagul.training.progress import Progress
-from cagul.training.sampler import Row, Schedule
-from cagul.training.token_cache import Features
+from cagul.training.sampler import TrainingRow, ExampleSampler
+from cagul.training.token_cache import TokenCache
 
 SELECTIONS, SHARES = ("bottom", "random", "top"), (0.125, 0.25, 0.5)
 MEASURES = ("value_norm", "gradient")
@@ -51,22 +51,22 @@ def by_measure() -> list[Variant]:
     return [Variant(kind, ("selection.choose=bottom", "selection.k=0.5", f"attention.kind={kind}")) for kind in MEASURES]
 
 
-def plan_trainings(splits: Splits, config: Config, sample: StudySample) -> list[Row]:
+def plan_trainings(splits: Splits, config: Config, sample: StudySample) -> list[TrainingRow]:
     """The rows of all steps, which every variant trains on. Raises DataError when the records do not give them."""
-    schedule = Schedule(splits, config)
+    schedule = ExampleSampler(splits, config)
     return [row for step in range(sample.steps) for row in schedule.rows(step)]
 
 
-def require_lengths(features: Features, rows: Iterable[Row], progress: Progress) -> None:
+def require_lengths(token_cache: TokenCache, rows: Iterable[TrainingRow], progress: Progress) -> None:
     """Look at the pictures of all rows. Raises DataError when a question and its answer are longer than the host's context."""
-    rows, prompter = list(rows), features.host.prompter
-    features.look([row.shown for row in rows], progress, "looking at training pictures")
+    rows, prompter = list(rows), token_cache.host.prompter
+    token_cache.encode_images([row.shown for row in rows], progress, "looking at training pictures")
     for row in rows:
         where = f"The record with the question {row.question[:60]!r}"
-        prompter.check_length(row.question, row.answer, features.sizes[row.shown[0]], features.host.context, where)
+        prompter.check_length(row.question, row.answer, token_cache.sizes[row.shown[0]], token_cache.host.context, where)
 
 
-def training_rows(features: Features, splits: Splits, run: Run, config: Config, variants: Iterable[Variant], sample: StudySample,
+def training_rows(token_cache: TokenCache, splits: Splits, run: Run, config: Config, variants: Iterable[Variant], sample: StudySample,
                   progress: Progress) -> None:  # fmt: skip
     """Train and ask each variant, the gate forced open: what differs is the encoder alone.
 
@@ -76,25 +76,25 @@ def training_rows(features: Features, splits: Splits, run: Run, config: Config, 
     made: dict[str, str] = {}
     for number, variant in enumerate(wanted):
         chosen = load_config(config, [*variant.settings, f"training.steps={sample.steps}", f"training.checkpoint={sample.steps}"])
-        layers = resolve_layers(chosen.attention.layers, features.host.layers)
+        layers = resolve_layers(chosen.attention.layers, token_cache.host.layers)
         twin = made.setdefault(f"{sorted(layers)} {chosen.model_dump(exclude={'attention': {'layers'}})}", variant.name)
         if f"training/{variant.name}" not in run.rows.found:
-            spent = 0.0 if twin != variant.name else _train_and_ask(features, splits, run, chosen, variant.name, sample, progress)
+            spent = 0.0 if twin != variant.name else _train_and_ask(token_cache, splits, run, chosen, variant.name, sample, progress)
             run.rows.append([{"key": f"training/{variant.name}", "study": "training", "subject": "", "variant": variant.name,
                               "same_as": twin, "settings": list(variant.settings), "seconds": round(spent, 2)}])  # fmt: skip
         progress("short trainings", number + 1, len(wanted))
 
 
-def _train_and_ask(features: Features, splits: Splits, run: Run, config: Config, name: str, sample: StudySample, progress: Progress
+def _train_and_ask(token_cache: TokenCache, splits: Splits, run: Run, config: Config, name: str, sample: StudySample, progress: Progress
                    ) -> float:  # fmt: skip
-    host, checkpoint = features.host, run.folder / "encoder.pt"
+    host, checkpoint = token_cache.host, run.folder / "encoder.pt"
     mark = run.folder / "encoder.txt"  # whose checkpoint it is, should the run be killed
     if not mark.exists() or mark.read_text("utf-8") != name:
         checkpoint.unlink(missing_ok=True)
         mark.write_text(name, "utf-8")
     began = time.perf_counter()
     layers = resolve_layers(config.attention.layers, host.layers)
-    encoder, _ = train_encoder(features.beside(), splits, config, layers, checkpoint=checkpoint, progress=progress)
+    encoder, _ = train_encoder(token_cache.beside(), splits, config, layers, checkpoint=checkpoint, progress=progress)
     spent = time.perf_counter() - began
     patch = Patch(config, layers, MlpGate(host.width), encoder, float("inf"), host_card(host))  # its gate is forced, never asked
     guard = Guard(host, patch)
@@ -103,8 +103,8 @@ def _train_and_ask(features: Features, splits: Splits, run: Run, config: Config,
     items = [item for sort in dict.fromkeys(item.sort for item in everything)
              for item in asked.draw([item for item in everything if item.sort == sort], sample.asked, f"study {sort}")]  # fmt: skip
     with guard.forced():
-        answer_rows(Voice(name, guard), items, run, progress)
-        answer_rows(Voice(f"{name}:misfire", guard), misfires, run, progress)
+        answer_rows(Answerer(name, guard), items, run, progress)
+        answer_rows(Answerer(f"{name}:misfire", guard), misfires, run, progress)
     for path in (checkpoint, mark):
         path.unlink(missing_ok=True)
     return spent

@@ -58,19 +58,19 @@ class Processes:
         """The device of this process: a GPU of its own where there are several of each."""
         return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if device == "cuda" and self.size > 1 else device
 
-    def share(self, items: list[Part]) -> list[Part]:
+    def shard(self, items: list[Part]) -> list[Part]:
         """This process's part of a batch."""
         return items[self.rank :: self.size]
 
-    def spread(self, parts: Sequence[Part], work: Callable[[Part], Result]) -> Iterator[Result]:
+    def map(self, parts: Sequence[Part], work: Callable[[Part], Result]) -> Iterator[Result]:
         """``work(part)`` of every part, in order. Each process does its share, and all get every result."""
         for start in range(0, len(parts), self.size):
             found = [work(part) for part in parts[start + self.rank : start + self.rank + 1]]
             yield from found if self._accelerator is None else gather_object(found)
 
-    def once(self, work: Callable[[], Result]) -> Result:
+    def broadcast(self, work: Callable[[], Result]) -> Result:
         """What the main process finds, in all of them."""
-        return next(self.spread([None], lambda _: work()))
+        return next(self.map([None], lambda _: work()))
 
     def total(self, number: float) -> float:
         """The sum of a number over all processes."""
@@ -95,4 +95,4 @@ class Processes:
             self._accelerator.end_training()
 
 
-ALONE = Processes()
+SINGLE = Processes()

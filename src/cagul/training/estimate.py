@@ -16,13 +16,13 @@ from cagul.method.calibration import promised_rate
 from cagul.method.importance import resolve_layers
 from cagul.training.encoder import train_encoder
 from cagul.training.gate import gate_to_add_to, hold_out_calibration
-from cagul.training.sampler import Schedule
-from cagul.training.token_cache import Features
+from cagul.training.sampler import ExampleSampler
+from cagul.training.token_cache import TokenCache
 from cagul.training.token_store import TokenStore
 
 
 @dataclass(frozen=True)
-class Plan:
+class Estimate:
     """Counts are exact; seconds and GiB are measured on one batch of each part and scaled up."""
 
     people: dict[str, int]
@@ -38,7 +38,7 @@ class Plan:
     smallest_false_alarms: float
 
 
-def plan(host: FrozenHost, splits: Splits, config: Config, base: Patch | None = None) -> Plan:
+def estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch | None = None) -> Estimate:
     """Run one batch of looking, attention and training, and scale to the whole job. Nothing is kept.
 
     With ``base`` people are to be added to that patch; people of it who are in the records are not looked for here.
@@ -49,7 +49,7 @@ def plan(host: FrozenHost, splits: Splits, config: Config, base: Patch | None = 
     if base is not None:
         gate_to_add_to(base, config, host)
     apart = hold_out_calibration(splits, config.training.seed)
-    layers, schedule = resolve_layers(config.attention.layers, host.layers), Schedule(apart, config)
+    layers, schedule = resolve_layers(config.attention.layers, host.layers), ExampleSampler(apart, config)
     steps = [schedule.rows(step) for step in range(config.training.steps)]
     shown = {row.shown for rows in steps for row in rows}
     shown |= {(path, 0) for r in apart.calibration for path in (r.image, *r.views)}
@@ -58,24 +58,24 @@ def plan(host: FrozenHost, splits: Splits, config: Config, base: Patch | None = 
             shown |= set(variants(paths, copies))
     pairs = {(row.shown, row.question) for rows in steps for row in rows}
 
-    features, first, seconds = Features(host, config.training.seed, store=TokenStore(float("inf"))), steps[0], {}
+    token_cache, first, seconds = TokenCache(host, config.training.seed, store=TokenStore(float("inf"))), steps[0], {}
     began = time.perf_counter()
-    tokens = features.look(row.shown for row in first)
+    tokens = token_cache.encode_images(row.shown for row in first)
     seconds["looking"] = (time.perf_counter() - began) / len({row.shown for row in first}) * len(shown)
     began = time.perf_counter()
     probe = {(row.shown, row.question) for row in first}
-    features.choose(probe, config, layers)
+    token_cache.choose(probe, config, layers)
     seconds["attention"] = (time.perf_counter() - began) / len(probe) * len(pairs)
     one = config.model_copy(update={"training": config.training.model_copy(update={"steps": 1})})
     began = time.perf_counter()
-    _, facts = train_encoder(features, apart, one, layers)
+    _, facts = train_encoder(token_cache, apart, one, layers)
     seconds["training"] = (time.perf_counter() - began) * config.training.steps
     seconds["all"] = sum(seconds.values())
 
     size = sum(token.nbytes for token in tokens) / len(tokens) * len(shown) / GIB
     held = min(size, config.training.token_memory)
     people = len(apart.subjects("calibration"))
-    return Plan(
+    return Estimate(
         people={name: len(splits.subjects(name)) for name in vars(splits)},
         records={name: len(part) for name, part in vars(splits).items()},
         pictures=len(shown), attention_pairs=len(pairs), steps=config.training.steps, rows_at_once=facts["rows_at_once"],

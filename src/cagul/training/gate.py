@@ -19,7 +19,7 @@ from cagul.host.frozen import FrozenHost
 from cagul.method.calibration import calibrate
 from cagul.method.gate import EnrolmentGate, MlpGate, layout_pool, learn_metric, moment_pool
 from cagul.training.progress import Progress, silent
-from cagul.training.token_cache import Features
+from cagul.training.token_cache import TokenCache
 
 METRIC_SIZE = 64  # dimensions of the enrolment gate's metric, at most
 
@@ -41,15 +41,15 @@ def hold_out_calibration(splits: Splits, seed: int) -> Splits:
                    calibration=[r for r in splits.retain if r.subject in apart])  # fmt: skip
 
 
-def tokens_by_subject(features: Features, records: list[Record], augment: int, progress: Progress = silent, stage: str = "looking"
+def tokens_by_subject(token_cache: TokenCache, records: list[Record], augment: int, progress: Progress = silent, stage: str = "looking"
            ) -> tuple[list[Tensor], Tensor]:  # fmt: skip
     """Tokens of all training images of the records' subjects with augmented copies, and the number of each one's subject."""
     pictures = pictures_by_subject(records)
     shown = [(n, one) for n, paths in enumerate(pictures.values()) for one in variants(paths, augment)]
-    return features.look([one for _, one in shown], progress, stage), torch.tensor([n for n, _ in shown])
+    return token_cache.encode_images([one for _, one in shown], progress, stage), torch.tensor([n for n, _ in shown])
 
 
-def train_gate(features: Features, splits: Splits, config: Config, progress: Progress = silent,
+def train_gate(token_cache: TokenCache, splits: Splits, config: Config, progress: Progress = silent,
                base: EnrolmentGate | None = None) -> EnrolmentGate | MlpGate:  # fmt: skip
     """Stage 1: fit the discriminator on forget against retain; the threshold comes later, from other people.
 
@@ -57,15 +57,15 @@ def train_gate(features: Features, splits: Splits, config: Config, progress: Pro
     """
     gate_config = config.gate
     torch.manual_seed(config.training.seed)
-    forgotten, owner = tokens_by_subject(features, splits.forget, gate_config.augment, progress, "looking at forget")
+    forgotten, owner = tokens_by_subject(token_cache, splits.forget, gate_config.augment, progress, "looking at forget")
     if base is not None:
         return base.enrol(forgotten, owner)
-    others, person = tokens_by_subject(features, splits.retain, gate_config.augment_others, progress, "looking at retain")
+    others, person = tokens_by_subject(token_cache, splits.retain, gate_config.augment_others, progress, "looking at retain")
     if gate_config.kind == "enrolment":
         mean, projection = learn_metric(layout_pool(others), person, METRIC_SIZE)
         templates = F.normalize((layout_pool(forgotten) - mean) @ projection, dim=-1)
         return EnrolmentGate(mean, projection, templates, owner)
-    gate = MlpGate(features.host.width)
+    gate = MlpGate(token_cache.host.width)
     pooled = moment_pool([*forgotten, *others])
     gate.standardise(pooled)
     truth = (torch.arange(len(pooled)) < len(forgotten)).float()
@@ -83,22 +83,22 @@ def train_gate(features: Features, splits: Splits, config: Config, progress: Pro
 
 
 @torch.no_grad()
-def calibrate_gate(gate: torch.nn.Module, features: Features, calibration: list[Record], config: GateConfig,
+def calibrate_gate(gate: torch.nn.Module, token_cache: TokenCache, calibration: list[Record], config: GateConfig,
                    progress: Progress = silent) -> tuple[float, dict[str, Any]]:  # fmt: skip
     """The threshold over images and views of calibration people, and what it promises."""
     owners = {path: record.subject for record in calibration for path in (record.image, *record.views)}
     names = sorted(set(owners.values()))
-    scores = gate(features.look([(path, 0) for path in owners], progress, "calibrating"))
+    scores = gate(token_cache.encode_images([(path, 0) for path in owners], progress, "calibrating"))
     person = torch.tensor([names.index(name) for name in owners.values()])
     threshold, promised = calibrate(scores, person, config.false_alarms, config.confidence)
     return threshold, {"calibration_people": len(names), "calibration_pictures": len(owners), "promised_false_alarms": promised}
 
 
-def covered(gate: EnrolmentGate, threshold: float, features: Features, records: list[Record]) -> list[str]:
+def covered(gate: EnrolmentGate, threshold: float, token_cache: TokenCache, records: list[Record]) -> list[str]:
     """Subjects on at least half of whose images a gate fires: they are forgotten already."""
     found = []
     for subject, paths in pictures_by_subject(records).items():
-        if float((gate(features.look(variants(paths, 0))) > threshold).float().mean()) >= 0.5:
+        if float((gate(token_cache.encode_images(variants(paths, 0))) > threshold).float().mean()) >= 0.5:
             found.append(subject)
     return found
 

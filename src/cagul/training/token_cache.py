@@ -12,31 +12,31 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cagul.config import Config, Measure
-from cagul.data.pictures import Shown, shown_picture
+from cagul.data.pictures import PictureVariant, shown_picture
 from cagul.guard.token_edit import choose_by, importance_of, needs_attention
-from cagul.host.adaptive_batch import Parts
+from cagul.host.adaptive_batch import AdaptiveBatch
 from cagul.host.frozen import FrozenHost, Layout, Tokens
-from cagul.training.distributed import ALONE, Processes
+from cagul.training.distributed import SINGLE, Processes
 from cagul.training.progress import Progress, silent
 from cagul.training.token_store import TokenStore
 
 
-class Features:
+class TokenCache:
     """Visual tokens by picture and variant, in the host's dtype, and chosen-token masks by picture, variant and question.
 
     Several ``processes`` share the work and hold all of it; each must ask for the same.
     """
 
     def __init__(self, host: FrozenHost, seed: int = 0, batch: int = 32, store: TokenStore | None = None,
-                 processes: Processes = ALONE):  # fmt: skip
+                 processes: Processes = SINGLE):  # fmt: skip
         self.host, self.seed, self.processes = host, seed, processes
-        self.batch, self.looking, self.attending = batch, Parts(batch), Parts(2 * batch)
+        self.batch, self.looking, self.attending = batch, AdaptiveBatch(batch), AdaptiveBatch(2 * batch)
         self.tokens = store or TokenStore(float("inf"))
         self.sizes: dict[Path, tuple[int, int]] = {}
-        self.masks: dict[tuple[Shown, str], Bool[Tensor, " V"]] = {}
-        self.importance: dict[tuple[Measure, frozenset[int], tuple[Shown, str]], Float[Tensor, " V"]] = {}
+        self.masks: dict[tuple[PictureVariant, str], Bool[Tensor, " V"]] = {}
+        self.importance: dict[tuple[Measure, frozenset[int], tuple[PictureVariant, str]], Float[Tensor, " V"]] = {}
 
-    def look(self, shown: Iterable[Shown], progress: Progress = silent, stage: str = "looking at pictures") -> Tokens:
+    def encode_images(self, shown: Iterable[PictureVariant], progress: Progress = silent, stage: str = "looking at pictures") -> Tokens:
         """Tokens of pictures, from the store where they are known."""
         shown = list(shown)
         missing = [one for one in dict.fromkeys(shown) if one not in self.tokens]
@@ -46,13 +46,13 @@ class Features:
             progress(stage, done, len(missing))
         return [self.tokens[one] for one in shown]
 
-    def _look(self, wanted: list[Shown], count: int) -> dict[Shown, tuple[Tensor, tuple[int, int]]]:
+    def _look(self, wanted: list[PictureVariant], count: int) -> dict[PictureVariant, tuple[Tensor, tuple[int, int]]]:
         part = wanted[:count]
         pictures = [shown_picture(one, self.seed) for one in part]
-        seen = self.host.look(self.host.pixels(pictures))
+        seen = self.host.encode_images(self.host.image_inputs(pictures))
         return {one: (tokens.cpu(), picture.size) for one, tokens, picture in zip(part, seen, pictures, strict=True)}
 
-    def choose(self, pairs: Iterable[tuple[Shown, str]], config: Config, layers: frozenset[int],
+    def choose(self, pairs: Iterable[tuple[PictureVariant, str]], config: Config, layers: frozenset[int],
                progress: Progress = silent) -> None:  # fmt: skip
         """Fill ``masks`` for (picture, question) pairs: one attention pass of the untouched host for each."""
         missing = sorted({pair for pair in pairs if pair not in self.masks}, key=lambda p: (len(p[1]), str(p)))
@@ -61,7 +61,7 @@ class Features:
             self.masks.update(found)
             progress("reading attention", done, len(missing))
 
-    def _spread(self, what: str, missing: list, size: int, parts: Parts, work: Callable[[list, int], dict]
+    def _spread(self, what: str, missing: list, size: int, parts: AdaptiveBatch, work: Callable[[list, int], dict]
                 ) -> Iterator[tuple[dict, int]]:  # fmt: skip
         """What ``work`` finds for all that is missing, batch by batch, and how many are done.
 
@@ -72,18 +72,18 @@ class Features:
         def whole(batch: list) -> dict[Any, Any]:
             found: dict[Any, Any] = {}
             while len(found) < len(batch):
-                found |= parts.fit(what, partial(work, batch[len(found) :]))
+                found |= parts.run(what, partial(work, batch[len(found) :]))
             return found
 
-        for found in self.processes.spread([missing[n : n + size] for n in range(0, len(missing), size)], whole):
+        for found in self.processes.map([missing[n : n + size] for n in range(0, len(missing), size)], whole):
             done += len(found)
             yield found, done
 
-    def _choose(self, config: Config, layers: frozenset[int], wanted: list[tuple[Shown, str]], count: int
-                ) -> dict[tuple[Shown, str], Bool[Tensor, " V"]]:  # fmt: skip
+    def _choose(self, config: Config, layers: frozenset[int], wanted: list[tuple[PictureVariant, str]], count: int
+                ) -> dict[tuple[PictureVariant, str], Bool[Tensor, " V"]]:  # fmt: skip
         part, kind = wanted[:count], config.attention.kind
         if not needs_attention(config):
-            importance = [torch.zeros(len(tokens)) for tokens in self.look(shown for shown, _ in part)]
+            importance = [torch.zeros(len(tokens)) for tokens in self.encode_images(shown for shown, _ in part)]
         else:
             if not all((kind, layers, pair) in self.importance for pair in part):
                 inputs, tokens, layout = self.prompts(part)
@@ -93,15 +93,15 @@ class Features:
             importance = [self.importance[kind, layers, pair] for pair in part]
         return dict(zip(part, choose_by(config, importance), strict=True))
 
-    def prompts(self, pairs: list[tuple[Shown, str]]) -> tuple[dict[str, Tensor], Tokens, Layout]:
+    def prompts(self, pairs: list[tuple[PictureVariant, str]]) -> tuple[dict[str, Tensor], Tokens, Layout]:
         """A batch of (picture, question) pairs: inputs without pixels, untouched tokens, and where they are."""
-        tokens = [t.to(self.host.device) for t in self.look(shown for shown, _ in pairs)]
+        tokens = [t.to(self.host.device) for t in self.encode_images(shown for shown, _ in pairs)]
         encoded = [self.host.prompter.encode(question, self.sizes[shown[0]]) for shown, question in pairs]
         inputs = self.host.to_device(self.host.prompter.batch(encoded, [[] for _ in pairs])[0])
         return inputs, tokens, self.host.layout(inputs, [len(t) for t in tokens], list(range(len(pairs))))
 
-    def beside(self) -> Features:
-        """Features of the same pictures, tokens and importance whose masks are chosen anew, by another config."""
-        other = Features(self.host, self.seed, store=self.tokens)
+    def beside(self) -> TokenCache:
+        """TokenCache of the same pictures, tokens and importance whose masks are chosen anew, by another config."""
+        other = TokenCache(self.host, self.seed, store=self.tokens)
         other.sizes, other.importance = self.sizes, self.importance
         return other

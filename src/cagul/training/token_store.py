@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cagul.environment import GIB
 from cagul.errors import WriteError
-from cagul.files import writable
+from cagul.files import os_errors_as_write_errors
 
 
 class TokenStore:
@@ -52,14 +52,14 @@ class TokenStore:
             raise WriteError(f"Visual tokens of {size / GIB:.2f} GiB do not fit on the disk of {path.parent}, which has "
                              f"{free / GIB:.2f} GiB free.", "Make room, or raise training.token_memory.", "memory")  # fmt: skip
         named = {str(n): tensor.contiguous() for n, tensor in enumerate(found.values())}
-        with writable(path):
+        with os_errors_as_write_errors(path):
             save_file(named, path)
         file = safe_open(path, framework="pt")
         self.on_disk |= {key: (file, str(n)) for n, key in enumerate(found)}
 
     def _folder(self) -> Path:
         if self.folder is None:
-            with writable(self.parent or Path(tempfile.gettempdir())):
+            with os_errors_as_write_errors(self.parent or Path(tempfile.gettempdir())):
                 for left in self.parent.glob(".tokens-*") if self.parent else ():  # by a run that was killed
                     shutil.rmtree(left, ignore_errors=True)
                 self.folder = Path(tempfile.mkdtemp(prefix=".tokens-", dir=self.parent))

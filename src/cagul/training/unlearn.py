@@ -17,11 +17,11 @@ from cagul.guard.patch import Patch, host_card
 from cagul.host.frozen import FrozenHost
 from cagul.method.gate import EnrolmentGate
 from cagul.method.importance import resolve_layers
-from cagul.training.distributed import ALONE, Processes
+from cagul.training.distributed import SINGLE, Processes
 from cagul.training.encoder import train_encoder
 from cagul.training.gate import calibrate_gate, covered, gate_to_add_to, hold_out_calibration, tokens_by_subject, train_gate
 from cagul.training.progress import Progress, silent
-from cagul.training.token_cache import Features
+from cagul.training.token_cache import TokenCache
 from cagul.training.token_store import TokenStore
 
 
@@ -44,7 +44,7 @@ def _require_somebody(splits: Splits, base: Patch) -> None:
 
 
 def unlearn(host: FrozenHost, splits: Splits, config: Config, *, base: Patch | None = None, work: Path | None = None,
-            progress: Progress = silent, processes: Processes = ALONE) -> Patch:  # fmt: skip
+            progress: Progress = silent, processes: Processes = SINGLE) -> Patch:  # fmt: skip
     """Train a patch that makes ``host`` forget the subjects of ``splits.forget``.
 
     The host's parameters and buffers are hashed before and after. ``work`` holds checkpoints, so that a killed run
@@ -58,20 +58,20 @@ def unlearn(host: FrozenHost, splits: Splits, config: Config, *, base: Patch | N
     store = TokenStore(config.training.token_memory * GIB, own)
     try:
         return _unlearn(
-            Features(host, config.training.seed, store=store, processes=processes), splits, config, base, work, progress
+            TokenCache(host, config.training.seed, store=store, processes=processes), splits, config, base, work, progress
         )
     finally:
         store.close()
 
 
-def _unlearn(features: Features, splits: Splits, config: Config, base: Patch | None, work: Path | None, progress: Progress
+def _unlearn(token_cache: TokenCache, splits: Splits, config: Config, base: Patch | None, work: Path | None, progress: Progress
              ) -> Patch:  # fmt: skip
-    host = features.host
+    host = token_cache.host
     began, began_cpu, before = time.perf_counter(), time.process_time(), host_card(host)
     earlier = gate_to_add_to(base, config, host) if base is not None else None
     again: list[Record] = []  # of people whom base forgets already
     if base is not None and earlier is not None:
-        known = covered(earlier, base.threshold, features, splits.retain + splits.forget)
+        known = covered(earlier, base.threshold, token_cache, splits.retain + splits.forget)
         again = [r for r in splits.retain + splits.forget if r.subject in known]
         splits = replace(splits, retain=[r for r in splits.retain if r.subject not in known],
                          forget=[r for r in splits.forget if r.subject not in known])  # fmt: skip
@@ -81,14 +81,14 @@ def _unlearn(features: Features, splits: Splits, config: Config, base: Patch | N
         calibrated_on += " and the earlier gate may have learned from: the promise is not sure"
     splits = hold_out_calibration(splits, config.training.seed)
     layers = resolve_layers(config.attention.layers, host.layers)
-    gate = train_gate(features, splits, config, progress, earlier)
-    threshold, promise = calibrate_gate(gate, features, splits.calibration, config.gate, progress)
+    gate = train_gate(token_cache, splits, config, progress, earlier)
+    threshold, promise = calibrate_gate(gate, token_cache, splits.calibration, config.gate, progress)
     if isinstance(gate, EnrolmentGate):
-        promise["rivals"] = gate.learn_rivals(*tokens_by_subject(features, splits.retain, config.gate.augment_others), threshold)
+        promise["impostors"] = gate.learn_impostors(*tokens_by_subject(token_cache, splits.retain, config.gate.augment_others), threshold)
     gate_seconds, gate_cpu = time.perf_counter() - began, time.process_time() - began_cpu
-    scores = gate(features.look(variants(_images(splits.forget), 0)))
+    scores = gate(token_cache.encode_images(variants(_images(splits.forget), 0)))
     promise["own_pictures_recognised"] = round(float((scores > threshold).float().mean()), 4)
-    encoder, training = train_encoder(features, replace(splits, forget=splits.forget + again), config, layers,
+    encoder, training = train_encoder(token_cache, replace(splits, forget=splits.forget + again), config, layers,
                                       base=base.encoder if base else None, progress=progress,
                                       checkpoint=None if work is None else work / "encoder.pt")  # fmt: skip
     if host.fingerprint() != before["sha256"]:
