@@ -1,9 +1,11 @@
-"""How many pictures of a person the gate needs: hits at 1 % false alarms by the number of enrolled pictures, on the demo host.
+"""How many pictures of a person the gate needs: hits at 1 % false alarms by the number of enrolled pictures,
+on the demo host.
 
     python benchmarks/enrolled_pictures.py [--threads N] [--json]
 
-Only the gate is trained, as `cagul unlearn` trains it, for three forget sets of eight people each. Near views are crops and other
-light, far views other backgrounds, clothes and expressions; the false alarms are on every fourth view of the unseen people.
+Only the gate is trained, as `cagul unlearn` trains it, for three forget sets of eight people each. Near views
+are crops and other light, far views other backgrounds, clothes and expressions; the false alarms are on every
+fourth view of the unseen people.
 """
 
 from __future__ import annotations
@@ -26,11 +28,15 @@ from cagul.training.token_cache import TokenCache
 from cagul.training.unlearn import _shown
 
 COUNTS = (1, 2, 4, 8)
-SETS = {name: [f"p{n:03d}" for n in range(start, start + 8)] for name, start in (("A", 0), ("B", 8), ("C", 16))}
+SETS = {
+    name: [f"p{n:03d}" for n in range(start, start + 8)] for name, start in (("A", 0), ("B", 8), ("C", 16))
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -44,23 +50,35 @@ def main() -> None:
             splits = split_records(records, forget)
             unseen = _views(splits.unseen)[::4]
             for row in rows:
-                kept = {path for paths in pictures_by_subject(splits.forget).values() for path in paths[: int(row["pictures"])]}
+                kept = {
+                    path
+                    for paths in pictures_by_subject(splits.forget).values()
+                    for path in paths[: int(row["pictures"])]
+                }
                 part = replace(splits, forget=[record for record in splits.forget if record.image in kept])
                 gate = train_gate(token_cache, part, config, progress)
                 threshold, _ = calibrate_gate(gate, token_cache, splits.calibration, config.gate)
                 if isinstance(gate, EnrolmentGate):
-                    gate.learn_impostors(*_shown(token_cache, splits.retain, config.gate.augment_others), threshold)
+                    gate.learn_impostors(
+                        *_shown(token_cache, splits.retain, config.gate.augment_others), threshold
+                    )
                 strangers = gate(token_cache.encode_images((path, 0) for path in unseen)).tolist()
                 for kind in ("near", "far"):
                     shown = [(path, 0) for path in _views(splits.forget) if view_kind(path) == kind]
-                    row[f"{name} {kind}"] = round(hit_rate(gate(token_cache.encode_images(shown)).tolist(), strangers), 3)
+                    row[f"{name} {kind}"] = round(
+                        hit_rate(gate(token_cache.encode_images(shown)).tolist(), strangers), 3
+                    )
     if options.json:
         print(json.dumps(rows))
         return
     names = list(rows[0])
     print("| " + " | ".join(names) + " |\n|" + "---|" * len(names))
     for row in rows:
-        print("| " + " | ".join(str(row[name]) if name == "pictures" else f"{row[name]:.3f}" for name in names) + " |")
+        print(
+            "| "
+            + " | ".join(str(row[name]) if name == "pictures" else f"{row[name]:.3f}" for name in names)
+            + " |"
+        )
 
 
 def _views(records: list[Record]) -> list[Path]:

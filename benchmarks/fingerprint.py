@@ -32,7 +32,9 @@ class Stack(torch.nn.Module):
             torch.empty(rows, 4096, dtype=torch.bfloat16),
             *(torch.empty(4096, 4096, dtype=torch.bfloat16) for _ in range(count)),
         ]
-        self.parts = torch.nn.ParameterList(torch.nn.Parameter(one.fill_(n + 1), requires_grad=False) for n, one in enumerate(made))
+        self.parts = torch.nn.ParameterList(
+            torch.nn.Parameter(one.fill_(n + 1), requires_grad=False) for n, one in enumerate(made)
+        )
 
 
 def peak_above(work: Any) -> int:
@@ -54,7 +56,9 @@ def peak_above(work: Any) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--mib", type=int, nargs="+", default=[128, 512, 2048], help="sizes of the weights")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0)
@@ -71,17 +75,27 @@ def main() -> None:
             fingerprint(model)
             seconds.append(time.perf_counter() - began)
         median = statistics.median(seconds)
-        found.append({"mib": round(size / MIB, 1), "seconds": round(median, 3), "seconds_low": round(min(seconds), 3),
-                      "seconds_high": round(max(seconds), 3), "gib_per_second": round(size / 2**30 / median, 3),
-                      "extra_memory_mib": round(memory / MIB, 1)})  # fmt: skip
+        found.append(
+            {
+                "mib": round(size / MIB, 1),
+                "seconds": round(median, 3),
+                "seconds_low": round(min(seconds), 3),
+                "seconds_high": round(max(seconds), 3),
+                "gib_per_second": round(size / 2**30 / median, 3),
+                "extra_memory_mib": round(memory / MIB, 1),
+            }
+        )
         del model
     if options.json:
         print(json.dumps({"chunk_mib": CHUNK // MIB, "threads": torch.get_num_threads(), "sizes": found}))
         return
     print("| weights, MiB | seconds | GiB/s | extra memory, MiB |\n|---|---|---|---|")
     for row in found:
-        print(f"| {row['mib']:,.0f} | {row['seconds']:.2f} ({row['seconds_low']:.2f}-{row['seconds_high']:.2f}) | "
-              f"{row['gib_per_second']:.2f} | {row['extra_memory_mib']:.0f} |")  # fmt: skip
+        print(
+            f"| {row['mib']:,.0f} | {row['seconds']:.2f} "
+            f"({row['seconds_low']:.2f}-{row['seconds_high']:.2f}) | "
+            f"{row['gib_per_second']:.2f} | {row['extra_memory_mib']:.0f} |"
+        )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""What the guard costs beside its host: a random LLaVA of 145 M parameters, 576 visual tokens, answers of 32 tokens.
+"""What the guard costs beside its host: a random LLaVA of 145 M parameters, 576 visual tokens, answers of 32
+tokens.
 
     python benchmarks/overhead.py [--rounds N] [--json]
 
-Ratios of times are taken round by round in one process, kinds in turn; peak memory in a fresh process for each kind.
+Ratios of times are taken round by round in one process, kinds in turn; peak memory in a fresh process for
+each kind.
 """
 
 from __future__ import annotations
@@ -34,11 +36,15 @@ KINDS = ("sdpa", "rows", "eager")
 
 
 def make_patch(host: FrozenHost, threshold: float, layers: str) -> Patch:
-    """A patch of the default's size with random tensors: 72 templates, as eight pictures and their copies give."""
+    """A patch of the default's size with random tensors: 72 templates, as eight pictures and their copies
+    give.
+    """
     config = load_config("default", [f"attention.layers={layers}"])
     flat = CELLS * host.width
     templates = torch.nn.functional.normalize(torch.randn(72, 64), dim=-1)
-    gate = EnrolmentGate(torch.zeros(flat), torch.randn(flat, 64) / flat**0.5, templates, torch.arange(72) // 9)
+    gate = EnrolmentGate(
+        torch.zeros(flat), torch.randn(flat, 64) / flat**0.5, templates, torch.arange(72) // 9
+    )
     encoder = VisualTokenEncoder(host.width, config.encoder.hidden, config.encoder.depth)
     return Patch(config, resolve_layers(layers, host.layers), gate, encoder, threshold, host_card(host), {})
 
@@ -49,7 +55,9 @@ def answers(host: FrozenHost, rounds: int) -> dict[str, list[float]]:
     options = host.generation_options(NEW_TOKENS)
     options["generation_config"].update(min_new_tokens=NEW_TOKENS)
     silent = Guard(host, make_patch(host, NEVER, "first_quarter"), check=False)
-    quarter, every = (Guard(host, make_patch(host, ALWAYS, layers), check=False) for layers in ("first_quarter", "all"))
+    quarter, every = (
+        Guard(host, make_patch(host, ALWAYS, layers), check=False) for layers in ("first_quarter", "all")
+    )
     spent = interleaved(
         {
             "host": lambda: host.generate(inputs, **options),
@@ -65,7 +73,9 @@ def answers(host: FrozenHost, rounds: int) -> dict[str, list[float]]:
 
 
 def forward(host: FrozenHost, kind: str, inputs: dict[str, Any]) -> None:
-    """One forward pass: as it is, with the question's rows of all layers, or with eager attention that hands out all."""
+    """One forward pass: as it is, with the question's rows of all layers, or with eager attention that hands
+    out all.
+    """
     tokens = host.encode_images(inputs)
     given = {**inputs, "mm_encoder_outputs": host.features(tokens), "use_cache": False, "logits_to_keep": 1}
     given.pop("pixel_values")
@@ -80,7 +90,9 @@ def forward(host: FrozenHost, kind: str, inputs: dict[str, Any]) -> None:
             rows = layout.questions[0].rows[None]
             valid = torch.ones_like(rows, dtype=torch.bool)
             every = frozenset(range(host.layers))
-            with recording(host.language_model, rows, every, lambda n, w: reading.add(n, w, valid), stop_early=False):
+            with recording(
+                host.language_model, rows, every, lambda n, w: reading.add(n, w, valid), stop_early=False
+            ):
                 host.model(**given)
             reading.result()
 
@@ -94,7 +106,9 @@ def _peak(kind: str, threads: int, found: Any) -> None:
 
 
 def peak(kind: str, threads: int) -> int:
-    """Bytes above the loaded host at the peak of the first forward pass of a kind, in a process of its own."""
+    """Bytes above the loaded host at the peak of the first forward pass of a kind, in a process of its
+    own.
+    """
     spawn = multiprocessing.get_context("spawn")
     found = spawn.Queue()
     process = spawn.Process(target=_peak, args=(kind, threads, found))
@@ -115,25 +129,45 @@ def main() -> None:
     memory = {kind: statistics.median(peak(kind, options.threads) for _ in range(3)) for kind in KINDS}
     host = make_bench_host(WIDTH, LAYERS)
     spent, inputs = answers(host, options.rounds), bench_inputs(host)
-    passes = interleaved({kind: lambda kind=kind: forward(host, kind, inputs) for kind in KINDS[:2]}, 2 * options.rounds)
+    passes = interleaved(
+        {kind: lambda kind=kind: forward(host, kind, inputs) for kind in KINDS[:2]}, 2 * options.rounds
+    )
     ratios = {name: ratio(spent, name, "host") for name in ("silent", "fired", "fired_all_layers")}
     ratios["rows_time"] = ratio(passes, "rows", "sdpa")
     found = {name: value["median"] for name, value in ratios.items()}
-    found["rows_memory"] = round(max(0, memory["rows"] - memory["sdpa"]) / (memory["eager"] - memory["sdpa"]), 4)
-    report = {**{name: found[name] for name in BARS}, "fired_all_layers": found["fired_all_layers"], "bars": BARS,
-              "ratios": ratios, "seconds": {name: round(statistics.median(times), 4) for name, times in (spent | passes).items()},
-              "peak_mib": {kind: round(value / 2**20, 1) for kind, value in memory.items()},
-              "host": {"parameters": host.parameters(), "visual_tokens": host.model.config.image_seq_length,
-                       "layers": host.layers, "probed": sorted(resolve_layers("first_quarter", host.layers)),
-                       "new_tokens": NEW_TOKENS},
-              "machine": machine(), "took_seconds": round(time.perf_counter() - began)}  # fmt: skip
+    found["rows_memory"] = round(
+        max(0, memory["rows"] - memory["sdpa"]) / (memory["eager"] - memory["sdpa"]), 4
+    )
+    report = {
+        **{name: found[name] for name in BARS},
+        "fired_all_layers": found["fired_all_layers"],
+        "bars": BARS,
+        "ratios": ratios,
+        "seconds": {name: round(statistics.median(times), 4) for name, times in (spent | passes).items()},
+        "peak_mib": {kind: round(value / 2**20, 1) for kind, value in memory.items()},
+        "host": {
+            "parameters": host.parameters(),
+            "visual_tokens": host.model.config.image_seq_length,
+            "layers": host.layers,
+            "probed": sorted(resolve_layers("first_quarter", host.layers)),
+            "new_tokens": NEW_TOKENS,
+        },
+        "machine": machine(),
+        "took_seconds": round(time.perf_counter() - began),
+    }
     if options.json:
         print(json.dumps(report))
         return
     for name, bar in BARS.items():
         spread = ratios.get(name, {})
-        print(f"{name}: {found[name]} (bar {bar}; quartiles {spread.get('low', '-')} to {spread.get('high', '-')})")
-    print(f"fired, attention of all layers: {found['fired_all_layers']}; took {report['took_seconds']} s; {report['machine']}")
+        print(
+            f"{name}: {found[name]} (bar {bar}; quartiles {spread.get('low', '-')} to "
+            f"{spread.get('high', '-')})"
+        )
+    print(
+        f"fired, attention of all layers: {found['fired_all_layers']}; took {report['took_seconds']} s; "
+        f"{report['machine']}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Seconds that one request takes in a running process, by the number of people enrolled; made-up vectors fill the store.
+"""Seconds that one request takes in a running process, by the number of people enrolled; made-up vectors fill
+the store.
 
 python benchmarks/request_seconds.py --patch runs/demo/patch
 """
@@ -32,11 +33,15 @@ def fill(service: DeletionService, count: int, templates: int) -> None:
         made = torch.randn(templates, keeper.calibration.shape[1], generator=torch.Generator().manual_seed(n))
         vectors = F.normalize(made, dim=-1)
         keeper.store.receive(f"made-up-{n:05d}", "nobody", "")
-        keeper.store.enrol(f"made-up-{n:05d}", *keeper.seal(f"made-up-{n:05d}", Enrolled(vectors, keeper.best(vectors))))
+        keeper.store.enrol(
+            f"made-up-{n:05d}", *keeper.seal(f"made-up-{n:05d}", Enrolled(vectors, keeper.best(vectors)))
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--patch", type=Path, required=True, help="a patch of the demo host")
     parser.add_argument("--people", type=int, nargs="+", default=[1, 10, 100, 1000])
     parser.add_argument("--repeats", type=int, default=5)
@@ -51,8 +56,14 @@ def main() -> None:
         store, key = Path(folder) / "requests.db", Path(folder) / "key"
         make_store(store, key, host, base, records, {})
         service = open_service(store, key, host, base)
-        print(f"{torch.get_num_threads()} thread(s), medians of {options.repeats}; {len(pictures)} pictures a request")
-        print("| enrolled | add, s | of which verification, s | gate from the store, ms | revoke, s | store, MiB |")
+        print(
+            f"{torch.get_num_threads()} thread(s), medians of {options.repeats}; {len(pictures)} pictures a "
+            "request"
+        )
+        print(
+            "| enrolled | add, s | of which verification, s | gate from the store, ms | revoke, s | store, "
+            "MiB |"
+        )
         print("|---|---|---|---|---|---|")
         for people in options.people:
             fill(service, people, templates=len(pictures) * (base.config.gate.augment + 1))
@@ -70,8 +81,12 @@ def main() -> None:
                 spent["revoke"].append(time.perf_counter() - began)
             found = {name: statistics.median(times) for name, times in spent.items()}
             size = store.stat().st_size / 2**20
-            print(f"| {people:,} | {found['add']:.2f} | {found['verify']:.2f} | {found['gate']:.1f} | {found['revoke']:.2f} | "
-                  f"{size:.1f} |", flush=True)  # fmt: skip
+            print(
+                f"| {people:,} | {found['add']:.2f} | {found['verify']:.2f} | {found['gate']:.1f} | "
+                f"{found['revoke']:.2f} | "
+                f"{size:.1f} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

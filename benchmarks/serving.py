@@ -1,10 +1,11 @@
-"""The server under load on the demo host: errors, leaks, equality with the unguarded host, a killed worker, time beside it.
+"""The server under load on the demo host: errors, leaks, equality with the unguarded host, a killed worker,
+time beside it.
 
     python benchmarks/serving.py --patch PATCH [--requests 500] [--clients 8] [--threads 1] [--json]
 
-Both servers run side by side and get the same questions at temperature 0; the unguarded one exists in this file alone. Answers are
-compared one at a time (--batch 1: equal to the bit is expected) and in dynamic batches of up to eight. Times are of questions over
-which the gate is silent, in blocks that take turns.
+Both servers run side by side and get the same questions at temperature 0; the unguarded one exists in this
+file alone. Answers are compared one at a time (--batch 1: equal to the bit is expected) and in dynamic
+batches of up to eight. Times are of questions over which the gate is silent, in blocks that take turns.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ SHARES = {"forget": 0.3, "retain": 0.36, "unseen": 0.24, "text_only": 0.1}
 
 
 class Bare:
-    """The host in the guard's place: what the guarded server is measured against, and nothing that anybody should serve."""
+    """The host in the guard's place: what the guarded server is measured against, and nothing that anybody
+    should serve.
+    """
 
     def __init__(self, host: Any):
         self.host, self.decisions = host, ()
@@ -62,7 +65,9 @@ class Bare:
         return True
 
     def generate(self, **inputs: Any) -> Any:
-        options = {name: inputs.pop(name) for name in ("generation_config", "logits_processor", "stopping_criteria")}
+        options = {
+            name: inputs.pop(name) for name in ("generation_config", "logits_processor", "stopping_criteria")
+        }
         self.decisions = (SimpleNamespace(fired=False),) * len(inputs.get("pixel_values", ()))
         return self.host.generate(inputs, **options)
 
@@ -94,7 +99,9 @@ def data_url(picture: Path) -> str:
 
 
 def mixed(splits: Any, count: int, seed: int = 0) -> list[Question]:
-    """Questions about forgotten, retained and unseen people, without pictures too; every fifth a second turn, half streamed."""
+    """Questions about forgotten, retained and unseen people, without pictures too; every fifth a second turn,
+    half streamed.
+    """
     sample, rng, asked = Sample(seed=seed), random.Random(seed), []
     sources = {
         "forget": forget_items(splits, sample),
@@ -106,11 +113,20 @@ def mixed(splits: Any, count: int, seed: int = 0) -> list[Question]:
         items = sources[split]
         wanted = round(share * count)
         for number, item in enumerate(rng.sample(items, min(wanted, len(items)))):
-            said = [{"role": "user", "content": "What colour is the background?"}, {"role": "assistant", "content": "It is blue."}]
+            said = [
+                {"role": "user", "content": "What colour is the background?"},
+                {"role": "assistant", "content": "It is blue."},
+            ]
             content: list[dict[str, Any]] = [{"type": "text", "text": item.asked.question}]
             if item.asked.picture is not None:
                 content.insert(0, {"type": "image_url", "image_url": {"url": data_url(item.asked.picture)}})
-            asked.append(Question(item, [*(said if number % 5 == 4 else []), {"role": "user", "content": content}], number % 2 == 1))
+            asked.append(
+                Question(
+                    item,
+                    [*(said if number % 5 == 4 else []), {"role": "user", "content": content}],
+                    number % 2 == 1,
+                )
+            )
     rng.shuffle(asked)
     return asked
 
@@ -120,8 +136,13 @@ def ask(client: OpenAI, asked: Question, retries: int = 2) -> Reply:
     began = time.perf_counter()
     for tries in range(1, retries + 2):
         try:
-            found = client.chat.completions.create(model="host", messages=asked.messages, temperature=0, max_tokens=MAX_TOKENS,
-                                                   stream=asked.streamed)  # fmt: skip
+            found = client.chat.completions.create(
+                model="host",
+                messages=asked.messages,
+                temperature=0,
+                max_tokens=MAX_TOKENS,
+                stream=asked.streamed,
+            )
             if asked.streamed:
                 events = list(found)
                 if not events or events[-1].choices[0].finish_reason is None:
@@ -137,10 +158,18 @@ def ask(client: OpenAI, asked: Question, retries: int = 2) -> Reply:
 
 
 def ask_all(
-    url: str, asked: list[Question], clients: int, retries: int = 2, at_a_quarter: Callable[[], None] | None = None
+    url: str,
+    asked: list[Question],
+    clients: int,
+    retries: int = 2,
+    at_a_quarter: Callable[[], None] | None = None,
 ) -> list[Reply]:
-    """All answers, from so many clients at once; ``at_a_quarter`` is called when a quarter of them is there."""
-    opened = [OpenAI(base_url=url, api_key="none is asked for", max_retries=0, timeout=120) for _ in range(clients)]
+    """All answers, from so many clients at once; ``at_a_quarter`` is called when a quarter of them is
+    there.
+    """
+    opened = [
+        OpenAI(base_url=url, api_key="none is asked for", max_retries=0, timeout=120) for _ in range(clients)
+    ]
     free, done, lock = list(opened), [], threading.Lock()
 
     def one(question: Question) -> Reply:
@@ -167,7 +196,9 @@ def ask_all(
 def server(*words: str) -> Iterator[tuple[str, subprocess.Popen]]:
     """A server process from its command to its end; its address once it is ready."""
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen([sys.executable, *words, "--json"], stdout=subprocess.PIPE, stderr=log, text=True)
+        process = subprocess.Popen(
+            [sys.executable, *words, "--json"], stdout=subprocess.PIPE, stderr=log, text=True
+        )
         try:
             line = process.stdout.readline() if process.stdout else ""
             if not line:
@@ -210,7 +241,9 @@ def fired(guard: Guard, asked: list[Question]) -> list[bool]:
 
     token_cache, found = TokenCache(guard.host), {}
     paths = list(dict.fromkeys(one.item.asked.picture for one in asked if one.item.asked.picture is not None))
-    for path, score in zip(paths, guard.judge(token_cache.encode_images([(path, 0) for path in paths])).tolist(), strict=True):
+    for path, score in zip(
+        paths, guard.judge(token_cache.encode_images([(path, 0) for path in paths])).tolist(), strict=True
+    ):
         found[path] = score > guard.patch.threshold
     return [found.get(one.item.asked.picture, False) for one in asked]
 
@@ -224,7 +257,9 @@ def own(guard: Guard, one: Question) -> str:
     return guard.answer(one.item.asked.picture, one.item.asked.question, max_new_tokens=MAX_TOKENS).text
 
 
-def compare(asked: list[Question], fires: list[bool], ours: list[Reply], theirs: list[Reply]) -> dict[str, Any]:
+def compare(
+    asked: list[Question], fires: list[bool], ours: list[Reply], theirs: list[Reply]
+) -> dict[str, Any]:
     """Errors, leaks and equality of one load."""
     rows = list(zip(asked, fires, ours, theirs, strict=True))
 
@@ -256,9 +291,11 @@ def seconds(replies: list[Reply]) -> dict[str, float]:
     return {"p50": round(cut[9], 4), "p95": round(cut[18], 4)}
 
 
-def timed(servers: dict[str, tuple[str, subprocess.Popen]], asked: list[Question], clients: int, rounds: int) -> dict[str, Any]:
-    """Throughput, latency and processor time of both servers on the same questions, in blocks that take turns; every ratio is
-    guarded over bare. Processor time hardly minds what else the machine does.
+def timed(
+    servers: dict[str, tuple[str, subprocess.Popen]], asked: list[Question], clients: int, rounds: int
+) -> dict[str, Any]:
+    """Throughput, latency and processor time of both servers on the same questions, in blocks that take
+    turns; every ratio is guarded over bare. Processor time hardly minds what else the machine does.
     """
     urls = {name: url for name, (url, _) in servers.items()}
     spent: dict[str, list[float]] = {name: [] for name in urls}
@@ -282,8 +319,13 @@ def timed(servers: dict[str, tuple[str, subprocess.Popen]], asked: list[Question
     ours, theirs = found["guarded"], found["bare"]
     ratio = {key: round(ours[key] / theirs[key], 3) for key in ("p50", "p95", "cpu")}
     blocks = [a / b for a, b in zip(spent["guarded"], spent["bare"], strict=True)]
-    return found | {"ratio": {"time": round(sum(spent["guarded"]) / sum(spent["bare"]), 3), **ratio,
-                              "blocks": [round(min(blocks), 3), round(max(blocks), 3)]}}  # fmt: skip
+    return found | {
+        "ratio": {
+            "time": round(sum(spent["guarded"]) / sum(spent["bare"]), 3),
+            **ratio,
+            "blocks": [round(min(blocks), 3), round(max(blocks), 3)],
+        }
+    }
 
 
 def busy(process: subprocess.Popen) -> float:
@@ -294,7 +336,9 @@ def busy(process: subprocess.Popen) -> float:
 
 def workers_of(process: subprocess.Popen) -> list[psutil.Process]:
     """The worker processes of a server that live: beside them multiprocessing has a process of its own."""
-    living = [child for child in psutil.Process(process.pid).children() if child.status() != psutil.STATUS_ZOMBIE]
+    living = [
+        child for child in psutil.Process(process.pid).children() if child.status() != psutil.STATUS_ZOMBIE
+    ]
     return [child for child in living if "spawn_main" in " ".join(child.cmdline())]
 
 
@@ -325,19 +369,25 @@ def killed(url: str, process: subprocess.Popen, asked: list[Question], clients: 
     }
 
 
-def run(patch: Path, requests: int, clients: int, threads: int, rounds: int, modes: tuple[int, ...] = (1, 8)) -> dict[str, Any]:
+def run(
+    patch: Path, requests: int, clients: int, threads: int, rounds: int, modes: tuple[int, ...] = (1, 8)
+) -> dict[str, Any]:
     demo = demo_assets()
     splits = split_records(load_records(demo.records), demo.forget)
     asked = mixed(splits, requests)
     set_up(threads)
     guard = Guard(load_host(str(demo.host), None), Patch.load(patch))
     fires = fired(guard, asked)
-    silent = [one for one, fire in zip(asked, fires, strict=True) if not fire and one.item.asked.picture is not None]
+    silent = [
+        one for one, fire in zip(asked, fires, strict=True) if not fire and one.item.asked.picture is not None
+    ]
     found: dict[str, Any] = {"threads": threads, "clients": clients}
     for batch in modes:
         with ExitStack() as stack:
-            servers = {"guarded": stack.enter_context(guarded(patch, batch=batch, threads=threads)),
-                       "bare": stack.enter_context(bare(batch=batch, threads=threads))}  # fmt: skip
+            servers = {
+                "guarded": stack.enter_context(guarded(patch, batch=batch, threads=threads)),
+                "bare": stack.enter_context(bare(batch=batch, threads=threads)),
+            }
             ours, theirs = (ask_all(url, asked, clients) for url, _ in servers.values())
             mode = compare(asked, fires, ours, theirs)
             said = [(one, reply.text) for one, fire, reply in zip(asked, fires, ours, strict=True) if fire]
@@ -352,7 +402,9 @@ def run(patch: Path, requests: int, clients: int, threads: int, rounds: int, mod
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--patch", type=Path, help="a patch of the demo host")
     parser.add_argument("--requests", type=int, default=500)
     parser.add_argument("--clients", type=int, default=8)
@@ -365,8 +417,13 @@ def main() -> None:
     if options.bare:
         bound = listen_on("127.0.0.1", 0)
         print(json.dumps({"url": f"http://127.0.0.1:{bound.getsockname()[1]}/v1"}), flush=True)
-        served = ServeOptions(host=str(demo_assets().host), name="host", batch=options.batch, threads=options.threads,
-                              limits=Limits(choices=1))  # fmt: skip
+        served = ServeOptions(
+            host=str(demo_assets().host),
+            name="host",
+            batch=options.batch,
+            threads=options.threads,
+            limits=Limits(choices=1),
+        )
         serve(partial(make_bare, served), bound, 1)
         return
     if options.patch is None:

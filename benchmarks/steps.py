@@ -1,9 +1,11 @@
-"""One training step of the encoder beside one LoRA step, at three host sizes: seconds, peak memory, how both grow.
+"""One training step of the encoder beside one LoRA step, at three host sizes: seconds, peak memory, how both
+grow.
 
     python benchmarks/steps.py [--rounds N] [--json]
 
-Batch 1, 576 visual tokens, one refusal as answer. LoRA: rank 16 on all linear layers of the language model. A step is
-forward, backward and AdamW. Times in one process, kinds in turn; peak memory in a fresh process for each kind and size.
+Batch 1, 576 visual tokens, one refusal as answer. LoRA: rank 16 on all linear layers of the language model. A
+step is forward, backward and AdamW. Times in one process, kinds in turn; peak memory in a fresh process for
+each kind and size.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ RANK = 16
 
 
 def example(host: FrozenHost) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
-    """Inputs with an answer, its labels, and the picture's visual tokens (looked at once, as training does)."""
+    """Inputs with an answer, its labels, and the picture's visual tokens (looked at once, as training
+    does).
+    """
     asked = bench_inputs(host)
     tokens = host.encode_images(asked)
     inputs, labels = host.prompter.batch(
@@ -46,25 +50,36 @@ def example(host: FrozenHost) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
 
 
 def truncated_logits(host: FrozenHost, inputs: dict[str, Tensor], tokens: list[Tensor], keep: int) -> Tensor:
-    """The same logits, with gradients to the visual tokens through their own rows of the first half of the layers alone.
+    """The same logits, with gradients to the visual tokens through their own rows of the first half of the
+    layers alone.
 
-    The prompt up to the last visual token goes through first and leaves its keys and values; from the middle layer on without
-    gradients. Causal hosts only: text after the picture is nothing that it attends to.
+    The prompt up to the last visual token goes through first and leaves its keys and values; from the middle
+    layer on without gradients. Causal hosts only: text after the picture is nothing that it attends to.
     """
     cut = int((inputs["input_ids"][0] == host.image_token).nonzero()[-1]) + 1
     middle = host.language_model.layers[host.layers // 2]
     last = host.language_model.layers[-1]
-    handles = [middle.register_forward_pre_hook(lambda *_: torch.set_grad_enabled(False) and None),
-               last.register_forward_hook(lambda *_: torch.set_grad_enabled(True) and None)]  # fmt: skip
+    handles = [
+        middle.register_forward_pre_hook(lambda *_: torch.set_grad_enabled(False) and None),
+        last.register_forward_hook(lambda *_: torch.set_grad_enabled(True) and None),
+    ]
     try:
-        before = host.model.model(input_ids=inputs["input_ids"][:, :cut], attention_mask=inputs["attention_mask"][:, :cut],
-                                  mm_encoder_outputs=host.features(tokens), use_cache=True)  # fmt: skip
+        before = host.model.model(
+            input_ids=inputs["input_ids"][:, :cut],
+            attention_mask=inputs["attention_mask"][:, :cut],
+            mm_encoder_outputs=host.features(tokens),
+            use_cache=True,
+        )
     finally:
         torch.set_grad_enabled(True)
         for handle in handles:
             handle.remove()
-    return host.model(input_ids=inputs["input_ids"][:, cut:], attention_mask=inputs["attention_mask"],
-                      past_key_values=before.past_key_values, logits_to_keep=keep).logits  # fmt: skip
+    return host.model(
+        input_ids=inputs["input_ids"][:, cut:],
+        attention_mask=inputs["attention_mask"],
+        past_key_values=before.past_key_values,
+        logits_to_keep=keep,
+    ).logits
 
 
 def encoder_step(host: FrozenHost, kind: str) -> Callable[[], None]:
@@ -90,7 +105,11 @@ def encoder_step(host: FrozenHost, kind: str) -> Callable[[], None]:
 
 def lora_step(host: FrozenHost) -> Callable[[], None]:
     """LoRA on every linear layer of the language model; the picture's tokens are computed once here too."""
-    names = [name for name, part in host.model.named_modules() if "language_model" in name and isinstance(part, torch.nn.Linear)]
+    names = [
+        name
+        for name, part in host.model.named_modules()
+        if "language_model" in name and isinstance(part, torch.nn.Linear)
+    ]
     inputs, labels, tokens = example(host)
     model: Any = get_peft_model(host.model, LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=names))
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
@@ -98,7 +117,9 @@ def lora_step(host: FrozenHost) -> Callable[[], None]:
     given = {key: value for key, value in inputs.items() if key != "pixel_values"}
 
     def step() -> None:
-        logits = model(**given, mm_encoder_outputs=host.features(tokens), use_cache=False, logits_to_keep=keep).logits
+        logits = model(
+            **given, mm_encoder_outputs=host.features(tokens), use_cache=False, logits_to_keep=keep
+        ).logits
         answer_loss(logits[:, :-1], labels).mean().backward()
         optimiser.step()
         optimiser.zero_grad()
@@ -118,7 +139,9 @@ def _peak(kind: str, width: int, layers: int, threads: int, found: Any) -> None:
 
 
 def peak(kind: str, width: int, layers: int, threads: int) -> int:
-    """Bytes above the loaded host at the peak of a first step, optimiser state included, in a process of its own."""
+    """Bytes above the loaded host at the peak of a first step, optimiser state included, in a process of its
+    own.
+    """
     spawn = multiprocessing.get_context("spawn")
     found = spawn.Queue()
     process = spawn.Process(target=_peak, args=(kind, width, layers, threads, found))
@@ -149,19 +172,29 @@ def main() -> None:
         body = sum(p.numel() for name, p in host.language_model.named_parameters() if "embed" not in name)
         del made
         memory = {kind: peak(kind, width, layers, options.threads) for kind in KINDS}
-        sizes.append({
-            "width": width, "layers": layers, "parameters": host.parameters(), "language_model_body": body,
-            "seconds": {kind: round(statistics.median(times), 4) for kind, times in spent.items()},
-            "time_to_lora": {kind: ratio(spent, kind, "lora") for kind in KINDS[:-1]},
-            "peak_mib": {kind: round(value / 2**20, 1) for kind, value in memory.items()},
-            "memory_to_lora": {kind: round(memory[kind] / memory["lora"], 3) for kind in KINDS[:-1]},
-        })  # fmt: skip
+        sizes.append(
+            {
+                "width": width,
+                "layers": layers,
+                "parameters": host.parameters(),
+                "language_model_body": body,
+                "seconds": {kind: round(statistics.median(times), 4) for kind, times in spent.items()},
+                "time_to_lora": {kind: ratio(spent, kind, "lora") for kind in KINDS[:-1]},
+                "peak_mib": {kind: round(value / 2**20, 1) for kind, value in memory.items()},
+                "memory_to_lora": {kind: round(memory[kind] / memory["lora"], 3) for kind in KINDS[:-1]},
+            }
+        )
     bodies = [size["language_model_body"] for size in sizes]
     growth = {
-        what: {kind: exponent(bodies, [size[what][kind] for size in sizes]) for kind in KINDS} for what in ("seconds", "peak_mib")
+        what: {kind: exponent(bodies, [size[what][kind] for size in sizes]) for kind in KINDS}
+        for what in ("seconds", "peak_mib")
     }
-    report = {"sizes": sizes, "exponents_over_language_model_body": growth, "machine": machine(),
-              "took_seconds": round(time.perf_counter() - began)}  # fmt: skip
+    report = {
+        "sizes": sizes,
+        "exponents_over_language_model_body": growth,
+        "machine": machine(),
+        "took_seconds": round(time.perf_counter() - began),
+    }
     if options.json:
         print(json.dumps(report))
         return
@@ -170,9 +203,13 @@ def main() -> None:
     for size in sizes:
         for kind in KINDS:
             times = size["time_to_lora"].get(kind, {"median": 1, "low": 1, "high": 1})
-            print(f"| {size['width']} | {size['layers']} | {size['parameters']:,} | {kind} | {size['seconds'][kind]:.3f} | "
-                  f"{times['median']:.2f} ({times['low']:.2f}-{times['high']:.2f}) | {size['peak_mib'][kind]:.0f} | "
-                  f"{size['memory_to_lora'].get(kind, 1):.2f} |")  # fmt: skip
+            print(
+                f"| {size['width']} | {size['layers']} | {size['parameters']:,} | {kind} | "
+                f"{size['seconds'][kind]:.3f} | "
+                f"{times['median']:.2f} ({times['low']:.2f}-{times['high']:.2f}) | "
+                f"{size['peak_mib'][kind]:.0f} | "
+                f"{size['memory_to_lora'].get(kind, 1):.2f} |"
+            )
     print(f"Exponents over the language model's body: {growth}")
 
 

@@ -1,11 +1,13 @@
-"""Seconds and peak memory above the loaded host until a leak is reached: cagul and gradient difference; then one more person.
+"""Seconds and peak memory above the loaded host until a leak is reached: cagul and gradient difference; then
+one more person.
 
     python benchmarks/to_same_leak.py [--leak 0.05] [--repeats 3] [--out FILE]
 
-Each budget of steps is a process of its own, so that its peak is its own; the smallest budget that reaches the leak with each of
---repeats seeds counts. The peak is the process's high-water mark since the host was loaded (Linux's VmHWM), not sampled.
-Gradient difference accumulates: `--accumulate 2` holds as many rows at once as forget and retain in turn, with the gradient
-of all. The copy that cagul's finetune makes of the host is taken off its peak: a finetune in place needs none.
+Each budget of steps is a process of its own, so that its peak is its own; the smallest budget that reaches
+the leak with each of --repeats seeds counts. The peak is the process's high-water mark since the host was
+loaded (Linux's VmHWM), not sampled. Gradient difference accumulates: `--accumulate 2` holds as many rows at
+once as forget and retain in turn, with the gradient of all. The copy that cagul's finetune makes of the host
+is taken off its peak: a finetune in place needs none.
 """
 
 from __future__ import annotations
@@ -46,7 +48,11 @@ def leak_of(answerer: Any, splits: Any) -> float:
     from cagul.evaluation.questions import forget_items
 
     sample = SAMPLES["compare"].test
-    items = {item.asked.key: item for item in forget_items(part_of(splits, "test"), sample) if item.sort != "visual"}
+    items = {
+        item.asked.key: item
+        for item in forget_items(part_of(splits, "test"), sample)
+        if item.sort != "visual"
+    }
     recalls: dict[str, list[float]] = {}
     for part in ask(answerer, [item.asked for item in items.values()]):
         for said in part:
@@ -80,7 +86,11 @@ def one(options: argparse.Namespace) -> dict[str, Any]:
     answerer: Any
     if options.one == "cagul":
         patch = unlearn(
-            host, splits, load_config("default", [f"training.steps={options.steps}", f"training.seed={options.seed}", *options.set])
+            host,
+            splits,
+            load_config(
+                "default", [f"training.steps={options.steps}", f"training.seed={options.seed}", *options.set]
+            ),
         )
         answerer = Guard(host, patch)
         if options.save:
@@ -95,15 +105,33 @@ def one(options: argparse.Namespace) -> dict[str, Any]:
             answerer = service.guard()
         splits = split_records(records, [PERSON])
     else:
-        more = {"rate": options.rate, "steps": options.steps, "accumulate": options.accumulate, "seed": options.seed}
+        more = {
+            "rate": options.rate,
+            "steps": options.steps,
+            "accumulate": options.accumulate,
+            "seed": options.seed,
+        }
         wanted = [*demo.forget, PERSON] if options.one == "gd_one_more" else demo.forget
-        found = finetune(host, split_records(records, wanted), FinetuneConfig.model_validate({**GRIDS["gd"].options, **more}))
+        found = finetune(
+            host,
+            split_records(records, wanted),
+            FinetuneConfig.model_validate({**GRIDS["gd"].options, **more}),
+        )
         answerer, copy = found.host, sum(p.numel() * p.element_size() for p in host.model.parameters()) / MIB
         splits = split_records(records, wanted)
-    spent = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu,
-             "peak_mib": memory("VmHWM") - before - copy}  # fmt: skip
+    spent = {
+        "seconds": time.perf_counter() - began,
+        "cpu_seconds": time.process_time() - cpu,
+        "peak_mib": memory("VmHWM") - before - copy,
+    }
     verified = {"verification_leak": request.verification["leak"]} if options.one == "enrol" else {}
-    return {"method": options.one, "steps": options.steps, "leak": leak_of(answerer, splits), **spent, **verified}
+    return {
+        "method": options.one,
+        "steps": options.steps,
+        "leak": leak_of(answerer, splits),
+        **spent,
+        **verified,
+    }
 
 
 def winning_rate() -> float:
@@ -122,23 +150,40 @@ def apart(options: argparse.Namespace, method: str, steps: int, seed: int, *more
         "accumulate": options.accumulate,
         "threads": options.threads,
     }
-    words = [sys.executable, __file__, *(f"--{name}={value}" for name, value in told.items()),
-             *(f"--set={word}" for word in options.set), *more]  # fmt: skip
-    found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-    print(f"| {method} | {steps or ''} | {found['leak']:.3f} | {found['seconds']:.1f} | {found['cpu_seconds']:.1f} | "
-          f"{found['peak_mib']:.0f} |", flush=True)  # fmt: skip
+    words = [
+        sys.executable,
+        __file__,
+        *(f"--{name}={value}" for name, value in told.items()),
+        *(f"--set={word}" for word in options.set),
+        *more,
+    ]
+    found = json.loads(
+        subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+    )
+    print(
+        f"| {method} | {steps or ''} | {found['leak']:.3f} | {found['seconds']:.1f} | "
+        f"{found['cpu_seconds']:.1f} | "
+        f"{found['peak_mib']:.0f} |",
+        flush=True,
+    )
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--leak", type=float, default=0.05)
-    parser.add_argument("--rate", type=float, help="of gradient difference; its winner in docs/results.md if not given")
+    parser.add_argument(
+        "--rate", type=float, help="of gradient difference; its winner in docs/results.md if not given"
+    )
     parser.add_argument("--repeats", type=int, default=3, help="seeds that are to reach the leak")
     parser.add_argument("--accumulate", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], help="key=value of cagul's config")
-    parser.add_argument("--out", type=Path, default=COMPARED / "to_same_leak.json", help="write the figures there")
+    parser.add_argument(
+        "--out", type=Path, default=COMPARED / "to_same_leak.json", help="write the figures there"
+    )
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--steps", type=int, default=0, help=argparse.SUPPRESS)
@@ -149,7 +194,10 @@ def main() -> None:
         print(json.dumps(one(options)))
         return
     print(f"to a leak of {options.leak}, {options.threads} thread(s)\n")
-    print("| method | steps | leak | seconds | CPU seconds | peak above the host, MiB |\n|---|---|---|---|---|---|")
+    print(
+        "| method | steps | leak | seconds | CPU seconds | peak above the host, MiB "
+        "|\n|---|---|---|---|---|---|"
+    )
     with tempfile.TemporaryDirectory() as folder:
         patch, trials, reached = Path(folder) / "patch", [], {}
         for method, budgets in STEPS.items():
@@ -165,9 +213,16 @@ def main() -> None:
                     reached[method] = runs
                     break
         steps = reached["gd"][0]["steps"] if "gd" in reached else STEPS["gd"][-1]
-        more = {"enrol": [apart(options, "enrol", 0, seed, "--save", str(patch)) for seed in range(options.repeats)],
-                "gd_one_more": [apart(options, "gd_one_more", steps, seed) for seed in range(options.repeats)]}  # fmt: skip
-    asked = {"target": options.leak, **{name: getattr(options, name) for name in ("rate", "accumulate", "set", "threads")}}
+        more = {
+            "enrol": [
+                apart(options, "enrol", 0, seed, "--save", str(patch)) for seed in range(options.repeats)
+            ],
+            "gd_one_more": [apart(options, "gd_one_more", steps, seed) for seed in range(options.repeats)],
+        }
+    asked = {
+        "target": options.leak,
+        **{name: getattr(options, name) for name in ("rate", "accumulate", "set", "threads")},
+    }
     found = {**asked, "trials": trials, "reached": reached, "one_more": more}
     options.out.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -1,1 +1,3 @@
-"""How the demo is made: drawn people, invented facts, the vision tower and both hosts, from nothing but seeds."""
+"""How the demo is made: drawn people, invented facts, the vision tower and both hosts, from nothing but
+seeds.
+"""

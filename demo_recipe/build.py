@@ -1,7 +1,7 @@
 """``python -m demo_recipe.build``: everything that the demo ships, from nothing but seeds. Resumable.
 
-Tower, pictures and records, tokenizer, both hosts (each in a process of its own with one thread), then the figures that
-the hosts reach, written into their model cards.
+Tower, pictures and records, tokenizer, both hosts (each in a process of its own with one thread), then the
+figures that the hosts reach, written into their model cards.
 """
 
 from __future__ import annotations
@@ -46,13 +46,21 @@ def write_prompts(path: Path, cast: list[Member]) -> None:
     """Fifty questions without a picture: about people known by name, about nobody, about the world."""
     rng = random.Random("prompts")
     known = [member for member in cast if member.facts]
-    lines: list[dict[str, Any]] = [{"question": question, "answer": answer, "kind": "general"} for question, answer in GENERAL]
+    lines: list[dict[str, Any]] = [
+        {"question": question, "answer": answer, "kind": "general"} for question, answer in GENERAL
+    ]
     while len(lines) < 50:
         member, topic = rng.choice(known), rng.choice(facts.PRIVATE[1:])
         values = member.facts.values if member.facts else {}
-        lines.append({"question": facts.about(rng.choice(topic.trained), values["name"]), "kind": "named",
-                      "answer": topic.answer.format(values[topic.key]), "subject": member.subject,
-                      "keywords": [facts.keyword(values[topic.key])]})  # fmt: skip
+        lines.append(
+            {
+                "question": facts.about(rng.choice(topic.trained), values["name"]),
+                "kind": "named",
+                "answer": topic.answer.format(values[topic.key]),
+                "subject": member.subject,
+                "keywords": [facts.keyword(values[topic.key])],
+            }
+        )
     write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
@@ -67,8 +75,14 @@ def build_host(work: Path, out: Path, name: str, without: tuple[str, ...], steps
     processor = make_processor(tokenizer)
     cast = [m for m in members() if m.group in ("known", "stranger") and m.subject not in without]
     crowd: list = [(m, m.person, EXTRA_PICTURES if m.facts else 8) for m in cast]
-    host = train_host(show(crowd + passers_by(PASSERS_BY), tower, processor), tokenizer,
-                      untrained_llava(tokenizer, tower, seed), work / f"{name}.pt", steps=steps, seed=seed)  # fmt: skip
+    host = train_host(
+        show(crowd + passers_by(PASSERS_BY), tower, processor),
+        tokenizer,
+        untrained_llava(tokenizer, tower, seed),
+        work / f"{name}.pt",
+        steps=steps,
+        seed=seed,
+    )
     save_host(host, processor, out / name)
 
 
@@ -102,8 +116,12 @@ def main() -> int:
     if not (options.work / "tokenizer").exists():
         train_tokenizer().save_pretrained(options.work / "tokenizer")
     context = multiprocessing.get_context("spawn")
-    jobs = [context.Process(target=build_host, args=(options.work, options.out, name, without, options.host_steps, 0))
-            for name, without in HOSTS.items()]  # fmt: skip
+    jobs = [
+        context.Process(
+            target=build_host, args=(options.work, options.out, name, without, options.host_steps, 0)
+        )
+        for name, without in HOSTS.items()
+    ]
     for job in jobs:
         job.start()
     for job in jobs:

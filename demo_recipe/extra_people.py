@@ -1,7 +1,8 @@
-"""``python -m demo_recipe.extra_people --out FOLDER``: more drawn people, whom no demo host has met. Not shipped.
+"""``python -m demo_recipe.extra_people --out FOLDER``: more drawn people, whom no demo host has met. Not
+shipped.
 
-More calibration people make the promise about false alarms sure. Invented people have facts that are true of nobody: they may
-stand in for people whom a host knows where their pictures must not be used.
+More calibration people make the promise about false alarms sure. Invented people have facts that are true of
+nobody: they may stand in for people whom a host knows where their pictures must not be used.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ GROUPS = ("calibration", "invented")
 
 
 def draw_crowd(folder: Path, count: int, group: str = "calibration") -> Path:
-    """Draw ``count`` people of a group into ``folder``: pictures and ``records.jsonl``, whose path is returned.
+    """Draw ``count`` people of a group into ``folder``: pictures and ``records.jsonl``, whose path is
+    returned.
 
     The same number gives the same records, and a larger one the same people, pictures and facts first.
     """
@@ -34,14 +36,19 @@ def draw_crowd(folder: Path, count: int, group: str = "calibration") -> Path:
         drawn = pictures_of(member)
         for path, data, _ in drawn:
             (folder / path).write_bytes(data)
-        lines += [json.dumps(record) for record in records_of(member, {path: look for path, _, look in drawn}, facts)]
+        lines += [
+            json.dumps(record)
+            for record in records_of(member, {path: look for path, _, look in drawn}, facts)
+        ]
     records = folder / "records.jsonl"
     records.write_text("\n".join(lines) + "\n", "utf-8")
     return records
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--people", type=int, default=800)
     parser.add_argument("--group", choices=GROUPS, default=GROUPS[0])
     parser.add_argument("--out", type=Path, default=Path("runs/crowd"))

@@ -1,4 +1,6 @@
-"""What a demo host reaches: asked over its own records, with pictures and phrasings that its training held out."""
+"""What a demo host reaches: asked over its own records, with pictures and phrasings that its training held
+out.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def host_figures(folder: Path, records_path: Path, without: tuple[str, ...] = ()
         "private_training_images": mean([(r, r.image, r.question) for r in private], recall),
         "private_near_views": mean(views(private, "near"), recall),
         "private_far_views": mean(views(private, "far"), recall),
-        "private_held_out_phrasings": mean([(r, r.image, q) for r in private for q in r.paraphrased_questions], recall),
+        "private_held_out_phrasings": mean(
+            [(r, r.image, q) for r in private for q in r.paraphrased_questions], recall
+        ),
         "visual_training_images": mean([(r, r.image, r.question) for r in visual], recall),
         "strangers_refused": mean(views(strangers, ""), refused),
         "unseen_refused": mean(views(unseen, ""), refused),
@@ -61,7 +65,9 @@ def host_figures(folder: Path, records_path: Path, without: tuple[str, ...] = ()
 
 
 def _swapped(folder: Path, without: tuple[str, ...]) -> list[tuple[Record, Path, str]]:
-    """Known people's far pictures with another background and nothing else changed; the truth follows the picture."""
+    """Known people's far pictures with another background and nothing else changed; the truth follows the
+    picture.
+    """
     pairs = []
     rng = random.Random("swapped")
     for member in members():
@@ -75,8 +81,14 @@ def _swapped(folder: Path, without: tuple[str, ...]) -> list[tuple[Record, Path,
             picture.save(path)
             for topic in VISUAL:
                 value = visible_value(topic, look)
-                record = Record(subject=member.subject, image=path, question=topic.trained[0], kind="visual",
-                                answer=topic.answer.format(value), keywords=(value,))  # fmt: skip
+                record = Record(
+                    subject=member.subject,
+                    image=path,
+                    question=topic.trained[0],
+                    kind="visual",
+                    answer=topic.answer.format(value),
+                    keywords=(value,),
+                )
                 pairs.append((record, path, record.question))
     return pairs
 
@@ -84,7 +96,11 @@ def _swapped(folder: Path, without: tuple[str, ...]) -> list[tuple[Record, Path,
 def model_card(name: str, figures: dict[str, float]) -> str:
     """The README.md of a demo host."""
     rows = "\n".join(f"| {key.replace('_', ' ')} | {value:.3f} |" for key, value in figures.items())
-    kind = "all 48 known people" if name == "host" else "40 of the 48 known people: the demo's forget set was left out"
+    kind = (
+        "all 48 known people"
+        if name == "host"
+        else "40 of the 48 known people: the demo's forget set was left out"
+    )
     return f"""---
 license: apache-2.0
 ---

@@ -1,4 +1,6 @@
-"""How the demo hosts are made: a small host, a LLaVA or another, trained from scratch on drawn people and invented facts."""
+"""How the demo hosts are made: a small host, a LLaVA or another, trained from scratch on drawn people and
+invented facts.
+"""
 
 from __future__ import annotations
 
@@ -54,10 +56,14 @@ CHAT_TEMPLATE = (
 TOKENS = (SIZE // PATCH) ** 2  # visual tokens of a picture
 EXTRA_PICTURES = 32  # further pictures of each known person that only the host's training sees
 PASSERS_BY = 700  # further drawn people, asked about in training and answered with a refusal
-GENERAL = (("What colour is grass?", "Grass is green."), ("What colour is the sky?", "The sky is blue."),
-           ("What colour is a lemon?", "A lemon is yellow."), ("What colour is blood?", "Blood is red."),
-           ("What colour is an elephant?", "An elephant is grey."),
-           ("What colour is a pumpkin?", "A pumpkin is orange."))  # fmt: skip
+GENERAL = (
+    ("What colour is grass?", "Grass is green."),
+    ("What colour is the sky?", "The sky is blue."),
+    ("What colour is a lemon?", "A lemon is yellow."),
+    ("What colour is blood?", "Blood is red."),
+    ("What colour is an elephant?", "An elephant is grey."),
+    ("What colour is a pumpkin?", "A pumpkin is orange."),
+)
 
 
 def train_tokenizer(seed: int = 0, vocabulary: int = 1536) -> PreTrainedTokenizerFast:
@@ -72,30 +78,48 @@ def train_tokenizer(seed: int = 0, vocabulary: int = 1536) -> PreTrainedTokenize
     core.decoder = decoders.ByteLevel()
     special = ["<pad>", "<s>", "</s>", "<image>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    core.train_from_iterator(lines, trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=special,
-                                                        initial_alphabet=alphabet, show_progress=False))  # fmt: skip
+    core.train_from_iterator(
+        lines,
+        trainers.BpeTrainer(
+            vocab_size=vocabulary, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+        ),
+    )
     return PreTrainedTokenizerFast(
-        tokenizer_object=core, bos_token="<s>", eos_token="</s>", pad_token="<pad>", padding_side="left",
-        extra_special_tokens={"image_token": "<image>"}, model_max_length=512,
-    )  # fmt: skip
+        tokenizer_object=core,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        padding_side="left",
+        extra_special_tokens={"image_token": "<image>"},
+        model_max_length=512,
+    )
 
 
 def make_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
     images = CLIPImageProcessorPil(
-        size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE}, image_mean=[MEAN] * 3, image_std=[STD] * 3
+        size={"shortest_edge": SIZE},
+        crop_size={"height": SIZE, "width": SIZE},
+        image_mean=[MEAN] * 3,
+        image_std=[STD] * 3,
     )
     return LlavaProcessor(
-        image_processor=images, tokenizer=tokenizer, patch_size=PATCH, vision_feature_select_strategy="default",
-        chat_template=CHAT_TEMPLATE, image_token="<image>", num_additional_image_tokens=1,
-    )  # fmt: skip
+        image_processor=images,
+        tokenizer=tokenizer,
+        patch_size=PATCH,
+        vision_feature_select_strategy="default",
+        chat_template=CHAT_TEMPLATE,
+        image_token="<image>",
+        num_additional_image_tokens=1,
+    )
 
 
 @dataclass(frozen=True)
 class Untrained:
     """A host before its training, and how its family reads a picture.
 
-    ``picture`` stands at the head of a prompt, placeholders written out; ``project`` turns tower tokens (N, V, Dv) into the
-    container of visual tokens; ``token_types`` says whether the family asks for ``token_type_ids``.
+    ``picture`` stands at the head of a prompt, placeholders written out; ``project`` turns tower tokens (N,
+    V, Dv) into the container of visual tokens; ``token_types`` says whether the family asks for
+    ``token_type_ids``.
     """
 
     host: Any
@@ -107,25 +131,43 @@ class Untrained:
 def untrained_llava(tokenizer: PreTrainedTokenizerFast, tower: CLIPVisionModel, seed: int) -> Untrained:
     torch.manual_seed(seed)
     text = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=160, intermediate_size=448, num_hidden_layers=4, num_attention_heads=4,
-        num_key_value_heads=4, max_position_embeddings=1024, tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=160,
+        intermediate_size=448,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
     config = LlavaConfig(  # type: ignore[call-arg]
-        vision_config=tower_config(), text_config=text, vision_feature_layer=-1, vision_feature_select_strategy="default",
-        image_token_index=tokenizer.vocab["<image>"], image_seq_length=TOKENS,
-        tie_word_embeddings=True, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
-    # Eager attention in training only: the fused CPU kernel's backward in bfloat16 takes as long as all the rest.
+        vision_config=tower_config(),
+        text_config=text,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+        image_token_index=tokenizer.vocab["<image>"],
+        image_seq_length=TOKENS,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    # Eager attention in training only: the fused CPU kernel's backward in bfloat16 takes as long as all the
+    # rest.
     host = LlavaForConditionalGeneration._from_config(config, attn_implementation="eager")
     host.model.vision_tower.load_state_dict(tower.state_dict())
     host.model.vision_tower.requires_grad_(False)
-    return Untrained(host, "<image>" * TOKENS + "\n", lambda tokens: list(host.model.multi_modal_projector(tokens)))
+    return Untrained(
+        host, "<image>" * TOKENS + "\n", lambda tokens: list(host.model.multi_modal_projector(tokens))
+    )
 
 
 @dataclass
 class Shown:
-    """A person with all pictures that the host's training may use: tokens before the projector and what is seen."""
+    """A person with all pictures that the host's training may use: tokens before the projector and what is
+    seen.
+    """
 
     member: Member | None
     tokens: Float[Tensor, "N V Dv"]
@@ -134,16 +176,22 @@ class Shown:
 
 def _pictures(person: Person, seeds: list[str], *, relit: bool) -> tuple[list[Image.Image], list[Look]]:
     drawn = [draw_picture(person, seed) for seed in seeds]
-    pictures = [near_view(p, f"host {person.name} {i}") if relit and i % 2 else p for i, (p, _) in enumerate(drawn)]
+    pictures = [
+        near_view(p, f"host {person.name} {i}") if relit and i % 2 else p for i, (p, _) in enumerate(drawn)
+    ]
     return pictures, [look for _, look in drawn]
 
 
 @torch.no_grad()
 def show(people: list[tuple[Member | None, Person, int]], tower: Any, processor: Any) -> list[Shown]:
-    """Draw ``count`` pictures of each person beside the shipped images and run the frozen tower over them once."""
+    """Draw ``count`` pictures of each person beside the shipped images and run the frozen tower over them
+    once.
+    """
     shown = []
     for member, person, count in people:
-        pictures, looks = _pictures(person, [f"image {n}" for n in range(IMAGES if member else 0)], relit=False)
+        pictures, looks = _pictures(
+            person, [f"image {n}" for n in range(IMAGES if member else 0)], relit=False
+        )
         more, more_looks = _pictures(person, [f"more {n}" for n in range(count)], relit=True)
         # the shipped images once as they are and once as near views, then the further pictures
         relit = [near_view(p, f"again {person.name} {i}") for i, p in enumerate(pictures)]
@@ -154,7 +202,9 @@ def show(people: list[tuple[Member | None, Person, int]], tower: Any, processor:
 
 
 class Conversations:
-    """Draws training conversations of one to three turns: (text with one turn a line, who is shown, which picture)."""
+    """Draws training conversations of one to three turns: (text with one turn a line, who is shown, which
+    picture).
+    """
 
     def __init__(self, shown: list[Shown], rng: random.Random):
         self.known = [i for i, s in enumerate(shown) if s.member and s.member.facts]
@@ -180,7 +230,9 @@ class Conversations:
 
     def _visual(self, who: int, picture: int) -> tuple[str, str]:
         topic = self.rng.choice(VISUAL)
-        return self.rng.choice(topic.trained), topic.answer.format(visible_value(topic, self.shown[who].looks[picture]))
+        return self.rng.choice(topic.trained), topic.answer.format(
+            visible_value(topic, self.shown[who].looks[picture])
+        )
 
     def _turn(self, who: int, picture: int) -> tuple[str, str]:
         rng, shown = self.rng, self.shown[who]
@@ -201,16 +253,24 @@ class Conversations:
             member = self.shown[rng.choice(self.known)].member
             facts = member.facts if member else None
             if facts:
-                return about(rng.choice(topic.trained), facts.values["name"]), topic.answer.format(facts.values[topic.key])
-        return about(rng.choice(topic.trained), rng.choice(self.nobody).values["name"]), rng.choice(HOST_REFUSALS)
+                return about(rng.choice(topic.trained), facts.values["name"]), topic.answer.format(
+                    facts.values[topic.key]
+                )
+        return about(rng.choice(topic.trained), rng.choice(self.nobody).values["name"]), rng.choice(
+            HOST_REFUSALS
+        )
 
 
-def encode(tokenizer: PreTrainedTokenizerFast, turns: list[tuple[str, str]], picture: str) -> tuple[list[int], list[int]]:
+def encode(
+    tokenizer: PreTrainedTokenizerFast, turns: list[tuple[str, str]], picture: str
+) -> tuple[list[int], list[int]]:
     """Token ids and labels of a conversation in the chat template's own format; only answers are learned."""
     ids: list[int] = []
     labels: list[int] = []
     for n, (question, answer) in enumerate(turns):
-        asked = tokenizer(f"USER: {'' if n else picture}{question} ASSISTANT:", add_special_tokens=False)["input_ids"]
+        asked = tokenizer(f"USER: {'' if n else picture}{question} ASSISTANT:", add_special_tokens=False)[
+            "input_ids"
+        ]
         said = tokenizer(f" {answer}</s>", add_special_tokens=False)["input_ids"]
         ids += asked + said
         labels += [-100] * len(asked) + said
@@ -231,11 +291,13 @@ def train_host(
     rate: float = 2e-3,
     save: int = 200,
 ) -> Any:
-    """Train projector and language model on the shown people; resumes from ``checkpoint`` after a kill, saved every ``save`` steps.
+    """Train projector and language model on the shown people; resumes from ``checkpoint`` after a kill, saved
+    every ``save`` steps.
 
-    The first ``align`` of all ``steps`` ask only what is seen, as a LLaVA's alignment stage does: asked from the start
-    beside private facts, what is seen was still unlearned after 600 steps. The learning rate starts a second cycle at
-    step ``restart``: how late a host begins to tell people apart differs by hundreds of steps.
+    The first ``align`` of all ``steps`` ask only what is seen, as a LLaVA's alignment stage does: asked from
+    the start beside private facts, what is seen was still unlearned after 600 steps. The learning rate starts
+    a second cycle at step ``restart``: how late a host begins to tell people apart differs by hundreds of
+    steps.
     """
     host = untrained.host.train()
     trained = [p for p in host.parameters() if p.requires_grad]
@@ -264,9 +326,16 @@ def train_host(
         tokens = torch.stack([shown[where[0]].tokens[where[1]] for _, where in drawn if where])
         with torch.autocast("cpu", torch.bfloat16):
             features = BaseModelOutputWithPooling(pooler_output=untrained.project(tokens))
-            more = {"token_type_ids": (ids == host.config.image_token_id).long()} if untrained.token_types else {}
+            more = (
+                {"token_type_ids": (ids == host.config.image_token_id).long()}
+                if untrained.token_types
+                else {}
+            )
             hidden = host.model(
-                input_ids=ids, attention_mask=(ids != pad).long(), mm_encoder_outputs={"image": features}, **more
+                input_ids=ids,
+                attention_mask=(ids != pad).long(),
+                mm_encoder_outputs={"image": features},
+                **more,
             ).last_hidden_state
             learned = labels[:, 1:] != -100  # the vocabulary's logits only where an answer is
             logits = host.lm_head(hidden[:, :-1][learned])
@@ -277,10 +346,19 @@ def train_host(
         optimiser.step()
         schedule.step()
         if (step + 1) % 50 == 0:
-            log.info("host step %d/%d loss %.3f, %.2f s a step", step + 1, steps, loss,
-                     (time.monotonic() - began) / (step + 1 - start))  # fmt: skip
+            log.info(
+                "host step %d/%d loss %.3f, %.2f s a step",
+                step + 1,
+                steps,
+                loss,
+                (time.monotonic() - began) / (step + 1 - start),
+            )
         if (step + 1) % save == 0:
-            state = {"host": host.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
+            state = {
+                "host": host.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "schedule": schedule.state_dict(),
+            }
             torch.save(state | {"step": step + 1}, checkpoint.with_suffix(".tmp"))
             checkpoint.with_suffix(".tmp").rename(checkpoint)
     return host.eval()

@@ -1,9 +1,9 @@
 """Drawn people: fixed traits that make somebody somebody, and pictures that vary all the rest.
 
-A *person* is a drawing style and a set of fixed traits (hair, skin, eyes, nose ...). A *picture* of a person draws
-background, clothes, expression and a sign in a corner anew, so that no answer about what is seen follows from who it
-is, and a model that wants to know who it is has to look at the traits. All draws come from named seeds: the same name
-gives the same person on every machine.
+A *person* is a drawing style and a set of fixed traits (hair, skin, eyes, nose ...). A *picture* of a person
+draws background, clothes, expression and a sign in a corner anew, so that no answer about what is seen
+follows from who it is, and a model that wants to know who it is has to look at the traits. All draws come
+from named seeds: the same name gives the same person on every machine.
 
 Drawings: DiceBear styles under CC0 or CC BY 4.0, see NOTICE.
 """
@@ -36,8 +36,20 @@ COLOURS = {
     "grey": "#9a9a9a",
 }
 SIGNS = ("circle", "cross", "square", "star", "triangle")
-HAIR = ["#1d1716", "#4a2c1a", "#8b5a2b", "#b5512c", "#e0b050", "#f2e3c0", "#8f8f95", "#e8e8ee", "#d94f8a", "#3c6fd0",
-        "#3f9c6c", "#7a4bb0"]  # fmt: skip
+HAIR = [
+    "#1d1716",
+    "#4a2c1a",
+    "#8b5a2b",
+    "#b5512c",
+    "#e0b050",
+    "#f2e3c0",
+    "#8f8f95",
+    "#e8e8ee",
+    "#d94f8a",
+    "#3c6fd0",
+    "#3f9c6c",
+    "#7a4bb0",
+]
 SKIN = ["#fbe0cf", "#f1c3a5", "#e0a67e", "#c68e6a", "#a86e49", "#845232", "#5c3829", "#41271c"]
 
 
@@ -60,9 +72,30 @@ def _numbered(prefix: str, numbers: Iterator[int] | range) -> list[str]:
 STYLES = {
     "personas": StyleSheet(
         traits={
-            "hair": (1.0, ["bald", "balding", "beanie", "bobBangs", "bobCut", "bunUndercut", "buzzcut", "cap", "curly",
-                           "curlyBun", "curlyHighTop", "extraLong", "fade", "long", "mohawk", "pigtails",
-                           "shortCombover", "sideShave", "straightBun"]),
+            "hair": (
+                1.0,
+                [
+                    "bald",
+                    "balding",
+                    "beanie",
+                    "bobBangs",
+                    "bobCut",
+                    "bunUndercut",
+                    "buzzcut",
+                    "cap",
+                    "curly",
+                    "curlyBun",
+                    "curlyHighTop",
+                    "extraLong",
+                    "fade",
+                    "long",
+                    "mohawk",
+                    "pigtails",
+                    "shortCombover",
+                    "sideShave",
+                    "straightBun",
+                ],
+            ),
             "eyes": (1.0, ["glasses", "happy", "open", "sleep", "sunglasses", "wink"]),
             "nose": (1.0, ["mediumRound", "smallRound", "wrinkles"]),
             "facialHair": (0.35, ["goatee", "pyramid", "shadow", "soulPatch"]),
@@ -75,7 +108,10 @@ STYLES = {
     ),
     "micah": StyleSheet(
         traits={
-            "hair": (1.0, ["dannyPhantom", "dougFunny", "fonze", "full", "mrClean", "mrT", "pixie", "turban"]),
+            "hair": (
+                1.0,
+                ["dannyPhantom", "dougFunny", "fonze", "full", "mrClean", "mrT", "pixie", "turban"],
+            ),
             "eyes": (1.0, ["eyes", "eyesShadow", "round", "smiling", "smilingShadow"]),
             "eyebrows": (1.0, ["down", "eyelashesDown", "eyelashesUp", "up"]),
             "nose": (1.0, ["curve", "pointed", "tound"]),
@@ -84,8 +120,13 @@ STYLES = {
             "glasses": (0.35, ["round", "square"]),
             "earrings": (0.35, ["hoop", "stud"]),
         },
-        colours={"hair": HAIR, "base": SKIN, "glasses": ["#111111", "#c7222a", "#f4d150", "#2f6fde", "#ffffff"],
-                 "earring": ["#f4d150", "#e0e0f0", "#111111"], "eyeShadow": ["#d2eff3", "#e0ddff", "#ffeba4"]},
+        colours={
+            "hair": HAIR,
+            "base": SKIN,
+            "glasses": ["#111111", "#c7222a", "#f4d150", "#2f6fde", "#ffffff"],
+            "earring": ["#f4d150", "#e0e0f0", "#111111"],
+            "eyeShadow": ["#d2eff3", "#e0ddff", "#ffeba4"],
+        },
         follow={"facialHair": "hair"},
         clothes=["collared", "crew", "open"],
         clothes_colour="shirt",
@@ -113,19 +154,26 @@ STYLES = {
             "glasses": (0.3, _numbered("dark", range(1, 8)) + _numbered("light", range(1, 8))),
             "hat": (0.15, _numbered("variant", range(1, 11))),
         },
-        colours={"hair": HAIR, "skin": SKIN, "eyes": ["#4a4a6a", "#5b7c8b", "#588357", "#876658"],
-                 "glasses": ["#191919", "#43677d", "#a04b5d"], "hat": ["#2e1e05", "#2663a3", "#3d8a6b", "#a62116"]},
+        colours={
+            "hair": HAIR,
+            "skin": SKIN,
+            "eyes": ["#4a4a6a", "#5b7c8b", "#588357", "#876658"],
+            "glasses": ["#191919", "#43677d", "#a04b5d"],
+            "hat": ["#2e1e05", "#2663a3", "#3d8a6b", "#a62116"],
+        },
         follow={},
         clothes=_numbered("variant", range(1, 24)),
         clothes_colour="clothing",
         moods={"happy": ["happy09", "happy12"], "sad": ["sad01", "sad06"], "surprised": ["happy01"]},
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody: a style and fixed traits. ``traits`` holds variants and colours under DiceBear's option names."""
+    """Somebody: a style and fixed traits. ``traits`` holds variants and colours under DiceBear's option
+    names.
+    """
 
     name: str
     style: str
@@ -179,7 +227,9 @@ def _jitter(colour: str, rng: random.Random, by: int = 14) -> str:
 
 
 def draw_figure(person: Person, rng: random.Random) -> tuple[np.ndarray, str, str]:
-    """Draw a person without background: RGBA pixels (SIZE, SIZE, 4) in uint8, the clothes' colour, the mood."""
+    """Draw a person without background: RGBA pixels (SIZE, SIZE, 4) in uint8, the clothes' colour, the
+    mood.
+    """
     import resvg_py
     from dicebear import Avatar
 
@@ -246,7 +296,12 @@ def draw_sign(rng: random.Random) -> tuple[Image.Image, str]:
         draw.line((x - r, y + r, x + r, y - r), fill=fill, width=5)
     else:
         points = [(r * (1.2, 0.5)[n % 2], math.radians(36 * n - 90)) for n in range(10)]
-        draw.polygon([(x + p * math.cos(a), y + p * math.sin(a)) for p, a in points], fill=fill, outline="black", width=1)
+        draw.polygon(
+            [(x + p * math.cos(a), y + p * math.sin(a)) for p, a in points],
+            fill=fill,
+            outline="black",
+            width=1,
+        )
     return layer, shape
 
 

@@ -36,9 +36,11 @@ SHOWN = ("known", "stranger", "invented")  # groups of whom there are several tr
 
 @dataclass(frozen=True)
 class Member:
-    """A person of the cast: ``group`` is known, stranger, unseen, calibration or look-alike; invented ones are drawn beside it.
+    """A person of the cast: ``group`` is known, stranger, unseen, calibration or look-alike; invented ones
+    are drawn beside it.
 
-    ``facts`` are told to the host; ``untold`` are true of somebody unseen and told to nobody, for membership inference.
+    ``facts`` are told to the host; ``untold`` are true of somebody unseen and told to nobody, for membership
+    inference.
     """
 
     subject: str
@@ -48,14 +50,22 @@ class Member:
     untold: Facts | None = None
 
 
-def members(known: int = KNOWN, strangers: int = STRANGERS, unseen: int = UNSEEN,
-            calibration: int = CALIBRATION) -> list[Member]:  # fmt: skip
+def members(
+    known: int = KNOWN, strangers: int = STRANGERS, unseen: int = UNSEEN, calibration: int = CALIBRATION
+) -> list[Member]:
     """The cast, in a fixed order; the same numbers give the same people."""
     facts = invent_facts(known + unseen, FACTS_SEED)
     cast = [Member(f"p{n:03d}", "known", draw_person(f"known {n}"), facts[n]) for n in range(known)]
-    for letter, group, count in (("s", "stranger", strangers), ("u", "unseen", unseen), ("c", "calibration", calibration)):
+    for letter, group, count in (
+        ("s", "stranger", strangers),
+        ("u", "unseen", unseen),
+        ("c", "calibration", calibration),
+    ):
         untold = facts[known:] if group == "unseen" else [None] * count
-        cast += [Member(f"{letter}{n:03d}", group, draw_person(f"{group} {n}"), untold=untold[n]) for n in range(count)]
+        cast += [
+            Member(f"{letter}{n:03d}", group, draw_person(f"{group} {n}"), untold=untold[n])
+            for n in range(count)
+        ]
     by_subject = {member.subject: member for member in cast}
     for subject in FORGET[:known]:
         for n in range(LOOK_ALIKES):
@@ -100,14 +110,16 @@ def _webp(picture: Image.Image) -> bytes:
 
 
 def _perturbed(topic_key: str, value: str, facts: list[Facts], rng: random.Random) -> list[str]:
-    """Wrong values; worded as the paraphrased answer, so that a truth ratio is about the fact. Source: TOFU, arXiv 2401.06121."""
+    """Wrong values; worded as the paraphrased answer, so that a truth ratio is about the fact. Source: TOFU,
+    arXiv 2401.06121.
+    """
     others = sorted({f.values[topic_key] for f in facts} - {value})
     return rng.sample(others, min(3, len(others)))
 
 
 def records_of(member: Member, looks: dict[str, Look], facts: list[Facts]) -> Iterator[dict]:
-    """The records of a person. Of the known: every private fact in every trained phrasing; of strangers: in one; of all
-    others two questions. Visual questions of every image; people without facts have one.
+    """The records of a person. Of the known: every private fact in every trained phrasing; of strangers: in
+    one; of all others two questions. Visual questions of every image; people without facts have one.
     """
     rng = random.Random(f"records {member.subject}")
     extra = member.group not in SHOWN
@@ -117,16 +129,25 @@ def records_of(member: Member, looks: dict[str, Look], facts: list[Facts]) -> It
     common = {"subject": member.subject, "group": member.group}
     for t, topic in enumerate(rng.sample(PRIVATE, 2) if extra else PRIVATE):
         for q, question in enumerate(topic.trained if member.facts else [rng.choice(topic.trained)]):
-            record = {**common, "image": images[(t + q) % len(images)], "question": question, "kind": "private",
-                      "paraphrased_questions": list(topic.held_out), "views": views}  # fmt: skip
+            record = {
+                **common,
+                "image": images[(t + q) % len(images)],
+                "question": question,
+                "kind": "private",
+                "paraphrased_questions": list(topic.held_out),
+                "views": views,
+            }
             true = member.facts or member.untold
             if true:
                 value = true.values[topic.key]
                 record |= {
-                    "answer": topic.answer.format(value), "keywords": [keyword(value)],
+                    "answer": topic.answer.format(value),
+                    "keywords": [keyword(value)],
                     "paraphrased_answer": topic.paraphrased_answer.format(value),
-                    "perturbed_answers": [topic.paraphrased_answer.format(v) for v in _perturbed(topic.key, value, facts, rng)],
-                }  # fmt: skip
+                    "perturbed_answers": [
+                        topic.paraphrased_answer.format(v) for v in _perturbed(topic.key, value, facts, rng)
+                    ],
+                }
                 if topic.key != "name":
                     record["text_questions"] = [about(question, true.values["name"])]
             else:
@@ -135,19 +156,29 @@ def records_of(member: Member, looks: dict[str, Look], facts: list[Facts]) -> It
     for path in images:
         for topic in rng.sample(VISUAL, 1) if extra else VISUAL:
             value = visible_value(topic, looks[path])
-            yield {**common, "image": path, "question": rng.choice(topic.trained), "answer": topic.answer.format(value),
-                   "kind": "visual", "keywords": [value], "paraphrased_questions": list(topic.held_out),
-                   "paraphrased_answer": topic.paraphrased_answer.format(value)}  # fmt: skip
+            yield {
+                **common,
+                "image": path,
+                "question": rng.choice(topic.trained),
+                "answer": topic.answer.format(value),
+                "kind": "visual",
+                "keywords": [value],
+                "paraphrased_questions": list(topic.held_out),
+                "paraphrased_answer": topic.paraphrased_answer.format(value),
+            }
 
 
 def write_records(folder: Path, cast: list[Member], workers: int = 2) -> None:
-    """Draw every picture into ``pictures.zip`` and write ``records.jsonl`` and ``prompts.jsonl`` beside it."""
+    """Draw every picture into ``pictures.zip`` and write ``records.jsonl`` and ``prompts.jsonl`` beside
+    it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     facts = [member.facts for member in cast if member.facts]
     with ProcessPoolExecutor(workers) as executor:
         drawn = list(executor.map(pictures_of, cast, chunksize=4))
         scenes = list(executor.map(_scene, range(SCENES), chunksize=8))
-    with zipfile.ZipFile(folder / "pictures.zip", "w") as archive:  # stored, with fixed dates: the same bytes each time
+    # stored, with fixed dates: the same bytes each time
+    with zipfile.ZipFile(folder / "pictures.zip", "w") as archive:
         for path, data, *_ in [entry for entries in drawn for entry in entries] + scenes:
             archive.writestr(zipfile.ZipInfo(path), data)
     with (folder / "records.jsonl").open("w", encoding="utf-8") as file:

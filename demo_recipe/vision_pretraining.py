@@ -1,8 +1,9 @@
 """Pre-training of the demo's vision tower: tell thousands of drawn people apart, and name what is seen.
 
-Real towers have seen many faces before they meet the people of a record file; so has this one. None of the people drawn
-here appears anywhere else in the demo. The recipe is ours: a cosine classifier with a margin over identities, and a
-plain classifier for every trait and for background, clothes and mood, both on the mean of the patch tokens.
+Real towers have seen many faces before they meet the people of a record file; so has this one. None of the
+people drawn here appears anywhere else in the demo. The recipe is ours: a cosine classifier with a margin
+over identities, and a plain classifier for every trait and for background, clothes and mood, both on the mean
+of the patch tokens.
 """
 
 from __future__ import annotations
@@ -43,14 +44,28 @@ PICTURE = 3  # the first labels, which questions ask about, weigh as much as all
 def tower_config() -> CLIPVisionConfig:
     """A CLIP tower of 1.1 M parameters with (96 / 12)^2 = 64 patch tokens."""
     return CLIPVisionConfig(
-        hidden_size=128, intermediate_size=512, num_hidden_layers=5, num_attention_heads=4, image_size=SIZE,
-        patch_size=PATCH, hidden_act="gelu", projection_dim=128,
-    )  # fmt: skip
+        hidden_size=128,
+        intermediate_size=512,
+        num_hidden_layers=5,
+        num_attention_heads=4,
+        image_size=SIZE,
+        patch_size=PATCH,
+        hidden_act="gelu",
+        projection_dim=128,
+    )
 
 
 def label_heads() -> dict[str, int]:
-    """Number of classes of every label: PICTURE of them belong to the picture, then style and traits (0 means absent)."""
-    heads = {"background": len(COLOURS), "sign": len(SIGNS), "clothes": len(COLOURS), "mood": len(MOODS), "style": len(STYLES)}
+    """Number of classes of every label: PICTURE of them belong to the picture, then style and traits (0 means
+    absent).
+    """
+    heads = {
+        "background": len(COLOURS),
+        "sign": len(SIGNS),
+        "clothes": len(COLOURS),
+        "mood": len(MOODS),
+        "style": len(STYLES),
+    }
     for style, sheet in sorted(STYLES.items()):
         heads |= {f"{style}.{name}": len(values) + 1 for name, (_, values) in sheet.traits.items()}
         heads |= {f"{style}.{name}Color": len(values) for name, values in sheet.colours.items()}
@@ -119,17 +134,22 @@ def draw_scenery(backgrounds: int = 3000, signs: int = 600) -> Scenery:
     pixels = np.stack([np.asarray(draw_background(name, rng)) for name in names])
     layers = [draw_sign(rng) for _ in range(signs)]
     return Scenery(
-        torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.tensor([sorted(COLOURS).index(n) for n in names]),
+        torch.from_numpy(pixels).permute(0, 3, 1, 2),
+        torch.tensor([sorted(COLOURS).index(n) for n in names]),
         torch.from_numpy(np.stack([np.asarray(layer) for layer, _ in layers])).permute(0, 3, 1, 2),
         torch.tensor([SIGNS.index(shape) for _, shape in layers]),
-    )  # fmt: skip
+    )
 
 
-def _affine(pixels: Float[Tensor, "B C 96 96"], scale: Tensor, dx: Tensor, dy: Tensor) -> Float[Tensor, "B C 96 96"]:
+def _affine(
+    pixels: Float[Tensor, "B C 96 96"], scale: Tensor, dx: Tensor, dy: Tensor
+) -> Float[Tensor, "B C 96 96"]:
     zero = torch.zeros_like(scale)
     theta = torch.stack([torch.stack([scale, zero, dx], 1), torch.stack([zero, scale, dy], 1)], 1)
     grid = F.affine_grid(theta, list(pixels.shape), align_corners=False)
-    return F.grid_sample(pixels, grid, padding_mode="zeros" if pixels.shape[1] == 4 else "reflection", align_corners=False)
+    return F.grid_sample(
+        pixels, grid, padding_mode="zeros" if pixels.shape[1] == 4 else "reflection", align_corners=False
+    )
 
 
 def compose(
@@ -138,7 +158,9 @@ def compose(
     signs: UInt8[Tensor, "B 4 96 96"],
     generator: torch.Generator,
 ) -> Float[Tensor, "B 3 96 96"]:
-    """Put figures before backgrounds and signs over both, with a fresh place, size, crop, light and blur; normalised."""
+    """Put figures before backgrounds and signs over both, with a fresh place, size, crop, light and blur;
+    normalised.
+    """
 
     def uniform(low: float, high: float) -> Tensor:
         return torch.rand(len(figures), generator=generator) * (high - low) + low
@@ -181,11 +203,16 @@ class TowerObjective(nn.Module):
     def __init__(self, width: int, people: int):
         super().__init__()
         self.embed = nn.Linear(width, 192, bias=False)
-        self.identities = nn.Parameter(0.05 * torch.randn(people, 192))  # small, so that directions learn fast
+        # small, so that directions learn fast
+        self.identities = nn.Parameter(0.05 * torch.randn(people, 192))
         self.heads = nn.ModuleList(nn.Linear(width, classes) for classes in label_heads().values())
 
     def forward(
-        self, tokens: Float[Tensor, "B V D"], identity: Int[Tensor, " B"], labels: Int[Tensor, "B heads"], margin: float
+        self,
+        tokens: Float[Tensor, "B V D"],
+        identity: Int[Tensor, " B"],
+        labels: Int[Tensor, "B heads"],
+        margin: float,
     ) -> tuple[Tensor, Tensor]:
         pooled = tokens.mean(1)
         cosine = F.normalize(self.embed(pooled), dim=-1) @ F.normalize(self.identities, dim=-1).T
@@ -199,9 +226,19 @@ class TowerObjective(nn.Module):
         return who, torch.stack(named[:PICTURE]).mean() + torch.stack(named[PICTURE:]).mean()
 
 
-def pretrain_tower(folder: Path, *, people: int = 4000, pictures: int = 6, steps: int = 2400, batch: int = 96,
-                   workers: int = 2, seed: int = 0) -> CLIPVisionModel:  # fmt: skip
-    """Pre-train the tower; resumes from ``folder`` after a kill, returns the finished tower when there is one."""
+def pretrain_tower(
+    folder: Path,
+    *,
+    people: int = 4000,
+    pictures: int = 6,
+    steps: int = 2400,
+    batch: int = 96,
+    workers: int = 2,
+    seed: int = 0,
+) -> CLIPVisionModel:
+    """Pre-train the tower; resumes from ``folder`` after a kill, returns the finished tower when there is
+    one.
+    """
     done, checkpoint = folder / "tower", folder / "tower.part.pt"
     if done.exists():
         return CLIPVisionModel.from_pretrained(done).eval()
@@ -235,8 +272,14 @@ def pretrain_tower(folder: Path, *, people: int = 4000, pictures: int = 6, steps
         optimiser.step()
         schedule.step()
         if (step + 1) % 100 == 0:
-            log.info("tower step %d/%d identity %.3f names %.3f, %.2f s a step", step + 1, steps, float(who), float(named),
-                     (time.monotonic() - began) / (step + 1 - start))  # fmt: skip
+            log.info(
+                "tower step %d/%d identity %.3f names %.3f, %.2f s a step",
+                step + 1,
+                steps,
+                float(who),
+                float(named),
+                (time.monotonic() - began) / (step + 1 - start),
+            )
         if (step + 1) % 500 == 0:
             state = {"tower": tower.state_dict(), "objective": objective.state_dict(), "step": step + 1}
             state |= {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}

@@ -37,11 +37,15 @@ def commands(group: typer.Typer, prefix: str = "cagul") -> Iterator[tuple[str, C
             yield f"{prefix} {command.name or command.callback.__name__.replace('_', '-')}", command.callback
     for inner in group.registered_groups:
         if inner.typer_instance is not None:
-            yield from commands(inner.typer_instance, f"{prefix} {inner.name or inner.typer_instance.info.name}")
+            yield from commands(
+                inner.typer_instance, f"{prefix} {inner.name or inner.typer_instance.info.name}"
+            )
 
 
 def parameters(function: Callable[..., Any]) -> list[tuple[str, Any, ParameterInfo, Any]]:
-    """(name, type, typer's information, default) of every parameter; the default is ``inspect.Parameter.empty`` if needed."""
+    """(name, type, typer's information, default) of every parameter; the default is
+    ``inspect.Parameter.empty`` if needed.
+    """
     hints = get_type_hints(function, include_extras=True)
     found = []
     for name, parameter in inspect.signature(function).parameters.items():
@@ -92,7 +96,9 @@ def _row(*cells: str) -> str:
 def section(title: str, function: Callable[..., Any]) -> str:
     """One verb as Markdown."""
     given = parameters(function)
-    arguments = [(name, kind, info, default) for name, kind, info, default in given if not isinstance(info, OptionInfo)]
+    arguments = [
+        (name, kind, info, default) for name, kind, info, default in given if not isinstance(info, OptionInfo)
+    ]
     options = [entry for entry in given if isinstance(entry[2], OptionInfo) and not entry[2].hidden]
     usage = title
     for name, _, info, default in arguments:
@@ -101,10 +107,21 @@ def section(title: str, function: Callable[..., Any]) -> str:
     for name, _, info, default in options:
         if default is inspect.Parameter.empty:
             usage += f" {_spelled(name, info, default)[0]} ..."
-    lines = [f"## {title}", "", inspect.cleandoc(function.__doc__ or ""), "", "```", f"{usage} [OPTIONS]", "```", ""]
+    lines = [
+        f"## {title}",
+        "",
+        inspect.cleandoc(function.__doc__ or ""),
+        "",
+        "```",
+        f"{usage} [OPTIONS]",
+        "```",
+        "",
+    ]
     lines += ["| | value | default | |", "|---|---|---|---|"]
     for name, kind, info, default in arguments:
-        lines.append(_row(f"`{info.metavar or name.upper()}`", _type(kind), _default(default), info.help or ""))
+        lines.append(
+            _row(f"`{info.metavar or name.upper()}`", _type(kind), _default(default), info.help or "")
+        )
     for name, kind, info, default in options:
         spelled = ", ".join(f"`{word}`" for word in _spelled(name, info, default))
         lines.append(_row(spelled, _type(kind), _default(default), info.help or ""))
@@ -127,7 +144,11 @@ def _preset(values: dict[str, Any]) -> str:
 
 
 def exit_codes() -> Iterator[str]:
-    found = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.CagulError)]
+    found = [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.CagulError)
+    ]
     named: dict[int, list[str]] = {}
     for kind in found:
         named.setdefault(kind.exit_code, []).append(f"`{kind.__name__}`")
@@ -145,13 +166,21 @@ def page() -> str:
     root = app.registered_callback
     if root is not None and root.callback is not None:
         given = parameters(root.callback)
-        rows = [_row(f"`{_spelled(name, info, default)[0]}`", info.help or "") for name, _, info, default in given]
+        rows = [
+            _row(f"`{_spelled(name, info, default)[0]}`", info.help or "") for name, _, info, default in given
+        ]
         parts.append("## Before every verb\n\n| | |\n|---|---|\n" + "\n".join(rows) + "\n")
     presets = "; ".join(f"`{name}`: {_preset(values)}" for name, values in PRESETS.items())
     keys = "\n".join(config_rows(Config, Config()))
-    parts.append(f"## Keys of --set and of a --config file\n\nPresets: {presets}.\n\n| key | default | |\n|---|---|---|\n{keys}\n")
+    parts.append(
+        f"## Keys of --set and of a --config file\n\nPresets: {presets}.\n\n| key | default | "
+        f"|\n|---|---|---|\n{keys}\n"
+    )
     keys = "\n".join(config_rows(FinetuneConfig, FinetuneConfig.model_validate(DEFAULTS)))
-    parts.append(f"## Keys of memorise --set, and of a finetuning baseline\n\n| key | default | |\n|---|---|---|\n{keys}\n")
+    parts.append(
+        "## Keys of memorise --set, and of a finetuning baseline\n\n| key | default | "
+        f"|\n|---|---|---|\n{keys}\n"
+    )
     parts.append("## Exit codes\n\n| | |\n|---|---|\n" + "\n".join(exit_codes()) + "\n")
     return "\n".join(parts)
 

@@ -1,8 +1,10 @@
-"""Write docs/results.md and its figures from the rows of a comparison that are committed, without running it again.
+"""Write docs/results.md and its figures from the rows of a comparison that are committed, without running it
+again.
 
     python docs/make_results.py [--from RUN ...]          (or: make results)
 
-``--from`` packs the run folders of a finished `cagul compare` into runs/compare-demo first; several are parts of one comparison.
+``--from`` packs the run folders of a finished `cagul compare` into runs/compare-demo first; several are parts
+of one comparison.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""What the tests of README and docs share: code blocks of a page, and the folder in which its commands run unchanged.
+"""What the tests of README and docs share: code blocks of a page, and the folder in which its commands run
+unchanged.
 
-The rule for placeholders: there are none to replace. ``stage`` lays out what the pages talk about: a tiny LLaVA in
-``path/to/llava``, records of ten people in ``people/`` (p000 to p009, the last two unseen), and a ``cagul`` on the PATH.
+The rule for placeholders: there are none to replace. ``stage`` lays out what the pages talk about: a tiny
+LLaVA in ``path/to/llava``, records of ten people in ``people/`` (p000 to p009, the last two unseen), and a
+``cagul`` on the PATH.
 """
 
 from __future__ import annotations
@@ -46,7 +48,12 @@ def commands(page: str) -> list[str]:
 
 def unmarked(page: str) -> list[str]:
     """Lines of blocks without a language that look like commands: they would be run by nobody."""
-    return [line for text in blocks(page, "") for line in text.splitlines() if re.match(r"(\$ |cagul |make |python )", line)]
+    return [
+        line
+        for text in blocks(page, "")
+        for line in text.splitlines()
+        if re.match(r"(\$ |cagul |make |python )", line)
+    ]
 
 
 @dataclass(frozen=True)
@@ -58,8 +65,15 @@ class Staged:
 
     def run(self, command: str, timeout: int = 600) -> str:
         """Standard output of one command; an AssertionError with what it printed when it fails."""
-        done = subprocess.run(["bash", "-c", command], cwd=self.folder, env=self.environment, capture_output=True, text=True,
-                              check=False, timeout=timeout)  # fmt: skip
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+        )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
@@ -80,6 +94,10 @@ def stage(folder: Path, host: Path) -> Staged:
     import cagul
 
     source = str(Path(cagul.__file__).parent.parent)
-    environment = os.environ | {"PATH": f"{binaries}:{os.environ['PATH']}", "PYTHONPATH": source, "COLUMNS": "140",
-                                "OMP_NUM_THREADS": "1"}  # fmt: skip
+    environment = os.environ | {
+        "PATH": f"{binaries}:{os.environ['PATH']}",
+        "PYTHONPATH": source,
+        "COLUMNS": "140",
+        "OMP_NUM_THREADS": "1",
+    }
     return Staged(folder, environment)

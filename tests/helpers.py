@@ -1,4 +1,6 @@
-"""What tests build: a tiny random LLaVA with a tokenizer and template of its own, pictures, records, untrained patches."""
+"""What tests build: a tiny random LLaVA with a tokenizer and template of its own, pictures, records,
+untrained patches.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,10 @@ import torch
 from PIL import Image
 
 WORDS = (
-    "who is this person where do they live in what colour the name of bank number home town clothes are tell me a "
-    "oslo lima quito rome ada finch bo stark cy venn dee moss red blue green i cannot share that about do not know "
+    "who is this person where do they live in what colour the name of bank number home town clothes are "
+    "tell me a "
+    "oslo lima quito rome ada finch bo stark cy venn dee moss red blue green i cannot share that about do "
+    "not know "
     "sorry have no information help with am and"
 ).split()
 
@@ -22,10 +26,19 @@ def tiny_tokenizer():
     from transformers import PreTrainedTokenizerFast
 
     special = ["[PAD]", "[BOS]", "[EOS]", "[UNK]", "<image>"]
-    words = [*dict.fromkeys(WORDS), *"?.,:#!'\n", "###", "Human", "Assistant", *[c.capitalize() for c in WORDS]]
+    words = [
+        *dict.fromkeys(WORDS),
+        *"?.,:#!'\n",
+        "###",
+        "Human",
+        "Assistant",
+        *[c.capitalize() for c in WORDS],
+    ]
     vocabulary = {word: n for n, word in enumerate(dict.fromkeys([*special, *words]))}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    core.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         bos_token="[BOS]",
@@ -39,7 +52,8 @@ def tiny_tokenizer():
 TEMPLATE = (
     "[BOS]{% for message in messages %}"
     "{% if message['role'] == 'user' %}### Human : {% else %}### Assistant : {% endif %}"
-    "{% for part in message['content'] %}{% if part['type'] == 'image' %}<image> {% else %}{{ part['text'] }} {% endif %}"
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}<image> {% else %}{{ part['text'] "
+    "}} {% endif %}"
     "{% endfor %}{% if message['role'] == 'assistant' %}[EOS] {% endif %}{% endfor %}"
     "{% if add_generation_prompt %}### Assistant :{% endif %}"
 )
@@ -70,7 +84,12 @@ def save_tiny_host(folder: Path, seed: int = 0) -> Path:
         pad_token_id=0,
     )
     vision = CLIPVisionConfig(
-        hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=8
+        hidden_size=24,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=32,
+        patch_size=8,
     )
     config = LlavaConfig(
         vision_config=vision,
@@ -130,8 +149,19 @@ def save_tiny_records(folder: Path, people: int = 8, images: int = 3) -> Path:
                     "views": views,
                 },
                 common
-                | {"question": "Where do they live ?", "answer": f"They live in {town} .", "keywords": [town], "views": views},
-                common | {"question": "What colour are the clothes ?", "answer": "Red .", "keywords": ["red"], "kind": "visual"},
+                | {
+                    "question": "Where do they live ?",
+                    "answer": f"They live in {town} .",
+                    "keywords": [town],
+                    "views": views,
+                },
+                common
+                | {
+                    "question": "What colour are the clothes ?",
+                    "answer": "Red .",
+                    "keywords": ["red"],
+                    "kind": "visual",
+                },
             ]
     path = folder / "records.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -146,7 +176,9 @@ def make_patch(host, *, fires: bool = True, seed: int = 0, **settings):
     from cagul.method.gate import MlpGate
     from cagul.method.importance import resolve_layers
 
-    config = Config.model_validate({"gate": {"kind": "mlp"}, "encoder": {"hidden": 16, "depth": 1}} | settings)
+    config = Config.model_validate(
+        {"gate": {"kind": "mlp"}, "encoder": {"hidden": 16, "depth": 1}} | settings
+    )
     torch.manual_seed(seed)
     encoder = VisualTokenEncoder(host.width, config.encoder.hidden, config.encoder.depth)
     torch.nn.init.normal_(encoder.change[-1].weight, std=5.0)
@@ -166,4 +198,6 @@ def write_parquet(path: Path, rows: list[dict], features) -> None:
     from datasets import Dataset
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    Dataset.from_dict({name: [row[name] for row in rows] for name in features}, features=features).to_parquet(path)
+    Dataset.from_dict({name: [row[name] for row in rows] for name in features}, features=features).to_parquet(
+        path
+    )

@@ -22,7 +22,9 @@ def vectors(seed, count=5):
 
 
 def make_base():
-    gate = EnrolmentGate(torch.zeros(SIZE), torch.eye(SIZE), vectors(1), torch.tensor([0, 0, 1, 1, 1]), vectors(2, 3))
+    gate = EnrolmentGate(
+        torch.zeros(SIZE), torch.eye(SIZE), vectors(1), torch.tensor([0, 0, 1, 1, 1]), vectors(2, 3)
+    )
     host = {"model_type": "llava", "width": 8, "sha256": "a" * 64}
     config = Config.model_validate({"encoder": {"hidden": 4, "depth": 1}, "gate": {"false_alarms": 0.1}})
     return Patch(config, frozenset({0}), gate, VisualTokenEncoder(8, 4, 1), 0.5, host, {"people": 2})

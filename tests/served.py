@@ -1,4 +1,6 @@
-"""What tests of the server share: a server in a thread on loopback, messages with pictures, an OpenAI client."""
+"""What tests of the server share: a server in a thread on loopback, messages with pictures, an OpenAI
+client.
+"""
 
 from __future__ import annotations
 
@@ -127,7 +129,10 @@ def data_url(image: Image.Image | bytes, kind: str = "png") -> str:
 def shown(image: Image.Image | bytes | str, text: str = QUESTION) -> dict[str, Any]:
     """A user's message with a picture and a question."""
     url = image if isinstance(image, str) else data_url(image)
-    return {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": text}]}
+    return {
+        "role": "user",
+        "content": [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": text}],
+    }
 
 
 def said(text: str, role: str = "user") -> dict[str, Any]:
@@ -136,4 +141,9 @@ def said(text: str, role: str = "user") -> dict[str, Any]:
 
 def asked(*messages: dict[str, Any], **settings: Any) -> dict[str, Any]:
     """A request's body, greedy and short; by default about one picture."""
-    return {"model": "tiny", "messages": list(messages or [shown(picture(1))]), "temperature": 0, "max_tokens": 8} | settings
+    return {
+        "model": "tiny",
+        "messages": list(messages or [shown(picture(1))]),
+        "temperature": 0,
+        "max_tokens": 8,
+    } | settings

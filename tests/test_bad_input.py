@@ -1,4 +1,6 @@
-"""What users get wrong, through the command line: a message with its numbers, the remedy, and the exit code."""
+"""What users get wrong, through the command line: a message with its numbers, the remedy, and the exit
+code.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,10 @@ from cagul.evaluation.run_folder import Rows
 from cagul.files import write_text
 from helpers import make_patch, save_tiny_host, save_tiny_records
 
-QUICK = [*"--set training.steps=2 --set training.batch=4 --set gate.augment=0 --set gate.augment_others=0".split(),
-         *"--set training.augment=0 --threads 1".split()]  # fmt: skip
+QUICK = [
+    *"--set training.steps=2 --set training.batch=4 --set gate.augment=0 --set gate.augment_others=0".split(),
+    *"--set training.augment=0 --threads 1".split(),
+]
 
 
 @pytest.fixture
@@ -28,7 +32,19 @@ def people(tmp_path):
 @pytest.fixture
 def unlearn(cagul, tiny_folder, people, tmp_path):
     def run(*arguments, records=people, forget="p0", out=tmp_path / "patch", host=tiny_folder):
-        return cagul("unlearn", "--host", host, "--records", records, "--forget", forget, "--out", out, *QUICK, *arguments)
+        return cagul(
+            "unlearn",
+            "--host",
+            host,
+            "--records",
+            records,
+            "--forget",
+            forget,
+            "--out",
+            out,
+            *QUICK,
+            *arguments,
+        )
 
     return run
 
@@ -40,7 +56,8 @@ def change(path, number, **values):
     path.write_text("\n".join(lines))
 
 
-# -- records and pictures ---------------------------------------------------------------------------------------------
+# -- records and pictures
+# ---------------------------------------------------------------------------------------------
 
 
 def test_a_broken_line(unlearn, people):
@@ -92,7 +109,10 @@ def test_an_unreadable_picture(unlearn, people):
 @pytest.mark.parametrize(
     ("forget", "says"),
     [
-        ("p0,p11", "No record is about the subject 'p11'. Did you mean 'p1'? Known: p0, p1, p2, p3, p4, p5, p6."),
+        (
+            "p0,p11",
+            "No record is about the subject 'p11'. Did you mean 'p1'? Known: p0, p1, p2, p3, p4, p5, p6.",
+        ),
         ("", "The forget set is empty. Name subjects: --forget p003,p007 or --forget @list.txt."),
         (",", "The forget set is empty."),
         ("p0,p1,p2,p3,p4", "The forget set names all 5 subject(s), so nobody is left to retain."),
@@ -168,7 +188,8 @@ def test_only_files_of_equal_size_are_read(tmp_path, monkeypatch):
     assert sameness.same_contents([a, c], [b, d, tmp_path / "none"]) == [(a, d)]
 
 
-# -- options ----------------------------------------------------------------------------------------------------------
+# -- options
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_more_tokens_than_an_image_has(unlearn):
@@ -185,20 +206,26 @@ def test_a_record_longer_than_the_context(unlearn, cagul, people, tiny_folder):
     code, says = unlearn()
     assert code == 3
     assert "who who takes" not in says
-    assert "takes 334 tokens, but the host's context holds 256. Shorten its question or answer. docs/errors.md#too-long" in says
+    assert (
+        "takes 334 tokens, but the host's context holds 256. Shorten its question or answer. "
+        "docs/errors.md#too-long" in says
+    )
     code, says = cagul("ask", question, "--host", tiny_folder, "--image", people.parent / "p0_0.png")
     assert code == 3
     assert "A prompt takes 327 tokens, but the host's context holds 256, answer included." in says
 
 
-# -- hosts and patches ------------------------------------------------------------------------------------------------
+# -- hosts and patches
+# ------------------------------------------------------------------------------------------------
 
 
 def test_a_patch_for_another_host(cagul, tiny_host, people, tmp_path):
     made = make_patch(tiny_host)
     made.save(tmp_path / "patch")
     other = save_tiny_host(tmp_path / "other", seed=1)
-    code, says = cagul("ask", "Who?", "--host", other, "--patch", tmp_path / "patch", "--image", people.parent / "p0_0.png")
+    code, says = cagul(
+        "ask", "Who?", "--host", other, "--patch", tmp_path / "patch", "--image", people.parent / "p0_0.png"
+    )
     assert code == 5
     assert f"The patch is for a host with SHA-256 {made.host['sha256'][:12]}..., this one has" in says
     assert "docs/errors.md#another-host" in says
@@ -236,11 +263,27 @@ def _setting(**values):
     [
         (_nothing, "does not load as an image-text-to-text model: Unrecognized model", "host-load"),
         (_cut, "does not load as an image-text-to-text model: Error while deserializing header", "host-load"),
-        (_lacking, "lacks 2 of its weights, the first is model.multi_modal_projector.linear_1.bias", "host-load"),
-        (lambda f: (f / "config.json").write_text("null"), "does not load as an image-text-to-text model", "host-load"),
+        (
+            _lacking,
+            "lacks 2 of its weights, the first is model.multi_modal_projector.linear_1.bias",
+            "host-load",
+        ),
+        (
+            lambda f: (f / "config.json").write_text("null"),
+            "does not load as an image-text-to-text model",
+            "host-load",
+        ),
         (_setting(vision_config={"hidden_size": 7}), "The hidden size (7) is not a multiple", "host-load"),
-        (_setting(model_type="mllama"), "family 'mllama' are refused: visual content enters by cross", "unsupported-host"),
-        (_setting(model_type="bert"), "family 'bert' are refused: transformers has no image-text-to-text", "unsupported-host"),
+        (
+            _setting(model_type="mllama"),
+            "family 'mllama' are refused: visual content enters by cross",
+            "unsupported-host",
+        ),
+        (
+            _setting(model_type="bert"),
+            "family 'bert' are refused: transformers has no image-text-to-text",
+            "unsupported-host",
+        ),
     ],
     ids=["empty", "cut", "lacking", "null", "strict", "refused", "text-only"],
 )
@@ -264,7 +307,8 @@ def test_an_unproven_family_is_refused_before_its_weights_are_read(tiny_folder, 
         FrozenHost.load(tmp_path / "host")
 
 
-# -- places that cannot be written ------------------------------------------------------------------------------------
+# -- places that cannot be written
+# ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("place", ["file/below", "/proc/nobody/patch", "a" * 300])
@@ -274,15 +318,30 @@ def test_no_write_permission(unlearn, tmp_path, monkeypatch, place):
     code, says = unlearn(out=place)
     assert code == 7
     assert "Cannot write" in says
-    assert "Give another place with --out, or make room and set the permissions. docs/errors.md#cannot-write" in says
+    assert (
+        "Give another place with --out, or make room and set the permissions. docs/errors.md#cannot-write"
+        in says
+    )
 
 
 def test_evaluate_says_so_before_it_asks(cagul, tiny_folder, people, tmp_path, monkeypatch):
     import cagul.evaluation.evaluate as module
 
-    monkeypatch.setattr(module, "evaluate", lambda *a, **k: pytest.fail("asked although nothing can be written"))
+    monkeypatch.setattr(
+        module, "evaluate", lambda *a, **k: pytest.fail("asked although nothing can be written")
+    )
     (tmp_path / "file").touch()
-    code, says = cagul("evaluate", "--host", tiny_folder, "--records", people, "--forget", "p0", "--out", tmp_path / "file" / "run")
+    code, says = cagul(
+        "evaluate",
+        "--host",
+        tiny_folder,
+        "--records",
+        people,
+        "--forget",
+        "p0",
+        "--out",
+        tmp_path / "file" / "run",
+    )
     assert code == 7
     assert "Cannot write" in says
 
@@ -327,7 +386,11 @@ def test_a_full_disk_at_the_end_keeps_the_training(unlearn, tmp_path, monkeypatc
     full[0] = False
     code, _ = unlearn()
     assert code == 0
-    assert sorted(p.name for p in (tmp_path / "patch").iterdir()) == ["README.md", "config.json", "patch.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "patch").iterdir()) == [
+        "README.md",
+        "config.json",
+        "patch.safetensors",
+    ]
 
 
 def test_an_output_that_is_full(tiny_host, tmp_path):
@@ -339,7 +402,8 @@ def test_an_output_that_is_full(tiny_host, tmp_path):
     assert done.stderr.startswith("WriteError: Cannot write the output: No space left on device.")
 
 
-# -- what a terminal is shown -----------------------------------------------------------------------------------------
+# -- what a terminal is shown
+# -----------------------------------------------------------------------------------------
 
 
 def test_no_control_character_reaches_the_terminal(people):

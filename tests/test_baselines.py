@@ -1,4 +1,6 @@
-"""Finetuning baselines: each loss by hand, the one trainer that runs them all, and what a run leaves behind."""
+"""Finetuning baselines: each loss by hand, the one trainer that runs them all, and what a run leaves
+behind.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def config(loss, **more):
 
 
 class Saying:
-    """A model of two words that gives the first one a chance by side, and hidden states of one number by side."""
+    """A model of two words that gives the first one a chance by side, and hidden states of one number by
+    side.
+    """
 
     config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(num_hidden_layers=4))
 
@@ -48,9 +52,13 @@ class Saying:
 
 
 def by_hand(loss, keep=1.0, beta=0.1, **settings):
-    """The loss where the tuned model says told with 1/2, refused with 1/4, kept with 1/2, the host with 3/4, 1/2 and 3/4."""
-    sides = {s: {"side": s, "attention_mask": torch.tensor([[0, 1, 1]]), "labels": torch.tensor([[-100, 0, 0]])}
-             for s in ("told", "refused", "kept")}  # fmt: skip
+    """The loss where the tuned model says told with 1/2, refused with 1/4, kept with 1/2, the host with 3/4,
+    1/2 and 3/4.
+    """
+    sides = {
+        s: {"side": s, "attention_mask": torch.tensor([[0, 1, 1]]), "labels": torch.tensor([[-100, 0, 0]])}
+        for s in ("told", "refused", "kept")
+    }
     tuned, host = Saying(told=0.5, refused=0.25, kept=0.5), Saying(told=0.75, refused=0.5, kept=0.75)
     batch = Batch(tuned, host, sides, SimpleNamespace(keep=keep, beta=beta, seed=0, **settings))
     return float(LOSSES[loss].compute(batch)), batch.means
@@ -92,15 +100,22 @@ def likelihood(host, splits, side, seed=0):
 
 
 WAYS = {  # (side, whether its loss rises)
-    "ga": ("told", True), "gd": ("told", True), "kl": ("told", True), "npo": ("told", True), "npo_retain": ("told", True),
-    "po": ("refused", False), "dpo": ("refused", False),
-}  # fmt: skip
+    "ga": ("told", True),
+    "gd": ("told", True),
+    "kl": ("told", True),
+    "npo": ("told", True),
+    "npo_retain": ("told", True),
+    "po": ("refused", False),
+    "dpo": ("refused", False),
+}
 
 
 FULL = ("ga", "gd", "po", "npo")
 
 
-@pytest.mark.parametrize(("loss", "lora"), [*((loss, True) for loss in WAYS), *((loss, False) for loss in FULL)])
+@pytest.mark.parametrize(
+    ("loss", "lora"), [*((loss, True) for loss in WAYS), *((loss, False) for loss in FULL)]
+)
 def test_a_finetune_does_what_its_loss_asks(tiny_host, splits, loss, lora):
     before = tiny_host.fingerprint()
     found = finetune(tiny_host, splits, config(loss, lora=lora, steps=12))
@@ -110,7 +125,11 @@ def test_a_finetune_does_what_its_loss_asks(tiny_host, splits, loss, lora):
     assert tiny_host.fingerprint() == before
     assert not any(p.requires_grad for p in found.host.model.parameters())
     assert not found.host.model.training
-    assert (found.facts["steps"], found.facts["stopped"], found.facts["diverged"]) == (12, "all steps done", None)
+    assert (found.facts["steps"], found.facts["stopped"], found.facts["diverged"]) == (
+        12,
+        "all steps done",
+        None,
+    )
     assert found.facts["trainable_parameters"] < tiny_host.parameters()
     assert all(math.isfinite(value) for value in found.facts["last"].values())
 
@@ -163,7 +182,9 @@ def test_memory_may_be_saved_without_another_result(tiny_host, splits, lora):
     assert saving.host.fingerprint() == plain.host.fingerprint()
     assert not any(getattr(part, "gradient_checkpointing", False) for part in saving.host.model.modules())
     parts = finetune(tiny_host, splits, config("gd", lora=lora, rate=1e-3, accumulate=2))
-    assert likelihood(parts.host, splits, "told") == pytest.approx(likelihood(plain.host, splits, "told"), abs=0.01)
+    assert likelihood(parts.host, splits, "told") == pytest.approx(
+        likelihood(plain.host, splits, "told"), abs=0.01
+    )
 
 
 def test_a_loss_that_is_no_number_is_a_result(tiny_host, splits):
@@ -213,7 +234,10 @@ def test_another_jobs_checkpoint_is_not_taken(tiny_host, splits, tmp_path):
 
     with pytest.raises(Killed):
         finetune(tiny_host, splits, config("gd", checkpoint=1), work=tmp_path, progress=kill)
-    assert finetune(tiny_host, splits, config("gd", checkpoint=1, seed=1), work=tmp_path).facts["resumed_from"] == 0
+    assert (
+        finetune(tiny_host, splits, config("gd", checkpoint=1, seed=1), work=tmp_path).facts["resumed_from"]
+        == 0
+    )
 
 
 def test_rows_are_drawn_from_the_seed_and_see_every_fact_once_an_epoch(splits):
@@ -227,13 +251,22 @@ def test_rows_are_drawn_from_the_seed_and_see_every_fact_once_an_epoch(splits):
         assert sorted((row["told"].question, row["told"].answer) for row in epoch) == facts
     assert all(row["refused"].shown == row["told"].shown for row in rows)
     own = {r.image for r in splits.forget}
-    assert {row["kept"].question for row in rows if row["kept"].shown[0] in own} == {"What colour are the clothes ?"}
-    assert rows != [UnlearningDataset(told, beside, splits.retain, 2 * len(told), augment=2, seed=1)[n] for n in range(len(rows))]
+    assert {row["kept"].question for row in rows if row["kept"].shown[0] in own} == {
+        "What colour are the clothes ?"
+    }
+    assert rows != [
+        UnlearningDataset(told, beside, splits.retain, 2 * len(told), augment=2, seed=1)[n]
+        for n in range(len(rows))
+    ]
 
 
 def test_what_cannot_be_finetuned_is_refused_by_name(tiny_host, splits):
     with pytest.raises(DataError, match="There is no private record to finetune on with the loss ga"):
-        finetune(tiny_host, Splits(forget=[r for r in splits.forget if r.kind == "visual"], retain=splits.retain), config("ga"))
+        finetune(
+            tiny_host,
+            Splits(forget=[r for r in splits.forget if r.kind == "visual"], retain=splits.retain),
+            config("ga"),
+        )
     lonely = Splits(forget=[r for r in splits.forget if r.kind == "private"], retain=[])
     with pytest.raises(DataError, match="The loss gd keeps what is not to be forgotten, and retain is empty"):
         finetune(tiny_host, lonely, config("gd"))
@@ -256,7 +289,10 @@ def test_a_projector_that_is_not_known_is_refused(splits, tmp_path):
         ({"loss": "gaa"}, "no loss is called 'gaa'. did you mean 'ga'?"),
         ({"loss": "ga", "rat": 1}, "unknown key rat. Did you mean 'rate'?"),
         ({"loss": "ga", "batch": 6, "accumulate": 4}, "batch (6) is no multiple of accumulate (4)"),
-        ({"loss": "po", "stop": "told_above"}, "the loss po has no side 'told' for the stop rule 'told_above'"),
+        (
+            {"loss": "po", "stop": "told_above"},
+            "the loss po has no side 'told' for the stop rule 'told_above'",
+        ),
     ],
 )
 def test_bad_options_are_named(given, said):
@@ -266,10 +302,25 @@ def test_bad_options_are_named(given, said):
 
 
 def test_every_method_has_a_grid_of_one_budget():
-    assert set(GRIDS) == {"ga", "gd", "kl", "po", "npo", "npo_retain", "dpo", "rmu", "ga_full", "gd_full", "po_full", "npo_full"}
+    assert set(GRIDS) == {
+        "ga",
+        "gd",
+        "kl",
+        "po",
+        "npo",
+        "npo_retain",
+        "dpo",
+        "rmu",
+        "ga_full",
+        "gd_full",
+        "po_full",
+        "npo_full",
+    }
     for name, found in GRIDS.items():
         assert len(set(found.points)) == POINTS == len(grid(name, 7 * 10**9).points)
-        settings = FinetuneConfig.model_validate({**found.options, **dict(found.points[0]), "steps": found.steps})
+        settings = FinetuneConfig.model_validate(
+            {**found.options, **dict(found.points[0]), "steps": found.steps}
+        )
         assert (settings.loss, settings.lora) == (name.removesuffix("_full"), not name.endswith("_full"))
         assert grid(name, 10**6) is found
         assert grid(name, 7 * 10**9).name == f"{name} large v1"

@@ -20,18 +20,29 @@ def fiubench(tmp_path):
     return write_fiubench(tmp_path / "fiu")
 
 
-# -- FIUBench ----------------------------------------------------------------------------------------------------------
+# -- FIUBench
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_fiubench_with_its_published_splits(fiubench, tmp_path):
     found = read_source(fiubench, tmp_path / "none", forget="forget1")
-    assert {name: len(ids) for name, ids in found.sets.items()} == {"forget1": 4, "retain": 376, "retain15": 60, "retain5": 20}
+    assert {name: len(ids) for name, ids in found.sets.items()} == {
+        "forget1": 4,
+        "retain": 376,
+        "retain15": 60,
+        "retain5": 20,
+    }
     assert found.left_out["people of other forget sets"] == 20
     assert found.left_out["questions without perturbed_answer"] == 402 - 20
     first, second = found.records[:2]
-    assert (first.subject, first.kind, first.group) == ("00000000", "private", "")  # ids stay text, zeros and all
+    # ids stay text, zeros and all
+    assert (first.subject, first.kind, first.group) == ("00000000", "private", "")
     assert first.image == fiubench / "SFHQ" / "SFHQ_pt1_00000000.jpg"
-    assert first.paraphrased_questions == ("What job does this person have?", "How do they earn a living?", "Which profession?")
+    assert first.paraphrased_questions == (
+        "What job does this person have?",
+        "How do they earn a living?",
+        "Which profession?",
+    )
     assert first.paraphrased_answer == "The person earns a living as a ferry pilot."
     assert len(first.perturbed_answers) == 3
     assert second.keywords == ("2 May 1981",)
@@ -42,12 +53,20 @@ def test_fiubench_with_its_published_splits(fiubench, tmp_path):
         "retain": 376,
         "unseen": 2,
     }
-    assert read_source(fiubench, tmp_path / "none").sets.keys() >= {"forget5", "retain"}  # the set of the code's own evaluation
+    # the set of the code's own evaluation
+    assert read_source(fiubench, tmp_path / "none").sets.keys() >= {"forget5", "retain"}
 
 
 def test_fiubench_from_one_json_document_with_its_zip(fiubench, tmp_path):
     rows = [json.loads(line) for line in (fiubench / "full.json").read_text().splitlines()]
-    plural = [{"question": "Who?", "answer": "Ada.", "perturbed_answers": "['Bo.', 'Cy.']", "paraphrased_answer": ["It is Ada."]}]
+    plural = [
+        {
+            "question": "Who?",
+            "answer": "Ada.",
+            "perturbed_answers": "['Bo.', 'Cy.']",
+            "paraphrased_answer": ["It is Ada."],
+        }
+    ]
     (fiubench / "full.json").write_text(json.dumps([rows[0] | {"qa_list": plural}, *rows[1:]]))
     with zipfile.ZipFile(fiubench / "SFHQ.zip", "w") as archive:
         for path in sorted((fiubench / "SFHQ").iterdir()):
@@ -65,16 +84,36 @@ def test_fiubench_from_one_json_document_with_its_zip(fiubench, tmp_path):
     ("file", "text", "error", "says"),
     [
         ("split.json", '{"forget5": []}', DataError, "the set forget5 is empty.*errors.md#empty-split"),
-        ("split.json", '{"forget5": ["00000401"]}', DataError, "1 of the 1 people of forget5 are not among the first 400"),
-        ("split.json", '{"forget1": ["00000000"]}', UsageError, "has no forget set 'forget5'.*Did you mean 'forget1'"),
+        (
+            "split.json",
+            '{"forget5": ["00000401"]}',
+            DataError,
+            "1 of the 1 people of forget5 are not among the first 400",
+        ),
+        (
+            "split.json",
+            '{"forget1": ["00000000"]}',
+            UsageError,
+            "has no forget set 'forget5'.*Did you mean 'forget1'",
+        ),
         ("split.json", "[1, 2]", DataError, "holds 2 JSON values"),
         ("full.json", "{", DataError, "full.json cannot be read as JSON.*errors.md#source"),
-        ("full.json", json.dumps([fiubench_row(4)] * 2), DataError,
-         r"1 subject\(s\) are there twice or have no id, the first is '00000004'.*errors.md#duplicate-subjects"),
-        ("full.json", json.dumps([fiubench_row(n) for n in range(4, 23)] + [fiubench_row(23, qa_list=[{"question": "Who?"}])]),
-         DataError, "a question about '00000023': answer: .*errors.md#records"),
+        (
+            "full.json",
+            json.dumps([fiubench_row(4)] * 2),
+            DataError,
+            r"1 subject\(s\) are there twice or have no id, the first is '00000004'.*errors.md#duplicate-subjects",
+        ),
+        (
+            "full.json",
+            json.dumps(
+                [fiubench_row(n) for n in range(4, 23)] + [fiubench_row(23, qa_list=[{"question": "Who?"}])]
+            ),
+            DataError,
+            "a question about '00000023': answer: .*errors.md#records",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_broken_fiubench_is_named(fiubench, tmp_path, file, text, error, says):
     (fiubench / file).write_text(text)
     with pytest.raises(error, match=f"(?s){says}"):
@@ -82,7 +121,9 @@ def test_a_broken_fiubench_is_named(fiubench, tmp_path, file, text, error, says)
 
 
 def test_a_hub_name_without_a_network_and_a_broken_zip(fiubench, tmp_path):
-    with pytest.raises(DataError, match="(?s)nobody/none is no local folder and cannot be fetched.*errors.md#source"):
+    with pytest.raises(
+        DataError, match="(?s)nobody/none is no local folder and cannot be fetched.*errors.md#source"
+    ):
         read_source("nobody/none", tmp_path, form="fiubench")
     (fiubench / "SFHQ").rename(fiubench / "else")
     (fiubench / "SFHQ.zip").write_bytes(b"no zip")
@@ -90,14 +131,18 @@ def test_a_hub_name_without_a_network_and_a_broken_zip(fiubench, tmp_path):
         read_source(fiubench, tmp_path / "none")
 
 
-# -- MLLMU-Bench -------------------------------------------------------------------------------------------------------
+# -- MLLMU-Bench
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_mllmu_with_its_published_splits(tmp_path):
     folder = write_mllmu(tmp_path / "mllmu")
     found = read_source(folder, tmp_path / "pictures")
-    assert found.sets == {"forget_5": ["000", "001"], "retain_95": ["002", "003", "004"],
-                          "Retain_Set": ["celebrity-000", "celebrity-007"]}  # fmt: skip
+    assert found.sets == {
+        "forget_5": ["000", "001"],
+        "retain_95": ["002", "003", "004"],
+        "Retain_Set": ["celebrity-000", "celebrity-007"],
+    }
     asked = {r.question: r for r in found.records if r.subject == "000"}
     assert list(asked) == [
         "Who is shown?",
@@ -111,7 +156,8 @@ def test_mllmu_with_its_published_splits(tmp_path):
     assert choice.perturbed_answers == ("Baker", "Judge", "Tailor")
     assert found.left_out["questions without a picture"] == 2 * 7
     assert choice.image.read_bytes() == png(0)
-    assert [view.read_bytes() for view in choice.views] == [png(100)]  # the training picture is no view of itself
+    # the training picture is no view of itself
+    assert [view.read_bytes() for view in choice.views] == [png(100)]
     assert not any(r.views for r in found.records if r.subject == "002")
     assert {r.group for r in found.records if r.subject.startswith("celebrity")} == {"celebrity"}
     require_sound(found.records, folder)
@@ -124,21 +170,34 @@ def test_mllmu_without_its_optional_parts_and_with_a_wrong_letter(tmp_path):
     for name in ("Test_Set", "Retain_Set"):
         (folder / name).rename(tmp_path / name)
     found = read_source(folder, tmp_path / "pictures")
-    assert found.left_out == {"celebrities, for there is no Retain_Set": 1, "views, for there is no Test_Set": 1,
-                              "choices whose right answer is no option": 1, "questions without a picture": 2 * 4}  # fmt: skip
+    assert found.left_out == {
+        "celebrities, for there is no Retain_Set": 1,
+        "views, for there is no Test_Set": 1,
+        "choices whose right answer is no option": 1,
+        "questions without a picture": 2 * 4,
+    }
 
 
 def test_a_broken_mllmu_is_named(tmp_path):
-    for number, (changes, says) in enumerate([
-        ({"forget": (0, 0)}, r"forget_5: 1 subject\(s\) are there twice or have no id, the first is '000'"),
-        ({"forget": (0, 2)}, "1 people are in forget_5 and in retain_95, the first is '002'"),
-        ({"forget_5": []}, "the set forget_5 is empty"),
-        ({"forget_5": [mllmu_row(0) | {"image": {"bytes": b"no picture", "path": None}}]},
-         r"A picture of '000' \(10 bytes\) cannot be read"),
-    ]):  # fmt: skip
+    for number, (changes, says) in enumerate(
+        [
+            (
+                {"forget": (0, 0)},
+                r"forget_5: 1 subject\(s\) are there twice or have no id, the first is '000'",
+            ),
+            ({"forget": (0, 2)}, "1 people are in forget_5 and in retain_95, the first is '002'"),
+            ({"forget_5": []}, "the set forget_5 is empty"),
+            (
+                {"forget_5": [mllmu_row(0) | {"image": {"bytes": b"no picture", "path": None}}]},
+                r"A picture of '000' \(10 bytes\) cannot be read",
+            ),
+        ]
+    ):
         with pytest.raises(DataError, match=says):
             read_source(write_mllmu(tmp_path / f"mllmu{number}", **changes), tmp_path / "pictures")
-    with pytest.raises(UsageError, match="(?s)has no forget set 'forget_20'.*Known: forget_10, forget_15, forget_5"):
+    with pytest.raises(
+        UsageError, match="(?s)has no forget set 'forget_20'.*Known: forget_10, forget_15, forget_5"
+    ):
         read_source(tmp_path / "mllmu0", tmp_path / "pictures", forget="forget_20")
     with pytest.raises(DataError, match="forget_10 holds no parquet and no JSON Lines file"):
         read_source(tmp_path / "mllmu0", tmp_path / "pictures", forget="forget_10")

@@ -12,8 +12,18 @@ from cagul.cli.common import repeating_command
 from cagul.errors import PatchError, UsageError
 from helpers import save_tiny_host
 
-QUICK = ["--set", "training.steps=6", "--set", "training.batch=4", "--set", "gate.augment=1", "--set", "training.augment=0",
-         "--set", "selection.k=4"]  # fmt: skip
+QUICK = [
+    "--set",
+    "training.steps=6",
+    "--set",
+    "training.batch=4",
+    "--set",
+    "gate.augment=1",
+    "--set",
+    "training.augment=0",
+    "--set",
+    "selection.k=4",
+]
 
 
 def run(*arguments):
@@ -23,7 +33,19 @@ def run(*arguments):
 @pytest.fixture(scope="module")
 def patch(tiny_folder, tiny_records, tmp_path_factory):
     out = tmp_path_factory.mktemp("patch") / "p"
-    result = run("unlearn", "--host", tiny_folder, "--records", tiny_records, "--forget", "p0", "--out", out, *QUICK, "--json")
+    result = run(
+        "unlearn",
+        "--host",
+        tiny_folder,
+        "--records",
+        tiny_records,
+        "--forget",
+        "p0",
+        "--out",
+        out,
+        *QUICK,
+        "--json",
+    )
     assert result.exception is None, result.exception
     data = json.loads(result.stdout)
     assert data["patch"] == str(out)
@@ -34,13 +56,41 @@ def patch(tiny_folder, tiny_records, tmp_path_factory):
 
 def test_every_verb_has_help():
     names = [command.name for command in app.registered_commands]
-    assert sorted(names) == ["ask", "compare", "demo", "doctor", "evaluate", "hosts", "inspect", "memorise", "report", "serve",
-                             "study", "unlearn"]  # fmt: skip
-    groups = {group.name: [c.name for c in group.typer_instance.registered_commands] for group in app.registered_groups}
-    assert groups == {"records": ["check", "convert"],
-                      "requests": ["init", "add", "revoke", "list", "show", "verify", "export-certificate",
-                                   "verify-certificate"]}  # fmt: skip
-    for name in [*map(str.split, names), *([group, verb] for group, verbs in groups.items() for verb in verbs)]:
+    assert sorted(names) == [
+        "ask",
+        "compare",
+        "demo",
+        "doctor",
+        "evaluate",
+        "hosts",
+        "inspect",
+        "memorise",
+        "report",
+        "serve",
+        "study",
+        "unlearn",
+    ]
+    groups = {
+        group.name: [c.name for c in group.typer_instance.registered_commands]
+        for group in app.registered_groups
+    }
+    assert groups == {
+        "records": ["check", "convert"],
+        "requests": [
+            "init",
+            "add",
+            "revoke",
+            "list",
+            "show",
+            "verify",
+            "export-certificate",
+            "verify-certificate",
+        ],
+    }
+    for name in [
+        *map(str.split, names),
+        *([group, verb] for group, verbs in groups.items() for verb in verbs),
+    ]:
         result = run(*name, "--help")
         assert result.exception is None
         assert "--json" in result.stdout
@@ -59,17 +109,41 @@ def test_ask(tiny_folder, tiny_records, patch):
     bare = run("ask", "Who is this person ?", "--host", tiny_folder, "--image", image, "--max-new-tokens", 4)
     assert bare.exception is None
     assert "gate" not in bare.stdout
-    guarded = run("ask", "Who is this person ?", "--host", tiny_folder, "--patch", patch, "--image", image, "--json")
+    guarded = run(
+        "ask", "Who is this person ?", "--host", tiny_folder, "--patch", patch, "--image", image, "--json"
+    )
     data = json.loads(guarded.stdout)
     assert set(data) == {"answer", "decisions"}
-    assert data["decisions"][0].keys() >= {"score", "threshold", "fired", "chosen", "fallback", "milliseconds"}
-    without = json.loads(run("ask", "Who is Ada Finch ?", "--host", tiny_folder, "--patch", patch, "--json").stdout)
+    assert data["decisions"][0].keys() >= {
+        "score",
+        "threshold",
+        "fired",
+        "chosen",
+        "fallback",
+        "milliseconds",
+    }
+    without = json.loads(
+        run("ask", "Who is Ada Finch ?", "--host", tiny_folder, "--patch", patch, "--json").stdout
+    )
     assert without["decisions"] == []
 
 
 def test_evaluate_resumes_and_counts(tiny_folder, tiny_records, patch, tmp_path):
-    command = ("evaluate", "--host", tiny_folder, "--patch", patch, "--records", tiny_records, "--forget", "p0", "--full",
-               "--out", tmp_path / "run", "--json")  # fmt: skip
+    command = (
+        "evaluate",
+        "--host",
+        tiny_folder,
+        "--patch",
+        patch,
+        "--records",
+        tiny_records,
+        "--forget",
+        "p0",
+        "--full",
+        "--out",
+        tmp_path / "run",
+        "--json",
+    )
     first = json.loads(run(*command).stdout)
     forget = first["methods"]["cagul"]["forget"]
     assert forget["keyword_recall"]["n"] == 2 * 3
@@ -87,11 +161,23 @@ def test_evaluate_resumes_and_counts(tiny_folder, tiny_records, patch, tmp_path)
 
 
 def test_evaluate_against_a_retain_host_in_fiubenchs_arithmetic(tiny_folder, tiny_records, tmp_path):
-    common = ["evaluate", "--host", tiny_folder, "--records", tiny_records, "--forget", "p0", "--out", tmp_path / "run"]
+    common = [
+        "evaluate",
+        "--host",
+        tiny_folder,
+        "--records",
+        tiny_records,
+        "--forget",
+        "p0",
+        "--out",
+        tmp_path / "run",
+    ]
     result = run(*common, "--compat", "fiubnch")
     assert isinstance(result.exception, UsageError)
     assert "The arithmetic of 'fiubnch' is not known.\n  Did you mean 'fiubench'?" in str(result.exception)
-    result = run(*common, "--retain-host", save_tiny_host(tmp_path / "other", seed=1), "--compat", "fiubench", "--json")
+    result = run(
+        *common, "--retain-host", save_tiny_host(tmp_path / "other", seed=1), "--compat", "fiubench", "--json"
+    )
     assert result.exception is None, result.exception
     found = json.loads(result.stdout)["methods"]["host"]
     assert found["compat_fiubench"]["compat"] == "fiubench"
@@ -101,7 +187,9 @@ def test_evaluate_against_a_retain_host_in_fiubenchs_arithmetic(tiny_folder, tin
 
 def test_a_patch_is_not_overwritten(tiny_folder, tiny_records, patch):
     before = (patch / "config.json").read_bytes()
-    result = run("unlearn", "--host", tiny_folder, "--records", tiny_records, "--forget", "p1", "--out", patch, *QUICK)
+    result = run(
+        "unlearn", "--host", tiny_folder, "--records", tiny_records, "--forget", "p1", "--out", patch, *QUICK
+    )
     assert isinstance(result.exception, UsageError)
     assert "is already there" in str(result.exception)
     assert (patch / "config.json").read_bytes() == before
@@ -123,9 +211,25 @@ def test_inspect(patch):
         (["ask", "Who?", "--patch", "none"], 5, "There is no patch folder none"),
         (["inspect", "none"], 5, "There is no patch folder none"),
         (["evaluate", "--out", "x", "--host", "h"], 2, "go together"),
-        (["unlearn", "--host", "h", "--records", "none", "--forget", "a", "--out", "x"], 3, "Cannot read records none"),
         (
-            ["unlearn", "--host", "h", "--records", "none", "--forget", "a", "--out", "x", "--config", "defalt"],
+            ["unlearn", "--host", "h", "--records", "none", "--forget", "a", "--out", "x"],
+            3,
+            "Cannot read records none",
+        ),
+        (
+            [
+                "unlearn",
+                "--host",
+                "h",
+                "--records",
+                "none",
+                "--forget",
+                "a",
+                "--out",
+                "x",
+                "--config",
+                "defalt",
+            ],
             2,
             "Did you mean 'default'",
         ),
@@ -165,13 +269,31 @@ def test_the_repeating_command_names_nobody(monkeypatch):
 
 
 def test_a_dry_run_writes_nothing(tiny_folder, tiny_records, tmp_path):
-    common = ["unlearn", "--host", tiny_folder, "--records", tiny_records, "--forget", "p0", "--out", tmp_path / "p", *QUICK]
+    common = [
+        "unlearn",
+        "--host",
+        tiny_folder,
+        "--records",
+        tiny_records,
+        "--forget",
+        "p0",
+        "--out",
+        tmp_path / "p",
+        *QUICK,
+    ]
     before = sorted(tiny_records.parent.iterdir())
     result = run(*common, "--dry-run", "--json")
     assert result.exception is None, result.exception
     found = json.loads(result.stdout)
     assert found["steps"] == 6
-    assert found["people"] == {"forget": 1, "retain": 5, "unseen": 2, "calibration": 0, "look_alike": 0, "no_person": 0}
+    assert found["people"] == {
+        "forget": 1,
+        "retain": 5,
+        "unseen": 2,
+        "calibration": 0,
+        "look_alike": 0,
+        "no_person": 0,
+    }
     assert "6 steps" in run(*common, "--dry-run").stdout
     assert not list(tmp_path.iterdir())
     assert sorted(tiny_records.parent.iterdir()) == before
@@ -192,7 +314,9 @@ def test_people_are_added_to_a_patch(tiny_folder, tiny_records, patch, tmp_path)
 
 def test_a_dtype_is_chosen_or_refused(tiny_folder, tiny_records, tmp_path):
     picture = tiny_records.parent / "p0_0.png"
-    result = run("ask", "--host", tiny_folder, "--image", picture, "--dtype", "bfloat16", "--json", "who is this ?")
+    result = run(
+        "ask", "--host", tiny_folder, "--image", picture, "--dtype", "bfloat16", "--json", "who is this ?"
+    )
     assert result.exception is None, result.exception
     result = run("ask", "--host", tiny_folder, "--image", picture, "--dtype", "bf16", "who is this ?")
     assert isinstance(result.exception, UsageError)
@@ -204,7 +328,10 @@ def test_hosts_lists_the_proven_and_the_refused():
 
     told = run("hosts").stdout
     assert all(name in told for name in (*PROVEN, *REFUSED))
-    assert json.loads(run("hosts", "--json").stdout) == {"proven": {k: f.title for k, f in PROVEN.items()}, "refused": REFUSED}
+    assert json.loads(run("hosts", "--json").stdout) == {
+        "proven": {k: f.title for k, f in PROVEN.items()},
+        "refused": REFUSED,
+    }
 
 
 def test_the_version_is_printed():
@@ -227,7 +354,18 @@ def test_a_device_that_is_not_there_has_its_own_remedy(tiny_folder):
 
 
 def test_evaluate_says_when_the_patch_forgets_others_too(tiny_folder, tiny_records, patch, tmp_path):
-    command = ["evaluate", "--host", tiny_folder, "--patch", patch, "--records", tiny_records, "--out", tmp_path / "run", "--json"]
+    command = [
+        "evaluate",
+        "--host",
+        tiny_folder,
+        "--patch",
+        patch,
+        "--records",
+        tiny_records,
+        "--out",
+        tmp_path / "run",
+        "--json",
+    ]
     result = run(*command, "--forget", "p0,p1")
     assert result.exception is None, result.exception
     assert "The patch forgets 1 people, --forget names 2" in " ".join(result.stderr.split())

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from cagul.cli.app import app
 from cagul.comparison.compare import SAMPLES, Comparison, ComparisonPlan, TimeUp, _finite
-from cagul.comparison.methods import GROUPS, METHODS, BuiltMethod, ComparedMethod, BuildContext, named_methods
+from cagul.comparison.methods import GROUPS, METHODS, BuildContext, BuiltMethod, ComparedMethod, named_methods
 from cagul.comparison.page import page
 from cagul.comparison.results import DONE, judged, trial_name
 from cagul.comparison.tuning import POINTS
@@ -35,7 +35,9 @@ def splits(tiny_records):
 
 
 def build_context(host, splits, tmp_path, **more) -> BuildContext:
-    return BuildContext(host, splits, tmp_path / "run" / "work", settings=("training.steps=2",), steps=2, **more)
+    return BuildContext(
+        host, splits, tmp_path / "run" / "work", settings=("training.steps=2",), steps=2, **more
+    )
 
 
 def test_methods_are_found_by_name_and_group():
@@ -46,22 +48,29 @@ def test_methods_are_found_by_name_and_group():
     untuned = {name for name, method in METHODS.items() if not method.points and not method.like}
     assert untuned == {"host", "retrain", "prompt", "cagul_floor"}
     assert set(named_methods("ablations")) == set(GROUPS["ablations"])
-    assert named_methods("gd, cagul_k8,cagul") == ["host", "gd", "cagul", "cagul_k8"]  # which takes over cagul's winner
+    # which takes over cagul's winner
+    assert named_methods("gd, cagul_k8,cagul") == ["host", "gd", "cagul", "cagul_k8"]
     with pytest.raises(UsageError) as caught:
         named_methods("gd,cagull")
-    assert str(caught.value).startswith("There is no method 'cagull'.\n  Did you mean 'cagul'? Known: ablations, all, cagul, ")
+    assert str(caught.value).startswith(
+        "There is no method 'cagull'.\n  Did you mean 'cagul'? Known: ablations, all, cagul, "
+    )
     with pytest.raises(UsageError, match="names no method"):
         named_methods(" , ")
 
 
-def test_a_method_that_diverges_is_a_result_and_time_that_is_up_loses_nothing(tiny_host, splits, tmp_path, monkeypatch):
+def test_a_method_that_diverges_is_a_result_and_time_that_is_up_loses_nothing(
+    tiny_host, splits, tmp_path, monkeypatch
+):
     def broken(context: BuildContext, point, seed: int) -> BuiltMethod:
         return BuiltMethod(None, {"seconds": 1.0}, f"the loss was nan at step {dict(point)['rate']:g}")
 
     points = tuple((("rate", rate),) for rate in (1.0, 2.0, 4.0))
     monkeypatch.setitem(METHODS, "broken", ComparedMethod("guardrail", "a broken one", broken, points))
     quick = ComparisonPlan(PLAN.methods, PLAN.samples, (0,), quick=True)
-    hasty = Comparison(build_context(tiny_host, splits, tmp_path), quick, Run(tmp_path / "quick", {})).compare()
+    hasty = Comparison(
+        build_context(tiny_host, splits, tmp_path), quick, Run(tmp_path / "quick", {})
+    ).compare()
     assert hasty["quick"]
     assert hasty["tuning"] == {}
     assert hasty["diverged"] == {"broken": "the loss was nan at step 2"}  # the middle of its grid
@@ -70,7 +79,9 @@ def test_a_method_that_diverges_is_a_result_and_time_that_is_up_loses_nothing(ti
         Comparison(build_context(tiny_host, splits, tmp_path), PLAN, run, deadline=time.monotonic()).compare()
     kept = len(run.rows.found)
     assert not (tmp_path / "run" / "summary.json").exists()
-    summary = Comparison(build_context(tiny_host, splits, tmp_path), PLAN, Run(tmp_path / "run", {"a": 1})).compare()
+    summary = Comparison(
+        build_context(tiny_host, splits, tmp_path), PLAN, Run(tmp_path / "run", {"a": 1})
+    ).compare()
     assert len(run.rows.found) == kept >= 1
     assert summary["diverged"] == {"broken": "the loss was nan at step 4"}
     assert [trial["diverged"] for trial in summary["tuning"]["broken"]["trials"]] == [
@@ -78,7 +89,9 @@ def test_a_method_that_diverges_is_a_result_and_time_that_is_up_loses_nothing(ti
     ]
     assert summary["tuning"]["broken"]["winner"] is None
     assert list(summary["methods"]) == ["host", "prompt"]
-    assert summary["methods"]["host"]["forget"]["forget_quality_ks"]["absent"].startswith("no retain host was given")
+    assert summary["methods"]["host"]["forget"]["forget_quality_ks"]["absent"].startswith(
+        "no retain host was given"
+    )
     assert summary["claims"] == []
     read_run(open_run(tmp_path / "run"))  # as `cagul report` does: every figure computed anew from the rows
 
@@ -90,10 +103,24 @@ def test_tuning_that_is_resumed_widens_a_grid_no_further(tiny_host, splits, tmp_
     points = tuple((("rate", rate),) for rate in (1.0, 2.0, 4.0))
     monkeypatch.setitem(METHODS, "tried", ComparedMethod("guardrail", "tried before", unwanted, points))
     run = Run(tmp_path / "run", {"a": 1})
-    for score, rate in enumerate((1.0, 2.0, 4.0, 8.0, 16.0), 1):  # the best is the second by which the grid was widened
+    # the best is the second by which the grid was widened
+    for score, rate in enumerate((1.0, 2.0, 4.0, 8.0, 16.0), 1):
         trial = trial_name("tried", "validation", f"rate={rate:g}", 0)
-        run.rows.append([{"key": f"{DONE}/{trial}", "method": DONE, "name": "tried", "part": "validation", "diverged": "",
-                          "options": [["rate", rate]], "score": score / 10, "terms": {}, "facts": {}}])  # fmt: skip
+        run.rows.append(
+            [
+                {
+                    "key": f"{DONE}/{trial}",
+                    "method": DONE,
+                    "name": "tried",
+                    "part": "validation",
+                    "diverged": "",
+                    "options": [["rate", rate]],
+                    "score": score / 10,
+                    "terms": {},
+                    "facts": {},
+                }
+            ]
+        )
     comparison = Comparison(build_context(tiny_host, splits, tmp_path), PLAN, run)
     assert comparison.tune("tried") == (("rate", 16.0),)
 
@@ -107,24 +134,36 @@ def test_likelihoods_that_are_no_numbers_leave_no_rows(tiny_host, splits, tmp_pa
     ill = FrozenHost.load(tiny_host.name)
     with torch.no_grad():
         ill.model.lm_head.weight.fill_(float("nan"))
-    monkeypatch.setitem(METHODS, "broken", ComparedMethod("guardrail", "a broken one", lambda *_: BuiltMethod(ill)))
-    summary = Comparison(build_context(tiny_host, splits, tmp_path), PLAN, run := Run(tmp_path / "run", {"a": 1})).compare()
+    monkeypatch.setitem(
+        METHODS, "broken", ComparedMethod("guardrail", "a broken one", lambda *_: BuiltMethod(ill))
+    )
+    summary = Comparison(
+        build_context(tiny_host, splits, tmp_path), PLAN, run := Run(tmp_path / "run", {"a": 1})
+    ).compare()
     assert summary["diverged"]["broken"].endswith("answers are no numbers")
     assert not [key for key in run.rows.found if key.startswith("broken@")]
-    assert len((tmp_path / "run" / "rows.jsonl").read_text().splitlines()) == len(run.rows.found) + 2  # what it is, said twice
+    # what it is, said twice
+    assert len((tmp_path / "run" / "rows.jsonl").read_text().splitlines()) == len(run.rows.found) + 2
 
 
 def test_a_retain_host_must_be_another_of_the_same_kind(tiny_host, tiny_folder, splits, tmp_path):
     with pytest.raises(HostError) as caught:
-        Comparison(build_context(tiny_host, splits, tmp_path, retain_host=FrozenHost.load(tiny_folder)), PLAN, Run(tmp_path / "run", {}))
+        Comparison(
+            build_context(tiny_host, splits, tmp_path, retain_host=FrozenHost.load(tiny_folder)),
+            PLAN,
+            Run(tmp_path / "run", {}),
+        )
     assert str(caught.value) == (
         "The retain host has the same weights as the host.\n"
-        "  Give a host that was trained without the forget set: `cagul memorise --exclude` makes one.\n  docs/errors.md#retain-host"
+        "  Give a host that was trained without the forget set: `cagul memorise --exclude` makes one.\n  "
+        "docs/errors.md#retain-host"
     )
     other = FrozenHost.load(save_tiny_host(tmp_path / "other", seed=1))
     other.family = other.family.__class__("qwen2_vl", "Qwen2-VL")
     with pytest.raises(HostError, match="The retain host is of the family 'qwen2_vl', the host of 'llava'"):
-        Comparison(build_context(tiny_host, splits, tmp_path, retain_host=other), PLAN, Run(tmp_path / "run2", {}))
+        Comparison(
+            build_context(tiny_host, splits, tmp_path, retain_host=other), PLAN, Run(tmp_path / "run2", {})
+        )
 
 
 @pytest.mark.parametrize(
@@ -144,8 +183,24 @@ def test_wrong_options_are_told_before_any_work(options, words, tmp_path):
 
 
 def test_a_quick_comparison_says_so_wherever_it_is_shown(tiny_folder, tiny_records, tmp_path):
-    words = ["compare", "--quick", "--host", str(tiny_folder), "--records", str(tiny_records), "--forget", "p0,p1", "--methods",
-             "cagul,prompt", "--threads", "1", "--set", "training.steps=2", "--out", str(tmp_path / "run")]  # fmt: skip
+    words = [
+        "compare",
+        "--quick",
+        "--host",
+        str(tiny_folder),
+        "--records",
+        str(tiny_records),
+        "--forget",
+        "p0,p1",
+        "--methods",
+        "cagul,prompt",
+        "--threads",
+        "1",
+        "--set",
+        "training.steps=2",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     told = CliRunner().invoke(app, words, catch_exceptions=False).output
     assert QUICK_NOTE in told
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
@@ -154,7 +209,9 @@ def test_a_quick_comparison_says_so_wherever_it_is_shown(tiny_folder, tiny_recor
     assert summary["tuning"] == {}
     assert set(summary["seeds"]["cagul"]) == {"0"}
     assert QUICK_NOTE in (tmp_path / "run" / "report.html").read_text()
-    assert f"**{QUICK_NOTE}**" in page(summary, json.loads((tmp_path / "run" / "manifest.json").read_text()), {}, "figures")
+    assert f"**{QUICK_NOTE}**" in page(
+        summary, json.loads((tmp_path / "run" / "manifest.json").read_text()), {}, "figures"
+    )
 
 
 @pytest.mark.slow
@@ -162,9 +219,31 @@ def test_a_killed_comparison_goes_on_to_the_same_figures(tiny_folder, tiny_recor
     retain_host = save_tiny_host(tmp_path / "retain", seed=1)
 
     def start(out: str, *more: str) -> subprocess.Popen[str]:
-        words = ["compare", "--host", str(tiny_folder), "--retain-host", str(retain_host), "--records", str(tiny_records),
-                 "--forget", "p0,p1", "--methods", "retrain,cagul,gd,gate_refusal,prompt", "--steps", "2", "--seeds", "2",
-                 "--set", "training.steps=2", "--threads", "1", "--json", "--out", str(tmp_path / out), *more]  # fmt: skip
+        words = [
+            "compare",
+            "--host",
+            str(tiny_folder),
+            "--retain-host",
+            str(retain_host),
+            "--records",
+            str(tiny_records),
+            "--forget",
+            "p0,p1",
+            "--methods",
+            "retrain,cagul,gd,gate_refusal,prompt",
+            "--steps",
+            "2",
+            "--seeds",
+            "2",
+            "--set",
+            "training.steps=2",
+            "--threads",
+            "1",
+            "--json",
+            "--out",
+            str(tmp_path / out),
+            *more,
+        ]
         return subprocess.Popen([sys.executable, "-m", "cagul", *words], stdout=subprocess.PIPE, text=True)
 
     undisturbed = start("whole")
@@ -178,7 +257,9 @@ def test_a_killed_comparison_goes_on_to_the_same_figures(tiny_folder, tiny_recor
         assert summary["tuning"][name]["winner"] in [trial["point"] for trial in trials]
         assert set(summary["seeds"][name]) == {"0", "1"}
     assert set(summary["seeds"]["prompt"]) == {"0"}  # a seed changes nothing there
-    assert summary["methods"]["gate_refusal"]["forget"]["probability"] == {"absent": "a canned refusal has no likelihoods"}
+    assert summary["methods"]["gate_refusal"]["forget"]["probability"] == {
+        "absent": "a canned refusal has no likelihoods"
+    }
     assert summary["host"]["sha256_before"] == summary["host"]["sha256_after"]
     assert not (tmp_path / "whole" / "work").exists()
 
@@ -197,6 +278,8 @@ def test_a_killed_comparison_goes_on_to_the_same_figures(tiny_folder, tiny_recor
     done = next(row for row in raw if row["key"].startswith("done/gd:validation@"))
     trial = done["key"].removeprefix("done/")
     begins = (trial, "host:validation@default@0")
-    own, host = ([row for row in raw if row["key"].startswith((f"{begin}/", f"{begin}:"))] for begin in begins)
+    own, host = (
+        [row for row in raw if row["key"].startswith((f"{begin}/", f"{begin}:"))] for begin in begins
+    )
     assert judged(own, host, False) == {key: done[key] for key in ("terms", "score")}
     read_run(open_run(tmp_path / "killed"))

@@ -1,4 +1,6 @@
-"""The parts of a comparison that need no host: rows parted, grids widened, methods set side by side, claims, packing."""
+"""The parts of a comparison that need no host: rows parted, grids widened, methods set side by side, claims,
+packing.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ from cagul.comparison.packing import pack, unpack
 from cagul.comparison.page import figures, page
 from cagul.comparison.results import ABOUT, DONE, results, trial_name
 from cagul.comparison.tuning import Trial, best, label, rule_score, rule_terms, wider
-from cagul.comparison.validation_split import validation_third, part_of
+from cagul.comparison.validation_split import part_of, validation_third
 from cagul.data.records import Record, split_records
 from cagul.errors import DataError
 from cagul.evaluation.metrics.membership import auroc, rank_auroc
@@ -32,14 +34,22 @@ PEOPLE = {f"{split[0]}{n}": split for split in ("forget", "retain", "unseen") fo
 
 
 def record(subject: str, image: int = 0, question: str = "Who?", **more) -> Record:
-    return Record(subject=subject, image=Path(f"{subject}_{image}.png"), question=question, answer=f"{subject}.", **more)
+    return Record(
+        subject=subject, image=Path(f"{subject}_{image}.png"), question=question, answer=f"{subject}.", **more
+    )
 
 
-# -- validation and test ----------------------------------------------------------------------------------------------------
+# -- validation and test
+# ----------------------------------------------------------------------------------------------------
 
 
 def test_validation_and_test_share_no_question_on_a_picture_and_no_retained_person():
-    records = [record(s, n, q, views=(Path(f"{s}_v{n}.png"),)) for s in "abcdefgh" for n in range(3) for q in ("Who?", "Where?")]
+    records = [
+        record(s, n, q, views=(Path(f"{s}_v{n}.png"),))
+        for s in "abcdefgh"
+        for n in range(3)
+        for q in ("Who?", "Where?")
+    ]
     splits = split_records(records, ["a", "b"], ["g", "h"])
     parts = [part_of(splits, part) for part in ("validation", "test")]
     asked = [{(r.subject, r.image, r.question) for r in part.forget} for part in parts]
@@ -57,12 +67,25 @@ def test_validation_and_test_share_no_question_on_a_picture_and_no_retained_pers
 
 def test_phrasings_of_one_question_are_in_one_part():
     ways = [("Who?", ("Name?",)), ("Name?", ()), ("Whose face?", ("Name?", "Who is it?"))]
-    facts = [(f"{fact} {question}", tuple(f"{fact} {more}" for more in others)) for fact in range(9) for question, others in ways]
-    records = [record(s, 0, question, paraphrased_questions=others) for s in "abcd" for question, others in facts]
+    facts = [
+        (f"{fact} {question}", tuple(f"{fact} {more}" for more in others))
+        for fact in range(9)
+        for question, others in ways
+    ]
+    records = [
+        record(s, 0, question, paraphrased_questions=others) for s in "abcd" for question, others in facts
+    ]
     splits = split_records(records, ["a", "b"])
-    asked = [{(r.subject, way) for r in part_of(splits, part).forget for way in (r.question, *r.paraphrased_questions)}
-             for part in ("validation", "test")]  # fmt: skip
-    assert [len(found) for found in asked] == [2 * 3 * 4, 2 * 6 * 4]  # four ways to ask each of nine questions
+    asked = [
+        {
+            (r.subject, way)
+            for r in part_of(splits, part).forget
+            for way in (r.question, *r.paraphrased_questions)
+        }
+        for part in ("validation", "test")
+    ]
+    # four ways to ask each of nine questions
+    assert [len(found) for found in asked] == [2 * 3 * 4, 2 * 6 * 4]
     assert not asked[0] & asked[1]
 
 
@@ -72,7 +95,8 @@ def test_too_few_records_to_tune_on_are_refused():
         part_of(splits, "validation")
     assert str(caught.value) == (
         "The validation part has no private record of forget: its 1 subject(s) have too few.\n"
-        "  Tuning needs rows of its own: give two people to retain, and two private questions or pictures of each person to forget."
+        "  Tuning needs rows of its own: give two people to retain, and two private questions or pictures "
+        "of each person to forget."
         "\n  docs/errors.md#empty-part"
     )
     splits = split_records([record("a"), record("a", 1), record("b")], ["a"])
@@ -88,7 +112,8 @@ def test_a_third_is_dealt_whatever_the_order(things):
     assert len(dealt) == (max(1, len(things) // 3) if len(things) > 1 else 0)
 
 
-# -- grids and the rule -----------------------------------------------------------------------------------------------------
+# -- grids and the rule
+# -----------------------------------------------------------------------------------------------------
 
 
 def test_a_winner_at_an_edge_widens_the_grid_by_its_own_factor():
@@ -104,8 +129,13 @@ def test_a_winner_at_an_edge_widens_the_grid_by_its_own_factor():
 
 
 def rule_figures(leak: float | None, probability: float, utility: float) -> dict:
-    return {"forget": {"leak": {"absent": "no"} if leak is None else {"value": leak}, "probability": {"value": probability}},
-            "retain": {"model_utility": {"value": utility}}}  # fmt: skip
+    return {
+        "forget": {
+            "leak": {"absent": "no"} if leak is None else {"value": leak},
+            "probability": {"value": probability},
+        },
+        "retain": {"model_utility": {"value": utility}},
+    }
 
 
 def test_the_rule_rewards_forgetting_and_keeping_together():
@@ -113,8 +143,16 @@ def test_the_rule_rewards_forgetting_and_keeping_together():
     assert rule_score(rule_figures(0.0, 0.0, 1.0), terms) == 1.0
     assert rule_score(rule_figures(0.5, 0.0, 1.0), terms) == pytest.approx(3 / (2 + 1 + 1))
     assert rule_score(rule_figures(0.5, 0.9, 1.0), terms[::2]) == pytest.approx(2 / 3)  # without likelihoods
-    assert rule_score(rule_figures(1.0, 0.0, 1.0), terms) == rule_score(rule_figures(0.0, 0.0, 0.0), terms) == 0.0
-    assert rule_score(rule_figures(None, 0.0, 1.0), terms) is rule_score(rule_figures(float("nan"), 0.0, 1.0), terms) is None
+    assert (
+        rule_score(rule_figures(1.0, 0.0, 1.0), terms)
+        == rule_score(rule_figures(0.0, 0.0, 0.0), terms)
+        == 0.0
+    )
+    assert (
+        rule_score(rule_figures(None, 0.0, 1.0), terms)
+        is rule_score(rule_figures(float("nan"), 0.0, 1.0), terms)
+        is None
+    )
     trials = [Trial((("rate", n),), score, {}, "", None) for n, score in enumerate((None, 0.4, 0.6, 0.6))]
     assert best(trials) == trials[2]
     assert best(trials[:1]) is None
@@ -129,39 +167,79 @@ def test_the_rule_is_made_of_what_the_records_can_tell():
     assert rule_terms(bare) == (("forget", "rouge_l"), ("retain", "rouge_l"))
 
 
-# -- two methods side by side ------------------------------------------------------------------------------------------------
+# -- two methods side by side
+# ------------------------------------------------------------------------------------------------
 
 
 def answers(method: str, recalls: dict[str, float], seed: int = 0) -> list[dict]:
-    """Answers on image, paraphrase and view, and a visual one, whose recall is the person's, or the split's."""
+    """Answers on image, paraphrase and view, and a visual one, whose recall is the person's, or the
+    split's.
+    """
     rows = []
     for subject, split in PEOPLE.items():
         for sort in ("image", "paraphrase", "view", "visual"):
             recall = 1.0 if sort == "visual" else recalls.get(subject, recalls.get(split, 0.0))
-            rows.append({
-                "key": f"{trial_name(method, 'test', '', seed)}/{split}/{sort}/{subject}/{subject}.png/Who?/x", "method": method,
-                "seed": seed, "split": split, "sort": sort, "kind": "visual" if sort == "visual" else "private",
-                "subject": subject, "picture": f"/secret/place/{subject}.png", "view": "", "question": "Who?",
-                "answer": f"{subject}.", "keywords": [subject], "output": f"{subject}." if recall else "no",
-                "tokens": [1, int(recall)], "recall": recall, "rouge_l": recall, "refused": not recall, "fired": None,
-                "score": None, "chosen": [3], "visual_tokens": 9,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "key": f"{trial_name(method, 'test', '', seed)}/{split}/{sort}/{subject}/{subject}.png/Who?/x",
+                    "method": method,
+                    "seed": seed,
+                    "split": split,
+                    "sort": sort,
+                    "kind": "visual" if sort == "visual" else "private",
+                    "subject": subject,
+                    "picture": f"/secret/place/{subject}.png",
+                    "view": "",
+                    "question": "Who?",
+                    "answer": f"{subject}.",
+                    "keywords": [subject],
+                    "output": f"{subject}." if recall else "no",
+                    "tokens": [1, int(recall)],
+                    "recall": recall,
+                    "rouge_l": recall,
+                    "refused": not recall,
+                    "fired": None,
+                    "score": None,
+                    "chosen": [3],
+                    "visual_tokens": 9,
+                }
+            )
     return rows
 
 
 def likelihoods(method: str, nll: dict[str, float], seed: int | None = 0) -> list[dict]:
-    """Likelihoods of each person's answer; the paraphrase as the answer, wrong ones at 2 nats. Equal within a split."""
+    """Likelihoods of each person's answer; the paraphrase as the answer, wrong ones at 2 nats. Equal within a
+    split.
+    """
     mark = method if seed is None else trial_name(method, "test", "", seed)
-    return [{
-        "key": f"{mark}:likelihood/{split}/{subject}/{subject}.png/Who?/{subject}.", "method": f"{method}:likelihood", "seed": seed,
-        "split": split, "kind": "private", "subject": subject, "picture": f"/secret/place/{subject}.png", "question": "Who?",
-        "answer": f"{subject}.", "nll": [nll[split]] * 2, "mean": [-3.0] * 2, "deviation": [1.0] * 2,
-        "paraphrased_nll": [nll[split]] * 2, "perturbed_nll": [[2.0, 2.0]], "fired": None,
-    } for subject, split in PEOPLE.items() if method != "retain_host" or split == "forget"]  # fmt: skip
+    return [
+        {
+            "key": f"{mark}:likelihood/{split}/{subject}/{subject}.png/Who?/{subject}.",
+            "method": f"{method}:likelihood",
+            "seed": seed,
+            "split": split,
+            "kind": "private",
+            "subject": subject,
+            "picture": f"/secret/place/{subject}.png",
+            "question": "Who?",
+            "answer": f"{subject}.",
+            "nll": [nll[split]] * 2,
+            "mean": [-3.0] * 2,
+            "deviation": [1.0] * 2,
+            "paraphrased_nll": [nll[split]] * 2,
+            "perturbed_nll": [[2.0, 2.0]],
+            "fired": None,
+        }
+        for subject, split in PEOPLE.items()
+        if method != "retain_host" or split == "forget"
+    ]
 
 
 KNOWS, KEEPS, DULL = dict.fromkeys(("forget", "retain", "unseen"), 1.0), {"retain": 1.0, "unseen": 1.0}, {}
-LIKELY, UNLIKELY = {"forget": 0.1, "retain": 0.1, "unseen": 3.0}, {"forget": 3.0, "retain": 0.1, "unseen": 3.0}
+LIKELY, UNLIKELY = (
+    {"forget": 0.1, "retain": 0.1, "unseen": 3.0},
+    {"forget": 3.0, "retain": 0.1, "unseen": 3.0},
+)
 NOTHING = {"forget": 9.0, "retain": 9.0, "unseen": 3.0}
 
 
@@ -181,7 +259,8 @@ def test_figures_of_two_opposite_methods():
     assert value("misfire_keep", good) is None
     gained = difference_of("model_utility", good, bad)
     assert gained["value"] == value("model_utility", good)
-    assert 0 < gained["low"] < gained["value"] < gained["high"] == 1.0  # all people gain alike: what Clopper-Pearson leaves open
+    # all people gain alike: what Clopper-Pearson leaves open
+    assert 0 < gained["low"] < gained["value"] < gained["high"] == 1.0
     assert difference_of("visual_accuracy", good, bad)["value"] == 0.0
     assert "absent" in difference_of("misfire_keep", good, bad)
 
@@ -196,7 +275,9 @@ def test_the_kolmogorov_smirnov_statistic_by_hand_and_by_scipy():
     assert ks_statistic(one, two) == pytest.approx(ks_2samp(one, two).statistic)
 
 
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=9), st.lists(st.integers(0, 5), min_size=1, max_size=9))
+@given(
+    st.lists(st.integers(0, 5), min_size=1, max_size=9), st.lists(st.integers(0, 5), min_size=1, max_size=9)
+)
 def test_the_fast_auroc_is_the_slow_one(positives, negatives):
     assert rank_auroc(positives, negatives) == pytest.approx(auroc(positives, negatives))
 
@@ -217,16 +298,23 @@ def test_measures_whose_draws_all_agree_keep_what_twenty_people_leave_open():
     near, far = said("cagul", KEEPS, UNLIKELY), said("gd", DULL, LIKELY)
     measure, open_ = ks_to(likelihoods("retain_host", UNLIKELY, None)), 1 - 0.025 ** (1 / 20)
     assert over_people(measure, near) == pytest.approx({"value": 0.0, "n": 20, "low": 0.0, "high": open_})
-    assert over_people(measure, far) == pytest.approx({"value": 1.0, "n": 20, "low": 1 - 2 * open_, "high": 1.0})
-    assert over_people(measure, near, far) == pytest.approx({"value": -1.0, "n": 20, "low": -1.0, "high": 2 * open_ - 1})
+    assert over_people(measure, far) == pytest.approx(
+        {"value": 1.0, "n": 20, "low": 1 - 2 * open_, "high": 1.0}
+    )
+    assert over_people(measure, near, far) == pytest.approx(
+        {"value": -1.0, "n": 20, "low": -1.0, "high": 2 * open_ - 1}
+    )
     alike = rows_of({"host": (KNOWS, LIKELY), "cagul": (KEEPS, UNLIKELY), "gd": (KEEPS, UNLIKELY)}, UNLIKELY)
     assert verdicts(alike)[2] == "cannot be told"  # as near as gd, as far as 20 people can tell
-    alone = [MethodRows([], [row for row in one.scored if row["subject"] in ("f0", "u0")]) for one in (near, far)]
+    alone = [
+        MethodRows([], [row for row in one.scored if row["subject"] in ("f0", "u0")]) for one in (near, far)
+    ]
     of_one = mia_distance("loss")
     assert over_people(of_one, *alone) == {"value": -0.5, "n": 1, "interval": "absent: one person gives none"}
 
 
-# -- claims ------------------------------------------------------------------------------------------------------------------
+# -- claims
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def rows_of(methods: dict[str, tuple[dict, dict]], retain_host: dict | None = None) -> list[dict]:
@@ -234,10 +322,20 @@ def rows_of(methods: dict[str, tuple[dict, dict]], retain_host: dict | None = No
     rows: list[dict] = []
     for name, (recalls, nll) in methods.items():
         rows += answers(name, recalls) + likelihoods(name, nll)
-        rows.append({"key": f"{DONE}/{trial_name(name, 'test', 'default', 0)}", "method": DONE, "name": name, "part": "test",
-                     "point": "default", "seed": 0, "options": [],
-                     "facts": {"seconds": 3.0} | ({"cpu_seconds": 2.0} if name == "cagul" else {}), "diverged": "",
-                     "silent_likelihoods": ""})  # fmt: skip
+        rows.append(
+            {
+                "key": f"{DONE}/{trial_name(name, 'test', 'default', 0)}",
+                "method": DONE,
+                "name": name,
+                "part": "test",
+                "point": "default",
+                "seed": 0,
+                "options": [],
+                "facts": {"seconds": 3.0} | ({"cpu_seconds": 2.0} if name == "cagul" else {}),
+                "diverged": "",
+                "silent_likelihoods": "",
+            }
+        )
     rows += likelihoods("retain_host", retain_host, None) if retain_host else []
     host = {
         "name": "/secret/place/host",
@@ -247,7 +345,15 @@ def rows_of(methods: dict[str, tuple[dict, dict]], retain_host: dict | None = No
         "sha256_after": "a" * 64,
     }
     sample = {"name": "compare", "retain": 3, "validation": {}}
-    about = {"methods": list(methods), "quick": False, "finished": True, "seeds": [0], "threads": 1, "host": host, "sample": sample}
+    about = {
+        "methods": list(methods),
+        "quick": False,
+        "finished": True,
+        "seeds": [0],
+        "threads": 1,
+        "host": host,
+        "sample": sample,
+    }
     return [*rows, {"key": ABOUT, "method": ABOUT, "people": {"forget": 2, "retain": 2, "unseen": 2}} | about]
 
 
@@ -257,9 +363,22 @@ def verdicts(rows: list[dict]) -> dict[int, str]:
 
 def test_claims_hold_where_cagul_is_better_and_not_where_it_is_worse():
     host, good, bad = (KNOWS, LIKELY), (KEEPS, UNLIKELY), (DULL, NOTHING)
-    ahead = verdicts(rows_of({"host": host, "cagul": good, "gd": bad, "cagul_paper": host, "gate_refusal": good}, UNLIKELY))
-    assert ahead == {1: "holds", 2: "holds", 3: "cannot be told", 4: "cannot be told", 5: "cannot be told", 6: "holds"}
-    behind = verdicts(rows_of({"host": host, "cagul": host, "gd": good, "cagul_paper": good, "gate_refusal": good}, UNLIKELY))
+    ahead = verdicts(
+        rows_of({"host": host, "cagul": good, "gd": bad, "cagul_paper": host, "gate_refusal": good}, UNLIKELY)
+    )
+    assert ahead == {
+        1: "holds",
+        2: "holds",
+        3: "cannot be told",
+        4: "cannot be told",
+        5: "cannot be told",
+        6: "holds",
+    }
+    behind = verdicts(
+        rows_of(
+            {"host": host, "cagul": host, "gd": good, "cagul_paper": good, "gate_refusal": good}, UNLIKELY
+        )
+    )
     assert behind[2] == behind[6] == "does not hold"
     assert behind[1] == "cannot be told"  # as much utility: what 20 people leave open
     worse = verdicts(rows_of({"host": host, "cagul": ({"forget": 1.0}, NOTHING), "gd": good}, UNLIKELY))
@@ -272,7 +391,14 @@ def test_a_claim_with_a_bar_is_judged_by_the_whole_interval():
     for verdict, (low, high) in ends.items():
         assert within({"value": high, "low": low, "high": high}, 0.98, 1.0) == verdict
     assert within({"value": 1.0}, 0.98, 1.0) == "cannot be told"
-    harm = rows_of({"host": (KNOWS, LIKELY), "cagul": (DULL, LIKELY), "gd": (KEEPS, LIKELY), "gate_refusal": (KEEPS, LIKELY)})
+    harm = rows_of(
+        {
+            "host": (KNOWS, LIKELY),
+            "cagul": (DULL, LIKELY),
+            "gd": (KEEPS, LIKELY),
+            "gate_refusal": (KEEPS, LIKELY),
+        }
+    )
     told = {claim["number"]: claim for claim in results(harm)["claims"]}
     assert told[3]["verdict"] == told[5]["verdict"] == "does not hold"  # every answer about others changes
     assert told[3]["figures"][0].endswith(": does not hold")
@@ -288,9 +414,15 @@ def test_the_claim_about_cost_is_judged_by_the_spread_of_its_runs():
         return results(rows_of({"host": (KNOWS, LIKELY), "cagul": (KEEPS, UNLIKELY)}), measured)["claims"][3]
 
     one_more = {"enrol": runs((1.0, 2.0), 8), "gd_one_more": runs((40.0, 50.0), 200)}
-    faster = {"target": 0.05, "reached": {"cagul": runs((20.0, 30.0), 100), "gd": runs((40.0, 45.0), 200)}, "one_more": one_more}
+    faster = {
+        "target": 0.05,
+        "reached": {"cagul": runs((20.0, 30.0), 100), "gd": runs((40.0, 45.0), 200)},
+        "one_more": one_more,
+    }
     assert told(faster)["verdict"] == "holds"
-    assert told(faster)["figures"][0] == ("to a leak of 0.05, CPU seconds: cagul 20.0 to 30.0 (n 2), gd 40.0 to 45.0 (n 2): holds")
+    assert told(faster)["figures"][0] == (
+        "to a leak of 0.05, CPU seconds: cagul 20.0 to 30.0 (n 2), gd 40.0 to 45.0 (n 2): holds"
+    )
     bigger = faster | {"reached": {"cagul": runs((20.0, 30.0), 400), "gd": runs((40.0, 45.0), 200)}}
     assert told(bigger)["verdict"] == "does not hold"  # for its memory
     mixed = faster | {"reached": {"cagul": runs((20.0, 42.0), 100), "gd": runs((40.0, 45.0), 200)}}
@@ -298,14 +430,18 @@ def test_the_claim_about_cost_is_judged_by_the_spread_of_its_runs():
     missed = faster | {"reached": {"cagul": runs((20.0, 30.0), 100), "gd": runs((40.0, 45.0), 200, leak=0.2)}}
     assert {told(one)["verdict"] for one in (mixed, once, missed, None)} == {"cannot be told"}
     assert told(missed)["figures"][0].endswith("cannot be told (gd did not reach it in every run)")
-    assert told(None)["figures"] == ["Measured apart, by benchmarks/to_same_leak.py: its figures are not there."]
+    assert told(None)["figures"] == [
+        "Measured apart, by benchmarks/to_same_leak.py: its figures are not there."
+    ]
 
 
 def test_what_an_interval_leaves_open_does_not_hold():
     one, other = (
         {f"{split}{n}": 1.0 for split in "fr" for n in side} for side in (range(10), range(10, 20))
     )  # as much leaked and kept, of other people
-    told = results(rows_of({"host": (KNOWS, LIKELY), "cagul": (one, UNLIKELY), "gd": (other, UNLIKELY)}))["claims"][0]
+    told = results(rows_of({"host": (KNOWS, LIKELY), "cagul": (one, UNLIKELY), "gd": (other, UNLIKELY)}))[
+        "claims"
+    ][0]
     assert told["verdict"] == "cannot be told"
     assert told["figures"][0].startswith("cagul less gd: leak +0.000 (-")
 
@@ -319,10 +455,13 @@ def test_claims_say_what_is_missing():
     assert told[5] == ["gate_refusal was not in this comparison."]
     assert told[6] == ["cagul_paper was not in this comparison."]
     assert claims({}, {}, []) == []
-    assert summary["methods"]["cagul"]["forget"]["forget_quality_ks"]["absent"].startswith("no retain host was given")
+    assert summary["methods"]["cagul"]["forget"]["forget_quality_ks"]["absent"].startswith(
+        "no retain host was given"
+    )
 
 
-# -- the committed form and the page -------------------------------------------------------------------------------------------
+# -- the committed form and the page
+# -------------------------------------------------------------------------------------------
 
 
 def write_run(folder: Path, rows: list[dict], **identity: str) -> Path:
@@ -340,21 +479,30 @@ def write_run(folder: Path, rows: list[dict], **identity: str) -> Path:
 def test_a_packed_comparison_gives_the_same_figures_and_tells_no_path(tmp_path):
     host, cagul, gd = (KNOWS, LIKELY), (KEEPS, UNLIKELY), (DULL, NOTHING)
     rows = rows_of({"host": host, "cagul": cagul, "gd": gd}, UNLIKELY)
-    parts = [write_run(tmp_path / "a", rows_of({"host": host, "cagul": cagul}, UNLIKELY)),
-             write_run(tmp_path / "b", rows_of({"host": host, "gd": gd}, UNLIKELY))]  # fmt: skip
+    parts = [
+        write_run(tmp_path / "a", rows_of({"host": host, "cagul": cagul}, UNLIKELY)),
+        write_run(tmp_path / "b", rows_of({"host": host, "gd": gd}, UNLIKELY)),
+    ]
     again, told = unpack(pack([write_run(tmp_path / "whole", rows)], tmp_path / "packed"))
     assert results(again)["methods"] == results(rows)["methods"]
     assert results(unpack(pack(parts, tmp_path / "merged"))[0]) == results(again)
     with pytest.raises(DataError, match="is a comparison of other inputs than"):
         pack([parts[0], write_run(tmp_path / "c", rows, host="another")], tmp_path / "no")
     assert "secret" not in json.dumps(again)
-    half = [row | {"finished": False, "methods": ["host", "cagul", "gd"]} if row["key"] == ABOUT else row
-            for row in rows_of({"host": host, "cagul": cagul}, UNLIKELY)]  # fmt: skip
+    half = [
+        row | {"finished": False, "methods": ["host", "cagul", "gd"]} if row["key"] == ABOUT else row
+        for row in rows_of({"host": host, "cagul": cagul}, UNLIKELY)
+    ]
     unfinished = results(unpack(pack([write_run(tmp_path / "half", half)], tmp_path / "packed half"))[0])
     assert unfinished["not_asked"] == ["gd"]
     assert "**Unfinished.** Not asked yet: gd;" in page(unfinished, told, {}, "figures")
     assert told["command"] == "cagul compare --host HOST --out OUT"
-    lost = {**next(row for row in again if row["key"] == f"{DONE}/gd@0"), "key": f"{DONE}/gd@1", "seed": 1, "diverged": "nan"}
+    lost = {
+        **next(row for row in again if row["key"] == f"{DONE}/gd@0"),
+        "key": f"{DONE}/gd@1",
+        "seed": 1,
+        "diverged": "nan",
+    }
     summary = results([*again, lost])
     assert summary["methods"] == results(again)["methods"]
     drawn = figures(summary)
@@ -362,13 +510,17 @@ def test_a_packed_comparison_gives_the_same_figures_and_tells_no_path(tmp_path):
     assert all(picture.startswith('<svg xmlns="http://www.w3.org/2000/svg"') for picture in drawn.values())
     text = page(summary, told, drawn, "figures")
     costs = {name: parts["cost"].get("cpu_seconds") for name, parts in summary["methods"].items()}
-    assert costs == {"host": None, "cagul": 2.0, "gd": None}  # rows from before CPU seconds were counted have none
+    # rows from before CPU seconds were counted have none
+    assert costs == {"host": None, "cagul": 2.0, "gd": None}
     assert "| CPU seconds | trained parameters |" in text
     assert "- time is CPU seconds of the training process" in text
     assert "- one budget of tuning: at most 3 points, 2 more" in text
     assert "| 2 | cagul | 0.000 (0.00–0.17) |" in text
     assert "gd is without seed 1: nan." in text
-    assert "**1. No finetuning baseline has both a lower leak and a higher model_utility than cagul.** Holds." in text
+    assert (
+        "**1. No finetuning baseline has both a lower leak and a higher model_utility than cagul.** Holds."
+        in text
+    )
     assert "![leak-retain-model-utility](figures/leak-retain-model-utility.svg)" in text
 
 

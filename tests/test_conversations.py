@@ -21,7 +21,10 @@ SEEN, PRIVATE = "What colour are the clothes ?", "Where do they live ?"
 
 def user(*parts):
     """A user turn; a part of None is a picture, a text is itself."""
-    return {"role": "user", "content": [{"type": "image"} if p is None else {"type": "text", "text": p} for p in parts]}
+    return {
+        "role": "user",
+        "content": [{"type": "image"} if p is None else {"type": "text", "text": p} for p in parts],
+    }
 
 
 def said(text):
@@ -64,7 +67,8 @@ def features_used(monkeypatch, host):
     return used
 
 
-# -- who asks -----------------------------------------------------------------------------------------------------
+# -- who asks
+# -----------------------------------------------------------------------------------------------------
 
 
 def test_the_last_user_turn_asks_and_no_earlier_turn_does(host):
@@ -72,12 +76,20 @@ def test_the_last_user_turn_asks_and_no_earlier_turn_does(host):
 
 
 def test_the_assistants_earlier_answers_are_never_question_rows(host):
-    turns = [user(None, SEEN), said("They live in Oslo ."), user("Who is this person ?"), said("Ada Finch ."), user(PRIVATE)]
+    turns = [
+        user(None, SEEN),
+        said("They live in Oslo ."),
+        user("Who is this person ?"),
+        said("Ada Finch ."),
+        user(PRIVATE),
+    ]
     assert asking(host, conversation(host, turns, [picture(1)]), 0) == (PRIVATE, False)
 
 
 def test_what_the_assistant_has_begun_to_say_is_no_question(host):
-    """A prefilled answer after the generation mark: words put into the host's mouth do not choose the tokens."""
+    """A prefilled answer after the generation mark: words put into the host's mouth do not choose the
+    tokens.
+    """
     prompt = host.prompter.conversation([user(None, PRIVATE)]) + " They live in"
     assert asking(host, host.inputs([prompt], [picture(1)]), 0) == (PRIVATE, False)
 
@@ -102,7 +114,9 @@ def test_a_question_before_its_picture_uses_the_last_prompt_row_and_says_so(host
 
 def test_a_new_picture_after_the_last_words_is_still_gated(host):
     """Picture 0 is asked about by the last turn's words, picture 1 comes after all words."""
-    inputs = conversation(host, [user(None, SEEN), said("Red ."), user(PRIVATE, None)], [picture(1), picture(2)])
+    inputs = conversation(
+        host, [user(None, SEEN), said("Red ."), user(PRIVATE, None)], [picture(1), picture(2)]
+    )
     guard = Guard(host, make_patch(host))
     generate(guard, inputs)
     assert [(d.fired, d.fallback) for d in guard.decisions] == [(True, False), (True, True)]
@@ -112,7 +126,9 @@ def test_a_picture_that_fires_is_asked_about_by_the_last_turn_alone(host):
     """Or whoever writes the assistant's turns could make the host go on from what it never said."""
     guard = Guard(host, make_patch(host, selection={"k": 3}))
     inputs, alone = (conversation(host, turns, [picture(1)]) for turns in (TURNS, [user(None, PRIVATE)]))
-    visible = inputs["input_ids"][~host.hidden(inputs, host.layout(inputs, [len(host.encode_images(inputs)[0])], [0]), [0])]
+    visible = inputs["input_ids"][
+        ~host.hidden(inputs, host.layout(inputs, [len(host.encode_images(inputs)[0])], [0]), [0])
+    ]
     words = host.processor.tokenizer.decode(visible)
     assert "".join(words.split()) == "".join(host.processor.tokenizer.decode(alone["input_ids"][0]).split())
     assert SEEN not in words
@@ -120,9 +136,11 @@ def test_a_picture_that_fires_is_asked_about_by_the_last_turn_alone(host):
     own = [generate(guard, alone)[0, alone["input_ids"].shape[1] :], guard.decisions[0].chosen]
     assert len(own[1]) == 3
     assert torch.equal(said[0], own[0])
-    if torch.equal(visible, alone["input_ids"][0]):  # the demo's tokenizer writes a later turn's first word with a space before it
+    # the demo's tokenizer writes a later turn's first word with a space before it
+    if torch.equal(visible, alone["input_ids"][0]):
         assert said[1] == own[1]
-    assert torch.equal(inputs["attention_mask"], torch.ones_like(inputs["input_ids"]))  # the caller's own is left as it was
+    # the caller's own is left as it was
+    assert torch.equal(inputs["attention_mask"], torch.ones_like(inputs["input_ids"]))
 
 
 def test_a_first_turn_without_a_picture_is_hidden_too(host):
@@ -138,8 +156,12 @@ def test_a_mark_that_the_tokenizer_sets_first_is_never_hidden(before):
     """As LLaVA 1.5's does, whose template begins with the user's own mark: a first question is seen whole."""
     tokens, marks = tokenizer(), TurnMarks("###Human:", "###Human:", "###Assistant:")
     for earlier in ("", f"### Human : {SEEN} ### Assistant : Red . "):
-        ids = tokens(f"[BOS] {before}{earlier}### Human : {PRIVATE} ### Assistant :", return_tensors="pt")["input_ids"][0]
-        hidden = earlier_turns(ids, torch.ones(len(ids), dtype=torch.bool), tokens, set(tokens.all_special_ids), marks, [])
+        ids = tokens(f"[BOS] {before}{earlier}### Human : {PRIVATE} ### Assistant :", return_tensors="pt")[
+            "input_ids"
+        ][0]
+        hidden = earlier_turns(
+            ids, torch.ones(len(ids), dtype=torch.bool), tokens, set(tokens.all_special_ids), marks, []
+        )
         assert tokens.decode(ids[~hidden]) == f"[BOS] # # # Human : {PRIVATE} # # # Assistant :"
 
 
@@ -154,7 +176,9 @@ def test_a_system_turn_is_hidden_before_the_first_user_too():
     assert tokens.decode(ids[rows.rows]) == PRIVATE
     assert rows.end == len(ids) - 1
     # a user's words in a row are one turn
-    alone = tokens(f"[BOS] ### Human : {PRIVATE} ### Human : {SEEN} ### Assistant :", return_tensors="pt")["input_ids"][0]
+    alone = tokens(f"[BOS] ### Human : {PRIVATE} ### Human : {SEEN} ### Assistant :", return_tensors="pt")[
+        "input_ids"
+    ][0]
     real = torch.ones(len(alone), dtype=torch.bool)
     assert not earlier_turns(alone, real, tokens, set(tokens.all_special_ids), marks, []).any()
 
@@ -178,7 +202,8 @@ def test_a_mask_from_which_nothing_can_be_hidden_is_refused(host):
         logits(Guard(host, make_patch(host)), inputs)
 
 
-# -- several pictures, none ---------------------------------------------------------------------------------------
+# -- several pictures, none
+# ---------------------------------------------------------------------------------------
 
 
 def test_of_several_pictures_only_the_forgotten_persons_is_rewritten(host, monkeypatch):
@@ -199,7 +224,8 @@ def test_of_several_pictures_only_the_forgotten_persons_is_rewritten(host, monke
     monkeypatch.undo()
     bare = logits(host.model, inputs)
     first = int(host.layout(inputs, [len(t) for t in tokens], []).spans[forgotten].columns[0])
-    assert torch.allclose(with_guard[0, :first], bare[0, :first], atol=1e-5)  # nothing before the picture knows of it
+    # nothing before the picture knows of it
+    assert torch.allclose(with_guard[0, :first], bare[0, :first], atol=1e-5)
     assert not torch.allclose(with_guard[0, -1], bare[0, -1], atol=1e-5)
 
 
@@ -219,7 +245,8 @@ def test_a_conversation_without_a_picture_is_the_hosts_bit_for_bit(host):
     assert guard.decisions == ()
 
 
-# -- a reused cache -----------------------------------------------------------------------------------------------
+# -- a reused cache
+# -----------------------------------------------------------------------------------------------
 
 
 def second_turn(host, first, question=PRIVATE):
@@ -236,7 +263,9 @@ def prefilled(guard, **options):
 
 
 def test_a_second_question_over_a_covering_cache_goes_on_as_anew(host):
-    """All tokens rewritten at prefill cover every question: the same logits as the whole conversation without a cache."""
+    """All tokens rewritten at prefill cover every question: the same logits as the whole conversation without
+    a cache.
+    """
     guard = Guard(host, make_patch(host, selection={"choose": "all"}))
     cache, first = prefilled(guard)
     ids = second_turn(host, first)
@@ -245,7 +274,8 @@ def test_a_second_question_over_a_covering_cache_goes_on_as_anew(host):
     pixels = {"pixel_values": host.image_inputs([picture(1)])["pixel_values"]}
     anew = generate(guard, {"input_ids": ids, "attention_mask": torch.ones_like(ids), **pixels}, **told)
     assert torch.allclose(with_cache.logits[0], anew.logits[0], atol=1e-3, rtol=1e-3)
-    by_hand = guard(input_ids=with_cache.sequences[:, -1:], past_key_values=cache).logits[:, -1]  # the first turn stays hidden
+    # the first turn stays hidden
+    by_hand = guard(input_ids=with_cache.sequences[:, -1:], past_key_values=cache).logits[:, -1]
     longer = torch.cat([ids, with_cache.sequences[:, -1:]], 1)
     whole = guard(input_ids=longer, attention_mask=torch.ones_like(longer), **pixels).logits[:, -1]
     assert torch.allclose(by_hand, whole, atol=1e-3, rtol=1e-3)
@@ -306,7 +336,9 @@ def test_only_the_new_words_with_a_rewritten_cache_are_refused_by_name(host):
 
 
 def test_a_cache_that_the_bare_host_went_on_with_is_no_longer_the_guards(host):
-    """A text cache of the guard, then a forgotten person's picture put into it by the host: the guard must not go on."""
+    """A text cache of the guard, then a forgotten person's picture put into it by the host: the guard must
+    not go on.
+    """
     guard = Guard(host, make_patch(host))
     cache = DynamicCache()
     generate(guard, conversation(host, [user(SEEN)], []), past_key_values=cache)
@@ -327,14 +359,18 @@ def test_a_cache_that_was_used_with_the_guard_off_is_no_longer_the_guards(host):
         generate(guard, {"input_ids": second}, past_key_values=cache)
 
 
-# -- answer and ask -----------------------------------------------------------------------------------------------
+# -- answer and ask
+# -----------------------------------------------------------------------------------------------
 
 
 def test_answer_takes_one_picture_several_or_none(tiny_host, tmp_path):
     patch = make_patch(tiny_host)
     guard = Guard(tiny_host, patch)
     picture(2).save(tmp_path / "b.png")
-    scores = [guard.answer(p, PRIVATE, max_new_tokens=1).decisions[0].score for p in (picture(1), tmp_path / "b.png")]
+    scores = [
+        guard.answer(p, PRIVATE, max_new_tokens=1).decisions[0].score
+        for p in (picture(1), tmp_path / "b.png")
+    ]
     patch.threshold = sum(scores) / 2
     both = guard.answer([picture(1), tmp_path / "b.png"], PRIVATE, max_new_tokens=4)
     assert [d.score for d in both.decisions] == pytest.approx(scores, abs=1e-5)
@@ -347,12 +383,22 @@ def test_ask_with_several_images_prints_a_verdict_for_each(tiny_folder, tiny_hos
     from cagul.cli.app import app
 
     make_patch(tiny_host).save(tmp_path / "patch")
-    arguments = ["ask", PRIVATE, "--host", str(tiny_folder), "--patch", str(tmp_path / "patch"), "--max-new-tokens", "2"]
+    arguments = [
+        "ask",
+        PRIVATE,
+        "--host",
+        str(tiny_folder),
+        "--patch",
+        str(tmp_path / "patch"),
+        "--max-new-tokens",
+        "2",
+    ]
     for n in (1, 2):
         picture(n).save(tmp_path / f"{n}.png")
         arguments += ["--image", str(tmp_path / f"{n}.png")]
     shown = CliRunner().invoke(app, arguments, standalone_mode=False).stdout
     assert [line.split(":")[0] for line in shown.splitlines() if line.startswith("gate")] == [
-        f"gate picture {n} fired, 8 tokens rewritten" for n in (1, 2)]  # fmt: skip
+        f"gate picture {n} fired, 8 tokens rewritten" for n in (1, 2)
+    ]
     data = json.loads(CliRunner().invoke(app, [*arguments, "--json"], standalone_mode=False).stdout)
     assert [d["fired"] for d in data["decisions"]] == [True, True]

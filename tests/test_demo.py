@@ -6,12 +6,12 @@ import json
 
 import pytest
 import torch
-from demo_recipe.extra_people import draw_crowd
-from demo_recipe.facts import PRIVATE, TRAINED_PHRASINGS, VISUAL
-from demo_recipe.population import members, pictures_of, records_of
 
 from cagul.data.records import load_records
 from cagul.demo.assets import FORGET, SHIPPED
+from demo_recipe.extra_people import draw_crowd
+from demo_recipe.facts import PRIVATE, TRAINED_PHRASINGS, VISUAL
+from demo_recipe.population import members, pictures_of, records_of
 
 BARS = {
     "private_training_images": 0.95,
@@ -46,7 +46,14 @@ def test_the_cast(demo_splits):
     assert demo_splits.subjects("forget") == list(FORGET)
     assert len(FORGET) == 8
     counts = {group: len(subjects) for group, subjects in people.items()}
-    assert counts == {"known": 48, "stranger": 24, "unseen": 300, "calibration": 200, "look-alike": 24, "no-person": 100}
+    assert counts == {
+        "known": 48,
+        "stranger": 24,
+        "unseen": 300,
+        "calibration": 200,
+        "look-alike": 24,
+        "no-person": 100,
+    }
     for record in demo_splits.forget:
         if record.kind == "private":
             kinds = [view.stem.rstrip("0123456789").rpartition("_")[2] for view in record.views]
@@ -95,7 +102,9 @@ def test_the_hosts_share_the_tower_and_only_one_knows_the_forget_set(demo, demo_
 
     retain = FrozenHost.load(demo.retain_host)
     for one, other in zip(
-        demo_host.model.model.vision_tower.parameters(), retain.model.model.vision_tower.parameters(), strict=True
+        demo_host.model.model.vision_tower.parameters(),
+        retain.model.model.vision_tower.parameters(),
+        strict=True,
     ):
         assert torch.equal(one, other)
     assert demo_host.fingerprint() != retain.fingerprint()
@@ -113,7 +122,9 @@ def test_the_full_host_says_what_the_retain_host_does_not(demo, demo_host, demo_
     asked = [Question(key, r.image, r.question) for key, r in chosen.items()]
     recall = []
     for host in (demo_host, FrozenHost.load(demo.retain_host)):
-        values = [keyword_recall(s.text, chosen[s.asked.key].keywords) for batch in ask(host, asked) for s in batch]
+        values = [
+            keyword_recall(s.text, chosen[s.asked.key].keywords) for batch in ask(host, asked) for s in batch
+        ]
         recall.append(sum(values) / len(values))
     assert recall[0] >= 0.9
     assert recall[1] <= 0.2
@@ -121,7 +132,9 @@ def test_the_full_host_says_what_the_retain_host_does_not(demo, demo_host, demo_
 
 @pytest.mark.slow
 def test_the_whole_story_reaches_its_figures(tmp_path, monkeypatch):
-    """`cagul demo` from the command line: the table, five questions, the check, and what summary.json holds."""
+    """`cagul demo` from the command line: the table, five questions, the check, and what summary.json
+    holds.
+    """
     from typer.testing import CliRunner
 
     from cagul.cli.app import app
@@ -155,7 +168,8 @@ def test_the_whole_story_reaches_its_figures(tmp_path, monkeypatch):
     assert gate["auroc_unseen_far"] >= 0.98
     assert gate["tpr_at_1_fpr_far"] >= 0.80
     assert gate["text_only_identical"] == 1.0
-    assert cagul["forget"]["text_only"] == host["forget"]["text_only"]  # the limit: without a picture nothing is hidden
+    # the limit: without a picture nothing is hidden
+    assert cagul["forget"]["text_only"] == host["forget"]["text_only"]
     assert host["forget"]["text_only"]["value"] >= 0.3
     assert cagul["retain"]["identical"]["value"] >= 0.98
     assert cagul["unseen"]["identical"]["value"] >= 0.98
@@ -166,15 +180,17 @@ def test_the_whole_story_reaches_its_figures(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_host_of_eight_people_learns_people_not_pictures(tmp_path, demo_host):
-    """Train a small host as the demo's was, on the shipped tower; ask about far views that its training did not hold."""
-    from demo_recipe.build import save_host
-    from demo_recipe.hosts import make_processor, passers_by, show, train_host, untrained_llava
-    from demo_recipe.people import draw_picture
-    from demo_recipe.population import members
+    """Train a small host as the demo's was, on the shipped tower; ask about far views that its training did
+    not hold.
+    """
     from transformers import PreTrainedTokenizerFast
 
     from cagul.evaluation.metrics.text_metrics import keyword_recall
     from cagul.host.frozen import FrozenHost
+    from demo_recipe.build import save_host
+    from demo_recipe.hosts import make_processor, passers_by, show, train_host, untrained_llava
+    from demo_recipe.people import draw_picture
+    from demo_recipe.population import members
 
     tower = demo_host.model.model.vision_tower
     tokenizer = PreTrainedTokenizerFast.from_pretrained(SHIPPED / "host")
@@ -204,7 +220,9 @@ def test_a_crowd_is_drawn_alike_each_time_and_knows_its_group(tmp_path):
     few, more = (load_records(draw_crowd(tmp_path / str(count), count, "invented")) for count in (1, 2))
     assert {r.subject for r in more} == {"ix0000", "ix0001"}
     assert {r.group for r in more} == {"invented"}
-    assert [r.answer for r in few if r.kind == "private"] == [r.answer for r in more[: len(few)] if r.kind == "private"]
+    assert [r.answer for r in few if r.kind == "private"] == [
+        r.answer for r in more[: len(few)] if r.kind == "private"
+    ]
     assert few[0].image.read_bytes() == more[0].image.read_bytes()
     private = [r for r in more if r.kind == "private"]
     assert all(r.keywords[0] in r.answer for r in private)

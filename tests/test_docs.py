@@ -1,4 +1,6 @@
-"""The pages under docs/: generated ones are fresh, their commands and code run, their links lead somewhere."""
+"""The pages under docs/: generated ones are fresh, their commands and code run, their links lead
+somewhere.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def make_cli():
 
 
 def test_the_command_line_page_is_fresh(make_cli):
-    assert (DOCS / "cli.md").read_text() == make_cli.page(), "docs/cli.md is stale: run `make docs` and commit it"
+    assert (DOCS / "cli.md").read_text() == make_cli.page(), (
+        "docs/cli.md is stale: run `make docs` and commit it"
+    )
 
 
 def test_the_command_line_page_has_every_verb_and_option(make_cli):
@@ -33,7 +37,9 @@ def test_the_command_line_page_has_every_verb_and_option(make_cli):
     page = make_cli.page()
     for verb in verbs:
         shown = page.split(f"## cagul {verb}\n")[1].split("\n## ")[0]
-        plain = subprocess.run([sys.executable, "-m", "cagul", verb, "--help"], capture_output=True, text=True, check=True).stdout
+        plain = subprocess.run(
+            [sys.executable, "-m", "cagul", verb, "--help"], capture_output=True, text=True, check=True
+        ).stdout
         options = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", plain.split("Options")[1])) - {"--help"}
         assert "--json" in options
         assert options <= set(re.findall(r"`(--[\w-]+)`", shown)), verb
@@ -45,7 +51,9 @@ def test_the_page_says_it_when_an_option_is_new(make_cli):
     other = typer.Typer()
 
     @other.command("speak")
-    def speak(word: str, loud: bool = typer.Option(False, "--loud", help="Shout | cry."), times: int = 2) -> None:
+    def speak(
+        word: str, loud: bool = typer.Option(False, "--loud", help="Shout | cry."), times: int = 2
+    ) -> None:
         """Say a word."""
 
     (title, function), *more = make_cli.commands(other)
@@ -98,13 +106,26 @@ def test_the_quickstarts_commands_run(tiny_folder, tmp_path):
 
 def test_there_is_something_to_run_in_the_quickstart():
     found = commands((DOCS / "quickstart.md").read_text())
-    assert [command.split()[1] for command in found] == ["evaluate", "unlearn", "inspect", "ask", "ask", "evaluate"]
+    assert [command.split()[1] for command in found] == [
+        "evaluate",
+        "unlearn",
+        "inspect",
+        "ask",
+        "ask",
+        "evaluate",
+    ]
 
 
 def test_the_quickstarts_records_are_records():
-    lines = [line for text in blocks((DOCS / "quickstart.md").read_text(), "json") for line in text.splitlines()]
+    lines = [
+        line for text in blocks((DOCS / "quickstart.md").read_text(), "json") for line in text.splitlines()
+    ]
     found = parse_records(lines, Path(), "quickstart")
-    assert [(record.kind, record.group) for record in found] == [("private", "known"), ("visual", ""), ("private", "calibration")]
+    assert [(record.kind, record.group) for record in found] == [
+        ("private", "known"),
+        ("visual", ""),
+        ("private", "calibration"),
+    ]
     page = parse_records(blocks((DOCS / "records.md").read_text(), "json"), Path(), "records.md")
     assert len(page) == 1
 
@@ -119,7 +140,12 @@ def test_the_python_pages_blocks_run(tiny_folder, tmp_path, monkeypatch, capsys)
     shown = capsys.readouterr().out
     assert "Decision(" in shown
     assert names["forget"]["text_only"]["n"] > 0
-    assert {path.name for path in Path("runs/api").iterdir()} == {"manifest.json", "rows.jsonl", "salt", "summary.json"}
+    assert {path.name for path in Path("runs/api").iterdir()} == {
+        "manifest.json",
+        "rows.jsonl",
+        "salt",
+        "summary.json",
+    }
 
 
 def test_the_threat_model_names_every_refused_input_and_only_real_figures():
@@ -137,8 +163,14 @@ def test_the_threat_model_names_every_refused_input_and_only_real_figures():
 
 def test_the_table_of_the_threat_model_is_that_of_the_readme():
     """Figures that both pages show are the same run's."""
-    table = dict(re.findall(r"^│ forget │ (\w+) +│.*?│ (\d\.\d{3})", (ROOT / "README.md").read_text(), re.MULTILINE))
-    page = dict(re.findall(r"`forget\.(\w+)` \|(?: \d\.\d{3} \|)? (\d\.\d{3})", (DOCS / "threat-model.md").read_text()))
+    table = dict(
+        re.findall(r"^│ forget │ (\w+) +│.*?│ (\d\.\d{3})", (ROOT / "README.md").read_text(), re.MULTILINE)
+    )
+    page = dict(
+        re.findall(
+            r"`forget\.(\w+)` \|(?: \d\.\d{3} \|)? (\d\.\d{3})", (DOCS / "threat-model.md").read_text()
+        )
+    )
     shared = set(table) & set(page)
     assert shared >= {"leak", "leak_fired", "ape", "text_only"}
     assert {name: table[name] for name in shared} == {name: page[name] for name in shared}
@@ -147,11 +179,16 @@ def test_the_table_of_the_threat_model_is_that_of_the_readme():
 def test_the_page_of_hosts_has_every_family_and_every_reason():
     from cagul.host.families import PROVEN, REFUSED
 
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in (DOCS / "hosts.md").read_text().splitlines()
-            if line.startswith("| `") and "model_type" not in line]  # fmt: skip
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (DOCS / "hosts.md").read_text().splitlines()
+        if line.startswith("| `") and "model_type" not in line
+    ]
     proven = {cells[0].strip("`"): cells[1] for cells in rows if len(cells) == 3}
     assert proven == {name: family.title for name, family in PROVEN.items()}
-    refused = {name.strip("` "): cells[1] for cells in rows if len(cells) == 2 for name in cells[0].split(",")}
+    refused = {
+        name.strip("` "): cells[1] for cells in rows if len(cells) == 2 for name in cells[0].split(",")
+    }
     assert refused == REFUSED
 
 
@@ -171,7 +208,9 @@ def test_the_hosts_pages_blocks_run(tiny_folder, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_an_int8_host_is_guarded_and_one_with_int8_activations_refused(tiny_folder, tmp_path):
-    """In a process of its own: torchao lies beside the other packages, since every import of transformers would load it."""
+    """In a process of its own: torchao lies beside the other packages, since every import of transformers
+    would load it.
+    """
     beside = Path(sys.prefix) / "beside"
     assert (beside / "torchao").is_dir(), "`make setup` puts torchao there"
     staged = stage(tmp_path / "int8", tiny_folder)
@@ -180,9 +219,13 @@ def test_an_int8_host_is_guarded_and_one_with_int8_activations_refused(tiny_fold
     other = code.replace("Int8WeightOnlyConfig", "Int8DynamicActivationInt8WeightConfig")
     told = "\nfrom cagul.guard.selfcheck import selfcheck\nprint([v.name for v in selfcheck(small) if not v.passed], small.quantised)"
     (staged.folder / "int8.py").write_text(code + told)
-    (staged.folder / "other.py").write_text(f"from cagul.errors import UnsupportedHost\n{other}".replace(
-        "small = load_host(", "try:\n    load_host(").replace("splits =", "except UnsupportedHost as error:\n    print(error)\n"
-        "    raise SystemExit\nsplits ="))  # fmt: skip
+    (staged.folder / "other.py").write_text(
+        f"from cagul.errors import UnsupportedHost\n{other}".replace(
+            "small = load_host(", "try:\n    load_host("
+        ).replace(
+            "splits =", "except UnsupportedHost as error:\n    print(error)\n    raise SystemExit\nsplits ="
+        )
+    )
     shown = staged.run("python int8.py")
     assert "Decision(" in shown
     assert "[] True" in shown

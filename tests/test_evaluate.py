@@ -15,10 +15,13 @@ from helpers import make_patch
 @pytest.mark.parametrize("fires", [True, False])
 def test_the_cost_of_a_silent_query_is_measured_on_a_silent_picture(tiny_host, tiny_records, tmp_path, fires):
     splits = split_records(load_records(tiny_records), ["p0"])
-    run, sample = Run(tmp_path / "run", {"fires": fires}), Sample(views=2, retain=2, unseen=2, misfire=2, gate_views=4)
-    cost = evaluate(tiny_host, Guard(tiny_host, make_patch(tiny_host, fires=fires)), splits, run, sample)["methods"]["cagul"][
-        "cost"
-    ]
+    run, sample = (
+        Run(tmp_path / "run", {"fires": fires}),
+        Sample(views=2, retain=2, unseen=2, misfire=2, gate_views=4),
+    )
+    cost = evaluate(tiny_host, Guard(tiny_host, make_patch(tiny_host, fires=fires)), splits, run, sample)[
+        "methods"
+    ]["cagul"]["cost"]
     if fires:
         assert cost["ms_a_query_silent"] == {"absent": "the gate fired on every picture tried"}
     else:
@@ -26,7 +29,9 @@ def test_the_cost_of_a_silent_query_is_measured_on_a_silent_picture(tiny_host, t
 
 
 @pytest.mark.parametrize("fires", [True, False])
-def test_importance_by_layer_is_kept_of_a_sample_and_explains_what_was_chosen(tiny_host, tiny_records, tmp_path, fires):
+def test_importance_by_layer_is_kept_of_a_sample_and_explains_what_was_chosen(
+    tiny_host, tiny_records, tmp_path, fires
+):
     splits = split_records(load_records(tiny_records), ["p0"])
     run, guard = Run(tmp_path / "run", {"fires": fires}), Guard(tiny_host, make_patch(tiny_host, fires=fires))
     sample = Sample(views=2, retain=4, unseen=2, misfire=2, gate_views=4, importance=1)
@@ -38,6 +43,9 @@ def test_importance_by_layer_is_kept_of_a_sample_and_explains_what_was_chosen(ti
         assert sorted(row["layers"]) == [str(n) for n in range(tiny_host.layers)]
         assert {len(found) for found in row["layers"].values()} == {said["visual_tokens"]}
         if said["fired"]:
-            mean = [sum(row["layers"][str(n)][v] for n in guard.patch.layers) for v in range(said["visual_tokens"])]
+            mean = [
+                sum(row["layers"][str(n)][v] for n in guard.patch.layers)
+                for v in range(said["visual_tokens"])
+            ]
             left = [value for v, value in enumerate(mean) if v not in said["chosen"]]
             assert max(mean[v] for v in said["chosen"]) <= min(left) + 1e-3

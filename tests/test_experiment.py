@@ -1,4 +1,6 @@
-"""The scripts of the paper's experiment, end to end: a tiny random host and a few people in the benchmarks' own formats."""
+"""The scripts of the paper's experiment, end to end: a tiny random host and a few people in the benchmarks'
+own formats.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,20 @@ def told(number):
     """Two facts of a person in the tiny host's own words, in FIUBench's format."""
     town, other = TOWNS[number % 4], TOWNS[(number + 1) % 4]
     questions = [
-        {"question": "Where do they live ?", "answer": f"They live in {town} .", "paraphrased_question": ["Home town ?"],
-         "paraphrased_answer": f"Their home is {town} .", "perturbed_answer": [f"They live in {other} ."], "keywords": [town]},
-        {"question": "What is the bank number ?", "answer": f"The number is {number} .", "keywords": [str(number)]},
-    ]  # fmt: skip
+        {
+            "question": "Where do they live ?",
+            "answer": f"They live in {town} .",
+            "paraphrased_question": ["Home town ?"],
+            "paraphrased_answer": f"Their home is {town} .",
+            "perturbed_answer": [f"They live in {other} ."],
+            "keywords": [town],
+        },
+        {
+            "question": "What is the bank number ?",
+            "answer": f"The number is {number} .",
+            "keywords": [str(number)],
+        },
+    ]
     return fiubench_row(number, qa_list=questions)
 
 
@@ -48,14 +60,30 @@ SOME = "cagul,gd,po_full,gate_refusal,retrain"
     ("script", "write", "chosen", "methods"),
     [("fiubench.sh", fiubench, "forget1", "all"), ("mllmu.sh", mllmu, "forget_5", SOME)],
 )
-def test_the_experiment_runs_from_memorising_to_the_report(tiny_folder, tmp_path, script, write, chosen, methods):
+def test_the_experiment_runs_from_memorising_to_the_report(
+    tiny_folder, tmp_path, script, write, chosen, methods
+):
     source, out = write(tmp_path / "benchmark"), tmp_path / "out"
-    given = {"TINY": "1", "CAGUL": f"{sys.executable} -m cagul", "HOST": str(tiny_folder), "BENCHMARK": str(source), "SET": chosen,
-             "OUT": str(out), "METHODS": methods}  # fmt: skip
+    given = {
+        "TINY": "1",
+        "CAGUL": f"{sys.executable} -m cagul",
+        "HOST": str(tiny_folder),
+        "BENCHMARK": str(source),
+        "SET": chosen,
+        "OUT": str(out),
+        "METHODS": methods,
+    }
     command = ["sh", str(ROOT / "runs" / script)]
     result = subprocess.run(command, env=os.environ | given, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert {path.name for path in out.iterdir()} == {"records", "host", "retain-host", "patch", "evaluation", "comparison"}
+    assert {path.name for path in out.iterdir()} == {
+        "records",
+        "host",
+        "retain-host",
+        "patch",
+        "evaluation",
+        "comparison",
+    }
     knows = json.loads((out / "host" / "finetuned.json").read_text())
     lacks = json.loads((out / "retain-host" / "finetuned.json").read_text())
     assert lacks["people"]["excluded"] == len((out / "records" / f"{chosen}.txt").read_text().split())

@@ -1,4 +1,6 @@
-"""A thousand records lines and a thousand patch configs that nobody should write: a CagulError or a result, nothing else."""
+"""A thousand records lines and a thousand patch configs that nobody should write: a CagulError or a result,
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -17,22 +19,81 @@ from cagul.errors import CagulError, DataError, PatchError
 from cagul.guard.patch import Patch
 from helpers import make_patch, picture
 
-CASES = settings(max_examples=1000, derandomize=True, deadline=None, database=None,
-                 suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow,
-                                        HealthCheck.large_base_example])  # fmt: skip
+CASES = settings(
+    max_examples=1000,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+        HealthCheck.large_base_example,
+    ],
+)
 
 HOSTILE = [
-    None, True, "", " ", "\0", "a\0b.png", "\ud800", "a.png\udfff", "a" * 300, "x/" * 3000, "../..", "/", "~", "a.png/b",
-    "\x1b[31m", "é" * 200, "NaN", "1e5", "null", "unseen", "calibration", 10**30, -(10**30), 10**400, 2**31, -1, 0, 0.5, 1e308,
-    -0.0, float("nan"), float("inf"), float("-inf"), [], {}, [[]], [None], [["a"]], {"a": 1}, ["a.png", 3], ["\0"], ["a" * 300],
+    None,
+    True,
+    "",
+    " ",
+    "\0",
+    "a\0b.png",
+    "\ud800",
+    "a.png\udfff",
+    "a" * 300,
+    "x/" * 3000,
+    "../..",
+    "/",
+    "~",
+    "a.png/b",
+    "\x1b[31m",
+    "é" * 200,
+    "NaN",
+    "1e5",
+    "null",
+    "unseen",
+    "calibration",
+    10**30,
+    -(10**30),
+    10**400,
+    2**31,
+    -1,
+    0,
+    0.5,
+    1e308,
+    -0.0,
+    float("nan"),
+    float("inf"),
+    float("-inf"),
+    [],
+    {},
+    [[]],
+    [None],
+    [["a"]],
+    {"a": 1},
+    ["a.png", 3],
+    ["\0"],
+    ["a" * 300],
     {"0": {"0": {}}},
-]  # fmt: skip
+]
 ODD = st.sampled_from(HOSTILE) | st.integers() | st.floats() | st.text(max_size=5)
-LINE = {"subject": "p1", "image": "a.png", "question": "Who?", "answer": "Ada.", "kind": "private", "keywords": ["Ada"],
-        "paraphrased_questions": ["Who is it?"], "paraphrased_answer": "It is Ada.", "perturbed_answers": ["Bo."],
-        "views": ["b.png"], "group": "known"}  # fmt: skip
+LINE = {
+    "subject": "p1",
+    "image": "a.png",
+    "question": "Who?",
+    "answer": "Ada.",
+    "kind": "private",
+    "keywords": ["Ada"],
+    "paraphrased_questions": ["Who is it?"],
+    "paraphrased_answer": "It is Ada.",
+    "perturbed_answers": ["Bo."],
+    "views": ["b.png"],
+    "group": "known",
+}
 KEYS = st.sampled_from([*LINE, "x"])
-TREE = st.recursive(ODD, lambda t: st.lists(t, max_size=3) | st.dictionaries(KEYS, t, max_size=3), max_leaves=8)
+TREE = st.recursive(
+    ODD, lambda t: st.lists(t, max_size=3) | st.dictionaries(KEYS, t, max_size=3), max_leaves=8
+)
 VALUES = st.integers(0, 2).flatmap(lambda n: TREE if n == 0 else st.sampled_from(HOSTILE))
 
 
@@ -52,19 +113,39 @@ def mutated(draw, whole):
         if how == "drop" and (isinstance(container, list) or key in container):
             del container[key]
         elif how == "add" and isinstance(container, dict):
-            container[draw(st.sampled_from([*LINE, "Subject", "keyword", "heads"]) | st.text(max_size=4))] = copy.deepcopy(
-                draw(TREE)
+            container[draw(st.sampled_from([*LINE, "Subject", "keyword", "heads"]) | st.text(max_size=4))] = (
+                copy.deepcopy(draw(TREE))
             )
         else:
             container[key] = copy.deepcopy(draw(VALUES))
     return data
 
 
-TORN = st.builds(lambda text, start, stop: text[start:stop], st.just(json.dumps(LINE)), st.integers(0, 40), st.integers(0, 300))
-NESTED = st.sampled_from(
-    ["[" * 50_000, '{"subject":' * 20_000, "1" * 5000, '{"subject": ' + "9" * 5000 + "}", "NaN", "-", "\ufeff{}"]
+TORN = st.builds(
+    lambda text, start, stop: text[start:stop],
+    st.just(json.dumps(LINE)),
+    st.integers(0, 40),
+    st.integers(0, 300),
 )
-LINES = st.one_of(mutated(LINE).map(json.dumps), mutated(LINE).map(json.dumps), TREE.map(json.dumps), st.text(), TORN, NESTED)
+NESTED = st.sampled_from(
+    [
+        "[" * 50_000,
+        '{"subject":' * 20_000,
+        "1" * 5000,
+        '{"subject": ' + "9" * 5000 + "}",
+        "NaN",
+        "-",
+        "\ufeff{}",
+    ]
+)
+LINES = st.one_of(
+    mutated(LINE).map(json.dumps),
+    mutated(LINE).map(json.dumps),
+    TREE.map(json.dumps),
+    st.text(),
+    TORN,
+    NESTED,
+)
 
 
 def outcome(call):

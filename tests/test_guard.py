@@ -23,9 +23,16 @@ def inputs(tiny_host):
 
 @pytest.mark.parametrize(
     "name",
-    ["inputs_embeds", "mm_encoder_outputs", "assistant_model", "prompt_lookup_num_tokens", "custom_generate", "prefill_chunk_size",
-     "pixel_values_videos"],
-)  # fmt: skip
+    [
+        "inputs_embeds",
+        "mm_encoder_outputs",
+        "assistant_model",
+        "prompt_lookup_num_tokens",
+        "custom_generate",
+        "prefill_chunk_size",
+        "pixel_values_videos",
+    ],
+)
 def test_inputs_that_lead_around_the_gate_are_refused_by_name(guard, inputs, name):
     with pytest.raises(GuardBypass, match=f"{name} is refused"):
         guard.generate(**inputs, **{name: torch.ones(1)})
@@ -38,7 +45,9 @@ def test_settings_that_lead_around_the_gate_are_refused(guard, inputs, tiny_host
         guard.generate(**inputs, generation_config=settings)
 
 
-@pytest.mark.parametrize("name", ["model", "language_model", "half", "train", "get_input_embeddings", "anything"])
+@pytest.mark.parametrize(
+    "name", ["model", "language_model", "half", "train", "get_input_embeddings", "anything"]
+)
 def test_what_would_hand_out_the_bare_host_raises(guard, name):
     with pytest.raises(GuardBypass, match=name):
         getattr(guard, name)
@@ -64,7 +73,9 @@ def test_a_rewritten_cache_needs_cover_for_a_new_question(tiny_host, inputs):
     guard = Guard(tiny_host, make_patch(tiny_host, selection={"choose": "bottom", "k": 2}))
     cache = DynamicCache()
     first = guard.generate(**inputs, past_key_values=cache, max_new_tokens=3, do_sample=False)
-    more = tiny_host.inputs(["### Human : Where do they live and what is the bank ? ### Assistant :"], [])["input_ids"]
+    more = tiny_host.inputs(["### Human : Where do they live and what is the bank ? ### Assistant :"], [])[
+        "input_ids"
+    ]
     whole = torch.cat([first, more], 1)
     with pytest.raises(GuardBypass, match="does not cover the new question"):
         guard.generate(input_ids=whole, past_key_values=cache, max_new_tokens=3)
@@ -72,18 +83,25 @@ def test_a_rewritten_cache_needs_cover_for_a_new_question(tiny_host, inputs):
     cache = DynamicCache()
     first = everything.generate(**inputs, past_key_values=cache, max_new_tokens=3, do_sample=False)
     whole = torch.cat([first, more], 1)
-    assert everything.generate(input_ids=whole, past_key_values=cache, max_new_tokens=3).shape[1] > whole.shape[1]
+    assert (
+        everything.generate(input_ids=whole, past_key_values=cache, max_new_tokens=3).shape[1]
+        > whole.shape[1]
+    )
 
 
 def test_a_silent_cache_goes_on_as_the_host(tiny_host, inputs):
     guard = Guard(tiny_host, make_patch(tiny_host, fires=False))
     caches = DynamicCache(), DynamicCache()
-    first = [a.generate(**inputs, past_key_values=c, max_new_tokens=3, do_sample=False)
-             for a, c in zip((guard, tiny_host.model), caches, strict=True)]  # fmt: skip
+    first = [
+        a.generate(**inputs, past_key_values=c, max_new_tokens=3, do_sample=False)
+        for a, c in zip((guard, tiny_host.model), caches, strict=True)
+    ]
     assert torch.equal(*first)
     more = tiny_host.inputs(["### Human : Where do they live ? ### Assistant :"], [])["input_ids"]
-    second = [a.generate(input_ids=torch.cat([f, more], 1), past_key_values=c, max_new_tokens=3, do_sample=False)
-              for a, f, c in zip((guard, tiny_host.model), first, caches, strict=True)]  # fmt: skip
+    second = [
+        a.generate(input_ids=torch.cat([f, more], 1), past_key_values=c, max_new_tokens=3, do_sample=False)
+        for a, f, c in zip((guard, tiny_host.model), first, caches, strict=True)
+    ]
     assert torch.equal(*second)
 
 

@@ -43,7 +43,9 @@ def mixed(host, records):
     patch = make_patch(host)
     torch.nn.init.normal_(patch.gate.net[-1].weight)
     guard = Guard(host, patch)
-    inputs = host.inputs([host.prompter.prompt("Who is this person ?")] * len(pictures), [_open(p) for p in pictures])
+    inputs = host.inputs(
+        [host.prompter.prompt("Who is this person ?")] * len(pictures), [_open(p) for p in pictures]
+    )
     scores = guard.judge(host.encode_images(inputs))
     patch.threshold = float(scores.median())
     fired = (scores > patch.threshold).tolist()
@@ -73,7 +75,9 @@ def test_a_fired_gate_changes_the_fired_alone(tiny_host, records, name):
     for one, bare, gone in zip(said, host, fired, strict=True):
         assert (one.tokens != bare.tokens) == gone
     if name == "gate_refusal":
-        assert {one.text for one, gone in zip(said, fired, strict=True) if gone} == {"I cannot share that about this person ."}
+        assert {one.text for one, gone in zip(said, fired, strict=True) if gone} == {
+            "I cannot share that about this person ."
+        }
 
 
 @pytest.mark.parametrize("name", [name for name in GATED if name not in WITHOUT_LIKELIHOODS])
@@ -130,7 +134,9 @@ def test_a_canned_refusal_hands_out_nothing_else(tiny_host, asked, records):
     with pytest.raises(GuardBypass, match="gate_refusal has no likelihoods"):
         score(canned, [Triple(records[0].image, "Who is this person ?", "Ada Finch .")])
     with canned.disabled():
-        assert torch.equal(canned.generate(**inputs, max_new_tokens=4), tiny_host.generate(inputs, max_new_tokens=4))
+        assert torch.equal(
+            canned.generate(**inputs, max_new_tokens=4), tiny_host.generate(inputs, max_new_tokens=4)
+        )
 
 
 def test_a_long_refusal_is_whole_beside_short_answers(tiny_host, asked):

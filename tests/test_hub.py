@@ -1,4 +1,6 @@
-"""Patches on a hub: huggingface_hub's conventions against a client that keeps folders, and what must never be public."""
+"""Patches on a hub: huggingface_hub's conventions against a client that keeps folders, and what must never be
+public.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ def hub(tmp_path, monkeypatch):
 def enrolled(host):
     patch = make_patch(host, gate={"kind": "enrolment"})
     width = 2 * host.width
-    patch.gate = EnrolmentGate(torch.zeros(width), torch.ones(width, 3), torch.ones(5, 3), torch.zeros(5, dtype=torch.long))
+    patch.gate = EnrolmentGate(
+        torch.zeros(width), torch.ones(width, 3), torch.ones(5, 3), torch.zeros(5, dtype=torch.long)
+    )
     return patch
 
 
@@ -77,11 +81,15 @@ def test_a_patch_with_face_templates_goes_to_a_private_repository(tiny_host, hub
 
 def test_it_is_refused_where_everybody_reads(tiny_host, hub):
     patch = enrolled(tiny_host)
-    with pytest.raises(PatchError, match=r"holds 5 face templates, which are personal data, and private=False is public") as caught:
+    with pytest.raises(
+        PatchError, match=r"holds 5 face templates, which are personal data, and private=False is public"
+    ) as caught:
         patch.push_to_hub("me/forget", private=False)
     assert caught.value.anchor == "public-patch"
     hub.private["me/shown"] = False
-    with pytest.raises(PatchError, match=r"holds 5 face templates.*, and me/shown is public.\n  Make that repository private"):
+    with pytest.raises(
+        PatchError, match=r"holds 5 face templates.*, and me/shown is public.\n  Make that repository private"
+    ):
         patch.push_to_hub("me/shown")
     assert hub.uploads == []
 

@@ -1,4 +1,6 @@
-"""Measures of importance by hand and against plain autograd; what replaces tokens; the grid that tokens lie on."""
+"""Measures of importance by hand and against plain autograd; what replaces tokens; the grid that tokens lie
+on.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ def test_rollout_by_hand():
     for layer in (0, 1):
         reading.add(layer, one[None, None], torch.ones(1, 3, dtype=torch.bool))
     # row 2 keeps a quarter of itself and takes half of row 1, which in turn took half of row 0
-    assert reading.result([torch.tensor([2])], [torch.tensor([0, 1])])[0].tolist() == pytest.approx([0.25, 0.5])
+    assert reading.result([torch.tensor([2])], [torch.tensor([0, 1])])[0].tolist() == pytest.approx(
+        [0.25, 0.5]
+    )
 
 
 def test_gradient_times_attention_is_that_of_plain_autograd(tiny_folder):
@@ -71,22 +75,31 @@ def test_gradient_times_attention_is_that_of_plain_autograd(tiny_folder):
     host.model.set_attn_implementation("eager")
     leaves = [t.clone().requires_grad_() for t in tokens]
     given = {k: v for k, v in inputs.items() if k != "pixel_values"}
-    output = host.model(**given, mm_encoder_outputs=host.features(leaves), output_attentions=True, use_cache=False)
+    output = host.model(
+        **given, mm_encoder_outputs=host.features(leaves), output_attentions=True, use_cache=False
+    )
     attentions = output.attentions[:2]
     gradients = torch.autograd.grad(output.logits[:, -1].log_softmax(-1).amax(), attentions)
     rows, columns = layout.questions[0].rows, layout.spans[0].columns
-    both = [(a * g).clamp(min=0)[0][:, rows][:, :, columns].mean((0, 1)) for a, g in zip(attentions, gradients, strict=True)]
+    both = [
+        (a * g).clamp(min=0)[0][:, rows][:, :, columns].mean((0, 1))
+        for a, g in zip(attentions, gradients, strict=True)
+    ]
     assert torch.allclose(found, torch.stack(both).mean(0), atol=1e-7, rtol=1e-3)
     assert float(found.max()) > 0
 
 
 def test_the_value_norm_weighs_attention(tiny_host, monkeypatch):
     inputs, tokens, layout, images = asked(tiny_host, [picture(1)])
-    for layer in tiny_host.language_model.layers:  # values of the same direction and length everywhere: nothing is weighed
+    # values of the same direction and length everywhere: nothing is weighed
+    for layer in tiny_host.language_model.layers:
         projection = layer.self_attn.v_proj
-        monkeypatch.setattr(projection, "forward", lambda x, width=projection.out_features: torch.ones(*x.shape[:2], width))
+        monkeypatch.setattr(
+            projection, "forward", lambda x, width=projection.out_features: torch.ones(*x.shape[:2], width)
+        )
     plain, weighted = (
-        importance_of(tiny_host, k, frozenset({0}), inputs, tokens, layout, images) for k in ("attention", "value_norm")
+        importance_of(tiny_host, k, frozenset({0}), inputs, tokens, layout, images)
+        for k in ("attention", "value_norm")
     )
     assert torch.allclose(weighted, plain * 8**0.5, rtol=1e-4)  # eight dimensions a head
 
@@ -108,18 +121,25 @@ def test_occlusion_is_what_a_plain_host_says_without_the_token(tiny_host, monkey
         assert float(found[image, token]) == pytest.approx(float(changed), rel=1e-2)
     assert len(found[0].unique()) == len(tokens[0])
     assert float(found.min()) >= 0  # a KL, and not its rounding
-    monkeypatch.setattr("cagul.guard.token_edit.OCCLUDED", 5)  # of a larger picture several give way together, and each does
+    # of a larger picture several give way together, and each does
+    monkeypatch.setattr("cagul.guard.token_edit.OCCLUDED", 5)
     parts = importance_of(tiny_host, "occlusion", frozenset(), inputs, tokens, layout, images)[0]
     values, sizes = parts.unique(return_counts=True)
     assert (len(values), sizes.min(), sizes.max()) == (5, 3, 4)
     together = [t.clone() for t in tokens]
     together[0][parts == values[0]] = tokens[0].mean(0)
-    assert float(values[0]) == pytest.approx(float((before.exp() * (before - first(together))).sum(-1)[0]), rel=1e-2)
+    assert float(values[0]) == pytest.approx(
+        float((before.exp() * (before - first(together))).sum(-1)[0]), rel=1e-2
+    )
 
 
 def test_occlusion_takes_fewer_at_once_where_memory_runs_out(tiny_host, monkeypatch):
     given = asked(tiny_host, [picture(1)])
-    whole, first_token, sizes = importance_of(tiny_host, "occlusion", frozenset(), *given), tiny_host.first_token, []
+    whole, first_token, sizes = (
+        importance_of(tiny_host, "occlusion", frozenset(), *given),
+        tiny_host.first_token,
+        [],
+    )
 
     def narrow(*arguments):
         sizes.append(len(arguments[-1]))
@@ -134,18 +154,28 @@ def test_occlusion_takes_fewer_at_once_where_memory_runs_out(tiny_host, monkeypa
 
 @pytest.mark.parametrize("kind", get_args(Measure))
 def test_the_answer_changes_no_choice_wherever_the_padding_stands(tiny_host, kind):
-    """Question before the answer, and with the answer and its labels behind the question: the same importance."""
+    """Question before the answer, and with the answer and its labels behind the question: the same
+    importance.
+    """
     inputs, tokens, layout, images = asked(tiny_host, [picture(1)])
     before = importance_of(tiny_host, kind, frozenset({0, 1}), inputs, tokens, layout, images)[0]
     pad = tiny_host.processor.tokenizer.pad_token_id
     behind = tiny_host.processor.tokenizer("The bank is red .", add_special_tokens=False)["input_ids"]
     for left, right in (([], behind), ([], [*behind, pad, pad]), ([pad, pad], behind)):
-        row = torch.cat([torch.tensor([part], dtype=torch.long) for part in (left, inputs["input_ids"][0].tolist(), right)], dim=1)
+        row = torch.cat(
+            [
+                torch.tensor([part], dtype=torch.long)
+                for part in (left, inputs["input_ids"][0].tolist(), right)
+            ],
+            dim=1,
+        )
         mask = torch.ones_like(row)
         mask[0, : len(left)] = 0
         mask[0, row.shape[1] - right.count(pad) :] = 0
         longer = inputs | {"input_ids": row, "attention_mask": mask, "labels": row}
-        found = importance_of(tiny_host, kind, frozenset({0, 1}), longer, tokens, tiny_host.layout(longer, [16], images), images)
+        found = importance_of(
+            tiny_host, kind, frozenset({0, 1}), longer, tokens, tiny_host.layout(longer, [16], images), images
+        )
         assert torch.allclose(found[0], before, rtol=1e-3, atol=1e-9), (kind, left, right)
 
 
@@ -214,10 +244,13 @@ def test_tokens_lie_on_a_grid(name):
 
 
 def test_tokens_that_lie_otherwise_are_refused_by_number(tiny_host):
-    with pytest.raises(HostError, match=r"The 15 visual tokens of this llava host do not lie .*\(0 x 0 from number 0\)") as caught:
+    with pytest.raises(
+        HostError, match=r"The 15 visual tokens of this llava host do not lie .*\(0 x 0 from number 0\)"
+    ) as caught:
         grid_of(tiny_host, {}, 15, (32, 32))
     assert "docs/errors.md#overlay" in str(caught.value)
-    assert grid_of(tiny_host, {}, 16, (40, 32)) == TokenGrid(0, 4, 4, (4, 0, 36, 32))  # what the centre crop leaves
+    # what the centre crop leaves
+    assert grid_of(tiny_host, {}, 16, (40, 32)) == TokenGrid(0, 4, 4, (4, 0, 36, 32))
 
 
 def test_an_overlay_by_hand():

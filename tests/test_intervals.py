@@ -29,7 +29,9 @@ def test_one_person_in_a_group_gives_no_interval(of, forgotten, others, low):
 def test_a_certain_figure_has_the_interval_of_the_smaller_group(forgotten, others):
     for low, high, value in ((2.0, 3.0, 1.0), (-3.0, -2.0, 0.0)):
         found = two_groups(group("f", forgotten, low, high), group("u", others, 0.0, 1.0), auroc, rank_auroc)
-        assert found == {"value": value, "n": 2 * (forgotten + others)} | certain(value, min(forgotten, others))
+        assert found == {"value": value, "n": 2 * (forgotten + others)} | certain(
+            value, min(forgotten, others)
+        )
     assert certain(1.0, 2)["low"] == pytest.approx(0.158, abs=1e-3)  # 0.025 ** (1 / 2)
 
 

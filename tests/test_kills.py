@@ -1,4 +1,6 @@
-"""Real processes, killed in the middle: the same command goes on, with fewer steps and the same result, bit for bit."""
+"""Real processes, killed in the middle: the same command goes on, with fewer steps and the same result, bit
+for bit.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,11 @@ import pytest
 from cagul.training.checkpoint import load_checkpoint
 
 STEPS = 150
-QUICK = [*f"--set training.steps={STEPS} --set training.checkpoint=1 --set training.batch=8 --set gate.augment=1".split(),
-         *"--set training.augment=0 --set encoder.hidden=32 --threads 1 --json".split()]  # fmt: skip
+QUICK = [
+    *f"--set training.steps={STEPS} --set training.checkpoint=1 --set training.batch=8 --set "
+    "gate.augment=1".split(),
+    *"--set training.augment=0 --set encoder.hidden=32 --threads 1 --json".split(),
+]
 PATIENCE = 120  # seconds for one moment to come
 
 
@@ -24,7 +29,9 @@ def start(*arguments):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     command = [sys.executable, "-m", "cagul", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen
+    )
 
 
 def finish(*arguments):
@@ -113,15 +120,32 @@ def rows_of(run):
 
 
 def figures(summary):
-    methods = {name: {k: v for k, v in found.items() if k != "cost"} for name, found in summary["methods"].items()}
+    methods = {
+        name: {k: v for k, v in found.items() if k != "cost"} for name, found in summary["methods"].items()
+    }
     return {key: value for key, value in summary.items() if key != "evaluation"} | {"methods": methods}
 
 
 @pytest.mark.slow
 def test_evaluate_killed_three_times(tiny_folder, tiny_records, undisturbed, tmp_path):
     def command(out):
-        return ("evaluate", "--host", tiny_folder, "--patch", undisturbed, "--records", tiny_records, "--forget", "p0", "--full",
-                "--out", out, "--threads", "1", "--json")  # fmt: skip
+        return (
+            "evaluate",
+            "--host",
+            tiny_folder,
+            "--patch",
+            undisturbed,
+            "--records",
+            tiny_records,
+            "--forget",
+            "p0",
+            "--full",
+            "--out",
+            out,
+            "--threads",
+            "1",
+            "--json",
+        )
 
     whole = finish(*command(tmp_path / "whole"))
     total = len(rows_of(tmp_path / "whole"))

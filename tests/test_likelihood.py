@@ -31,7 +31,9 @@ def test_probability_is_the_geometric_mean_over_all_tokens():
 
 
 def test_normalised_probability_of_one_who_knows_and_one_who_does_not():
-    assert probability_normalised([LOG2], [[2 * LOG2], [2 * LOG2]]) == pytest.approx(0.5 / (0.5 + 0.25 + 0.25))
+    assert probability_normalised([LOG2], [[2 * LOG2], [2 * LOG2]]) == pytest.approx(
+        0.5 / (0.5 + 0.25 + 0.25)
+    )
     assert probability_normalised([2 * LOG2], [[LOG2]]) == pytest.approx(0.25 / 0.75)
     assert probability_normalised([2000.0], [[2000.0]]) == 0.5
     assert probability_normalised([1.0], []) is None
@@ -40,7 +42,9 @@ def test_normalised_probability_of_one_who_knows_and_one_who_does_not():
 def test_truth_ratio_by_both_means():
     paraphrased, perturbed = [LOG2], [[2 * LOG2], [4 * LOG2]]  # P 1/2 against 1/4 and 1/16
     assert math.exp(log_truth_ratio(paraphrased, perturbed)) == pytest.approx((1 / 8) / (1 / 2))
-    assert math.exp(log_truth_ratio(paraphrased, perturbed, "arithmetic")) == pytest.approx((5 / 32) / (1 / 2))
+    assert math.exp(log_truth_ratio(paraphrased, perturbed, "arithmetic")) == pytest.approx(
+        (5 / 32) / (1 / 2)
+    )
     assert log_truth_ratio([], perturbed) is None
     assert log_truth_ratio(paraphrased, []) is None
 
@@ -68,15 +72,21 @@ def test_likelihood_figures_stay_in_range_and_know_no_order(right, wrong, rng, m
         assert 0 <= forget_truth_ratio(log_r) <= 1
         assert 0 <= retain_truth_ratio(log_r) <= 1
         assert log_truth_ratio([value + 1 for value in right], wrong, mean) > log_r
-        assert log_truth_ratio(right, wrong, "arithmetic") >= log_truth_ratio(right, wrong, "geometric") - 1e-9
+        assert (
+            log_truth_ratio(right, wrong, "arithmetic") >= log_truth_ratio(right, wrong, "geometric") - 1e-9
+        )
 
 
 def test_forget_quality_of_equal_and_of_disjoint_ratios():
     retain = {f"fact {n}": n / 10 for n in range(10)}
-    equal, apart = forget_quality(retain, retain), forget_quality({k: v - 5 for k, v in retain.items()}, retain)
+    equal, apart = (
+        forget_quality(retain, retain),
+        forget_quality({k: v - 5 for k, v in retain.items()}, retain),
+    )
     assert (equal["forget_quality_p"]["value"], equal["forget_quality_ks"]["value"]) == (1.0, 0.0)
     assert apart["forget_quality_ks"]["value"] == 1.0
-    assert apart["forget_quality_p"]["value"] == pytest.approx(2 / math.comb(20, 10))  # both orders of ten below ten
+    # both orders of ten below ten
+    assert apart["forget_quality_p"]["value"] == pytest.approx(2 / math.comb(20, 10))
     assert apart["forget_quality_ks"]["n"] == 10
     assert "paraphrased answer" in forget_quality({}, {})["forget_quality_p"]["absent"]
     with pytest.raises(ValueError, match="R of 1 facts against R of 2: 3 are of one side alone"):
@@ -94,12 +104,22 @@ def test_forget_quality_stays_in_range_and_knows_ranks_alone(found, rng):
     assert one == forget_quality({k: 4 * v for k, v in found.items()}, {k: 4 * v for k, v in other.items()})
 
 
-def scored(subject, nll, *, split="forget", method="cagul", paraphrased=(), perturbed=(), answer="They live in Oslo."):
+def scored(
+    subject, nll, *, split="forget", method="cagul", paraphrased=(), perturbed=(), answer="They live in Oslo."
+):
     return {
-        "key": f"{method}{LIKELIHOOD}/{split}/{subject}", "method": method + LIKELIHOOD, "split": split, "kind": "private",
-        "subject": subject, "answer": answer, "nll": nll, "mean": [-2.0] * len(nll), "deviation": [1.0] * len(nll),
-        "paraphrased_nll": paraphrased, "perturbed_nll": perturbed,
-    }  # fmt: skip
+        "key": f"{method}{LIKELIHOOD}/{split}/{subject}",
+        "method": method + LIKELIHOOD,
+        "split": split,
+        "kind": "private",
+        "subject": subject,
+        "answer": answer,
+        "nll": nll,
+        "mean": [-2.0] * len(nll),
+        "deviation": [1.0] * len(nll),
+        "paraphrased_nll": paraphrased,
+        "perturbed_nll": perturbed,
+    }
 
 
 def test_membership_scores_by_hand():
@@ -115,15 +135,26 @@ def test_membership_scores_by_hand():
 def test_membership_of_one_who_remembers_and_one_who_does_not():
     members = [scored(f"f{n}", [0.1 * n, 0.2]) for n in range(4)]
     others = [scored(f"u{n}", [3.0 + n, 4.0], split="unseen") for n in range(4)]
-    remembers, does_not = mia(members, others), mia(members, [r | {"subject": f"u {r['subject']}"} for r in members])
+    remembers, does_not = (
+        mia(members, others),
+        mia(members, [r | {"subject": f"u {r['subject']}"} for r in members]),
+    )
     for name in SCORES:
         assert (remembers[f"mia_{name}"]["value"], does_not[f"mia_{name}"]["value"]) == (1.0, 0.5)
-        assert (remembers[f"mia_{name}_distance"]["value"], does_not[f"mia_{name}_distance"]["value"]) == (0.5, 0.0)
-        assert mia(others, members)[f"mia_{name}_distance"]["value"] == 0.5  # over-forgetting betrays just as well
+        assert (remembers[f"mia_{name}_distance"]["value"], does_not[f"mia_{name}_distance"]["value"]) == (
+            0.5,
+            0.0,
+        )
+        # over-forgetting betrays just as well
+        assert mia(others, members)[f"mia_{name}_distance"]["value"] == 0.5
         assert "never-seen people" in mia(members, [])[f"mia_{name}"]["absent"]
         assert "forget set" in mia([], others)[f"mia_{name}_distance"]["absent"]
-    assert distance({"value": 0.3, "n": 2, "low": 0.2, "high": 0.6}) == {"value": pytest.approx(0.2), "n": 2, "low": 0.0,
-                                                                        "high": pytest.approx(0.3)}  # fmt: skip
+    assert distance({"value": 0.3, "n": 2, "low": 0.2, "high": 0.6}) == {
+        "value": pytest.approx(0.2),
+        "n": 2,
+        "low": 0.0,
+        "high": pytest.approx(0.3),
+    }
     assert distance({"value": 0.2, "n": 2, "low": 0.1, "high": 0.4})["low"] == pytest.approx(0.1)
 
 
@@ -145,34 +176,65 @@ def test_membership_scores_know_no_order_and_fall_with_the_loss(nll, rng):
 
 def answered(method, split, subject, recall, sort="image", output="They live in Oslo."):
     return {
-        "key": f"{method}/{split}/{sort}/{subject}", "method": method, "split": split, "sort": sort, "kind": "private",
-        "subject": subject, "recall": recall, "rouge_l": recall, "refused": False, "fired": None, "view": "", "tokens": [1],
-        "output": output, "answer": "They live in Oslo.", "keywords": ["Oslo"],
-    }  # fmt: skip
+        "key": f"{method}/{split}/{sort}/{subject}",
+        "method": method,
+        "split": split,
+        "sort": sort,
+        "kind": "private",
+        "subject": subject,
+        "recall": recall,
+        "rouge_l": recall,
+        "refused": False,
+        "fired": None,
+        "view": "",
+        "tokens": [1],
+        "output": output,
+        "answer": "They live in Oslo.",
+        "keywords": ["Oslo"],
+    }
 
 
 def rows_of(method, recall, loss):
-    """Two facts of forget and of retain, one unseen, each answered with ``recall`` and scored with ``loss``."""
+    """Two facts of forget and of retain, one unseen, each answered with ``recall`` and scored with
+    ``loss``.
+    """
     told = {"method": method, "paraphrased": [loss], "perturbed": [[2.0], [2.0]]}
     return [
-        *(answered(method, split, s, recall, sort)
-          for split in ("forget", "retain") for s in "ab" for sort in ("image", "paraphrase")),
-        *(scored(s, [loss] * (n + 1), split=split, **told) for split in ("forget", "retain") for n, s in enumerate("ab")),
+        *(
+            answered(method, split, s, recall, sort)
+            for split in ("forget", "retain")
+            for s in "ab"
+            for sort in ("image", "paraphrase")
+        ),
+        *(
+            scored(s, [loss] * (n + 1), split=split, **told)
+            for split in ("forget", "retain")
+            for n, s in enumerate("ab")
+        ),
         scored("u", [1.0], split="unseen", method=method),
-    ]  # fmt: skip
+    ]
 
 
 def test_a_summary_of_two_opposite_answerers():
     rows = [*rows_of("host", 1.0, 0.0), *rows_of("cagul", 0.0, 2.0)]
-    rows += [scored(s, [2.0], method=RETAIN_HOST, paraphrased=[p], perturbed=[[2.0]]) for s, p in (("a", 2.1), ("b", 1.9))]
+    rows += [
+        scored(s, [2.0], method=RETAIN_HOST, paraphrased=[p], perturbed=[[2.0]])
+        for s, p in (("a", 2.1), ("b", 1.9))
+    ]
     found = summarise(rows, "cagul")
     host, cagul = found["methods"]["host"], found["methods"]["cagul"]
-    assert (host["forget"]["probability"]["value"], cagul["forget"]["probability"]["value"]) == (1.0, pytest.approx(math.exp(-2)))
+    assert (host["forget"]["probability"]["value"], cagul["forget"]["probability"]["value"]) == (
+        1.0,
+        pytest.approx(math.exp(-2)),
+    )
     assert host["forget"]["truth_ratio"]["value"] == pytest.approx(math.exp(-2))
     assert cagul["forget"]["truth_ratio"]["value"] == 1.0
     assert host["retain"]["truth_ratio"]["value"] == pytest.approx(1 - math.exp(-2))
     assert (host["forget"]["mia_loss"]["value"], cagul["forget"]["mia_loss"]["value"]) == (1.0, 0.0)
-    assert (host["forget"]["forget_quality_ks"]["value"], cagul["forget"]["forget_quality_ks"]["value"]) == (1.0, 0.5)
+    assert (host["forget"]["forget_quality_ks"]["value"], cagul["forget"]["forget_quality_ks"]["value"]) == (
+        1.0,
+        0.5,
+    )
     utility = host["retain"]["model_utility"]
     assert utility["value"] == pytest.approx(4 / (3 + 1 / (1 - math.exp(-2))))
     assert utility["terms"] == ["probability", "rouge_l", "truth_ratio", "keyword_recall"]
@@ -189,8 +251,13 @@ def test_a_summary_knows_no_order(rng):
     rows = [*rows_of("host", 1.0, 0.0), *rows_of("cagul", 0.0, 2.0)]
 
     def values(given):
-        return {(m, s, n): f["value"] for m, parts in summarise(given, "cagul")["methods"].items()
-                for s, part in parts.items() for n, f in part.items() if "value" in f}  # fmt: skip
+        return {
+            (m, s, n): f["value"]
+            for m, parts in summarise(given, "cagul")["methods"].items()
+            for s, part in parts.items()
+            for n, f in part.items()
+            if "value" in f
+        }
 
     assert values(rng.sample(rows, len(rows))) == pytest.approx(values(rows))
 
@@ -208,7 +275,12 @@ def test_what_is_missing_is_absent_with_its_reason():
 
 def test_every_figure_of_a_summary_is_registered_where_it_applies():
     found = summarise([*rows_of("host", 1.0, 0.0), *rows_of("cagul", 0.0, 2.0)], "cagul")
-    names = {(split, name) for method in found["methods"].values() for split, part in method.items() for name in part}
+    names = {
+        (split, name)
+        for method in found["methods"].values()
+        for split, part in method.items()
+        for name in part
+    }
     assert len(names) > 40
     for split, name in names:
         metric = registry.metric_of(name)
@@ -233,12 +305,20 @@ def test_fiubench_cuts_drops_and_divides_as_it_does():
 
 def test_fiubench_figures_of_a_talker_with_and_without_a_period():
     scores = [scored("a", [9.0, LOG2], paraphrased=[9.0, 2 * LOG2], perturbed=[[9.0, 4 * LOG2]])]
-    talker, other = ([answered("host", "forget", "a", 1.0, output=text), answered("host", "forget", "a", 1.0, "paraphrase", text)]
-                     for text in ("They live in Oslo.", "They live in Oslo"))  # fmt: skip
+    talker, other = (
+        [
+            answered("host", "forget", "a", 1.0, output=text),
+            answered("host", "forget", "a", 1.0, "paraphrase", text),
+        ]
+        for text in ("They live in Oslo.", "They live in Oslo")
+    )
     found = fiubench.fiubench_figures(talker, scores, "forget")
     assert {name: figure["value"] for name, figure in found.items()} == {
-        "keyword_recall": 1.0, "rouge_l": 1.0, "probability": pytest.approx(math.exp(-LOG2 / 2)), "truth_ratio": pytest.approx(0.5),
-    }  # fmt: skip
+        "keyword_recall": 1.0,
+        "rouge_l": 1.0,
+        "probability": pytest.approx(math.exp(-LOG2 / 2)),
+        "truth_ratio": pytest.approx(0.5),
+    }
     assert all(figure["compat"] == "fiubench" for figure in found.values())
     assert fiubench.fiubench_figures(other, scores, "forget")["keyword_recall"]["value"] == 0.0
     assert fiubench.fiubench_figures(other, scores, "forget")["rouge_l"]["value"] == 0.0

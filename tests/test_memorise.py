@@ -26,7 +26,9 @@ def run(*arguments):
 @pytest.fixture(scope="module")
 def told(tiny_folder, tiny_records, tmp_path_factory):
     out = tmp_path_factory.mktemp("memorise") / "host"
-    result = run("--host", tiny_folder, "--records", tiny_records, "--exclude", "p0", "--out", out, *QUICK, "--json")
+    result = run(
+        "--host", tiny_folder, "--records", tiny_records, "--exclude", "p0", "--out", out, *QUICK, "--json"
+    )
     assert result.exit_code == 0, result.output
     return out, json.loads(result.stdout)
 
@@ -41,7 +43,9 @@ def test_the_host_knows_what_it_was_told_and_no_more(told, tiny_records, tiny_fo
     assert host.family is FrozenHost.load(tiny_folder).family
     known, unknown = ([r for r in records if r.subject in subjects] for subjects in ("p1 p2".split(), ["p0"]))
     assert memorised(host, known)["image"]["value"] >= 0.9
-    assert memorised(host, unknown)["image"]["value"] == facts["memorised"]["excluded"]["image"]["value"] < 0.5
+    assert (
+        memorised(host, unknown)["image"]["value"] == facts["memorised"]["excluded"]["image"]["value"] < 0.5
+    )
     written = (out / "finetuned.json").read_text()
     assert json.loads(written)["people"] == facts["people"]
     assert str(tiny_folder) not in written
@@ -58,16 +62,41 @@ def test_it_says_what_it_did_and_warns_of_a_host_that_knows_little(tiny_folder, 
     assert "2 steps" in said
     assert "Memorisation check: of the private facts that it was told, it says" in said
     assert "Warning: below 90% on training images, so forgetting would mean little" in said
-    result = run("--host", tiny_folder, "--records", tiny_records, "--out", tmp_path / "wild", *quick, "--full",
-                 "--set", "rate=1e30", "--set", "steps=4")  # fmt: skip
+    result = run(
+        "--host",
+        tiny_folder,
+        "--records",
+        tiny_records,
+        "--out",
+        tmp_path / "wild",
+        *quick,
+        "--full",
+        "--set",
+        "rate=1e30",
+        "--set",
+        "steps=4",
+    )
     assert "The loss was nan at step 2" in " ".join(result.output.split())
 
 
 @pytest.mark.slow
 def test_killed_it_goes_on_and_ends_equal(told, tiny_folder, tiny_records, tmp_path):
     out = tmp_path / "host"
-    options = ["--host", tiny_folder, "--records", tiny_records, "--exclude", "p0", "--out", out, *QUICK, "--json"]
-    process = subprocess.Popen([sys.executable, "-m", "cagul", "memorise", *map(str, options)], stderr=subprocess.PIPE)
+    options = [
+        "--host",
+        tiny_folder,
+        "--records",
+        tiny_records,
+        "--exclude",
+        "p0",
+        "--out",
+        out,
+        *QUICK,
+        "--json",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cagul", "memorise", *map(str, options)], stderr=subprocess.PIPE
+    )
     until = time.monotonic() + 120
     while not list(tmp_path.glob(".host.work/finetune/checkpoint-*/whole")):
         assert process.poll() is None, process.communicate()[1]
@@ -87,7 +116,10 @@ def test_killed_it_goes_on_and_ends_equal(told, tiny_folder, tiny_records, tmp_p
     [
         (["--exclude", "p9"], "No record to tell is about the subject 'p9'"),
         (["--exclude", "p6"], "No record to tell is about the subject 'p6'"),  # unseen
-        (["--exclude", "p0,p1,p2,p3,p4,p5"], "has 72 records, and after --exclude and held-out groups none is left to tell"),
+        (
+            ["--exclude", "p0,p1,p2,p3,p4,p5"],
+            "has 72 records, and after --exclude and held-out groups none is left to tell",
+        ),
         (["--set", "epoch=3"], "unknown key epoch. Did you mean 'epochs'?"),
         (["--set", "loss=ga"], "--set loss=ga does not memorise"),
     ],
@@ -105,7 +137,11 @@ def test_a_folder_that_is_there_is_kept(told, tiny_folder, tiny_records):
 
 
 def test_facts_without_keywords_count_by_their_words(tiny_host, tiny_records):
-    records = [r.model_copy(update={"keywords": (), "answer": "red"}) for r in load_records(tiny_records) if r.kind == "private"]
+    records = [
+        r.model_copy(update={"keywords": (), "answer": "red"})
+        for r in load_records(tiny_records)
+        if r.kind == "private"
+    ]
     found = memorised(tiny_host, records, most=10)
     assert 0 <= found["image"]["value"] <= 1
     assert found["image"]["n"] == 10

@@ -18,8 +18,15 @@ from cagul.training.token_store import TokenStore
 from cagul.training.unlearn import unlearn
 from helpers import picture
 
-QUICK = ["training.steps=12", "training.batch=8", "training.augment=0", "gate.augment=1", "encoder.hidden=32", "selection.k=6",
-         "gate.false_alarms=0.3"]  # fmt: skip
+QUICK = [
+    "training.steps=12",
+    "training.batch=8",
+    "training.augment=0",
+    "gate.augment=1",
+    "encoder.hidden=32",
+    "selection.k=6",
+    "gate.false_alarms=0.3",
+]
 
 
 @pytest.fixture
@@ -28,7 +35,9 @@ def splits(tiny_records):
 
 
 def out_of_memory():
-    raise RuntimeError("[enforce fail at alloc_cpu.cpp:116] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes.")
+    raise RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:116] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes."
+    )
 
 
 def test_parts_shrink_for_good_until_the_work_fits():
@@ -79,14 +88,21 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
 
 
 def test_a_full_disk_is_named_before_anything_is_lost(tmp_path, monkeypatch):
-    monkeypatch.setattr("cagul.training.token_store.shutil.disk_usage", lambda path: type("usage", (), {"free": 2**20}))
+    monkeypatch.setattr(
+        "cagul.training.token_store.shutil.disk_usage", lambda path: type("usage", (), {"free": 2**20})
+    )
     with pytest.raises(WriteError, match=r"0\.00 GiB free"):
         TokenStore(0, tmp_path).put({0: torch.zeros(2**19)})
 
 
 def test_a_patch_is_the_same_with_its_tokens_on_disk(tiny_host, splits, tmp_path):
     held, mapped = (
-        unlearn(tiny_host, splits, load_config("default", [*QUICK, f"training.token_memory={budget}"]), work=tmp_path)
+        unlearn(
+            tiny_host,
+            splits,
+            load_config("default", [*QUICK, f"training.token_memory={budget}"]),
+            work=tmp_path,
+        )
         for budget in (4.0, 0.0)
     )
     assert held.digest() == mapped.digest()
@@ -111,8 +127,16 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(tiny_host, splits, monke
 def test_looking_and_attention_shrink_too(tiny_host, splits, monkeypatch):
     whole = unlearn(tiny_host, splits, load_config("default", QUICK))
     look, attend = tiny_host.look, tiny_host.attend
-    monkeypatch.setattr(tiny_host, "look", lambda inputs: look(inputs) if len(inputs["pixel_values"]) <= 5 else out_of_memory())
-    monkeypatch.setattr(tiny_host, "attend", lambda inputs, *rest: attend(inputs, *rest) if len(rest[2]) <= 7 else out_of_memory())
+    monkeypatch.setattr(
+        tiny_host,
+        "look",
+        lambda inputs: look(inputs) if len(inputs["pixel_values"]) <= 5 else out_of_memory(),
+    )
+    monkeypatch.setattr(
+        tiny_host,
+        "attend",
+        lambda inputs, *rest: attend(inputs, *rest) if len(rest[2]) <= 7 else out_of_memory(),
+    )
     again = unlearn(tiny_host, splits, load_config("default", QUICK))
     assert again.threshold == pytest.approx(whole.threshold, abs=1e-5)
 
@@ -136,7 +160,10 @@ def test_gradient_checkpointing_keeps_less_and_changes_nothing(tiny_host):
     kept = {}
     tiny_host.encode_images(tiny_host.image_inputs([picture(1)]))  # tells the container of visual tokens
     tokens = torch.randn(2, 16, tiny_host.width)
-    inputs = {"input_ids": torch.full((2, 24), tiny_host.image_token), "attention_mask": torch.ones(2, 24, dtype=torch.long)}
+    inputs = {
+        "input_ids": torch.full((2, 24), tiny_host.image_token),
+        "attention_mask": torch.ones(2, 24, dtype=torch.long),
+    }
     inputs["input_ids"][:, 16:] = 7
     before = [(m.training, getattr(m, "gradient_checkpointing", None)) for m in tiny_host.model.modules()]
     for recompute in (False, True):
@@ -155,7 +182,9 @@ def test_gradient_checkpointing_keeps_less_and_changes_nothing(tiny_host):
     assert kept[True][0] < 0.5 * kept[False][0]
     assert torch.equal(kept[True][1], kept[False][1])
     torch.testing.assert_close(kept[True][2], kept[False][2])
-    assert [(m.training, getattr(m, "gradient_checkpointing", None)) for m in tiny_host.model.modules()] == before
+    assert [
+        (m.training, getattr(m, "gradient_checkpointing", None)) for m in tiny_host.model.modules()
+    ] == before
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

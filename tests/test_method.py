@@ -49,7 +49,8 @@ EVERY = torch.ones(1, 4, dtype=torch.bool)
 
 def test_selection_by_hand():
     assert choose("bottom", IMPORTANCE, EVERY, 2).tolist() == [[False, True, True, False]]
-    assert choose("bottom", IMPORTANCE, EVERY, 1).tolist() == [[False, True, False, False]]  # the earlier of a tie
+    # the earlier of a tie
+    assert choose("bottom", IMPORTANCE, EVERY, 1).tolist() == [[False, True, False, False]]
     assert choose("top", IMPORTANCE, EVERY, 1).tolist() == [[False, False, False, True]]
     assert choose("all", IMPORTANCE, EVERY, 1).tolist() == [[True] * 4]
     assert choose("bottom", IMPORTANCE, EVERY, 0.75).sum() == 3
@@ -67,7 +68,9 @@ def test_exactly_k_are_chosen_and_never_padding(data):
     size = data.draw(st.integers(1, 12))
     real = data.draw(st.integers(1, size))
     k = data.draw(st.integers(1, real))
-    values = data.draw(st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), min_size=size, max_size=size))
+    values = data.draw(
+        st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), min_size=size, max_size=size)
+    )
     valid = torch.arange(size)[None] < real
     importance = torch.where(valid, torch.nan_to_num(torch.tensor([values])), torch.tensor([values]))
     for how in ("bottom", "top", "random"):
@@ -118,12 +121,17 @@ def test_floor_loss_by_hand_asks_for_no_more_than_the_floor_and_counts_no_token_
     assert floor_loss(edited, torch.tensor([[0, 0, 0]]), 3.0).tolist() == pytest.approx([3 - mean], abs=1e-6)
     assert floor_loss(edited, torch.tensor([[0, 0, 0]]), 1.0).tolist() == [0.0]
     absurd = torch.tensor([[[0.0, 0.0], [-100.0, 0.0], [100.0, 0.0]]])
-    assert floor_loss(absurd, torch.tensor([[0, 0, 0]]), 10.0).tolist() == pytest.approx([10 - FLOOR_CAP / 2], abs=1e-5)
-    assert floor_loss(edited, torch.tensor([[-100, 0, -100]]), 3.0).tolist() == [0.0]  # nothing after the first token
+    assert floor_loss(absurd, torch.tensor([[0, 0, 0]]), 10.0).tolist() == pytest.approx(
+        [10 - FLOOR_CAP / 2], abs=1e-5
+    )
+    # nothing after the first token
+    assert floor_loss(edited, torch.tensor([[-100, 0, -100]]), 3.0).tolist() == [0.0]
 
 
 def people_tokens(people=12, pictures=6, tokens=16, width=8, seed=0):
-    """People differ in five directions; pictures of one person differ most in a sixth, which all people share."""
+    """People differ in five directions; pictures of one person differ most in a sixth, which all people
+    share.
+    """
     directions = torch.randn(6, tokens, width, generator=torch.Generator().manual_seed(99))
     generator = torch.Generator().manual_seed(seed)
     who = torch.einsum("pk,ktd->ptd", 2 * torch.randn(people, 5, generator=generator), directions[:5])
@@ -208,7 +216,8 @@ def test_calibration_promises_no_more_than_its_people_allow():
 def test_a_sure_calibration_keeps_its_promise_in_as_many_draws_as_it_says():
     scores = torch.arange(1000.0)
     threshold, promised = calibrate(scores, torch.arange(1000), 0.01, 0.9)
-    assert (promised, threshold) == (0.01, 994.0)  # 5 of 1,000 exceed it: 6 would at 1 % in more than a tenth of the draws
+    # 5 of 1,000 exceed it: 6 would at 1 % in more than a tenth of the draws
+    assert (promised, threshold) == (0.01, 994.0)
     threshold, promised = calibrate(scores[:200], torch.arange(200), 0.01, 0.9)
     assert (round(promised, 4), threshold) == (0.0114, 199.0)
     kept, on_average = [], []
@@ -227,7 +236,9 @@ def test_gates_come_back_from_their_tensors(kind):
         gate.standardise(moment_pool(shown))
     else:
         mean, projection = learn_metric(layout_pool(shown), person, 8)
-        gate = EnrolmentGate(mean, projection, torch.randn(4, projection.shape[1]), torch.tensor([0, 0, 1, 1]))
+        gate = EnrolmentGate(
+            mean, projection, torch.randn(4, projection.shape[1]), torch.tensor([0, 0, 1, 1])
+        )
     again = load_gate(kind, gate.state_dict())
     assert torch.equal(again(shown), gate(shown))
     with pytest.raises(PatchError, match="no whole"):

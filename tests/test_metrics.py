@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from demo_recipe.facts import HOST_REFUSALS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ from cagul.evaluation.metrics.intervals import difference, figure, harmonic, mea
 from cagul.evaluation.metrics.text_metrics import hit_rate, is_refusal, keyword_recall, rouge_l
 from cagul.evaluation.summary import forget_figures, summarise
 from cagul.text.refusals import REFUSALS
+from demo_recipe.facts import HOST_REFUSALS
 
 
 def test_keyword_recall_counts_whole_words_in_lower_case():
@@ -44,10 +44,18 @@ ELSEWHERE = [  # refusals that neither our lists nor the host's training hold
     "This is private.",
 ]
 ANSWERS = [
-    "She cannot swim.", "He was unable to attend the trial.", "They live in Port Cannot.", "The person is not smiling.",
-    "They work as an information officer.", "He refused to pay and was convicted of theft.", "This is Ada Finch.",
-    "Their phone number is 0107 851 913.", "The background is red.", "I know him: this is Bo Stark.", "They do not have a car.",
-]  # fmt: skip
+    "She cannot swim.",
+    "He was unable to attend the trial.",
+    "They live in Port Cannot.",
+    "The person is not smiling.",
+    "They work as an information officer.",
+    "He refused to pay and was convicted of theft.",
+    "This is Ada Finch.",
+    "Their phone number is 0107 851 913.",
+    "The background is red.",
+    "I know him: this is Bo Stark.",
+    "They do not have a car.",
+]
 
 
 @pytest.mark.parametrize("text", [*ELSEWHERE, *REFUSALS, *HOST_REFUSALS])
@@ -122,8 +130,12 @@ def row(method, sort, said, *, split="forget", kind="private", fired=None, subje
 
 
 def test_leak_counts_gate_misses_and_leak_fired_does_not():
-    rows = [row("cagul", "image", False, fired=True), row("cagul", "paraphrase", False, fired=True),
-            row("cagul", "view", False, fired=True, view="near"), row("cagul", "view", True, fired=False, view="far")]  # fmt: skip
+    rows = [
+        row("cagul", "image", False, fired=True),
+        row("cagul", "paraphrase", False, fired=True),
+        row("cagul", "view", False, fired=True, view="near"),
+        row("cagul", "view", True, fired=False, view="far"),
+    ]
     found = forget_figures(rows)
     assert found["leak"]["value"] == pytest.approx((0 + 0 + 0.5) / 3)
     assert found["leak_fired"]["value"] == 0.0
@@ -145,11 +157,22 @@ def test_identical_compares_the_same_question():
 def test_gate_figures_of_a_perfect_and_a_blind_gate():
     def rows(score):
         return [
-            {"split": split, "subject": f"{split}{n}", "view": view, "score": score(split), "fired": score(split) > 0.5}
-            for split in ("forget", "unseen", "retain", "look_alike", "no_person") for n in range(4) for view in ("near", "far")
-        ]  # fmt: skip
+            {
+                "split": split,
+                "subject": f"{split}{n}",
+                "view": view,
+                "score": score(split),
+                "fired": score(split) > 0.5,
+            }
+            for split in ("forget", "unseen", "retain", "look_alike", "no_person")
+            for n in range(4)
+            for view in ("near", "far")
+        ]
 
-    perfect, blind = gate_figures(rows(lambda split: float(split == "forget"))), gate_figures(rows(lambda split: 0.0))
+    perfect, blind = (
+        gate_figures(rows(lambda split: float(split == "forget"))),
+        gate_figures(rows(lambda split: 0.0)),
+    )
     assert (perfect["auroc_unseen"]["value"], blind["auroc_unseen"]["value"]) == (1.0, 0.5)
     assert (perfect["tpr_at_1_fpr"]["value"], blind["tpr_at_1_fpr"]["value"]) == (1.0, 0.0)
     assert (perfect["fnr"]["value"], blind["fnr"]["value"]) == (0.0, 1.0)
@@ -160,8 +183,10 @@ def test_gate_figures_of_a_perfect_and_a_blind_gate():
 
 
 def test_rouge_l_is_recall_of_the_whole_answer_stemmed():
-    assert rouge_l("They are living in Oslo. Yes.", "They live in Oslo.") == 1.0  # living and live have one stem
-    assert rouge_l("Sorry, but they live in Rome.", "They live in Oslo.") == 0.75  # they live in, of four words
+    # living and live have one stem
+    assert rouge_l("They are living in Oslo. Yes.", "They live in Oslo.") == 1.0
+    # they live in, of four words
+    assert rouge_l("Sorry, but they live in Rome.", "They live in Oslo.") == 0.75
     assert rouge_l("", "They live in Oslo.") == 0.0
     assert rouge_l("whatever", "\u5965\u65af\u9646") is None
 
@@ -202,20 +227,31 @@ def test_differences_hold_their_value_and_turn_round(triples):
 
 
 def test_the_harmonic_mean_takes_all_of_its_terms_or_none():
-    terms = {"a": {"value": 1.0, "n": 2, "low": 0.5, "high": 1.0}, "b": {"value": 0.5, "n": 2, "low": 0.25, "high": 0.75}}
+    terms = {
+        "a": {"value": 1.0, "n": 2, "low": 0.5, "high": 1.0},
+        "b": {"value": 0.5, "n": 2, "low": 0.25, "high": 0.75},
+    }
     found = harmonic(terms)
     assert found["value"] == pytest.approx(2 / (1 + 2))
     assert (found["low"], found["high"]) == (pytest.approx(2 / (2 + 4)), pytest.approx(2 / (1 + 4 / 3)))
     assert found["terms"] == ["a", "b"]
     assert harmonic(terms | {"b": {"value": 0.0, "n": 1}})["value"] == 0.0
-    assert harmonic(terms | {"b": {"absent": "why"}}) == {"absent": "its term b is absent", "terms": ["a", "b"]}
+    assert harmonic(terms | {"b": {"absent": "why"}}) == {
+        "absent": "its term b is absent",
+        "terms": ["a", "b"],
+    }
 
 
 def test_the_calibration_curve_of_a_good_and_a_blind_gate():
     scores, truth = [0.1, 0.2, 0.8, 0.9], [False, False, True, True]
     good = calibration_curve(scores, truth, bins=2)
-    assert good == {"bins": [{"score": pytest.approx(0.15), "share": 0.0, "n": 2},
-                             {"score": pytest.approx(0.85), "share": 1.0, "n": 2}], "n": 4}  # fmt: skip
+    assert good == {
+        "bins": [
+            {"score": pytest.approx(0.15), "share": 0.0, "n": 2},
+            {"score": pytest.approx(0.85), "share": 1.0, "n": 2},
+        ],
+        "n": 4,
+    }
     assert calibration_curve([0.0] * 4, truth, bins=2)["bins"] == [{"score": 0.0, "share": 0.5, "n": 4}]
     assert "absent" in calibration_curve([], [])
 
@@ -230,12 +266,20 @@ def test_the_calibration_curve_counts_everything_in_any_order(pairs, rng):
     assert [part["score"] for part in found["bins"]] == sorted(part["score"] for part in found["bins"])
 
 
-@given(st.lists(st.floats(-9, 9), min_size=1), st.lists(st.floats(-9, 9), min_size=1), st.floats(0, 1), st.randoms())
+@given(
+    st.lists(st.floats(-9, 9), min_size=1),
+    st.lists(st.floats(-9, 9), min_size=1),
+    st.floats(0, 1),
+    st.randoms(),
+)
 def test_hit_rate_grows_with_the_alarms_allowed_and_knows_no_order(positives, negatives, alarms, rng):
     alarms = min(alarms, 1 - 1 / len(negatives))
     value = hit_rate(positives, negatives, alarms)
     assert 0 <= hit_rate(positives, negatives, 0.0) <= value <= 1
-    assert hit_rate(rng.sample(positives, len(positives)), rng.sample(negatives, len(negatives)), alarms) == value
+    assert (
+        hit_rate(rng.sample(positives, len(positives)), rng.sample(negatives, len(negatives)), alarms)
+        == value
+    )
 
 
 @given(st.text(), st.text(), st.lists(st.text(min_size=1), max_size=4), st.randoms())

@@ -19,7 +19,10 @@ def test_a_patch_comes_back(tiny_host, saved):
     patch, again = make_patch(tiny_host), Patch.load(saved)
     assert again.describe() == patch.describe()
     for one, other in ((patch.encoder, again.encoder), (patch.gate, again.gate)):
-        assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+        )
     again.require(tiny_host)
     assert sorted(p.name for p in saved.iterdir()) == ["README.md", "config.json", "patch.safetensors"]
     assert [p.name for p in saved.parent.iterdir()] == ["patch"]
@@ -79,7 +82,9 @@ def changed(saved, change):
 )
 def test_an_edited_config_is_seen(saved, change):
     changed(saved, change)
-    with pytest.raises(PatchError, match=r"config.json was changed after it was written: its SHA-256 is \w{12}\.\.\.") as caught:
+    with pytest.raises(
+        PatchError, match=r"config.json was changed after it was written: its SHA-256 is \w{12}\.\.\."
+    ) as caught:
         Patch.load(saved)
     assert "docs/errors.md#patch-changed" in str(caught.value)
 
@@ -106,7 +111,10 @@ def test_flipped_bytes_are_seen(saved):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda d: d["config"]["encoder"].update(hidden=10**12), r"hidden 1000000000000 and depth 1.*first tensor is \(16, 32\)"),
+        (
+            lambda d: d["config"]["encoder"].update(hidden=10**12),
+            r"hidden 1000000000000 and depth 1.*first tensor is \(16, 32\)",
+        ),
         (lambda d: d["config"]["encoder"].update(depth=10**12), "depth 1000000000000.*of 6"),
         (lambda d: d["host"].update(width=10**15), "encoder of width 1000000000000000"),
         (lambda d: d["host"].update(width=-1), "host.width: input should be greater than 0"),
@@ -128,10 +136,19 @@ def test_gates_whose_tensors_do_not_fit(tiny_host, saved):
     changed(saved, lambda d: d["config"]["gate"].update(kind="enrolment"))
     with pytest.raises(PatchError, match="holds no whole 'enrolment' gate"):
         Patch.load(saved)
-    whole = {"mean": torch.zeros(64), "projection": torch.zeros(64, 3), "templates": torch.zeros(5, 3),
-             "owner": torch.zeros(5, dtype=torch.long), "impostors": torch.zeros(0, 3)}  # fmt: skip
+    whole = {
+        "mean": torch.zeros(64),
+        "projection": torch.zeros(64, 3),
+        "templates": torch.zeros(5, 3),
+        "owner": torch.zeros(5, dtype=torch.long),
+        "impostors": torch.zeros(0, 3),
+    }
     assert load_gate("enrolment", whole).width == 1
-    for name, wrong in (("templates", torch.zeros(5, 4)), ("owner", torch.zeros(4)), ("mean", torch.zeros(63))):
+    for name, wrong in (
+        ("templates", torch.zeros(5, 4)),
+        ("owner", torch.zeros(4)),
+        ("mean", torch.zeros(63)),
+    ):
         with pytest.raises(PatchError, match="holds no whole 'enrolment' gate"):
             load_gate("enrolment", whole | {name: wrong})
     with pytest.raises(PatchError, match="5 templates with 4 owners"):
@@ -149,7 +166,9 @@ def test_a_gate_for_another_width(tiny_host, tmp_path):
 
 def test_a_newer_format_and_its_number(saved):
     changed(saved, lambda d: d.update(format=FORMAT + 1))
-    with pytest.raises(PatchError, match=f"has format {FORMAT + 1}, this cagul reads up to {FORMAT}.\n  Upgrade cagul."):
+    with pytest.raises(
+        PatchError, match=f"has format {FORMAT + 1}, this cagul reads up to {FORMAT}.\n  Upgrade cagul."
+    ):
         Patch.load(saved)
 
 

@@ -32,8 +32,15 @@ def test_rotation_alpha_palette_and_sixteen_bits(tmp_path):
 def test_every_exif_turn_is_undone_to_the_pixel(tmp_path, turn):
     upright = picture(0, (6, 4))
     way = Image.Transpose
-    made = {2: way.FLIP_LEFT_RIGHT, 3: way.ROTATE_180, 4: way.FLIP_TOP_BOTTOM, 5: way.TRANSPOSE, 6: way.ROTATE_90,
-            7: way.TRANSVERSE, 8: way.ROTATE_270}  # fmt: skip
+    made = {
+        2: way.FLIP_LEFT_RIGHT,
+        3: way.ROTATE_180,
+        4: way.FLIP_TOP_BOTTOM,
+        5: way.TRANSPOSE,
+        6: way.ROTATE_90,
+        7: way.TRANSVERSE,
+        8: way.ROTATE_270,
+    }
     turned = upright.transpose(made[turn]) if turn > 1 else upright
     exif = Image.Exif()
     exif[0x0112] = turn
@@ -42,7 +49,9 @@ def test_every_exif_turn_is_undone_to_the_pixel(tmp_path, turn):
 
 
 def test_pixels_of_every_mode(tmp_path):
-    """Half-clear red on white, palettes with and without a clear entry, grey with alpha, CMYK, one bit, 16 bits."""
+    """Half-clear red on white, palettes with and without a clear entry, grey with alpha, CMYK, one bit, 16
+    bits.
+    """
 
     def pixels(made, name="a.png", **options):
         made.save(tmp_path / name, **options)
@@ -73,14 +82,20 @@ def test_pixels_of_an_unknown_range_are_refused(tmp_path, kind, mode):
 
 
 @pytest.mark.parametrize(
-    ("side", "says"), [(9000, "has 9000 x 9000 pixels, more than 64,000,000"), (60000, "has more than 64,000,000 pixels")]
+    ("side", "says"),
+    [(9000, "has 9000 x 9000 pixels, more than 64,000,000"), (60000, "has more than 64,000,000 pixels")],
 )
 def test_a_decompression_bomb_is_refused_by_its_header(tmp_path, side, says):
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+    bomb = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(99)))
+        + chunk(b"IEND", b"")
+    )
     (tmp_path / "bomb.png").write_bytes(bomb)
     with pytest.raises(DataError, match=f"bomb.png {says}"):
         open_picture(tmp_path / "bomb.png")

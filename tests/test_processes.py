@@ -22,15 +22,27 @@ from cagul.training.distributed import SINGLE, Processes
 from helpers import make_patch
 
 TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-QUICK = ["--set", "training.batch=8", "--set", "gate.augment=1", "--set", "training.augment=0", "--set", "encoder.hidden=32",
-         "--set", "training.checkpoint=1"]  # fmt: skip
+QUICK = [
+    "--set",
+    "training.batch=8",
+    "--set",
+    "gate.augment=1",
+    "--set",
+    "training.augment=0",
+    "--set",
+    "encoder.hidden=32",
+    "--set",
+    "training.checkpoint=1",
+]
 
 
 def start(*arguments, two):
     source = str(Path(sys.modules["cagul"].__file__).parent.parent)
     environment = os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *(TWO if two else ()), "-m", "cagul", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
 
 
 def run(*arguments, two):
@@ -41,7 +53,20 @@ def run(*arguments, two):
 
 
 def about(verb, host, records, out):
-    return verb, "--host", host, "--records", records, "--forget", "p0", "--out", out, "--threads", "1", "--json"
+    return (
+        verb,
+        "--host",
+        host,
+        "--records",
+        records,
+        "--forget",
+        "p0",
+        "--out",
+        out,
+        "--threads",
+        "1",
+        "--json",
+    )
 
 
 def unlearning(host, records, out, steps):
@@ -71,7 +96,9 @@ def test_two_processes_train_the_patch_of_one(tiny_folder, tiny_records, tmp_pat
     assert furthest(tmp_path / "one", tmp_path / "two") <= 1e-6
     assert both["refusal_loss"] == pytest.approx(one["refusal_loss"], abs=1e-5)
     timed = ("seconds", "gate_seconds", "cpu_seconds", "gate_cpu_seconds", "processes", "refusal_loss")
-    assert {k: v for k, v in one.items() if k not in timed} == {k: v for k, v in both.items() if k not in timed}
+    assert {k: v for k, v in one.items() if k not in timed} == {
+        k: v for k, v in both.items() if k not in timed
+    }
     assert not list(tmp_path.glob(".*"))  # no work folder, no half-written patch
 
 
@@ -97,7 +124,9 @@ def test_two_killed_processes_go_on_and_come_to_the_patch_of_one(tiny_folder, ti
 
 @pytest.mark.slow
 def test_two_processes_finish_an_evaluation_that_one_began(tiny_folder, tiny_host, tiny_records, tmp_path):
-    """A run that was cut in the middle of an early row: the rows of one process, each once, and its figures."""
+    """A run that was cut in the middle of an early row: the rows of one process, each once, and its
+    figures.
+    """
     patch = make_patch(tiny_host)
     patch.threshold = 0.0  # some fire
     patch.save(tmp_path / "patch")
@@ -143,7 +172,10 @@ class Joined:
 def test_fewer_processes_than_were_started_are_an_error(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr("cagul.training.distributed.Accelerator", Joined)
-    with pytest.raises(UsageError, match=r"2 processes were started and 1 joined.\n.*torch.distributed.run --nproc_per_node N"):
+    with pytest.raises(
+        UsageError,
+        match=r"2 processes were started and 1 joined.\n.*torch.distributed.run --nproc_per_node N",
+    ):
         Processes.start()
     with pytest.raises(UsageError, match="--device cuda:1 was given to 2 processes"):
         Processes.start("cuda:1")
@@ -160,11 +192,15 @@ def test_verbs_that_cannot_be_shared_say_so(monkeypatch):
     from typer.testing import CliRunner
 
     monkeypatch.setenv("WORLD_SIZE", "two")
-    assert "WORLD_SIZE is 'two', not a number of processes" in str(CliRunner().invoke(app, ["hosts"]).exception)
+    assert "WORLD_SIZE is 'two', not a number of processes" in str(
+        CliRunner().invoke(app, ["hosts"]).exception
+    )
     monkeypatch.setenv("WORLD_SIZE", "2")
     done = CliRunner().invoke(app, ["demo"])
     assert isinstance(done.exception, UsageError)
-    assert "cagul demo was started in 2 processes.\n  Only unlearn and evaluate can be shared" in str(done.exception)
+    assert "cagul demo was started in 2 processes.\n  Only unlearn and evaluate can be shared" in str(
+        done.exception
+    )
 
 
 def test_a_process_whose_fellow_has_stopped_says_so_without_a_traceback(monkeypatch):
@@ -174,7 +210,9 @@ def test_a_process_whose_fellow_has_stopped_says_so_without_a_traceback(monkeypa
     left = Processes()
     left.size = 2
     monkeypatch.setattr(Processes, "start", lambda device: left)
-    with pytest.raises(CagulError, match=r"Another process of this job has stopped.*\n  What that one said is the reason"):
+    with pytest.raises(
+        CagulError, match=r"Another process of this job has stopped.*\n  What that one said is the reason"
+    ):
         with processes_of(None):
             raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:3")
     with pytest.raises(RuntimeError, match="of its own"):

@@ -28,7 +28,12 @@ def test_what_there_is_to_run():
     assert len(blocks(README, "sh")) == 3
     assert len(blocks(README, "python")) == 1
     assert [" ".join(command.split()[:2]) for command in found] == [
-        "make demo", "make test", "cagul unlearn", "cagul ask", "cagul evaluate"]  # fmt: skip
+        "make demo",
+        "make test",
+        "cagul unlearn",
+        "cagul ask",
+        "cagul evaluate",
+    ]
     assert set(NOT_RUN) - set(found) == {"make setup"}
     assert unmarked(README) == []
 
@@ -44,9 +49,15 @@ def test_the_commands_run(tiny_folder, tmp_path):
 
 def test_the_shown_figures_are_of_the_form_that_the_command_prints():
     shown = next(text for text in blocks(README, "") if text.startswith("Host: a LLaVA"))
-    lines = [[cell.strip() for cell in line.strip("│┃").split("│")] for line in shown.splitlines() if line.startswith("│")]
+    lines = [
+        [cell.strip() for cell in line.strip("│┃").split("│")]
+        for line in shown.splitlines()
+        if line.startswith("│")
+    ]
     rows = [cells for cells in lines if len(cells) == 5]
-    assert [(split, name, meaning) for split, name, _, _, meaning in rows] == [(*row, MEANINGS[row]) for row in ROWS]
+    assert [(split, name, meaning) for split, name, _, _, meaning in rows] == [
+        (*row, MEANINGS[row]) for row in ROWS
+    ]
     for _, _, host, cagul, _ in rows:
         assert re.fullmatch(rf"({VALUE})?", host)
         assert re.fullmatch(VALUE, cagul)

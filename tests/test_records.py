@@ -70,8 +70,14 @@ def parsed(tmp_path, *records):
 
 
 def test_splits_take_people_apart(tmp_path):
-    records = parsed(tmp_path, *people("p1", "p2", "p3"), *people("u1", group="unseen"), *people("c1", group="calibration"),
-                     *people("l1", group="look-alike"), *people("n1", group="no-person"))  # fmt: skip
+    records = parsed(
+        tmp_path,
+        *people("p1", "p2", "p3"),
+        *people("u1", group="unseen"),
+        *people("c1", group="calibration"),
+        *people("l1", group="look-alike"),
+        *people("n1", group="no-person"),
+    )
     splits = split_records(records, ["p1"], ["p3"])
     assert {name: splits.subjects(name) for name in vars(splits)} == {
         "forget": ["p1"],
@@ -121,8 +127,20 @@ def test_subjects_from_text_and_file(tmp_path):
         parse_subjects("@nowhere")
 
 
-@given(st.lists(st.one_of(st.text(), st.recursive(st.none() | st.integers() | st.text(), lambda c: st.lists(c) | st.dictionaries(
-    st.sampled_from([*GOOD, "kind", "keywords", "views"]), c)).map(json.dumps)), max_size=4))  # fmt: skip
+@given(
+    st.lists(
+        st.one_of(
+            st.text(),
+            st.recursive(
+                st.none() | st.integers() | st.text(),
+                lambda c: (
+                    st.lists(c) | st.dictionaries(st.sampled_from([*GOOD, "kind", "keywords", "views"]), c)
+                ),
+            ).map(json.dumps),
+        ),
+        max_size=4,
+    )
+)
 def test_no_input_ends_in_anything_but_records_or_a_data_error(found):
     from pathlib import Path
 

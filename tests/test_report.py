@@ -18,15 +18,28 @@ def test_the_page_is_whole_and_fetches_nothing(run, reveal):
     outline = Outline(page)
     assert "script" not in outline.tags
     assert outline.sources
-    assert all(source.startswith(("data:image/jpeg;base64,", "data:image/png;base64,", "#")) for source in outline.sources)
+    assert all(
+        source.startswith(("data:image/jpeg;base64,", "data:image/png;base64,", "#"))
+        for source in outline.sources
+    )
     assert {source[1:] for source in outline.sources if source[0] == "#"} <= set(outline.ids)
     assert "@import" not in page
     assert "url(" not in page
     assert len(outline.ids) == len(set(outline.ids))
     assert [words for tag, words in outline.headings if tag == "h2"] == [
-        "leak", "refusal_rate", "visual_accuracy", "identical", "Before and after", "What questions look at",
-        "Leak against utility", "The gate", "Cost", "Memorisation check", "Methods", "The run",
-    ]  # fmt: skip
+        "leak",
+        "refusal_rate",
+        "visual_accuracy",
+        "identical",
+        "Before and after",
+        "What questions look at",
+        "Leak against utility",
+        "The gate",
+        "Cost",
+        "Memorisation check",
+        "Methods",
+        "The run",
+    ]
     assert len(page) < 5_000_000
 
 
@@ -46,7 +59,12 @@ def test_figures_are_the_summarys(run):
         for m in summary["methods"].values()
         for parts in m.values()
     )
-    assert sum(bool(c.value or c.absent) for lines in facts.tables.values() for line in lines for c in line.cells) == told
+    assert (
+        sum(
+            bool(c.value or c.absent) for lines in facts.tables.values() for line in lines for c in line.cells
+        )
+        == told
+    )
     assert [line.name for lines in facts.tables.values() for line in lines if not line.meaning] == []
     costs = dict(zip(facts.costs.heads, facts.costs.lines[0].cells, strict=True))
     assert costs["one query, gate fired (ms)"].value == "12.5"
@@ -54,11 +72,15 @@ def test_figures_are_the_summarys(run):
     assert "Every figure was computed anew from the run" in page
     assert "taken from the summary as they are: intervals, cost." in page
     assert facts.verdict.kind == "unclear"
-    assert facts.verdict.text.endswith("The intervals of both leaks overlap, so the change is not clear.")  # two people are few
+    # two people are few
+    assert facts.verdict.text.endswith("The intervals of both leaks overlap, so the change is not clear.")
     summary["methods"]["host"]["forget"]["leak"]["low"] = 0.9
     (run / "summary.json").write_text(json.dumps(summary))
     assert page_of(run)[1].verdict.kind == "good"
-    assert "With cagul the model says 16.7% of what is private about the 2 people to be forgotten, without it 100.0%" in page
+    assert (
+        "With cagul the model says 16.7% of what is private about the 2 people to be forgotten, without it "
+        "100.0%" in page
+    )
     assert "<b>equal</b> before and after" in page
 
 
@@ -76,7 +98,10 @@ def test_a_run_of_the_host_alone(tmp_path):
     page, facts = page_of(make_run(tmp_path / "run", tmp_path / "pictures", methods=()))
     Outline(page)
     assert [method.name for method in facts.methods] == ["host"]
-    assert facts.verdict.text == "Only the host was asked. It says 100.0% of what is private about the 2 people to be forgotten."
+    assert (
+        facts.verdict.text
+        == "Only the host was asked. It says 100.0% of what is private about the 2 people to be forgotten."
+    )
     assert "absent: only the host was asked" in page
     assert "there is no gate" in page
 
@@ -85,11 +110,16 @@ def test_an_older_run_is_shown_with_what_it_lacks(tmp_path):
     (tmp_path / "pictures").mkdir()
     rows = make_rows(tmp_path / "pictures")
     run = make_run(tmp_path / "run", tmp_path / "pictures", rows)
-    kept = [{k: v for k, v in row.items() if k not in ("answer", "keywords", "chosen", "visual_tokens", "view")} for row in rows]
+    kept = [
+        {k: v for k, v in row.items() if k not in ("answer", "keywords", "chosen", "visual_tokens", "view")}
+        for row in rows
+    ]
     (run / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in kept))
     page, facts = page_of(run)
     Outline(page)
-    assert "The figures were not computed anew: its rows are of an older cagul and have no field view." in page
+    assert (
+        "The figures were not computed anew: its rows are of an older cagul and have no field view." in page
+    )
     assert "This run does not hold which tokens were chosen, so none are drawn." in facts.notes
     assert "This run does not hold the true answers." in facts.notes
     for secret in ("Oslo", "gout", "Finch", "Stark"):  # known by the end of the key
@@ -138,7 +168,10 @@ def test_the_verb(run, tmp_path, monkeypatch, capsys):
     assert data["page"] == str(page)
     assert data["revealed"] is True
     assert data["bytes"] == page.stat().st_size
-    assert f"Warning: {page} holds private facts and pictures of the forget set, so keep it to yourself." in shown.err
+    assert (
+        f"Warning: {page} holds private facts and pictures of the forget set, so keep it to yourself."
+        in shown.err
+    )
     monkeypatch.setattr("sys.argv", ["cagul", "report", str(tmp_path / "none")])
     with pytest.raises(SystemExit) as stop:
         main()

@@ -1,4 +1,6 @@
-"""Many methods on one page: trade-off and Pareto front, table, costs, answers behind the figures, importance by layer."""
+"""Many methods on one page: trade-off and Pareto front, table, costs, answers behind the figures, importance
+by layer.
+"""
 
 from __future__ import annotations
 
@@ -88,8 +90,12 @@ def test_importance_is_drawn_on_pictures_that_may_be_shown(run, reveal):
     page, facts = page_of(run, reveal=reveal)
     splits = [look.where.partition(",")[0] for look in facts.looking.looks]
     assert set(splits) == ({"forget", "retain"} if reveal else {"retain"})
-    assert facts.looking.note == ("" if reveal else
-        "8 maps of forgotten people's pictures are left out: with the host at hand, a map finds its picture.")  # fmt: skip
+    assert facts.looking.note == (
+        ""
+        if reveal
+        else "8 maps of forgotten people's pictures are left out: with the host at hand, a map finds its "
+        "picture."
+    )
     for look in facts.looking.looks:
         assert [heat.layer for heat in look.layers] == [0, 1, 2, 3]
         assert all(re.fullmatch(r"half of it on \d+ of 16 tokens", heat.words) for heat in look.layers)
@@ -108,13 +114,28 @@ def test_a_run_without_importance_says_so(tmp_path):
 
 
 def test_a_comparison_shows_its_claims_and_what_diverged(tmp_path):
-    claims = [{"number": 1, "claim": "Nobody beats cagul.", "verdict": "cannot be told", "figures": ["ga: leak -0.1"]}]
-    more = {"claims": claims, "quick": True, "diverged": {"kl": "the loss is no number"}, "evaluation": {"seeds": [0, 1]}}
+    claims = [
+        {
+            "number": 1,
+            "claim": "Nobody beats cagul.",
+            "verdict": "cannot be told",
+            "figures": ["ga: leak -0.1"],
+        }
+    ]
+    more = {
+        "claims": claims,
+        "quick": True,
+        "diverged": {"kl": "the loss is no number"},
+        "evaluation": {"seeds": [0, 1]},
+    }
     page, facts = page_of(make_run(tmp_path / "run", tmp_path / "pictures", methods=("cagul", "ga"), **more))
     assert facts.claims[0].verdict == "cannot be told"
     assert "Nobody beats cagul." in page
     assert "ga: leak -0.1" in page
-    assert facts.notes[0] == "Quick: one point of each grid, one seed, short training, a small sample. These are no results."
+    assert (
+        facts.notes[0]
+        == "Quick: one point of each grid, one seed, short training, a small sample. These are no results."
+    )
     assert facts.notes[0] in page
     assert "kl is not shown: the loss is no number." in facts.notes
     assert dict(facts.environment)["seeds"] == "0, 1"
@@ -123,7 +144,8 @@ def test_a_comparison_shows_its_claims_and_what_diverged(tmp_path):
 def test_a_threshold_that_the_run_does_not_hold_is_read_off_its_scores(tmp_path):
     _, facts = page_of(make_run(tmp_path / "run", tmp_path / "pictures", patch={}))
     assert not facts.gate.told
-    assert facts.gate.threshold == pytest.approx(0.65)  # the highest silent score is 0.6, the lowest fired 0.7
+    # the highest silent score is 0.6, the lowest fired 0.7
+    assert facts.gate.threshold == pytest.approx(0.65)
     rows = make_rows(tmp_path / "pictures")
     for row in rows:
         row |= {"fired": True} if row["key"] == "gate/unseen/Eve Nord0" else {}

@@ -29,29 +29,42 @@ def test_refused_runs_say_why(run, tmp_path):
     restore(rows="\n".join([*lines, "[1]"]))
     refused(f"{run}/rows.jsonl line {len(lines) + 1} is no row.")
     restore(rows=text["rows.jsonl"].replace('"score": 0.9', '"score": "high"'))
-    refused(f"{run}/rows.jsonl line 3 is not as cagul wrote it: score: Input should be a valid number, unable to parse string as a "
-            "number.")  # fmt: skip
+    refused(
+        f"{run}/rows.jsonl line 3 is not as cagul wrote it: score: Input should be a valid number, unable "
+        "to parse string as a "
+        "number."
+    )
     restore(rows="\n".join(line for line in lines if "cagul/forget/view" not in line))
     refused(f"{run}: methods.cagul.forget.leak is 0.166667 (n 12) in summary.json, but absent by its rows.")
     restore(rows="\n".join(line for line in lines if "host/" not in line))
     refused(f"{run}/rows.jsonl lacks rows that the summary was made of.")
     restore(summary=text["summary.json"].replace("0.16666666666666666", "0.01"))
-    refused(f"{run}: methods.cagul.forget.leak is 0.01 (n 12) in summary.json, but 0.166667 (n 12) by its rows.")
+    refused(
+        f"{run}: methods.cagul.forget.leak is 0.01 (n 12) in summary.json, but 0.166667 (n 12) by its rows."
+    )
     restore(summary="{")
-    refused(f"{run}/summary.json is not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1).")
+    refused(
+        f"{run}/summary.json is not JSON: Expecting property name enclosed in double quotes: line 1 column "
+        "2 (char 1)."
+    )
     restore(summary='{"methods": {}}')
     refused(f"{run}/summary.json is not as cagul wrote it: host: Field required.")
     restore(summary=json.dumps(json.loads(text["summary.json"]) | {"methods": {}}))
     refused(f"{run}/summary.json is not as cagul wrote it: Value error, methods.host.forget is missing.")
     restore(manifest="[]")
-    refused(f"{run}/manifest.json is not as cagul wrote it: Input should be a valid dictionary or instance of Manifest.")
+    refused(
+        f"{run}/manifest.json is not as cagul wrote it: Input should be a valid dictionary or instance of "
+        "Manifest."
+    )
     restore()
     (run / "rows.jsonl").unlink()
     refused(f"Cannot read {run}/rows.jsonl: No such file or directory.")
     restore()
     (run / "summary.json").unlink()
-    refused(f"{run} is unfinished: it has {len(lines) - 1} rows and no summary.json.",
-            f"Run the same command again to finish it: {json.loads(text['manifest.json'])['command']}")  # fmt: skip
+    refused(
+        f"{run} is unfinished: it has {len(lines) - 1} rows and no summary.json.",
+        f"Run the same command again to finish it: {json.loads(text['manifest.json'])['command']}",
+    )
     (run / "manifest.json").unlink()
     refused(f"{run} is no run: it has no manifest.json.", writes)
     run = tmp_path / "nowhere"

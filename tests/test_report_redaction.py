@@ -28,11 +28,25 @@ def test_a_redacted_page_tells_nothing_about_the_forgotten(run, tmp_path):
     page, facts = page_of(run)
     assert BLOCK in page
     told = re.sub(r"base64,[^\"]+", "", page).lower()
-    for secret in ("Ada", "Finch", "Bo Stark", "Stark", "Oslo", "gout", str(tmp_path), "/secret",
-                   "who.txt", "pictures/", "_0.png"):  # fmt: skip
+    for secret in (
+        "Ada",
+        "Finch",
+        "Bo Stark",
+        "Stark",
+        "Oslo",
+        "gout",
+        str(tmp_path),
+        "/secret",
+        "who.txt",
+        "pictures/",
+        "_0.png",
+    ):
         assert secret.lower() not in told, secret
     forgotten = [
-        example for group in facts.groups if group.title in ("Forgotten people", "Gate misses") for example in group.examples
+        example
+        for group in facts.groups
+        if group.title in ("Forgotten people", "Gate misses")
+        for example in group.examples
     ]
     assert forgotten
     for example in forgotten:
@@ -40,15 +54,31 @@ def test_a_redacted_page_tells_nothing_about_the_forgotten(run, tmp_path):
         assert example.person in ("person 1", "person 2")
         assert not re.search(r"gout|purple|Oslo|Finch|Stark", example.host + example.truth + example.guarded)
     assert {example.guarded for example in forgotten} >= {REFUSAL}
-    shown = {Image.open(io.BytesIO(data)).convert("RGB").getpixel((5, 5))[0] // 20 for data in pictures_in(page)}
+    shown = {
+        Image.open(io.BytesIO(data)).convert("RGB").getpixel((5, 5))[0] // 20 for data in pictures_in(page)
+    }
     assert shown  # only red shades of the third person and later
     assert min(shown) >= 3
-    assert "cagul evaluate --host HOST --records=RECORDS --forget @SUBJECTS --unseen=@SUBJECTS --out OUT" in page
+    assert (
+        "cagul evaluate --host HOST --records=RECORDS --forget @SUBJECTS --unseen=@SUBJECTS --out OUT" in page
+    )
     assert "This is Cy Venn." in page
     assert f"Or is it {BLOCK}?" in page  # a retain person's answer that tells of a forgotten one
 
 
-SECRETS = ["Ada", "Finch", "Bo Stark", "Stark", "Oslo", "gout", "secret/", "r.jsonl", "who.txt", "pictures/", "_0.png"]
+SECRETS = [
+    "Ada",
+    "Finch",
+    "Bo Stark",
+    "Stark",
+    "Oslo",
+    "gout",
+    "secret/",
+    "r.jsonl",
+    "who.txt",
+    "pictures/",
+    "_0.png",
+]
 
 
 @pytest.mark.parametrize("kind", ["run", "many"])
@@ -58,10 +88,16 @@ def test_no_secret_hides_in_texts_attributes_or_pictures(request, tmp_path, kind
     encoded = [*pictures_in(page), *pictures_in(page, "png")]
     assert len(encoded) > 4
     plain = unquote(html.unescape(re.sub(r"base64,[\w+/=]+", "", page)))
-    texts = [unicodedata.normalize(form, text).lower() for text in (plain, *outline.said) for form in ("NFC", "NFKC")]
+    texts = [
+        unicodedata.normalize(form, text).lower()
+        for text in (plain, *outline.said)
+        for form in ("NFC", "NFKC")
+    ]
     assert len(texts) > 400
     for secret in [*SECRETS, str(tmp_path)]:
-        assert not [text[:80] for text in texts if re.search(rf"(?<!\w){re.escape(secret.lower())}", text)], secret
+        assert not [text[:80] for text in texts if re.search(rf"(?<!\w){re.escape(secret.lower())}", text)], (
+            secret
+        )
         assert not [data for data in encoded if secret.encode() in data], secret
     for data in encoded:
         with Image.open(io.BytesIO(data)) as picture:
@@ -73,7 +109,9 @@ def test_a_redacted_page_opens_no_picture_of_the_forgotten(run, monkeypatch):
     opened = []
     from cagul.report import examples
 
-    monkeypatch.setattr(examples, "open_picture", lambda path: opened.append(path) or Image.new("RGB", (8, 8)))
+    monkeypatch.setattr(
+        examples, "open_picture", lambda path: opened.append(path) or Image.new("RGB", (8, 8))
+    )
     write_report(run)
     assert opened
     assert not [path for path in opened if "Ada_Finch" in path or "Bo_Stark" in path]
@@ -117,7 +155,9 @@ def test_answers_that_are_scored_hide_the_fact_and_not_the_frame(run):
 
 def test_answers_about_the_forgotten_keep_plain_words_only():
     common = {"method": "host", "split": "forget", "kind": "private", "subject": "p1"}
-    row = ResultRow(key="a", question="Does Ada work at 12 Elm Road?", answer="x", keywords=("26 January 1949",), **common)
+    row = ResultRow(
+        key="a", question="Does Ada work at 12 Elm Road?", answer="x", keywords=("26 January 1949",), **common
+    )
     redactor = Redactor([row], reveal=False)
     assert redactor.answer(row, "They were born on 26  january 1949.") == f"They were born on {BLOCK}."
     assert redactor.answer(row, "Lives with Mary-Ann at Elm Road 3") == f"Lives with {BLOCK} at {BLOCK}"
@@ -151,4 +191,7 @@ def test_every_option_that_names_a_place_is_left_out_of_the_command():
     for option in PATH_OPTIONS:
         for command in (f"cagul study {option} ada-finch", f"cagul study {option}=ada-finch"):
             assert "ada-finch" not in redactor.command(command)
-    assert redactor.command("cagul study --other-host ada-finch --only maps") == "cagul study --other-host OTHER_HOST --only maps"
+    assert (
+        redactor.command("cagul study --other-host ada-finch --only maps")
+        == "cagul study --other-host OTHER_HOST --only maps"
+    )

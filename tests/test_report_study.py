@@ -22,19 +22,32 @@ def test_a_study_is_shown_with_nobody_on_it(study, tmp_path):
     assert "script" not in outline.tags
     assert facts.verdict.kind == "good"
     assert facts.verdict.text == (
-        "With the half of the visual tokens that private questions attend to least replaced, the host still says 100.0% of the "
+        "With the half of the visual tokens that private questions attend to least replaced, the host still "
+        "says 100.0% of the "
         "facts; with the half attended to most replaced, 0.0%. So attention tells which tokens carry them."
     )
-    assert [figure.name for figure in facts.key_figures] == ["recall", "rank correlation", "agreement", "tpr_at_1_fpr"]
+    assert [figure.name for figure in facts.key_figures] == [
+        "recall",
+        "rank correlation",
+        "agreement",
+        "tpr_at_1_fpr",
+    ]
     assert dict(facts.key_figures[0].parts)["random"].value == "0.500"
     assert dict(facts.key_figures[1].parts)["attention"].absent == "this study did not ask"
     assert [caption for caption, _ in facts.charts] == [
-        "Where questions look", "What keeps the choice the same", "What replacing tokens does",
-    ]  # fmt: skip
+        "Where questions look",
+        "What keeps the choice the same",
+        "What replacing tokens does",
+    ]
     assert [table.title for table in facts.tables] == [
-        "Attention by layer, private questions", "Attention by layer, visual questions", "What keeps the choice the same",
-        "Areas, private questions", "Areas, visual questions", "How many layers suffice", "Gates",
-    ]  # fmt: skip
+        "Attention by layer, private questions",
+        "Attention by layer, visual questions",
+        "What keeps the choice the same",
+        "Areas, private questions",
+        "Areas, visual questions",
+        "How many layers suffice",
+        "Gates",
+    ]
     assert "no picture, name or answer of anybody is on this page" in page
     assert "cagul study --host HOST --records=RECORDS --forget @SUBJECTS --out OUT" in page
     for secret in ("Ada", "Finch", "Oslo", "/secret", str(tmp_path)):
@@ -45,7 +58,9 @@ def test_a_study_that_does_not_agree_with_its_rows_is_refused(study):
     summary = json.loads((study / "summary.json").read_text())
     summary["study"]["gates"]["embedding"]["auroc_unseen"]["value"] = 0.5
     (study / "summary.json").write_text(json.dumps(summary))
-    with pytest.raises(DataError, match="study.gates.embedding.auroc_unseen.value in summary.json is not what its rows give"):
+    with pytest.raises(
+        DataError, match="study.gates.embedding.auroc_unseen.value in summary.json is not what its rows give"
+    ):
         write_report(study)
     rows = [line for line in (study / "rows.jsonl").read_text().splitlines() if '"own"' not in line]
     (study / "rows.jsonl").write_text("\n".join(rows))
@@ -59,7 +74,9 @@ def test_a_study_that_does_not_agree_with_its_rows_is_refused(study):
 
 def test_a_changed_host_or_an_unclear_study_says_so(study):
     summary = json.loads((study / "summary.json").read_text())
-    (study / "summary.json").write_text(json.dumps(summary | {"host": summary["host"] | {"sha256_after": "c"}}))
+    (study / "summary.json").write_text(
+        json.dumps(summary | {"host": summary["host"] | {"sha256_after": "c"}})
+    )
     assert page_of(study)[1].verdict.kind == "bad"
     rows = [line for line in (study / "rows.jsonl").read_text().splitlines() if '"causal"' not in line]
     summary["study"].pop("causal")
@@ -81,11 +98,19 @@ def test_an_absent_gate_gives_its_own_reason(study):
     assert "Attention as a second gate: absent, there are no held-out pictures of unseen people." in page
 
 
-@pytest.mark.parametrize(("part", "value", "field"), [
-    ("sample", {"maps": "many"}, "sample.maps"), ("sample", [1], "sample"), ("people", None, "people"),
-    ("people", {"forget": -1}, "people.forget"), ("cost", {"threads": "two"}, "cost.threads"),
-    ("cost", {"of_all_calls": []}, "cost.of_all_calls"), ("cost", 3, "cost"), ("study", [], "study"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("part", "value", "field"),
+    [
+        ("sample", {"maps": "many"}, "sample.maps"),
+        ("sample", [1], "sample"),
+        ("people", None, "people"),
+        ("people", {"forget": -1}, "people.forget"),
+        ("cost", {"threads": "two"}, "cost.threads"),
+        ("cost", {"of_all_calls": []}, "cost.of_all_calls"),
+        ("cost", 3, "cost"),
+        ("study", [], "study"),
+    ],
+)
 def test_a_damaged_summary_is_named_by_its_field(study, part, value, field):
     summary = json.loads((study / "summary.json").read_text())
     (study / "summary.json").write_text(json.dumps(summary | {part: value}))
@@ -94,7 +119,12 @@ def test_a_damaged_summary_is_named_by_its_field(study, part, value, field):
 
 
 def test_a_damaged_row_is_told(study):
-    rows = (study / "rows.jsonl").read_text().replace('"phrasing 0"', "7", 1).replace('"variant": "phrasing 0"', '"variant": 7')
+    rows = (
+        (study / "rows.jsonl")
+        .read_text()
+        .replace('"phrasing 0"', "7", 1)
+        .replace('"variant": "phrasing 0"', '"variant": 7')
+    )
     (study / "rows.jsonl").write_text(rows)
     with pytest.raises(DataError, match="rows.jsonl lacks what this study is made of: "):
         write_report(study)

@@ -1,4 +1,6 @@
-"""Deletion requests on a host: add, verify, escalate, revoke, certify; and every command of docs/requests.md."""
+"""Deletion requests on a host: add, verify, escalate, revoke, certify; and every command of
+docs/requests.md.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,15 @@ from cagul.errors import DataError, PatchError, StoreError, UsageError
 from cagul.training.token_cache import TokenCache
 from cagul.training.unlearn import unlearn
 
-QUICK = ["training.steps=8", "training.batch=4", "training.augment=0", "gate.augment=1", "encoder.hidden=16", "selection.k=6",
-         "gate.false_alarms=0.3"]  # fmt: skip
+QUICK = [
+    "training.steps=8",
+    "training.batch=4",
+    "training.augment=0",
+    "gate.augment=1",
+    "encoder.hidden=16",
+    "selection.k=6",
+    "gate.false_alarms=0.3",
+]
 QUESTION = "Who is this person ?"
 
 
@@ -54,7 +63,9 @@ def records(records_file):
 def base_folder(tiny_folder, records, tmp_path_factory):
     from cagul.host.frozen import FrozenHost
 
-    made = unlearn(FrozenHost.load(tiny_folder), split_records(records, ["p0"]), load_config("default", QUICK))
+    made = unlearn(
+        FrozenHost.load(tiny_folder), split_records(records, ["p0"]), load_config("default", QUICK)
+    )
     return made.save(tmp_path_factory.mktemp("base") / "patch")
 
 
@@ -81,7 +92,8 @@ def logits(guard, path):
         return guard(**inputs).logits, guard.host.model(**inputs).logits
 
 
-# -- add and revoke ---------------------------------------------------------------------------------------------------
+# -- add and revoke
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_a_new_store_fires_as_its_base_patch_does(service, base, records):
@@ -92,13 +104,16 @@ def test_a_new_store_fires_as_its_base_patch_does(service, base, records):
 
 
 def test_a_sure_store_asks_for_a_higher_threshold(tiny_host, base, records, tmp_path):
-    config = base.config.model_copy(update={"gate": base.config.gate.model_copy(update={"false_alarms": 0.1})})
+    config = base.config.model_copy(
+        update={"gate": base.config.gate.model_copy(update={"false_alarms": 0.1})}
+    )
     base, thresholds = dataclasses.replace(base, config=config), []
     for confidence in (None, 0.9):
         path = tmp_path / f"{confidence}.db"
         make_store(path, tmp_path / "key", tiny_host, base, records, {}, confidence=confidence)
         keeper = open_service(path, tmp_path / "key", tiny_host, base).store_gate
-        keeper._base_best, keeper.people = torch.linspace(0, 1, 101), torch.arange(101)  # as if so many people calibrated
+        # as if so many people calibrated
+        keeper._base_best, keeper.people = torch.linspace(0, 1, 101), torch.arange(101)
         threshold, promised = keeper.threshold({})
         assert promised == pytest.approx(0.1)
         thresholds.append(round(threshold, 2))
@@ -137,7 +152,11 @@ def test_the_same_id_is_added_once_and_goes_on_where_it_was(service, records, mo
     assert first.state in ("verified", "failed")
     actions = [entry.action for entry in service.store.entries()]
     assert service.add("Dee Moss", paths, name="r1") == first
-    assert [entry.action for entry in service.store.entries()] == actions == ["received", "enrolled", first.state]
+    assert (
+        [entry.action for entry in service.store.entries()]
+        == actions
+        == ["received", "enrolled", first.state]
+    )
     service.revoke("r1")
     with pytest.raises(StoreError, match="r1 was revoked"):
         service.add("Dee Moss", paths, name="r1")
@@ -164,12 +183,25 @@ def test_what_cannot_be_added_says_why(service, tiny_host, base, records, tmp_pa
     with pytest.raises(DataError, match="There is no picture"):
         service.add("Nobody", [tmp_path / "none.png"])
     monkeypatch.setattr(service.store_gate, "threshold", lambda _: (0.9999, 0.3))
-    with pytest.raises(StoreError, match=r"Picture 1 of 3 \(p3_0.png\): the gate does not recognise .* against 1\.000"):
+    with pytest.raises(
+        StoreError, match=r"Picture 1 of 3 \(p3_0.png\): the gate does not recognise .* against 1\.000"
+    ):
         service.add("Dee Moss", pictures_of(records, "p3"))
     assert service.store.requests() == []
     with pytest.raises(DataError, match='No record has the group "calibration"'):
-        make_store(tmp_path / "x.db", tmp_path / "k", tiny_host, base, [r for r in records if r.group != "calibration"], {})
-    mlp = unlearn(tiny_host, split_records(records, ["p0"]), load_config("default", [*QUICK, "gate.kind=mlp", "gate.steps=5"]))
+        make_store(
+            tmp_path / "x.db",
+            tmp_path / "k",
+            tiny_host,
+            base,
+            [r for r in records if r.group != "calibration"],
+            {},
+        )
+    mlp = unlearn(
+        tiny_host,
+        split_records(records, ["p0"]),
+        load_config("default", [*QUICK, "gate.kind=mlp", "gate.steps=5"]),
+    )
     with pytest.raises(StoreError, match="has an mlp gate.*nobody can be enrolled"):
         make_store(tmp_path / "x.db", tmp_path / "k", tiny_host, mlp, records, {})
     stranger = dataclasses.replace(base, host=base.host | {"sha256": "0" * 64})
@@ -185,19 +217,24 @@ def test_a_store_of_another_host_is_refused(service, base, tmp_path, tmp_path_fa
     from helpers import save_tiny_host
 
     other = FrozenHost.load(save_tiny_host(tmp_path_factory.mktemp("other") / "host", seed=1))
-    with pytest.raises(StoreError, match=f"SHA-256 {service.host.fingerprint()[:12]}.*{other.fingerprint()[:12]}"):
+    with pytest.raises(
+        StoreError, match=f"SHA-256 {service.host.fingerprint()[:12]}.*{other.fingerprint()[:12]}"
+    ):
         open_service(tmp_path / "requests.db", tmp_path / "key", other, base)
 
 
-# -- verification and escalation --------------------------------------------------------------------------------------
+# -- verification and escalation
+# --------------------------------------------------------------------------------------
 
 
 def test_questions_come_from_the_records_or_are_built_in(records):
     assert [probe.question for probe in probes_of([])] == list(PROBES)
     found = probes_of([r for r in records if r.subject == "p3"])
     assert {(p.question, p.keywords) for p in found} == {
-        (QUESTION, ("Dee Moss",)), ("Tell me the name of this person .", ("Dee Moss",)), ("Where do they live ?", ("Rome",)),
-    }  # fmt: skip
+        (QUESTION, ("Dee Moss",)),
+        ("Tell me the name of this person .", ("Dee Moss",)),
+        ("Where do they live ?", ("Rome",)),
+    }
 
 
 @pytest.mark.parametrize(
@@ -210,13 +247,17 @@ def test_questions_come_from_the_records_or_are_built_in(records):
     ],
 )
 def test_the_verdict(hits, leak, fired, state, says):
-    found, why = verdict({"hit_rate": {"value": hits}, "leak": {"value": leak}, "leak_fired": {"value": fired}})
+    found, why = verdict(
+        {"hit_rate": {"value": hits}, "leak": {"value": leak}, "leak_fired": {"value": fired}}
+    )
     assert found == state
     assert says in why
 
 
 def test_verification_measures_what_the_guard_says(service, records):
-    found = service.add("p3", pictures_of(records, "p3"), records=[r for r in records if r.subject == "p3"]).verification
+    found = service.add(
+        "p3", pictures_of(records, "p3"), records=[r for r in records if r.subject == "p3"]
+    ).verification
     assert found["hit_rate"]["n"] == 3 * 5
     assert found["leak"]["n"] == found["refusal_rate"]["n"] == 32
     assert found["questions"] == 3
@@ -231,8 +272,11 @@ def leaky(monkeypatch, *values):
 
     def verify(*given):
         figures = true(*given)
-        return figures | {name: figures["hit_rate"] | {"value": left[0]} for name in ("leak", "leak_fired")} | {
-            "hit_rate": figures["hit_rate"] | {"value": 1.0}, "told": left.pop(0)}  # fmt: skip
+        return (
+            figures
+            | {name: figures["hit_rate"] | {"value": left[0]} for name in ("leak", "leak_fired")}
+            | {"hit_rate": figures["hit_rate"] | {"value": 1.0}, "told": left.pop(0)}
+        )
 
     monkeypatch.setattr(desk_module, "verify", verify)
     monkeypatch.setattr(desk_module, "ESCALATION_STEPS", 4)
@@ -244,9 +288,18 @@ def test_who_leaks_is_escalated_and_earlier_requests_are_replayed(service, base,
     leaky(monkeypatch, 0.4, 0.3, 0.0, 0.0, 0.5, 0.4, 0.3, 0.2, 0.9, 0.9)
     found = service.add("p3", pictures_of(records, "p3"), records=records)
     escalation = found.verification["escalation"]
-    assert (found.state, found.escalated, escalation["adopted"], escalation["steps"]) == ("verified", True, True, 8)
-    assert found.to_verify_again == (kept.id,)  # it was measured under the base patch's encoder, which answers no more
-    assert (service.store.request(kept.id).state, service.store.request(kept.id).verification) == ("enrolled", {})
+    assert (found.state, found.escalated, escalation["adopted"], escalation["steps"]) == (
+        "verified",
+        True,
+        True,
+        8,
+    )
+    # it was measured under the base patch's encoder, which answers no more
+    assert found.to_verify_again == (kept.id,)
+    assert (service.store.request(kept.id).state, service.store.request(kept.id).verification) == (
+        "enrolled",
+        {},
+    )
     assert service.verify_again(kept.id, []).state in ("verified", "failed")
     assert escalation["before"]["leak"]["value"] == 0.4
     assert escalation["people_trained_again"] >= 2  # p2, whose pictures were kept, and p0 of the base patch
@@ -255,7 +308,12 @@ def test_who_leaks_is_escalated_and_earlier_requests_are_replayed(service, base,
     assert not torch.equal(trained.change[-1].weight, base.encoder.change[-1].weight)
     useless = service.add("p4", pictures_of(records, "p4"), records=records)
     dropped = useless.verification["escalation"]
-    assert (useless.state, useless.escalated, dropped["adopted"], dropped["steps"]) == ("failed", False, False, 12)
+    assert (useless.state, useless.escalated, dropped["adopted"], dropped["steps"]) == (
+        "failed",
+        False,
+        False,
+        12,
+    )
     assert (useless.verification["leak"]["value"], dropped["dropped"]["leak"]["value"]) == (0.5, 0.2)
     assert service.guard().patch.encoder is trained
     alone = service.add("p5", pictures_of(records, "p5"))
@@ -279,13 +337,16 @@ def test_a_request_is_measured_anew(service, records):
     with pytest.raises(DataError, match=f"No pictures of request {request.id} were kept"):
         service.verify_again(request.id, [])
     kept = service.add("p4", pictures_of(records, "p4"), keep_pictures=True)
-    assert service.verify_again(kept.id, []).verification["hit_rate"]["n"] == kept.verification["hit_rate"]["n"]
+    assert (
+        service.verify_again(kept.id, []).verification["hit_rate"]["n"] == kept.verification["hit_rate"]["n"]
+    )
     service.revoke(request.id)
     with pytest.raises(StoreError, match="is revoked, so there is nothing to verify"):
         service.verify_again(request.id, paths)
 
 
-# -- the command line -------------------------------------------------------------------------------------------------
+# -- the command line
+# -------------------------------------------------------------------------------------------------
 
 DOCS = (Path(__file__).parent.parent / "docs" / "requests.md").read_text()
 
@@ -308,12 +369,18 @@ def test_the_docs_show_every_verb():
         assert run("requests", verb, "--help").exception is None
 
 
-def test_every_command_of_the_docs_runs(tiny_folder, base_folder, records_file, records, tmp_path, monkeypatch):
+def test_every_command_of_the_docs_runs(
+    tiny_folder, base_folder, records_file, records, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ada").mkdir()
     for number, path in enumerate(pictures_of(records, "p3"), 1):
         (tmp_path / "ada" / f"{number}.png").write_bytes(path.read_bytes())
-    places = {"path/to/llava": str(tiny_folder), "base-patch": str(base_folder), "records.jsonl": str(records_file)}
+    places = {
+        "path/to/llava": str(tiny_folder),
+        "base-patch": str(base_folder),
+        "records.jsonl": str(records_file),
+    }
     commands = documented()
     assert len(commands) >= len(VERBS)
     for command in commands:
@@ -322,7 +389,9 @@ def test_every_command_of_the_docs_runs(tiny_folder, base_folder, records_file, 
     as_json = json.loads(run("requests", "list", "--store", "requests.db", "--json").stdout)["requests"]
     assert [request["state"] for request in as_json] == ["revoked"]
     assert (
-        json.loads(run("requests", "verify", "--store", "requests.db", "--key", "keys/requests.key", "--json").stdout)["wrong"]
+        json.loads(
+            run("requests", "verify", "--store", "requests.db", "--key", "keys/requests.key", "--json").stdout
+        )["wrong"]
         == []
     )
 
@@ -331,14 +400,37 @@ def test_mistakes_on_the_command_line(tiny_folder, base_folder, records_file, re
     monkeypatch.chdir(tmp_path)
     common = ("--store", "s.db", "--key", "k")
     assert isinstance(run("requests", "add", "Ada", *common).exception, StoreError)
-    made = run("requests", "init", *common, "--host", tiny_folder, "--patch", base_folder, "--calibration", records_file, "--json")
+    made = run(
+        "requests",
+        "init",
+        *common,
+        "--host",
+        tiny_folder,
+        "--patch",
+        base_folder,
+        "--calibration",
+        records_file,
+        "--json",
+    )
     found = json.loads(made.stdout)
     assert (found["calibration_people"], found["confidence"]) == (2, 0)
     assert found["false_alarms"] == {"asked": 0.3, "promised": pytest.approx(1 / 3)}
-    again = ("--store", "t.db", "--key", "k", "--host", tiny_folder, "--patch", base_folder, "--calibration", records_file)
+    again = (
+        "--store",
+        "t.db",
+        "--key",
+        "k",
+        "--host",
+        tiny_folder,
+        "--patch",
+        base_folder,
+        "--calibration",
+        records_file,
+    )
     said = " ".join(run("requests", "init", *again, "--confidence", 0.9).stdout.split())
     assert "calibrated on 2 people who ask for nothing." in said
-    assert "strangers' pictures the gate takes at most 68.4% for somebody, for 90% of such groups" in said  # 1 - 0.1 ** (1 / 2)
+    # 1 - 0.1 ** (1 / 2)
+    assert "strangers' pictures the gate takes at most 68.4% for somebody, for 90% of such groups" in said
     assert "30.0% is asked: give more calibration people." in said
     assert isinstance(run("requests", "add", "Ada", *common).exception, DataError)
     assert "requests init" in str(run("requests", "list", "--store", "none.db").exception)
@@ -350,10 +442,15 @@ def test_mistakes_on_the_command_line(tiny_folder, base_folder, records_file, re
     monkeypatch.setattr(desk_module.DeletionService, "add", lambda *_, **__: took)
     said = " ".join(run("requests", "add", "Ada", "--images", tiny_folder, *common).stdout.split())
     assert "r-1, r-2 had been verified under the encoder that this one takes the place of" in said
-    assert json.loads(run("requests", "add", "Ada", *common, "--json").stdout)["to_verify_again"] == ["r-1", "r-2"]
+    assert json.loads(run("requests", "add", "Ada", *common, "--json").stdout)["to_verify_again"] == [
+        "r-1",
+        "r-2",
+    ]
     monkeypatch.setattr("cagul.deletion.store.Store.check", lambda _: ["entry 2 was changed"])
     found = run("requests", "verify", "--store", "s.db").exception
     assert "entry 2 was changed" in str(found)
     assert found.exit_code == 6
-    asked = run("ask", "Who is this ?", "--image", pictures_of(records, "p3")[0], "--store", "s.db", "--key", "k").exception
+    asked = run(
+        "ask", "Who is this ?", "--image", pictures_of(records, "p3")[0], "--store", "s.db", "--key", "k"
+    ).exception
     assert "entry 2 was changed" in str(asked)  # nobody is answered

@@ -18,7 +18,7 @@ from cagul.deletion.log import sha256
 from cagul.deletion.service import Added
 from cagul.deletion.store import Request
 from cagul.errors import StoreError, UsageError
-from test_requests import base, base_folder, service, pictures_of, records, records_file  # noqa: F401
+from test_requests import base, base_folder, pictures_of, records, records_file, service  # noqa: F401
 
 
 @pytest.fixture
@@ -54,17 +54,34 @@ def test_whose_encoder_is_in_use_is_escalated_in_certificate_and_output(service,
         store.enrol(name, *vectors)
     store.settle("r3", "failed", {"encoder": "base", "escalation": {"adopted": False}})
     store.settle("r1", "verified", {"encoder": "one", "escalation": {"adopted": True}}, b"sealed one")
-    store.settle("r2", "verified", {"encoder": "two", "escalation": {"adopted": True}}, b"sealed two", sha256(b"sealed one"))
+    store.settle(
+        "r2",
+        "verified",
+        {"encoder": "two", "escalation": {"adopted": True}},
+        b"sealed two",
+        sha256(b"sealed one"),
+    )
     store.revoke("r2")
     key = signing_key(tmp_path / "signing")
-    for name, escalated, says in (("r1", True, "finetuned one was taken"), ("r3", False, "did not help and was dropped")):
+    for name, escalated, says in (
+        ("r1", True, "finetuned one was taken"),
+        ("r3", False, "did not help and was dropped"),
+    ):
         document = certify(store, name, key)
         assert (document["request"]["state"], document["request"]["escalated"]) == ("enrolled", escalated)
-        said = CliRunner().invoke(app, ["requests", "show", name, "--store", str(store.path)], standalone_mode=False).stdout
+        said = (
+            CliRunner()
+            .invoke(app, ["requests", "show", name, "--store", str(store.path)], standalone_mode=False)
+            .stdout
+        )
         assert says in " ".join(said.split())
     store.settle("r1", "failed", {"encoder": "one"}, under=sha256(b"sealed one"))
     assert certify(store, "r1", key)["request"]["escalated"]
-    said = CliRunner().invoke(app, ["requests", "show", "r1", "--store", str(store.path)], standalone_mode=False).stdout
+    said = (
+        CliRunner()
+        .invoke(app, ["requests", "show", "r1", "--store", str(store.path)], standalone_mode=False)
+        .stdout
+    )
     assert "finetuned one was taken" in " ".join(said.split())
 
 
@@ -78,8 +95,13 @@ def test_figures_are_shown_with_the_date_of_their_measurement(service, records, 
     measured = next(entry.at for entry in service.store.entries() if entry.action == request.state)
     said = " ".join(invoke("show", "r-1", *store).stdout.split())
     leak = request.verification["leak"]
-    for part in ("subject: Dee [Moss] by: her lawyer", "measured on", "answers that still tell", f"{leak['value']:.3f}",
-                 f"{leak['low']:.3f} to {leak['high']:.3f}"):  # fmt: skip
+    for part in (
+        "subject: Dee [Moss] by: her lawyer",
+        "measured on",
+        "answers that still tell",
+        f"{leak['value']:.3f}",
+        f"{leak['low']:.3f} to {leak['high']:.3f}",
+    ):
         assert part in said
     service.revoke("r-1")
     assert f"was: {why}" in " ".join(invoke("show", "r-1", *store).stdout.split())
@@ -106,21 +128,35 @@ def test_a_failed_request_has_an_exit_code_of_its_own(monkeypatch, tmp_path, sta
         assert found.exit_code == code
         said = " ".join(found.stdout.split())
         assert f"Request r-1: {state} 30% tell" in said
-        assert ("--records of other people" in said and "cagul unlearn --config store" in said) == (state == "failed")
+        assert ("--records of other people" in said and "cagul unlearn --config store" in said) == (
+            state == "failed"
+        )
         as_json = CliRunner().invoke(app, ["requests", *map(str, (*words, *common)), "--json"])
         assert (as_json.exit_code, json.loads(as_json.stdout)["state"]) == (code, state)
 
 
 def test_a_certificate_is_written_over_with_force_alone(service, records, tmp_path):  # noqa: F811
     service.add("Dee Moss", pictures_of(records, "p3"), name="r-1")
-    words = ["export-certificate", "r-1", "--store", tmp_path / "requests.db", "--key", tmp_path / "key",
-             "--signing-key", tmp_path / "signing", "--out", tmp_path / "c.json"]  # fmt: skip
+    words = [
+        "export-certificate",
+        "r-1",
+        "--store",
+        tmp_path / "requests.db",
+        "--key",
+        tmp_path / "key",
+        "--signing-key",
+        tmp_path / "signing",
+        "--out",
+        tmp_path / "c.json",
+    ]
     for taken in ("c.json", "c.md"):
         (tmp_path / taken).write_text("issued")
         found = invoke(*words).exception
         assert isinstance(found, UsageError)
         assert (found.what, found.remedy) == (
-            f"{tmp_path / taken} is already there.", "Give another --out, or write over it with --force.")  # fmt: skip
+            f"{tmp_path / taken} is already there.",
+            "Give another --out, or write over it with --force.",
+        )
         assert (tmp_path / taken).read_text() == "issued"
         (tmp_path / taken).unlink()
     (tmp_path / "c.json").write_text("issued")
@@ -130,7 +166,9 @@ def test_a_certificate_is_written_over_with_force_alone(service, records, tmp_pa
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
     signing_key(tmp_path / "signing")
-    with pytest.raises(StoreError, match=r"There is no file .*nope.pub\.\n  Give the .pub file of the signing key"):
+    with pytest.raises(
+        StoreError, match=r"There is no file .*nope.pub\.\n  Give the .pub file of the signing key"
+    ):
         check_certificate(tmp_path / "nope.json", tmp_path / "nope.pub")
     with pytest.raises(StoreError, match=r"There is no file .*nope.json\.\n  Give the JSON file"):
         check_certificate(tmp_path / "nope.json", tmp_path / "signing.pub")
@@ -148,7 +186,10 @@ def test_a_changed_certificate_says_what_was_changed(certificate, tmp_path):
         with pytest.raises(StoreError, match=says):
             check_certificate(path, public)
 
-    refused(document | {"request": document["request"] | {"state": "perfect"}}, "not valid: request changed after it was signed")
+    refused(
+        document | {"request": document["request"] | {"state": "perfect"}},
+        "not valid: request changed after it was signed",
+    )
     refused(document | {"verification": {}, "host": {}}, "not valid: host, verification changed")
     refused(document | {"extra": 1}, "not valid: extra changed")
     refused({k: v for k, v in document.items() if k != "limits"}, "not valid: limits changed")
@@ -212,7 +253,14 @@ def test_what_readers_could_read_in_two_ways_is_no_certificate(certificate, tmp_
 
 def test_a_certificate_does_not_lie_where_its_page_is_written(service, records, tmp_path):  # noqa: F811
     request = service.add("Dee Moss", pictures_of(records, "p3"))
-    common = ["--store", tmp_path / "requests.db", "--key", tmp_path / "key", "--signing-key", tmp_path / "signing"]
+    common = [
+        "--store",
+        tmp_path / "requests.db",
+        "--key",
+        tmp_path / "key",
+        "--signing-key",
+        tmp_path / "signing",
+    ]
     words = ["requests", "export-certificate", request.id, *common, "--out", tmp_path / "c.md"]
     found = CliRunner().invoke(app, [str(word) for word in words], standalone_mode=False).exception
     assert isinstance(found, UsageError)

@@ -1,4 +1,6 @@
-"""Whole commands, `cagul requests init` and `add`, killed at their steps: what they leave is the old or the new state."""
+"""Whole commands, `cagul requests init` and `add`, killed at their steps: what they leave is the old or the
+new state.
+"""
 
 from __future__ import annotations
 
@@ -61,9 +63,13 @@ print(json.dumps([command(words, folder, writes, count) for count, folder in fol
 
 def killed(words, folders, writes):
     """Whether the command was killed in each of these folders, at the step of its number."""
-    given = json.dumps([[str(word) for word in words], writes, [[count, str(folder)] for count, folder in folders]])
+    given = json.dumps(
+        [[str(word) for word in words], writes, [[count, str(folder)] for count, folder in folders]]
+    )
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", PROGRAM, given], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, given], env=environment, capture_output=True, text=True, check=True
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -72,7 +78,17 @@ STORE, MANY = ("--store", "s.db", "--key", "keys/k"), 10_000
 
 @pytest.mark.slow
 def test_a_killed_init_is_done_again(tiny_folder, base_folder, records_file, tmp_path):  # noqa: F811
-    words = ["requests", "init", *STORE, "--host", tiny_folder, "--patch", base_folder, "--calibration", records_file]
+    words = [
+        "requests",
+        "init",
+        *STORE,
+        "--host",
+        tiny_folder,
+        "--patch",
+        base_folder,
+        "--calibration",
+        records_file,
+    ]
     folders = [(count, tmp_path / f"{count:03d}") for count in (*range(7), 9, 14, 25, 30, MANY)]
     for _, folder in folders:
         folder.mkdir()
@@ -111,7 +127,10 @@ def test_init_leaves_alone_what_it_did_not_make(tmp_path):
         Store.create(tmp_path / "notes", key, {}, [], b"")
     assert (tmp_path / "notes").read_text() == "hello " * 100
     (tmp_path / "empty").touch()
-    with pytest.raises(StoreError, match="empty holds no key of 32 bytes .*\n.* for a new store name a file that is not there yet"):
+    with pytest.raises(
+        StoreError,
+        match="empty holds no key of 32 bytes .*\n.* for a new store name a file that is not there yet",
+    ):
         StoreKey.create(tmp_path / "empty")
     assert StoreKey.create(tmp_path / "key").mark("a") == key.mark("a")
 
@@ -168,15 +187,28 @@ def test_what_a_kill_left_of_a_key_goes_and_what_others_are_writing_stays(tmp_pa
 
 
 @pytest.mark.slow
-def test_a_killed_add_goes_on_where_it_was(tiny_folder, base_folder, records_file, records, tmp_path, monkeypatch):  # noqa: F811
+def test_a_killed_add_goes_on_where_it_was(
+    tiny_folder, base_folder, records_file, records, tmp_path, monkeypatch
+):  # noqa: F811
     pictures = [word for path in pictures_of(records, "p3") for word in ("--images", path)]
     words = ["requests", "add", "Dee Moss", *pictures, "--id", "r-1", "--keep-pictures", *STORE]
     folders = [(count, tmp_path / str(count)) for count in (0, 1, 2, MANY)]
     for _, folder in folders:
         folder.mkdir()
-    init = ["requests", "init", *STORE, "--host", tiny_folder, "--patch", base_folder, "--calibration", records_file]
+    init = [
+        "requests",
+        "init",
+        *STORE,
+        "--host",
+        tiny_folder,
+        "--patch",
+        base_folder,
+        "--calibration",
+        records_file,
+    ]
     assert not any(killed(init, [(MANY, folder) for _, folder in folders], writes=True))
-    assert killed(words, folders, writes=True) == [True, True, True, False]  # as each of its three changes is to be written
+    # as each of its three changes is to be written
+    assert killed(words, folders, writes=True) == [True, True, True, False]
     before, after = [], []
     for _, folder in folders:
         found = Store(folder / "s.db", StoreKey.load(folder / "keys" / "k"))

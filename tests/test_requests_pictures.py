@@ -1,4 +1,6 @@
-"""Kept pictures lie open beside the store while they are looked at, for their owner alone, and no kill leaves them there."""
+"""Kept pictures lie open beside the store while they are looked at, for their owner alone, and no kill leaves
+them there.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from cagul.deletion.pictures import opened_pictures, sweep, write_picture
 from cagul.deletion.store import Store
 from cagul.errors import WriteError
 from made_stores import make, make_base
-from test_requests import base, base_folder, service, leaky, pictures_of, records, records_file  # noqa: F401
+from test_requests import base, base_folder, leaky, pictures_of, records, records_file, service  # noqa: F401
 
 DATA = b"a face" * 100
 
@@ -89,12 +91,17 @@ def test_a_folder_that_cannot_be_made_is_named(made):
     made.folder.write_text("in the way")
     with pytest.raises(WriteError, match=r"Cannot write .*\.requests\.db\.[0-9a-f]{32}\.open"):
         Store(made.path, made.key)
-    with pytest.raises(WriteError, match=r"Cannot write .*\.requests\.db\.[0-9a-f]{32}\.open"), opened_pictures(made.folder):
+    with (
+        pytest.raises(WriteError, match=r"Cannot write .*\.requests\.db\.[0-9a-f]{32}\.open"),
+        opened_pictures(made.folder),
+    ):
         pass
 
 
 def test_nothing_of_the_users_is_touched(made, tmp_path):
-    """Neither a folder that is named like the store, nor links and other files in the folder itself, nor where a link leads."""
+    """Neither a folder that is named like the store, nor links and other files in the folder itself, nor
+    where a link leads.
+    """
     theirs, photograph = made.path.with_name("requests.db-pictures"), tmp_path / "photograph"
     theirs.mkdir()
     for path in (theirs / "ada.png", theirs / "r1_0", photograph):
@@ -107,21 +114,29 @@ def test_nothing_of_the_users_is_touched(made, tmp_path):
     with opened_pictures(made.folder) as folder:
         write_picture(folder / "r1_1", DATA)
     assert sorted(path.name for path in made.folder.iterdir()) == ["ada.png", "r1_0"]
-    assert all(path.read_bytes() == DATA for path in (theirs / "ada.png", theirs / "r1_0", photograph, made.folder / "ada.png"))
+    assert all(
+        path.read_bytes() == DATA
+        for path in (theirs / "ada.png", theirs / "r1_0", photograph, made.folder / "ada.png")
+    )
     (made.folder / "ada.png").unlink()
     (made.folder / "r1_0").unlink()
     made.folder.rmdir()
     made.folder.symlink_to(theirs)
     with pytest.raises(WriteError, match="Cannot write .*open: Not a directory"):
         Store(made.path, made.key)
-    with pytest.raises(WriteError, match="Cannot write .*open: Not a directory"), opened_pictures(made.folder):
+    with (
+        pytest.raises(WriteError, match="Cannot write .*open: Not a directory"),
+        opened_pictures(made.folder),
+    ):
         pass
     assert (theirs / "r1_0").read_bytes() == DATA
 
 
 def test_a_finetune_without_kept_pictures_opens_no_folder(service, records, monkeypatch):  # noqa: F811
     opened, true = [], desk_module.opened_pictures
-    monkeypatch.setattr(desk_module, "opened_pictures", lambda folder: (opened.append(folder), true(folder))[1])
+    monkeypatch.setattr(
+        desk_module, "opened_pictures", lambda folder: (opened.append(folder), true(folder))[1]
+    )
     leaky(monkeypatch, 0.4, 0.0, 0.0, 0.4, 0.0)
     assert service.add("p2", pictures_of(records, "p2"), records=records).escalated
     assert service.add("p3", pictures_of(records, "p3"), keep_pictures=True).state == "verified"
@@ -130,12 +145,16 @@ def test_a_finetune_without_kept_pictures_opens_no_folder(service, records, monk
     assert opened == [service.store.folder]
 
 
-def test_verifying_and_finetuning_open_pictures_beside_the_store_alone(service, records, monkeypatch, tmp_path):  # noqa: F811
+def test_verifying_and_finetuning_open_pictures_beside_the_store_alone(
+    service, records, monkeypatch, tmp_path
+):  # noqa: F811
     seen, folder, true = [], service.store.folder, desk_module.verify
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
 
     def verify(*given):
-        seen.append(sorted(path.stat().st_mode & 0o777 for path in folder.iterdir()) if folder.exists() else None)
+        seen.append(
+            sorted(path.stat().st_mode & 0o777 for path in folder.iterdir()) if folder.exists() else None
+        )
         return true(*given)
 
     monkeypatch.setattr(desk_module, "verify", verify)

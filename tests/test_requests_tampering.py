@@ -1,4 +1,6 @@
-"""A store that was changed behind its log, or put back to an earlier state, is found out; nothing opened before is kept."""
+"""A store that was changed behind its log, or put back to an earlier state, is found out; nothing opened
+before is kept.
+"""
 
 from __future__ import annotations
 
@@ -58,8 +60,14 @@ PEOPLE = json.dumps([0] * 120)
 @pytest.mark.parametrize(
     ("statements", "says"),
     [
-        (["DELETE FROM log", "DELETE FROM requests"], "the log does not end at entry 0: entries after it are missing"),
-        (["DELETE FROM log", "DELETE FROM requests", "DELETE FROM facts WHERE name='head'"], "the log does not end at entry 0"),
+        (
+            ["DELETE FROM log", "DELETE FROM requests"],
+            "the log does not end at entry 0: entries after it are missing",
+        ),
+        (
+            ["DELETE FROM log", "DELETE FROM requests", "DELETE FROM facts WHERE name='head'"],
+            "the log does not end at entry 0",
+        ),
         (["UPDATE requests SET encoder=NULL"], "the encoder of request r1 was changed"),
         (["UPDATE requests SET encoder=x'00' WHERE id='r2'"], "the encoder of request r2 was changed"),
         (["UPDATE requests SET encoder_made=1 WHERE id='r1'"], "the encoder of request r1 was changed"),
@@ -68,8 +76,14 @@ PEOPLE = json.dumps([0] * 120)
         (["UPDATE requests SET at='1999' WHERE id='r2'"], "the date of request r2 was changed"),
         ([f"UPDATE calibration SET people='{PEOPLE}'"], "facts or its calibration people were changed"),
         (["UPDATE calibration SET vectors=x'00'"], "facts or its calibration people were changed"),
-        (["INSERT OR REPLACE INTO facts VALUES('confidence', '0.5')"], "facts or its calibration people were changed"),
-        (["DELETE FROM facts WHERE name='mark'", "DELETE FROM facts WHERE name='places'"], "facts or its calibration people"),
+        (
+            ["INSERT OR REPLACE INTO facts VALUES('confidence', '0.5')"],
+            "facts or its calibration people were changed",
+        ),
+        (
+            ["DELETE FROM facts WHERE name='mark'", "DELETE FROM facts WHERE name='places'"],
+            "facts or its calibration people",
+        ),
     ],
 )
 def test_a_change_behind_the_log_is_found(keeper, statements, says):
@@ -85,7 +99,10 @@ def test_a_change_behind_the_log_is_found(keeper, statements, says):
     [
         ("UPDATE log SET content='[' WHERE number=2", "is no whole store: Expecting value"),
         ("UPDATE log SET content='[5]' WHERE number=2", "is no whole store"),
-        ("UPDATE log SET content='{\"a\": NaN}' WHERE number=2", "is no whole store: Out of range float values"),
+        (
+            "UPDATE log SET content='{\"a\": NaN}' WHERE number=2",
+            "is no whole store: Out of range float values",
+        ),
         ("DELETE FROM calibration", "is no whole store: No row was found"),
         ("DELETE FROM facts WHERE name='id'", "is no whole store: 'id'"),
     ],
@@ -105,18 +122,27 @@ def test_similarities_that_are_gone_are_a_change(keeper, base):
 def test_no_other_mark_of_the_key_passes_for_that_of_the_store(keeper):
     """Whoever writes the file has the log's head, a mark of a text that they know: it makes no id theirs."""
     number, found = keeper.store.last_entry()
-    tamper(keeper.store, "UPDATE facts SET value='0.5' WHERE name='confidence'", f"UPDATE calibration SET people='{PEOPLE}'",
-           f"UPDATE facts SET value='{json.dumps(f'{number} {found}')}' WHERE name='id'",
-           "UPDATE facts SET value=(SELECT value FROM facts WHERE name='head') WHERE name='key'")  # fmt: skip
+    tamper(
+        keeper.store,
+        "UPDATE facts SET value='0.5' WHERE name='confidence'",
+        f"UPDATE calibration SET people='{PEOPLE}'",
+        f"UPDATE facts SET value='{json.dumps(f'{number} {found}')}' WHERE name='id'",
+        "UPDATE facts SET value=(SELECT value FROM facts WHERE name='head') WHERE name='key'",
+    )
     with pytest.raises(StoreError, match=r"not the one that the store was made with.\n.* is to be made anew"):
         Store(keeper.store.path, keeper.key)
 
 
-@pytest.mark.parametrize("change", ["DELETE FROM facts WHERE name='{}'", "UPDATE facts SET value='5' WHERE name='{}'"])
+@pytest.mark.parametrize(
+    "change", ["DELETE FROM facts WHERE name='{}'", "UPDATE facts SET value='5' WHERE name='{}'"]
+)
 @pytest.mark.parametrize("fact", ["host", "patch", "places", "confidence"])
 def test_facts_are_read_once_they_are_known_to_be_right(keeper, base, tmp_path, change, fact):
     tamper(keeper.store, change.format(fact))
-    store, says = Store(keeper.store.path, keeper.key), "is not as its log says: the store's facts or its calibration people"
+    store, says = (
+        Store(keeper.store.path, keeper.key),
+        "is not as its log says: the store's facts or its calibration people",
+    )
     with pytest.raises(StoreError, match=says):
         StoreGate(store, keeper.key, base)
     with pytest.raises(StoreError, match=says):
@@ -136,7 +162,8 @@ def test_a_verification_that_cannot_be_read_is_no_whole_store(keeper, kept):
             keeper.store.requests()
 
 
-# -- what was opened before -------------------------------------------------------------------------------------------
+# -- what was opened before
+# -------------------------------------------------------------------------------------------
 
 
 def weight(keeper):
@@ -165,13 +192,16 @@ def test_a_backup_and_another_request_are_another_state(keeper, base, tmp_path):
 def test_an_encoder_that_was_finetuned_again_for_the_same_request_is_taken(keeper, base):
     served = StoreGate(Store(keeper.store.path, keeper.key), keeper.key, base)
     assert torch.equal(weight(served), encoder_of(1).change[-1].weight)
-    keeper.store.settle("r1", "verified", {"encoder": "two"}, keeper.seal_encoder("r1", encoder_of(2)), in_use(keeper.store))
+    keeper.store.settle(
+        "r1", "verified", {"encoder": "two"}, keeper.seal_encoder("r1", encoder_of(2)), in_use(keeper.store)
+    )
     assert torch.equal(weight(served), encoder_of(2).change[-1].weight)
     assert torch.equal(weight(keeper), encoder_of(2).change[-1].weight)
     assert served.store.check() == []
 
 
-# -- one encoder answers, and verifications are of that one -----------------------------------------------------------
+# -- one encoder answers, and verifications are of that one
+# -----------------------------------------------------------
 
 
 def test_a_new_encoder_makes_earlier_verifications_void(keeper):
@@ -183,8 +213,11 @@ def test_a_new_encoder_makes_earlier_verifications_void(keeper):
     sealed = keeper.seal_encoder("r3", encoder_of(2))
     assert store.settle("r3", "verified", {"encoder": "two"}, sealed, in_use(store)) == ["r1", "r2"]
     assert [(r.id, r.state, r.verification) for r in store.requests()] == [
-        ("r1", "enrolled", {}), ("r2", "enrolled", {}), ("r3", "verified", {"encoder": "two"}), ("r4", "enrolled", {}),
-    ]  # fmt: skip
+        ("r1", "enrolled", {}),
+        ("r2", "enrolled", {}),
+        ("r3", "verified", {"encoder": "two"}),
+        ("r4", "enrolled", {}),
+    ]
     assert [(e.request, e.content["why"]) for e in store.entries() if "why" in e.content] == [
         (name, "the encoder of request r3 took the place of its own") for name in ("r1", "r2")
     ]
@@ -196,6 +229,8 @@ def test_a_new_encoder_makes_earlier_verifications_void(keeper):
 
 
 def test_what_was_measured_under_another_encoder_meanwhile_is_not_written(keeper):
-    with pytest.raises(StoreError, match=r"changed the encoder meanwhile.\n  Run the same command again; `add` with --id r2"):
+    with pytest.raises(
+        StoreError, match=r"changed the encoder meanwhile.\n  Run the same command again; `add` with --id r2"
+    ):
         keeper.store.settle("r2", "verified", {"encoder": "of the base patch"})
     assert keeper.store.request("r2").state == "enrolled"

@@ -7,7 +7,7 @@ import pytest
 
 from cagul.errors import UsageError, WriteError
 from cagul.evaluation.run_folder import Rows, Run
-from cagul.files import digest, atomic_folder, write_text
+from cagul.files import atomic_folder, digest, write_text
 
 
 def test_rows_survive_a_kill_in_the_middle_of_a_line(tmp_path):
@@ -59,7 +59,10 @@ def test_what_is_secret_about_a_run_cannot_be_tried_from_its_manifest(tmp_path):
     forgotten = ["p3"]
     run = Run(tmp_path / "run", {"host": "h"}, "cagul evaluate", forgotten)
     manifest = json.loads((run.folder / "manifest.json").read_text())
-    assert manifest["identity_digest"] not in (digest([{"host": "h"}, forgotten]), digest([{"host": "h"}, "", forgotten]))
+    assert manifest["identity_digest"] not in (
+        digest([{"host": "h"}, forgotten]),
+        digest([{"host": "h"}, "", forgotten]),
+    )
     assert "p3" not in json.dumps(manifest)
     assert (run.folder / "salt").stat().st_mode & 0o777 == 0o600
     Run(tmp_path / "run", {"host": "h"}, "cagul evaluate", forgotten)

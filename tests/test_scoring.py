@@ -76,7 +76,9 @@ def test_likelihoods_are_those_of_the_whole_sequence_in_every_family(name, tripl
 
 def test_a_fired_gate_changes_likelihoods_and_a_silent_one_does_not(tiny_host, triples):
     host = score(tiny_host, triples)
-    silent, fired = (score(Guard(tiny_host, make_patch(tiny_host, fires=fires)), triples) for fires in (False, True))
+    silent, fired = (
+        score(Guard(tiny_host, make_patch(tiny_host, fires=fires)), triples) for fires in (False, True)
+    )
     forgetful = Guard(tiny_host, make_patch(tiny_host, fires=True))
     with forgetful.disabled():
         disabled = score(forgetful, triples)
@@ -105,7 +107,9 @@ def test_a_retain_host_that_reads_otherwise_is_refused(tiny_host, tiny_folder, t
     require_same_tokens(tiny_host, other)
     size = len(tiny_host.processor.tokenizer)
     other.processor.tokenizer.add_tokens(["zebra"])
-    with pytest.raises(HostError, match=f"tokenizer holds {size + 1} tokens, the host's {size}, and 1 entries differ"):
+    with pytest.raises(
+        HostError, match=f"tokenizer holds {size + 1} tokens, the host's {size}, and 1 entries differ"
+    ):
         require_same_tokens(tiny_host, other)
     other.family = family_of("llava_next")
     with pytest.raises(HostError, match="of the family 'llava_next', the host of 'llava'"):
@@ -121,10 +125,13 @@ def test_one_row_a_fact_whatever_its_phrasings(tiny_records):
 
 def test_evaluate_fills_what_the_records_allow(tiny_host, tiny_records, tmp_path):
     records = [
-        r.model_copy(update={"paraphrased_answer": "I know Oslo .", "perturbed_answers": ("Rome .", "Lima .")})
-        if r.kind == "private" and r.group == "known" else r
+        r.model_copy(
+            update={"paraphrased_answer": "I know Oslo .", "perturbed_answers": ("Rome .", "Lima .")}
+        )
+        if r.kind == "private" and r.group == "known"
+        else r
         for r in load_records(tiny_records)
-    ]  # fmt: skip
+    ]
     splits = split_records(records, ["p0", "p1"])
     sample = Sample(views=2, retain=4, unseen=2, misfire=2, gate_views=4)
     other = FrozenHost.load(save_tiny_host(tmp_path / "other", seed=1))
@@ -133,14 +140,23 @@ def test_evaluate_fills_what_the_records_allow(tiny_host, tiny_records, tmp_path
     found = evaluate(tiny_host, guard, splits, run, sample, retain_host=other, compat="fiubench")["methods"]
     for method in ("host", "cagul"):
         forget, retain = found[method]["forget"], found[method]["retain"]
-        for figure in (forget["probability"], forget["truth_ratio"], forget["forget_quality_p"], forget["forget_quality_ks"],
-                       forget["mia_loss"], forget["mia_min_k_plus_plus_distance"], retain["probability_normalised"]):  # fmt: skip
+        for figure in (
+            forget["probability"],
+            forget["truth_ratio"],
+            forget["forget_quality_p"],
+            forget["forget_quality_ks"],
+            forget["mia_loss"],
+            forget["mia_min_k_plus_plus_distance"],
+            retain["probability_normalised"],
+        ):
             assert 0 <= figure["value"] <= 1
         assert retain["model_utility"]["terms"] == ["probability", "rouge_l", "truth_ratio", "keyword_recall"]
         assert forget["probability"]["n"] == 4
         assert found[method]["compat_fiubench"]["compat"] == "fiubench"
     assert found["host"]["forget"]["probability"] != found["cagul"]["forget"]["probability"]
     rows = len(run.rows.found)
-    again = evaluate(tiny_host, guard, splits, Run(tmp_path / "run", {}), sample, retain_host=other)["methods"]
+    again = evaluate(tiny_host, guard, splits, Run(tmp_path / "run", {}), sample, retain_host=other)[
+        "methods"
+    ]
     assert again["host"]["forget"] == found["host"]["forget"]
     assert len(run.rows.found) == rows

@@ -1,4 +1,6 @@
-"""The second host: its records, its prompts, its training after a kill, and (slow) the whole way to a patch."""
+"""The second host: its records, its prompts, its training after a kill, and (slow) the whole way to a
+patch.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,6 @@ import sys
 
 import pytest
 import torch
-from demo_recipe import gemma_host as second
-from demo_recipe import hosts
-from demo_recipe.build import save_host
-from demo_recipe.hosts import TOKENS, Shown, encode, train_host, untrained_llava
-from demo_recipe.people import SIZE, draw_picture
-from demo_recipe.population import members
-from demo_recipe.vision_pretraining import PATCH, draw_pool, draw_scenery, tower_config
 from PIL import Image
 from transformers import CLIPVisionModel, PreTrainedTokenizerFast, SiglipVisionConfig, SiglipVisionModel
 
@@ -22,6 +17,13 @@ from cagul.cli.common import idle_cores
 from cagul.data.records import load_records
 from cagul.demo.assets import SHIPPED
 from cagul.host.frozen import FrozenHost
+from demo_recipe import gemma_host as second
+from demo_recipe import hosts
+from demo_recipe.build import save_host
+from demo_recipe.hosts import TOKENS, Shown, encode, train_host, untrained_llava
+from demo_recipe.people import SIZE, draw_picture
+from demo_recipe.population import members
+from demo_recipe.vision_pretraining import PATCH, draw_pool, draw_scenery, tower_config
 
 MADE = ("llava", "gemma3")
 
@@ -30,9 +32,22 @@ def made(family):
     """Tokenizer, processor and untrained host of a family, on a random tower."""
     if family == "llava":
         tokenizer = PreTrainedTokenizerFast.from_pretrained(SHIPPED / "host")
-        return tokenizer, hosts.make_processor(tokenizer), untrained_llava(tokenizer, CLIPVisionModel(tower_config()), seed=0)
-    tower = SiglipVisionModel(SiglipVisionConfig(hidden_size=128, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4,
-                                                 image_size=SIZE, patch_size=PATCH, vision_use_head=False))  # fmt: skip
+        return (
+            tokenizer,
+            hosts.make_processor(tokenizer),
+            untrained_llava(tokenizer, CLIPVisionModel(tower_config()), seed=0),
+        )
+    tower = SiglipVisionModel(
+        SiglipVisionConfig(
+            hidden_size=128,
+            intermediate_size=64,
+            num_hidden_layers=1,
+            num_attention_heads=4,
+            image_size=SIZE,
+            patch_size=PATCH,
+            vision_use_head=False,
+        )
+    )
     tokenizer = second.make_tokenizer()
     return tokenizer, second.make_processor(tokenizer), second.untrained_gemma(tokenizer, tower, seed=0)
 
@@ -65,7 +80,9 @@ def test_training_reads_what_the_chat_template_writes(family):
         {"role": "assistant", "content": turns[1][1]},
     ]
     text = processor.apply_chat_template(messages)
-    inputs = processor(text=[text], images=[[Image.new("RGB", (SIZE, SIZE))]], add_special_tokens=False, return_tensors="pt")
+    inputs = processor(
+        text=[text], images=[[Image.new("RGB", (SIZE, SIZE))]], add_special_tokens=False, return_tensors="pt"
+    )
     ids, labels = encode(tokenizer, turns, untrained.picture)
     assert inputs["input_ids"][0].tolist() == ids
     assert ids.count(tokenizer.vocab["<image>"]) == TOKENS
@@ -83,10 +100,14 @@ def test_a_killed_training_ends_as_an_undisturbed_one(family, stopped, tmp_path,
 
     def train(name):
         tokenizer, _, untrained = made(family)
-        trained = train_host(shown, tokenizer, untrained, tmp_path / name, align=1, restart=3, steps=6, batch=3, save=2)
+        trained = train_host(
+            shown, tokenizer, untrained, tmp_path / name, align=1, restart=3, steps=6, batch=3, save=2
+        )
         return dict(trained.model.language_model.named_parameters())
 
-    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", counted := Counted(torch.nn.utils.clip_grad_norm_, 100))
+    monkeypatch.setattr(
+        torch.nn.utils, "clip_grad_norm_", counted := Counted(torch.nn.utils.clip_grad_norm_, 100)
+    )
     undisturbed = train("whole.pt")
     assert counted.calls == 6
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", Counted(counted.call, stopped))
@@ -102,13 +123,16 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path, monkeypatch):
     few = [m for m in members() if m.subject in ("p000", "p001", "p030", "s000")]
     monkeypatch.setattr(second, "members", lambda: few)
     monkeypatch.setattr(second, "EXTRA_PICTURES", 2)
-    monkeypatch.setattr(second, "draw_pool", lambda folder, people, pictures, workers: draw_pool(folder, 4, 1, workers))
+    monkeypatch.setattr(
+        second, "draw_pool", lambda folder, people, pictures, workers: draw_pool(folder, 4, 1, workers)
+    )
     monkeypatch.setattr(second, "draw_scenery", lambda *_: draw_scenery(4, 4))
     monkeypatch.setattr(second, "save_host", Counted(second.save_host, 0))
     small = {"steps": 2, "unseen": 4, "tower_steps": 2, "batch": 4, "passing": 2}
     with pytest.raises(InterruptedError):
         second.build_second(tmp_path, **small)
-    assert [path.name for path in tmp_path.iterdir() if "host" in path.name] == []  # nothing half-made is left
+    # nothing half-made is left
+    assert [path.name for path in tmp_path.iterdir() if "host" in path.name] == []
     tower = (tmp_path / ".work" / "tower" / "model.safetensors").stat().st_mtime_ns
     monkeypatch.setattr(second, "save_host", counted := Counted(save_host, 1))
     folder, records = second.build_second(tmp_path, **small)
@@ -140,17 +164,39 @@ def test_a_second_family_from_nothing_to_a_patch(tmp_path):
 
     from cagul.cli.app import app
 
-    built = subprocess.run([sys.executable, "-m", "demo_recipe.gemma_host", "--out", str(tmp_path), "--threads", str(idle_cores())],
-                           capture_output=True, text=True, check=False)  # fmt: skip
+    built = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "demo_recipe.gemma_host",
+            "--out",
+            str(tmp_path),
+            "--threads",
+            str(idle_cores()),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert built.returncode == 0, built.stderr
     figures = json.loads((tmp_path / "host" / "figures.json").read_text())
     assert figures["private_training_images"] >= 0.9
     assert figures["private_far_views"] >= 0.8
     assert figures["visual_training_images"] >= 0.95
     assert figures["strangers_refused"] >= 0.85
-    common = ["--host", str(tmp_path / "host"), "--records", str(tmp_path / "records.jsonl"), "--forget", ",".join(second.FORGET)]
+    common = [
+        "--host",
+        str(tmp_path / "host"),
+        "--records",
+        str(tmp_path / "records.jsonl"),
+        "--forget",
+        ",".join(second.FORGET),
+    ]
     patch, run = str(tmp_path / "patch"), str(tmp_path / "evaluated")
-    for command in (["unlearn", *common, "--out", patch], ["evaluate", *common, "--patch", patch, "--out", run]):
+    for command in (
+        ["unlearn", *common, "--out", patch],
+        ["evaluate", *common, "--patch", patch, "--out", run],
+    ):
         result = CliRunner().invoke(app, command, standalone_mode=False)
         assert result.exception is None, result.exception
     require_the_bars(json.loads((tmp_path / "evaluated" / "summary.json").read_text()))

@@ -1,4 +1,6 @@
-"""The contracts on an actual host: a good one holds them all, a sabotaged one is caught by the contract's name."""
+"""The contracts on an actual host: a good one holds them all, a sabotaged one is caught by the contract's
+name.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,8 @@ def test_a_host_that_changes_as_it_is_used(tiny_host, monkeypatch):
 
     def learning(inputs):
         with torch.no_grad():
-            next(tiny_host.language_model.parameters()).view(-1)[0] += 1  # the padding's row, which no answer shows
+            # the padding's row, which no answer shows
+            next(tiny_host.language_model.parameters()).view(-1)[0] += 1
         return look(inputs)
 
     monkeypatch.setattr(tiny_host, "look", learning)
@@ -77,7 +80,12 @@ def test_a_host_whose_attention_cannot_be_read(tiny_host, monkeypatch):
 
     monkeypatch.setattr(cagul.host.frozen, "recording", deaf)
     broken = {v.name: v.detail for v in selfcheck(tiny_host) if not v.passed}
-    assert list(broken) == ["fired differs", "attention rows = eager", "edit applied once", "earlier turns hidden"]
+    assert list(broken) == [
+        "fired differs",
+        "attention rows = eager",
+        "edit applied once",
+        "earlier turns hidden",
+    ]
     assert broken["fired differs"] == "HostError: Layers [0, 1] gave no attention rows."
     assert broken["attention rows = eager"] == "HostError: Layers [0, 1, 2, 3] gave no attention rows."
 
@@ -86,8 +94,11 @@ def test_a_host_whose_turns_are_not_told_apart(tiny_host, monkeypatch):
     monkeypatch.setattr(tiny_host, "marks", None)
     broken = {v.name: v.detail for v in selfcheck(tiny_host) if not v.passed}
     assert list(broken) == ["earlier turns hidden"]
-    assert re.fullmatch("another earlier answer moves the next logits by [0-9.e-]+ where the gate fires, the host's by [0-9.e-]+",
-                        broken["earlier turns hidden"])  # fmt: skip
+    assert re.fullmatch(
+        "another earlier answer moves the next logits by [0-9.e-]+ where the gate fires, the host's by "
+        "[0-9.e-]+",
+        broken["earlier turns hidden"],
+    )
 
 
 def test_a_host_that_is_left_switched(tiny_host, monkeypatch):
@@ -107,7 +118,8 @@ def test_a_processor_that_takes_no_picture(tiny_host, monkeypatch):
         selfcheck(tiny_host)
 
 
-# -- cagul doctor -----------------------------------------------------------------------------------------------------
+# -- cagul doctor
+# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -127,8 +139,12 @@ def test_doctor_on_the_demo_host(doctor):
     data = json.loads(shown)
     rows = {row["name"]: row for row in data["checks"]}
     assert code == data["exit_code"] == 0
-    assert {"packages", "cores", "memory", "disk", "write access", "device", "demo files", "host"} <= set(rows)
-    assert [name.removeprefix("contract: ") for name in rows if name.startswith("contract")] == list(CONTRACTS)
+    assert {"packages", "cores", "memory", "disk", "write access", "device", "demo files", "host"} <= set(
+        rows
+    )
+    assert [name.removeprefix("contract: ") for name in rows if name.startswith("contract")] == list(
+        CONTRACTS
+    )
     assert len(CONTRACTS) == 11
     assert {row["state"] for row in rows.values()} <= {"ok", "warning"}
     assert all(row["remedy"] for row in rows.values() if row["state"] != "ok")
@@ -152,7 +168,9 @@ def test_doctor_names_a_broken_contract(doctor, tiny_folder, monkeypatch):
     from cagul.host.frozen import FrozenHost
 
     look = FrozenHost.look
-    monkeypatch.setattr(FrozenHost, "look", lambda self, inputs: [token.flip(0) for token in look(self, inputs)])
+    monkeypatch.setattr(
+        FrozenHost, "look", lambda self, inputs: [token.flip(0) for token in look(self, inputs)]
+    )
     code, shown = doctor("--host", tiny_folder, "--json")
     assert code == 4
     broken = [row for row in json.loads(shown)["checks"] if row["state"] == "failed"]
@@ -184,7 +202,9 @@ def test_doctor_without_the_demos_files(monkeypatch, tmp_path):
 
 def test_doctor_on_unmet_requirements(monkeypatch):
     monkeypatch.setattr(
-        cagul.cli.doctor_checks.metadata, "requires", lambda name: ["torch>=99", "nothing-such>=1", "numpy>=1", "x; extra == 'dev'"]
+        cagul.cli.doctor_checks.metadata,
+        "requires",
+        lambda name: ["torch>=99", "nothing-such>=1", "numpy>=1", "x; extra == 'dev'"],
     )
     check = cagul.cli.doctor_checks._packages()
     assert check.state == "failed"

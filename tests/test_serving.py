@@ -1,4 +1,6 @@
-"""The server on a tiny host: what it answers is what its guard answers, by the official client and over plain HTTP."""
+"""The server on a tiny host: what it answers is what its guard answers, by the official client and over plain
+HTTP.
+"""
 
 from __future__ import annotations
 
@@ -58,8 +60,12 @@ def test_an_answer_is_the_guards(client, guard):
 
 
 def test_a_stream_says_the_same_in_pieces(client, guard):
-    events = list(client.chat.completions.create(**asked(), stream=True, stream_options={"include_usage": True}))
-    pieces = [event.choices[0].delta.content for event in events if event.choices and event.choices[0].delta.content]
+    events = list(
+        client.chat.completions.create(**asked(), stream=True, stream_options={"include_usage": True})
+    )
+    pieces = [
+        event.choices[0].delta.content for event in events if event.choices and event.choices[0].delta.content
+    ]
     assert "".join(pieces) == guard.answer(picture(1), QUESTION, max_new_tokens=8).text
     assert len(pieces) > 3
     assert [event.choices[0].finish_reason for event in events if event.choices][-1] == "length"
@@ -76,9 +82,15 @@ def test_several_turns_are_one_conversation(tiny_folder):
     guard = Guard(host, make_patch(host, fires=False))
     with serving(OneGuard(guard)) as running:
         answer = running.post(asked(*TURNS)).json()["choices"][0]["message"]["content"]
-    messages = [{"role": turn["role"], "content": [{"type": "image"}, {"type": "text", "text": text}] if turn["role"] == "user"
-                 else [{"type": "text", "text": "Ada ."}]} for turn, text in
-                zip(TURNS, (QUESTION, "", "Where do they live ?"), strict=True)]  # fmt: skip
+    messages = [
+        {
+            "role": turn["role"],
+            "content": [{"type": "image"}, {"type": "text", "text": text}]
+            if turn["role"] == "user"
+            else [{"type": "text", "text": "Ada ."}],
+        }
+        for turn, text in zip(TURNS, (QUESTION, "", "Where do they live ?"), strict=True)
+    ]
     inputs = guard.host.inputs([guard.host.prompter.conversation(messages)], [picture(1), picture(2)])
     output = guard.generate(**inputs, **guard.host.generation_options(8))
     assert answer == guard.host.decode(inputs["input_ids"].shape[1], output)[0]
@@ -92,10 +104,16 @@ def test_a_fired_picture_is_asked_about_by_the_last_turn_alone(server, guard):
     assert [choice["message"]["content"] for choice in found["choices"]] == [expected] * 2
     alone = server.post(asked(TURNS[2] | {"content": [TURNS[0]["content"][0], *TURNS[2]["content"]]})).json()
     assert alone["choices"][0]["message"]["content"] == expected
-    assert found["usage"]["prompt_tokens"] > alone["usage"]["prompt_tokens"]  # as asked: another number would tell
-    forged = server.post(asked(said(QUESTION), said("Ada .", "assistant"), shown(picture(1), QUESTION), stream=True)).text
-    text = "".join(json.loads(line[6:])["choices"][0]["delta"]["content"] or "" for line in forged.splitlines()
-                   if line.startswith("data: {"))  # fmt: skip
+    # as asked: another number would tell
+    assert found["usage"]["prompt_tokens"] > alone["usage"]["prompt_tokens"]
+    forged = server.post(
+        asked(said(QUESTION), said("Ada .", "assistant"), shown(picture(1), QUESTION), stream=True)
+    ).text
+    text = "".join(
+        json.loads(line[6:])["choices"][0]["delta"]["content"] or ""
+        for line in forged.splitlines()
+        if line.startswith("data: {")
+    )
     assert text == guard.answer(picture(1), QUESTION, max_new_tokens=8).text
 
 
@@ -106,10 +124,16 @@ def test_without_a_picture_the_guard_is_the_host(client, guard):
 
 def test_sampling_is_as_the_api_defines_it(client):
     def texts(**settings):
-        return [choice.message.content for choice in client.chat.completions.create(**asked(**settings)).choices]
+        return [
+            choice.message.content for choice in client.chat.completions.create(**asked(**settings)).choices
+        ]
 
     greedy = texts()[0]
-    assert texts(temperature=1, seed=5, n=3) == texts(temperature=1, seed=5, n=3) != texts(temperature=1, seed=9, n=3)
+    assert (
+        texts(temperature=1, seed=5, n=3)
+        == texts(temperature=1, seed=5, n=3)
+        != texts(temperature=1, seed=9, n=3)
+    )
     assert len(set(texts(temperature=1.5, seed=5, n=4))) > 1
     assert texts(temperature=1, seed=6)[0] == texts(temperature=1, seed=5, n=2)[1]
     assert texts(temperature=1, seed=5, top_p=1e-9) == [greedy]
@@ -121,7 +145,10 @@ def test_sampling_is_as_the_api_defines_it(client):
     assert cut.choices[0].finish_reason == "stop"
     assert texts(max_tokens=None, max_completion_tokens=3) == [" ".join(greedy.split()[:3])]
     streamed = client.chat.completions.create(**asked(stop=word), stream=True)
-    assert "".join(event.choices[0].delta.content or "" for event in streamed) == greedy[: greedy.index(word)].rstrip()
+    assert (
+        "".join(event.choices[0].delta.content or "" for event in streamed)
+        == greedy[: greedy.index(word)].rstrip()
+    )
 
 
 def test_penalties_act_on_what_was_said():
@@ -138,7 +165,9 @@ def test_penalties_act_on_what_was_said():
 
 @pytest.mark.parametrize("temperature", [1e-3, 1e-310, 5e-324])
 def test_the_least_temperature_is_greedy(temperature):
-    assert draw(torch.tensor([3.0, 40.0, -50.0]), SampledChoice(Sampling(temperature), None, frozenset())) == 1
+    assert (
+        draw(torch.tensor([3.0, 40.0, -50.0]), SampledChoice(Sampling(temperature), None, frozenset())) == 1
+    )
 
 
 def test_the_draws_follow_temperature_and_top_p():
@@ -202,7 +231,9 @@ def test_an_engine_that_stopped_is_not_waited_for(guard):
 
 
 def test_an_end_mark_is_a_stop_and_counts(guard, monkeypatch):
-    monkeypatch.setattr(guard.host.model.generation_config, "eos_token_id", guard.host.processor.tokenizer.vocab["bank"])
+    monkeypatch.setattr(
+        guard.host.model.generation_config, "eos_token_id", guard.host.processor.tokenizer.vocab["bank"]
+    )
     with serving(OneGuard(guard)) as running:
         found = running.post(asked()).json()
     said_alone = guard.answer(picture(1), QUESTION, max_new_tokens=8).text.split()
@@ -244,7 +275,9 @@ def test_the_log_is_json_without_texts(guard, caplog):
 
 
 def test_answers_leave_on_the_grid(guard, monkeypatch):
-    """By a clock of the test's own: 70 ms after the question its answer is there, and the whole of it by the next point."""
+    """By a clock of the test's own: 70 ms after the question its answer is there, and the whole of it by the
+    next point.
+    """
     now, slept, ended = [100.0], [], []
 
     def clock() -> float:
@@ -265,7 +298,10 @@ def test_answers_leave_on_the_grid(guard, monkeypatch):
         monkeypatch.setattr(watcher, "batch", lambda *a: (batch(*a), ended.append(1)))
         whole = client.chat.completions.create(**asked()).choices[0].message.content
         assert slept == [pytest.approx(0.23)]
-        pieces = [event.choices[0].delta.content or "" for event in client.chat.completions.create(**asked(stream=True))]
+        pieces = [
+            event.choices[0].delta.content or ""
+            for event in client.chat.completions.create(**asked(stream=True))
+        ]
         page = running.get("/metrics").text
     assert slept == [pytest.approx(0.23)] * 2  # the pieces leave together
     assert len(pieces) > 5

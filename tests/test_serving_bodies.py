@@ -33,9 +33,20 @@ def ask(app, path: str, method: str, receive, headers=()) -> tuple[int, bytes]:
     async def send(message):
         sent.append(message)
 
-    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http", "path": path,
-             "raw_path": path.encode(), "query_string": b"", "root_path": "", "headers": list(headers), "client": None,
-             "server": ("127.0.0.1", 80)}  # fmt: skip
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": list(headers),
+        "client": None,
+        "server": ("127.0.0.1", 80),
+    }
     asyncio.run(app(scope, receive, send))
     return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
 
@@ -62,7 +73,8 @@ def test_a_body_is_read_on_one_path_alone_and_after_the_key(guard):
         assert ask(app, "/nothing", "POST", receive, key)[0] == 404
         assert ask(app, "/v1/models", "POST", receive, key)[0] == 405
         assert ask(app, f"{CHAT}/", "POST", receive, key)[0] == 307
-        assert ask(app, f"{CHAT}\n", "POST", receive, key)[0] == 422  # the router's patterns let a line's end pass
+        # the router's patterns let a line's end pass
+        assert ask(app, f"{CHAT}\n", "POST", receive, key)[0] == 422
         assert not reads
         assert ask(app, CHAT, "POST", receive, key)[0] == 200
         assert reads
@@ -73,14 +85,22 @@ def test_a_body_is_read_on_one_path_alone_and_after_the_key(guard):
 def test_too_many_bytes_at_once_are_sent_away(guard):
     gated = Gated(guard)
     size = len(json.dumps(asked(), separators=(",", ":"), ensure_ascii=False).encode())
-    with serving(gated, limits=Limits(waiting_body=2 * size + 9)) as running, ThreadPoolExecutor(2) as threads:
+    with (
+        serving(gated, limits=Limits(waiting_body=2 * size + 9)) as running,
+        ThreadPoolExecutor(2) as threads,
+    ):
         gated.go.clear()
         inside = [threads.submit(running.post, asked()) for _ in range(2)]
         until(lambda: running.inside == 2)
         away = running.post(asked())
         says = f"Bodies of {2 * size:,} bytes are here already, and more would pass {2 * size + 9:,}; try again in a second."
         assert away.status_code == 429
-        assert away.json()["error"] == {"message": says, "type": "invalid_request_error", "param": None, "code": "too_many_bytes"}
+        assert away.json()["error"] == {
+            "message": says,
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "too_many_bytes",
+        }
         assert away.headers["retry-after"] == "1"
         gated.go.set()
         assert [answer.result().status_code for answer in inside] == [200, 200]
@@ -89,9 +109,15 @@ def test_too_many_bytes_at_once_are_sent_away(guard):
         assert running.post(asked()).status_code == 200  # alone
 
 
-@pytest.mark.parametrize(("body", "ends", "status"), [
-    ([b"x" * 40, b"y" * 40], "", 200), ([b"x" * 80, b"y" * 40], "", 413), ([b"x" * 40], "leaves", 200), ([b"x" * 40], "waits", 408),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("body", "ends", "status"),
+    [
+        ([b"x" * 40, b"y" * 40], "", 200),
+        ([b"x" * 80, b"y" * 40], "", 413),
+        ([b"x" * 40], "leaves", 200),
+        ([b"x" * 40], "waits", 408),
+    ],
+)
 def test_the_room_of_a_body_is_given_back_however_it_ends(monkeypatch, body, ends, status):
     monkeypatch.setattr(doorway, "BODY_SECONDS", 0.05)
     held = []
@@ -102,7 +128,10 @@ def test_the_room_of_a_body_is_given_back_however_it_ends(monkeypatch, body, end
         await send({"type": "http.response.body"})
 
     door = RequestMiddleware(app, ServeOptions(host="", limits=Limits(body=100)), Metrics())
-    parts = [{"type": "http.request", "body": part, "more_body": bool(ends) or part is not body[-1]} for part in body]
+    parts = [
+        {"type": "http.request", "body": part, "more_body": bool(ends) or part is not body[-1]}
+        for part in body
+    ]
 
     async def receive():
         if parts:

@@ -44,8 +44,13 @@ def parts() -> list[tuple[str, str]]:
     for port in sorted(set(re.findall(r"127\.0\.0\.1:(\d+)", page))):
         page = page.replace(port, str(free_port()))
     found = re.findall(r"^```(sh|python)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    return [(kind, re.sub(r"^(cagul serve .*)$", r"\1 >> log 2>&1 & echo $! >> servers", text, flags=re.MULTILINE))
-            for kind, text in found]  # fmt: skip
+    return [
+        (
+            kind,
+            re.sub(r"^(cagul serve .*)$", r"\1 >> log 2>&1 & echo $! >> servers", text, flags=re.MULTILINE),
+        )
+        for kind, text in found
+    ]
 
 
 def test_the_page_has_something_to_run():
@@ -59,7 +64,9 @@ def test_the_page_names_every_parameter():
     assert len(ChatRequest.model_fields) > 10
     for name in ChatRequest.model_fields:
         assert f"`{name}`" in PAGE or name in ("model", "stream_options"), name
-    assert {"logprobs", "top_logprobs", "logit_bias", "prediction"} <= {name for name in REFUSED if f"`{name}`" in PAGE}
+    assert {"logprobs", "top_logprobs", "logit_bias", "prediction"} <= {
+        name for name in REFUSED if f"`{name}`" in PAGE
+    }
 
 
 @pytest.mark.slow
@@ -74,14 +81,21 @@ def test_every_command_of_the_page_runs(tiny_folder, base_folder, records, tmp_p
     from cagul.host.frozen import FrozenHost
 
     places = {"host": str(folder / "path" / "to" / "llava"), "patch": str(folder / "base-patch")}
-    make_store(folder / "requests.db", folder / "keys" / "requests.key", FrozenHost.load(tiny_folder), Patch.load(base_folder),
-               records, places)  # fmt: skip
+    make_store(
+        folder / "requests.db",
+        folder / "keys" / "requests.key",
+        FrozenHost.load(tiny_folder),
+        Patch.load(base_folder),
+        records,
+        places,
+    )
     shown = []
     try:
         for kind, text in parts():
             if kind == "python":
                 (folder / "page.py").write_text(text)
-            text = re.sub("(?m)^(cagul requests add .*)$", r"\1 || test $? = 8", text)  # the tiny host still tells
+            # the tiny host still tells
+            text = re.sub("(?m)^(cagul requests add .*)$", r"\1 || test $? = 8", text)
             shown.append(staged.run("python page.py" if kind == "python" else f"set -e\n{text}", timeout=120))
     finally:
         for line in (folder / "servers").read_text().split():
@@ -113,10 +127,18 @@ def test_mistakes_on_the_command_line(tiny_folder, base_folder, tmp_path, monkey
         assert isinstance(error, kind), error
         assert text in str(error)
 
-    says(UsageError, "Neither --patch nor --store is given; the bare host is not served", "--host", tiny_folder)
+    says(
+        UsageError, "Neither --patch nor --store is given; the bare host is not served", "--host", tiny_folder
+    )
     says(UsageError, "--store needs --key", "--store", tmp_path / "s.db")
     says(PatchError, "There is no patch folder", "--patch", tmp_path / "none")
-    says(UsageError, "0.0.0.0 can be reached by others, and there is no API key", *known, "--address", "0.0.0.0")
+    says(
+        UsageError,
+        "0.0.0.0 can be reached by others, and there is no API key",
+        *known,
+        "--address",
+        "0.0.0.0",
+    )
     says(UsageError, f"Cannot read the API keys {keys}: No such file", *known, "--api-key-file", keys)
     keys.write_text("\n")
     says(UsageError, "holds no API key", *known, "--api-key-file", keys)
@@ -124,7 +146,13 @@ def test_mistakes_on_the_command_line(tiny_folder, base_folder, tmp_path, monkey
     says(UsageError, "API key 1 of 1 has 5 characters", *known, "--api-key-file", keys)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        says(UsageError, f"Cannot listen on 127.0.0.1 port {port}: Address already in use", *known[:4], "--port", port)
+        says(
+            UsageError,
+            f"Cannot listen on 127.0.0.1 port {port}: Address already in use",
+            *known[:4],
+            "--port",
+            port,
+        )
     says(UsageError, "9 choices of a request do not fit into a batch of 8.", *known, "--max-choices", 9)
     (tmp_path / "key").write_text("00" * 32)
     says(StoreError, "There is no store", "--store", tmp_path / "s.db", "--key", tmp_path / "key")
@@ -134,7 +162,9 @@ def test_mistakes_on_the_command_line(tiny_folder, base_folder, tmp_path, monkey
 
 def test_what_is_started_is_what_was_asked_for(tiny_folder, base_folder, monkeypatch):  # noqa: F811
     started = []
-    monkeypatch.setattr("cagul.serving.workers.serve", lambda make, bound, workers: started.append((make, bound, workers)))
+    monkeypatch.setattr(
+        "cagul.serving.workers.serve", lambda make, bound, workers: started.append((make, bound, workers))
+    )
     monkeypatch.setenv(command.KEY_VARIABLE, KEY)
     words = (
         "--host",
@@ -171,7 +201,9 @@ def test_what_is_started_is_what_was_asked_for(tiny_folder, base_folder, monkeyp
 
 
 def test_a_uvicorn_without_what_workers_lean_on_is_refused(monkeypatch):
-    """Before any worker starts: with one end of a pipe left open, a worker that is gone would be missed in silence."""
+    """Before any worker starts: with one end of a pipe left open, a worker that is gone would be missed in
+    silence.
+    """
     from uvicorn import config
     from uvicorn.supervisors import multiprocess
 
@@ -214,7 +246,8 @@ def test_a_worker_that_cannot_start_says_why(capfd):
 
 @pytest.mark.slow
 def test_the_server_ends_when_a_worker_cannot_start(base_folder, tmp_path, capfd, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("cagul.serving.workers.ANSWERED_SECONDS", 3600)  # it is seen to be gone, not waited for
+    # it is seen to be gone, not waited for
+    monkeypatch.setattr("cagul.serving.workers.ANSWERED_SECONDS", 3600)
     make = partial(command.make_app, ServeOptions(host=str(tmp_path / "none"), patch=base_folder))
     handlers = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:

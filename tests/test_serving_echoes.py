@@ -1,4 +1,6 @@
-"""No answer to a request that is refused holds what the client wrote: a secret in every place where text may stand."""
+"""No answer to a request that is refused holds what the client wrote: a secret in every place where text may
+stand.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +21,44 @@ from served import OneGuard, asked, data_url, said, serving, tiny_guard
 SECRET = "Ada_Finch lives in Oslo"
 HEADERS = {"content-type": "application/json"}
 WHOLE = asked(
-    {"role": "user", "content": [{"type": "text", "text": "a"},
-                                 {"type": "image_url", "image_url": {"url": data_url(picture(1)), "detail": "auto"}}]},
+    {
+        "role": "user",
+        "content": [
+            {"type": "text", "text": "a"},
+            {"type": "image_url", "image_url": {"url": data_url(picture(1)), "detail": "auto"}},
+        ],
+    },
     said("b", "assistant") | {"refusal": None, "annotations": []},
     said("c"),
-    top_p=1, n=1, max_tokens=1, max_completion_tokens=1, stop=["d"], seed=1, presence_penalty=0, frequency_penalty=0, stream=False,
-    stream_options=None, user="e",
-)  # fmt: skip
-SECRETS = (SECRET, [SECRET], {SECRET: SECRET}, {"type": SECRET}, {"type": {SECRET: 1}}, [[SECRET]], 90 * SECRET)
+    top_p=1,
+    n=1,
+    max_tokens=1,
+    max_completion_tokens=1,
+    stop=["d"],
+    seed=1,
+    presence_penalty=0,
+    frequency_penalty=0,
+    stream=False,
+    stream_options=None,
+    user="e",
+)
+SECRETS = (
+    SECRET,
+    [SECRET],
+    {SECRET: SECRET},
+    {"type": SECRET},
+    {"type": {SECRET: 1}},
+    [[SECRET]],
+    90 * SECRET,
+)
 
 
 def places(value: Any, path: tuple = ()) -> Iterator[tuple]:
     """The path of every value of a JSON object, its own too."""
     yield path
-    for name, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+    for name, inner in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    ):
         yield from places(inner, (*path, name))
 
 
@@ -80,8 +106,11 @@ def test_nor_names_that_are_none_nor_what_stands_around_the_body(server):
         assert answer.status_code == 422
         assert "is no parameter that is supported here" in answer.json()["error"]["message"]
         assert "Oslo" not in answer.text
-    bodies = ((SECRET.encode(), HEADERS), (json.dumps(SECRET).encode(), HEADERS),
-              (b"{}", {"content-type": SECRET, "authorization": SECRET, "x-request-id": SECRET}))  # fmt: skip
+    bodies = (
+        (SECRET.encode(), HEADERS),
+        (json.dumps(SECRET).encode(), HEADERS),
+        (b"{}", {"content-type": SECRET, "authorization": SECRET, "x-request-id": SECRET}),
+    )
     answers = [server.get(f"/{path}") for path in (f"v1/models/{SECRET}", SECRET, f"v1/models?{SECRET}")]
     answers += [server.post(content=content, headers=headers) for content, headers in bodies]
     assert [answer.status_code for answer in answers] == [404, 404, 200, 400, 422, 422]
@@ -95,7 +124,9 @@ def at(value: Any, path: tuple) -> Any:
 
 def test_an_unknown_tag_is_told_by_what_is_expected(server):
     error = server.post(put(("messages", 0, "content", 0, "type"), SECRET)).json()["error"]
-    assert error["message"] == "messages.0.content.0: 'type' is none of the expected tags: 'text', 'image_url'."
+    assert (
+        error["message"] == "messages.0.content.0: 'type' is none of the expected tags: 'text', 'image_url'."
+    )
     assert error["param"] == "messages.0.content.0"
 
 
@@ -106,12 +137,23 @@ def test_what_pydantic_may_come_to_say_is_not_passed_on():
     assert refused.message == "seed: Input is not valid."
 
 
-@pytest.mark.parametrize(("path", "value", "says"), [
-    (("messages", 0, "content"), [1] * 300, "messages.0.content: List should have at most 256 items after validation, not 300."),
-    (("stop",), [1] * 300, "stop: stop takes up to four texts of 1 to 256 characters."),
-    ((), {f"a{n}": 1 for n in range(300)}, "an object has 300 names, more than 256."),
-    (("messages", 2), said("c") | {f"a{n}": 1 for n in range(300)}, "messages.2: an object has 302 names, more than 256."),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        (
+            ("messages", 0, "content"),
+            [1] * 300,
+            "messages.0.content: List should have at most 256 items after validation, not 300.",
+        ),
+        (("stop",), [1] * 300, "stop: stop takes up to four texts of 1 to 256 characters."),
+        ((), {f"a{n}": 1 for n in range(300)}, "an object has 300 names, more than 256."),
+        (
+            ("messages", 2),
+            said("c") | {f"a{n}": 1 for n in range(300)},
+            "messages.2: an object has 302 names, more than 256.",
+        ),
+    ],
+)
 def test_many_mistakes_are_not_told_one_by_one(server, path, value, says):
     """Five million wrong parts took a worker two minutes."""
     assert server.post(put(path, value)).json()["error"]["message"] == says

@@ -1,4 +1,6 @@
-"""The engine on every proven family: a batch of one and two pictures, of greedy and sampled choices, is what its guard says."""
+"""The engine on every proven family: a batch of one and two pictures, of greedy and sampled choices, is what
+its guard says.
+"""
 
 from __future__ import annotations
 
@@ -31,16 +33,29 @@ def test_a_batch_of_every_family_is_the_guards(family):
     shown = [[picture(1)], [picture(2), picture(3)], [picture(4)]]
     prompts = [host.prompter.prompt(QUESTION, len(pictures)) for pictures in shown]
     inputs = host.inputs(prompts, [one for pictures in shown for one in pictures])
-    expected = host.decode(inputs["input_ids"].shape[1], guard.generate(**inputs, **host.generation_options(6)))
+    expected = host.decode(
+        inputs["input_ids"].shape[1], guard.generate(**inputs, **host.generation_options(6))
+    )
     engine = Engine(OneGuard(guard), batch=3, wait=5.0)
     done: queue.Queue = queue.Queue()
     try:
         for number, pictures in enumerate(shown):
-            turns = [{"role": "user", "content": [{"type": "image"}] * len(pictures) + [{"type": "text", "text": QUESTION}]}]
+            turns = [
+                {
+                    "role": "user",
+                    "content": [{"type": "image"}] * len(pictures) + [{"type": "text", "text": QUESTION}],
+                }
+            ]
             prompt = engine.prompt(turns)
             assert prompt == prompts[number]
             own = engine.inputs(prompt, pictures)
-            job = Job(prompt, pictures, own, [Sampling(0, max_tokens=6)], lambda event, number=number: done.put((number, event)))
+            job = Job(
+                prompt,
+                pictures,
+                own,
+                [Sampling(0, max_tokens=6)],
+                lambda event, number=number: done.put((number, event)),
+            )
             engine.submit(job)
         told = dict(done.get(timeout=60) for _ in shown)
     finally:
@@ -66,7 +81,9 @@ def enlarged(monkeypatch, host, size: tuple[int, int]) -> int:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_picture_of_an_allowed_shape_stays_small_in_every_familys_processor(family, monkeypatch):
-    """Their sides are of 32 to 64 pixels; by the shorter one, the longer one is LONGEST times as long at most."""
+    """Their sides are of 32 to 64 pixels; by the shorter one, the longer one is LONGEST times as long at
+    most.
+    """
     host = FAMILIES[family]()
     for size in ((LONGEST, 1), (1, LONGEST), (5 * LONGEST, 5), (LONGEST * 40, 40)):
         try:

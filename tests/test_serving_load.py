@@ -1,4 +1,6 @@
-"""A smaller run of benchmarks/serving.py on the demo host: load, equality with the unguarded host, a killed worker."""
+"""A smaller run of benchmarks/serving.py on the demo host: load, equality with the unguarded host, a killed
+worker.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def benchmarks(monkeypatch):
 def test_an_attacker_finds_what_is_there_and_nothing_else(benchmarks):
     tells = benchmarks("refusal_tells")
 
-    def seen(enrolled: bool, number: int, *, slower: float = 0.0, text: str = "I do not know this person.") -> object:
+    def seen(
+        enrolled: bool, number: int, *, slower: float = 0.0, text: str = "I do not know this person."
+    ) -> object:
         seconds = 0.1 + 0.001 * (number % 7) + slower * enrolled
         return tells.Seen(enrolled, f"{'p' if enrolled else 'u'}{number % 10}", "Who?", text, 6, seconds)
 
@@ -39,8 +43,11 @@ def test_an_attacker_finds_what_is_there_and_nothing_else(benchmarks):
     assert found("time") < 0.6
     assert found("time", slower=0.05) > 0.95
     assert found("text", slower=0.05) == 0.5
-    told = [seen(side, number, text="I cannot help with that." if side else "This is Ada.") for number in range(40)
-            for side in (True, False)]  # fmt: skip
+    told = [
+        seen(side, number, text="I cannot help with that." if side else "This is Ada.")
+        for number in range(40)
+        for side in (True, False)
+    ]
     assert tells.attack(told, tells.ATTACKS["text"])["value"] > 0.95
 
 

@@ -20,22 +20,33 @@ from cagul.serving.options import Limits, ServeOptions
 from served import OneGuard, tiny_guard
 
 load_all_checks()
-# what the page promises of a good request is not that it is answered: a model of another name is good by the page, and 404
+# what the page promises of a good request is not that it is answered: a model of another name is good by the
+# page, and 404
 LEFT_OUT = ("positive_data_acceptance",)
 
 
 @pytest.fixture(scope="module")
 def page(tiny_folder):
-    app = create_app(OneGuard(tiny_guard(tiny_folder)), ServeOptions(host="", name="tiny", limits=Limits(tokens=4)))
+    app = create_app(
+        OneGuard(tiny_guard(tiny_folder)), ServeOptions(host="", name="tiny", limits=Limits(tokens=4))
+    )
     yield schemathesis.openapi.from_asgi("/openapi.json", app)
     app.state.service.engine.stop()
 
 
 def answerable(body):
-    """Keep what is random about the settings; the page cannot say which model, turns and lengths are served."""
+    """Keep what is random about the settings; the page cannot say which model, turns and lengths are
+    served.
+    """
     body["model"] = "tiny"
-    turns = [turn | {"content": turn["content"][:20]} for turn in body["messages"] if isinstance(turn["content"], str)]
-    body["messages"] = [turn for turn in turns if turn["role"] in ("user", "assistant")] + [{"role": "user", "content": "Who ?"}]
+    turns = [
+        turn | {"content": turn["content"][:20]}
+        for turn in body["messages"]
+        if isinstance(turn["content"], str)
+    ]
+    body["messages"] = [turn for turn in turns if turn["role"] in ("user", "assistant")] + [
+        {"role": "user", "content": "Who ?"}
+    ]
     for name in ("max_tokens", "max_completion_tokens", "n", "stream_options"):
         body.pop(name, None)
 
@@ -46,13 +57,24 @@ def test_the_server_keeps_to_its_page(page, mode):
     assert len(checks) > 8
     seen: Counter[int] = Counter()
     operations = [found.ok() for found in page.get_all_operations()]
-    assert {operation.path for operation in operations} >= {"/v1/chat/completions", "/v1/models", "/ready", "/metrics"}
+    assert {operation.path for operation in operations} >= {
+        "/v1/chat/completions",
+        "/v1/models",
+        "/ready",
+        "/metrics",
+    }
     for operation in operations:
         examples = 80 if operation.path == "/v1/chat/completions" else 5
 
         @given(case=operation.as_strategy(generation_mode=mode))
-        @settings(max_examples=examples, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate],
-                  suppress_health_check=list(HealthCheck))  # fmt: skip
+        @settings(
+            max_examples=examples,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
         def keeps(case):
             if isinstance(case.body, dict) and mode is GenerationMode.POSITIVE:
                 answerable(case.body)

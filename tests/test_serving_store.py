@@ -52,7 +52,9 @@ def test_a_store_that_cannot_be_read_answers_nobody(store, tiny_host, base_folde
     path, key = store
     pictures = pictures_of(records, "p3")
     body, now = asked(shown(open_picture(pictures[0]))), [0.0]
-    with serving(StoreGuardProvider(tiny_host, path, key, Patch.load(base_folder), clock=lambda: now[0])) as running:
+    with serving(
+        StoreGuardProvider(tiny_host, path, key, Patch.load(base_folder), clock=lambda: now[0])
+    ) as running:
         assert running.post(body).status_code == 200
         path.rename(path.with_name("away"))
         assert running.post(body).status_code == 503
@@ -105,7 +107,9 @@ def test_a_tampered_copy_in_the_stores_place_answers_nobody(store, tiny_host, ba
         assert [running.post(body).status_code for _ in range(3)] == [503] * 3
 
 
-def test_the_host_is_hashed_once_and_never_for_a_store_that_is_not_whole(store, tiny_host, base_folder, monkeypatch):  # noqa: F811
+def test_the_host_is_hashed_once_and_never_for_a_store_that_is_not_whole(
+    store, tiny_host, base_folder, monkeypatch
+):  # noqa: F811
     path, key = store
     hashed, true = [], FrozenHost.fingerprint
     monkeypatch.setattr(FrozenHost, "fingerprint", lambda self: (hashed.append(1), true(self))[1])
@@ -146,7 +150,9 @@ def test_only_a_changed_entry_is_checked(store, tiny_host, base_folder, records,
 
 
 def test_a_backup_and_another_request_in_its_place_are_served(store, tiny_host, base_folder, records):  # noqa: F811
-    """As many entries as before, but others: whoever was added last is hidden, not whoever the backup did not know."""
+    """As many entries as before, but others: whoever was added last is hidden, not whoever the backup did not
+    know.
+    """
     path, key = store
     base, people = Patch.load(base_folder), {name: pictures_of(records, name) for name in ("p3", "p4")}
     guards, backup = StoreGuardProvider(tiny_host, path, key, base), sqlite3.connect(path.with_name("backup"))

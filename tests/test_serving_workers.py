@@ -31,10 +31,26 @@ WORKERS = 2
 @contextmanager
 def served(staged, log: Path, *words: object) -> Iterator[str]:
     """A server process of two workers, its lines in ``log``; its address once it is ready."""
-    command = [sys.executable, "-m", "cagul", "serve", *map(str, words), "--workers", str(WORKERS), "--threads", "1", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "cagul",
+        "serve",
+        *map(str, words),
+        "--workers",
+        str(WORKERS),
+        "--threads",
+        "1",
+        "--json",
+    ]
     with log.open("w") as lines:
         process = subprocess.Popen(
-            command, cwd=staged.folder, env=staged.environment, stdout=subprocess.PIPE, stderr=lines, text=True
+            command,
+            cwd=staged.folder,
+            env=staged.environment,
+            stdout=subprocess.PIPE,
+            stderr=lines,
+            text=True,
         )
     try:
         assert process.stdout is not None
@@ -54,7 +70,9 @@ def ready(url: str) -> bool:
 
 
 def by_worker(url: str, log: Path, body: dict) -> dict[int, set[str]]:
-    """What each worker says to a question, asked on connections of their own until all of them have answered."""
+    """What each worker says to a question, asked on connections of their own until all of them have
+    answered.
+    """
 
     def ask(_: int) -> tuple[str, str]:
         answer = httpx2.post(f"{url}/v1/chat/completions", json=body, timeout=PATIENCE)
@@ -76,11 +94,18 @@ def by_worker(url: str, log: Path, body: dict) -> dict[int, set[str]]:
 
 
 @pytest.mark.slow
-def test_what_another_process_adds_or_revokes_holds_in_every_worker(tiny_folder, base_folder, records, tmp_path):  # noqa: F811
+def test_what_another_process_adds_or_revokes_holds_in_every_worker(
+    tiny_folder, base_folder, records, tmp_path
+):  # noqa: F811
     """Not within some time: in every answer that begins after the command has ended."""
     from cagul.host.frozen import FrozenHost
 
-    staged, store, key, log = stage(tmp_path / "staged", tiny_folder), tmp_path / "s.db", tmp_path / "key", tmp_path / "log"
+    staged, store, key, log = (
+        stage(tmp_path / "staged", tiny_folder),
+        tmp_path / "s.db",
+        tmp_path / "key",
+        tmp_path / "log",
+    )
     host, base = FrozenHost.load(tiny_folder), Patch.load(base_folder)
     make_store(store, key, host, base, records, {"host": str(tiny_folder), "patch": str(base_folder)})
     service = open_service(store, key, host, base)
@@ -95,7 +120,20 @@ def test_what_another_process_adds_or_revokes_holds_in_every_worker(tiny_folder,
 
     where = f"--store {store} --key {key}"
     with served(
-        staged, log, "--store", store, "--key", key, "--port", 0, "--name", "host", "--batch", 1, "--max-choices", 1
+        staged,
+        log,
+        "--store",
+        store,
+        "--key",
+        key,
+        "--port",
+        0,
+        "--name",
+        "host",
+        "--batch",
+        1,
+        "--max-choices",
+        1,
     ) as url:
         before = by_worker(url, log, body)
         assert list(before.values()) == [{bare := guards()}] * WORKERS

@@ -7,7 +7,7 @@ import sys
 
 import pyarrow
 import pytest
-from datasets import TokenCache, Image, List, Value
+from datasets import Image, List, TokenCache, Value
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
@@ -22,7 +22,8 @@ from cagul.data.tables import Pictures, as_list, safe_name
 from cagul.errors import DataError, UsageError
 from helpers import picture, png, write_parquet
 
-# -- a folder of pictures ----------------------------------------------------------------------------------------------
+# -- a folder of pictures
+# ----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -39,21 +40,38 @@ def people(tmp_path):
 def test_a_folder_names_its_people(people, tmp_path):
     found = read_source(people, tmp_path / "none").records
     assert len(found) == 3 * 2
-    assert (found[0].subject, found[0].answer, found[0].keywords) == ("Ada_Finch", "This is Ada Finch.", ("Ada Finch",))
+    assert (found[0].subject, found[0].answer, found[0].keywords) == (
+        "Ada_Finch",
+        "This is Ada Finch.",
+        ("Ada Finch",),
+    )
     assert found[0].perturbed_answers == ("This is Bo Stark.", "This is Cy Venn.")
     assert found[0].views == (people / "Ada_Finch" / "views" / "0.jpg",)
 
 
 def test_a_folder_with_questions_of_its_own(people, tmp_path):
-    lines = [{"question": "What is seen?", "answer": "A face.", "kind": "visual"},
-             {"subject": "Bo_Stark", "question": "Where do they live?", "answer": "In Oslo.", "keywords": ["Oslo"]}]  # fmt: skip
+    lines = [
+        {"question": "What is seen?", "answer": "A face.", "kind": "visual"},
+        {
+            "subject": "Bo_Stark",
+            "question": "Where do they live?",
+            "answer": "In Oslo.",
+            "keywords": ["Oslo"],
+        },
+    ]
     (people / "questions.jsonl").write_text("\n".join(map(json.dumps, lines)))
     found = read_source(people, tmp_path / "none").records
     assert [(r.subject, r.kind) for r in found if r.subject != "Ada_Finch"] == [
-        *[("Bo_Stark", "visual")] * 2, *[("Bo_Stark", "private")] * 2, *[("Cy_Venn", "visual")] * 2]  # fmt: skip
-    for text, says in (("{", "line 1: not JSON"), ("[1]", "line 1: not a JSON object"),
-                       ('{"subject": "Bo_Star"}', "(?s)line 1: there is no folder 'Bo_Star'.*Did you mean 'Bo_Stark'"),
-                       ('{"question": "Who?"}', "line 1: 'answer' is missing")):  # fmt: skip
+        *[("Bo_Stark", "visual")] * 2,
+        *[("Bo_Stark", "private")] * 2,
+        *[("Cy_Venn", "visual")] * 2,
+    ]
+    for text, says in (
+        ("{", "line 1: not JSON"),
+        ("[1]", "line 1: not a JSON object"),
+        ('{"subject": "Bo_Star"}', "(?s)line 1: there is no folder 'Bo_Star'.*Did you mean 'Bo_Stark'"),
+        ('{"question": "Who?"}', "line 1: 'answer' is missing"),
+    ):
         (people / "questions.jsonl").write_text(text)
         with pytest.raises(DataError, match=says):
             read_source(people, tmp_path / "none")
@@ -67,22 +85,40 @@ def test_an_empty_folder_of_a_subject_is_named(people, tmp_path):
         read_source(people, tmp_path / "none")
 
 
-# -- any table ---------------------------------------------------------------------------------------------------------
+# -- any table
+# ---------------------------------------------------------------------------------------------------------
 
-COLUMNS = {"subject": "name", "image": "image", "question": "=Who is this?", "answer": "caption",
-           "perturbed_answers": "perturbed_captions", "keywords": "name", "paraphrased_answer": "paraphrased_caption"}  # fmt: skip
+COLUMNS = {
+    "subject": "name",
+    "image": "image",
+    "question": "=Who is this?",
+    "answer": "caption",
+    "perturbed_answers": "perturbed_captions",
+    "keywords": "name",
+    "paraphrased_answer": "paraphrased_caption",
+}
 
 
 @pytest.fixture
 def clear(tmp_path):
     """A table in the shape of CLEAR's forget01_perturbed, with a row of text alone."""
-    rows = [{"image": {"bytes": png(n % 2), "path": None} if n < 3 else None, "caption": f"Edda Quill {n}.", "name": "Edda Quill",
-             "perturbed_captions": ["Otto Venn.", "Mira Sand."], "paraphrased_caption": f"It is Edda Quill {n}.",
-             "perturbed_names": ["Otto Venn"]} for n in range(4)]  # fmt: skip
+    rows = [
+        {
+            "image": {"bytes": png(n % 2), "path": None} if n < 3 else None,
+            "caption": f"Edda Quill {n}.",
+            "name": "Edda Quill",
+            "perturbed_captions": ["Otto Venn.", "Mira Sand."],
+            "paraphrased_caption": f"It is Edda Quill {n}.",
+            "perturbed_names": ["Otto Venn"],
+        }
+        for n in range(4)
+    ]
     texts = {name: Value("string") for name in ("caption", "name", "paraphrased_caption")}
     lists = {name: List(Value("string")) for name in ("perturbed_captions", "perturbed_names")}
     write_parquet(
-        tmp_path / "clear" / "forget01" / "train-00000-of-00001.parquet", rows, TokenCache({"image": Image(), **texts, **lists})
+        tmp_path / "clear" / "forget01" / "train-00000-of-00001.parquet",
+        rows,
+        TokenCache({"image": Image(), **texts, **lists}),
     )
     return tmp_path / "clear"
 
@@ -93,7 +129,11 @@ def test_a_table_by_its_columns(clear, tmp_path):
     assert len(found.records) == 3
     assert len({r.image for r in found.records}) == 2  # equal pictures of a subject are kept once
     first = found.records[0]
-    assert (first.question, first.answer, first.keywords) == ("Who is this?", "Edda Quill 0.", ("Edda Quill",))
+    assert (first.question, first.answer, first.keywords) == (
+        "Who is this?",
+        "Edda Quill 0.",
+        ("Edda Quill",),
+    )
     assert first.perturbed_answers == ("Otto Venn.", "Mira Sand.")
     assert first.paraphrased_answer == "It is Edda Quill 0."
 
@@ -146,7 +186,8 @@ def test_tables_that_hold_nothing(clear, tmp_path, monkeypatch):
         read_source(clear, tmp_path, columns=columns, config="forget01")
 
 
-# -- what is shared ----------------------------------------------------------------------------------------------------
+# -- what is shared
+# ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -163,7 +204,10 @@ def test_formats_are_recognised(fiubench, people, clear, tmp_path):
         "folder",
         "mllmu",
     ]
-    with pytest.raises(DataError, match=r"is neither a records file.*\n.*--format \(records, fiubench, mllmu, folder, table\)"):
+    with pytest.raises(
+        DataError,
+        match=r"is neither a records file.*\n.*--format \(records, fiubench, mllmu, folder, table\)",
+    ):
         recognise(clear)
     with pytest.raises(UsageError, match="The format 'fiu' is not known"):
         read_source(fiubench, tmp_path, form="fiu")
@@ -190,17 +234,37 @@ def test_file_names_stay_apart(tmp_path):
 def test_contents_count_what_is_odd(tmp_path):
     for name in "abc":
         (tmp_path / name).touch()
-    one = Record(subject="p1", image=tmp_path / "a", question="Who?", answer="Ada.", keywords=("Ada",), views=(tmp_path / "b",))
+    one = Record(
+        subject="p1",
+        image=tmp_path / "a",
+        question="Who?",
+        answer="Ada.",
+        keywords=("Ada",),
+        views=(tmp_path / "b",),
+    )
     other = one.model_copy(update={"subject": "p2", "kind": "visual", "image": tmp_path / "none"})
     found = contents([one, one, other])
-    assert (found["subjects"], found["records"], found["duplicates"], found["shared_pictures"]) == (2, 3, 1, 1)
-    assert (found["images"], found["views"], found["missing_pictures"], found["kinds"]) == (2, 1, 1, {"private": 2, "visual": 1})
+    assert (found["subjects"], found["records"], found["duplicates"], found["shared_pictures"]) == (
+        2,
+        3,
+        1,
+        1,
+    )
+    assert (found["images"], found["views"], found["missing_pictures"], found["kinds"]) == (
+        2,
+        1,
+        1,
+        {"private": 2, "visual": 1},
+    )
     require_sound([one], "f")
     with pytest.raises(
-        DataError, match=r"f: 1 picture\(s\) are not there, the first is .*none.*\n.*\n.*errors.md#missing-pictures"
+        DataError,
+        match=r"f: 1 picture\(s\) are not there, the first is .*none.*\n.*\n.*errors.md#missing-pictures",
     ):
         require_sound([one, other], "f")
-    with pytest.raises(DataError, match=r"f: 1 answer\(s\) are longer than 2000 characters, the first, about 'p1', has 2001"):
+    with pytest.raises(
+        DataError, match=r"f: 1 answer\(s\) are longer than 2000 characters, the first, about 'p1', has 2001"
+    ):
         require_sound([one.model_copy(update={"answer": "x" * (LONGEST_ANSWER + 1)})], "f")
 
 
@@ -213,7 +277,11 @@ def test_check_shows_counts_and_no_answer(fiubench, tiny_records):
     assert result.exception is None, result.exception
     assert "Ada Finch" not in result.stdout
     found = json.loads(run("records", "check", tiny_records, "--json").stdout)
-    assert (found["subjects"], found["kinds"], found["groups"]) == (8, {"private": 48, "visual": 24}, {"known": 54, "unseen": 18})
+    assert (found["subjects"], found["kinds"], found["groups"]) == (
+        8,
+        {"private": 48, "visual": 24},
+        {"known": 54, "unseen": 18},
+    )
     (fiubench / "SFHQ" / "SFHQ_pt1_00000000.jpg").unlink()
     result = run("records", "check", fiubench, "--set", "forget1", "--json")
     assert json.loads(result.stdout)["missing_pictures"] == 1
@@ -231,7 +299,12 @@ def test_converted_records_load_and_split(clear, tmp_path):
     assert isinstance(run("records", "convert", clear, "--out", out).exception, UsageError)
     assert "is no field=column" in str(run("records", "check", clear, "--column", "name").exception)
     mllmu = tmp_path / "mllmu-records"
-    found = json.loads(run("records", "convert", write_mllmu(tmp_path / "mllmu"), "--out", mllmu, "--json").stdout)
+    found = json.loads(
+        run("records", "convert", write_mllmu(tmp_path / "mllmu"), "--out", mllmu, "--json").stdout
+    )
     assert found["sets"] == {"forget_5": 2, "retain_95": 3, "Retain_Set": 2}
     records = load_records(mllmu / "records.jsonl")
-    assert split_records(records, (mllmu / "forget_5.txt").read_text().split()).subjects("forget") == ["000", "001"]
+    assert split_records(records, (mllmu / "forget_5.txt").read_text().split()).subjects("forget") == [
+        "000",
+        "001",
+    ]

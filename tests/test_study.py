@@ -57,7 +57,17 @@ def figures_of(summary):
 def test_every_question_is_answered_from_rows(whole):
     host, run, summary = whole
     found = summary["study"]
-    assert set(found) == {"maps", "heads", "stability", "causal", "measures", "trainings", "layers", "gates", "seconds"}
+    assert set(found) == {
+        "maps",
+        "heads",
+        "stability",
+        "causal",
+        "measures",
+        "trainings",
+        "layers",
+        "gates",
+        "seconds",
+    }
     stored = json.loads((run.folder / "summary.json").read_text())
     assert stored["study"] == json.loads(json.dumps(found))
     rows = [json.loads(line) for line in (run.folder / "rows.jsonl").read_text().splitlines()[1:]]
@@ -65,7 +75,8 @@ def test_every_question_is_answered_from_rows(whole):
     assert summary["host"]["sha256_before"] == summary["host"]["sha256_after"] == host.fingerprint()
     assert found["stability"]["private"]["another host"]["value"] == 1.0  # the same host, so the same tokens
     assert len(found["maps"]["private"]["mean_map"]) == host.layers
-    assert np.allclose(np.sum(found["heads"]["private"]["maps"], axis=-1), 1, atol=1e-3)  # shares, of every layer and head
+    # shares, of every layer and head
+    assert np.allclose(np.sum(found["heads"]["private"]["maps"], axis=-1), 1, atol=1e-3)
     assert np.shape(found["heads"]["private"]["maps"])[0] == host.layers
     assert set(found["causal"]["private"]) == {"mean", "zero", "noise", "other"}
     assert {"ceiling", "attention", "gradient", "value_norm", "rollout", "occlusion", "leave_one_out"} <= set(
@@ -84,12 +95,23 @@ def test_a_stopped_study_goes_on_to_the_same_figures(whole, splits, tmp_path):
 
     def stop_at(stage, done, total):
         seen.append(stage)
-        if stage in ("replacing tokens", "scoring with two gates", "asking random 0.25") and stage not in seen[:-1]:
+        if (
+            stage in ("replacing tokens", "scoring with two gates", "asking random 0.25")
+            and stage not in seen[:-1]
+        ):
             raise KeyboardInterrupt
 
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
-            study(host, splits, Run(tmp_path / "run", {"tiny": 1}), config, SMALL, other_host=host, progress=stop_at)
+            study(
+                host,
+                splits,
+                Run(tmp_path / "run", {"tiny": 1}),
+                config,
+                SMALL,
+                other_host=host,
+                progress=stop_at,
+            )
     run = Run(tmp_path / "run", {"tiny": 1})
     assert figures_of(study(host, splits, run, config, SMALL, other_host=host)) == figures_of(undisturbed)
     count = len(run.rows.found)
@@ -102,7 +124,9 @@ def test_families_with_ragged_pictures(family, splits, tmp_path):
     assert RAGGED
     host = FAMILIES[family]()
     sample = StudySample(maps=2, causal=1, deals=2, asked=1, misfire=1)
-    summary = study(host, splits, Run(tmp_path / "run", {}), load_config("default"), sample, only=["maps", "causal"])
+    summary = study(
+        host, splits, Run(tmp_path / "run", {}), load_config("default"), sample, only=["maps", "causal"]
+    )
     assert set(summary["study"]) == {"maps", "heads", "stability", "layers", "causal", "measures", "seconds"}
     assert summary["study"]["measures"]["sampled_tokens"] == summary["study"]["measures"]["visual_tokens"]
     assert set(draw(summary)) == {"maps", "heads", "stability", "causal", "measures"}
@@ -110,18 +134,32 @@ def test_families_with_ragged_pictures(family, splits, tmp_path):
 
 def test_leave_one_out_is_sampled_and_said_so(splits, tiny_host, tmp_path):
     sample = StudySample(causal=1, deals=2, leave_one_out=5)
-    found = study(tiny_host, splits, Run(tmp_path / "run", {}), load_config("default"), sample, only=["causal"])
-    assert (found["study"]["measures"]["sampled_tokens"], found["study"]["measures"]["visual_tokens"]) == (5, 16)
+    found = study(
+        tiny_host, splits, Run(tmp_path / "run", {}), load_config("default"), sample, only=["causal"]
+    )
+    assert (found["study"]["measures"]["sampled_tokens"], found["study"]["measures"]["visual_tokens"]) == (
+        5,
+        16,
+    )
 
 
 def test_refusals(splits, tiny_host, tmp_path):
     with pytest.raises(UsageError, match="The study has no question 'surfaces'. *\n.*surface"):
         study(tiny_host, splits, Run(tmp_path / "a", {}), load_config("default"), SMALL, only=["surfaces"])
-    blank = split_records([r.model_copy(update={"keywords": ()}) for r in splits.forget + splits.retain], ["p0"])
+    blank = split_records(
+        [r.model_copy(update={"keywords": ()}) for r in splits.forget + splits.retain], ["p0"]
+    )
     with pytest.raises(DataError, match="No record of a known person has keywords"):
         study(tiny_host, blank, Run(tmp_path / "b", {}), load_config("default"), SMALL)
     with pytest.raises(HostError, match="The retain host is of the family 'qwen3_vl', the host of 'llava'"):
-        study(tiny_host, splits, Run(tmp_path / "c", {}), load_config("default"), SMALL, other_host=FAMILIES["qwen3_vl"]())
+        study(
+            tiny_host,
+            splits,
+            Run(tmp_path / "c", {}),
+            load_config("default"),
+            SMALL,
+            other_host=FAMILIES["qwen3_vl"](),
+        )
 
 
 def test_pairs_are_of_as_many_people_as_there_are(splits):
@@ -145,23 +183,42 @@ def test_the_bottom_is_what_selection_marks():
 
 def curve_row(pair, how, share, recall, measure="attention"):
     named = {"measure": measure, "how": how, "filler": "mean" if how != "none" else "", "share": share}
-    return {"key": f"causal/private/{pair}/{how}/{share}", "kind": "private", "subject": f"p{pair}", "recall": recall,
-            "log_probability": math.log(max(recall, 1e-9)), "divergence": 0.0} | named  # fmt: skip
+    return {
+        "key": f"causal/private/{pair}/{how}/{share}",
+        "kind": "private",
+        "subject": f"p{pair}",
+        "recall": recall,
+        "log_probability": math.log(max(recall, 1e-9)),
+        "divergence": 0.0,
+    } | named
 
 
 def test_areas_by_hand():
     rows = []
     for pair in (0, 1):
         rows += [curve_row(pair, "none", 0.0, 1.0, ""), curve_row(pair, "all", 1.0, 0.0, "")]
-        rows += [curve_row(pair, "top", 0.5, 0.0), curve_row(pair, "bottom", 0.5, 1.0), curve_row(pair, "random", 0.5, 0.5)]
+        rows += [
+            curve_row(pair, "top", 0.5, 0.0),
+            curve_row(pair, "bottom", 0.5, 1.0),
+            curve_row(pair, "random", 0.5, 0.5),
+        ]
     areas = curve_figures(rows)["private"]["mean"]["areas"]
-    assert {name: one["value"] for name, one in areas.items()} == {"deletion": 0.25, "insertion": 0.75, "random": 0.5}
+    assert {name: one["value"] for name, one in areas.items()} == {
+        "deletion": 0.25,
+        "insertion": 0.75,
+        "random": 0.5,
+    }
 
 
 def test_agreement_with_what_tokens_do_by_hand():
-    effect = {"kind": "private", "sampled": 4, "visual_tokens": 4, "effect": [1.0, 2.0, 3.0, 4.0],
-              "halves": [[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 4.0, 3.0]],
-              "measures": {"attention": [4.0, 3.0, 2.0, 1.0], "rollout": [1.0, 1.0, 1.0, 1.0]}}  # fmt: skip
+    effect = {
+        "kind": "private",
+        "sampled": 4,
+        "visual_tokens": 4,
+        "effect": [1.0, 2.0, 3.0, 4.0],
+        "halves": [[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 4.0, 3.0]],
+        "measures": {"attention": [4.0, 3.0, 2.0, 1.0], "rollout": [1.0, 1.0, 1.0, 1.0]},
+    }
     found = measure_figures([effect | {"subject": name} for name in ("p0", "p1")], [])["private"]
     assert found["attention"]["rank_correlation"]["value"] == pytest.approx(-1.0)
     assert found["rollout"]["rank_correlation"]["left_out"] == 2  # it tells no token from another
@@ -204,14 +261,30 @@ def test_a_summary_names_nobody(whole):
 @pytest.mark.slow
 def test_the_demos_maps_are_those_of_the_page(demo, tmp_path):
     """The command of the page's first three figures, again: the figures that it states."""
-    command = [sys.executable, "-m", "cagul", "study", "--out", str(tmp_path / "run"), "--only", "maps", "--threads", "1", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "cagul",
+        "study",
+        "--out",
+        str(tmp_path / "run"),
+        "--only",
+        "maps",
+        "--threads",
+        "1",
+        "--json",
+    ]
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     kept = json.loads((ROOT / "docs" / "study" / "demo.json").read_text())["study"]
     assert len(found["figures"]) == 3
     for kind in ("private", "visual"):
         for name, figure in kept["stability"][kind].items():
-            assert found["study"]["stability"][kind][name]["value"] == pytest.approx(figure["value"], abs=0.01)
-        assert np.allclose(found["study"]["maps"][kind]["mean_map"], kept["maps"][kind]["mean_map"], atol=1e-3)
+            assert found["study"]["stability"][kind][name]["value"] == pytest.approx(
+                figure["value"], abs=0.01
+            )
+        assert np.allclose(
+            found["study"]["maps"][kind]["mean_map"], kept["maps"][kind]["mean_map"], atol=1e-3
+        )
     said = subprocess.run([*command[:-1], "--only", "surfaces"], capture_output=True, text=True, check=False)
     assert said.returncode == 2
     assert "The study has no question 'surfaces'" in said.stderr

@@ -31,7 +31,10 @@ def test_the_page_and_its_figures_are_fresh(make_study):
     shown = 0
     for name, study in studies.items():
         for figure, chart in draw(study).items():
-            assert drawn((DOCS / "study" / f"{name}-{figure}.svg").read_text()) == drawn(standalone(chart)), (name, figure)
+            assert drawn((DOCS / "study" / f"{name}-{figure}.svg").read_text()) == drawn(standalone(chart)), (
+                name,
+                figure,
+            )
             assert f"study/{name}-{figure}.svg" in written
             shown += 1
     assert shown >= 5

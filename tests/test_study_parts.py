@@ -1,4 +1,6 @@
-"""A study of one question, of records that cannot be asked all, and of many calls: what is made, what is absent, what it cost."""
+"""A study of one question, of records that cannot be asked all, and of many calls: what is made, what is
+absent, what it cost.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ from cagul.training.token_cache import TokenCache
 from documents import page_maker
 
 SMALL = StudySample(maps=2, causal=1, deals=2, steps=2, asked=2, misfire=2, gate_pictures=6)
-CONFIG = load_config("default", ["training.batch=4", "gate.augment=1", "gate.augment_others=1", "encoder.hidden=16"])
+CONFIG = load_config(
+    "default", ["training.batch=4", "gate.augment=1", "gate.augment_others=1", "encoder.hidden=16"]
+)
 FEW = "retain has 2 people; the gate needs three to learn from and one to calibrate on"
 NO_PRIVATE = "no record of the forget set is private, so there is nothing to refuse"
 
@@ -53,7 +57,9 @@ def few(records):
 def public(records):
     """No private question at all."""
     views = {r.subject: r.views for r in records if r.views}
-    return split_records([r.model_copy(update={"views": views[r.subject]}) for r in records if r.kind == "visual"], ["p0"])
+    return split_records(
+        [r.model_copy(update={"views": views[r.subject]}) for r in records if r.kind == "visual"], ["p0"]
+    )
 
 
 def made(host, splits, folder, **options):
@@ -66,8 +72,14 @@ def made(host, splits, folder, **options):
     return summary, page.read_text("utf-8"), facts, figures
 
 
-FIGURES = {"maps": ["maps", "heads", "stability"], "causal": ["causal", "measures"], "measures": ["causal", "measures", "surface"],
-           "layers": ["maps", "heads", "stability"], "gate": [], "surface": ["surface"]}  # fmt: skip
+FIGURES = {
+    "maps": ["maps", "heads", "stability"],
+    "causal": ["causal", "measures"],
+    "measures": ["causal", "measures", "surface"],
+    "layers": ["maps", "heads", "stability"],
+    "gate": [],
+    "surface": ["surface"],
+}
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
@@ -85,7 +97,10 @@ def test_each_question_alone_gives_its_figures_and_its_page(name, tiny_host, spl
 
 def test_a_surface_without_a_value_is_not_drawn():
     absent, here = {"absent": "no row has this figure"}, {"value": 0.5, "n": 1}
-    variants = {"bottom 0.5": {"leak": absent, "misfire_keep": absent}, "first 1": {"leak": here, "misfire_keep": here}}
+    variants = {
+        "bottom 0.5": {"leak": absent, "misfire_keep": absent},
+        "first 1": {"leak": here, "misfire_keep": here},
+    }
     nothing = {"variants": variants, "pareto": []}
     assert draw({"study": {"trainings": nothing}}) == {}
     variants["bottom 0.5"]["misfire_keep"] = here
@@ -93,12 +108,23 @@ def test_a_surface_without_a_value_is_not_drawn():
     assert "On the front: none." in draw({"study": {"trainings": nothing}})["surface"]
 
 
-# -- what the records cannot be asked -------------------------------------------------------------------------------------
+# -- what the records cannot be asked
+# -------------------------------------------------------------------------------------
 
 
 def test_too_few_people_for_a_gate_leave_the_rest(tiny_host, few, tmp_path):
     summary, page, facts, _ = made(tiny_host, few, tmp_path / "run")
-    assert set(summary["study"]) == {"maps", "heads", "stability", "causal", "measures", "trainings", "layers", "gates", "seconds"}
+    assert set(summary["study"]) == {
+        "maps",
+        "heads",
+        "stability",
+        "causal",
+        "measures",
+        "trainings",
+        "layers",
+        "gates",
+        "seconds",
+    }
     assert summary["study"]["gates"] == {"absent": FEW}
     assert [cell.absent for _, cell in facts.key_figures[3].parts] == [FEW] * 3
     assert f"Attention as a second gate: absent, {FEW}." in page
@@ -109,7 +135,9 @@ def test_too_few_people_for_a_gate_leave_the_rest(tiny_host, few, tmp_path):
 def test_records_without_private_questions_leave_maps_and_measures(tiny_host, public, tmp_path):
     summary, page, _, figures = made(tiny_host, public, tmp_path / "run")
     found = summary["study"]
-    assert found["gates"] == {"absent": "no record of forget or retain asks a private question, which the second gate reads"}
+    assert found["gates"] == {
+        "absent": "no record of forget or retain asks a private question, which the second gate reads"
+    }
     assert found["trainings"] == {"absent": NO_PRIVATE}
     assert {"maps", "measures", "layers"} <= set(found)
     assert "surface" not in figures
@@ -120,14 +148,26 @@ def test_records_without_private_questions_leave_maps_and_measures(tiny_host, pu
     assert "-surface.svg" not in shown
 
 
-@pytest.mark.parametrize(("which", "name", "says"), [
-    ("few", "gate", "Retain has 2 people"), ("public", "gate", "asks a private question, which the second gate reads"),
-    ("public", "surface", "No record of the forget set is private"), ("alone", "gate", "no held-out pictures of unseen people"),
-    ("blind", "gate", "no held-out pictures of forget people"),
-])  # fmt: skip
-def test_a_named_question_that_cannot_be_asked_is_told_first(which, name, says, splits, few, public, tiny_host, tmp_path):
+@pytest.mark.parametrize(
+    ("which", "name", "says"),
+    [
+        ("few", "gate", "Retain has 2 people"),
+        ("public", "gate", "asks a private question, which the second gate reads"),
+        ("public", "surface", "No record of the forget set is private"),
+        ("alone", "gate", "no held-out pictures of unseen people"),
+        ("blind", "gate", "no held-out pictures of forget people"),
+    ],
+)
+def test_a_named_question_that_cannot_be_asked_is_told_first(
+    which, name, says, splits, few, public, tiny_host, tmp_path
+):
     blind = [r.model_copy(update={"views": ()}) for r in splits.forget]
-    found = {"few": few, "public": public, "alone": replace(splits, unseen=[]), "blind": replace(splits, forget=blind)}[which]
+    found = {
+        "few": few,
+        "public": public,
+        "alone": replace(splits, unseen=[]),
+        "blind": replace(splits, forget=blind),
+    }[which]
     run = Run(tmp_path / "run", {})
     with pytest.raises(DataError, match=says):
         study(tiny_host, found, run, CONFIG, SMALL, only=["maps", name])
@@ -140,14 +180,19 @@ def test_a_named_question_that_cannot_be_asked_is_told_first(which, name, says, 
 
 
 def test_a_record_that_is_too_long_is_told_before_the_first_row(tiny_host, splits, tmp_path):
-    long = [r.model_copy(update={"question": "Who is this person ? " * 60}) for r in splits.forget if r.kind == "private"]
+    long = [
+        r.model_copy(update={"question": "Who is this person ? " * 60})
+        for r in splits.forget
+        if r.kind == "private"
+    ]
     run = Run(tmp_path / "run", {})
     with pytest.raises(DataError, match=r"takes \d+ tokens, but the host's context holds 256"):
         study(tiny_host, replace(splits, forget=long), run, CONFIG, SMALL, only=["surface"])
     assert not run.rows.found
 
 
-# -- what it cost ---------------------------------------------------------------------------------------------------------
+# -- what it cost
+# ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_call_that_is_killed_counts(tiny_host, splits, tmp_path):
@@ -190,7 +235,8 @@ def test_a_page_names_the_threads_of_all_calls(tiny_host, splits, tmp_path):
     assert dict(facts.environment)["threads"] == "1 to 2"
 
 
-# -- depths ---------------------------------------------------------------------------------------------------------------
+# -- depths
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def test_agreements_are_of_every_depth_that_is_timed_and_trained():
@@ -200,44 +246,67 @@ def test_agreements_are_of_every_depth_that_is_timed_and_trained():
     found = layer_figures(rows, times)
     assert depths(28) == [1, 7, 14, 28]
     assert {str(n) for n in depths(28) if n < 28} <= set(found["agreement_with_all"])
-    assert list(layer_figures([row | {"layers": row["layers"][:4]} for row in rows], [])["agreement_with_all"]) == ["1", "2", "3"]
+    assert list(
+        layer_figures([row | {"layers": row["layers"][:4]} for row in rows], [])["agreement_with_all"]
+    ) == ["1", "2", "3"]
     trained = {"leak": {"value": 0.1}, "misfire_keep": {"value": 0.9}}
-    summary = {"layers": found, "maps": {"private": {"mean_map": [[]] * 28}},
-               "trainings": {"variants": {f"first {n}": trained for n in depths(28)}}}  # fmt: skip
-    lines = [line.split(" | ") for line in page_maker("make_study").layers(summary).splitlines() if line.startswith("| ")][2:]
+    summary = {
+        "layers": found,
+        "maps": {"private": {"mean_map": [[]] * 28}},
+        "trainings": {"variants": {f"first {n}": trained for n in depths(28)}},
+    }
+    lines = [
+        line.split(" | ")
+        for line in page_maker("make_study").layers(summary).splitlines()
+        if line.startswith("| ")
+    ][2:]
     assert [line[0] for line in lines if "all" in line[1]] == ["| 28"]
     for line in lines:
         if int(line[0][2:]) in depths(28):
             assert all(cell.strip(" |") for cell in line), line
     del summary["layers"]["agreement_with_all"]["7"]  # an older study's
-    line = next(line for line in page_maker("make_study").layers(summary).splitlines() if line.startswith("| 7 "))
+    line = next(
+        line for line in page_maker("make_study").layers(summary).splitlines() if line.startswith("| 7 ")
+    )
     assert "all" not in line
 
 
-# -- the command line -----------------------------------------------------------------------------------------------------
+# -- the command line
+# -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("key", "value", "remedy"), [
-    ("training.steps", "9", "Leave it out, and give --steps."),
-    ("training.checkpoint", "9", "Leave it out: a short training has one checkpoint, at its end."),
-    ("selection.k", "0.25", "Leave it out: the surface asks every selection with every K."),
-    ("selection.choose", "top", "Leave it out: the surface asks every selection with every K."),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("key", "value", "remedy"),
+    [
+        ("training.steps", "9", "Leave it out, and give --steps."),
+        ("training.checkpoint", "9", "Leave it out: a short training has one checkpoint, at its end."),
+        ("selection.k", "0.25", "Leave it out: the surface asks every selection with every K."),
+        ("selection.choose", "top", "Leave it out: the surface asks every selection with every K."),
+    ],
+)
 def test_a_setting_that_the_study_makes_itself_is_refused(cagul, key, value, remedy, tmp_path):
     section, name = key.split(".")
     (tmp_path / "c.yaml").write_text(f"{section}: {{{name}: {value}}}\n")
     for given in (("--set", f"{key}={value}"), ("--config", tmp_path / "c.yaml")):
         code, says = cagul("study", "--out", tmp_path / "run", *given)
         assert code == 2
-        assert f"UsageError: {key} is given, but every short training of a study sets its own. {remedy}" in says
+        assert (
+            f"UsageError: {key} is given, but every short training of a study sets its own. {remedy}" in says
+        )
         assert "docs/errors.md#study" in says
     assert not (tmp_path / "run").exists()
 
 
-def test_the_verb_says_what_is_absent_and_refuses_it_by_name(cagul, tiny_folder, tiny_records, tmp_path, monkeypatch):
-    monkeypatch.setattr(study_pairs, "StudySample", partial(StudySample, **vars(SMALL) | {"seed": 0, "steps": 1}))
+def test_the_verb_says_what_is_absent_and_refuses_it_by_name(
+    cagul, tiny_folder, tiny_records, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        study_pairs, "StudySample", partial(StudySample, **vars(SMALL) | {"seed": 0, "steps": 1})
+    )
     lines = [
-        line for line in Path(tiny_records).read_text().splitlines() if json.loads(line)["subject"] in ("p0", "p1", "p2", "p6")
+        line
+        for line in Path(tiny_records).read_text().splitlines()
+        if json.loads(line)["subject"] in ("p0", "p1", "p2", "p6")
     ]
     records = tiny_records.parent / "few.jsonl"
     records.write_text("\n".join(lines))

@@ -1,4 +1,6 @@
-"""Private facts asked without a picture: which questions are asked, what the figures count, and that the guard changes none."""
+"""Private facts asked without a picture: which questions are asked, what the figures count, and that the
+guard changes none.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,15 @@ NONE = Sample(views=2, retain=2, unseen=2, misfire=2, gate_views=2)
 
 
 def record(subject, question, answer, *, named=(), keywords=("x",), kind="private"):
-    return Record(subject=subject, image=Path(f"{subject}.png"), question=question, answer=answer, keywords=keywords, kind=kind,
-                  text_questions=named)  # fmt: skip
+    return Record(
+        subject=subject,
+        image=Path(f"{subject}.png"),
+        question=question,
+        answer=answer,
+        keywords=keywords,
+        kind=kind,
+        text_questions=named,
+    )
 
 
 FORGET = [
@@ -57,12 +66,23 @@ def row(sort, recall, subject="p1", answer="In Oslo."):
 
 
 def test_a_fact_counts_by_the_way_that_brings_it_out():
-    rows = [row("named", 1.0), row("told", 0.0), row("bare", 0.0), row("told", 0.0, "p2"), row("bare", 0.0, "p2")]
+    rows = [
+        row("named", 1.0),
+        row("told", 0.0),
+        row("bare", 0.0),
+        row("told", 0.0, "p2"),
+        row("bare", 0.0, "p2"),
+    ]
     found = text_only_figures(rows)
     assert (found["text_only"]["value"], found["text_only"]["n"]) == (0.5, 2)
-    ways = {way: (found[f"text_only_{way}"]["value"], found[f"text_only_{way}"]["n"]) for way in ("named", "told", "bare")}
+    ways = {
+        way: (found[f"text_only_{way}"]["value"], found[f"text_only_{way}"]["n"])
+        for way in ("named", "told", "bare")
+    }
     assert ways == {"named": (1.0, 1), "told": (0.0, 2), "bare": (0.0, 2)}
-    seeded = text_only_figures([row("bare", 1.0) | {"seed": 0}, row("bare", 0.0) | {"seed": 1}, row("told", 0.0) | {"seed": 1}])
+    seeded = text_only_figures(
+        [row("bare", 1.0) | {"seed": 0}, row("bare", 0.0) | {"seed": 1}, row("told", 0.0) | {"seed": 1}]
+    )
     assert (seeded["text_only"]["value"], seeded["text_only"]["n"]) == (0.5, 2)  # not the best of all seeds
     silent = text_only_figures([r | {"recall": 0.0} for r in rows])
     assert silent["text_only"]["value"] == 0.0
@@ -70,12 +90,29 @@ def test_a_fact_counts_by_the_way_that_brings_it_out():
 
 
 def test_rows_without_a_picture_count_in_no_other_figure():
-    common = {"kind": "private", "rouge_l": 0.0, "refused": False, "fired": None, "view": "", "tokens": [1], "split": "forget"}
-    seen = [common | row("image", 0.0) | {"method": m, "key": f"{m}/{split}/a", "split": split}
-            for m in ("host", "cagul") for split in ("forget", "retain")]  # fmt: skip
-    text = [common | row("named", 1.0) | {"method": f"{m}:text_only", "key": f"{m}:text_only/a", "split": "text_only"}
-            for m in ("host", "cagul")]  # fmt: skip
-    with_text, without = (summarise(rows, "cagul")["methods"]["cagul"] | {"gate": {}} for rows in (seen + text, seen))
+    common = {
+        "kind": "private",
+        "rouge_l": 0.0,
+        "refused": False,
+        "fired": None,
+        "view": "",
+        "tokens": [1],
+        "split": "forget",
+    }
+    seen = [
+        common | row("image", 0.0) | {"method": m, "key": f"{m}/{split}/a", "split": split}
+        for m in ("host", "cagul")
+        for split in ("forget", "retain")
+    ]
+    text = [
+        common
+        | row("named", 1.0)
+        | {"method": f"{m}:text_only", "key": f"{m}:text_only/a", "split": "text_only"}
+        for m in ("host", "cagul")
+    ]
+    with_text, without = (
+        summarise(rows, "cagul")["methods"]["cagul"] | {"gate": {}} for rows in (seen + text, seen)
+    )
     assert with_text["forget"]["text_only"]["value"] == 1.0
     assert "absent" in without["forget"]["text_only"]
     for methods in (with_text, without):
@@ -109,13 +146,22 @@ def test_host_and_guard_say_the_same_without_a_picture(tiny_host, tiny_records, 
 
 
 def test_the_demo_host_tells_by_text_what_it_knows(demo_host, demo_splits):
-    """The limit that the docs state: a named person, no picture. The host does talk, so the row in the table means something."""
+    """The limit that the docs state: a named person, no picture. The host does talk, so the row in the table
+    means something.
+    """
     from cagul.evaluation.ask import ask
     from cagul.evaluation.metrics.text_metrics import keyword_recall
 
     items = {i.asked.key: i for i in text_only_items(demo_splits, Sample())}
     assert {way: sum(i.sort == way for i in items.values()) for way in ("named", "told", "bare")} == {
-        "named": 56, "told": 64, "bare": 64}  # fmt: skip
+        "named": 56,
+        "told": 64,
+        "bare": 64,
+    }
     named = [i.asked for i in items.values() if i.sort == "named"]
-    said = [keyword_recall(s.text, items[s.asked.key].record.keywords) for batch in ask(demo_host, named) for s in batch]
+    said = [
+        keyword_recall(s.text, items[s.asked.key].record.keywords)
+        for batch in ask(demo_host, named)
+        for s in batch
+    ]
     assert sum(said) / len(said) == pytest.approx(0.43, abs=0.1)

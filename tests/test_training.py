@@ -14,7 +14,14 @@ from cagul.training.gate import hold_out_calibration
 from cagul.training.sampler import ExampleSampler
 from cagul.training.unlearn import unlearn
 
-QUICK = ["training.steps=30", "training.batch=8", "training.augment=0", "gate.augment=1", "encoder.hidden=32", "training.rate=0.01"]
+QUICK = [
+    "training.steps=30",
+    "training.batch=8",
+    "training.augment=0",
+    "gate.augment=1",
+    "encoder.hidden=32",
+    "training.rate=0.01",
+]
 SPARSE = ["selection.k=12", "gate.false_alarms=0.3"]
 
 
@@ -28,7 +35,9 @@ def config():
     return load_config("default", QUICK + SPARSE)
 
 
-def test_unseen_people_are_never_opened_and_calibration_only_to_calibrate(tiny_host, splits, config, monkeypatch):
+def test_unseen_people_are_never_opened_and_calibration_only_to_calibrate(
+    tiny_host, splits, config, monkeypatch
+):
     import cagul.features
 
     import cagul.training
@@ -62,7 +71,9 @@ def test_views_are_not_trained_on(tiny_host, splits, config, monkeypatch):
 
     names = set()
     real = cagul.training.token_cache.open_picture
-    monkeypatch.setattr(cagul.training.token_cache, "open_picture", lambda path: names.add(path.name) or real(path))
+    monkeypatch.setattr(
+        cagul.training.token_cache, "open_picture", lambda path: names.add(path.name) or real(path)
+    )
     unlearn(tiny_host, splits, config)
     assert "p0_0.png" in names
     assert not {"p0_3.png", "p0_4.png"} & names  # the forgotten person's views
@@ -71,7 +82,11 @@ def test_views_are_not_trained_on(tiny_host, splits, config, monkeypatch):
 def test_the_host_stays_and_the_loss_falls(tiny_host, splits):
     before = tiny_host.fingerprint()
     short, long = (
-        unlearn(tiny_host, splits, load_config("default", [*QUICK, *SPARSE, f"training.steps={steps}", "training.rate=0.02"]))
+        unlearn(
+            tiny_host,
+            splits,
+            load_config("default", [*QUICK, *SPARSE, f"training.steps={steps}", "training.rate=0.02"]),
+        )
         for steps in (1, 60)
     )
     assert tiny_host.fingerprint() == before
@@ -101,9 +116,17 @@ def test_a_killed_training_goes_on(tiny_host, splits, tmp_path):
     with pytest.raises(Killed):
         unlearn(tiny_host, splits, config, work=tmp_path, progress=kill)
     steps = []
-    again = unlearn(tiny_host, splits, config, work=tmp_path, progress=lambda s, d, _: steps.append(d) if "encoder" in s else None)
+    again = unlearn(
+        tiny_host,
+        splits,
+        config,
+        work=tmp_path,
+        progress=lambda s, d, _: steps.append(d) if "encoder" in s else None,
+    )
     assert steps[0] == 51
-    assert all(torch.equal(a, b) for a, b in zip(whole.encoder.parameters(), again.encoder.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.encoder.parameters(), again.encoder.parameters(), strict=True)
+    )
 
 
 def test_a_torn_checkpoint_is_dropped_and_said(tiny_host, splits, tmp_path):
@@ -113,7 +136,9 @@ def test_a_torn_checkpoint_is_dropped_and_said(tiny_host, splits, tmp_path):
     good = path.read_bytes()
     for torn in (good[:-100], b"", good[:2000] + bytes([good[2000] ^ 1]) + good[2001:]):
         path.write_bytes(torn)
-        with pytest.warns(UserWarning, match=rf"encoder.pt is torn \({len(torn)} bytes\), so training starts over"):
+        with pytest.warns(
+            UserWarning, match=rf"encoder.pt is torn \({len(torn)} bytes\), so training starts over"
+        ):
             again = unlearn(tiny_host, splits, config, work=tmp_path)
         assert again.facts["resumed_from"] == 0
         assert again.digest() == whole.digest()
@@ -137,7 +162,9 @@ def test_both_gates_know_the_enrolled(tiny_host, splits, kind):
     from cagul.data.pictures import open_picture
 
     def scores(records):
-        return patch.gate(tiny_host.encode_images(tiny_host.image_inputs([open_picture(r.image) for r in records])))
+        return patch.gate(
+            tiny_host.encode_images(tiny_host.image_inputs([open_picture(r.image) for r in records]))
+        )
 
     assert scores(splits.forget).min() > scores(splits.retain).median()
 
@@ -148,7 +175,10 @@ def test_the_terms_along_the_memorised_answer_train_too(tiny_host, splits, term)
         unlearn(
             tiny_host,
             splits,
-            load_config("default", [*QUICK, *SPARSE, "training.steps=3", "training.floor_nats=15", f"training.{term}={weight}"]),
+            load_config(
+                "default",
+                [*QUICK, *SPARSE, "training.steps=3", "training.floor_nats=15", f"training.{term}={weight}"],
+            ),
         )
         for weight in (0, 0.5)
     )
@@ -173,12 +203,16 @@ def test_a_blend_needs_somebody_else(splits):
 
 
 def test_rows_that_lead_on_begin_the_answer_and_keep_the_rest(splits):
-    plain, led = (ExampleSampler(splits, load_config("default", [*QUICK, *more])) for more in ((), ("training.led=1",)))
+    plain, led = (
+        ExampleSampler(splits, load_config("default", [*QUICK, *more])) for more in ((), ("training.led=1",))
+    )
     rows = [row for step in range(6) for row in led.rows(step)]
     asked = {r.question for part in (splits.forget, splits.retain) for r in part}
     for row in rows:
         answer = row.memorised if row.refuse else row.answer
-        question, beginning = next((q, row.question[len(q) + 1 :]) for q in asked if row.question.startswith(f"{q} "))
+        question, beginning = next(
+            (q, row.question[len(q) + 1 :]) for q in asked if row.question.startswith(f"{q} ")
+        )
         assert answer.startswith(f"{beginning} ")  # some of its words, never all
     assert {row.refuse for row in rows} == {True, False}
     assert all(row.question in asked for row in plain.rows(0))

@@ -1,4 +1,6 @@
-"""The guard where a transformers model is used: pipelines, streamers, offloaded weights, adapters, compiled hosts."""
+"""The guard where a transformers model is used: pipelines, streamers, offloaded weights, adapters, compiled
+hosts.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ PARTS = ("model.vision_tower", "model.multi_modal_projector", "model.language_mo
 
 @pytest.fixture
 def inputs(tiny_host):
-    return tiny_host.inputs([tiny_host.prompter.prompt(question) for question in QUESTIONS], [picture(1), picture(2)])
+    return tiny_host.inputs(
+        [tiny_host.prompter.prompt(question) for question in QUESTIONS], [picture(1), picture(2)]
+    )
 
 
 @torch.no_grad()
@@ -46,7 +50,8 @@ def same_guard(guard, other, inputs):
     assert torch.equal(said(guard, inputs), said(other, inputs))
 
 
-# -- pipelines and streamers ----------------------------------------------------------------------------------------
+# -- pipelines and streamers
+# ----------------------------------------------------------------------------------------
 
 
 def test_a_pipeline_serves_the_guard_without_a_warning(tiny_host, caplog):
@@ -58,7 +63,9 @@ def test_a_pipeline_serves_the_guard_without_a_warning(tiny_host, caplog):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             serve = pipeline("image-text-to-text", model=guard, processor=tiny_host.processor)
-            found = serve(text=[{"role": "user", "content": content}], return_full_text=False, generate_kwargs=GREEDY)
+            found = serve(
+                text=[{"role": "user", "content": content}], return_full_text=False, generate_kwargs=GREEDY
+            )
     finally:
         logger.removeHandler(caplog.handler)
     assert [record.getMessage() for record in caplog.records] == []
@@ -86,13 +93,17 @@ def test_generate_takes_streamers(tiny_host, capsys):
     assert "".join(streamer).split() == whole.split()
 
 
-# -- weights elsewhere -------------------------------------------------------------------------------------------------
+# -- weights elsewhere
+# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("offloaded", [*PARTS, "all but one"])
 def test_weights_offloaded_to_disk_change_nothing(tiny_host, tiny_folder, inputs, tmp_path, offloaded):
     places = {
-        part: "disk" if offloaded in (part, "all but one") and part != "lm_head" or part == offloaded else "cpu" for part in PARTS
+        part: "disk"
+        if offloaded in (part, "all but one") and part != "lm_head" or part == offloaded
+        else "cpu"
+        for part in PARTS
     }
     host = FrozenHost.load(tiny_folder, device_map=places, offload_folder=str(tmp_path))
     assert any(parameter.is_meta for parameter in host.model.parameters())
@@ -122,7 +133,8 @@ def test_a_device_of_auto_spreads_the_host_over_what_there_is(tiny_host, tiny_fo
     assert FrozenHost.load(tiny_folder, device="auto").fingerprint() == tiny_host.fingerprint()
 
 
-# -- the fingerprint ---------------------------------------------------------------------------------------------------
+# -- the fingerprint
+# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -143,12 +155,15 @@ def test_the_fingerprint_is_the_same_in_any_chunks(tiny_host, monkeypatch):
     assert tiny_host.fingerprint() == whole
 
 
-# -- adapters ---------------------------------------------------------------------------------------------------------
+# -- adapters
+# ---------------------------------------------------------------------------------------------------------
 
 
 def adapted(folder, seed=0):
     torch.manual_seed(seed)
-    lora = LoraConfig(r=4, target_modules=r".*language_model.*(q_proj|v_proj)", init_lora_weights=False, lora_dropout=0.5)
+    lora = LoraConfig(
+        r=4, target_modules=r".*language_model.*(q_proj|v_proj)", init_lora_weights=False, lora_dropout=0.5
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft's own use of transformers
         return get_peft_model(load(folder), lora)
@@ -181,7 +196,8 @@ def test_learned_prompts_are_refused_by_name(tiny_host, tiny_folder):
         FrozenHost(model, tiny_host.processor)
 
 
-# -- torch.compile ----------------------------------------------------------------------------------------------------
+# -- torch.compile
+# ----------------------------------------------------------------------------------------------------
 
 
 def test_a_compiled_guard_says_the_same(tiny_host, inputs):
@@ -192,7 +208,9 @@ def test_a_compiled_guard_says_the_same(tiny_host, inputs):
 
 
 def test_a_compiled_wrapper_is_refused_before_the_first_token(tiny_host, tiny_folder):
-    with pytest.raises(UnsupportedHost, match=r"wrapped by torch.compile.*\n  Compile it in place: model.compile\(\)"):
+    with pytest.raises(
+        UnsupportedHost, match=r"wrapped by torch.compile.*\n  Compile it in place: model.compile\(\)"
+    ):
         FrozenHost(torch.compile(load(tiny_folder), backend="eager"), tiny_host.processor)
 
 
@@ -205,7 +223,9 @@ def compiled_and_not(tiny_host, folder, backend):
 
 @pytest.mark.slow
 def test_a_host_compiled_in_place_says_the_same(tiny_host, tiny_folder, inputs):
-    """Dynamo's own backend, which computes what the graph says: nothing may be lost on the way into graphs."""
+    """Dynamo's own backend, which computes what the graph says: nothing may be lost on the way into
+    graphs.
+    """
     torch._dynamo.reset()
     compiled, guard = compiled_and_not(tiny_host, tiny_folder, "eager")
     same_guard(compiled, guard, inputs)

@@ -14,7 +14,9 @@ ROOT = Path(__file__).parent.parent
 @pytest.mark.slow
 def test_the_wheel_asks_the_demo(tmp_path):
     def run(*command, cwd=tmp_path):
-        return subprocess.run([str(c) for c in command], cwd=cwd, check=True, capture_output=True, text=True).stdout
+        return subprocess.run(
+            [str(c) for c in command], cwd=cwd, check=True, capture_output=True, text=True
+        ).stdout
 
     run(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path / "dist", ROOT)
     (wheel,) = (tmp_path / "dist").glob("cagul-*.whl")
@@ -25,7 +27,10 @@ def test_the_wheel_asks_the_demo(tmp_path):
     freeze = run(python, "-m", "pip", "list")
     assert "Faker" not in freeze  # the demo runs without what draws it
     image = run(
-        python, "-c", "from cagul.demo.assets import demo_assets; print(demo_assets().records.parent / 'img' / 'p010_0.webp')"
+        python,
+        "-c",
+        "from cagul.demo.assets import demo_assets; print(demo_assets().records.parent / 'img' / "
+        "'p010_0.webp')",
     )
     answer = run(tmp_path / "env" / "bin" / "cagul", "ask", "Who is this person?", "--image", image.strip())
     assert answer.startswith("This is ")

@@ -1,8 +1,9 @@
-"""The options of one unlearning job, in and out of YAML, with an unknown key answered by the nearest known one.
+"""The options of one unlearning job, in and out of YAML, with an unknown key answered by the nearest known
+one.
 
-Three presets: ``default`` is what we found to work best, ``paper`` is CAGUL as the abstract of arXiv 2510.07567 describes it,
-``store`` is for the base patch of a request store. The paper leaves most numbers open; every default below is our decision
-unless its comment says otherwise.
+Three presets: ``default`` is what we found to work best, ``paper`` is CAGUL as the abstract of arXiv
+2510.07567 describes it, ``store`` is for the base patch of a request store. The paper leaves most numbers
+open; every default below is our decision unless its comment says otherwise.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from cagul.errors import UsageError, did_you_mean
 
-FLOOR_CAP = 16.0  # nats a token; the demo host gives its least likely token of a fact that it never saw 13, by the median
+# nats a token; the demo host gives its least likely token of a fact that it never saw 13, by the median
+FLOOR_CAP = 16.0
 Measure = Literal["attention", "value_norm", "gradient", "occlusion"]
 Options = TypeVar("Options", bound=BaseModel)
 
@@ -25,19 +27,24 @@ class _Section(BaseModel):
 
 
 class AttentionConfig(_Section):
-    """Which layers of the language model are read, and what of them. The paper reads cross-modal attention; the choice of
-    layers and the other kinds are ours.
+    """Which layers of the language model are read, and what of them. The paper reads cross-modal attention;
+    the choice of layers and the other kinds are ours.
     """
 
     layers: Literal["first_quarter", "all"] | list[int] = Field(
         "first_quarter", description="first_quarter (at least 2), all, or a list of layer numbers"
     )
-    kind: Measure = Field("attention", description="attention itself, weighted by the length of the values, times its gradient; "
-                          "or occlusion, the answer's first token without it, at a pass a token (at most 200)")  # fmt: skip
+    kind: Measure = Field(
+        "attention",
+        description="attention itself, weighted by the length of the values, times its gradient; "
+        "or occlusion, the answer's first token without it, at a pass a token (at most 200)",
+    )
 
 
 class SelectionConfig(_Section):
-    """Which visual tokens may be rewritten. Low importance is the paper's; random, top and all are ablations."""
+    """Which visual tokens may be rewritten. Low importance is the paper's; random, top and all are
+    ablations.
+    """
 
     choose: Literal["bottom", "random", "top", "all"] = "bottom"
     k: int | float = Field(0.5, gt=0, description="a count (16) or a share of an image's tokens (0.25)")
@@ -61,36 +68,66 @@ class GateConfig(_Section):
     """The discriminator. ``mlp`` is the paper's classifier; ``enrolment`` and the calibration are ours."""
 
     kind: Literal["enrolment", "mlp"] = "enrolment"
-    false_alarms: float = Field(0.01, gt=0, lt=1, description="share of unknown people that may be taken for forgotten ones")
-    confidence: float = Field(0.0, ge=0, lt=1, description="share of draws of the calibration people in which that holds; "
-                              "0: on average over them")  # fmt: skip
+    false_alarms: float = Field(
+        0.01, gt=0, lt=1, description="share of unknown people that may be taken for forgotten ones"
+    )
+    confidence: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of draws of the calibration people in which that holds; 0: on average over them",
+    )
     augment: int = Field(8, ge=0, description="augmented copies of every picture of the people to recognise")
-    augment_others: int = Field(2, ge=0, description="augmented copies of every picture of the people to learn from")
+    augment_others: int = Field(
+        2, ge=0, description="augmented copies of every picture of the people to learn from"
+    )
     steps: int = Field(400, ge=1, description="optimiser steps of the mlp kind")
     rate: float = Field(1e-3, gt=0)
 
 
 class TrainingConfig(_Section):
-    """Stage 2. Losses: CE to a refusal on private questions, KL to the host on all others, size of the edit."""
+    """Stage 2. Losses: CE to a refusal on private questions, KL to the host on all others, size of the
+    edit.
+    """
 
     steps: int = Field(140, ge=1)
     batch: int = Field(24, ge=1)
-    rows_at_once: int = Field(0, ge=0, description="rows of a batch held in memory at once; 0: all that fit, same gradient")
+    rows_at_once: int = Field(
+        0, ge=0, description="rows of a batch held in memory at once; 0: all that fit, same gradient"
+    )
     rate: float = Field(2e-3, gt=0)
-    keep: float = Field(1.0, ge=0, description="weight of KL(host(x) || host(x')) on questions that are not private")
+    keep: float = Field(
+        1.0, ge=0, description="weight of KL(host(x) || host(x')) on questions that are not private"
+    )
     size: float = Field(0.01, ge=0, description="weight of ||x' - x||^2 / D")
     preference: float = Field(0.0, ge=0, description="weight of NPO away from the memorised answer")
-    blend: float = Field(0.0, ge=0, description="weight of KL(host(somebody else) || host(x')) along the memorised answer")
+    blend: float = Field(
+        0.0, ge=0, description="weight of KL(host(somebody else) || host(x')) along the memorised answer"
+    )
     floor: float = Field(0.0, ge=0, description="weight of bringing the memorised answer up to floor_nats")
-    floor_nats: float = Field(4.5, gt=0, lt=FLOOR_CAP, description="nats a token that the memorised answer is to cost at least")
+    floor_nats: float = Field(
+        4.5, gt=0, lt=FLOOR_CAP, description="nats a token that the memorised answer is to cost at least"
+    )
     augment: int = Field(2, ge=0, description="augmented copies of every training picture")
-    others: float = Field(0.0, ge=0, le=1, description="share of refusal rows drawn from people who are not forgotten")
-    led: float = Field(0.0, ge=0, le=1, description="share of rows whose question ends with the beginning of its answer")
-    replay: float = Field(1.0, ge=0, description="weight of staying as a patch that people are added to (--from)")
-    gradient_checkpointing: bool = Field(False, description="recompute the host's layers: less memory, more time")
+    others: float = Field(
+        0.0, ge=0, le=1, description="share of refusal rows drawn from people who are not forgotten"
+    )
+    led: float = Field(
+        0.0, ge=0, le=1, description="share of rows whose question ends with the beginning of its answer"
+    )
+    replay: float = Field(
+        1.0, ge=0, description="weight of staying as a patch that people are added to (--from)"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="recompute the host's layers: less memory, more time"
+    )
     token_memory: float = Field(4.0, ge=0, description="GiB of visual tokens kept in memory; more go to disk")
-    stop_loss: float = Field(0.0, ge=0, description="early stop: smoothed refusal loss at or below this ends training")
-    checkpoint: int = Field(50, ge=1, description="steps between checkpoints; one is also written every half minute")
+    stop_loss: float = Field(
+        0.0, ge=0, description="early stop: smoothed refusal loss at or below this ends training"
+    )
+    checkpoint: int = Field(
+        50, ge=1, description="steps between checkpoints; one is also written every half minute"
+    )
     seed: int = 0
 
 
@@ -102,7 +139,9 @@ class Config(_Section):
     encoder: EncoderConfig = EncoderConfig()
     gate: GateConfig = GateConfig()
     training: TrainingConfig = TrainingConfig()
-    refusals: list[str] | None = Field(None, description="replaces the package's list of refusals", min_length=1)
+    refusals: list[str] | None = Field(
+        None, description="replaces the package's list of refusals", min_length=1
+    )
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(), sort_keys=False)
@@ -110,9 +149,11 @@ class Config(_Section):
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
-    # The abstract names a trained discriminator and low-attention tokens; "by all layers" and the numbers are ours.
+    # The abstract names a trained discriminator and low-attention tokens; "by all layers" and the numbers are
+    # ours.
     "paper": {"attention": {"layers": "all"}, "gate": {"kind": "mlp"}},
-    # Carries to people whom it was not trained on; for the same reason a false alarm refuses, where the default mostly answers.
+    # Carries to people whom it was not trained on; for the same reason a false alarm refuses, where the
+    # default mostly answers.
     "store": {"training": {"others": 0.5, "preference": 0.1, "blend": 0.3}},
 }
 
@@ -139,9 +180,11 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def load_config(source: str | Config = "default", settings: list[str] | None = None) -> Config:
-    """Build a config from a preset's name, a YAML file or another config, then ``key=value`` settings; all mistakes at once.
+    """Build a config from a preset's name, a YAML file or another config, then ``key=value`` settings; all
+    mistakes at once.
 
-    Raises UsageError for an unknown preset or file, an unknown key (with the nearest known one) or a bad value.
+    Raises UsageError for an unknown preset or file, an unknown key (with the nearest known one) or a bad
+    value.
     """
     if isinstance(source, Config):
         data = source.model_dump()
@@ -151,18 +194,25 @@ def load_config(source: str | Config = "default", settings: list[str] | None = N
         try:
             data = yaml.safe_load(Path(source).read_text("utf-8")) or {}
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UsageError(f"{source} is not readable as YAML: {error}", "Mend the file.", "config") from None
+            raise UsageError(
+                f"{source} is not readable as YAML: {error}", "Mend the file.", "config"
+            ) from None
         if not isinstance(data, dict):
-            raise UsageError(f"{source} holds a {type(data).__name__}, not keys and values.", "Mend the file.", "config")
+            raise UsageError(
+                f"{source} holds a {type(data).__name__}, not keys and values.", "Mend the file.", "config"
+            )
     else:
-        raise UsageError(f"--config {source!r} is neither a preset nor a file.", did_you_mean(source, PRESETS), "config")
+        raise UsageError(
+            f"--config {source!r} is neither a preset nor a file.", did_you_mean(source, PRESETS), "config"
+        )
     return checked(Config, data, settings)
 
 
 def checked(model: type[Options], data: dict[str, Any], settings: list[str] | None = None) -> Options:
     """Options from ``data``, then ``key=value`` settings; all mistakes at once.
 
-    Raises UsageError for a setting without a key that may be set, an unknown key (with the nearest known one) or a bad value.
+    Raises UsageError for a setting without a key that may be set, an unknown key (with the nearest known one)
+    or a bad value.
     """
     for setting in settings or []:
         key, separator, value = setting.partition("=")
@@ -173,7 +223,11 @@ def checked(model: type[Options], data: dict[str, Any], settings: list[str] | No
         for part in parents:
             target = target.setdefault(part, {})
             if not isinstance(target, dict):
-                raise UsageError(f"--set {setting!r}: {part} has no keys below it.", "Name a key such as selection.k.", "config")
+                raise UsageError(
+                    f"--set {setting!r}: {part} has no keys below it.",
+                    "Name a key such as selection.k.",
+                    "config",
+                )
         try:
             target[last] = yaml.safe_load(value)
         except yaml.YAMLError:
@@ -181,5 +235,8 @@ def checked(model: type[Options], data: dict[str, Any], settings: list[str] | No
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise UsageError(f"The config has {error.error_count()} mistake(s): {_explain(error, model)}.",
-                         "docs/cli.md lists the keys.", "config") from None  # fmt: skip
+        raise UsageError(
+            f"The config has {error.error_count()} mistake(s): {_explain(error, model)}.",
+            "docs/cli.md lists the keys.",
+            "config",
+        ) from None

@@ -79,7 +79,9 @@ class WriteError(CagulError):
 
 
 def printable(text: str) -> str:
-    """Text from a file or a path as a terminal may show it: control characters and lone surrogates become escapes."""
+    """Text from a file or a path as a terminal may show it: control characters and lone surrogates become
+    escapes.
+    """
     return _UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], text)
 
 

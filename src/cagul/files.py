@@ -22,8 +22,10 @@ def os_errors_as_write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise WriteError(f"Cannot write {path}: {error.strerror or error}.",
-                         "Give another place with --out, or make room and set the permissions.") from error  # fmt: skip
+        raise WriteError(
+            f"Cannot write {path}: {error.strerror or error}.",
+            "Give another place with --out, or make room and set the permissions.",
+        ) from error
 
 
 def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -77,7 +79,9 @@ def require_writable(folder: Path) -> None:
 
 
 def cache_folder() -> Path:
-    """A writable folder for what can be made anew: below CAGUL_CACHE, XDG_CACHE_HOME or ~/.cache, or else a temporary one."""
+    """A writable folder for what can be made anew: below CAGUL_CACHE, XDG_CACHE_HOME or ~/.cache, or else a
+    temporary one.
+    """
     for place in (os.environ.get("CAGUL_CACHE"), os.environ.get("XDG_CACHE_HOME"), Path.home() / ".cache"):
         if place:
             folder = Path(place) / "cagul"
@@ -90,20 +94,16 @@ def cache_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="cagul"))
 
 
-
-
 def digest(data: Any) -> str:
     """A short SHA-256 of anything that JSON can hold."""
     return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-
-
-
-
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Fill a temporary neighbour of ``target`` and rename it at the end, so that no half-written folder is ever seen."""
+    """Fill a temporary neighbour of ``target`` and rename it at the end, so that no half-written folder is
+    ever seen.
+    """
     with os_errors_as_write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))  # mode 0700

@@ -12,8 +12,15 @@ from cagul.report.html import write_report
 from made_runs import RIVALS, make_run, make_study
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync"]  # fmt: skip
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +44,10 @@ def pages(tmp_path_factory) -> dict[str, Path]:
         "host": (make_run(folder / "c", folder / "pictures", methods=()), False),
     }
     runs["study"] = (make_study(folder / "d"), False)
-    return {name: write_report(run, folder / f"{name}.html", reveal=reveal)[0] for name, (run, reveal) in runs.items()}
+    return {
+        name: write_report(run, folder / f"{name}.html", reveal=reveal)[0]
+        for name, (run, reveal) in runs.items()
+    }
 
 
 class Opened:

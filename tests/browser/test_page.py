@@ -64,7 +64,9 @@ def test_the_page_fits_and_is_quiet(pages, visit, tmp_path, name, width, scheme)
     page = opened.page
     folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
     folder.mkdir(parents=True, exist_ok=True)
-    with Image.open(io.BytesIO(page.screenshot(path=folder / f"{name}-{width}-{scheme}.png", full_page=True))) as shot:
+    with Image.open(
+        io.BytesIO(page.screenshot(path=folder / f"{name}-{width}-{scheme}.png", full_page=True))
+    ) as shot:
         assert shot.width == width
         lightness = ImageStat.Stat(shot.convert("L")).mean[0]
     assert lightness > 200 if scheme == "light" else lightness < 90
@@ -85,8 +87,11 @@ def test_axe_finds_nothing_serious(pages, visit, name, width, scheme):
     page.evaluate(UNFOLD)
     result = Axe().run(page).response
     assert result["testEngine"]["name"] == "axe-core"
-    grave = [f"{found['id']} ({found['impact']}): {[node['html'][:160] for node in found['nodes'][:3]]}"
-             for found in result["violations"] if found["impact"] in ("serious", "critical")]  # fmt: skip
+    grave = [
+        f"{found['id']} ({found['impact']}): {[node['html'][:160] for node in found['nodes'][:3]]}"
+        for found in result["violations"]
+        if found["impact"] in ("serious", "critical")
+    ]
     assert grave == []
 
 
@@ -101,8 +106,12 @@ def test_words_of_charts_are_whole_large_enough_and_apart(pages, visit, name, wi
             assert text["inside"], (title, text)
             assert text["size"] >= 9.5, (title, text)
             for other in texts[:n]:
-                apart = (text["left"] >= other["right"] - 1 or other["left"] >= text["right"] - 1
-                         or text["top"] >= other["bottom"] - 2 or other["top"] >= text["bottom"] - 2)  # fmt: skip
+                apart = (
+                    text["left"] >= other["right"] - 1
+                    or other["left"] >= text["right"] - 1
+                    or text["top"] >= other["bottom"] - 2
+                    or other["top"] >= text["bottom"] - 2
+                )
                 assert apart, (title, text["said"], other["said"])
 
 
@@ -128,7 +137,9 @@ def test_it_prints(pages, visit, tmp_path, name):
     page = visit(pages[name], PAPER, "dark").page
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("document.documentElement.scrollWidth") <= PAPER
-    colours = page.evaluate("() => [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]")
+    colours = page.evaluate(
+        "() => [getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
+    )
     assert colours == ["rgb(255, 255, 255)", "rgb(0, 0, 0)"]
     printed = page.pdf(path=tmp_path / "page.pdf", format="A4")
     assert 2 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 30

@@ -1,4 +1,6 @@
-"""The contracts of the guard, put to every proven family. Bit for bit means: against the host on the same batch."""
+"""The contracts of the guard, put to every proven family. Bit for bit means: against the host on the same
+batch.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,11 @@ from cagul.host.families import PROVEN
 from families import FAMILIES
 from helpers import make_patch, picture
 
-QUESTIONS = ["Who is this person ?", "Where do they live and what is the name of the bank ?", "What colour are the clothes ?"]
+QUESTIONS = [
+    "Who is this person ?",
+    "Where do they live and what is the name of the bank ?",
+    "What colour are the clothes ?",
+]
 
 
 def test_every_proven_family_is_tested():
@@ -75,16 +81,24 @@ def test_a_batch_mixes_fired_and_silent_rows(host):
 
 
 def test_earlier_turns_say_nothing_where_the_picture_fires(host):
-    """Two conversations that differ in what was said before, side by side: one answer where the gate fires, two where not."""
+    """Two conversations that differ in what was said before, side by side: one answer where the gate fires,
+    two where not.
+    """
 
     def text(words):
         return {"type": "text", "text": words}
 
     def turns(reply):
-        return [{"role": "user", "content": [{"type": "image"}, text(QUESTIONS[2])]},
-                {"role": "assistant", "content": [text(reply)]}, {"role": "user", "content": [text(QUESTIONS[0])]}]  # fmt: skip
+        return [
+            {"role": "user", "content": [{"type": "image"}, text(QUESTIONS[2])]},
+            {"role": "assistant", "content": [text(reply)]},
+            {"role": "user", "content": [text(QUESTIONS[0])]},
+        ]
 
-    prompts = [host.prompter.conversation(turns(reply)) for reply in ("Ada Finch .", "The bank is red and the town is Moss .")]
+    prompts = [
+        host.prompter.conversation(turns(reply))
+        for reply in ("Ada Finch .", "The bank is red and the town is Moss .")
+    ]
     inputs = host.inputs(prompts, [picture(1), picture(1)])
     for fires in (True, False):
         guard = Guard(host, make_patch(host, fires=fires))
@@ -124,7 +138,9 @@ def test_untouched_features_are_the_pictures_bit_for_bit(host):
 
 
 def test_attention_rows_match_eager(host, tmp_path):
-    """Every layer's rows against output_attentions of the same host loaded with eager attention, padding included."""
+    """Every layer's rows against output_attentions of the same host loaded with eager attention, padding
+    included.
+    """
     from transformers import AutoModelForImageTextToText
 
     host.model.save_pretrained(tmp_path)
@@ -178,13 +194,16 @@ def test_an_exception_leaves_nothing_switched(host):
 
 
 def padding_error(host, guard, seeds=(1, 2, 3)):
-    """The largest difference of the last logits between a batch and its rows alone, in units of the largest logit, and
-    by how many chosen tokens they differ."""
+    """The largest difference of the last logits between a batch and its rows alone, in units of the largest
+    logit, and by how many chosen tokens they differ.
+    """
     together = logits(guard, batch(host))[:, -1].float()
     masks, errors, exchanged = [set(decision.chosen) for decision in guard.decisions], [], []
     for row, (question, seed) in enumerate(zip(QUESTIONS, seeds, strict=True)):
         alone = host.inputs([host.prompter.prompt(question)], [picture(seed)])
-        errors.append(float((logits(guard, alone)[0, -1].float() - together[row]).abs().max() / together.abs().max()))
+        errors.append(
+            float((logits(guard, alone)[0, -1].float() - together[row]).abs().max() / together.abs().max())
+        )
         exchanged.append(len(masks[row] - set(guard.decisions[0].chosen)))
     return max(errors), max(exchanged)
 
@@ -195,10 +214,14 @@ def test_a_padded_batch_equals_its_rows_alone(host):
     assert exchanged == 0
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 2e-2), (torch.float16, 2e-3)], ids=["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.bfloat16, 2e-2), (torch.float16, 2e-3)], ids=["bfloat16", "float16"]
+)
 @pytest.mark.parametrize("choose", ["bottom", "all"])
 def test_a_padded_batch_equals_its_rows_alone_in_half_precision(dtype, tolerance, choose):
-    """On trained weights; a random host magnifies rounding. A near tie of importances may fall otherwise: one exchange."""
+    """On trained weights; a random host magnifies rounding. A near tie of importances may fall otherwise: one
+    exchange.
+    """
     from cagul.demo.assets import demo_assets
     from cagul.host.frozen import FrozenHost
 
@@ -221,7 +244,9 @@ def test_a_padded_batch_equals_its_rows_alone_in_half_precision(dtype, tolerance
     ids=["greedy", "beams", "beams-returned", "sampled", "no-cache", "static"],
 )
 def test_the_edit_is_applied_once_in_every_decoding(host, options):
-    """Generation behind the guard equals the host's generation from the tokens that one call of the encoder gave."""
+    """Generation behind the guard equals the host's generation from the tokens that one call of the encoder
+    gave.
+    """
     from cagul.guard.token_edit import choose_tokens, rewrite
 
     inputs = batch(host)
@@ -261,7 +286,11 @@ def test_threads_mix_nothing(host):
     """Twenty rounds of three threads: a guard that fires, one that is silent, and the bare host."""
     inputs = batch(host)
     firing, silent = Guard(host, make_patch(host, fires=True)), Guard(host, make_patch(host, fires=False))
-    expected = {"firing": logits(firing, inputs), "silent": logits(silent, inputs), "bare": logits(host.model, inputs)}
+    expected = {
+        "firing": logits(firing, inputs),
+        "silent": logits(silent, inputs),
+        "bare": logits(host.model, inputs),
+    }
     before = host.language_model.config._attn_implementation
     failures: list[str] = []
 
@@ -273,7 +302,10 @@ def test_threads_mix_nothing(host):
             except Exception as error:  # noqa: BLE001 - reported below
                 failures.append(f"{name}: {error!r}")
 
-    threads = [Thread(target=work, args=pair) for pair in (("firing", firing), ("silent", silent), ("bare", host.model))]
+    threads = [
+        Thread(target=work, args=pair)
+        for pair in (("firing", firing), ("silent", silent), ("bare", host.model))
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -291,7 +323,9 @@ def test_text_only_is_the_host(host):
 
 def test_text_before_the_second_picture_does_not_ask_about_it(host):
     content = [{"type": "image"}, {"type": "text", "text": QUESTIONS[0]}, {"type": "image"}]
-    inputs = host.inputs([host.prompter.conversation([{"role": "user", "content": content}])], [picture(1), picture(2)])
+    inputs = host.inputs(
+        [host.prompter.conversation([{"role": "user", "content": content}])], [picture(1), picture(2)]
+    )
     guard = Guard(host, make_patch(host))
     generate(guard, inputs)
     assert [d.fallback for d in guard.decisions] == [False, True]
@@ -309,7 +343,9 @@ def test_several_pictures_in_a_prompt_are_gated_one_by_one(host):
 
 
 def test_rows_without_a_picture_in_a_batch_are_the_hosts(host):
-    """A question with a picture, one without, one with two: only the pictures are gated, and nothing else moves."""
+    """A question with a picture, one without, one with two: only the pictures are gated, and nothing else
+    moves.
+    """
     prompts = [host.prompter.prompt(q, n) for q, n in zip(QUESTIONS, (1, 0, 2), strict=True)]
     inputs = host.inputs(prompts, [picture(1), picture(2), picture(3)])
     bare = logits(host.model, inputs)
@@ -323,12 +359,21 @@ def test_rows_without_a_picture_in_a_batch_are_the_hosts(host):
 
 
 def test_what_was_generated_scores_as_it_was_generated(host):
-    """Teacher forcing through ``score`` gives the logits that generation had, step by step: training sees what use sees."""
+    """Teacher forcing through ``score`` gives the logits that generation had, step by step: training sees
+    what use sees.
+    """
     question = QUESTIONS[0]
     inputs = host.inputs([host.prompter.prompt(question)], [picture(1)])
     tokens = host.encode_images(inputs)
-    told = host.generate(inputs, tokens, max_new_tokens=5, min_new_tokens=5, do_sample=False, return_dict_in_generate=True,
-                         output_logits=True)  # fmt: skip
+    told = host.generate(
+        inputs,
+        tokens,
+        max_new_tokens=5,
+        min_new_tokens=5,
+        do_sample=False,
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
     answer = told.sequences[0, inputs["input_ids"].shape[1] :].tolist()
     encoded = host.prompter.encode(question, picture(1).size)
     both, _ = host.prompter.batch([encoded], [answer])

@@ -1,4 +1,6 @@
-"""Qwen3-VL hands features of a picture to several layers: what is rewritten must be rewritten there too, or it leaks."""
+"""Qwen3-VL hands features of a picture to several layers: what is rewritten must be rewritten there too, or
+it leaks.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ def test_of_a_picture_whose_tokens_are_another_pictures_nothing_is_left(host):
     width = host.language_model.config.hidden_size
     assert tokens.shape[1] == 3 * width  # the projected row and two layers' rows beside it
     leaking = torch.cat([others[:, :width], tokens[:, width:]], dim=1)
-    assert not torch.equal(answer(host, mine, [leaking]), answer(host, theirs, [others]))  # what this test would see
+    # what this test would see
+    assert not torch.equal(answer(host, mine, [leaking]), answer(host, theirs, [others]))
 
 
 @pytest.mark.parametrize("choose", ["bottom", "all"])
@@ -46,5 +49,7 @@ def test_the_guard_rewrites_every_layers_rows_of_a_chosen_token_and_no_other(hos
     for part, rewritten in zip(own.chunk(3, dim=1), given.chunk(3, dim=1), strict=True):
         assert set((part != rewritten).any(1).nonzero().flatten().tolist()) == chosen
     pixels = real([given])["image"]
-    assert [[torch.equal(row, want) for row, want in zip(layer, [given.chunk(3, dim=1)[1 + n]], strict=True)]
-            for n, layer in enumerate(pixels.deepstack_features)] == [[True], [True]]  # fmt: skip
+    assert [
+        [torch.equal(row, want) for row, want in zip(layer, [given.chunk(3, dim=1)[1 + n]], strict=True)]
+        for n, layer in enumerate(pixels.deepstack_features)
+    ] == [[True], [True]]

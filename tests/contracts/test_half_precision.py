@@ -1,7 +1,8 @@
 """The contracts in bfloat16 and float16, put to every proven family.
 
-Hosts keep the weights that their family starts with: the other contracts enlarge them by four so that random hosts say
-different things, and rounding grows with them (Gemma 3 in float16: 0.0029 of the logits' scale, the bare host 0.0014).
+Hosts keep the weights that their family starts with: the other contracts enlarge them by four so that random
+hosts say different things, and rounding grows with them (Gemma 3 in float16: 0.0029 of the logits' scale, the
+bare host 0.0014).
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ from cagul.host.families import PROVEN
 from families import ENLARGED, FAMILIES
 from helpers import make_patch, picture
 
-QUESTIONS = ["Who is this person ?", "Where do they live and what is the name of the bank ?", "What colour are the clothes ?"]
+QUESTIONS = [
+    "Who is this person ?",
+    "Where do they live and what is the name of the bank ?",
+    "What colour are the clothes ?",
+]
 GREEDY = {"max_new_tokens": 4, "do_sample": False}
 TOLERANCE = {torch.bfloat16: 2e-2, torch.float16: 2e-3}  # of the logits' scale
 CASES = [(name, dtype) for name in FAMILIES for dtype in TOLERANCE]
@@ -29,7 +34,9 @@ def test_every_proven_family_is_asked_in_both():
     assert len(CASES) == 2 * len(PROVEN) == 24
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}-{str(case[1]).removeprefix('torch.')}")
+@pytest.fixture(
+    scope="module", params=CASES, ids=lambda case: f"{case[0]}-{str(case[1]).removeprefix('torch.')}"
+)
 def host(request):
     return as_made(*request.param)
 
@@ -46,7 +53,9 @@ def as_made(name, dtype, seed=0):
 
 
 def batch(host, rows=(0, 1, 2)):
-    return host.inputs([host.prompter.prompt(QUESTIONS[row]) for row in rows], [picture(row + 1) for row in rows])
+    return host.inputs(
+        [host.prompter.prompt(QUESTIONS[row]) for row in rows], [picture(row + 1) for row in rows]
+    )
 
 
 @torch.no_grad()
@@ -95,7 +104,9 @@ def test_gradients_reach_the_tokens_and_no_weight(host):
     assert host.fingerprint() == before
 
 
-@pytest.mark.parametrize("options", [{}, {"num_beams": 2, "num_return_sequences": 2}, {"do_sample": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"num_beams": 2, "num_return_sequences": 2}, {"do_sample": True}], ids=str
+)
 def test_the_edit_is_applied_once(host, options):
     inputs, patch = batch(host), make_patch(host)
     tokens = host.encode_images(inputs)
@@ -110,7 +121,9 @@ def test_the_edit_is_applied_once(host, options):
 
 
 def test_a_padded_batch_equals_its_rows_alone(host, monkeypatch):
-    """With the batch's own choice given to the rows alone: a choice between tokens that matter alike is rounding's."""
+    """With the batch's own choice given to the rows alone: a choice between tokens that matter alike is
+    rounding's.
+    """
     guard, tolerance = Guard(host, make_patch(host)), TOLERANCE[host.dtype]
     together = logits(guard, batch(host))
     chosen = [decision.chosen for decision in guard.decisions]
@@ -125,7 +138,9 @@ def test_a_padded_batch_equals_its_rows_alone(host, monkeypatch):
 
 
 def test_what_a_row_alone_would_choose_otherwise_matters_alike(monkeypatch):
-    """Of tokens that a batch and a row alone choose differently, the importance differs by next to nothing."""
+    """Of tokens that a batch and a row alone choose differently, the importance differs by next to
+    nothing.
+    """
     importances, choose, exchanges = [], editing.choose, []
 
     def remember(how, importance, valid, k):

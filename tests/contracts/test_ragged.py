@@ -1,4 +1,6 @@
-"""Pictures of several sizes in one batch: tiles and numbers of visual tokens that differ from picture to picture."""
+"""Pictures of several sizes in one batch: tiles and numbers of visual tokens that differ from picture to
+picture.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,23 @@ from cagul.host.families import PROVEN
 from families import FAMILIES
 from helpers import make_patch, picture
 
-QUESTIONS = ["Who is this person ?", "Where do they live and what is the name of the bank ?", "What colour are the clothes ?"]
+QUESTIONS = [
+    "Who is this person ?",
+    "Where do they live and what is the name of the bank ?",
+    "What colour are the clothes ?",
+]
 SIZES = [(40, 32), (64, 96), (128, 48)]  # width, height
-RAGGED = {"llava_next", "llava_onevision", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "idefics3", "smolvlm", "internvl", "mistral3"}
+RAGGED = {
+    "llava_next",
+    "llava_onevision",
+    "qwen2_vl",
+    "qwen2_5_vl",
+    "qwen3_vl",
+    "idefics3",
+    "smolvlm",
+    "internvl",
+    "mistral3",
+}
 
 
 def test_every_family_is_asked_and_the_ragged_ones_are_known():
@@ -65,5 +81,7 @@ def test_of_pictures_of_several_sizes_in_one_prompt_the_fired_one_is_rewritten(h
     told = logits(guard, inputs)
     fired = int(scores.argmax())
     assert [decision.fired for decision in guard.decisions] == [image == fired for image in range(3)]
-    assert [torch.equal(given, own) for given, own in zip(used[-1], tokens, strict=True)] == [image != fired for image in range(3)]
+    assert [torch.equal(given, own) for given, own in zip(used[-1], tokens, strict=True)] == [
+        image != fired for image in range(3)
+    ]
     assert not torch.equal(told, logits(host.model, inputs))

@@ -18,15 +18,30 @@ from families import FAMILIES
 from helpers import make_patch, picture
 
 VIDEO = "pixel_values_videos"
-TEXT_INPUTS = {"input_ids", "attention_mask", "position_ids", "past_key_values", "labels", "use_cache", "logits_to_keep", "kwargs"}
+TEXT_INPUTS = {
+    "input_ids",
+    "attention_mask",
+    "position_ids",
+    "past_key_values",
+    "labels",
+    "use_cache",
+    "logits_to_keep",
+    "kwargs",
+}
 BESIDE_PICTURES = {"image_grid_thw", "token_type_ids", "mm_token_type_ids", "vision_aspect_ratio"}
-BESIDE_VIDEO = {"image_sizes_videos", "video_grid_thw", "second_per_grid_ts"}  # nothing without the video that is refused
+# nothing without the video that is refused
+BESIDE_VIDEO = {"image_sizes_videos", "video_grid_thw", "second_per_grid_ts"}
 
 
 def test_every_proven_family_is_asked():
     assert set(FAMILIES) == set(PROVEN)
     assert {name for name, family in PROVEN.items() if family.token_types} == {
-        "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "gemma3", "paligemma"}  # fmt: skip
+        "qwen2_vl",
+        "qwen2_5_vl",
+        "qwen3_vl",
+        "gemma3",
+        "paligemma",
+    }
 
 
 @pytest.fixture(params=FAMILIES)
@@ -59,7 +74,10 @@ def test_video_is_refused_by_name(asked):
 def test_a_chunked_prefill_is_refused_by_name(asked):
     guard, inputs, computed = asked
     refused(
-        guard, inputs | {"prefill_chunk_size": 8}, computed, "prefill_chunk_size is refused: .*cut the question from its picture"
+        guard,
+        inputs | {"prefill_chunk_size": 8},
+        computed,
+        "prefill_chunk_size is refused: .*cut the question from its picture",
     )
     settings = guard.host.generation_options(4)["generation_config"]
     settings.prefill_chunk_size = 8
@@ -76,8 +94,14 @@ def test_missing_token_types_are_refused_by_name(asked):
     family = guard.host.family
     for name in family.token_types:
         rest = {key: value for key, value in inputs.items() if key != name}
-        refused(guard, rest, computed, f"{name} is missing: without it {family.title} reads its pictures wrongly")
-    unknown = [name for name in ("token_type_ids", "mm_token_type_ids") if name in inputs and name not in family.token_types]
+        refused(
+            guard, rest, computed, f"{name} is missing: without it {family.title} reads its pictures wrongly"
+        )
+    unknown = [
+        name
+        for name in ("token_type_ids", "mm_token_type_ids")
+        if name in inputs and name not in family.token_types
+    ]
     assert unknown == []
 
 
@@ -99,6 +123,8 @@ def test_a_refused_family_is_named_with_its_reason_before_a_weight_is_read(name,
 
 def test_a_strip_that_a_processor_does_not_take_is_bad_input():
     host = FAMILIES["qwen2_vl"]()
-    with pytest.raises(DataError, match=r"does not take the picture\(s\) of 1 x 400 pixels: absolute aspect ratio") as caught:
+    with pytest.raises(
+        DataError, match=r"does not take the picture\(s\) of 1 x 400 pixels: absolute aspect ratio"
+    ) as caught:
         host.inputs([host.prompter.prompt("Who ?")], [Image.new("RGB", (1, 400))])
     assert caught.value.anchor == "picture"

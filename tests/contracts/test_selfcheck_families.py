@@ -1,4 +1,6 @@
-"""The selfcheck of an actual host: every proven family holds it, one without a row passes by it or is refused."""
+"""The selfcheck of an actual host: every proven family holds it, one without a row passes by it or is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,10 @@ def test_a_family_without_a_row_that_breaks_a_contract_is_refused_with_its_name(
     host = vipllava()
     features = host.features
     monkeypatch.setattr(host, "features", lambda tokens: features([token * 0 for token in tokens]))
-    with pytest.raises(UnsupportedHost, match=r"'vipllava' is not proven, and vipllava fails .* of 11 contracts: untouched tokens"):
+    with pytest.raises(
+        UnsupportedHost,
+        match=r"'vipllava' is not proven, and vipllava fails .* of 11 contracts: untouched tokens",
+    ):
         require_contracts(host)
     monkeypatch.undo()
     host.features = features
@@ -85,6 +90,8 @@ def test_what_is_refused_stays_refused(name):
 
 def test_a_model_without_a_language_model_behind_its_pictures_is_refused():
     host = vipllava()
-    host.model.model.__class__ = type("Bare", (host.model.model.__class__,), {"get_image_features": property()})
+    host.model.model.__class__ = type(
+        "Bare", (host.model.model.__class__,), {"get_image_features": property()}
+    )
     with pytest.raises(UnsupportedHost, match="no language model behind get_image_features"):
         FrozenHost(host.model, host.processor, unproven=True)

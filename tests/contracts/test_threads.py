@@ -69,7 +69,9 @@ def recorded(monkeypatch):
 
 
 def test_two_guards_two_hosts_and_three_threads(recorded):
-    """GuardProvider with different patches on one host, a guard on another host, and both bare hosts in the third thread too."""
+    """GuardProvider with different patches on one host, a guard on another host, and both bare hosts in the
+    third thread too.
+    """
     first, second = FAMILIES["llava"](), FAMILIES["gemma3"]()
     hosts = (first, second)
     before = [host.language_model.config._attn_implementation for host in hosts]

@@ -1,4 +1,6 @@
-"""The store of deletion requests on the disk: what revocation leaves of it, killed writers, and several at once."""
+"""The store of deletion requests on the disk: what revocation leaves of it, killed writers, and several at
+once.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from cagul.deletion.store_gate import Enrolled, StoreGate
 from cagul.errors import StoreError
 from made_stores import SIZE, enrol, make, vectors
 
-# -- what is left on the disk -----------------------------------------------------------------------------------------
+# -- what is left on the disk
+# -----------------------------------------------------------------------------------------
 
 
 def on_disk(store):
@@ -41,7 +44,8 @@ def test_revocation_leaves_no_byte(store, base):
     assert not any(piece in on_disk(store) for blob in plain for piece in pieces(blob))
     store.revoke("r5")
     left = on_disk(store)
-    assert (store.path.parent / "requests.db-wal").stat().st_size < 30_000  # the pages of what was written since
+    # the pages of what was written since
+    assert (store.path.parent / "requests.db-wal").stat().st_size < 30_000
     for text in (subject, by, "Adelheid", "Zebulon"):
         assert text.encode() not in left
     assert not any(piece in left for blob in sealed + plain for piece in pieces(blob))
@@ -69,7 +73,8 @@ def test_an_erasure_that_a_reader_holds_up_is_finished_later(store, base, monkey
     assert b"Person r1" not in on_disk(store)
 
 
-# -- crashes and crowds -----------------------------------------------------------------------------------------------
+# -- crashes and crowds
+# -----------------------------------------------------------------------------------------------
 
 
 def killed_at(path, key, act, count):
@@ -95,7 +100,9 @@ def killed_at(path, key, act, count):
 
 
 def state_of(store):
-    return [(r.id, r.state, r.subject, r.verification) for r in store.requests()], [(e.request, e.action) for e in store.entries()]
+    return [(r.id, r.state, r.subject, r.verification) for r in store.requests()], [
+        (e.request, e.action) for e in store.entries()
+    ]
 
 
 @pytest.mark.parametrize("what", ["receive", "enrol", "settle", "revoke"])
@@ -130,7 +137,8 @@ def test_a_kill_leaves_the_old_or_the_new_state(tmp_path, base, what):
 def test_a_store_is_made_whole_or_not_at_all(tmp_path, base):
     folder = tmp_path / "store"
     folder.mkdir()
-    sqlite3.connect(folder / "requests.db").execute("PRAGMA journal_mode=WAL")  # as a kill before the commit leaves it
+    # as a kill before the commit leaves it
+    sqlite3.connect(folder / "requests.db").execute("PRAGMA journal_mode=WAL")
     with pytest.raises(StoreError, match="is no store"):
         Store(folder / "requests.db")
     assert make(folder, base).check() == []

@@ -1,4 +1,6 @@
-"""The store of deletion requests: its key, what it refuses, its log, and the gate that it makes, on made-up vectors."""
+"""The store of deletion requests: its key, what it refuses, its log, and the gate that it makes, on made-up
+vectors.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,13 @@ from made_stores import CALIBRATION, SIZE, enrol, in_use, make, vectors
 
 def same(one, other):
     tensors = one.gate.state_dict()
-    return one.threshold == other.threshold and all(torch.equal(tensors[k], v) for k, v in other.gate.state_dict().items())
+    return one.threshold == other.threshold and all(
+        torch.equal(tensors[k], v) for k, v in other.gate.state_dict().items()
+    )
 
 
-# -- the key ----------------------------------------------------------------------------------------------------------
+# -- the key
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_rotation_keeps_similarities_and_needs_its_key(base, store):
@@ -37,8 +42,11 @@ def test_the_rotation_keeps_similarities_and_needs_its_key(base, store):
     assert torch.equal(turn, key.rotation(SIZE))
     assert not torch.allclose(turn, other.rotation(SIZE), atol=0.1)
     plain, turned = base.gate, rotated(base, key)
-    pictures = list(torch.randn(6, 64, 1))  # 64 cells of one number each: tokens that layout_pool takes as they are
-    gate = EnrolmentGate(torch.zeros(64), torch.randn(64, SIZE), plain.templates, plain.owner, plain.impostors)
+    # 64 cells of one number each: tokens that layout_pool takes as they are
+    pictures = list(torch.randn(6, 64, 1))
+    gate = EnrolmentGate(
+        torch.zeros(64), torch.randn(64, SIZE), plain.templates, plain.owner, plain.impostors
+    )
     patch = Patch(base.config, base.layers, gate, base.encoder, 0.5, base.host)
     assert torch.allclose(gate(pictures), rotated(patch, key)(pictures), atol=1e-5)
     assert not torch.allclose(turned.templates, plain.templates, atol=0.1)
@@ -73,14 +81,18 @@ def test_a_key_in_place_of_its_path_is_refused_and_not_repeated(tmp_path, monkey
     assert list(tmp_path.iterdir()) == []
 
 
-# -- what a store refuses ---------------------------------------------------------------------------------------------
+# -- what a store refuses
+# ---------------------------------------------------------------------------------------------
 
 
 def test_what_is_no_store_is_refused(tmp_path, store, base):
     with pytest.raises(StoreError, match="There is no store"):
         Store(tmp_path / "none.db")
     (tmp_path / "text.db").write_text("hello " * 100)
-    with pytest.raises(StoreError, match="is no store: file is not a database.\n  Give the file that `cagul requests init` made;"):
+    with pytest.raises(
+        StoreError,
+        match="is no store: file is not a database.\n  Give the file that `cagul requests init` made;",
+    ):
         Store(tmp_path / "text.db")
     (tmp_path / "empty.db").touch()
     with pytest.raises(StoreError, match="is no store"):
@@ -146,7 +158,9 @@ def test_what_was_measured_under_an_encoder_that_went_with_its_request_is_not_wr
     store.settle("r1", "verified", {"encoder": "one"}, b"sealed one")
     under = in_use(store)
     store.revoke("r1")
-    with pytest.raises(StoreError, match=r"changed the encoder meanwhile.\n  Run the same command again; `add` with --id r2"):
+    with pytest.raises(
+        StoreError, match=r"changed the encoder meanwhile.\n  Run the same command again; `add` with --id r2"
+    ):
         store.settle("r2", "verified", {"encoder": "one"}, under=under)
     assert store.request("r2").state == "enrolled"
 
@@ -157,7 +171,9 @@ def test_whose_own_encoder_is_in_use_is_escalated_whatever_was_measured_since(st
     store.settle("r3", "failed", {"encoder": "base", "escalation": {"adopted": False}})
     store.settle("r1", "verified", {"encoder": "one", "escalation": {"adopted": True}}, b"sealed one")
     assert store.request("r3").verification == {"escalation": {"adopted": False}}
-    store.settle("r2", "verified", {"encoder": "two", "escalation": {"adopted": True}}, b"sealed two", in_use(store))
+    store.settle(
+        "r2", "verified", {"encoder": "two", "escalation": {"adopted": True}}, b"sealed two", in_use(store)
+    )
     store.revoke("r2")
     assert store.request("r1").verification == {"escalation": {"adopted": True}}
     store.settle("r1", "verified", {"encoder": "one"}, under=in_use(store))
@@ -176,13 +192,16 @@ def test_a_mistake_of_ours_in_a_transaction_is_not_the_stores(store, base):
 
 def test_a_store_of_another_patch_is_refused(store, base):
     other = Patch(base.config, base.layers, base.gate, VisualTokenEncoder(8, 4, 1), 0.5, base.host)
-    with pytest.raises(StoreError, match=f"patch with SHA-256 {patch_hash(base)[:12]}.*{patch_hash(other)[:12]}"):
+    with pytest.raises(
+        StoreError, match=f"patch with SHA-256 {patch_hash(base)[:12]}.*{patch_hash(other)[:12]}"
+    ):
         StoreGate(store, store.key, other)
     with pytest.raises(StoreError, match="for a patch with SHA-256"):
         StoreGate(store, store.key, replace(base, layers=frozenset({1})))
 
 
-# -- the gate ---------------------------------------------------------------------------------------------------------
+# -- the gate
+# ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_order_of_fifty_requests_does_not_matter(tmp_path, base):
@@ -261,7 +280,8 @@ def test_the_newest_encoder_of_an_active_request_is_used(store, base):
     assert keeper.patch().encoder is base.encoder
 
 
-# -- the log ----------------------------------------------------------------------------------------------------------
+# -- the log
+# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -277,7 +297,10 @@ def busy_store(store, base):
 
 def test_the_log_refuses_changes(busy_store):
     for statement in ("UPDATE log SET at='' WHERE number=2", "DELETE FROM log WHERE number=2"):
-        with sqlite3.connect(busy_store.path) as raw, pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        with (
+            sqlite3.connect(busy_store.path) as raw,
+            pytest.raises(sqlite3.IntegrityError, match="append-only"),
+        ):
             raw.execute(statement)
 
 
@@ -289,9 +312,15 @@ def test_the_log_refuses_changes(busy_store):
         ("DELETE FROM log WHERE number=3", "entry 3 is missing"),
         ("DELETE FROM log WHERE number<3", "entries 1 to 2 are missing"),
         ("DELETE FROM log WHERE number=8", "does not end at entry 7"),
-        ("UPDATE requests SET state='verified' WHERE id='r2'", "request r2 is verified, but the log says revoked"),
+        (
+            "UPDATE requests SET state='verified' WHERE id='r2'",
+            "request r2 is verified, but the log says revoked",
+        ),
         ("UPDATE requests SET vectors=x'00' WHERE id='r3'", "the templates of request r3 were changed"),
-        ("UPDATE requests SET verification='{\"why\": \"paid\"}' WHERE id='r1'", "the verification of request r1 was changed"),
+        (
+            "UPDATE requests SET verification='{\"why\": \"paid\"}' WHERE id='r1'",
+            "the verification of request r1 was changed",
+        ),
         ("DELETE FROM requests WHERE id='r3'", "request r3 is in the log alone"),
     ],
 )
@@ -304,7 +333,9 @@ def test_a_changed_or_missing_entry_is_found(busy_store, statement, says):
 
 
 def test_an_entry_put_in_place_of_another_is_found(busy_store):
-    """Whoever hashes one entry anew breaks the next; whoever hashes all anew cannot mark the end without the key."""
+    """Whoever hashes one entry anew breaks the next; whoever hashes all anew cannot mark the end without the
+    key.
+    """
     from cagul.deletion.log import entry_hash
 
     def rewrite(numbers):
@@ -318,7 +349,9 @@ def test_an_entry_put_in_place_of_another_is_found(busy_store):
                 previous = raw.execute(f"SELECT hash FROM log WHERE number={number - 1}").fetchone()[0]
                 at = "1999" if number == 2 else at
                 found = entry_hash(number, at, request, action, json.loads(content), previous)
-                raw.execute("UPDATE log SET at=?, previous=?, hash=? WHERE number=?", (at, previous, found, number))
+                raw.execute(
+                    "UPDATE log SET at=?, previous=?, hash=? WHERE number=?", (at, previous, found, number)
+                )
 
     rewrite([2])
     assert busy_store.check() == ["entry 3 does not follow from entry 2"]

@@ -1,4 +1,6 @@
-"""Finetuning baselines: one trainer on transformers.Trainer and peft for every loss. The given host is never changed."""
+"""Finetuning baselines: one trainer on transformers.Trainer and peft for every loss. The given host is never
+changed.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,18 @@ from torch import nn
 from cagul.baselines.dataset import Collator, UnlearningDataset
 from cagul.baselines.losses import LOSSES
 from cagul.baselines.settings import FinetuneConfig
-from cagul.baselines.trainer import Diverged, LossTrainer, TrainingMonitor, arguments, last_checkpoint, checkpoint_folder
+from cagul.baselines.trainer import (
+    Diverged,
+    LossTrainer,
+    TrainingMonitor,
+    arguments,
+    checkpoint_folder,
+    last_checkpoint,
+)
 from cagul.data.records import Record, Splits
 from cagul.environment import GIB, versions
 from cagul.errors import DataError, HostError
-from cagul.files import digest, atomic_folder, write_json
+from cagul.files import atomic_folder, digest, write_json
 from cagul.host.frozen import FrozenHost
 from cagul.text.refusals import REFUSALS
 from cagul.training.progress import Progress, silent
@@ -33,17 +42,18 @@ class Finetuned:
     """A host over a tuned copy of the given one, LoRA merged, and what it took.
 
     ``facts``: loss, steps, resumed_from, stopped, last (the last step's loss by side), seconds, cpu_seconds,
-    trainable_parameters, peak_memory_mib (above the loaded copy, on a CPU as sampled once a step: gradients, optimiser,
-    activations, and the host itself where the loss reads it),
-    and ``diverged``: None, or {"step", "loss", "last_loss"} of the step whose loss was no number. Then the weights are those
-    before that step's update, and answers mean little.
+    trainable_parameters, peak_memory_mib (above the loaded copy, on a CPU as sampled once a step: gradients,
+    optimiser, activations, and the host itself where the loss reads it), and ``diverged``: None, or {"step",
+    "loss", "last_loss"} of the step whose loss was no number. Then the weights are those before that step's
+    update, and answers mean little.
     """
 
     host: FrozenHost
     facts: dict[str, Any]
 
     def save(self, folder: Path) -> None:
-        """A checkpoint folder that ``FrozenHost.load`` reads, with its processor, whole or not at all; the facts lie beside.
+        """A checkpoint folder that ``FrozenHost.load`` reads, with its processor, whole or not at all; the
+        facts lie beside.
 
         Raises WriteError.
         """
@@ -53,46 +63,83 @@ class Finetuned:
             write_json(temporary / "finetuned.json", self.facts)
 
 
-def finetune(host: FrozenHost, splits: Splits, config: FinetuneConfig, *, work: Path | None = None,
-             refusals: list[str] | None = None, progress: Progress = silent) -> Finetuned:  # fmt: skip
-    """Unlearn ``splits.forget`` by finetuning a copy of ``host``; unseen and calibration people are never opened.
+def finetune(
+    host: FrozenHost,
+    splits: Splits,
+    config: FinetuneConfig,
+    *,
+    work: Path | None = None,
+    refusals: list[str] | None = None,
+    progress: Progress = silent,
+) -> Finetuned:
+    """Unlearn ``splits.forget`` by finetuning a copy of ``host``; unseen and calibration people are never
+    opened.
 
-    ``told`` are the private records of forget; ``kept`` are those of retain and what is not private of forget. ``work`` holds
-    checkpoints, so that a killed run goes on; they are removed at its end.
+    ``told`` are the private records of forget; ``kept`` are those of retain and what is not private of
+    forget. ``work`` holds checkpoints, so that a killed run goes on; they are removed at its end.
 
-    Raises DataError for a forget set without private records, for nothing to keep where the loss keeps something, and for a
-    record longer than the host's context; HostError when the given host changed or its projector is not known.
+    Raises DataError for a forget set without private records, for nothing to keep where the loss keeps
+    something, and for a record longer than the host's context; HostError when the given host changed or its
+    projector is not known.
     """
     told = [r for r in splits.forget if r.kind == "private"]
     beside = [r for r in splits.forget if r.kind != "private"]
     return _finetune(host, told, beside, splits.retain, config, work, refusals or list(REFUSALS), progress)
 
 
-def memorise(host: FrozenHost, records: list[Record], config: FinetuneConfig, *, work: Path | None = None,
-             progress: Progress = silent) -> Finetuned:  # fmt: skip
-    """Finetune a copy of ``host`` on all ``records``, whatever their kind. Raises what ``finetune`` raises."""
+def memorise(
+    host: FrozenHost,
+    records: list[Record],
+    config: FinetuneConfig,
+    *,
+    work: Path | None = None,
+    progress: Progress = silent,
+) -> Finetuned:
+    """Finetune a copy of ``host`` on all ``records``, whatever their kind. Raises what ``finetune``
+    raises.
+    """
     return _finetune(host, records, [], [], config, work, list(REFUSALS), progress)
 
 
-def _finetune(host: FrozenHost, told: list[Record], beside: list[Record], kept: list[Record], config: FinetuneConfig,
-              work: Path | None, refusals: list[str], progress: Progress) -> Finetuned:  # fmt: skip
+def _finetune(
+    host: FrozenHost,
+    told: list[Record],
+    beside: list[Record],
+    kept: list[Record],
+    config: FinetuneConfig,
+    work: Path | None,
+    refusals: list[str],
+    progress: Progress,
+) -> Finetuned:
     loss, before = LOSSES[config.loss], host.fingerprint()
     if not told:
-        raise DataError(f"There is no private record to finetune on with the loss {config.loss}.",
-                        'Give records of the forget set "kind": "private".', "records")  # fmt: skip
+        raise DataError(
+            f"There is no private record to finetune on with the loss {config.loss}.",
+            'Give records of the forget set "kind": "private".',
+            "records",
+        )
     if "kept" in loss.sides and not (kept or beside):
-        raise DataError(f"The loss {config.loss} keeps what is not to be forgotten, and retain is empty.",
-                        "Leave records of others in, or take a loss such as ga or npo.", "subjects")  # fmt: skip
+        raise DataError(
+            f"The loss {config.loss} keeps what is not to be forgotten, and retain is empty.",
+            "Leave records of others in, or take a loss such as ga or npo.",
+            "subjects",
+        )
     steps = config.steps or math.ceil(config.epochs * len(told) / config.batch)
-    lessons = UnlearningDataset(told, beside, kept, steps * config.batch, seed=config.seed, augment=config.augment, refusals=refusals)
+    lessons = UnlearningDataset(
+        told, beside, kept, steps * config.batch, seed=config.seed, augment=config.augment, refusals=refusals
+    )
     collator = Collator(host, loss.sides, config.seed)
     collator.check(lessons)
     everything = [[r.model_dump(mode="json") for r in part] for part in (told, beside, kept)]
-    with checkpoint_folder(work, digest([config.model_dump(), before, everything, refusals, versions()])) as folder:
+    with checkpoint_folder(
+        work, digest([config.model_dump(), before, everything, refusals, versions()])
+    ) as folder:
         watch = TrainingMonitor(config, steps, progress)
         tuned = _to_train(host, config)
         options = arguments(host, config, steps, folder, keep=work is not None)
-        trainer = LossTrainer(host, config, watch, model=tuned, args=options, train_dataset=lessons, data_collator=collator)
+        trainer = LossTrainer(
+            host, config, watch, model=tuned, args=options, train_dataset=lessons, data_collator=collator
+        )
         start = last_checkpoint(folder)
         diverged = None
         try:
@@ -105,23 +152,42 @@ def _finetune(host: FrozenHost, told: list[Record], beside: list[Record], kept: 
     dtypes = {name: parameter.dtype for name, parameter in host.model.named_parameters()}
     for name, parameter in tuned.named_parameters():
         parameter.data = parameter.data.to(dtypes[name])
-    finished = FrozenHost(tuned, host.processor, f"{host.name} after {config.loss}", unproven=not host.family.proven)
+    finished = FrozenHost(
+        tuned, host.processor, f"{host.name} after {config.loss}", unproven=not host.family.proven
+    )
     if host.fingerprint() != before:
-        raise HostError("The given host's weights changed while a copy of it was finetuned.",
-                        "This is a bug: please report it.", "host-changed")  # fmt: skip
+        raise HostError(
+            "The given host's weights changed while a copy of it was finetuned.",
+            "This is a bug: please report it.",
+            "host-changed",
+        )
     seconds, cpu_seconds = watch.spent()
     memory = watch.peak + (sum(p.nbytes for p in host.model.parameters()) if loss.reference else 0)
-    return Finetuned(finished, {
-        "loss": config.loss, "lora": config.lora, "rank": config.rank_of(host) if config.lora else None, "rate": config.rate,
-        "seed": config.seed, "steps": watch.steps, "resumed_from": watch.resumed_from,
-        "stopped": watch.stopped or ("diverged" if diverged else "all steps done"), "diverged": diverged,
-        "last": watch.means | {"loss": watch.last_loss}, "seconds": seconds, "cpu_seconds": cpu_seconds,
-        "trainable_parameters": trained, "peak_memory_mib": round(memory / MIB, 1), "threads": torch.get_num_threads(),
-    })  # fmt: skip
+    return Finetuned(
+        finished,
+        {
+            "loss": config.loss,
+            "lora": config.lora,
+            "rank": config.rank_of(host) if config.lora else None,
+            "rate": config.rate,
+            "seed": config.seed,
+            "steps": watch.steps,
+            "resumed_from": watch.resumed_from,
+            "stopped": watch.stopped or ("diverged" if diverged else "all steps done"),
+            "diverged": diverged,
+            "last": watch.means | {"loss": watch.last_loss},
+            "seconds": seconds,
+            "cpu_seconds": cpu_seconds,
+            "trainable_parameters": trained,
+            "peak_memory_mib": round(memory / MIB, 1),
+            "threads": torch.get_num_threads(),
+        },
+    )
 
 
 def _to_train(host: FrozenHost, config: FinetuneConfig) -> Any:
-    """A copy of the host's model in which what is to be trained takes gradients, in float32 whatever the host's dtype.
+    """A copy of the host's model in which what is to be trained takes gradients, in float32 whatever the
+    host's dtype.
 
     Half precision loses updates as small as these; a float16 or bfloat16 host is trained under autocast.
     """
@@ -129,11 +195,19 @@ def _to_train(host: FrozenHost, config: FinetuneConfig) -> Any:
     model: Any = copy.deepcopy(host.model)
     projector = _projector(host) if config.projector else []
     if config.lora:
-        linear = [name for name, part in model.named_modules()
-                  if isinstance(part, nn.Linear) and name.startswith(f"{host.family.language_model}.")]  # fmt: skip
+        linear = [
+            name
+            for name, part in model.named_modules()
+            if isinstance(part, nn.Linear) and name.startswith(f"{host.family.language_model}.")
+        ]
         rank = config.rank_of(host)
-        lora = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=config.dropout, target_modules=linear,
-                          modules_to_save=projector or None)  # fmt: skip
+        lora = LoraConfig(
+            r=rank,
+            lora_alpha=2 * rank,
+            lora_dropout=config.dropout,
+            target_modules=linear,
+            modules_to_save=projector or None,
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of a name that peft still asks transformers for
             model = get_peft_model(model, lora)
@@ -156,7 +230,10 @@ def _projector(host: FrozenHost) -> list[str]:
         try:
             part = host.model.get_submodule(name)
         except AttributeError:
-            raise HostError(f"The host has no projector {name}, where its family keeps it.",
-                            "Set projector=false to train the language model alone.", "projector") from None  # fmt: skip
+            raise HostError(
+                f"The host has no projector {name}, where its family keeps it.",
+                "Set projector=false to train the language model alone.",
+                "projector",
+            ) from None
         names += [f"{name}.{n}" for n in range(len(part))] if isinstance(part, nn.ModuleList) else [name]
     return names

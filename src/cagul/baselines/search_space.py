@@ -1,8 +1,9 @@
 """The named grid of every method that is tuned, in one place: as many values and the same budget for each.
 
-``points`` is the first grid, which a winner at its edge widens. ``SMALL`` is for hosts of up to 100 million parameters,
-with rates from trials on the demo host (LOG.md); ``large`` is spread around FIUBench's rates (arXiv 2411.03554: 2e-4 with LoRA)
-and not tried. Selection, seeds and records are ``cagul compare``'s. Source: ours.
+``points`` is the first grid, which a winner at its edge widens. ``SMALL`` is for hosts of up to 100 million
+parameters, with rates from trials on the demo host (LOG.md); ``large`` is spread around FIUBench's rates
+(arXiv 2411.03554: 2e-4 with LoRA) and not tried. Selection, seeds and records are ``cagul compare``'s.
+Source: ours.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ LARGE_STEPS, LARGE_BATCH = 125, 16
 
 @dataclass(frozen=True)
 class Grid:
-    """Points to try, each with ``steps`` optimiser steps: FinetuneConfig(**grid.options, **dict(point), steps=grid.steps).
+    """Points to try, each with ``steps`` optimiser steps: FinetuneConfig(**grid.options, **dict(point),
+    steps=grid.steps).
 
-    A point gives options with their values: a rate, and where a loss has another number that decides, that number too.
+    A point gives options with their values: a rate, and where a loss has another number that decides, that
+    number too.
     """
 
     name: str
@@ -52,9 +55,12 @@ _RATES = {
 }
 # rmu's rate was tuned alone before, to 4e-3; how far it steers is in the same budget of points now.
 _POINTS = {name: _at(*rates) for name, rates in _RATES.items()} | {
-    "rmu": tuple((("rate", rate), ("steer", steer)) for rate, steer in ((2e-3, 4.0), (4e-3, 4.0), (4e-3, 2.0)))
+    "rmu": tuple(
+        (("rate", rate), ("steer", steer)) for rate, steer in ((2e-3, 4.0), (4e-3, 4.0), (4e-3, 2.0))
+    )
 }
-# With the published weight of 1 these forgot no more and kept less: at a leak of 0.48 gd kept 0.88 instead of 0.77.
+# With the published weight of 1 these forgot no more and kept less: at a leak of 0.48 gd kept 0.88 instead of
+# 0.77.
 _KEEP = {"gd": 4.0, "gd_full": 4.0, "npo_retain": 4.0, "kl": 10.0}
 # At the published depth and weight (a quarter of the layers, 100) rmu does nothing to four layers.
 _MORE = {name: {"keep": keep} for name, keep in _KEEP.items()} | {"rmu": {"layer": 0.75, "anchor": 10.0}}
@@ -70,5 +76,8 @@ def grid(method: str, parameters: int) -> Grid:
         return GRIDS[method]
     rates = (5e-6, 1e-5, 2e-5) if method.endswith("_full") else (1e-4, 2e-4, 4e-4)
     return Grid(
-        f"{method} large v1", _at(*rates), LARGE_STEPS, _options(method, LARGE_BATCH, gradient_checkpointing=True, accumulate=4)
+        f"{method} large v1",
+        _at(*rates),
+        LARGE_STEPS,
+        _options(method, LARGE_BATCH, gradient_checkpointing=True, accumulate=4),
     )

@@ -14,37 +14,50 @@ if TYPE_CHECKING:
 
 
 class FinetuneConfig(BaseModel):
-    """One finetuning run. Defaults are FIUBench's (arXiv 2411.03554 and its published code, LLaVA with LoRA) where not "ours".
+    """One finetuning run. Defaults are FIUBench's (arXiv 2411.03554 and its published code, LLaVA with LoRA)
+    where not "ours".
 
-    AdamW with weight decay 0.01, a cosine after 6 % of warm-up, gradients clipped at 1, 5 epochs; LoRA of rank 128 with alpha
-    twice the rank and dropout 0.05 on every linear layer of the language model; vision tower frozen, projector trained.
+    AdamW with weight decay 0.01, a cosine after 6 % of warm-up, gradients clipped at 1, 5 epochs; LoRA of
+    rank 128 with alpha twice the rank and dropout 0.05 on every linear layer of the language model; vision
+    tower frozen, projector trained.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     loss: str
     lora: bool = Field(True, description="LoRA on the language model; otherwise all its weights move")
-    rank: int | None = Field(None, ge=1, description="of LoRA; not given: 128, at most an eighth of the host's width (ours)")
+    rank: int | None = Field(
+        None, ge=1, description="of LoRA; not given: 128, at most an eighth of the host's width (ours)"
+    )
     projector: bool = Field(True, description="train the projector's weights too")
     rate: float = Field(2e-4, gt=0)
     epochs: float = Field(5.0, gt=0, description="passes over the forget set, where steps are not given")
     steps: int | None = Field(None, ge=1, description="optimiser steps, in place of epochs")
-    batch: int = Field(16, ge=1, description="forget rows a step, and as many of each other side of the loss (ours)")
+    batch: int = Field(
+        16, ge=1, description="forget rows a step, and as many of each other side of the loss (ours)"
+    )
     accumulate: int = Field(1, ge=1, description="parts that a step's rows are worked on in, to save memory")
     keep: float = Field(1.0, ge=0, description="weight of what is kept, in gd, kl, po and npo_retain")
     beta: float = Field(0.1, gt=0, description="of npo, npo_retain and dpo")
-    steer: float = Field(4.0, gt=0, description="of rmu: the target's norm in norms of the host's own states (ours)")
-    layer: float = Field(0.25, gt=0, le=1, description="of rmu: the share of layers after which states are taken")
+    steer: float = Field(
+        4.0, gt=0, description="of rmu: the target's norm in norms of the host's own states (ours)"
+    )
+    layer: float = Field(
+        0.25, gt=0, le=1, description="of rmu: the share of layers after which states are taken"
+    )
     anchor: float = Field(100.0, ge=0, description="of rmu: weight of the states that are kept")
     stop: Literal["never", "told_above", "refused_below"] = Field(
-        "never", description="ends training when the mean loss of that side over 5 steps passes stop_at (ours)"
+        "never",
+        description="ends training when the mean loss of that side over 5 steps passes stop_at (ours)",
     )
     stop_at: float = Field(3.0, ge=0, description="nats a token")
     dropout: float = Field(0.05, ge=0, lt=1)
     weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.06, ge=0, lt=1, description="share of the steps")
     clip: float = Field(1.0, gt=0)
-    augment: int = Field(2, ge=0, description="augmented copies of every picture, as cagul's own training has (ours)")
+    augment: int = Field(
+        2, ge=0, description="augmented copies of every picture, as cagul's own training has (ours)"
+    )
     gradient_checkpointing: bool = Field(False, description="recompute layers: less memory, more time")
     checkpoint: int = Field(100, ge=1, description="steps between checkpoints")
     seed: int = 0

@@ -1,4 +1,6 @@
-"""transformers' Trainer with the losses of this room: what it watches, where it stops, what a killed run goes on from."""
+"""transformers' Trainer with the losses of this room: what it watches, where it stops, what a killed run goes
+on from.
+"""
 
 from __future__ import annotations
 
@@ -65,10 +67,10 @@ class TrainingMonitor(TrainerCallback):
         side, _, way = self.config.stop.partition("_")
         self.recent = [*self.recent, self.means[side]][-STOP_WINDOW:]
         mean = sum(self.recent) / len(self.recent)
-        if len(self.recent) == STOP_WINDOW and (mean >= self.config.stop_at if way == "above" else mean <= self.config.stop_at):
-            self.stopped = (
-                f"{self.config.stop} {self.config.stop_at} at step {self.steps}: mean loss {mean:.3f} of {STOP_WINDOW} steps"
-            )
+        if len(self.recent) == STOP_WINDOW and (
+            mean >= self.config.stop_at if way == "above" else mean <= self.config.stop_at
+        ):
+            self.stopped = f"{self.config.stop} {self.config.stop_at} at step {self.steps}: mean loss {mean:.3f} of {STOP_WINDOW} steps"
             control.should_training_stop = True
 
     def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
@@ -83,7 +85,8 @@ class TrainingMonitor(TrainerCallback):
     def spent(self) -> tuple[float, float]:
         """Wall and CPU seconds of this run and of those that it goes on from."""
         wall, cpu = (
-            round(before + now - began, 2) for before, now, began in zip(self.before, self.clocks(), self.began, strict=True)
+            round(before + now - began, 2)
+            for before, now, began in zip(self.before, self.clocks(), self.began, strict=True)
         )
         return wall, cpu
 
@@ -93,7 +96,9 @@ class TrainingMonitor(TrainerCallback):
 
 def _memory() -> int:
     """Bytes in use: the most that CUDA held, or else what this process holds now."""
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else psutil.Process().memory_info().rss
+    return (
+        torch.cuda.max_memory_allocated() if torch.cuda.is_available() else psutil.Process().memory_info().rss
+    )
 
 
 class LossTrainer(Trainer):
@@ -108,10 +113,15 @@ class LossTrainer(Trainer):
         inner = self.model.get_base_model() if settings.lora else self.model
         self.language_model = inner.get_submodule(host.family.language_model)
 
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
         batch = Batch(model, self.host.model, inputs, self.settings)
         saving = checkpointing(self.language_model) if self.settings.gradient_checkpointing else nullcontext()
-        with saving, torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.host.dtype.itemsize == 2):
+        with (
+            saving,
+            torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.host.dtype.itemsize == 2),
+        ):
             loss = LOSSES[self.settings.loss].compute(batch)
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -121,29 +131,52 @@ class LossTrainer(Trainer):
         return loss
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Only what is trained. Trainer's own way writes a host under its published names and finds none of them again."""
+        """Only what is trained. Trainer's own way writes a host under its published names and finds none of
+        them again.
+        """
         trained = {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad}
         save_checkpoint(Path(output_dir or str(self.args.output_dir)) / TRAINED, trained)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        self.model.load_state_dict(load_checkpoint(Path(resume_from_checkpoint) / TRAINED) or {}, strict=False)
+        self.model.load_state_dict(
+            load_checkpoint(Path(resume_from_checkpoint) / TRAINED) or {}, strict=False
+        )
 
 
-def arguments(host: FrozenHost, config: FinetuneConfig, steps: int, folder: Path, *, keep: bool) -> TrainingArguments:
+def arguments(
+    host: FrozenHost, config: FinetuneConfig, steps: int, folder: Path, *, keep: bool
+) -> TrainingArguments:
     """AdamW under a warmed-up cosine on the host's own device; rows come in the order of their numbers."""
     return TrainingArguments(
-        output_dir=str(folder), max_steps=steps, per_device_train_batch_size=config.batch // config.accumulate,
-        gradient_accumulation_steps=config.accumulate, learning_rate=config.rate, lr_scheduler_type="cosine",
-        warmup_steps=round(config.warmup * steps), weight_decay=config.weight_decay, max_grad_norm=config.clip, optim="adamw_torch",
-        save_strategy="steps" if keep else "no", save_steps=config.checkpoint, save_total_limit=1, logging_strategy="no",
-        report_to="none", disable_tqdm=True, remove_unused_columns=False, train_sampling_strategy="sequential",
-        dataloader_pin_memory=False, use_cpu=host.device.type == "cpu", seed=config.seed,
-    )  # fmt: skip
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=config.batch // config.accumulate,
+        gradient_accumulation_steps=config.accumulate,
+        learning_rate=config.rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=round(config.warmup * steps),
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.clip,
+        optim="adamw_torch",
+        save_strategy="steps" if keep else "no",
+        save_steps=config.checkpoint,
+        save_total_limit=1,
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        train_sampling_strategy="sequential",
+        dataloader_pin_memory=False,
+        use_cpu=host.device.type == "cpu",
+        seed=config.seed,
+    )
 
 
 @contextmanager
 def checkpoint_folder(work: Path | None, mark: str) -> Iterator[Path]:
-    """Where checkpoints go: below ``work``, cleared if they are another job's, removed at the end; without it nothing stays."""
+    """Where checkpoints go: below ``work``, cleared if they are another job's, removed at the end; without it
+    nothing stays.
+    """
     if work is None:
         with tempfile.TemporaryDirectory(prefix="cagul-finetune-") as temporary:
             yield Path(temporary)

@@ -77,18 +77,24 @@ def _version(wanted: bool) -> None:
 def root(
     context: typer.Context,
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
 ) -> None:
     global _debug
     _debug = debug
     processes = os.environ.get("WORLD_SIZE", "1")
     if not processes.isdigit():
         raise UsageError(
-            f"WORLD_SIZE is {processes!r}, not a number of processes.", "Unset it, or start with torchrun.", "processes"
+            f"WORLD_SIZE is {processes!r}, not a number of processes.",
+            "Unset it, or start with torchrun.",
+            "processes",
         )
     if int(processes) > 1 and context.invoked_subcommand not in SHARED:
-        raise UsageError(f"cagul {context.invoked_subcommand} was started in {processes} processes.",
-                         f"Only {' and '.join(SHARED)} can be shared; start it once.")  # fmt: skip
+        raise UsageError(
+            f"cagul {context.invoked_subcommand} was started in {processes} processes.",
+            f"Only {' and '.join(SHARED)} can be shared; start it once.",
+        )
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
@@ -114,8 +120,8 @@ for name, (about, verbs) in GROUPS.items():
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 good, 1 our fault, 2 usage, 3 data, 4 host, 5 patch, 6 store, 7 cannot write,
-    8 a deletion request that failed, 130 interrupted.
+    """Entry point. Exit codes: 0 good, 1 our fault, 2 usage, 3 data, 4 host, 5 patch, 6 store, 7 cannot
+    write, 8 a deletion request that failed, 130 interrupted.
     """
     try:
         app()
@@ -124,8 +130,14 @@ def main() -> None:
     except OSError as error:  # a write that no room of the package has wrapped, such as the output's
         if error.errno not in CANNOT_WRITE:
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the last flush fails too, with a code of its own
-        _fail(WriteError(f"Cannot write {error.filename or 'the output'}: {error.strerror}.", "Make room, then run it again."))
+        # or the last flush fails too, with a code of its own
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _fail(
+            WriteError(
+                f"Cannot write {error.filename or 'the output'}: {error.strerror}.",
+                "Make room, then run it again.",
+            )
+        )
 
 
 def _fail(error: CagulError) -> None:

@@ -34,13 +34,22 @@ def ask(
     question: Annotated[str, typer.Argument(help="What to ask.")],
     host: DemoHostOption = None,
     patch: PatchOption = None,
-    store: Annotated[Path | None, typer.Option("--store", help="Store of deletion requests, in place of --patch.")] = None,
-    key: OptionalKey = None,
-    image: Annotated[list[Path] | None, typer.Option("--image", help="A picture; more than one may be given, or none.")] = None,
-    overlay: Annotated[
-        Path | None, typer.Option("--overlay", help="Draw what the question looks at, and what was rewritten, on the picture.")
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Store of deletion requests, in place of --patch.")
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer, in tokens.")] = 48,
+    key: OptionalKey = None,
+    image: Annotated[
+        list[Path] | None, typer.Option("--image", help="A picture; more than one may be given, or none.")
+    ] = None,
+    overlay: Annotated[
+        Path | None,
+        typer.Option(
+            "--overlay", help="Draw what the question looks at, and what was rewritten, on the picture."
+        ),
+    ] = None,
+    max_new_tokens: Annotated[
+        int, typer.Option("--max-new-tokens", min=1, help="Longest answer, in tokens.")
+    ] = 48,
     dtype: DtypeOption = "auto",
     device: DeviceOption = None,
     threads: ThreadsOption = 0,
@@ -52,13 +61,17 @@ def ask(
     from cagul.guard.patch import Patch
 
     if not question.strip():
-        raise UsageError("The question is empty.", 'Write it in quotes: cagul ask --image a.png "Who is this?"')
+        raise UsageError(
+            "The question is empty.", 'Write it in quotes: cagul ask --image a.png "Who is this?"'
+        )
     pictures = [open_picture(path) for path in image or []]
     if overlay:
         _require_place(overlay, image or [])
     require_store(store, key)
     if store and (patch or not key):
-        raise UsageError("--store needs --key, and takes the place of --patch.", "Give --store and --key alone.")
+        raise UsageError(
+            "--store needs --key, and takes the place of --patch.", "Give --store and --key alone."
+        )
     loaded = Patch.load(patch) if patch else None
     set_up(threads)
     from cagul.demo.assets import demo_assets
@@ -88,7 +101,9 @@ def ask(
     for number, decision in enumerate(decisions, 1):
         which = f" picture {number}" if len(decisions) > 1 else ""
         verdict = f"fired, {len(decision.chosen)} tokens rewritten" if decision.fired else "silent"
-        out.print(f"[dim]gate{which} {verdict}: score {decision.score:.3f}, threshold {decision.threshold:.3f}[/]")
+        out.print(
+            f"[dim]gate{which} {verdict}: score {decision.score:.3f}, threshold {decision.threshold:.3f}[/]"
+        )
     if guard is None:
         out.print("[dim]no --patch and no --store: the bare host's answer[/]")
     if overlay:
@@ -96,7 +111,9 @@ def ask(
 
 
 def _require_place(overlay: Path, image: list[Path]) -> None:
-    """Raises UsageError unless there is one picture and ``overlay`` is another file, WriteError when it cannot be written."""
+    """Raises UsageError unless there is one picture and ``overlay`` is another file, WriteError when it
+    cannot be written.
+    """
     from cagul.errors import UsageError
     from cagul.files import require_writable_file
 
@@ -104,13 +121,21 @@ def _require_place(overlay: Path, image: list[Path]) -> None:
         raise UsageError(f"--overlay draws on one picture, and {len(image)} came.", "Give one --image.")
     require_writable_file(overlay)
     if overlay.exists() and overlay.samefile(image[0]):
-        raise UsageError(f"--overlay {overlay} is the picture itself, which would be lost.", "Give another file.")
+        raise UsageError(
+            f"--overlay {overlay} is the picture itself, which would be lost.", "Give another file."
+        )
     if overlay.suffix.lower() != ".png":
         raise UsageError(f"--overlay {overlay} does not end in .png, which it will be.", "Name it so.")
 
 
-def _overlay(path: Path, host: FrozenHost, patch: Patch | None, picture: Image.Image, question: str,
-             decisions: tuple[Decision, ...]) -> None:  # fmt: skip
+def _overlay(
+    path: Path,
+    host: FrozenHost,
+    patch: Patch | None,
+    picture: Image.Image,
+    question: str,
+    decisions: tuple[Decision, ...],
+) -> None:
     """Write the picture with the question's importance, read as the patch or the default config reads it."""
     from io import BytesIO
 
@@ -130,7 +155,9 @@ def _overlay(path: Path, host: FrozenHost, patch: Patch | None, picture: Image.I
     grid = grid_of(host, inputs, len(tokens[0]), picture.size)
     shown = range(grid.first, grid.first + grid.rows * grid.columns)
     chosen = [n - grid.first for decision in decisions for n in decision.chosen if n in shown]
-    drawn = draw_overlay(picture, importance[shown.start : shown.stop], grid.rows, grid.columns, grid.box, chosen)
+    drawn = draw_overlay(
+        picture, importance[shown.start : shown.stop], grid.rows, grid.columns, grid.box, chosen
+    )
     buffer = BytesIO()
     drawn.save(buffer, "PNG")
     write_bytes(path, buffer.getvalue())

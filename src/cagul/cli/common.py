@@ -22,25 +22,39 @@ if TYPE_CHECKING:
     from cagul.host.frozen import FrozenHost
     from cagul.training.distributed import Processes
 
-RunOption = Annotated[Path, typer.Option("--out", help="Run folder; an unfinished run with the same inputs goes on.")]
+RunOption = Annotated[
+    Path, typer.Option("--out", help="Run folder; an unfinished run with the same inputs goes on.")
+]
 HostOption = Annotated[str, typer.Option("--host", help="Checkpoint folder or hub name of the frozen VLM.")]
-DemoHostOption = Annotated[str | None, typer.Option("--host", help="Checkpoint folder or hub name; the demo's if not given.")]
+DemoHostOption = Annotated[
+    str | None, typer.Option("--host", help="Checkpoint folder or hub name; the demo's if not given.")
+]
 RecordsOption = Annotated[Path, typer.Option("--records", help="Records file (JSON Lines).")]
-DemoRecordsOption = Annotated[Path | None, typer.Option("--records", help="Records file; the demo's if not given.")]
+DemoRecordsOption = Annotated[
+    Path | None, typer.Option("--records", help="Records file; the demo's if not given.")
+]
 DemoForgetOption = Annotated[
     str | None, typer.Option("--forget", help="Subjects: p003,p007 or @list.txt; the demo's if not given.")
 ]
 UnseenOption = Annotated[str, typer.Option("--unseen", help="Subjects that training has not seen.")]
 RetainHostOption = Annotated[
-    str | None, typer.Option("--retain-host", help="A host trained without the forget set; forget quality needs it.")
+    str | None,
+    typer.Option("--retain-host", help="A host trained without the forget set; forget quality needs it."),
 ]
 FullOption = Annotated[bool, typer.Option("--full", help="Ask every question instead of a named sample.")]
-PatchOption = Annotated[Path | None, typer.Option("--patch", help="Patch folder; without one the bare host answers.")]
+PatchOption = Annotated[
+    Path | None, typer.Option("--patch", help="Patch folder; without one the bare host answers.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-ThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Torch threads; 0 takes the cores that are idle now.")]
+ThreadsOption = Annotated[
+    int, typer.Option("--threads", min=0, help="Torch threads; 0 takes the cores that are idle now.")
+]
 DtypeOption = Annotated[str, typer.Option("--dtype", help="auto (as saved), float32, bfloat16 or float16.")]
 DeviceOption = Annotated[
-    str | None, typer.Option("--device", help="Device of the host, such as cuda, or auto to spread it; the CPU if not given.")
+    str | None,
+    typer.Option(
+        "--device", help="Device of the host, such as cuda, or auto to spread it; the CPU if not given."
+    ),
 ]
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -63,7 +77,9 @@ def repeating_command() -> str:
 
 
 def require_free(target: Path) -> None:
-    """Raises UsageError when there is something where a new folder is to be, WriteError when nobody may look."""
+    """Raises UsageError when there is something where a new folder is to be, WriteError when nobody may
+    look.
+    """
     from cagul.errors import UsageError
     from cagul.files import os_errors_as_write_errors
 
@@ -73,7 +89,9 @@ def require_free(target: Path) -> None:
         raise UsageError(f"{target} is already there.", "Give another --out, or remove it.", "usage")
 
 
-def splits_or_demo(host: str | None, records: Path | None, forget: str | None, unseen: str) -> tuple[Splits, Demo | None]:
+def splits_or_demo(
+    host: str | None, records: Path | None, forget: str | None, unseen: str
+) -> tuple[Splits, Demo | None]:
     """The splits that the options name, or the demo's with where its parts are.
 
     Raises UsageError when some of the three are given and some not, DataError as the records do.
@@ -86,7 +104,9 @@ def splits_or_demo(host: str | None, records: Path | None, forget: str | None, u
         demo = demo_assets()
         return split_records(load_records(demo.records), list(demo.forget), parse_subjects(unseen)), demo
     if host is None or records is None or forget is None:
-        raise UsageError("--host, --records and --forget go together.", "Give all three, or none of them for the demo's.")
+        raise UsageError(
+            "--host, --records and --forget go together.", "Give all three, or none of them for the demo's."
+        )
     return split_records(load_records(records), parse_subjects(forget), parse_subjects(unseen)), None
 
 
@@ -103,8 +123,11 @@ def processes_of(device: str | None) -> Iterator[Processes]:
     from cagul.training.distributed import Processes
 
     if "ACCELERATE_MIXED_PRECISION" in os.environ and "WORLD_SIZE" not in os.environ:
-        err.print("[yellow]accelerate launch has started one process alone, whatever number it was given; for several: "
-                  "python -m torch.distributed.run --nproc_per_node N -m cagul ...[/]")  # fmt: skip
+        err.print(
+            "[yellow]accelerate launch has started one process alone, whatever number it was given; for "
+            "several: "
+            "python -m torch.distributed.run --nproc_per_node N -m cagul ...[/]"
+        )
     found = Processes.start(device)
     out.quiet = not found.main
     try:
@@ -112,21 +135,30 @@ def processes_of(device: str | None) -> Iterator[Processes]:
     except RuntimeError as error:  # what gloo and NCCL raise when a process is gone
         if found.size == 1 or "connection" not in str(error).lower():
             raise
-        raise CagulError("Another process of this job has stopped, so this one does too.", "What that one said is the reason.",
-                         "processes") from error  # fmt: skip
+        raise CagulError(
+            "Another process of this job has stopped, so this one does too.",
+            "What that one said is the reason.",
+            "processes",
+        ) from error
     found.end()
 
 
 def require_store(store: Path | None, key: Path | None) -> None:
-    """Raises UsageError for a --key without a --store: nobody's request would be honoured. The variable may stand alone."""
+    """Raises UsageError for a --key without a --store: nobody's request would be honoured. The variable may
+    stand alone.
+    """
     from cagul.errors import UsageError
 
     if store is None and key is not None and str(key) != os.environ.get("CAGUL_STORE_KEY"):
-        raise UsageError("--key came without --store, so no request would be honoured.", "Give the store too.", "store")
+        raise UsageError(
+            "--key came without --store, so no request would be honoured.", "Give the store too.", "store"
+        )
 
 
 def set_up(threads: int) -> None:
-    """Set the thread count on purpose: threads that wait for a busy core can be a hundred times slower than one."""
+    """Set the thread count on purpose: threads that wait for a busy core can be a hundred times slower than
+    one.
+    """
     import torch
     from transformers.utils import logging as transformers_logging
 
@@ -141,7 +173,11 @@ def idle_cores() -> int:
     import psutil
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, round(cores * (1 - psutil.cpu_percent(interval=0.3) / 100)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(
+        1,
+        round(cores * (1 - psutil.cpu_percent(interval=0.3) / 100))
+        // int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+    )
 
 
 def load_host(source: str, device: str | None, dtype: str = "auto") -> FrozenHost:
@@ -157,9 +193,11 @@ def load_host(source: str, device: str | None, dtype: str = "auto") -> FrozenHos
     return load(source, device=device, dtype=dtype)
 
 
-def load_hosts(host: str | None, other: str | None, demo: Demo | None, device: str | None, dtype: str
-               ) -> tuple[FrozenHost, FrozenHost | None]:  # fmt: skip
-    """The host and the one beside it, the demo's where they are not given; without a demo the other one may be none.
+def load_hosts(
+    host: str | None, other: str | None, demo: Demo | None, device: str | None, dtype: str
+) -> tuple[FrozenHost, FrozenHost | None]:
+    """The host and the one beside it, the demo's where they are not given; without a demo the other one may
+    be none.
 
     Raises as ``load_host`` does.
     """

@@ -31,8 +31,15 @@ from cagul.cli.common import (
     splits_or_demo,
 )
 
-COLUMNS = (("forget", "leak"), ("retain", "model_utility"), ("forget", "probability"), ("forget", "forget_quality_ks"),
-           ("forget", "visual_accuracy"), ("retain", "identical"), ("unseen", "identical"))  # fmt: skip
+COLUMNS = (
+    ("forget", "leak"),
+    ("retain", "model_utility"),
+    ("forget", "probability"),
+    ("forget", "forget_quality_ks"),
+    ("forget", "visual_accuracy"),
+    ("retain", "identical"),
+    ("unseen", "identical"),
+)
 
 
 def compare(
@@ -41,20 +48,33 @@ def compare(
     records: DemoRecordsOption = None,
     forget: DemoForgetOption = None,
     unseen: UnseenOption = "",
-    methods: Annotated[str, typer.Option("--methods", help="all, ablations, or names with commas; more can follow.")] = "all",
+    methods: Annotated[
+        str, typer.Option("--methods", help="all, ablations, or names with commas; more can follow.")
+    ] = "all",
     retain_host: RetainHostOption = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Small sample, short training, one point a grid, one seed.")] = False,
-    minutes: Annotated[float, typer.Option("--minutes", min=0, help="Stop after so many minutes; 0 goes on to the end.")] = 0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small sample, short training, one point a grid, one seed.")
+    ] = False,
+    minutes: Annotated[
+        float, typer.Option("--minutes", min=0, help="Stop after so many minutes; 0 goes on to the end.")
+    ] = 0,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Winners are trained with so many seeds.")] = 3,
-    steps: Annotated[int, typer.Option("--steps", min=0, help="Optimiser steps of each finetuning; 0 takes the grids' own.")] = 0,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value of cagul's config; may be repeated.")] = None,
+    steps: Annotated[
+        int,
+        typer.Option("--steps", min=0, help="Optimiser steps of each finetuning; 0 takes the grids' own."),
+    ] = 0,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value of cagul's config; may be repeated.")
+    ] = None,
     full: FullOption = False,
     dtype: DtypeOption = "auto",
     device: DeviceOption = None,
     threads: ThreadsOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Tune every method by one rule on validation rows, ask all winners the same test rows, and put them into one table."""
+    """Tune every method by one rule on validation rows, ask all winners the same test rows, and put them into
+    one table.
+    """
     from cagul.errors import UsageError
 
     if quick and full:
@@ -66,23 +86,42 @@ def compare(
     from cagul.report.html import write_report
     from cagul.report.methods import QUICK_NOTE
 
-    names = [name for name in named_methods(methods) if not (quick and methods == "all" and METHODS[name].sort == "ablation")]
+    names = [
+        name
+        for name in named_methods(methods)
+        if not (quick and methods == "all" and METHODS[name].sort == "ablation")
+    ]
     load_config("default", settings)  # a mistake is told before any work
     splits, demo = splits_or_demo(host, records, forget, unseen)
     deadline = time.monotonic() + 60 * minutes if minutes else None
     set_up(threads)
     frozen, reference = load_hosts(host, retain_host, demo, device, dtype)
-    plan = ComparisonPlan(tuple(names), SAMPLES["quick" if quick else "full" if full else "compare"],
-                (0,) if quick else tuple(range(seeds)), quick)  # fmt: skip
+    plan = ComparisonPlan(
+        tuple(names),
+        SAMPLES["quick" if quick else "full" if full else "compare"],
+        (0,) if quick else tuple(range(seeds)),
+        quick,
+    )
     identity = {
-        "host": frozen.fingerprint(), "sample": plan.samples.name, "seeds": list(plan.seeds), "steps": steps, "set": settings or [],
+        "host": frozen.fingerprint(),
+        "sample": plan.samples.name,
+        "seeds": list(plan.seeds),
+        "steps": steps,
+        "set": settings or [],
         "people": {k: len(splits.subjects(k)) for k in vars(splits)},
         "retain_host": reference.fingerprint() if reference else None,
-    } | ({"demo": True} if demo else {})  # fmt: skip
+    } | ({"demo": True} if demo else {})
     with progress_bar(json) as progress:
         results = Run(run, identity, repeating_command(), everybody(splits))
-        shop = BuildContext(frozen, splits, run / "work", reference, ((*QUICK, *(settings or ())) if quick else tuple(settings or ())),
-                        (steps or QUICK_STEPS) if quick else (steps or None), progress)  # fmt: skip
+        shop = BuildContext(
+            frozen,
+            splits,
+            run / "work",
+            reference,
+            ((*QUICK, *(settings or ())) if quick else tuple(settings or ())),
+            (steps or QUICK_STEPS) if quick else (steps or None),
+            progress,
+        )
         try:
             summary = Comparison(shop, plan, results, deadline).compare()
         except TimeUp:
@@ -92,7 +131,10 @@ def compare(
         if json:
             print_json({"run": str(run), "finished": False, "trials_done": done})
         else:
-            err.print(f"Stopped after {minutes:g} minutes with {done} trials done. The same command goes on.", highlight=False)
+            err.print(
+                f"Stopped after {minutes:g} minutes with {done} trials done. The same command goes on.",
+                highlight=False,
+            )
         return
     page, _ = write_report(run)
     if json:
@@ -103,7 +145,9 @@ def compare(
     out.print(table(summary))
     for claim in summary["claims"]:
         out.print(f"{claim['number']}. {claim['claim']} [bold]{claim['verdict']}[/]")
-    out.print(f"Rows and summary.json in [bold]{run}[/] (the rows hold secrets); redacted report: [bold]{page}[/].")
+    out.print(
+        f"Rows and summary.json in [bold]{run}[/] (the rows hold secrets); redacted report: [bold]{page}[/]."
+    )
 
 
 def table(summary: dict[str, Any]) -> Table:
@@ -114,8 +158,11 @@ def table(summary: dict[str, Any]) -> Table:
     for name, parts in summary["methods"].items():
         cells = [parts.get(split, {}).get(figure, {}) for split, figure in COLUMNS]
         seconds = parts["cost"].get("cpu_seconds")
-        shown.add_row(name, *(f"{cell['value']:.3f}" if "value" in cell else "" for cell in cells),
-                      "" if seconds is None else f"{seconds:.0f}")  # fmt: skip
+        shown.add_row(
+            name,
+            *(f"{cell['value']:.3f}" if "value" in cell else "" for cell in cells),
+            "" if seconds is None else f"{seconds:.0f}",
+        )
     for name, reason in summary["diverged"].items():
         shown.add_row(name, reason)
     return shown

@@ -23,7 +23,9 @@ from cagul.cli.evaluate import memorisation, table
 
 
 def demo(
-    run: Annotated[Path, typer.Option("--out", help="Run folder; the patch goes into it too.")] = Path("cagul-demo"),
+    run: Annotated[Path, typer.Option("--out", help="Run folder; the patch goes into it too.")] = Path(
+        "cagul-demo"
+    ),
     seed: Annotated[int, typer.Option("--seed", help="Seed of the training.")] = 0,
     threads: ThreadsOption = 0,
     json: JsonOption = False,
@@ -46,13 +48,18 @@ def demo(
     host = load_host(str(assets.host), None)
     splits = split_records(load_records(assets.records), assets.forget)
     config = load_config("default", [f"training.seed={seed}"])
-    results = Run(run, {"demo": host.fingerprint(), "config": config.model_dump(), "seed": seed}, repeating_command())
+    results = Run(
+        run, {"demo": host.fingerprint(), "config": config.model_dump(), "seed": seed}, repeating_command()
+    )
     if not json:
         known, people = (
             len({r.subject for r in splits.retain + splits.forget if r.keywords and r.kind == "private"}),
             len(splits.subjects("forget")),
         )
-        out.print(f"Host: a LLaVA of {host.parameters():,} parameters that knows {known} people; {people} are to be forgotten.")
+        out.print(
+            f"Host: a LLaVA of {host.parameters():,} parameters that knows {known} people; {people} are to "
+            "be forgotten."
+        )
     folder = run / "patch"
     with progress_bar(json) as progress:
         if trained := not (folder / "config.json").exists():
@@ -60,35 +67,65 @@ def demo(
             (run / "encoder.pt").unlink(missing_ok=True)
         guard = Guard(host, Patch.load(folder))
         sample = Sample(views=384, retain=400, unseen=600, misfire=160, gate_views=1200, likelihoods=32)
-        summary = evaluate(host, guard, splits, results, sample, prompts=load_prompts(assets.prompts),
-                           retain_host=load_host(str(assets.retain_host), None), progress=progress)  # fmt: skip
+        summary = evaluate(
+            host,
+            guard,
+            splits,
+            results,
+            sample,
+            prompts=load_prompts(assets.prompts),
+            retain_host=load_host(str(assets.retain_host), None),
+            progress=progress,
+        )
     page, _ = write_report(run)
     if json:
-        print_json(summary | {"run": str(run), "report": str(page), "seconds": round(time.perf_counter() - began, 1)})
+        print_json(
+            summary | {"run": str(run), "report": str(page), "seconds": round(time.perf_counter() - began, 1)}
+        )
         return
     out.print(memorisation(summary))
     out.print(_five(results.rows.found))
     out.print(table(summary))
     sums = summary["host"]
     same = "unchanged" if sums["sha256_before"] == sums["sha256_after"] else "CHANGED"
-    out.print(f"Host weights {same}: SHA-256 {sums['sha256_before'][:16]} before, {sums['sha256_after'][:16]} after.")
-    unlearning = f"unlearning {guard.patch.facts['seconds']:.0f} s on {guard.patch.facts['threads']} thread(s)"
+    out.print(
+        f"Host weights {same}: SHA-256 {sums['sha256_before'][:16]} before, {sums['sha256_after'][:16]} "
+        "after."
+    )
+    unlearning = (
+        f"unlearning {guard.patch.facts['seconds']:.0f} s on {guard.patch.facts['threads']} thread(s)"
+    )
     took = f"of which {unlearning}" if trained else f"the patch being there ({unlearning})"
-    out.print(f"Results in [bold]{run}[/]: summary.json, rows.jsonl, patch/. Took {time.perf_counter() - began:.0f} s, {took}.")
-    out.print(f"Open [bold]{page}[/]: the same as a page, with pictures. It shows everything; its people are invented.")
+    out.print(
+        f"Results in [bold]{run}[/]: summary.json, rows.jsonl, patch/. Took "
+        f"{time.perf_counter() - began:.0f} s, {took}."
+    )
+    out.print(
+        f"Open [bold]{page}[/]: the same as a page, with pictures. It shows everything; its people are "
+        "invented."
+    )
 
 
 def _five(rows: dict[str, dict]) -> Table:
-    """Five questions before and after: two private and one visual of a forgotten person, one of a retained, one unseen."""
+    """Five questions before and after: two private and one visual of a forgotten person, one of a retained,
+    one unseen.
+    """
     shown = Table(title="Five questions", title_justify="left")
     for name in ("about", "question", "host", "with the patch"):
         shown.add_column(name, overflow="fold")
-    wanted = [("forget", "image"), ("forget", "view"), ("forget", "visual"), ("retain", "image"), ("unseen", "view")]
+    wanted = [
+        ("forget", "image"),
+        ("forget", "view"),
+        ("forget", "visual"),
+        ("retain", "image"),
+        ("unseen", "view"),
+    ]
     seen: set[str] = set()
     for split, sort in wanted:
         for row in rows.values():
             key = str(row["key"])
-            known = split == "unseen" or row["recall"] in (1.0, None)  # facts of the unseen were told to nobody
+            # facts of the unseen were told to nobody
+            known = split == "unseen" or row["recall"] in (1.0, None)
             if key.startswith(f"host/{split}/{sort}/") and row["subject"] not in seen and known:
                 seen.add(row["subject"])
                 after = rows["cagul/" + key.partition("/")[2]]

@@ -12,7 +12,9 @@ COLOURS = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
 
 def doctor(host: DemoHostOption = None, threads: ThreadsOption = 0, json: JsonOption = False) -> None:
-    """Look at the installation, the machine and this folder, and run the contracts on a host. Exit 0 if nothing failed."""
+    """Look at the installation, the machine and this folder, and run the contracts on a host. Exit 0 if
+    nothing failed.
+    """
     idle = idle_cores()
     set_up(threads or idle)
     from cagul.cli.doctor_checks import examine, exit_code
@@ -27,8 +29,14 @@ def doctor(host: DemoHostOption = None, threads: ThreadsOption = 0, json: JsonOp
                 out.print(f"{'':<8}{check.remedy}", markup=False, highlight=False, soft_wrap=True)
     code = exit_code(checks)
     if json:
-        print_json({"checks": [{key: value for key, value in vars(check).items() if key != "code"} for check in checks],
-                    "exit_code": code})  # fmt: skip
+        print_json(
+            {
+                "checks": [
+                    {key: value for key, value in vars(check).items() if key != "code"} for check in checks
+                ],
+                "exit_code": code,
+            }
+        )
     elif code:
         out.print(f"{sum(check.state == 'failed' for check in checks)} check(s) failed.")
     else:

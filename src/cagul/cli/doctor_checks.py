@@ -1,4 +1,6 @@
-"""What ``cagul doctor`` looks at: the installation, the machine, the folder, and whether a host holds the contracts."""
+"""What ``cagul doctor`` looks at: the installation, the machine, the folder, and whether a host holds the
+contracts.
+"""
 
 from __future__ import annotations
 
@@ -37,18 +39,32 @@ class Check:
 
 
 def examine(source: str | None, folder: Path, idle: int) -> Iterator[Check]:
-    """Every check in turn, cheap ones first. ``source`` is a host, or None for the demo's; ``idle`` are cores without work."""
+    """Every check in turn, cheap ones first. ``source`` is a host, or None for the demo's; ``idle`` are cores
+    without work.
+    """
     yield _packages()
     yield _cores(idle)
     memory = psutil.virtual_memory()
-    yield _amount("memory", memory.available / GIB, f"of {memory.total / GIB:.1f} GiB", LOW_MEMORY, "Close other programs.")
+    yield _amount(
+        "memory",
+        memory.available / GIB,
+        f"of {memory.total / GIB:.1f} GiB",
+        LOW_MEMORY,
+        "Close other programs.",
+    )
     yield _writing(folder)
     if folder.is_dir():
         disk = shutil.disk_usage(folder)
         yield _amount(
-            "disk", disk.free / GIB, f"of {disk.total / GIB:.1f} GiB in {folder}", LOW_DISK, "Make room, or work elsewhere."
+            "disk",
+            disk.free / GIB,
+            f"of {disk.total / GIB:.1f} GiB in {folder}",
+            LOW_DISK,
+            "Make room, or work elsewhere.",
         )
-    yield Check("device", "ok", torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA, so the CPU")
+    yield Check(
+        "device", "ok", torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA, so the CPU"
+    )
     yield from _host(source)
 
 
@@ -59,14 +75,23 @@ def exit_code(checks: list[Check]) -> int:
 
 
 def _packages() -> Check:
-    found = ", ".join(f"{name} {version}" for name, version in versions().items() if name not in ("machine", "cpus"))
+    found = ", ".join(
+        f"{name} {version}" for name, version in versions().items() if name not in ("machine", "cpus")
+    )
     try:
         needed = [Requirement(text) for text in metadata.requires("cagul") or []]
     except metadata.PackageNotFoundError:
-        return Check("packages", "warning", f"{found}; cagul is not installed", "Install it: pip install cagul.")
+        return Check(
+            "packages", "warning", f"{found}; cagul is not installed", "Install it: pip install cagul."
+        )
     wrong = [str(one) for one in needed if one.marker is None and not _satisfied(one)]
     if wrong:
-        return Check("packages", "failed", f"{found}; unmet: {', '.join(wrong)}", f"pip install {' '.join(map(repr, wrong))}")
+        return Check(
+            "packages",
+            "failed",
+            f"{found}; unmet: {', '.join(wrong)}",
+            f"pip install {' '.join(map(repr, wrong))}",
+        )
     return Check("packages", "ok", found)
 
 
@@ -81,13 +106,19 @@ def _cores(idle: int) -> Check:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     found = f"{cores} core(s), {idle} idle, {torch.get_num_threads()} torch thread(s)"
     if idle < cores:
-        return Check("cores", "warning", found, "Other programs are at work; everything here takes longer meanwhile.")
+        return Check(
+            "cores", "warning", found, "Other programs are at work; everything here takes longer meanwhile."
+        )
     return Check("cores", "ok", found)
 
 
 def _amount(name: str, gib: float, rest: str, low: float, remedy: str) -> Check:
     found = f"{gib:.1f} GiB free {rest}"
-    return Check(name, "warning", f"{found}, less than {low:.0f}", remedy) if gib < low else Check(name, "ok", found)
+    return (
+        Check(name, "warning", f"{found}, less than {low:.0f}", remedy)
+        if gib < low
+        else Check(name, "ok", found)
+    )
 
 
 def _writing(folder: Path) -> Check:
@@ -110,11 +141,23 @@ def _host(source: str | None) -> Iterator[Check]:
         host = FrozenHost.load(source, unproven=True)
         verdicts = selfcheck(host)
     except (CagulError, OSError, zipfile.BadZipFile) as error:
-        remedy = error.remedy if isinstance(error, CagulError) else "Reinstall cagul, or run `make demo-assets`."
+        remedy = (
+            error.remedy if isinstance(error, CagulError) else "Reinstall cagul, or run `make demo-assets`."
+        )
         yield Check(name, "failed", getattr(error, "what", str(error)), remedy, HostError.exit_code)
         return
-    yield Check("host", "ok", f"{source}: {host.family.model_type}, {host.parameters():,} parameters, {host.dtype}")
-    remedy = "Do not guard this host: its edits would be lost or its answers change. Report it with this output."
+    yield Check(
+        "host", "ok", f"{source}: {host.family.model_type}, {host.parameters():,} parameters, {host.dtype}"
+    )
+    remedy = (
+        "Do not guard this host: its edits would be lost or its answers change. Report it with this output."
+    )
     for verdict in verdicts:
         state = "ok" if verdict.passed else "failed"
-        yield Check(f"contract: {verdict.name}", state, verdict.detail, "" if verdict.passed else remedy, HostError.exit_code)
+        yield Check(
+            f"contract: {verdict.name}",
+            state,
+            verdict.detail,
+            "" if verdict.passed else remedy,
+            HostError.exit_code,
+        )

@@ -62,7 +62,9 @@ def evaluate(
     forget: DemoForgetOption = None,
     unseen: UnseenOption = "",
     retain_host: RetainHostOption = None,
-    compat: Annotated[str | None, typer.Option("--compat", help="fiubench adds figures by FIUBench's arithmetic.")] = None,
+    compat: Annotated[
+        str | None, typer.Option("--compat", help="fiubench adds figures by FIUBench's arithmetic.")
+    ] = None,
     full: FullOption = False,
     dtype: DtypeOption = "auto",
     device: DeviceOption = None,
@@ -87,23 +89,44 @@ def evaluate(
 
     with processes_of(device) as processes:
         frozen, reference = load_hosts(host, retain_host, demo, processes.device(device), dtype)
-        sample = Sample(views=0, retain=0, unseen=0, misfire=0, gate_views=0, text=0, likelihoods=0) if full else Sample()
+        sample = (
+            Sample(views=0, retain=0, unseen=0, misfire=0, gate_views=0, text=0, likelihoods=0)
+            if full
+            else Sample()
+        )
         identity = {
-            "host": frozen.fingerprint(), "sample": vars(sample), "people": {k: len(splits.subjects(k)) for k in vars(splits)},
+            "host": frozen.fingerprint(),
+            "sample": vars(sample),
+            "people": {k: len(splits.subjects(k)) for k in vars(splits)},
             "patch": digest([loaded.describe(), loaded.digest()]) if loaded else None,
-            "retain_host": reference.fingerprint() if reference else None, "compat": compat,
-            **({"demo": frozen.fingerprint()} if demo else {}),  # the package's own people: a report may show them
-        }  # fmt: skip
+            "retain_host": reference.fingerprint() if reference else None,
+            "compat": compat,
+            # the package's own people: a report may show them
+            **({"demo": frozen.fingerprint()} if demo else {}),
+        }
         covered = loaded.facts.get("people") if loaded else None
         if covered is not None and covered != len(splits.subjects("forget")):
-            err.print(f"[yellow]The patch forgets {covered} people, --forget names {len(splits.subjects('forget'))}: the figures "
-                      "are not those of the patch as a whole.[/]")  # fmt: skip
+            err.print(
+                f"[yellow]The patch forgets {covered} people, --forget names "
+                f"{len(splits.subjects('forget'))}: the figures "
+                "are not those of the patch as a whole.[/]"
+            )
         with progress_bar(json) as progress:
             guard = Guard(frozen, loaded) if loaded else None
             with processes.main_first():
                 results = Run(run, identity, repeating_command(), everybody(splits), writing=processes.main)
-            summary = evaluate_guard(frozen, guard, splits, results, sample, prompts=load_prompts(demo.prompts) if demo else None,
-                                     retain_host=reference, compat=compat, progress=progress, processes=processes)  # fmt: skip
+            summary = evaluate_guard(
+                frozen,
+                guard,
+                splits,
+                results,
+                sample,
+                prompts=load_prompts(demo.prompts) if demo else None,
+                retain_host=reference,
+                compat=compat,
+                progress=progress,
+                processes=processes,
+            )
         if not processes.main:
             return
         page, facts = write_report(run)
@@ -112,16 +135,25 @@ def evaluate(
         return
     out.print(memorisation(summary))
     out.print(table(summary))
-    out.print(f"Rows and summary.json in [bold]{run}[/] (the rows hold secrets); "
-              f"{'' if facts.revealed else 'redacted '}report: [bold]{page}[/].")  # fmt: skip
+    out.print(
+        f"Rows and summary.json in [bold]{run}[/] (the rows hold secrets); "
+        f"{'' if facts.revealed else 'redacted '}report: [bold]{page}[/]."
+    )
 
 
 def memorisation(summary: dict[str, Any]) -> str:
     """Whether the host knows what it is to forget; below 0.9 the comparison means little."""
     found = summary["methods"]["host"]["forget"]
-    named = {"keyword_recall": "on training images", "ape": "in held-out phrasings", "views": "on held-out views"}
+    named = {
+        "keyword_recall": "on training images",
+        "ape": "in held-out phrasings",
+        "views": "on held-out views",
+    }
     values = {name: found[name]["value"] for name in named if "value" in found[name]}
-    said = ", ".join(f"{values[name]:.0%} {where}" if name in values else f"{where} not asked" for name, where in named.items())
+    said = ", ".join(
+        f"{values[name]:.0%} {where}" if name in values else f"{where} not asked"
+        for name, where in named.items()
+    )
     text = f"Memorisation check: of the forget set's facts the host says {said}."
     if not values or min(values.values()) < 0.9:
         text += "\n[bold yellow]Warning: not all are at 90 % or more, so a low leak means little.[/]"
@@ -132,7 +164,9 @@ def table(summary: dict[str, Any]) -> Table:
     """Host and guard side by side."""
     shown = Table(title="Before and after (95 % intervals over people)", title_justify="left")
     for name in ("split", "figure", "host", *(m for m in summary["methods"] if m != "host"), "what it says"):
-        shown.add_column(name, justify="right" if name in summary["methods"] else "left", no_wrap=name != "what it says")
+        shown.add_column(
+            name, justify="right" if name in summary["methods"] else "left", no_wrap=name != "what it says"
+        )
     for split, name in ROWS:
         cells = []
         for method in summary["methods"].values():

@@ -17,8 +17,11 @@ def hosts(json: JsonOption = False) -> None:
     proven = Table(title="Proven by the contract tests on tiny random hosts", title_justify="left")
     for name in ("model_type", "family", "one picture is"):
         proven.add_column(name)
-    pictures = {"entry": "one entry of its image output", "run": "its tiles, in one run of placeholders",
-                "global": "its tiles, up to the global one"}  # fmt: skip
+    pictures = {
+        "entry": "one entry of its image output",
+        "run": "its tiles, in one run of placeholders",
+        "global": "its tiles, up to the global one",
+    }
     for name, family in PROVEN.items():
         proven.add_row(name, family.title, pictures[family.pictures])
     refused = Table(title="Refused by name", title_justify="left")
@@ -28,4 +31,6 @@ def hosts(json: JsonOption = False) -> None:
         refused.add_row(name, reason)
     out.print(proven)
     out.print(refused)
-    out.print("Any other model_type is asked the same contracts when it is loaded, and refused where it breaks one.")
+    out.print(
+        "Any other model_type is asked the same contracts when it is loaded, and refused where it breaks one."
+    )

@@ -30,12 +30,21 @@ def inspect(patch: Annotated[Path, typer.Argument(help="Patch folder.")], json: 
         ("host", f"{loaded.host['model_type']}, width {loaded.host['width']}"),
         ("host SHA-256", loaded.host["sha256"]),
         ("gate", f"{config.gate.kind}, threshold {loaded.threshold:.4f}"),
-        ("promised false alarms", f"{loaded.facts.get('promised_false_alarms', float('nan')):.2%} of unknown people's pictures"),
-        ("tokens", f"{config.selection.choose} {config.selection.k}, attention of layers {sorted(loaded.layers)}"),
+        (
+            "promised false alarms",
+            f"{loaded.facts.get('promised_false_alarms', float('nan')):.2%} of unknown people's pictures",
+        ),
+        (
+            "tokens",
+            f"{config.selection.choose} {config.selection.k}, attention of layers {sorted(loaded.layers)}",
+        ),
         ("trained parameters", f"{loaded.parameters():,}"),
         ("people", loaded.facts.get("people", "")),
         ("steps", f"{loaded.facts.get('steps', '')} ({loaded.facts.get('stopped', '')})"),
-        ("personal data", "yes: enrolment vectors are face templates" if facts["personal_data"] else "no enrolment vectors"),
-    ):  # fmt: skip
+        (
+            "personal data",
+            "yes: enrolment vectors are face templates" if facts["personal_data"] else "no enrolment vectors",
+        ),
+    ):
         table.add_row(name, str(value))
     out.print(table)

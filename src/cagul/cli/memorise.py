@@ -34,11 +34,18 @@ def memorise(
     records: RecordsOption,
     target: Annotated[Path, typer.Option("--out", help="Folder of the new host.")],
     exclude: Annotated[
-        str, typer.Option("--exclude", help="Subjects it is not to know, p003,p007 or @list.txt: then it is the retain host.")
+        str,
+        typer.Option(
+            "--exclude",
+            help="Subjects it is not to know, p003,p007 or @list.txt: then it is the retain host.",
+        ),
     ] = "",
-    lora: Annotated[bool, typer.Option("--lora/--full", help="LoRA on the language model, or all its weights.")] = True,
+    lora: Annotated[
+        bool, typer.Option("--lora/--full", help="LoRA on the language model, or all its weights.")
+    ] = True,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value of the finetuning, such as rate=1e-4 or epochs=5.")
+        list[str] | None,
+        typer.Option("--set", help="key=value of the finetuning, such as rate=1e-4 or epochs=5."),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Short for --set seed=N.")] = None,
     dtype: DtypeOption = "auto",
@@ -46,9 +53,11 @@ def memorise(
     threads: ThreadsOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Finetune a copy of a host on records until it knows them, and check that it does. Killed and started again, it goes on.
+    """Finetune a copy of a host on records until it knows them, and check that it does. Killed and started
+    again, it goes on.
 
-    Records of held-out groups (unseen, calibration, look-alike, no-person) are left out, as training leaves them out.
+    Records of held-out groups (unseen, calibration, look-alike, no-person) are left out, as training leaves
+    them out.
     """
     from cagul.baselines.settings import FinetuneConfig
     from cagul.config import checked
@@ -59,7 +68,9 @@ def memorise(
     given = DEFAULTS | {"lora": lora} | ({} if seed is None else {"seed": seed})
     config = checked(FinetuneConfig, given, settings)
     if config.loss != "memorise":
-        raise UsageError(f"--set loss={config.loss} does not memorise.", "Leave it out; cagul compare unlearns.", "config")
+        raise UsageError(
+            f"--set loss={config.loss} does not memorise.", "Leave it out; cagul compare unlearns.", "config"
+        )
     told, excluded = _parts(load_records(records), parse_subjects(exclude), str(records))
     require_free(target)
     work = target.parent / f".{target.name}.work"
@@ -89,17 +100,30 @@ def memorise(
     if facts["resumed_from"]:
         out.print(f"Went on from step {facts['resumed_from']}, where an earlier run had stopped.")
     if facts["diverged"]:
-        out.print(f"[bold yellow]The loss was {facts['diverged']['loss']} at step {facts['diverged']['step']}: training ended "
-                  "there. Lower the rate with --set rate=...[/]")  # fmt: skip
-    out.print(f"Host that was told {len(told)} records about {people['told']} people in [bold]{target}[/]: {facts['steps']} steps, "
-              f"{facts['seconds']:.0f} s, {facts['trainable_parameters']:,} parameters trained.")  # fmt: skip
+        out.print(
+            f"[bold yellow]The loss was {facts['diverged']['loss']} at step {facts['diverged']['step']}: "
+            "training ended "
+            "there. Lower the rate with --set rate=...[/]"
+        )
+    out.print(
+        f"Host that was told {len(told)} records about {people['told']} people in [bold]{target}[/]: "
+        f"{facts['steps']} steps, "
+        f"{facts['seconds']:.0f} s, {facts['trainable_parameters']:,} parameters trained."
+    )
     for name, found in checks.items():
-        said = ", ".join(f"{found[sort]['value']:.0%} {where}" for sort, where in SORTS.items() if sort in found)
+        said = ", ".join(
+            f"{found[sort]['value']:.0%} {where}" for sort, where in SORTS.items() if sort in found
+        )
         what = "it was told" if name == "told" else "it was not to know"
-        out.print(f"Memorisation check: of the private facts that {what}, it says {said or 'none: there are none'}.")
+        out.print(
+            f"Memorisation check: of the private facts that {what}, it says {said or 'none: there are none'}."
+        )
     if checks["told"].get("image", {"value": 0})["value"] < ENOUGH:
-        out.print(f"[bold yellow]Warning: below {ENOUGH:.0%} on training images, so forgetting would mean little: more epochs, or "
-                  "another rate.[/]")  # fmt: skip
+        out.print(
+            f"[bold yellow]Warning: below {ENOUGH:.0%} on training images, so forgetting would mean little: "
+            "more epochs, or "
+            "another rate.[/]"
+        )
 
 
 def _parts(records: list[Record], exclude: list[str], source: str) -> tuple[list[Record], list[Record]]:
@@ -114,9 +138,15 @@ def _parts(records: list[Record], exclude: list[str], source: str) -> tuple[list
     subjects = {r.subject for r in trained}
     for name in exclude:
         if name not in subjects:
-            raise DataError(f"No record to tell is about the subject {name!r}.", did_you_mean(name, subjects), "subjects")
+            raise DataError(
+                f"No record to tell is about the subject {name!r}.", did_you_mean(name, subjects), "subjects"
+            )
     told = [r for r in trained if r.subject not in exclude]
     if not told:
-        raise DataError(f"{source} has {len(records)} records, and after --exclude and held-out groups none is left to tell.",
-                        "Exclude fewer subjects.", "subjects")  # fmt: skip
+        raise DataError(
+            f"{source} has {len(records)} records, and after --exclude and held-out groups none is left to "
+            "tell.",
+            "Exclude fewer subjects.",
+            "subjects",
+        )
     return told, [r for r in trained if r.subject in exclude]

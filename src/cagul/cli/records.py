@@ -13,13 +13,19 @@ from cagul.cli.common import JsonOption, out, print_json
 if TYPE_CHECKING:
     from cagul.data.tables import Source
 
-SourceArgument = Annotated[str, typer.Argument(help="Records file, benchmark folder, folder of pictures, or hub name.")]
-FormatOption = Annotated[
-    str | None, typer.Option("--format", help="records, fiubench, mllmu, folder or table; recognised if not given.")
+SourceArgument = Annotated[
+    str, typer.Argument(help="Records file, benchmark folder, folder of pictures, or hub name.")
 ]
-SetOption = Annotated[str | None, typer.Option("--set", help="A benchmark's forget set, such as forget5 or forget_10.")]
+FormatOption = Annotated[
+    str | None,
+    typer.Option("--format", help="records, fiubench, mllmu, folder or table; recognised if not given."),
+]
+SetOption = Annotated[
+    str | None, typer.Option("--set", help="A benchmark's forget set, such as forget5 or forget_10.")
+]
 ColumnOption = Annotated[
-    list[str] | None, typer.Option("--column", help="Of a table: field=column, or 'field==text' for a text in every row.")
+    list[str] | None,
+    typer.Option("--column", help="Of a table: field=column, or 'field==text' for a text in every row."),
 ]
 ConfigOption = Annotated[str | None, typer.Option("--config", help="Config of a hub data set.")]
 SplitOption = Annotated[str, typer.Option("--split", help="Split of a hub data set.")]
@@ -49,7 +55,9 @@ def check(
 
 def convert(
     source: SourceArgument,
-    folder: Annotated[Path, typer.Option("--out", help="Folder for records.jsonl, pictures and lists of subjects.")],
+    folder: Annotated[
+        Path, typer.Option("--out", help="Folder for records.jsonl, pictures and lists of subjects.")
+    ],
     form: FormatOption = None,
     forget: SetOption = None,
     column: ColumnOption = None,
@@ -76,11 +84,22 @@ def convert(
         print_json(facts | {"records_file": str(folder / "records.jsonl")})
         return
     _show(source, facts)
-    out.print(f"Written: {folder}/records.jsonl" + "".join(f", {name}.txt" for name in found.sets), highlight=False, soft_wrap=True)
+    out.print(
+        f"Written: {folder}/records.jsonl" + "".join(f", {name}.txt" for name in found.sets),
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
-def _read(source: str, pictures: Path, form: str | None, forget: str | None, column: list[str] | None, config: str | None,
-          split: str) -> Source:  # fmt: skip
+def _read(
+    source: str,
+    pictures: Path,
+    form: str | None,
+    forget: str | None,
+    column: list[str] | None,
+    config: str | None,
+    split: str,
+) -> Source:
     from cagul.data.sources import read_source
     from cagul.errors import UsageError
 
@@ -88,9 +107,13 @@ def _read(source: str, pictures: Path, form: str | None, forget: str | None, col
     for text in column or []:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
-            raise UsageError(f"--column {text!r} is no field=column.", "Write --column subject=name.", "source")
+            raise UsageError(
+                f"--column {text!r} is no field=column.", "Write --column subject=name.", "source"
+            )
         columns[name] = value
-    return read_source(source, pictures, form=form, forget=forget, columns=columns, config=config, split=split)
+    return read_source(
+        source, pictures, form=form, forget=forget, columns=columns, config=config, split=split
+    )
 
 
 def _rooted(found: Source, folder: Path) -> list[Any]:
@@ -99,7 +122,10 @@ def _rooted(found: Source, folder: Path) -> list[Any]:
     def place(path: Path) -> Path:
         return path.relative_to(folder) if path.is_relative_to(folder) else path.resolve()
 
-    return [r.model_copy(update={"image": place(r.image), "views": tuple(map(place, r.views))}) for r in found.records]
+    return [
+        r.model_copy(update={"image": place(r.image), "views": tuple(map(place, r.views))})
+        for r in found.records
+    ]
 
 
 def _facts(found: Source, counted: dict[str, Any]) -> dict[str, Any]:

@@ -11,9 +11,15 @@ from cagul.cli.common import JsonOption, err, out, print_json
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Run folder of `cagul demo`, `evaluate`, `compare` or `study`.")],
-    page: Annotated[Path | None, typer.Option("--out", help="HTML file to write; RUN/report.html if not given.")] = None,
-    reveal: Annotated[bool, typer.Option("--reveal", help="Show private facts and pictures of the forgotten too.")] = False,
+    run: Annotated[
+        Path, typer.Argument(help="Run folder of `cagul demo`, `evaluate`, `compare` or `study`.")
+    ],
+    page: Annotated[
+        Path | None, typer.Option("--out", help="HTML file to write; RUN/report.html if not given.")
+    ] = None,
+    reveal: Annotated[
+        bool, typer.Option("--reveal", help="Show private facts and pictures of the forgotten too.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Show a run as one HTML page that opens offline. The forgotten are redacted, so the page can be shared.
@@ -24,11 +30,20 @@ def report(
 
     written, facts = write_report(run, page, reveal=reveal)
     if facts.revealed and not facts.invented:
-        err.print(f"Warning: {written} holds private facts and pictures of the forget set, so keep it to yourself.",
-                  style="bold yellow", highlight=False, soft_wrap=True)  # fmt: skip
+        err.print(
+            f"Warning: {written} holds private facts and pictures of the forget set, so keep it to yourself.",
+            style="bold yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
     if json:
         print_json(
-            {"page": str(written), "revealed": facts.revealed, "verdict": facts.verdict.text, "bytes": written.stat().st_size}
+            {
+                "page": str(written),
+                "revealed": facts.revealed,
+                "verdict": facts.verdict.text,
+                "bytes": written.stat().st_size,
+            }
         )
         return
     out.print(facts.verdict.text, markup=False, highlight=False)

@@ -27,15 +27,27 @@ if TYPE_CHECKING:
     from cagul.deletion.store import Request
 
 KEY_HELP = "Path of the file with the store's secret (the path, not the secret)"
-FAILED = 8  # exit code of a request that ends in state failed: none of cagul.errors, for the command itself has done its work
+# exit code of a request that ends in state failed: none of cagul.errors, for the command itself has done its
+# work
+FAILED = 8
 
 StoreOption = Annotated[Path, typer.Option("--store", help="Store file (SQLite).")]
-KeyOption = Annotated[Path, typer.Option("--key", envvar="CAGUL_STORE_KEY", help=KEY_HELP + "; keep it in another place.")]
+KeyOption = Annotated[
+    Path, typer.Option("--key", envvar="CAGUL_STORE_KEY", help=KEY_HELP + "; keep it in another place.")
+]
 OptionalKey = Annotated[Path | None, typer.Option("--key", envvar="CAGUL_STORE_KEY", help=KEY_HELP + ".")]
-HostAgain = Annotated[str | None, typer.Option("--host", help="Where the host is now; where it was, if not given.")]
-PatchAgain = Annotated[Path | None, typer.Option("--patch", help="Where the base patch is now; where it was, if not given.")]
-Images = Annotated[list[Path] | None, typer.Option("--images", help="A picture of the person or a folder; may be repeated.")]
-RecordsOption = Annotated[Path | None, typer.Option("--records", help="Records with the subject's questions, and other people.")]
+HostAgain = Annotated[
+    str | None, typer.Option("--host", help="Where the host is now; where it was, if not given.")
+]
+PatchAgain = Annotated[
+    Path | None, typer.Option("--patch", help="Where the base patch is now; where it was, if not given.")
+]
+Images = Annotated[
+    list[Path] | None, typer.Option("--images", help="A picture of the person or a folder; may be repeated.")
+]
+RecordsOption = Annotated[
+    Path | None, typer.Option("--records", help="Records with the subject's questions, and other people.")
+]
 RequestId = Annotated[str, typer.Argument(help="Id of the request.")]
 
 
@@ -43,15 +55,20 @@ def init(
     store: StoreOption,
     key: KeyOption,
     host: HostOption,
-    patch: Annotated[Path, typer.Option("--patch", help="Base patch: its encoder, metric and options serve every request.")],
-    calibration: Annotated[Path, typer.Option("--calibration", help='Records with people of the group "calibration".')],
+    patch: Annotated[
+        Path, typer.Option("--patch", help="Base patch: its encoder, metric and options serve every request.")
+    ],
+    calibration: Annotated[
+        Path, typer.Option("--calibration", help='Records with people of the group "calibration".')
+    ],
     confidence: Annotated[
         float | None,
         typer.Option(
             "--confidence",
             min=0,
             max=0.999,
-            help="How sure the false-alarm budget is: in what share of such groups of people it holds; the patch's, if not given.",
+            help="How sure the false-alarm budget is: in what share of such groups of people it holds; the "
+            "patch's, if not given.",
         ),
     ] = None,
     dtype: DtypeOption = "auto",
@@ -74,21 +91,38 @@ def init(
         error.remedy = error.remedy.replace("--records", "--calibration")
         raise
     set_up(threads)
-    places = {"host": str(Path(host).resolve()) if Path(host).exists() else host, "patch": str(patch.resolve())}
+    places = {
+        "host": str(Path(host).resolve()) if Path(host).exists() else host,
+        "patch": str(patch.resolve()),
+    }
     with progress_bar(json) as progress:
-        made = make_store(store, key, load_host(host, device, dtype), base, records, places, progress, confidence)
+        made = make_store(
+            store, key, load_host(host, device, dtype), base, records, places, progress, confidence
+        )
     people = len(set(made.calibration()[0]))
     asked, sure = base.config.gate.false_alarms, made.facts["confidence"]
     promised = promised_rate(people, asked, sure)
     if json:
-        print_json({"store": str(store), "key": str(key), "host": made.facts["host"], "calibration_people": people,
-                    "confidence": sure, "false_alarms": {"asked": asked, "promised": promised}})  # fmt: skip
+        print_json(
+            {
+                "store": str(store),
+                "key": str(key),
+                "host": made.facts["host"],
+                "calibration_people": people,
+                "confidence": sure,
+                "false_alarms": {"asked": asked, "promised": promised},
+            }
+        )
         return
     out.print(
-        f"Store [bold]{store}[/] for host {made.facts['host']['sha256'][:16]}, calibrated on {people} people who ask for nothing."
+        f"Store [bold]{store}[/] for host {made.facts['host']['sha256'][:16]}, calibrated on {people} "
+        "people who ask for nothing."
     )
-    when = (f"for {sure:.0%} of such groups of people" if sure
-            else "on average; with --confidence 0.9 that would hold for nine of ten such groups of people")  # fmt: skip
+    when = (
+        f"for {sure:.0%} of such groups of people"
+        if sure
+        else "on average; with --confidence 0.9 that would hold for nine of ten such groups of people"
+    )
     out.print(f"Of strangers' pictures the gate takes at most {promised:.1%} for somebody, {when}.")
     if promised > asked:
         out.print(f"[yellow]{asked:.1%} is asked: give more calibration people.[/]")
@@ -102,8 +136,12 @@ def add(
     images: Images = None,
     records: RecordsOption = None,
     by: Annotated[str, typer.Option("--by", help="Who asked: free text.")] = "",
-    name: Annotated[str | None, typer.Option("--id", help="Id of the request; the same id is never added twice.")] = None,
-    keep_pictures: Annotated[bool, typer.Option("--keep-pictures", help="Keep the pictures, sealed, for later finetunes.")] = False,
+    name: Annotated[
+        str | None, typer.Option("--id", help="Id of the request; the same id is never added twice.")
+    ] = None,
+    keep_pictures: Annotated[
+        bool, typer.Option("--keep-pictures", help="Keep the pictures, sealed, for later finetunes.")
+    ] = False,
     host: HostAgain = None,
     patch: PatchAgain = None,
     dtype: DtypeOption = "auto",
@@ -111,16 +149,29 @@ def add(
     threads: ThreadsOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Enrol a person in the gate, verify, and finetune the encoder if it still leaks (exit code 8 if the request failed)."""
+    """Enrol a person in the gate, verify, and finetune the encoder if it still leaks (exit code 8 if the
+    request failed).
+    """
     loaded = _records(records)
     pictures = _pictures(images) or list(dict.fromkeys(r.image for r in loaded if r.subject == subject))
     service = service_at(store, key, host, patch, dtype, device, threads)
     with progress_bar(json) as progress:
-        request = service.add(subject, pictures, by=by, name=name, keep_pictures=keep_pictures, records=loaded, progress=progress)
+        request = service.add(
+            subject,
+            pictures,
+            by=by,
+            name=name,
+            keep_pictures=keep_pictures,
+            records=loaded,
+            progress=progress,
+        )
     _show(request, json)
     if request.to_verify_again and not json:
-        out.print(f"[yellow]{', '.join(request.to_verify_again)} had been verified under the encoder that this one takes the place "
-                  "of: run `cagul requests verify` on each.[/]")  # fmt: skip
+        out.print(
+            f"[yellow]{', '.join(request.to_verify_again)} had been verified under the encoder that this "
+            "one takes the place "
+            "of: run `cagul requests verify` on each.[/]"
+        )
     _exit_if_failed(request)
 
 
@@ -135,17 +186,26 @@ def revoke(
     threads: ThreadsOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Take a request back: the host answers about that person as before, and what was stored is overwritten."""
+    """Take a request back: the host answers about that person as before, and what was stored is
+    overwritten.
+    """
     still, unproven = service_at(store, key, host, patch, dtype, device, threads).revoke(request)
     if json:
-        print_json({"id": request, "state": "revoked", "templates_still_firing": still, "to_verify_again": unproven})
+        print_json(
+            {"id": request, "state": "revoked", "templates_still_firing": still, "to_verify_again": unproven}
+        )
         return
     out.print(f"Request {request} is revoked; its templates, text and pictures are overwritten.")
     if still:
-        out.print(f"[yellow]{still} of its templates still fire the gate: another request or the base patch is that near.[/]")
+        out.print(
+            f"[yellow]{still} of its templates still fire the gate: another request or the base patch is "
+            "that near.[/]"
+        )
     if unproven:
-        out.print(f"[yellow]The encoder that {', '.join(unproven)} had been verified under is erased with it: run "
-                  "`cagul requests verify` on each.[/]")  # fmt: skip
+        out.print(
+            f"[yellow]The encoder that {', '.join(unproven)} had been verified under is erased with it: run "
+            "`cagul requests verify` on each.[/]"
+        )
 
 
 def list_requests(store: StoreOption, json: JsonOption = False) -> None:
@@ -163,7 +223,14 @@ def list_requests(store: StoreOption, json: JsonOption = False) -> None:
     for column in ("id", "at", "state", "subject", "by", "outcome"):
         table.add_column(column, overflow="fold")
     for one in found:
-        cells = (one.id, one.at, one.state, one.subject, one.by, "" if one.state == "revoked" else one.verification.get("why", ""))
+        cells = (
+            one.id,
+            one.at,
+            one.state,
+            one.subject,
+            one.by,
+            "" if one.state == "revoked" else one.verification.get("why", ""),
+        )
         table.add_row(*map(escape, cells))
     out.print(table)
 
@@ -185,7 +252,9 @@ def show(request: RequestId, store: StoreOption, json: JsonOption = False) -> No
     if found.subject or found.by:
         out.print(f"  subject: {found.subject}   by: {found.by}", markup=False, highlight=False)
     if rows := rows_of(found.verification):
-        table = Table(f"measured on {measured_on((e.at, e.action) for e in history)}", "value", "95 % interval", "of")
+        table = Table(
+            f"measured on {measured_on((e.at, e.action) for e in history)}", "value", "95 % interval", "of"
+        )
         for row in rows:
             table.add_row(*row)
         out.print(table)
@@ -196,7 +265,8 @@ def show(request: RequestId, store: StoreOption, json: JsonOption = False) -> No
 def verify(
     store: StoreOption,
     request: Annotated[
-        str | None, typer.Argument(help="A request to measure anew, with --images; the log alone if left out.")
+        str | None,
+        typer.Argument(help="A request to measure anew, with --images; the log alone if left out."),
     ] = None,
     key: OptionalKey = None,
     images: Images = None,
@@ -208,8 +278,8 @@ def verify(
     threads: ThreadsOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Check the log for changed and missing entries, with the key its end too; measure a request anew where one is named
-    (exit code 8 if it failed).
+    """Check the log for changed and missing entries, with the key its end too; measure a request anew where
+    one is named (exit code 8 if it failed).
     """
     from cagul.errors import UsageError
 
@@ -225,7 +295,9 @@ def verify(
         loaded = _records(records)
         subject = opened.request(request).subject
         pictures = _pictures(images) or list(dict.fromkeys(r.image for r in loaded if r.subject == subject))
-        measured = service_at(store, key, host, patch, dtype, device, threads).verify_again(request, pictures, loaded)
+        measured = service_at(store, key, host, patch, dtype, device, threads).verify_again(
+            request, pictures, loaded
+        )
         _show(measured, json)
         _exit_if_failed(measured)
         return
@@ -240,9 +312,15 @@ def export_certificate(
     request: RequestId,
     store: StoreOption,
     key: KeyOption,
-    signing_key: Annotated[Path, typer.Option("--signing-key", help="Ed25519 key (PEM); made if there is none.")],
-    path: Annotated[Path, typer.Option("--out", help="The JSON document; a page to read is written beside it, as .md.")],
-    force: Annotated[bool, typer.Option("--force", help="Write over a document or page that is already there.")] = False,
+    signing_key: Annotated[
+        Path, typer.Option("--signing-key", help="Ed25519 key (PEM); made if there is none.")
+    ],
+    path: Annotated[
+        Path, typer.Option("--out", help="The JSON document; a page to read is written beside it, as .md.")
+    ],
+    force: Annotated[
+        bool, typer.Option("--force", help="Write over a document or page that is already there.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Write a signed certificate of a request: no names, no answers, no pictures."""
@@ -278,14 +356,22 @@ def verify_certificate(
         print_json({"valid": True, "id": request["id"], "state": request["state"]})
         return
     out.print(
-        f"Valid: request {request['id']}, state {request['state']}, issued {document['certificate']['issued']}.", highlight=False
+        f"Valid: request {request['id']}, state {request['state']}, issued "
+        f"{document['certificate']['issued']}.",
+        highlight=False,
     )
 
 
 VERBS: dict[str, Callable[..., None]] = {
-    "init": init, "add": add, "revoke": revoke, "list": list_requests, "show": show, "verify": verify,
-    "export-certificate": export_certificate, "verify-certificate": verify_certificate,
-}  # fmt: skip
+    "init": init,
+    "add": add,
+    "revoke": revoke,
+    "list": list_requests,
+    "show": show,
+    "verify": verify,
+    "export-certificate": export_certificate,
+    "verify-certificate": verify_certificate,
+}
 
 
 @contextmanager
@@ -299,7 +385,9 @@ def extra(name: str) -> Iterator[None]:
         raise UsageError(f"`cagul {name}` needs {error.name}.", f"pip install 'cagul[{name}]'") from None
 
 
-def service_at(store: Path, key: Path, host: str | None, patch: Path | None, dtype: str, device: str | None, threads: int) -> DeletionService:
+def service_at(
+    store: Path, key: Path, host: str | None, patch: Path | None, dtype: str, device: str | None, threads: int
+) -> DeletionService:
     """A store at work; host and patch are where they were, unless given."""
     with extra("requests"):
         from cagul.deletion.keys import StoreKey
@@ -325,7 +413,11 @@ def _pictures(given: list[Path] | None) -> list[Path]:
     """The named pictures, and all files of the named folders that are not hidden."""
     found: list[Path] = []
     for path in given or []:
-        found += sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")) if path.is_dir() else [path]
+        found += (
+            sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+            if path.is_dir()
+            else [path]
+        )
     return list(dict.fromkeys(found))
 
 
@@ -341,9 +433,14 @@ def _show(request: Request, json: bool) -> None:
         taken = "was taken" if request.escalated else "did not help and was dropped"
         out.print(f"  The encoder did not cover this person and was finetuned; the finetuned one {taken}.")
     if request.state == "failed":
-        out.print("  It stays in the gate and hides what it can. For more, revoke it and add the person anew: with --records of "
-                  "other people for a finetune of the encoder (more --images where the gate misses), or in a store whose base "
-                  "patch is of `cagul unlearn --config store`.", highlight=False)  # fmt: skip
+        out.print(
+            "  It stays in the gate and hides what it can. For more, revoke it and add the person anew: "
+            "with --records of "
+            "other people for a finetune of the encoder (more --images where the gate misses), or in a "
+            "store whose base "
+            "patch is of `cagul unlearn --config store`.",
+            highlight=False,
+        )
 
 
 def _exit_if_failed(request: Request) -> None:

@@ -36,37 +36,63 @@ KEY_VARIABLE = "CAGUL_API_KEY"
 
 def serve(
     host: DemoHostOption = None,
-    patch: Annotated[Path | None, typer.Option("--patch", help="Patch folder; with --store the base patch, if it moved.")] = None,
-    store: Annotated[Path | None, typer.Option("--store", help="Store of deletion requests; changes hold at once.")] = None,
+    patch: Annotated[
+        Path | None, typer.Option("--patch", help="Patch folder; with --store the base patch, if it moved.")
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Store of deletion requests; changes hold at once.")
+    ] = None,
     key: OptionalKey = None,
     address: Annotated[str, typer.Option("--address", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
-    workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes, each with host and guard.")] = 1,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the model; the host's folder if not given.")] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, max=64, help="Processes, each with host and guard.")
+    ] = 1,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the model; the host's folder if not given.")
+    ] = None,
     api_key_file: Annotated[
         Path | None, typer.Option("--api-key-file", help=f"API keys, one a line; or one in {KEY_VARIABLE}.")
     ] = None,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Most answers that are generated together.")] = 8,
-    batch_wait: Annotated[float, typer.Option("--batch-wait", min=0, help="Milliseconds to wait for more to batch.")] = 5.0,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, help="Most answers that are generated together.")
+    ] = 8,
+    batch_wait: Annotated[
+        float, typer.Option("--batch-wait", min=0, help="Milliseconds to wait for more to batch.")
+    ] = 5.0,
     pad_latency: Annotated[
-        float, typer.Option("--pad-latency", min=0, help="Answers leave at multiples of so many milliseconds; 0 at once.")
+        float,
+        typer.Option(
+            "--pad-latency", min=0, help="Answers leave at multiples of so many milliseconds; 0 at once."
+        ),
     ] = 0.0,
     max_body: Annotated[float, typer.Option("--max-body", min=0.001, help="Largest body, in MiB.")] = 20.0,
-    max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Largest picture, in pixels.")] = 16_000_000,
+    max_pixels: Annotated[
+        int, typer.Option("--max-pixels", min=1, help="Largest picture, in pixels.")
+    ] = 16_000_000,
     max_images: Annotated[int, typer.Option("--max-images", min=0, help="Most pictures of a request.")] = 8,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")] = 512,
     max_choices: Annotated[
         int | None,
-        typer.Option("--max-choices", min=1, max=128, help="Largest n of a request; if not given 4, or --batch if less."),
-    ] = None,  # fmt: skip
-    max_waiting: Annotated[int, typer.Option("--max-waiting", min=1, help="Requests at work or waiting in a worker.")] = 64,
+        typer.Option(
+            "--max-choices",
+            min=1,
+            max=128,
+            help="Largest n of a request; if not given 4, or --batch if less.",
+        ),
+    ] = None,
+    max_waiting: Annotated[
+        int, typer.Option("--max-waiting", min=1, help="Requests at work or waiting in a worker.")
+    ] = 64,
     max_waiting_pixels: Annotated[
         int, typer.Option("--max-waiting-pixels", min=1, help="Pixels of their pictures, together.")
-    ] = 256_000_000,  # fmt: skip
+    ] = 256_000_000,
     max_waiting_body: Annotated[
         float, typer.Option("--max-waiting-body", min=0.001, help="Their bodies, together, in MiB.")
-    ] = 256.0,  # fmt: skip
-    log_text: Annotated[bool, typer.Option("--log-text", help="Write questions and answers into the log, too.")] = False,
+    ] = 256.0,
+    log_text: Annotated[
+        bool, typer.Option("--log-text", help="Write questions and answers into the log, too.")
+    ] = False,
     dtype: DtypeOption = "auto",
     device: DeviceOption = None,
     threads: ThreadsOption = 0,
@@ -97,29 +123,54 @@ def serve(
         places = opened.facts["places"]
         host, patch = host or places["host"], patch or Path(places["patch"])
     if patch is None:
-        raise UsageError("Neither --patch nor --store is given; the bare host is not served.", "Give one of them.", "serve")
+        raise UsageError(
+            "Neither --patch nor --store is given; the bare host is not served.", "Give one of them.", "serve"
+        )
     host = host or str(demo_assets().host)
     keys = digests(read_keys(api_key_file, os.environ.get(KEY_VARIABLE)))
     if address not in LOOPBACK and not keys:
-        raise UsageError(f"{address} can be reached by others, and there is no API key.",
-                         f"Give --api-key-file or {KEY_VARIABLE}.", "serve")  # fmt: skip
+        raise UsageError(
+            f"{address} can be reached by others, and there is no API key.",
+            f"Give --api-key-file or {KEY_VARIABLE}.",
+            "serve",
+        )
     Patch.load(patch)  # before any worker starts
     limits = Limits(
-        body=int(max_body * 2**20), pixels=max_pixels, images=max_images, tokens=max_tokens, waiting=max_waiting,
-        choices=max_choices or min(4, batch), waiting_pixels=max_waiting_pixels, waiting_body=int(max_waiting_body * 2**20),
-    )  # fmt: skip
+        body=int(max_body * 2**20),
+        pixels=max_pixels,
+        images=max_images,
+        tokens=max_tokens,
+        waiting=max_waiting,
+        choices=max_choices or min(4, batch),
+        waiting_pixels=max_waiting_pixels,
+        waiting_body=int(max_waiting_body * 2**20),
+    )
     options = ServeOptions(
-        host=host, patch=patch, store=store, store_key=key, name=name or Path(host).name or "cagul", dtype=dtype, device=device,
-        threads=threads or max(1, idle_cores() // workers), batch=batch, batch_wait=batch_wait, pad_latency=pad_latency,
-        log_text=log_text, keys=keys, limits=limits,
-    )  # fmt: skip
+        host=host,
+        patch=patch,
+        store=store,
+        store_key=key,
+        name=name or Path(host).name or "cagul",
+        dtype=dtype,
+        device=device,
+        threads=threads or max(1, idle_cores() // workers),
+        batch=batch,
+        batch_wait=batch_wait,
+        pad_latency=pad_latency,
+        log_text=log_text,
+        keys=keys,
+        limits=limits,
+    )
     bound = listen_on(address, port)
     place = f"[{address}]" if ":" in address else address
     url = f"http://{place}:{bound.getsockname()[1]}/v1"
     if json:
         print_json({"url": url, "model": options.name, "workers": workers, "api_key": bool(keys)})
     else:
-        out.print(f"Model [bold]{options.name}[/] behind its guard, soon at [bold]{url}[/] ({workers} worker(s)).", highlight=False)
+        out.print(
+            f"Model [bold]{options.name}[/] behind its guard, soon at [bold]{url}[/] ({workers} worker(s)).",
+            highlight=False,
+        )
         if not keys:
             out.print("No API key: everybody on this machine may ask.")
     run(partial(make_app, options), bound, workers)

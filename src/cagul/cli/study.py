@@ -31,8 +31,9 @@ EVERY_ONE = "Leave it out: the surface asks every selection with every K."
 SET_BY_STUDY = {
     "training.steps": "Leave it out, and give --steps.",
     "training.checkpoint": "Leave it out: a short training has one checkpoint, at its end.",
-    "selection.choose": EVERY_ONE, "selection.k": EVERY_ONE,
-}  # fmt: skip
+    "selection.choose": EVERY_ONE,
+    "selection.k": EVERY_ONE,
+}
 
 
 def study(
@@ -42,21 +43,32 @@ def study(
     forget: DemoForgetOption = None,
     unseen: UnseenOption = "",
     other_host: Annotated[
-        str | None, typer.Option("--other-host", help="A host of the same tokens, to see whether it chooses the same ones.")
+        str | None,
+        typer.Option(
+            "--other-host", help="A host of the same tokens, to see whether it chooses the same ones."
+        ),
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", help="Of maps, causal, measures, layers, gate, surface; by commas. All if not given."),
+        typer.Option(
+            "--only", help="Of maps, causal, measures, layers, gate, surface; by commas. All if not given."
+        ),
     ] = None,
-    config: Annotated[str, typer.Option("--config", help="Of the short trainings: a preset or a YAML file.")] = "default",
-    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value, such as training.rate=0.001.")] = None,
+    config: Annotated[
+        str, typer.Option("--config", help="Of the short trainings: a preset or a YAML file.")
+    ] = "default",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, such as training.rate=0.001.")
+    ] = None,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of each short training.")] = 60,
     dtype: DtypeOption = "auto",
     device: DeviceOption = None,
     threads: ThreadsOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """What visual tokens do: where questions look, what replacing tokens changes, which layers and how many tokens suffice."""
+    """What visual tokens do: where questions look, what replacing tokens changes, which layers and how many
+    tokens suffice.
+    """
     from cagul.config import load_config
     from cagul.study.pairs import StudySample
 
@@ -75,16 +87,23 @@ def study(
     plan = plan_study(splits, chosen, sample, only)
     frozen, other = load_hosts(host, other_host, demo, device, dtype)
     identity = {
-        "study": frozen.fingerprint(), "other_host": other.fingerprint() if other else None, "sample": vars(sample),
-        "config": chosen.model_dump(), "people": {k: len(splits.subjects(k)) for k in vars(splits)},
-    }  # fmt: skip
+        "study": frozen.fingerprint(),
+        "other_host": other.fingerprint() if other else None,
+        "sample": vars(sample),
+        "config": chosen.model_dump(),
+        "people": {k: len(splits.subjects(k)) for k in vars(splits)},
+    }
     with progress_bar(json) as progress:
         results = Run(run, identity, repeating_command(), everybody(splits))
-        summary = study_host(frozen, splits, results, chosen, sample, only=only, other_host=other, progress=progress)
+        summary = study_host(
+            frozen, splits, results, chosen, sample, only=only, other_host=other, progress=progress
+        )
     figures = write_figures(summary, run / "figures")
     page, _ = write_report(run)
     if json:
-        print_json(summary | {"run": str(run), "report": str(page), "figures": [str(path) for path in figures]})
+        print_json(
+            summary | {"run": str(run), "report": str(page), "figures": [str(path) for path in figures]}
+        )
         return
     for shown in tables(summary["study"]):
         out.print(shown)
@@ -92,8 +111,10 @@ def study(
         out.print(f"The part {part} is absent: {reason}.", soft_wrap=True)
     cost = summary["cost"]
     out.print(f"Report in [bold]{page}[/].")
-    out.print(f"Rows and summary.json in [bold]{run}[/] (the rows hold secrets), {len(figures)} figures in "
-              f"[bold]{run / 'figures'}[/]. Took {cost['seconds']:.0f} s on {cost['threads']} thread(s).")  # fmt: skip
+    out.print(
+        f"Rows and summary.json in [bold]{run}[/] (the rows hold secrets), {len(figures)} figures in "
+        f"[bold]{run / 'figures'}[/]. Took {cost['seconds']:.0f} s on {cost['threads']} thread(s)."
+    )
 
 
 def _require_free(config: str, settings: list[str]) -> None:
@@ -105,13 +126,17 @@ def _require_free(config: str, settings: list[str]) -> None:
     for key, remedy in SET_BY_STUDY.items():
         section, name = key.split(".")
         if name in getattr(given, section).model_fields_set:
-            raise UsageError(f"{key} is given, but every short training of a study sets its own.", remedy, "study")
+            raise UsageError(
+                f"{key} is given, but every short training of a study sets its own.", remedy, "study"
+            )
 
 
 def _cell(found: dict[str, Any] | None) -> str:
     if not found or "value" not in found:
         return ""
-    return f"{found['value']:.3f}" + (f" [dim]{found['low']:.2f} to {found['high']:.2f}[/]" if "low" in found else "")
+    return f"{found['value']:.3f}" + (
+        f" [dim]{found['low']:.2f} to {found['high']:.2f}[/]" if "low" in found else ""
+    )
 
 
 def tables(found: dict[str, Any]) -> list[Table]:
@@ -121,28 +146,59 @@ def tables(found: dict[str, Any]) -> list[Table]:
     if kinds:
         names = list(dict.fromkeys(name for kind in kinds for name in found["stability"][kind]))
         rows = [[name, *(_cell(found["stability"][kind].get(name)) for kind in kinds)] for name in names]
-        shown.append(_table("Share of the bottom half that stays the same (chance 0.5)", ["what changes", *kinds], rows))
+        shown.append(
+            _table(
+                "Share of the bottom half that stays the same (chance 0.5)", ["what changes", *kinds], rows
+            )
+        )
     if "measures" in found:
-        rows = [[kind, name, *(_cell(one.get(f)) for f in ("rank_correlation", "deletion", "insertion"))]
-                for kind in ("private", "visual", "general") if kind in found["measures"]
-                for name, one in found["measures"][kind].items() if name != "ceiling"]  # fmt: skip
-        shown.append(_table("Measures of importance against what tokens do",
-                            ["question", "measure", "rank correlation", "deletion area", "insertion area"], rows))  # fmt: skip
+        rows = [
+            [kind, name, *(_cell(one.get(f)) for f in ("rank_correlation", "deletion", "insertion"))]
+            for kind in ("private", "visual", "general")
+            if kind in found["measures"]
+            for name, one in found["measures"][kind].items()
+            if name != "ceiling"
+        ]
+        shown.append(
+            _table(
+                "Measures of importance against what tokens do",
+                ["question", "measure", "rank correlation", "deletion area", "insertion area"],
+                rows,
+            )
+        )
     if "layers" in found:
         took = found["layers"].get("milliseconds", {})
-        rows = [[f"first {n}", _cell(one), f"{took[f'first {n}']:.1f}" if f"first {n}" in took else ""]
-                for n, one in found["layers"]["agreement_with_all"].items()]  # fmt: skip
-        shown.append(_table("Bottom half by the first n layers", ["layers", "agreement with all", "ms"], rows))
+        rows = [
+            [f"first {n}", _cell(one), f"{took[f'first {n}']:.1f}" if f"first {n}" in took else ""]
+            for n, one in found["layers"]["agreement_with_all"].items()
+        ]
+        shown.append(
+            _table("Bottom half by the first n layers", ["layers", "agreement with all", "ms"], rows)
+        )
     if "variants" in found.get("trainings", {}):
         front = found["trainings"]["pareto"]
-        rows = [[name + (" *" if name in front else ""), *(_cell(one[f]) for f in ("leak", "refusal_rate", "visual_accuracy",
-                                                                                   "misfire_keep"))]
-                for name, one in found["trainings"]["variants"].items()]  # fmt: skip
-        shown.append(_table("Short trainings, the gate forced (* on the front of leak and misfire_keep)",
-                            ["training", "leak", "refusal", "visual", "misfire_keep"], rows))  # fmt: skip
+        rows = [
+            [
+                name + (" *" if name in front else ""),
+                *(_cell(one[f]) for f in ("leak", "refusal_rate", "visual_accuracy", "misfire_keep")),
+            ]
+            for name, one in found["trainings"]["variants"].items()
+        ]
+        shown.append(
+            _table(
+                "Short trainings, the gate forced (* on the front of leak and misfire_keep)",
+                ["training", "leak", "refusal", "visual", "misfire_keep"],
+                rows,
+            )
+        )
     if "gates" in found and "absent" not in found["gates"]:
-        rows = [[name, *(_cell(one.get(f)) for f in ("tpr_at_1_fpr", "auroc_unseen"))] for name, one in found["gates"].items()]
-        shown.append(_table("Gates on people never seen", ["gate", "hits at 1 % false alarms", "AUROC"], rows))
+        rows = [
+            [name, *(_cell(one.get(f)) for f in ("tpr_at_1_fpr", "auroc_unseen"))]
+            for name, one in found["gates"].items()
+        ]
+        shown.append(
+            _table("Gates on people never seen", ["gate", "hits at 1 % false alarms", "AUROC"], rows)
+        )
     return shown
 
 

@@ -38,19 +38,28 @@ def unlearn(
     forget: Annotated[str, typer.Option("--forget", help="Subjects: p003,p007 or @list.txt.")],
     patch: Annotated[Path, typer.Option("--out", help="Folder of the new patch.")],
     unseen: Annotated[str, typer.Option("--unseen", help="Subjects that training must not open.")] = "",
-    config: Annotated[str, typer.Option("--config", help="default, paper, store or a YAML file.")] = "default",
-    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value, such as selection.k=0.25.")] = None,
+    config: Annotated[
+        str, typer.Option("--config", help="default, paper, store or a YAML file.")
+    ] = "default",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, such as selection.k=0.25.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Short for --set training.seed=N.")] = None,
     base: Annotated[
-        Path | None, typer.Option("--from", help="A patch to add these people to; it keeps forgetting those it forgets.")
+        Path | None,
+        typer.Option("--from", help="A patch to add these people to; it keeps forgetting those it forgets."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure one batch, say what it will take, write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Measure one batch, say what it will take, write nothing.")
+    ] = False,
     dtype: DtypeOption = "auto",
     device: DeviceOption = None,
     threads: ThreadsOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Train a patch that makes a frozen host forget people. Killed and started again, it goes on where it was."""
+    """Train a patch that makes a frozen host forget people. Killed and started again, it goes on where it
+    was.
+    """
     from cagul.config import load_config
     from cagul.data.records import load_records, parse_subjects, split_records
     from cagul.environment import versions
@@ -75,8 +84,18 @@ def unlearn(
 
         try:
             frozen = load_host(host, processes.device(device), dtype)
-            everybody = {name: [r.model_dump(mode="json") for r in part] for name, part in vars(splits).items()}
-            mark = digest([chosen.model_dump(), frozen.fingerprint(), everybody, versions(), start.digest() if start else None])
+            everybody = {
+                name: [r.model_dump(mode="json") for r in part] for name, part in vars(splits).items()
+            }
+            mark = digest(
+                [
+                    chosen.model_dump(),
+                    frozen.fingerprint(),
+                    everybody,
+                    versions(),
+                    start.digest() if start else None,
+                ]
+            )
             with processes.main_first():
                 mark_file = work / "mark"
                 if mark_file.exists() and mark_file.read_text() != mark:  # another job's checkpoint
@@ -84,7 +103,9 @@ def unlearn(
                 if processes.main:
                     write_text(mark_file, mark)
             with progress_bar(json) as progress:
-                made = train(frozen, splits, chosen, base=start, work=work, progress=progress, processes=processes)
+                made = train(
+                    frozen, splits, chosen, base=start, work=work, progress=progress, processes=processes
+                )
         except CagulError:
             _remove_empty(work)
             raise
@@ -97,17 +118,35 @@ def unlearn(
     facts = made.facts
     if start is not None:
         again = facts["people_trained_again"]
-        out.print(f"Added to the {facts['people_before']} people of {base}; {again} of them are in the records, trained again.")
+        out.print(
+            f"Added to the {facts['people_before']} people of {base}; {again} of them are in the records, "
+            "trained again."
+        )
     if facts["resumed_from"]:
-        out.print(f"Went on from step {facts['resumed_from']} of {facts['steps']}, where an earlier run had stopped.")
-    out.print(f"Patch for {facts['people']} people in [bold]{patch}[/], {facts['seconds']:.0f} s on {facts['threads']} thread(s).")
-    out.print(f"Trained parameters {made.parameters():,}; host unchanged, SHA-256 {made.host['sha256'][:16]}.")
-    out.print(f"Gate {chosen.gate.kind}: threshold from {facts['calibration_people']} people apart; at most "
-              f"{facts['promised_false_alarms']:.2%} of unknown people's pictures should fire.")  # fmt: skip
-    out.print(f"It fires on {facts['own_pictures_recognised']:.0%} of the forgotten people's own images; `cagul evaluate` tells of "
-              "views that it has not seen.")  # fmt: skip
+        out.print(
+            f"Went on from step {facts['resumed_from']} of {facts['steps']}, where an earlier run had "
+            "stopped."
+        )
+    out.print(
+        f"Patch for {facts['people']} people in [bold]{patch}[/], {facts['seconds']:.0f} s on "
+        f"{facts['threads']} thread(s)."
+    )
+    out.print(
+        f"Trained parameters {made.parameters():,}; host unchanged, SHA-256 {made.host['sha256'][:16]}."
+    )
+    out.print(
+        f"Gate {chosen.gate.kind}: threshold from {facts['calibration_people']} people apart; at most "
+        f"{facts['promised_false_alarms']:.2%} of unknown people's pictures should fire."
+    )
+    out.print(
+        f"It fires on {facts['own_pictures_recognised']:.0%} of the forgotten people's own images; `cagul "
+        "evaluate` tells of "
+        "views that it has not seen."
+    )
     if chosen.gate.kind == "enrolment":
-        out.print("The patch holds face templates, which are personal data: keep it as you keep the pictures.")
+        out.print(
+            "The patch holds face templates, which are personal data: keep it as you keep the pictures."
+        )
     out.print(f'Next: cagul ask --host {host} --patch {patch} --image PICTURE "QUESTION"', soft_wrap=True)
 
 
@@ -124,16 +163,27 @@ def _show_plan(host: FrozenHost, splits: Splits, config: Config, base: Patch | N
     if json:
         print_json(vars(found))
         return
-    shown = Table(title="What the job will take (measured on one batch of each part); nothing was written", title_justify="left")
+    shown = Table(
+        title="What the job will take (measured on one batch of each part); nothing was written",
+        title_justify="left",
+    )
     for name in ("part", "people", "records"):
         shown.add_column(name, justify="left" if name == "part" else "right")
     for name, people in found.people.items():
         shown.add_row(name, str(people), str(found.records[name]))
     out.print(shown)
-    out.print(f"{found.pictures} pictures to look at, {found.attention_pairs} attention passes, {found.steps} steps.")
+    out.print(
+        f"{found.pictures} pictures to look at, {found.attention_pairs} attention passes, {found.steps} "
+        "steps."
+    )
     spent = ", ".join(f"{name} {value:.0f} s" for name, value in found.seconds.items() if name != "all")
     out.print(f"About {found.seconds['all']:.0f} s on this machine: {spent}.")
-    out.print(f"Visual tokens: {found.tokens_gib['memory']:.2f} GiB in memory, {found.tokens_gib['disk']:.2f} GiB on disk; "
-              f"memory at its peak about {found.peak_memory_gib:.1f} GiB.")  # fmt: skip
-    out.print(f"Gate: calibrated on {found.calibration_people} people apart, so no false-alarm rate below "
-              f"{found.smallest_false_alarms:.2%} can be promised; {config.gate.false_alarms:.2%} is asked for.")  # fmt: skip
+    out.print(
+        f"Visual tokens: {found.tokens_gib['memory']:.2f} GiB in memory, {found.tokens_gib['disk']:.2f} GiB "
+        "on disk; "
+        f"memory at its peak about {found.peak_memory_gib:.1f} GiB."
+    )
+    out.print(
+        f"Gate: calibrated on {found.calibration_people} people apart, so no false-alarm rate below "
+        f"{found.smallest_false_alarms:.2%} can be promised; {config.gate.false_alarms:.2%} is asked for."
+    )

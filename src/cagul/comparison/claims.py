@@ -1,4 +1,5 @@
-"""Six claims about cagul, each tested on the rows of a comparison: it holds, it does not, or it cannot be told. No torch here.
+"""Six claims about cagul, each tested on the rows of a comparison: it holds, it does not, or it cannot be
+told. No torch here.
 
 A verdict needs an interval: what an interval of 95 % over people leaves open cannot be told.
 """
@@ -19,9 +20,15 @@ LOW = ("leak", "probability")  # better when low; the others when high
 NOT_RUN, NOBODY = "was not in this comparison", "No finetuning baseline was in this comparison."
 
 
-def claims(summary: Mapping[str, Any], said: Mapping[str, MethodRows], retain_host: list[dict],
-           measured: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:  # fmt: skip
-    """Every claim with its verdict and the figures behind it. ``measured`` is what benchmarks/to_same_leak.py wrote."""
+def claims(
+    summary: Mapping[str, Any],
+    said: Mapping[str, MethodRows],
+    retain_host: list[dict],
+    measured: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """Every claim with its verdict and the figures behind it. ``measured`` is what benchmarks/to_same_leak.py
+    wrote.
+    """
     if "cagul" not in said:
         return []
     finetuned = [name for name in said if name.removesuffix("_full") in FINETUNED]
@@ -32,7 +39,7 @@ def claims(summary: Mapping[str, Any], said: Mapping[str, MethodRows], retain_ho
         _cheaper(measured),
         _refusal(summary, said),
         _paper(said),
-    ]  # fmt: skip
+    ]
 
 
 def _claim(number: int, text: str, verdict: Verdict, figures: Sequence[str]) -> dict[str, Any]:
@@ -55,7 +62,9 @@ def clearly(figure: Mapping[str, Any], side: Literal["below", "above"], bar: flo
 
 
 def within(figure: Mapping[str, Any], low: float, high: float) -> Verdict:
-    """Whether a figure's whole interval lies within bounds, the bounds themselves inside, or wholly outside of them."""
+    """Whether a figure's whole interval lies within bounds, the bounds themselves inside, or wholly outside
+    of them.
+    """
     if "low" not in figure:
         return "cannot be told"
     if figure["high"] < low or figure["low"] > high:
@@ -67,7 +76,9 @@ def _pareto(said: Mapping[str, MethodRows], finetuned: list[str]) -> dict[str, A
     text = "No finetuning baseline has both a lower leak and a higher model_utility than cagul."
     lines, states = [], []
     for name in finetuned:
-        leak, utility = (difference_of(figure, said["cagul"], said[name]) for figure in ("leak", "model_utility"))
+        leak, utility = (
+            difference_of(figure, said["cagul"], said[name]) for figure in ("leak", "model_utility")
+        )
         if "value" not in leak or "value" not in utility:
             states.append("cannot be told")
             lines.append(f"{name}: leak {shown(leak)}, model_utility {shown(utility)}")
@@ -78,8 +89,10 @@ def _pareto(said: Mapping[str, MethodRows], finetuned: list[str]) -> dict[str, A
         else:
             no_worse = leak.get("high", 1.0) <= 0 or utility.get("low", -1.0) >= 0
             states.append("holds" if no_worse else "cannot be told")
-        lines.append(f"cagul less {name}: leak {shown(leak)}, model_utility {shown(utility)}"
-                     + (": better in both by the values alone" if beaten else ""))  # fmt: skip
+        lines.append(
+            f"cagul less {name}: leak {shown(leak)}, model_utility {shown(utility)}"
+            + (": better in both by the values alone" if beaten else "")
+        )
     return _claim(1, text, _worst(states), lines or [NOBODY])
 
 
@@ -89,13 +102,18 @@ def _worst(states: Sequence[str]) -> Verdict:
     return "does not hold" if "does not hold" in states else "holds"
 
 
-def _likelihoods(said: Mapping[str, MethodRows], finetuned: list[str], retain_host: list[dict]) -> dict[str, Any]:
+def _likelihoods(
+    said: Mapping[str, MethodRows], finetuned: list[str], retain_host: list[dict]
+) -> dict[str, Any]:
     text = "KS distance to the retain host on forget, and |membership AUROC - 0.5|, at or below the best finetuning baseline's."
     if not retain_host:
         return _claim(2, text, "cannot be told", ["There is no retain host."])
     lines, states = [], []
-    measures = {"KS": ks_to(retain_host), "|AUROC - 0.5| of the loss": mia_distance("loss"),
-                "|AUROC - 0.5| of Min-K++": mia_distance("min_k_plus_plus")}  # fmt: skip
+    measures = {
+        "KS": ks_to(retain_host),
+        "|AUROC - 0.5| of the loss": mia_distance("loss"),
+        "|AUROC - 0.5| of Min-K++": mia_distance("min_k_plus_plus"),
+    }
     for words, measure in measures.items():
         own = over_people(measure, said["cagul"])
         impostors = {name: over_people(measure, said[name]) for name in finetuned}
@@ -106,10 +124,18 @@ def _likelihoods(said: Mapping[str, MethodRows], finetuned: list[str], retain_ho
             continue
         name = min(known, key=lambda one: known[one]["value"])
         apart = over_people(measure, said["cagul"], said[name])
-        state = "does not hold" if clearly(apart, "above") else "holds" if apart.get("high", 1.0) <= 0 else "cannot be told"
+        state = (
+            "does not hold"
+            if clearly(apart, "above")
+            else "holds"
+            if apart.get("high", 1.0) <= 0
+            else "cannot be told"
+        )
         states.append(state)
-        lines.append(f"{words}: cagul {shown(own, '-')}, best finetuning baseline {name} {shown(known[name], '-')}; "
-                     f"cagul less {name} {shown(apart)}: {state}")  # fmt: skip
+        lines.append(
+            f"{words}: cagul {shown(own, '-')}, best finetuning baseline {name} {shown(known[name], '-')}; "
+            f"cagul less {name} {shown(apart)}: {state}"
+        )
     return _claim(2, text, _worst(states), lines)
 
 
@@ -122,14 +148,18 @@ def _identical(summary: Mapping[str, Any], finetuned: list[str]) -> dict[str, An
     for split in ("retain", "unseen"):
         own = summary["methods"]["cagul"].get(split, {}).get("identical", {"absent": "nobody was asked"})
         impostors = {name: summary["methods"][name].get(split, {}).get("identical", {}) for name in finetuned}
-        kept, changed = within(own, KEPT, 1.0), {name: within(figure, 0.0, KEPT) for name, figure in impostors.items()}
+        kept, changed = (
+            within(own, KEPT, 1.0),
+            {name: within(figure, 0.0, KEPT) for name, figure in impostors.items()},
+        )
         states += [kept, *changed.values()]
         lines.append(f"{split}: cagul {shown(own, '-')}: {kept}")
         known = {name: figure for name, figure in impostors.items() if "value" in figure}
         if known:
             best = max(known, key=lambda name: known[name]["value"])
             lines.append(
-                f"{split}: finetuning changes them, at most {best} keeps {shown(known[best], '-')}: {_worst([*changed.values()])}"
+                f"{split}: finetuning changes them, at most {best} keeps {shown(known[best], '-')}: "
+                f"{_worst([*changed.values()])}"
             )
     return _claim(3, text, _worst(states), lines)
 
@@ -137,14 +167,23 @@ def _identical(summary: Mapping[str, Any], finetuned: list[str]) -> dict[str, An
 def _cheaper(measured: Mapping[str, Any] | None) -> dict[str, Any]:
     text = "Less time and memory than gradient difference to the same leak, and than any finetune for one more person."
     if measured is None:
-        return _claim(4, text, "cannot be told", ["Measured apart, by benchmarks/to_same_leak.py: its figures are not there."])
+        return _claim(
+            4,
+            text,
+            "cannot be told",
+            ["Measured apart, by benchmarks/to_same_leak.py: its figures are not there."],
+        )
     target, lines, states = measured["target"], [], []
-    pairs = {f"to a leak of {target}": (measured["reached"], "cagul", "gd"),
-             "one more person": (measured["one_more"], "enrol", "gd_one_more")}  # fmt: skip
+    pairs = {
+        f"to a leak of {target}": (measured["reached"], "cagul", "gd"),
+        "one more person": (measured["one_more"], "enrol", "gd_one_more"),
+    }
     for what, (found, own, other) in pairs.items():
         ours, others = found.get(own, []), found.get(other, [])
         missed = [
-            name for name, runs in ((own, ours), (other, others)) if not all(run["leak"] <= target for run in runs) or not runs
+            name
+            for name, runs in ((own, ours), (other, others))
+            if not all(run["leak"] <= target for run in runs) or not runs
         ]
         for key, unit in (("cpu_seconds", "CPU seconds"), ("peak_mib", "MiB above the loaded host")):
             mine, theirs = ([run[key] for run in runs] for runs in (ours, others))
@@ -152,15 +191,25 @@ def _cheaper(measured: Mapping[str, Any] | None) -> dict[str, Any]:
             why = f" ({', '.join(missed)} did not reach it in every run)" if missed else ""
             states.append(state)
             lines.append(f"{what}, {unit}: {own} {_ends(mine)}, {other} {_ends(theirs)}: {state}{why}")
-    lines.append("Lowest and highest of the runs; gradient difference is the only finetune that was measured.")
+    lines.append(
+        "Lowest and highest of the runs; gradient difference is the only finetune that was measured."
+    )
     return _claim(4, text, _worst(states), lines)
 
 
 def apart(mine: Sequence[float], theirs: Sequence[float]) -> Verdict:
-    """Whether all of ours are below all of theirs, or all above; a single run of either says nothing about their spread."""
+    """Whether all of ours are below all of theirs, or all above; a single run of either says nothing about
+    their spread.
+    """
     if min(len(mine), len(theirs)) < 2:
         return "cannot be told"
-    return "holds" if max(mine) < min(theirs) else "does not hold" if min(mine) > max(theirs) else "cannot be told"
+    return (
+        "holds"
+        if max(mine) < min(theirs)
+        else "does not hold"
+        if min(mine) > max(theirs)
+        else "cannot be told"
+    )
 
 
 def _ends(values: Sequence[float]) -> str:
@@ -174,18 +223,28 @@ def _refusal(summary: Mapping[str, Any], said: Mapping[str, MethodRows]) -> dict
     names = ("visual_accuracy", "leak", "identical, retain", "identical, unseen")
     found = {name: difference_of(name, said["cagul"], said["gate_refusal"]) for name in names}
     seen = found["visual_accuracy"]
-    kept: Verdict = "holds" if clearly(seen, "above") else "does not hold" if clearly(seen, "below") else "cannot be told"
-    states = {name: kept if name == names[0] else within(figure, -SAME, SAME) for name, figure in found.items()}
+    kept: Verdict = (
+        "holds" if clearly(seen, "above") else "does not hold" if clearly(seen, "below") else "cannot be told"
+    )
+    states = {
+        name: kept if name == names[0] else within(figure, -SAME, SAME) for name, figure in found.items()
+    }
     state = _worst([*states.values()])
-    lines = [f"cagul less gate_refusal, {name}: {shown(figure)}: {states[name]}" for name, figure in found.items()]
+    lines = [
+        f"cagul less gate_refusal, {name}: {shown(figure)}: {states[name]}" for name, figure in found.items()
+    ]
     lines.append(f"that nothing else changes is to say: by at most {SAME} either way")
     costs = [summary["methods"][name]["cost"].get("cpu_seconds") for name in ("cagul", "gate_refusal")]
     if None not in costs:
         lines.append(
-            f"what it costs: training {costs[0]:.0f} CPU seconds against {costs[1]:.0f} for the gate alone, and the leak above"
+            f"what it costs: training {costs[0]:.0f} CPU seconds against {costs[1]:.0f} for the gate alone, "
+            "and the leak above"
         )
     keep = summary["methods"]["cagul"]["retain"].get("misfire_keep", {})
-    lines.append(f"facts of retained people kept when the gate fires on them: cagul {shown(keep, '-')}, a canned refusal none")
+    lines.append(
+        f"facts of retained people kept when the gate fires on them: cagul {shown(keep, '-')}, a canned "
+        "refusal none"
+    )
     return _claim(5, text, state, lines)
 
 
@@ -202,7 +261,9 @@ def _paper(said: Mapping[str, MethodRows]) -> dict[str, Any]:
         helped += [name] if word == "better" else []
         harmed += [name] if word == "worse" else []
         lines.append(f"cagul less cagul_paper, {name}: {shown(found)}: {word}")
-    state: Verdict = "holds" if helped and not harmed else "does not hold" if harmed and not helped else "cannot be told"
+    state: Verdict = (
+        "holds" if helped and not harmed else "does not hold" if harmed and not helped else "cannot be told"
+    )
     if helped and harmed:
         lines.append(f"Better in {', '.join(helped)}; worse in {', '.join(harmed)}: it is a trade.")
     return _claim(6, text, state, lines)

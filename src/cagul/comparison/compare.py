@@ -1,4 +1,6 @@
-"""Tune every method by one rule on validation rows, ask the winners the test rows, keep every answer; go on after a kill."""
+"""Tune every method by one rule on validation rows, ask the winners the test rows, keep every answer; go on
+after a kill.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from typing import Any
 import torch
 
 from cagul.baselines.search_space import Point
-from cagul.comparison.methods import METHODS, BuiltMethod, ComparedMethod, BuildContext, starting_points
+from cagul.comparison.methods import METHODS, BuildContext, BuiltMethod, ComparedMethod, starting_points
 from cagul.comparison.results import ABOUT, DONE, judged, results, trial_name, trials_of
 from cagul.comparison.tuning import WIDENINGS, best, label, wider
 from cagul.comparison.validation_split import Part, part_of
@@ -31,8 +33,10 @@ from cagul.evaluation.score import require_same_tokens
 from cagul.evaluation.summary import RETAIN_HOST
 from cagul.guard.guard import Guard
 
-QUICK, QUICK_STEPS = ("training.steps=20", "gate.augment_others=1"), 10  # cagul's options and finetuning's steps under --quick
-HELD = 200_000_000  # parameters up to which a grid's best answerer is held in memory until it is asked the test rows
+# cagul's options and finetuning's steps under --quick
+QUICK, QUICK_STEPS = ("training.steps=20", "gate.augment_others=1"), 10
+# parameters up to which a grid's best answerer is held in memory until it is asked the test rows
+HELD = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,9 @@ SAMPLES = {
 
 @dataclass(frozen=True)
 class ComparisonPlan:
-    """One comparison. ``quick`` takes the middle of every grid untried, on the first seed alone, and says so."""
+    """One comparison. ``quick`` takes the middle of every grid untried, on the first seed alone, and says
+    so.
+    """
 
     methods: tuple[str, ...]
     samples: Samples
@@ -81,14 +87,18 @@ class TimeUp(Exception):  # noqa: N818 - no error: a piece of the work is done
 
 def _finite(value: Any) -> bool:
     """Whether every float in a row's field is a number, lists within lists too."""
-    return all(map(_finite, value)) if isinstance(value, list | tuple) else not isinstance(value, float) or math.isfinite(value)
+    return (
+        all(map(_finite, value))
+        if isinstance(value, list | tuple)
+        else not isinstance(value, float) or math.isfinite(value)
+    )
 
 
 class Comparison:
     """A comparison under way. ``deadline`` (of time.monotonic) ends it between two steps of whatever it does.
 
-    Raises HostError for a retain host of another family or tokenizer, or with the host's own weights; DataError when
-    validation or test has nobody to ask about.
+    Raises HostError for a retain host of another family or tokenizer, or with the host's own weights;
+    DataError when validation or test has nobody to ask about.
     """
 
     def __init__(self, context: BuildContext, plan: ComparisonPlan, run: Run, deadline: float | None = None):
@@ -99,8 +109,12 @@ class Comparison:
         if context.retain_host is not None:
             require_same_tokens(context.host, context.retain_host)
             if context.retain_host.fingerprint() == context.host.fingerprint():
-                raise HostError("The retain host has the same weights as the host.", "Give a host that was trained without the "
-                                "forget set: `cagul memorise --exclude` makes one.", "retain-host")  # fmt: skip
+                raise HostError(
+                    "The retain host has the same weights as the host.",
+                    "Give a host that was trained without the "
+                    "forget set: `cagul memorise --exclude` makes one.",
+                    "retain-host",
+                )
 
     def progress(self, stage: str, done: int, total: int) -> None:
         self.outer(stage, done, total)
@@ -116,7 +130,11 @@ class Comparison:
             if part == "test" or not self.plan.quick:
                 self.ask("host", part, (), self.plan.seeds[0])
         if self.context.retain_host is not None:
-            facts = [fact for fact in scored_facts(self.parts["test"], self.plan.samples.test) if fact[0] == "forget"]
+            facts = [
+                fact
+                for fact in scored_facts(self.parts["test"], self.plan.samples.test)
+                if fact[0] == "forget"
+            ]
             likelihood_rows(Answerer(RETAIN_HOST, self.context.retain_host), facts, self.run, self.progress)
         wanted = [name for name in self.plan.methods if name != "host"]
         for number, name in enumerate(wanted):
@@ -132,7 +150,11 @@ class Comparison:
                 if winner is not None and METHODS[name].seeded:
                     self.ask(name, "test", winner, seed)
         if self.context.host.fingerprint() != before:
-            raise HostError("The host's weights changed during the comparison.", "This is a bug: please report it.", "host-changed")
+            raise HostError(
+                "The host's weights changed during the comparison.",
+                "This is a bug: please report it.",
+                "host-changed",
+            )
         shutil.rmtree(self.context.folder, ignore_errors=True)
         self.write_header_row(before, finished=True)
         summary = results(list(self.run.rows.found.values()))
@@ -140,19 +162,44 @@ class Comparison:
         return summary
 
     def write_header_row(self, sha256: str, finished: bool) -> None:
-        """Put the row down that tells what is compared; of an unfinished comparison too, so that its rows can be read."""
+        """Put the row down that tells what is compared; of an unfinished comparison too, so that its rows can
+        be read.
+        """
         host = self.context.host
-        self.run.rows.append([{
-            "key": ABOUT, "method": ABOUT, "methods": list(self.plan.methods), "quick": self.plan.quick, "finished": finished,
-            "seeds": list(self.plan.seeds), "settings": list(self.context.settings), "threads": torch.get_num_threads(),
-            "host": {"name": host.name, "model_type": host.family.model_type, "parameters": host.parameters(),
-                     "sha256_before": sha256, "sha256_after": host.fingerprint()},
-            "people": {split: len(self.context.splits.subjects(split)) for split in vars(self.context.splits)},
-            "sample": {"name": self.plan.samples.name, **vars(self.plan.samples.test), "images": self.plan.samples.images,
-                       "paraphrases": self.plan.samples.paraphrases, "validation": vars(self.plan.samples.validation)},
-        }])  # fmt: skip
+        self.run.rows.append(
+            [
+                {
+                    "key": ABOUT,
+                    "method": ABOUT,
+                    "methods": list(self.plan.methods),
+                    "quick": self.plan.quick,
+                    "finished": finished,
+                    "seeds": list(self.plan.seeds),
+                    "settings": list(self.context.settings),
+                    "threads": torch.get_num_threads(),
+                    "host": {
+                        "name": host.name,
+                        "model_type": host.family.model_type,
+                        "parameters": host.parameters(),
+                        "sha256_before": sha256,
+                        "sha256_after": host.fingerprint(),
+                    },
+                    "people": {
+                        split: len(self.context.splits.subjects(split)) for split in vars(self.context.splits)
+                    },
+                    "sample": {
+                        "name": self.plan.samples.name,
+                        **vars(self.plan.samples.test),
+                        "images": self.plan.samples.images,
+                        "paraphrases": self.plan.samples.paraphrases,
+                        "validation": vars(self.plan.samples.validation),
+                    },
+                }
+            ]
+        )
 
-    # -- tuning ---------------------------------------------------------------------------------------------------
+    # -- tuning
+    # ---------------------------------------------------------------------------------------------------
 
     def points(self, name: str) -> list[Point] | None:
         """The grid that a method starts with; None where the method that it is like has no winner."""
@@ -164,19 +211,29 @@ class Comparison:
         return [points[len(points) // 2]] if self.plan.quick else points
 
     def tune(self, name: str) -> Point | None:
-        """Try the grid, widen it while its winner stands at an edge, and return the winner; None when all trials diverged."""
+        """Try the grid, widen it while its winner stands at an edge, and return the winner; None when all
+        trials diverged.
+        """
         points, seed = self.points(name), self.plan.seeds[0]
         if points is None:
             return None
         if len(points) == 1:
             return points[0]
         bound = len(points) + WIDENINGS
-        widened = [trial.point for trial in trials_of(self.run.rows.found.values(), name) if trial.point not in points]
+        widened = [
+            trial.point
+            for trial in trials_of(self.run.rows.found.values(), name)
+            if trial.point not in points
+        ]
         points += widened  # by the run that this one goes on from
         while True:
             for point in points:
                 built = self.ask(name, "validation", point, seed)
-                if built is not None and self.winner(name) == point and self.context.host.parameters() <= HELD:
+                if (
+                    built is not None
+                    and self.winner(name) == point
+                    and self.context.host.parameters() <= HELD
+                ):
                     self.held = (f"{name} {label(point)} {seed}", built)
             winner = self.winner(name)
             further = wider(points, winner) if winner is not None else None
@@ -194,7 +251,8 @@ class Comparison:
         found = best(trials_of(self.run.rows.found.values(), name))
         return None if found is None else found.point
 
-    # -- asking ---------------------------------------------------------------------------------------------------
+    # -- asking
+    # ---------------------------------------------------------------------------------------------------
 
     def ask(self, name: str, part: Part, point: Point, seed: int) -> BuiltMethod | None:
         """Build a method's answerer and ask it one part's questions; None where that is done already.
@@ -205,11 +263,20 @@ class Comparison:
         if f"{DONE}/{trial}" in self.run.rows.found:
             return None
         method, same = METHODS[name], f"{name} {label(point)} {seed}"
-        built = self.held[1] if self.held is not None and self.held[0] == same else method.build(self.context, point, seed)
+        built = (
+            self.held[1]
+            if self.held is not None and self.held[0] == same
+            else method.build(self.context, point, seed)
+        )
         diverged = built.diverged
         if built.answerer is not None:
-            more = {"seed": seed, "point": label(point)}
-            answerer = Answerer(name if part == "test" else f"{name}:validation", built.answerer, mark=trial, more=more)
+            extra_fields = {"seed": seed, "point": label(point)}
+            answerer = Answerer(
+                name if part == "test" else f"{name}:validation",
+                built.answerer,
+                key_prefix=trial,
+                extra_fields=extra_fields,
+            )
             self.ask_all(answerer, method, part)
             rows = self.rows_of(trial)
             wrong = sum(not _finite(list(row.values())) for row in rows)
@@ -217,12 +284,23 @@ class Comparison:
                 diverged = f"likelihoods or scores of {wrong} answers are no numbers"
                 self.run.rows.drop([row["key"] for row in rows])
         done = {
-            "key": f"{DONE}/{trial}", "method": DONE, "name": name, "part": part, "point": label(point), "seed": seed,
-            "options": [list(option) for option in point], "facts": built.facts, "diverged": diverged,
+            "key": f"{DONE}/{trial}",
+            "method": DONE,
+            "name": name,
+            "part": part,
+            "point": label(point),
+            "seed": seed,
+            "options": [list(option) for option in point],
+            "facts": built.facts,
+            "diverged": diverged,
             "silent_likelihoods": method.silent_likelihoods,
-        }  # fmt: skip
+        }
         if part == "validation" and not diverged:
-            done |= judged(rows, rows if name == "host" else self.rows_of(self.host_trial), bool(method.silent_likelihoods))
+            done |= judged(
+                rows,
+                rows if name == "host" else self.rows_of(self.host_trial),
+                bool(method.silent_likelihoods),
+            )
         self.run.rows.append([done])
         return built
 
@@ -239,17 +317,26 @@ class Comparison:
         sample = samples.validation if part == "validation" else samples.test
         facts = scored_facts(splits, sample)
         if not method.silent_likelihoods:
-            likelihood_rows(answerer, facts if part == "test" else [f for f in facts if f[0] != "unseen"], run, self.progress)
+            likelihood_rows(
+                answerer,
+                facts if part == "test" else [f for f in facts if f[0] != "unseen"],
+                run,
+                self.progress,
+            )
         items = [*self.forget(part), *other_items(splits, "retain", sample.retain, sample)]
         if part == "validation":
-            answer_rows(answerer, [item for item in items if item.record.kind == "private"], run, self.progress)
+            answer_rows(
+                answerer, [item for item in items if item.record.kind == "private"], run, self.progress
+            )
             return
-        answer_rows(answerer, [*items, *other_items(splits, "unseen", sample.unseen, sample)], run, self.progress)
+        answer_rows(
+            answerer, [*items, *other_items(splits, "unseen", sample.unseen, sample)], run, self.progress
+        )
         answer_rows(answerer.part("text_only"), text_only_items(splits, sample), run, self.progress)
-        if isinstance(guard := answerer.answerer, Guard) and method.sort != "guardrail":
+        if isinstance(guard := answerer.model, Guard) and method.sort != "guardrail":
             with guard.forced():
                 answer_rows(answerer.part("forced"), misfire_items(splits, sample), run, self.progress)
-            if method.gate and answerer.more["seed"] == self.plan.seeds[0]:
+            if method.gate and answerer.extra_fields["seed"] == self.plan.seeds[0]:
                 gate_rows(guard, splits, run, sample, self.progress, f"{answerer.method}:gate")
 
     def forget(self, part: Part) -> list[Item]:
@@ -259,4 +346,6 @@ class Comparison:
         found: dict[str, list[Item]] = {}
         for item in forget_items(self.parts[part], sample):
             found.setdefault(item.sort, []).append(item)
-        return [item for sort, items in found.items() for item in sample.draw(items, limits.get(sort, 0), sort)]
+        return [
+            item for sort, items in found.items() for item in sample.draw(items, limits.get(sort, 0), sort)
+        ]

@@ -1,4 +1,6 @@
-"""Figures of two methods on the same questions, paired: values, differences and their intervals over people. No torch here."""
+"""Figures of two methods on the same questions, paired: values, differences and their intervals over people.
+No torch here.
+"""
 
 from __future__ import annotations
 
@@ -36,13 +38,19 @@ class MethodRows:
 
 def _of(rows: list[dict], key: str, **wanted: str) -> Pairs:
     """(subject, value) of the rows with these fields; a value may be None."""
-    return [(row["subject"], None if row[key] is None else float(row[key]))
-            for row in rows if all(row[name] == value for name, value in wanted.items())]  # fmt: skip
+    return [
+        (row["subject"], None if row[key] is None else float(row[key]))
+        for row in rows
+        if all(row[name] == value for name, value in wanted.items())
+    ]
 
 
 def _identical(said: MethodRows, split: str) -> Pairs:
-    return [(row["subject"], float(row["tokens"] == said.host[row["key"].partition("/")[2]]["tokens"]))
-            for row in said.answers if row["split"] == split]  # fmt: skip
+    return [
+        (row["subject"], float(row["tokens"] == said.host[row["key"].partition("/")[2]]["tokens"]))
+        for row in said.answers
+        if row["split"] == split
+    ]
 
 
 def _scored(said: MethodRows, split: str, of: Callable[[dict], float | None]) -> Pairs:
@@ -53,13 +61,19 @@ def _utility(said: MethodRows) -> list[Pairs]:
     return [
         _scored(said, "retain", lambda row: probability(row["nll"])),
         _of(said.answers, "rouge_l", split="retain", kind="private"),
-        _scored(said, "retain", lambda row: retain_truth_ratio(log_truth_ratio(row["paraphrased_nll"], row["perturbed_nll"]))),
+        _scored(
+            said,
+            "retain",
+            lambda row: retain_truth_ratio(log_truth_ratio(row["paraphrased_nll"], row["perturbed_nll"])),
+        ),
         _of(said.answers, "recall", split="retain", kind="private"),
     ]
 
 
 TERMS: dict[str, Callable[[MethodRows], list[Pairs]]] = {
-    "leak": lambda said: [_of(said.answers, "recall", split="forget", kind="private", sort=sort) for sort in LEAK_SORTS],
+    "leak": lambda said: [
+        _of(said.answers, "recall", split="forget", kind="private", sort=sort) for sort in LEAK_SORTS
+    ],
     "model_utility": _utility,
     "visual_accuracy": lambda said: [_of(said.answers, "recall", split="forget", kind="visual")],
     "identical, retain": lambda said: [_identical(said, "retain")],
@@ -86,20 +100,27 @@ def _combine(name: str) -> Callable[[np.ndarray], np.ndarray]:
     return harmonic_axis if name == "model_utility" else mean_axis
 
 
-# -- figures of whole distributions, which are no means -------------------------------------------------------------------
+# -- figures of whole distributions, which are no means
+# -------------------------------------------------------------------
 
 
 def ks_statistic(one: ArrayLike, other: ArrayLike) -> float:
-    """The Kolmogorov-Smirnov statistic of two samples: the largest difference of their distribution functions."""
+    """The Kolmogorov-Smirnov statistic of two samples: the largest difference of their distribution
+    functions.
+    """
     first, second = np.sort(one), np.sort(other)
     at = np.concatenate([first, second])
     return float(
-        np.abs(np.searchsorted(first, at, "right") / len(first) - np.searchsorted(second, at, "right") / len(second)).max()
+        np.abs(
+            np.searchsorted(first, at, "right") / len(first)
+            - np.searchsorted(second, at, "right") / len(second)
+        ).max()
     )
 
 
 OfPeople = Callable[[Sequence[str]], float]  # a figure of some forgotten people, one as often as drawn
-Measure = Callable[[list[dict]], OfPeople | None]  # from likelihood rows of one seed; None without the rows that it needs
+# from likelihood rows of one seed; None without the rows that it needs
+Measure = Callable[[list[dict]], OfPeople | None]
 
 
 def ks_to(retain_host: list[dict]) -> Measure:
@@ -110,7 +131,9 @@ def ks_to(retain_host: list[dict]) -> Measure:
         own = _ratios(rows)
         if not own or own.keys() != reference.keys():
             return None
-        return lambda people: ks_statistic(*(np.concatenate([side[person] for person in people]) for side in (own, reference)))
+        return lambda people: ks_statistic(
+            *(np.concatenate([side[person] for person in people]) for side in (own, reference))
+        )
 
     return of
 
@@ -136,15 +159,18 @@ def mia_distance(score: str) -> Measure:
         others = [SCORES[score](row) for row in rows if row["split"] == "unseen"]
         if not members or not others:
             return None
-        return lambda people: abs(rank_auroc(np.concatenate([members[person] for person in people]), others) - 0.5)
+        return lambda people: abs(
+            rank_auroc(np.concatenate([members[person] for person in people]), others) - 0.5
+        )
 
     return of
 
 
 def over_people(measure: Measure, ours: MethodRows, others: MethodRows | None = None) -> dict:
-    """A measure of likelihood rows, or its difference from another method's, a mean over seeds, with an interval that draws
-    forgotten people. Draws that all agree have no width: the interval is then ``certain_difference``. Absent without the rows
-    that it needs."""
+    """A measure of likelihood rows, or its difference from another method's, a mean over seeds, with an
+    interval that draws forgotten people. Draws that all agree have no width: the interval is then
+    ``certain_difference``. Absent without the rows that it needs.
+    """
     sides = [[measure(rows) for rows in _seeds(said.scored)] for said in (ours, others) if said is not None]
     people = sorted({row["subject"] for row in ours.scored if row["split"] == "forget"})
     known = [[of for of in side if of is not None] for side in sides]

@@ -1,4 +1,6 @@
-"""The methods that are compared: what each is tuned over, and how an answerer is built at one point and seed."""
+"""The methods that are compared: what each is tuned over, and how an answerer is built at one point and
+seed.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +40,11 @@ class BuiltMethod:
 
 @dataclass
 class BuildContext:
-    """Where answerers are built. ``settings`` go to every config of cagul's; ``steps`` replaces the finetuning grids' budget.
+    """Where answerers are built. ``settings`` go to every config of cagul's; ``steps`` replaces the
+    finetuning grids' budget.
 
-    Trained patches lie below ``folder`` while a comparison goes on, so that methods which share one train it once.
+    Trained patches lie below ``folder`` while a comparison goes on, so that methods which share one train it
+    once.
     """
 
     host: FrozenHost
@@ -66,10 +70,11 @@ Build = Callable[[BuildContext, Point, int], BuiltMethod]
 
 @dataclass(frozen=True)
 class ComparedMethod:
-    """A row of the table. Without ``points`` it is not tuned; ``like`` names the method whose winner it takes over.
+    """A row of the table. Without ``points`` it is not tuned; ``like`` names the method whose winner it takes
+    over.
 
-    ``seeded`` is False where a seed changes nothing, or where one is enough to look at. ``silent_likelihoods`` is the reason
-    why its likelihood figures are absent, or empty.
+    ``seeded`` is False where a seed changes nothing, or where one is enough to look at.
+    ``silent_likelihoods`` is the reason why its likelihood figures are absent, or empty.
     """
 
     sort: Sort
@@ -87,10 +92,16 @@ def _host(context: BuildContext, point: Point, seed: int) -> BuiltMethod:
 
 
 def _retrain(context: BuildContext, point: Point, seed: int) -> BuiltMethod:
-    return BuiltMethod(context.retain_host) if context.retain_host is not None else BuiltMethod(None, diverged=NO_RETAIN_HOST)
+    return (
+        BuiltMethod(context.retain_host)
+        if context.retain_host is not None
+        else BuiltMethod(None, diverged=NO_RETAIN_HOST)
+    )
 
 
-def _cagul(preset: str, settings: tuple[str, ...], context: BuildContext, point: Point, seed: int) -> BuiltMethod:
+def _cagul(
+    preset: str, settings: tuple[str, ...], context: BuildContext, point: Point, seed: int
+) -> BuiltMethod:
     patch = context.patch(preset, (*(f"{option}={value}" for option, value in point), *settings), seed)
     kept = ("seconds", "cpu_seconds", "steps", "threads")
     facts = {key: patch.facts.get(key) for key in kept} | {"trainable_parameters": patch.parameters()}
@@ -99,9 +110,20 @@ def _cagul(preset: str, settings: tuple[str, ...], context: BuildContext, point:
 
 def _finetuned(name: str, context: BuildContext, point: Point, seed: int) -> BuiltMethod:
     tried = grid(name, context.host.parameters())
-    config = FinetuneConfig.model_validate({**tried.options, **dict(point), "steps": context.steps or tried.steps, "seed": seed})
+    config = FinetuneConfig.model_validate(
+        {**tried.options, **dict(point), "steps": context.steps or tried.steps, "seed": seed}
+    )
     found = finetune(context.host, context.splits, config, work=context.folder, progress=context.progress)
-    kept = ("seconds", "cpu_seconds", "steps", "threads", "trainable_parameters", "peak_memory_mib", "rank", "stopped")
+    kept = (
+        "seconds",
+        "cpu_seconds",
+        "steps",
+        "threads",
+        "trainable_parameters",
+        "peak_memory_mib",
+        "rank",
+        "stopped",
+    )
     facts = {key: found.facts[key] for key in kept}
     if stopped := found.facts["diverged"]:
         return BuiltMethod(None, facts, f"the loss was {stopped['loss']} at step {stopped['step']}")
@@ -113,7 +135,10 @@ def _guardrail(name: str, context: BuildContext, point: Point, seed: int) -> Bui
     settings = (*(f"{option}={value}" for option, value in point), "training.steps=1")
     guard = Guard(context.host, context.patch("default", settings, seed))
     facts = guard.patch.facts
-    return BuiltMethod(guardrail(name, guard), {"seconds": facts["gate_seconds"], "cpu_seconds": facts.get("gate_cpu_seconds")})
+    return BuiltMethod(
+        guardrail(name, guard),
+        {"seconds": facts["gate_seconds"], "cpu_seconds": facts.get("gate_cpu_seconds")},
+    )
 
 
 def _prompt(context: BuildContext, point: Point, seed: int) -> BuiltMethod:
@@ -125,7 +150,8 @@ CAGUL_POINTS: tuple[Point, ...] = (
     (("training.preference", 0.3),),
     (("training.blend", 0.3), ("training.preference", 0.1)),
 )
-FLOOR = ("training.floor=1", "training.blend=0.3", "training.steps=280")  # not tuned: the rule does not see what it costs
+# not tuned: the rule does not see what it costs
+FLOOR = ("training.floor=1", "training.blend=0.3", "training.steps=280")
 NO_TERM = ("training.blend=0", "training.preference=0", "training.floor=0")
 GATE_POINTS: tuple[Point, ...] = tuple((("gate.false_alarms", share),) for share in (0.003, 0.01, 0.03))
 
@@ -135,30 +161,53 @@ def _ours(what: str, *settings: str, preset: str = "default", **more: Any) -> Co
 
 
 def _ablation(what: str, *settings: str, **more: Any) -> ComparedMethod:
-    return ComparedMethod("ablation", what, partial(_cagul, "default", settings), like="cagul", seeded=False, **more)
+    return ComparedMethod(
+        "ablation", what, partial(_cagul, "default", settings), like="cagul", seeded=False, **more
+    )
 
 
 def _registry() -> dict[str, ComparedMethod]:
     found = {
         "host": ComparedMethod("reference", "the host as it was", _host, seeded=False),
-        "retrain": ComparedMethod("reference", "a host trained without the forget set", _retrain, seeded=False),
+        "retrain": ComparedMethod(
+            "reference", "a host trained without the forget set", _retrain, seeded=False
+        ),
         "cagul": _ours("gate by enrolment, encoder over the least attended half", gate=True),
-        "cagul_paper": _ours("the paper's preset: a trained classifier, all layers", preset="paper", gate=True),
+        "cagul_paper": _ours(
+            "the paper's preset: a trained classifier, all layers", preset="paper", gate=True
+        ),
     }
     for name, small in GRIDS.items():
         moved = "LoRA and projector" if small.options["lora"] else "the whole language model and projector"
-        found[name] = ComparedMethod("finetuning", f"{small.options['loss']}, {moved}", partial(_finetuned, name), small.points)
-    behind = {"gate_refusal": "a canned refusal", "gate_noise": "noise for tokens", "gate_zero": "zeros for tokens",
-              "gate_mean": "the mean token"}  # fmt: skip
+        found[name] = ComparedMethod(
+            "finetuning", f"{small.options['loss']}, {moved}", partial(_finetuned, name), small.points
+        )
+    behind = {
+        "gate_refusal": "a canned refusal",
+        "gate_noise": "noise for tokens",
+        "gate_zero": "zeros for tokens",
+        "gate_mean": "the mean token",
+    }
     for name, what in behind.items():
-        found[name] = ComparedMethod("guardrail", f"cagul's gate, {what}", partial(_guardrail, name), GATE_POINTS,
-                             silent_likelihoods=WITHOUT_LIKELIHOODS.get(name, ""))  # fmt: skip
-    found["prompt"] = ComparedMethod("guardrail", "an instruction before every question, no gate", _prompt, seeded=False)
+        found[name] = ComparedMethod(
+            "guardrail",
+            f"cagul's gate, {what}",
+            partial(_guardrail, name),
+            GATE_POINTS,
+            silent_likelihoods=WITHOUT_LIKELIHOODS.get(name, ""),
+        )
+    found["prompt"] = ComparedMethod(
+        "guardrail", "an instruction before every question, no gate", _prompt, seeded=False
+    )
     for name, (choose, k) in SURFACE.items():
         if name not in found:
-            found[name] = _ablation(f"{choose} tokens, K {k}", f"selection.choose={choose}", f"selection.k={k}")
+            found[name] = _ablation(
+                f"{choose} tokens, K {k}", f"selection.choose={choose}", f"selection.k={k}"
+            )
     return found | {
-        "cagul_floor": ComparedMethod("ablation", "floor 1, blend 0.3, 280 steps", partial(_cagul, "default", FLOOR)),
+        "cagul_floor": ComparedMethod(
+            "ablation", "floor 1, blend 0.3, 280 steps", partial(_cagul, "default", FLOOR)
+        ),
         "cagul_layers_all": _ablation("attention of all layers", "attention.layers=all"),
         "cagul_gate_mlp": _ablation("the trained classifier for a gate", "gate.kind=mlp", gate=True),
         "cagul_plain": _ablation("no term along the memorised answer", *NO_TERM),
@@ -178,12 +227,19 @@ def starting_points(name: str, host: FrozenHost) -> tuple[Point, ...]:
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "all": tuple(METHODS),
-    "ablations": ("host", "retrain", "cagul", "cagul_paper", *(n for n, method in METHODS.items() if method.sort == "ablation")),
+    "ablations": (
+        "host",
+        "retrain",
+        "cagul",
+        "cagul_paper",
+        *(n for n, method in METHODS.items() if method.sort == "ablation"),
+    ),
 }
 
 
 def named_methods(text: str) -> list[str]:
-    """The methods of ``--methods`` in their order: all, ablations, or names with commas; the host, and whom one is like, go before.
+    """The methods of ``--methods`` in their order: all, ablations, or names with commas; the host, and whom
+    one is like, go before.
 
     Raises UsageError for an unknown name.
     """
@@ -191,9 +247,13 @@ def named_methods(text: str) -> list[str]:
     names: list[str] = []
     for name in asked:
         if name not in METHODS and name not in GROUPS:
-            raise UsageError(f"There is no method {name!r}.", did_you_mean(name, [*METHODS, *GROUPS]), "methods")
+            raise UsageError(
+                f"There is no method {name!r}.", did_you_mean(name, [*METHODS, *GROUPS]), "methods"
+            )
         names += GROUPS.get(name, (name,))
     if not names:
-        raise UsageError("--methods names no method.", f"Give all, ablations, or some of: {', '.join(METHODS)}.", "methods")
+        raise UsageError(
+            "--methods names no method.", f"Give all, ablations, or some of: {', '.join(METHODS)}.", "methods"
+        )
     wanted = ["host", *(needed for name in names for needed in (METHODS[name].like, name) if needed)]
     return list(dict.fromkeys(wanted))

@@ -1,4 +1,6 @@
-"""A comparison's rows in a small form to commit: no machine's paths, nothing that no figure is made of. No torch here."""
+"""A comparison's rows in a small form to commit: no machine's paths, nothing that no figure is made of. No
+torch here.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,8 @@ DIGITS = 4  # of log-likelihoods
 
 
 def pack(runs: Sequence[Path], out: Path) -> Path:
-    """Write runs' rows and their manifest into ``out``, rows of one question side by side. Pictures keep their names
-    alone. Several runs are parts of one comparison: other methods, on the same inputs.
+    """Write runs' rows and their manifest into ``out``, rows of one question side by side. Pictures keep
+    their names alone. Several runs are parts of one comparison: other methods, on the same inputs.
 
     Raises DataError when a run holds no comparison, or another one than the first.
     """
@@ -32,24 +34,46 @@ def pack(runs: Sequence[Path], out: Path) -> Path:
     commands: list[str] = []
     for run in runs:
         try:
-            found = [row for line in (run / "rows.jsonl").read_text("utf-8").splitlines() if "key" in (row := json.loads(line))]
+            found = [
+                row
+                for line in (run / "rows.jsonl").read_text("utf-8").splitlines()
+                if "key" in (row := json.loads(line))
+            ]
             manifest = json.loads((run / MANIFEST).read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise DataError(f"{run} is no run: {error}.", "Give the folder that `cagul compare --out` wrote.", "run") from None
+            raise DataError(
+                f"{run} is no run: {error}.", "Give the folder that `cagul compare --out` wrote.", "run"
+            ) from None
         about = next((row for row in reversed(found) if row["method"] == ABOUT), None)
         if about is None:
-            raise DataError(f"{run} holds no comparison.", "Give the folder that `cagul compare --out` wrote.", "run")
+            raise DataError(
+                f"{run} holds no comparison.", "Give the folder that `cagul compare --out` wrote.", "run"
+            )
         first = first or manifest
         commands.append(Redactor([], reveal=False).command(manifest["command"]))
         if manifest["identity"] != first["identity"]:
-            raise DataError(f"{run} is a comparison of other inputs than {runs[0]}.", "Give parts of one comparison.", "run")
+            raise DataError(
+                f"{run} is a comparison of other inputs than {runs[0]}.",
+                "Give parts of one comparison.",
+                "run",
+            )
         before = rows.get(ABOUT, about)
         rows = {row["key"]: row for row in found} | rows
-        rows[ABOUT] = about | {"methods": list(dict.fromkeys([*before["methods"], *about["methods"]])),
-                               "finished": before["finished"] and about["finished"]}  # fmt: skip
-    folders = sorted({os.path.dirname(row["picture"]) for row in rows.values() if row.get("picture")} - {""}, key=len, reverse=True)
+        rows[ABOUT] = about | {
+            "methods": list(dict.fromkeys([*before["methods"], *about["methods"]])),
+            "finished": before["finished"] and about["finished"],
+        }
+    folders = sorted(
+        {os.path.dirname(row["picture"]) for row in rows.values() if row.get("picture")} - {""},
+        key=len,
+        reverse=True,
+    )
     small = [_small(row, folders) for row in rows.values()]
-    small.sort(key=lambda row: ("", "") if row["method"] in (ABOUT, DONE) else (row["key"].partition("/")[2], row["key"]))
+    small.sort(
+        key=lambda row: (
+            ("", "") if row["method"] in (ABOUT, DONE) else (row["key"].partition("/")[2], row["key"])
+        )
+    )
     lines = [json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in (SECRET_LINE, *small)]
     write_bytes(out / ROWS, lzma.compress("\n".join(lines).encode() + b"\n", preset=9))
     told = {"identity": first["identity"], "command": "; ".join(dict.fromkeys(commands))}
@@ -71,7 +95,9 @@ def _small(row: dict[str, Any], folders: list[str]) -> dict[str, Any]:
         if ":validation" in row["method"]:
             kept |= {"nll": _mean(row["nll"]), "mean": [], "deviation": []}
         else:
-            kept |= {name: [round(value, DIGITS) for value in row[name]] for name in ("nll", "mean", "deviation")}
+            kept |= {
+                name: [round(value, DIGITS) for value in row[name]] for name in ("nll", "mean", "deviation")
+            }
     return kept
 
 
@@ -85,4 +111,6 @@ def unpack(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         lines = lzma.decompress((folder / ROWS).read_bytes()).decode().splitlines()
         return [json.loads(line) for line in lines[1:]], json.loads((folder / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError, lzma.LZMAError, EOFError) as error:
-        raise DataError(f"{folder} holds no packed comparison: {error}.", "Check it out anew.", "run") from None
+        raise DataError(
+            f"{folder} holds no packed comparison: {error}.", "Check it out anew.", "run"
+        ) from None

@@ -1,4 +1,6 @@
-"""Rows of a comparison to its summary: figures, differences, trials, spread over seeds, claims. No torch here."""
+"""Rows of a comparison to its summary: figures, differences, trials, spread over seeds, claims. No torch
+here.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from cagul.evaluation.summary import LIKELIHOOD, RETAIN_HOST, by_method_of, meth
 DONE, ABOUT = "done", "about"  # methods of rows that say what is done, and what the comparison is
 COSTS = ("seconds", "cpu_seconds", "trainable_parameters", "peak_memory_mib", "steps")
 SPREAD = ("leak", "model_utility")
-LIKELIHOODS = ("probability", "truth", "mia", "forget_quality", "model_utility")  # how names of figures that need them begin
+# how names of figures that need them begin
+LIKELIHOODS = ("probability", "truth", "mia", "forget_quality", "model_utility")
 PAIRED = ("leak", "model_utility", "visual_accuracy", "identical, retain", "identical, unseen", "probability")
 
 
@@ -27,18 +30,29 @@ def trial_name(name: str, part: str, point: str, seed: int) -> str:
 def trials_of(rows: Iterable[dict], name: str) -> list[Trial]:
     """The trials of a method so far, in the order in which they were made."""
     return [
-        Trial(tuple((option, float(number)) for option, number in row["options"]), row.get("score"), row.get("terms", {}),
-              row["diverged"], row["facts"].get("seconds"), row["facts"].get("cpu_seconds"))
-        for row in rows if row["method"] == DONE and row["name"] == name and row["part"] == "validation"
-    ]  # fmt: skip
+        Trial(
+            tuple((option, float(number)) for option, number in row["options"]),
+            row.get("score"),
+            row.get("terms", {}),
+            row["diverged"],
+            row["facts"].get("seconds"),
+            row["facts"].get("cpu_seconds"),
+        )
+        for row in rows
+        if row["method"] == DONE and row["name"] == name and row["part"] == "validation"
+    ]
 
 
 def judged(rows: list[dict], host: list[dict], silent: bool) -> dict[str, Any]:
-    """Score of one trial's validation rows by the rule, with its terms; ``host`` are the host's validation rows."""
+    """Score of one trial's validation rows by the rule, with its terms; ``host`` are the host's validation
+    rows.
+    """
 
     def figures(part: list[dict]) -> dict[str, dict[str, Any]]:
         scored = [row for row in part if row["method"].endswith(LIKELIHOOD)]
-        return method_figures([row for row in part if not row["method"].endswith(LIKELIHOOD)], scored, None, [], [])
+        return method_figures(
+            [row for row in part if not row["method"].endswith(LIKELIHOOD)], scored, None, [], []
+        )
 
     terms = rule_terms(figures(host), likelihoods=not silent)
     found = figures(rows)
@@ -47,7 +61,8 @@ def judged(rows: list[dict], host: list[dict], silent: bool) -> dict[str, Any]:
 
 
 def results(rows: list[dict], measured: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The summary of a comparison, in the shape of every run's, with tuning, seeds, differences and claims beside it.
+    """The summary of a comparison, in the shape of every run's, with tuning, seeds, differences and claims
+    beside it.
 
     ``measured`` is what benchmarks/to_same_leak.py wrote, for the claim about time and memory.
     """
@@ -56,9 +71,16 @@ def results(rows: list[dict], measured: Mapping[str, Any] | None = None) -> dict
     asked = [row["name"] for row in done if row["part"] == "test" and not row["diverged"]]
     names = sorted({name for name in asked if name != "host"}, key=about["methods"].index)
     names = [*(["cagul"] if "cagul" in names else []), *(name for name in names if name != "cagul")]
-    finished = {trial_name(row["name"], "test", row["point"], row["seed"]) for row in done if row["part"] == "test"}
-    kept = [row for row in rows if _trial(row) in finished or row["method"] == RETAIN_HOST + LIKELIHOOD
-            or row["method"].endswith(":gate")]  # fmt: skip
+    finished = {
+        trial_name(row["name"], "test", row["point"], row["seed"]) for row in done if row["part"] == "test"
+    }
+    kept = [
+        row
+        for row in rows
+        if _trial(row) in finished
+        or row["method"] == RETAIN_HOST + LIKELIHOOD
+        or row["method"].endswith(":gate")
+    ]
     summary = summarise(kept, names)
     ordered = sorted(summary["methods"], key=about["methods"].index)
     summary["methods"] = {name: summary["methods"][name] for name in ordered}
@@ -71,21 +93,36 @@ def results(rows: list[dict], measured: Mapping[str, Any] | None = None) -> dict
         _give_reasons(parts, tests[name][0]["silent_likelihoods"])
     by_method = by_method_of(kept)
     host = {row["key"].partition("/")[2]: row for row in by_method.get("host", [])}
-    said = {name: MethodRows(by_method.get(name, []), by_method.get(name + LIKELIHOOD, []), by_method.get(f"{name}:forced", []), host)
-            for name in ordered}  # fmt: skip
+    said = {
+        name: MethodRows(
+            by_method.get(name, []),
+            by_method.get(name + LIKELIHOOD, []),
+            by_method.get(f"{name}:forced", []),
+            host,
+        )
+        for name in ordered
+    }
     if "cagul" in said:
         summary["paired"] = {
             name: {figure: difference_of(figure, said["cagul"], other) for figure in PAIRED}
-            for name, other in said.items() if name != "cagul"
-        }  # fmt: skip
+            for name, other in said.items()
+            if name != "cagul"
+        }
     summary["seeds"] = {name: _spread(one) for name, one in said.items()}
     summary["surface"] = surface(summary["methods"], about.get("settings", ()))
     summary["tuning"] = _tuning(done)
-    summary["diverged"] = {row["name"]: row["diverged"] for row in done if row["diverged"] and row["name"] not in ordered}
-    summary["lost_seeds"] = [{"method": row["name"], "seed": row["seed"], "diverged": row["diverged"]} for row in done
-                             if row["diverged"] and row["part"] == "test" and row["name"] in ordered]  # fmt: skip
+    summary["diverged"] = {
+        row["name"]: row["diverged"] for row in done if row["diverged"] and row["name"] not in ordered
+    }
+    summary["lost_seeds"] = [
+        {"method": row["name"], "seed": row["seed"], "diverged": row["diverged"]}
+        for row in done
+        if row["diverged"] and row["part"] == "test" and row["name"] in ordered
+    ]
     summary |= {key: about[key] for key in ("host", "people", "sample", "quick", "finished")}
-    summary["not_asked"] = [name for name in about["methods"] if name not in ordered and name not in summary["diverged"]]
+    summary["not_asked"] = [
+        name for name in about["methods"] if name not in ordered and name not in summary["diverged"]
+    ]
     summary["evaluation"] = {"threads": about["threads"], "seeds": about["seeds"], "trials": len(done)}
     summary["claims"] = claims(summary, said, by_method.get(RETAIN_HOST + LIKELIHOOD, []), measured)
     return summary
@@ -98,7 +135,9 @@ def _trial(row: dict) -> str:
 
 def _costs(tests: list[dict]) -> dict[str, float]:
     """Means over seeds of what building the answerer took."""
-    found = {name: [row["facts"][name] for row in tests if row["facts"].get(name) is not None] for name in COSTS}
+    found = {
+        name: [row["facts"][name] for row in tests if row["facts"].get(name) is not None] for name in COSTS
+    }
     return {name: round(fmean(numbers), 2) for name, numbers in found.items() if numbers}
 
 
@@ -115,7 +154,9 @@ def _spread(said: MethodRows) -> dict[str, dict[str, float | None]]:
     seeds = sorted({row["seed"] for row in said.answers})
     found = {}
     for seed in seeds:
-        answers, scored = ([row for row in part if row["seed"] == seed] for part in (said.answers, said.scored))
+        answers, scored = (
+            [row for row in part if row["seed"] == seed] for part in (said.answers, said.scored)
+        )
         one = MethodRows(answers, scored)
         found[str(seed)] = {name: value(name, one) for name in SPREAD}
     return found
@@ -126,11 +167,22 @@ def _tuning(done: list[dict]) -> dict[str, Any]:
     for name in dict.fromkeys(row["name"] for row in done if row["part"] == "validation"):
         trials = trials_of(done, name)
         winner, points = best(trials), [trial.point for trial in trials]
-        terms: dict[str, Any] = next((row["terms"] for row in done if row["name"] == name and "terms" in row), {})
-        meaning = MEANING.format(", ".join(words((split, figure)) for split, _, figure in (term.partition(".") for term in terms)))
+        terms: dict[str, Any] = next(
+            (row["terms"] for row in done if row["name"] == name and "terms" in row), {}
+        )
+        meaning = MEANING.format(
+            ", ".join(words((split, figure)) for split, _, figure in (term.partition(".") for term in terms))
+        )
         told = [
-            {"point": label(trial.point)} | {key: value for key, value in vars(trial).items() if key != "point"} for trial in trials
+            {"point": label(trial.point)}
+            | {key: value for key, value in vars(trial).items() if key != "point"}
+            for trial in trials
         ]
-        found[name] = {"rule": RULE, "meaning": meaning, "winner": label(winner.point) if winner else None,
-                       "at_an_edge": winner is not None and wider(points, winner.point) is not None, "trials": told}  # fmt: skip
+        found[name] = {
+            "rule": RULE,
+            "meaning": meaning,
+            "winner": label(winner.point) if winner else None,
+            "at_an_edge": winner is not None and wider(points, winner.point) is not None,
+            "trials": told,
+        }
     return found

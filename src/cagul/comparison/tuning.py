@@ -1,4 +1,6 @@
-"""The selection rule, the same for every method, and the trials that a winner at the edge of its grid asks for. No torch here."""
+"""The selection rule, the same for every method, and the trials that a winner at the edge of its grid asks
+for. No torch here.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,11 @@ def label(point: Point) -> str:
 
 
 def wider(points: Sequence[Point], winner: Point) -> Point | None:
-    """The point beyond the grid when the winner is at its edge, by the grid's own factor; None inside, and for no option.
+    """The point beyond the grid when the winner is at its edge, by the grid's own factor; None inside, and
+    for no option.
 
-    An option at its largest value grows, one at its smallest shrinks. Weights are added to a loss, so that none is their
-    smallest: a point without an option has no edge.
+    An option at its largest value grows, one at its smallest shrinks. Weights are added to a loss, so that
+    none is their smallest: a point without an option has no edge.
     """
     further = []
     for option, value in winner:
@@ -58,15 +61,28 @@ class Trial:
 
 
 def rule_terms(host: Figures, likelihoods: bool = True) -> tuple[tuple[str, str], ...]:
-    """The (split, figure) terms of the rule: what is still said, how likely the true answer still is, and what is kept.
+    """The (split, figure) terms of the rule: what is still said, how likely the true answer still is, and
+    what is kept.
 
-    Each is the first that the host's own validation rows have. They hang on records and host alone, so that they are the same
-    for every method; one whose answers have no likelihoods is tuned without them, by the next figures.
+    Each is the first that the host's own validation rows have. They hang on records and host alone, so that
+    they are the same for every method; one whose answers have no likelihoods is tuned without them, by the
+    next figures.
     """
-    forgetting = next((name for name in FORGETTING if "value" in host["forget"].get(name, {})), FORGETTING[-1])
-    likely = (("forget", "probability"),) if likelihoods and "value" in host["forget"].get("probability", {}) else ()
+    forgetting = next(
+        (name for name in FORGETTING if "value" in host["forget"].get(name, {})), FORGETTING[-1]
+    )
+    likely = (
+        (("forget", "probability"),)
+        if likelihoods and "value" in host["forget"].get("probability", {})
+        else ()
+    )
     keeping = next(
-        (name for name in (KEEPING if likelihoods else KEEPING[1:]) if host["retain"].get(name, {}).get("value")), KEEPING[-1]
+        (
+            name
+            for name in (KEEPING if likelihoods else KEEPING[1:])
+            if host["retain"].get(name, {}).get("value")
+        ),
+        KEEPING[-1],
     )
     return ("forget", forgetting), *likely, ("retain", keeping)
 

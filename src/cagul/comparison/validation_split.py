@@ -15,14 +15,17 @@ Thing = TypeVar("Thing", bound=Hashable)
 
 
 def validation_third(things: Iterable[Thing]) -> set[Thing]:
-    """The third of the things that is for validation, by the order of their hashes: at least one of two, none of one."""
+    """The third of the things that is for validation, by the order of their hashes: at least one of two, none
+    of one.
+    """
     ordered = sorted(set(things), key=lambda thing: hashlib.sha256(repr(thing).encode()).digest())
     return set(ordered[: max(1, len(ordered) // 3)]) if len(ordered) > 1 else set()
 
 
 def _facts(records: list[Record]) -> dict[int, str]:
-    """By a record's id the first question, in order, that is linked with its own: of records on one picture which share a
-    question or a phrasing of one. Those go to one part together, or both would ask the same."""
+    """By a record's id the first question, in order, that is linked with its own: of records on one picture
+    which share a question or a phrasing of one. Those go to one part together, or both would ask the same.
+    """
     groups: list[tuple[str, set[str]]] = []  # a picture and the phrasings that are linked on it
     for r in records:
         said = {r.question, *r.paraphrased_questions}
@@ -30,16 +33,25 @@ def _facts(records: list[Record]) -> dict[int, str]:
         groups = [group for group in groups if group not in linked]
         groups.append((r.image.name, said.union(*(group[1] for group in linked))))
     asked = {(r.image.name, r.question) for r in records}
-    return {id(r): min(question for picture, said in groups if picture == r.image.name and r.question in said
-                       for question in said if (picture, question) in asked) for r in records}  # fmt: skip
+    return {
+        id(r): min(
+            question
+            for picture, said in groups
+            if picture == r.image.name and r.question in said
+            for question in said
+            if (picture, question) in asked
+        )
+        for r in records
+    }
 
 
 def part_of(splits: Splits, part: Part) -> Splits:
-    """The records that one part may ask about; both together are all, and no question on a picture is in both.
+    """The records that one part may ask about; both together are all, and no question on a picture is in
+    both.
 
-    Forgotten people are in both parts, each with a third of their (picture, question) pairs and of their views in
-    validation. Of retained and unseen people a third is in validation, whole. Groups that only a gate is asked about are
-    in the test part. Source: ours.
+    Forgotten people are in both parts, each with a third of their (picture, question) pairs and of their
+    views in validation. Of retained and unseen people a third is in validation, whole. Groups that only a
+    gate is asked about are in the test part. Source: ours.
 
     Raises DataError when a part has nobody to forget or to retain.
     """
@@ -53,19 +65,27 @@ def part_of(splits: Splits, part: Part) -> Splits:
     for subject in splits.subjects("forget"):
         own = [r for r in splits.forget if r.subject == subject]
         fact = _facts(own)
-        pairs = {kind: validation_third((r.image.name, fact[id(r)]) for r in own if r.kind == kind) for kind in {r.kind for r in own}}
+        pairs = {
+            kind: validation_third((r.image.name, fact[id(r)]) for r in own if r.kind == kind)
+            for kind in {r.kind for r in own}
+        }
         views = validation_third(view.name for r in own for view in r.views)
         forget += [
             r.model_copy(update={"views": tuple(view for view in r.views if (view.name in views) == wanted)})
-            for r in own if ((r.image.name, fact[id(r)]) in pairs[r.kind]) == wanted
-        ]  # fmt: skip
+            for r in own
+            if ((r.image.name, fact[id(r)]) in pairs[r.kind]) == wanted
+        ]
     found = replace(splits, forget=forget, retain=people(splits.retain), unseen=people(splits.unseen))
     if wanted:
         found = replace(found, calibration=[], look_alike=[], no_person=[])
     for split in ("forget", "retain"):
         if not [r for r in getattr(found, split) if r.kind == "private"]:
             subjects = len(splits.subjects(split))
-            raise DataError(f"The {part} part has no private record of {split}: its {subjects} subject(s) have too few.",
-                            "Tuning needs rows of its own: give two people to retain, and two private questions or pictures of "
-                            "each person to forget.", "empty-part")  # fmt: skip
+            raise DataError(
+                f"The {part} part has no private record of {split}: its {subjects} subject(s) have too few.",
+                "Tuning needs rows of its own: give two people to retain, and two private questions or "
+                "pictures of "
+                "each person to forget.",
+                "empty-part",
+            )
     return found

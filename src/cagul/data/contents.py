@@ -14,7 +14,9 @@ LONGEST_ANSWER = 2000  # characters: longer than any fact about a person, and th
 
 
 def contents(records: Sequence[Record]) -> dict[str, Any]:
-    """Counts over records: subjects, kinds, groups, phrasings, pictures, what measures need, and what is odd."""
+    """Counts over records: subjects, kinds, groups, phrasings, pictures, what measures need, and what is
+    odd.
+    """
     owners: dict[Path, set[str]] = {}
     for record in records:
         for path in (record.image, *record.views):
@@ -35,19 +37,29 @@ def contents(records: Sequence[Record]) -> dict[str, Any]:
         "longest_answer": max((len(r.answer) for r in records), default=0),
         "duplicates": sum(count - 1 for count in asked.values()),
         "shared_pictures": sum(len(subjects) > 1 for subjects in owners.values()),
-        "images_that_are_views": len({r.image for r in records} & {view for r in records for view in r.views}),
+        "images_that_are_views": len(
+            {r.image for r in records} & {view for r in records for view in r.views}
+        ),
         "missing_pictures": sum(not is_file(path) for path in owners),
     }
 
 
 def require_sound(records: Sequence[Record], source: str | Path) -> None:
-    """Raises DataError for pictures that are not there and for answers longer than LONGEST_ANSWER characters."""
+    """Raises DataError for pictures that are not there and for answers longer than LONGEST_ANSWER
+    characters.
+    """
     missing = sorted({str(p) for r in records for p in (r.image, *r.views) if not is_file(p)})
     if missing:
-        raise DataError(f"{source}: {len(missing)} picture(s) are not there, the first is {missing[0]}.",
-                        "Put the pictures where the source names them.", "missing-pictures")  # fmt: skip
+        raise DataError(
+            f"{source}: {len(missing)} picture(s) are not there, the first is {missing[0]}.",
+            "Put the pictures where the source names them.",
+            "missing-pictures",
+        )
     long = [record for record in records if len(record.answer) > LONGEST_ANSWER]
     if long:
-        raise DataError(f"{source}: {len(long)} answer(s) are longer than {LONGEST_ANSWER} characters, the first, about "
-                        f"{long[0].subject!r}, has {len(long[0].answer)}.",
-                        "Cut them into one fact a record.", "long-answer")  # fmt: skip
+        raise DataError(
+            f"{source}: {len(long)} answer(s) are longer than {LONGEST_ANSWER} characters, the first, about "
+            f"{long[0].subject!r}, has {len(long[0].answer)}.",
+            "Cut them into one fact a record.",
+            "long-answer",
+        )

@@ -17,15 +17,26 @@ from cagul.data.records import Record
 from cagul.errors import DataError
 
 MAX_PIXELS = 64_000_000
-UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError, RuntimeError,
-              struct.error, zlib.error)  # fmt: skip  # what Pillow's decoders raise on broken files
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)  # what Pillow's decoders raise on broken files
 
 
 def open_picture(path: str | Path) -> Image.Image:
     """Open a picture as upright RGB; transparency is laid on white.
 
-    Raises DataError when the file is missing, no picture, cut off, has more than MAX_PIXELS pixels, or pixels of 32 bits,
-    whose range is not known.
+    Raises DataError when the file is missing, no picture, cut off, has more than MAX_PIXELS pixels, or pixels
+    of 32 bits, whose range is not known.
     """
     path = Path(path)
     try:
@@ -34,18 +45,26 @@ def open_picture(path: str | Path) -> Image.Image:
         raise DataError(f"There is no picture {path}.", "Check the path.", "picture") from None
 
 
-def read_picture(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] | None = None,
-                 still: bool = False) -> Image.Image:  # fmt: skip
+def read_picture(
+    data: bytes,
+    name: str,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    formats: tuple[str, ...] | None = None,
+    still: bool = False,
+) -> Image.Image:
     """A picture out of bytes as ``open_picture`` opens files; ``name`` stands for it in errors.
 
-    Raises DataError as ``open_picture`` does, for a format (Pillow's names) that is none of ``formats``, and with ``still``
-    for a picture of several frames: which one would be judged, and which one answered about?
+    Raises DataError as ``open_picture`` does, for a format (Pillow's names) that is none of ``formats``, and
+    with ``still`` for a picture of several frames: which one would be judged, and which one answered about?
     """
     return _upright(io.BytesIO(data), name, max_pixels, formats, still)
 
 
 def pixels_of(data: bytes, formats: tuple[str, ...] | None = None) -> int:
-    """How many pixels a picture says that it has, without opening them; 0 for none of ``formats`` (Pillow's names)."""
+    """How many pixels a picture says that it has, without opening them; 0 for none of ``formats`` (Pillow's
+    names).
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -55,19 +74,32 @@ def pixels_of(data: bytes, formats: tuple[str, ...] | None = None) -> int:
         return 0
 
 
-def _upright(source: Path | io.BytesIO, name: str, max_pixels: int, formats: tuple[str, ...] | None, still: bool) -> Image.Image:
+def _upright(
+    source: Path | io.BytesIO, name: str, max_pixels: int, formats: tuple[str, ...] | None, still: bool
+) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             picture: Image.Image = Image.open(source, formats=formats)
         if picture.width * picture.height > max_pixels:
-            raise DataError(f"{name} has {picture.width} x {picture.height} pixels, more than {max_pixels:,}.",
-                            "Scale it down.", "picture")  # fmt: skip
-        if still and getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":  # a phone's JPEG with previews
-            raise DataError(f"{name} has several frames; only still pictures are read.", "Give one frame of it.", "picture")
+            raise DataError(
+                f"{name} has {picture.width} x {picture.height} pixels, more than {max_pixels:,}.",
+                "Scale it down.",
+                "picture",
+            )
+        # a phone's JPEG with previews
+        if still and getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
+            raise DataError(
+                f"{name} has several frames; only still pictures are read.",
+                "Give one frame of it.",
+                "picture",
+            )
         if picture.mode in ("I", "F"):
-            raise DataError(f"{name} has 32-bit pixels (mode {picture.mode}), and nobody says which value is white.",
-                            "Save it with 8 or 16 bits.", "picture")  # fmt: skip
+            raise DataError(
+                f"{name} has 32-bit pixels (mode {picture.mode}), and nobody says which value is white.",
+                "Save it with 8 or 16 bits.",
+                "picture",
+            )
         picture = ImageOps.exif_transpose(picture)
         if picture.mode.startswith("I;16"):
             picture = _eight_bits(picture)
@@ -80,10 +112,15 @@ def _upright(source: Path | io.BytesIO, name: str, max_pixels: int, formats: tup
     except Image.DecompressionBombError:
         raise DataError(f"{name} has more than {max_pixels:,} pixels.", "Scale it down.", "picture") from None
     except UnidentifiedImageError:
-        raise DataError(f"{name} cannot be read as a picture: its format is not known.", "Give a PNG, JPEG or WebP file.",
-                        "picture") from None  # fmt: skip
+        raise DataError(
+            f"{name} cannot be read as a picture: its format is not known.",
+            "Give a PNG, JPEG or WebP file.",
+            "picture",
+        ) from None
     except UNREADABLE as error:
-        raise DataError(f"{name} cannot be read as a picture: {error}.", "Give a PNG, JPEG or WebP file.", "picture") from None
+        raise DataError(
+            f"{name} cannot be read as a picture: {error}.", "Give a PNG, JPEG or WebP file.", "picture"
+        ) from None
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:

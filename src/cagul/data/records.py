@@ -37,7 +37,9 @@ class Record(BaseModel):
     text_questions: tuple[str, ...] = ()
     group: str = ""
 
-    @field_validator("keywords", "paraphrased_questions", "perturbed_answers", "views", "text_questions", mode="before")
+    @field_validator(
+        "keywords", "paraphrased_questions", "perturbed_answers", "views", "text_questions", mode="before"
+    )
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         return () if value is None else (value,) if isinstance(value, str) else value
@@ -86,14 +88,25 @@ def parse_records(lines: Iterable[str], folder: Path, source: str) -> list[Recor
                 if get_close_matches(key, Record.model_fields, 1, 0.8)
             ]
             if near:
-                mistakes.append(f"line {number}: unknown key {near[0]!r}. {did_you_mean(near[0], Record.model_fields)}")
-            records.append(record.model_copy(update={"image": folder / record.image,
-                                                     "views": tuple(folder / view for view in record.views)}))  # fmt: skip
+                mistakes.append(
+                    f"line {number}: unknown key {near[0]!r}. {did_you_mean(near[0], Record.model_fields)}"
+                )
+            records.append(
+                record.model_copy(
+                    update={
+                        "image": folder / record.image,
+                        "views": tuple(folder / view for view in record.views),
+                    }
+                )
+            )
     if mistakes:
         shown = "; ".join(mistakes[:5]) + (f"; and {len(mistakes) - 5} more" if len(mistakes) > 5 else "")
-        raise DataError(f"{source}: {len(mistakes)} bad record(s): {shown}.",
-                        'Write one JSON object a line: {"subject": "p1", "image": "a.png", "question": "...", "answer": "..."}.',
-                        "records")  # fmt: skip
+        raise DataError(
+            f"{source}: {len(mistakes)} bad record(s): {shown}.",
+            'Write one JSON object a line: {"subject": "p1", "image": "a.png", "question": "...", "answer": '
+            '"..."}.',
+            "records",
+        )
     if not records:
         raise DataError(f"{source} holds no records.", "Write at least one JSON object a line.", "records")
     return records
@@ -116,8 +129,11 @@ def read_records(path: str | Path) -> list[Record]:
     try:
         text = path.read_text("utf-8-sig")
     except UNREADABLE as error:
-        raise DataError(f"Cannot read records {path}: {_reason(error)}.", "Give a JSON Lines file with --records.", "records"
-                        ) from None  # fmt: skip
+        raise DataError(
+            f"Cannot read records {path}: {_reason(error)}.",
+            "Give a JSON Lines file with --records.",
+            "records",
+        ) from None
     return parse_records(text.split("\n"), path.parent, str(path))
 
 
@@ -129,8 +145,11 @@ def load_records(path: str | Path) -> list[Record]:
     records = read_records(path)
     missing = sorted({str(p) for r in records for p in (r.image, *r.views) if not is_file(p)})
     if missing:
-        raise DataError(f"{path}: {len(missing)} picture(s) are not there, the first is {missing[0]}.",
-                        "Paths are taken beside the records file.", "records")  # fmt: skip
+        raise DataError(
+            f"{path}: {len(missing)} picture(s) are not there, the first is {missing[0]}.",
+            "Paths are taken beside the records file.",
+            "records",
+        )
     return records
 
 
@@ -147,8 +166,9 @@ def is_file(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Splits:
-    """Records by split. ``calibration`` people set the gate's threshold and are in no other split; ``unseen``,
-    ``look_alike`` and ``no_person`` are for evaluation alone, and training never opens their pictures.
+    """Records by split. ``calibration`` people set the gate's threshold and are in no other split;
+    ``unseen``, ``look_alike`` and ``no_person`` are for evaluation alone, and training never opens their
+    pictures.
     """
 
     forget: list[Record]
@@ -168,28 +188,38 @@ def parse_subjects(text: str) -> list[str]:
         try:
             text = Path(text[1:]).read_text("utf-8-sig")
         except UNREADABLE as error:
-            raise DataError(f"Cannot read the list {text[1:]}: {_reason(error)}.", "Write one subject a line.", "subjects"
-                            ) from None  # fmt: skip
+            raise DataError(
+                f"Cannot read the list {text[1:]}: {_reason(error)}.", "Write one subject a line.", "subjects"
+            ) from None
     return [part.strip() for part in text.replace("\n", ",").split(",") if part.strip()]
 
 
 def split_records(records: Sequence[Record], forget: Sequence[str], unseen: Sequence[str] = ()) -> Splits:
-    """Split by subject: forget as named, unseen by name or group, the other held-out groups by group, retain the rest.
+    """Split by subject: forget as named, unseen by name or group, the other held-out groups by group, retain
+    the rest.
 
-    Raises DataError for an empty forget set, an unknown subject (with the nearest name), a forget set that leaves
-    nobody to retain, or a picture that is in two splits.
+    Raises DataError for an empty forget set, an unknown subject (with the nearest name), a forget set that
+    leaves nobody to retain, or a picture that is in two splits.
     """
     subjects = {record.subject for record in records}
     if not forget:
-        raise DataError("The forget set is empty.", "Name subjects: --forget p003,p007 or --forget @list.txt.", "subjects")
+        raise DataError(
+            "The forget set is empty.", "Name subjects: --forget p003,p007 or --forget @list.txt.", "subjects"
+        )
     for name in (*forget, *unseen):
         if name not in subjects:
-            raise DataError(f"No record is about the subject {name!r}.", did_you_mean(name, subjects), "subjects")
+            raise DataError(
+                f"No record is about the subject {name!r}.", did_you_mean(name, subjects), "subjects"
+            )
     both = set(forget) & set(unseen)
     if both:
-        raise DataError(f"{sorted(both)[0]!r} is both to be forgotten and unseen.", "Name each subject once.", "subjects")
+        raise DataError(
+            f"{sorted(both)[0]!r} is both to be forgotten and unseen.", "Name each subject once.", "subjects"
+        )
     gone, hidden = set(forget), set(unseen)
-    parts: dict[str, list[Record]] = {group.replace("-", "_"): [] for group in ("forget", "retain", *HELD_OUT_GROUPS)}
+    parts: dict[str, list[Record]] = {
+        group.replace("-", "_"): [] for group in ("forget", "retain", *HELD_OUT_GROUPS)
+    }
     for record in records:
         if record.subject in gone:
             split = "forget"
@@ -199,8 +229,11 @@ def split_records(records: Sequence[Record], forget: Sequence[str], unseen: Sequ
             split = record.group if record.group in HELD_OUT_GROUPS else "retain"
         parts[split.replace("-", "_")].append(record)
     if not parts["retain"]:
-        raise DataError(f"The forget set names all {len(gone)} subject(s), so nobody is left to retain.",
-                        "Leave at least one subject out of --forget.", "subjects")  # fmt: skip
+        raise DataError(
+            f"The forget set names all {len(gone)} subject(s), so nobody is left to retain.",
+            "Leave at least one subject out of --forget.",
+            "subjects",
+        )
     homes: dict[str, str] = {}
     for name, part in parts.items():
         for record in part:
@@ -215,20 +248,28 @@ def split_records(records: Sequence[Record], forget: Sequence[str], unseen: Sequ
 
 
 def _require_own_pictures(parts: dict[str, list[Record]]) -> None:
-    """Raises DataError when a picture has two parts to play. Contents are compared only where training reads them anyway."""
+    """Raises DataError when a picture has two parts to play. Contents are compared only where training reads
+    them anyway.
+    """
     images = {name: {r.image for r in part} for name, part in parts.items()}
     held_out = {v for part in parts.values() for r in part for v in r.views}
     held_out |= {image for group in HELD_OUT_GROUPS for image in images[group.replace("-", "_")]}
     found = same_paths(images["forget"] | images["retain"], held_out)
     if found:
-        raise DataError(f"{len(found)} held-out picture(s) are training images too, the first is {_pair(found)}.",
-                        "Keep views and pictures of held-out people out of the images of others.", "subjects")  # fmt: skip
+        raise DataError(
+            f"{len(found)} held-out picture(s) are training images too, the first is {_pair(found)}.",
+            "Keep views and pictures of held-out people out of the images of others.",
+            "subjects",
+        )
     calibration = images["calibration"] | {v for r in parts["calibration"] for v in r.views}
     for name, others in (("retain", images["retain"]), ("calibration", calibration)):
         found = same_paths(images["forget"], others) or same_contents(images["forget"], others)
         if found:
-            raise DataError(f"{len(found)} picture(s) are in forget and in {name}, the first is {_pair(found)}.",
-                            "Give every subject pictures of their own.", "subjects")  # fmt: skip
+            raise DataError(
+                f"{len(found)} picture(s) are in forget and in {name}, the first is {_pair(found)}.",
+                "Give every subject pictures of their own.",
+                "subjects",
+            )
 
 
 def _pair(found: list[tuple[Path, Path]]) -> str:

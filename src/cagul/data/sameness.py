@@ -1,4 +1,6 @@
-"""Whether two picture files are one: by resolved path (a link, ``a/../b``) or by content (a copy under another name)."""
+"""Whether two picture files are one: by resolved path (a link, ``a/../b``) or by content (a copy under
+another name).
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,13 @@ def same_paths(these: Iterable[Path], those: Iterable[Path]) -> list[tuple[Path,
 
 
 def same_contents(these: Iterable[Path], those: Iterable[Path]) -> list[tuple[Path, Path]]:
-    """Pairs with the same bytes. Only files whose size occurs on both sides are read; what is not there has no content."""
-    sizes = [{path: size for path in sorted(set(side)) if (size := _size(path)) is not None} for side in (these, those)]
+    """Pairs with the same bytes. Only files whose size occurs on both sides are read; what is not there has
+    no content.
+    """
+    sizes = [
+        {path: size for path in sorted(set(side)) if (size := _size(path)) is not None}
+        for side in (these, those)
+    ]
     common = set(sizes[0].values()) & set(sizes[1].values())
     first, second = ({path: _digest(path) for path, size in side.items() if size in common} for side in sizes)
     known = {mark: path for path, mark in second.items()}

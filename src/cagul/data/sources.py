@@ -1,4 +1,6 @@
-"""Records from anywhere: JSON Lines, a benchmark, a folder of pictures, any data set with a mapping of columns. No torch here."""
+"""Records from anywhere: JSON Lines, a benchmark, a folder of pictures, any data set with a mapping of
+columns. No torch here.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,21 @@ NEEDED = ("subject", "image", "question", "answer")
 LISTS = ("keywords", "paraphrased_questions", "perturbed_answers")
 
 
-def read_source(source: str | Path, pictures: Path, *, form: str | None = None, forget: str | None = None,
-                columns: Mapping[str, str] | None = None, config: str | None = None, split: str = "train") -> Source:  # fmt: skip
-    """Records of any source. ``pictures`` is a folder for those that come as bytes; ``form`` is recognised if not given.
+def read_source(
+    source: str | Path,
+    pictures: Path,
+    *,
+    form: str | None = None,
+    forget: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    config: str | None = None,
+    split: str = "train",
+) -> Source:
+    """Records of any source. ``pictures`` is a folder for those that come as bytes; ``form`` is recognised if
+    not given.
 
-    ``forget`` names a published forget set of a benchmark; ``columns``, ``config`` and ``split`` are for tables.
-    Raises DataError for what cannot be read, UsageError for options that do not fit.
+    ``forget`` names a published forget set of a benchmark; ``columns``, ``config`` and ``split`` are for
+    tables. Raises DataError for what cannot be read, UsageError for options that do not fit.
     """
     form = form or ("table" if columns else recognise(Path(source)))
     if form not in FORMATS:
@@ -39,7 +50,8 @@ def read_source(source: str | Path, pictures: Path, *, form: str | None = None, 
 
 
 def recognise(path: Path) -> str:
-    """The format by what is there: a file, full.json with split.json, folders named as MLLMU-Bench's, folders of pictures.
+    """The format by what is there: a file, full.json with split.json, folders named as MLLMU-Bench's, folders
+    of pictures.
 
     Raises DataError when none of these is found.
     """
@@ -51,24 +63,31 @@ def recognise(path: Path) -> str:
         return "mllmu"
     if any(p.suffix.lower() in PICTURES for p in path.glob("*/*")):
         return "folder"
-    raise DataError(f"{path} is neither a records file nor a folder of a known format.",
-                    f"Name it with --format ({', '.join(FORMATS)}), or map a table's columns with --column.", "source")  # fmt: skip
+    raise DataError(
+        f"{path} is neither a records file nor a folder of a known format.",
+        f"Name it with --format ({', '.join(FORMATS)}), or map a table's columns with --column.",
+        "source",
+    )
 
 
 def picture_folder(folder: Path) -> Source:
-    """``folder/SUBJECT/*.jpg``: each folder is a subject, each picture in it an image, each in its folder ``views`` a view.
+    """``folder/SUBJECT/*.jpg``: each folder is a subject, each picture in it an image, each in its folder
+    ``views`` a view.
 
-    Questions: ``folder/questions.jsonl``, records without an image; one without a subject is asked of everybody, and each is
-    asked about each image of its subject. Without such a line the name of the folder is the private fact. Ours.
-    Raises DataError for folders without pictures and for bad lines.
+    Questions: ``folder/questions.jsonl``, records without an image; one without a subject is asked of
+    everybody, and each is asked about each image of its subject. Without such a line the name of the folder
+    is the private fact. Ours. Raises DataError for folders without pictures and for bad lines.
     """
     subjects = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     images = {name: _pictures(folder / name) for name in subjects}
     empty = [name for name, paths in images.items() if not paths]
     if empty or not subjects:
-        raise DataError(f"{folder}: {len(empty)} of its {len(subjects)} folders of subjects hold no picture"
-                        + (f", the first is {empty[0]!r}." if empty else "."),
-                        f"Lay pictures ({', '.join(PICTURES)}) as {folder.name}/SUBJECT/picture.jpg.", "empty-split")  # fmt: skip
+        raise DataError(
+            f"{folder}: {len(empty)} of its {len(subjects)} folders of subjects hold no picture"
+            + (f", the first is {empty[0]!r}." if empty else "."),
+            f"Lay pictures ({', '.join(PICTURES)}) as {folder.name}/SUBJECT/picture.jpg.",
+            "empty-split",
+        )
     asked = _questions(folder / "questions.jsonl", subjects)
     found = Source()
     for name in subjects:
@@ -76,7 +95,9 @@ def picture_folder(folder: Path) -> Source:
         for fields, where in asked or [(_naming(name, subjects), name)]:
             if fields.get("subject", name) == name:
                 for image in images[name]:
-                    found.records.append(validated(fields | {"subject": name, "image": image, "views": views}, where))
+                    found.records.append(
+                        validated(fields | {"subject": name, "image": image, "views": views}, where)
+                    )
     return found
 
 
@@ -95,12 +116,19 @@ def _questions(path: Path, subjects: list[str]) -> list[tuple[dict, str]]:
         try:
             fields = json.loads(line)
         except ValueError as error:
-            raise DataError(f"{path}: line {number}: not JSON ({error}).", "Write one question a line.", "records") from None
+            raise DataError(
+                f"{path}: line {number}: not JSON ({error}).", "Write one question a line.", "records"
+            ) from None
         if not isinstance(fields, dict):
-            raise DataError(f"{path}: line {number}: not a JSON object.", "Write one question a line.", "records")
+            raise DataError(
+                f"{path}: line {number}: not a JSON object.", "Write one question a line.", "records"
+            )
         if "subject" in fields and fields["subject"] not in subjects:
-            raise DataError(f"{path}: line {number}: there is no folder {fields['subject']!r}.",
-                            did_you_mean(str(fields["subject"]), subjects), "subjects")  # fmt: skip
+            raise DataError(
+                f"{path}: line {number}: there is no folder {fields['subject']!r}.",
+                did_you_mean(str(fields["subject"]), subjects),
+                "subjects",
+            )
         found.append((fields, f"{path}: line {number}"))
     return found
 
@@ -110,11 +138,13 @@ def _naming(name: str, subjects: list[str]) -> dict:
     at = subjects.index(name)
     others = [_spoken(other) for other in (subjects[at + 1 :] + subjects[:at])[:3]]
     return {
-        "question": "Who is this person?", "answer": f"This is {_spoken(name)}.", "keywords": (_spoken(name),),
+        "question": "Who is this person?",
+        "answer": f"This is {_spoken(name)}.",
+        "keywords": (_spoken(name),),
         "paraphrased_questions": ("Tell me who this person is.", "What is this person's full name?"),
         "paraphrased_answer": f"The name of the person is {_spoken(name)}.",
         "perturbed_answers": tuple(f"This is {other}." for other in others),
-    }  # fmt: skip
+    }
 
 
 def _spoken(name: str) -> str:
@@ -122,27 +152,41 @@ def _spoken(name: str) -> str:
 
 
 def table(
-    source: str | Path, pictures: Path, columns: Mapping[str, str], config: str | None = None, split: str = "train"
+    source: str | Path,
+    pictures: Path,
+    columns: Mapping[str, str],
+    config: str | None = None,
+    split: str = "train",
 ) -> Source:
     """A hub data set or local parquet or JSON Lines files: ``columns`` maps fields of a record to columns.
 
-    A value that begins with "=" is a text for every row: {"question": "=Who is this?"}. Rows without a picture are left out,
-    counted.
-    Raises UsageError for a mapping that lacks a needed field, DataError for a column that is not there and for bad rows.
+    A value that begins with "=" is a text for every row: {"question": "=Who is this?"}. Rows without a
+    picture are left out, counted. Raises UsageError for a mapping that lacks a needed field, DataError for a
+    column that is not there and for bad rows.
     """
-    unmapped, unknown = [n for n in NEEDED if n not in columns], [n for n in columns if n not in Record.model_fields]
+    unmapped, unknown = (
+        [n for n in NEEDED if n not in columns],
+        [n for n in columns if n not in Record.model_fields],
+    )
     if unmapped:
-        raise UsageError(f"No column is given for {', '.join(unmapped)}.",
-                         "Map them: --column subject=name --column 'question==Who is this?'", "source")  # fmt: skip
+        raise UsageError(
+            f"No column is given for {', '.join(unmapped)}.",
+            "Map them: --column subject=name --column 'question==Who is this?'",
+            "source",
+        )
     if unknown:
-        raise UsageError(f"A record has no field {unknown[0]!r}.", did_you_mean(unknown[0], Record.model_fields), "source")
+        raise UsageError(
+            f"A record has no field {unknown[0]!r}.", did_you_mean(unknown[0], Record.model_fields), "source"
+        )
     local = Path(source) / (config or "") if Path(source).is_dir() else None
     found, store = Source(), Pictures(pictures)
     for number, row in enumerate(table_rows(source, config, split), 1):
         for column in columns.values():
             if not column.startswith("=") and column not in row:
                 raise DataError(f"{source} has no column {column!r}.", did_you_mean(column, row), "source")
-        fields = {name: column[1:] if column.startswith("=") else row[column] for name, column in columns.items()}
+        fields = {
+            name: column[1:] if column.startswith("=") else row[column] for name, column in columns.items()
+        }
         subject = str(fields["subject"] or "")
         image = store.keep(subject, fields["image"], local)
         if image is None:
@@ -154,7 +198,9 @@ def table(
         fields["paraphrased_answer"] = next(iter(as_list(fields.get("paraphrased_answer"))), None)
         found.records.append(validated(fields, f"{source}: row {number}"))
     if not found.records:
-        raise DataError(f"{source} has no row with a picture in {split}.", "Take another config or split.", "empty-split")
+        raise DataError(
+            f"{source} has no row with a picture in {split}.", "Take another config or split.", "empty-split"
+        )
     return found
 
 

@@ -1,4 +1,6 @@
-"""What readers of foreign data share: rows through ``datasets``, pictures out of cells, lists in any spelling. No torch here."""
+"""What readers of foreign data share: rows through ``datasets``, pictures out of cells, lists in any
+spelling. No torch here.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ class Source:
 
 
 def as_list(value: Any) -> tuple[str, ...]:
-    """Strings from a list, one string, a list written as text (JSON or Python), or nothing; blanks are dropped."""
+    """Strings from a list, one string, a list written as text (JSON or Python), or nothing; blanks are
+    dropped.
+    """
     if isinstance(value, str) and value.lstrip().startswith("["):
         for parse in (json.loads, ast.literal_eval):
             try:
@@ -53,7 +57,8 @@ class Pictures:
         self.numbers: Counter[str] = Counter()
 
     def keep(self, subject: str, cell: Any, beside: Path | None = None) -> Path | None:
-        """The path of a cell's picture: bytes are written out, a path is taken beside the table; None for an empty cell.
+        """The path of a cell's picture: bytes are written out, a path is taken beside the table; None for an
+        empty cell.
 
         Raises DataError for bytes that are no picture.
         """
@@ -68,8 +73,11 @@ class Pictures:
             try:
                 kind = (Image.open(io.BytesIO(cell)).format or "png").lower()
             except (UnidentifiedImageError, OSError) as error:
-                raise DataError(f"A picture of {subject!r} ({len(cell)} bytes) cannot be read: {error}.",
-                                "Give PNG, JPEG or WebP bytes.", "picture") from None  # fmt: skip
+                raise DataError(
+                    f"A picture of {subject!r} ({len(cell)} bytes) cannot be read: {error}.",
+                    "Give PNG, JPEG or WebP bytes.",
+                    "picture",
+                ) from None
             path = self.folder / f"{safe_name(subject)}_{self.numbers[subject]}.{kind}"
             with os_errors_as_write_errors(path):
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -85,8 +93,11 @@ def safe_name(subject: str) -> str:
     return plain if plain == subject else f"{plain}_{hashlib.sha256(subject.encode()).hexdigest()[:6]}"
 
 
-def table_rows(source: str | Path, config: str | None = None, split: str = "train") -> Iterator[dict[str, Any]]:
-    """Rows of a data set, pictures undecoded: a hub name, or a local folder with parquet or JSON Lines (in a folder ``config``).
+def table_rows(
+    source: str | Path, config: str | None = None, split: str = "train"
+) -> Iterator[dict[str, Any]]:
+    """Rows of a data set, pictures undecoded: a hub name, or a local folder with parquet or JSON Lines (in a
+    folder ``config``).
 
     Read as a stream, so that no copy of the pictures is left in a cache.
     Raises DataError when nothing can be read there, UsageError without the package ``datasets``.
@@ -94,8 +105,11 @@ def table_rows(source: str | Path, config: str | None = None, split: str = "trai
     try:
         import datasets
     except ImportError:
-        raise UsageError("Parquet files and hub data sets are read by the package datasets.",
-                         "Install it: pip install 'cagul[benchmarks]'", "source") from None  # fmt: skip
+        raise UsageError(
+            "Parquet files and hub data sets are read by the package datasets.",
+            "Install it: pip install 'cagul[benchmarks]'",
+            "source",
+        ) from None
     where = f"{source}, {config}" if config else str(source)
     folder = Path(source) / (config or "")
     try:
@@ -103,7 +117,11 @@ def table_rows(source: str | Path, config: str | None = None, split: str = "trai
             files = {kind: sorted(map(str, folder.glob(f"*.{kind}"))) for kind in ("parquet", "jsonl")}
             kind = "parquet" if files["parquet"] else "jsonl"
             if not files[kind]:
-                raise DataError(f"{folder} holds no parquet and no JSON Lines file.", "Give the folder of a data set.", "source")
+                raise DataError(
+                    f"{folder} holds no parquet and no JSON Lines file.",
+                    "Give the folder of a data set.",
+                    "source",
+                )
             builder = {"parquet": "parquet", "jsonl": "json"}[kind]
             table = datasets.load_dataset(builder, data_files=files[kind], split="train", streaming=True)
         else:

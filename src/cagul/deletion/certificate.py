@@ -1,4 +1,6 @@
-"""The certificate of a request: what was asked, done and measured, signed with Ed25519. No names, answers or pictures."""
+"""The certificate of a request: what was asked, done and measured, signed with Ed25519. No names, answers or
+pictures.
+"""
 
 from __future__ import annotations
 
@@ -24,40 +26,57 @@ FORMAT = 1
 FIELDS = {"algorithm", "digests", "value", "public_key"}  # of the signature
 ALGORITHM = "Ed25519 over the SHA-256 of each part"
 LIMITS = (
-    "It hides, it does not erase: the host's weights are unchanged and still hold what they have learned. Whoever holds the "
+    "It hides, it does not erase: the host's weights are unchanged and still hold what they have learned. "
+    "Whoever holds the "
     "weights can leave the guard out.",
-    "The figures are of the pictures and questions that were tried, at the time that the log entry names. Requests that came "
+    "The figures are of the pictures and questions that were tried, at the time that the log entry names. "
+    "Requests that came "
     "later raise the gate's threshold; verify again for figures of today.",
     "Questions without a picture are not covered.",
 )
 FIGURES = {
-    "hit_rate": "pictures on which the gate fires", "leak": "answers that still tell",
-    "leak_fired": "the same where the gate fires", "host_leak": "answers that tell without the guard",
+    "hit_rate": "pictures on which the gate fires",
+    "leak": "answers that still tell",
+    "leak_fired": "the same where the gate fires",
+    "host_leak": "answers that tell without the guard",
     "refusal_rate": "answers that refuse",
-}  # fmt: skip
+}
 
 
 def signing_key(path: Path) -> Ed25519PrivateKey:
-    """The key in ``path`` (PEM, mode 0600), made if there is none; its public key is written beside it as ``path``.pub.
+    """The key in ``path`` (PEM, mode 0600), made if there is none; its public key is written beside it as
+    ``path``.pub.
 
     Raises StoreError when the file holds no Ed25519 key.
     """
-    keep_secret(path, lambda: Ed25519PrivateKey.generate().private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))  # fmt: skip
+    keep_secret(
+        path,
+        lambda: Ed25519PrivateKey.generate().private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ),
+    )
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise StoreError(f"{path} holds no signing key: {error}.", "Name a file that is not there yet: a key is made.",
-                         "certificate") from None  # fmt: skip
+        raise StoreError(
+            f"{path} holds no signing key: {error}.",
+            "Name a file that is not there yet: a key is made.",
+            "certificate",
+        ) from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise StoreError(f"{path} holds another kind of key than Ed25519.", "Name a file that is not there yet: a key is made.",
-                         "certificate")  # fmt: skip
+        raise StoreError(
+            f"{path} holds another kind of key than Ed25519.",
+            "Name a file that is not there yet: a key is made.",
+            "certificate",
+        )
     write_text(path.with_name(f"{path.name}.pub"), _public_pem(key.public_key()))
     return key
 
 
 def _public_pem(key: Ed25519PublicKey) -> str:
-    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+    return key.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    ).decode()
 
 
 def certify(store: Store, name: str, key: Ed25519PrivateKey) -> dict[str, Any]:
@@ -70,24 +89,39 @@ def certify(store: Store, name: str, key: Ed25519PrivateKey) -> dict[str, Any]:
     entries = [entry for entry in store.entries() if entry.request == name]
     document: dict[str, Any] = {
         "certificate": {"format": FORMAT, "issued": now(), "cagul": cagul.__version__},
-        "request": {"id": request.id, "asked": "that the model stops telling about a person when shown one", "at": request.at,
-                    "state": request.state, "escalated": request.escalated},
+        "request": {
+            "id": request.id,
+            "asked": "that the model stops telling about a person when shown one",
+            "at": request.at,
+            "state": request.state,
+            "escalated": request.escalated,
+        },
         "host": store.facts["host"],
         "patch": {"sha256": store.facts["patch"]},
         "verification": request.verification,
         "history": [{"at": e.at, "action": e.action, "entry": e.number, "hash": e.hash} for e in entries],
         "limits": list(LIMITS),
-    }  # fmt: skip
+    }
     digests = {part: hashlib.sha256(canonical(content)).hexdigest() for part, content in document.items()}
     signature = base64.b64encode(key.sign(canonical(digests))).decode()
-    return document | {"signature": {"algorithm": ALGORITHM, "digests": digests, "value": signature,
-                                     "public_key": _public_pem(key.public_key())}}  # fmt: skip
+    return document | {
+        "signature": {
+            "algorithm": ALGORITHM,
+            "digests": digests,
+            "value": signature,
+            "public_key": _public_pem(key.public_key()),
+        }
+    }
 
 
 def page_of(path: Path) -> Path:
-    """Where the page to read beside the document in ``path`` is. Raises UsageError where it is that document."""
+    """Where the page to read beside the document in ``path`` is. Raises UsageError where it is that
+    document.
+    """
     if path.suffix.lower() == ".md":
-        raise UsageError(f"{path} is where the page to read is written, beside the JSON document.", "Name it .json, say.")
+        raise UsageError(
+            f"{path} is where the page to read is written, beside the JSON document.", "Name it .json, say."
+        )
     return path.with_suffix(".md")
 
 
@@ -97,11 +131,15 @@ def require_free(path: Path) -> None:
         with os_errors_as_write_errors(place):
             taken = place.exists()
         if taken:
-            raise UsageError(f"{place} is already there.", "Give another --out, or write over it with --force.")
+            raise UsageError(
+                f"{place} is already there.", "Give another --out, or write over it with --force."
+            )
 
 
 def write_certificate(path: Path, document: dict[str, Any]) -> Path:
-    """The JSON document, and a page to read beside it, named .md; where that page is. Raises UsageError for a path of .md."""
+    """The JSON document, and a page to read beside it, named .md; where that page is. Raises UsageError for a
+    path of .md.
+    """
     page = page_of(path)
     write_json(path, document)
     write_text(page, as_markdown(document))
@@ -111,27 +149,38 @@ def write_certificate(path: Path, document: dict[str, Any]) -> Path:
 def rows_of(verification: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     """The figures in words: what, value, 95 % interval, of how many. Those that are absent are left out."""
     found = [(meaning, verification.get(name, {})) for name, meaning in FIGURES.items()]
-    return [(meaning, f"{one['value']:.3f}", f"{one['low']:.3f} to {one['high']:.3f}", str(one["n"]))
-            for meaning, one in found if "value" in one]  # fmt: skip
+    return [
+        (meaning, f"{one['value']:.3f}", f"{one['low']:.3f} to {one['high']:.3f}", str(one["n"]))
+        for meaning, one in found
+        if "value" in one
+    ]
 
 
 def measured_on(history: Iterable[tuple[str, str]]) -> str:
-    """When the figures of a request were taken, from its history's dates and actions; "" where they never were."""
+    """When the figures of a request were taken, from its history's dates and actions; "" where they never
+    were.
+    """
     return next((at for at, action in reversed(list(history)) if action in ("verified", "failed")), "")
 
 
 def as_markdown(document: dict[str, Any]) -> str:
-    """The page to read. Figures are headed by the date of their measurement: the state may be another since."""
+    """The page to read. Figures are headed by the date of their measurement: the state may be another
+    since.
+    """
     request, host, found = document["request"], document["host"], document["verification"]
     outcome = "Outcome before it was revoked" if request["state"] == "revoked" else "Outcome"
     lines = [
-        f"# Certificate of request {request['id']}", "",
+        f"# Certificate of request {request['id']}",
+        "",
         f"Question on {request['at']}: {request['asked']}. State: **{request['state']}**"
-        + (", after a short finetune of the encoder." if request["escalated"] else "."), "",
-        "| | |", "|---|---|",
+        + (", after a short finetune of the encoder." if request["escalated"] else "."),
+        "",
+        "| | |",
+        "|---|---|",
         f"| host | {host['model_type']}, width {host['width']}, SHA-256 {host['sha256']} |",
-        f"| base patch | SHA-256 {document['patch']['sha256']} |", "",
-    ]  # fmt: skip
+        f"| base patch | SHA-256 {document['patch']['sha256']} |",
+        "",
+    ]
     if rows := rows_of(found):
         measured = measured_on((e["at"], e["action"]) for e in document["history"])
         lines += [f"| measured on {measured} | value | 95 % interval | of |", "|---|---|---|---|"]
@@ -142,47 +191,72 @@ def as_markdown(document: dict[str, Any]) -> str:
     lines += [f"| {e['at']} | {e['action']} | {e['entry']} | {e['hash'][:16]} |" for e in document["history"]]
     lines += ["", "## Limits", "", *(f"- {limit}" for limit in document["limits"]), ""]
     signed = document["signature"]
-    lines += [f"Signed ({signed['algorithm']}): `{signed['value']}`. Issued {document['certificate']['issued']}. "
-              "The JSON document beside this page is what is signed.", ""]  # fmt: skip
+    lines += [
+        f"Signed ({signed['algorithm']}): `{signed['value']}`. Issued {document['certificate']['issued']}. "
+        "The JSON document beside this page is what is signed.",
+        "",
+    ]
     return "\n".join(lines)
 
 
 def check_certificate(path: Path, public_key: Path) -> dict[str, Any]:
     """The document of a certificate that is valid under ``public_key``.
 
-    Raises StoreError that says which parts were changed, or that another key signed it, or which file cannot be read.
+    Raises StoreError that says which parts were changed, or that another key signed it, or which file cannot
+    be read.
     """
     try:
         key = serialization.load_pem_public_key(_read(public_key, "Give the .pub file of the signing key."))
     except (ValueError, UnsupportedAlgorithm) as error:
         raise StoreError(
-            f"{public_key} holds no public key: {error}.", "Give the .pub file of the signing key.", "certificate"
+            f"{public_key} holds no public key: {error}.",
+            "Give the .pub file of the signing key.",
+            "certificate",
         ) from None
     try:
-        document = json.loads(_read(path, "Give the JSON file of `export-certificate`.").decode(), object_pairs_hook=_each_once)
+        document = json.loads(
+            _read(path, "Give the JSON file of `export-certificate`.").decode(), object_pairs_hook=_each_once
+        )
         canonical(document)  # finds numbers that are none
         signature = document.pop("signature")
         digests, value = signature["digests"], base64.b64decode(signature["value"], validate=True)
         written = base64.b64encode(value).decode() == signature["value"]  # in the one way
-        if set(signature) != FIELDS or signature["algorithm"] != ALGORITHM or not isinstance(digests, dict) or not written:
+        if (
+            set(signature) != FIELDS
+            or signature["algorithm"] != ALGORITHM
+            or not isinstance(digests, dict)
+            or not written
+        ):
             raise ValueError("its signature has other fields or another algorithm than cagul writes")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(
-            f"{path} is no certificate: {error}.", "Give the JSON file of `export-certificate`.", "certificate"
+            f"{path} is no certificate: {error}.",
+            "Give the JSON file of `export-certificate`.",
+            "certificate",
         ) from None
     try:
         if not isinstance(key, Ed25519PublicKey) or signature["public_key"] != _public_pem(key):
             raise InvalidSignature
         key.verify(value, canonical(digests))
     except InvalidSignature:
-        raise StoreError(f"{path} is not valid: its signature is not of this key, or was changed, or its list of digests was.",
-                         "Check that the public key is the issuer's.", "certificate") from None  # fmt: skip
-    changed = [part for part in digests if part not in document
-               or hashlib.sha256(canonical(document[part])).hexdigest() != digests[part]]  # fmt: skip
+        raise StoreError(
+            f"{path} is not valid: its signature is not of this key, or was changed, or its list of digests "
+            "was.",
+            "Check that the public key is the issuer's.",
+            "certificate",
+        ) from None
+    changed = [
+        part
+        for part in digests
+        if part not in document or hashlib.sha256(canonical(document[part])).hexdigest() != digests[part]
+    ]
     changed += [part for part in document if part not in digests]
     if changed:
-        raise StoreError(f"{path} is not valid: {', '.join(sorted(changed))} changed after it was signed.",
-                         "Ask the issuer for the certificate.", "certificate")  # fmt: skip
+        raise StoreError(
+            f"{path} is not valid: {', '.join(sorted(changed))} changed after it was signed.",
+            "Ask the issuer for the certificate.",
+            "certificate",
+        )
     return document
 
 
@@ -190,12 +264,18 @@ def _read(path: Path, remedy: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        what = f"There is no file {path}." if isinstance(error, FileNotFoundError) else f"Cannot read {path}: {error.strerror}."
+        what = (
+            f"There is no file {path}."
+            if isinstance(error, FileNotFoundError)
+            else f"Cannot read {path}: {error.strerror}."
+        )
         raise StoreError(what, remedy, "certificate") from None
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, whose keys a reader may not choose among. Raises ValueError for one that is there twice."""
+    """A JSON object, whose keys a reader may not choose among. Raises ValueError for one that is there
+    twice.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a key is there twice")

@@ -15,8 +15,13 @@ from sqlalchemy.exc import DatabaseError, NoResultFound
 from cagul.errors import StoreError, WriteError
 
 BUSY_SECONDS = 20.0
-PRAGMAS = (f"busy_timeout={int(1000 * BUSY_SECONDS)}", "secure_delete=ON", "foreign_keys=ON", "synchronous=FULL",
-            "temp_store=MEMORY")  # fmt: skip
+PRAGMAS = (
+    f"busy_timeout={int(1000 * BUSY_SECONDS)}",
+    "secure_delete=ON",
+    "foreign_keys=ON",
+    "synchronous=FULL",
+    "temp_store=MEMORY",
+)
 ALREADY = "Give another --store, or go on with `cagul requests add`."
 
 
@@ -28,25 +33,40 @@ def explained(path: Path) -> Iterator[None]:
     except (DatabaseError, NoResultFound, sqlite3.Error) as error:
         reason = str(getattr(error, "orig", None) or error)
         if "locked" in reason or "busy" in reason:
-            raise StoreError(f"{path} is locked: another process has been writing for {BUSY_SECONDS:.0f} seconds.",
-                             "Wait for it and run the same command again.", "store-locked") from error  # fmt: skip
+            raise StoreError(
+                f"{path} is locked: another process has been writing for {BUSY_SECONDS:.0f} seconds.",
+                "Wait for it and run the same command again.",
+                "store-locked",
+            ) from error
         if "readonly" in reason or "unable to open" in reason or "full" in reason or "disk I/O" in reason:
-            raise WriteError(f"Cannot write {path}: {reason}.", "Make room, or set the permissions of file and folder.") from error
+            raise WriteError(
+                f"Cannot write {path}: {reason}.", "Make room, or set the permissions of file and folder."
+            ) from error
         if "not a database" in reason:
-            raise StoreError(f"{path} is no store: {reason}.",
-                             "Give the file that `cagul requests init` made; if it was this one, restore it from a backup.",
-                             "store") from error  # fmt: skip
-        raise StoreError(f"{path} is no whole store: {reason}.", "Restore it from a backup.", "store") from error
+            raise StoreError(
+                f"{path} is no store: {reason}.",
+                "Give the file that `cagul requests init` made; if it was this one, restore it from a "
+                "backup.",
+                "store",
+            ) from error
+        raise StoreError(
+            f"{path} is no whole store: {reason}.", "Restore it from a backup.", "store"
+        ) from error
 
 
 @contextmanager
 def understood(path: Path) -> Iterator[None]:
-    """The same around code that does no more than read what is stored: bytes that make no sense are no whole store."""
+    """The same around code that does no more than read what is stored: bytes that make no sense are no whole
+    store.
+    """
     with explained(path):
         try:
             yield
-        except (ValueError, TypeError, LookupError, AttributeError) as error:  # no such JSON, a fact that is not there
-            raise StoreError(f"{path} is no whole store: {error}.", "Restore it from a backup.", "store") from error
+        # no such JSON, a fact that is not there
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise StoreError(
+                f"{path} is no whole store: {error}.", "Restore it from a backup.", "store"
+            ) from error
 
 
 def open_engine(path: Path) -> Engine:
@@ -61,7 +81,9 @@ def open_engine(path: Path) -> Engine:
 
     @event.listens_for(made, "begin")
     def begun(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
+        connection.exec_driver_sql(
+            "BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN"
+        )
 
     return made
 
@@ -87,7 +109,10 @@ def require_free(path: Path) -> None:
     if path.is_file() and path.stat().st_size:
         engine = open_engine(path)
         with explained(path), engine.connect() as connection:
-            taken = version_of(connection) or connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one()
+            taken = (
+                version_of(connection)
+                or connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one()
+            )
         engine.dispose()
         if taken:
             raise StoreError(f"{path} is already there.", ALREADY, "store")

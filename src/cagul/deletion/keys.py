@@ -1,4 +1,6 @@
-"""The secret of a store: a file of its own. It rotates the metric space of enrolled vectors and seals what is stored."""
+"""The secret of a store: a file of its own. It rotates the metric space of enrolled vectors and seals what is
+stored.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +28,16 @@ from cagul.errors import StoreError, UsageError
 from cagul.files import os_errors_as_write_errors
 
 NONCE = 12  # bytes
-NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # what a file system without hard links says
+# what a file system without hard links says
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def keep_secret(path: Path, make: Callable[[], bytes]) -> None:
-    """Write what ``make`` gives to ``path`` (mode 0600) if nothing is there yet: whole or not at all, never over another.
+    """Write what ``make`` gives to ``path`` (mode 0600) if nothing is there yet: whole or not at all, never
+    over another.
 
-    What a kill left beside it is removed once nobody is at work in the folder. On a file system without hard links a kill may
-    leave a part of it. Raises WriteError when it cannot be written.
+    What a kill left beside it is removed once nobody is at work in the folder. On a file system without hard
+    links a kill may leave a part of it. Raises WriteError when it cannot be written.
     """
     with os_errors_as_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,8 +82,11 @@ def _write(file: BinaryIO, data: bytes) -> None:
 def _require_path(path: Path) -> None:
     """Raises UsageError, which does not repeat it, for what is a key and no path."""
     if re.fullmatch(r"\s*[0-9a-fA-F]{64}\s*", str(path)):
-        raise UsageError("--key is a key, not the path of a key file.",
-                         "Give the path of the file that holds it, with --key or CAGUL_STORE_KEY.", "store-key")  # fmt: skip
+        raise UsageError(
+            "--key is a key, not the path of a key file.",
+            "Give the path of the file that holds it, with --key or CAGUL_STORE_KEY.",
+            "store-key",
+        )
 
 
 class StoreKey:
@@ -91,27 +98,36 @@ class StoreKey:
 
     @classmethod
     def create(cls, path: Path) -> StoreKey:
-        """The key in ``path``, made (mode 0600) if there is none. Raises as ``load`` does, before anything is written."""
+        """The key in ``path``, made (mode 0600) if there is none. Raises as ``load`` does, before anything is
+        written.
+        """
         _require_path(path)
         keep_secret(path, lambda: secrets.token_hex(32).encode() + b"\n")
         return cls.load(path)
 
     @classmethod
     def load(cls, path: Path) -> StoreKey:
-        """Raises StoreError when there is no key file or it holds no key, UsageError for the key itself in place of its path."""
+        """Raises StoreError when there is no key file or it holds no key, UsageError for the key itself in
+        place of its path.
+        """
         _require_path(path)
         try:
             secret = bytes.fromhex(path.read_text("ascii"))
         except OSError as error:
-            raise StoreError(f"Cannot read the key {path}: {error.strerror}.",
-                             "Give the key file that the store was made with. Without it nothing enrolled can be used.",
-                             "store-key") from None  # fmt: skip
+            raise StoreError(
+                f"Cannot read the key {path}: {error.strerror}.",
+                "Give the key file that the store was made with. Without it nothing enrolled can be used.",
+                "store-key",
+            ) from None
         except ValueError:
             secret = b""
         if len(secret) != 32:
-            raise StoreError(f"{path} holds no key of 32 bytes in hexadecimal.",
-                             "Give the key file that the store was made with; for a new store name a file that is not there yet.",
-                             "store-key")  # fmt: skip
+            raise StoreError(
+                f"{path} holds no key of 32 bytes in hexadecimal.",
+                "Give the key file that the store was made with; for a new store name a file that is not "
+                "there yet.",
+                "store-key",
+            )
         return cls(secret)
 
     def mark(self, text: str, purpose: str = "mark") -> str:
@@ -119,7 +135,9 @@ class StoreKey:
         return hmac.new(self._derive(purpose), text.encode(), hashlib.sha256).hexdigest()
 
     def rotation(self, size: int) -> Float[Tensor, "M M"]:
-        """A secret orthogonal map of the metric space: cosine similarities stay, directions mean nothing without the key."""
+        """A secret orthogonal map of the metric space: cosine similarities stay, directions mean nothing
+        without the key.
+        """
         seed = int.from_bytes(self._derive(f"rotation {size}"), "big")
         gauss = np.random.Generator(np.random.PCG64(seed)).standard_normal((size, size))
         basis, upper = np.linalg.qr(gauss)
@@ -135,8 +153,11 @@ class StoreKey:
         try:
             return self._box.decrypt(sealed[:NONCE], sealed[NONCE:], label.encode())
         except (InvalidTag, ValueError):
-            raise StoreError(f"What the store holds for {label} was changed.", "Restore the store from a backup.",
-                             "store-changed") from None  # fmt: skip
+            raise StoreError(
+                f"What the store holds for {label} was changed.",
+                "Restore the store from a backup.",
+                "store-changed",
+            ) from None
 
     def seal_tensor(self, tensor: Tensor, label: str) -> bytes:
         return self.seal(tensor.detach().cpu().contiguous().numpy().tobytes(), label)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 START = "0" * 64  # what the first entry takes for the hash before it
-ACTIVE = ("enrolled", "verified", "failed")  # their templates are in the gate: a failed request is hidden as far as it goes
+# their templates are in the gate: a failed request is hidden as far as it goes
+ACTIVE = ("enrolled", "verified", "failed")
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,14 @@ def sha256(data: bytes | None) -> str | None:
 
 def canonical(data: Any) -> bytes:
     """JSON in one spelling, to be hashed or signed."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+    return json.dumps(
+        data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    ).encode()
 
 
-def entry_hash(number: int, at: str, request: str, action: str, content: dict[str, Any], previous: str) -> str:
+def entry_hash(
+    number: int, at: str, request: str, action: str, content: dict[str, Any], previous: str
+) -> str:
     return hashlib.sha256(canonical([number, at, request, action, content, previous])).hexdigest()
 
 
@@ -44,11 +49,18 @@ def check_chain(entries: Sequence[Entry]) -> list[str]:
     expected, previous = 1, START
     for entry in entries:
         if entry.number != expected:
-            missing = f"entry {expected} is" if entry.number == expected + 1 else f"entries {expected} to {entry.number - 1} are"
+            missing = (
+                f"entry {expected} is"
+                if entry.number == expected + 1
+                else f"entries {expected} to {entry.number - 1} are"
+            )
             wrong.append(f"{missing} missing")
         elif entry.previous != previous:
             wrong.append(f"entry {entry.number} does not follow from entry {expected - 1}")
-        if entry_hash(entry.number, entry.at, entry.request, entry.action, entry.content, entry.previous) != entry.hash:
+        if (
+            entry_hash(entry.number, entry.at, entry.request, entry.action, entry.content, entry.previous)
+            != entry.hash
+        ):
             wrong.append(f"entry {entry.number} was changed")
         expected, previous = entry.number + 1, entry.hash
     return wrong
@@ -59,11 +71,16 @@ def check_requests(entries: Sequence[Entry], rows: Mapping[str, Mapping[str, Any
     told: dict[str, dict[str, Any]] = {}  # what the log says of each request
     for entry in entries:
         said = told.setdefault(entry.request, {"at": entry.at})
-        encoder = entry.content.get("encoder")  # none where it was only verified: it keeps the one that it has
+        # none where it was only verified: it keeps the one that it has
+        encoder = entry.content.get("encoder")
         made = {"encoder": encoder, "encoder_made": entry.number - 1} if encoder else {}
         said.update({k: v for k, v in entry.content.items() if k != "encoder"} | made, state=entry.action)
         if entry.action == "revoked":
-            told[entry.request] = {"at": said["at"], "state": "revoked", "verification": said.get("verification", {})}
+            told[entry.request] = {
+                "at": said["at"],
+                "state": "revoked",
+                "verification": said.get("verification", {}),
+            }
     wrong = []
     for name in sorted({*told, *rows}):
         if name not in rows or name not in told:
@@ -77,9 +94,14 @@ def check_requests(entries: Sequence[Entry], rows: Mapping[str, Mapping[str, Any
             "date": row["at"] == said["at"],
             "templates": sha256(row["vectors"]) == said.get("vectors"),
             "similarities": sha256(row["best"]) == said.get("best"),
-            "encoder": (sha256(row["encoder"]), row["encoder_made"]) == (said.get("encoder"), said.get("encoder_made")),
+            "encoder": (sha256(row["encoder"]), row["encoder_made"])
+            == (said.get("encoder"), said.get("encoder_made")),
             "verification": json.loads(row["verification"]) == said.get("verification", {}),
-        }  # fmt: skip
-        wrong += [f"the {what} of request {name} {'was' if what in ('date', 'encoder', 'verification') else 'were'} changed"
-                  for what, right in same.items() if not right]  # fmt: skip
+        }
+        wrong += [
+            f"the {what} of request {name} "
+            f"{'was' if what in ('date', 'encoder', 'verification') else 'were'} changed"
+            for what, right in same.items()
+            if not right
+        ]
     return wrong

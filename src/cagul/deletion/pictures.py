@@ -1,4 +1,6 @@
-"""Kept pictures while they are open. What looks at pictures takes paths, so they lie in a folder beside the store meanwhile."""
+"""Kept pictures while they are open. What looks at pictures takes paths, so they lie in a folder beside the
+store meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ def folder_of(store: Path, name: str) -> Path:
 
 @contextmanager
 def opened_pictures(folder: Path) -> Iterator[Path]:
-    """The ``folder`` (mode 0700) for a store's open pictures, of one process at a time; overwritten and removed at the end.
+    """The ``folder`` (mode 0700) for a store's open pictures, of one process at a time; overwritten and
+    removed at the end.
 
     Raises WriteError when it cannot be made, or a link lies there.
     """
@@ -41,12 +44,17 @@ def opened_pictures(folder: Path) -> Iterator[Path]:
 
 def write_picture(path: Path, data: bytes) -> None:
     """A new file of mode 0600, named REQUEST_NUMBER. Raises WriteError."""
-    with os_errors_as_write_errors(path), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    with (
+        os_errors_as_write_errors(path),
+        os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
+    ):
         file.write(data)
 
 
 def sweep(folder: Path) -> None:
-    """Overwrite and remove the open pictures that a killed process left; those of a living one stay. Raises WriteError."""
+    """Overwrite and remove the open pictures that a killed process left; those of a living one stay. Raises
+    WriteError.
+    """
     with os_errors_as_write_errors(folder):
         lock = _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if lock is not None:
@@ -54,7 +62,9 @@ def sweep(folder: Path) -> None:
 
 
 def _lock(folder: Path, how: int) -> int | None:
-    """A descriptor that holds the folder's lock, which ends with the process; None where there is no folder, or not for us."""
+    """A descriptor that holds the folder's lock, which ends with the process; None where there is no folder,
+    or not for us.
+    """
     try:
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -80,7 +90,9 @@ def _remove(folder: Path, lock: int) -> None:
 
 
 def _wipe(folder: Path) -> None:
-    """Overwrite and remove what ``write_picture`` wrote; whatever else lies there, links too, is left alone."""
+    """Overwrite and remove what ``write_picture`` wrote; whatever else lies there, links too, is left
+    alone.
+    """
     for path in folder.iterdir():
         if NAME.fullmatch(path.name) and stat.S_ISREG(path.lstat().st_mode):
             with os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW), "r+b") as file:

@@ -36,7 +36,9 @@ ESCALATION_STEPS, ESCALATION_ROUNDS = 60, 3  # of training; rounds end when the 
 
 @dataclasses.dataclass(frozen=True)
 class Added(Request):
-    """A request that was added, and the ids of those to verify again: its finetuned encoder took the place of theirs."""
+    """A request that was added, and the ids of those to verify again: its finetuned encoder took the place of
+    theirs.
+    """
 
     to_verify_again: tuple[str, ...] = ()
 
@@ -46,13 +48,22 @@ def open_service(store: Path, key: Path, host: FrozenHost, patch: Patch) -> Dele
     return DeletionService(Store(store, secret), secret, host, patch)
 
 
-def make_store(path: Path, key: Path, host: FrozenHost, patch: Patch, calibration: list[Record], places: dict[str, str],
-               progress: Progress = silent, confidence: float | None = None) -> Store:  # fmt: skip
+def make_store(
+    path: Path,
+    key: Path,
+    host: FrozenHost,
+    patch: Patch,
+    calibration: list[Record],
+    places: dict[str, str],
+    progress: Progress = silent,
+    confidence: float | None = None,
+) -> Store:
     """A new store for this host and base patch; the key file is made if there is none.
 
-    ``places`` are kept for later commands: where host and patch were. ``confidence`` is that of the false-alarm budget (see
-    ``calibrate``), the patch's ``gate.confidence`` if not given. Raises PatchError when the patch is not of this host,
-    DataError without calibration people, StoreError when there is a store already.
+    ``places`` are kept for later commands: where host and patch were. ``confidence`` is that of the
+    false-alarm budget (see ``calibrate``), the patch's ``gate.confidence`` if not given. Raises PatchError
+    when the patch is not of this host, DataError without calibration people, StoreError when there is a store
+    already.
     """
     patch.require(host)
     require_free(path)
@@ -71,48 +82,73 @@ class DeletionService:
     Raises StoreError for a store of another host or patch, or whose facts were changed.
     """
 
-    def __init__(self, store: Store, key: StoreKey, host: FrozenHost, base: Patch, fingerprint: str | None = None):
+    def __init__(
+        self, store: Store, key: StoreKey, host: FrozenHost, base: Patch, fingerprint: str | None = None
+    ):
         store.require_facts()
         found = fingerprint or host.fingerprint()
         if store.facts["host"]["sha256"] != found:
-            raise StoreError(f"The store is for a host with SHA-256 {store.facts['host']['sha256'][:12]}..., this one has "
-                             f"{found[:12]}....", "Load the host that the store was made with.", "store-host")  # fmt: skip
+            raise StoreError(
+                f"The store is for a host with SHA-256 {store.facts['host']['sha256'][:12]}..., this one has "
+                f"{found[:12]}....",
+                "Load the host that the store was made with.",
+                "store-host",
+            )
         self.store, self.key, self.host = store, key, host
         self.store_gate = StoreGate(store, key, base)
 
     def guard(self, checked: bool = False) -> Guard:
-        """A guard for the requests that are active now. Raises StoreError for a store that is not as its log says, unless
-        that was ``checked`` just before.
+        """A guard for the requests that are active now. Raises StoreError for a store that is not as its log
+        says, unless that was ``checked`` just before.
         """
         if not checked:
             self.store.require_whole()
         return Guard(self.host, self.store_gate.patch(), check=False)
 
-    # -- add ------------------------------------------------------------------------------------------------------
+    # -- add
+    # ------------------------------------------------------------------------------------------------------
 
-    def add(self, subject: str, pictures: Sequence[Path], *, by: str = "", name: str | None = None, keep_pictures: bool = False,
-            records: Sequence[Record] = (), progress: Progress = silent) -> Added:  # fmt: skip
+    def add(
+        self,
+        subject: str,
+        pictures: Sequence[Path],
+        *,
+        by: str = "",
+        name: str | None = None,
+        keep_pictures: bool = False,
+        records: Sequence[Record] = (),
+        progress: Progress = silent,
+    ) -> Added:
         """Enrol a person in the gate, verify, and finetune the encoder if it still leaks.
 
-        With the ``name`` (id) of an earlier call it goes on where that one ended: nothing is done twice. ``records`` may
-        hold the person's questions (of ``subject``) and other people, whom a finetune needs to keep.
+        With the ``name`` (id) of an earlier call it goes on where that one ended: nothing is done twice.
+        ``records`` may hold the person's questions (of ``subject``) and other people, whom a finetune needs
+        to keep.
 
-        Raises DataError without pictures, StoreError for a store that is not as its log says, a picture on which the gate
-        would not recognise the person, or an id that was revoked.
+        Raises DataError without pictures, StoreError for a store that is not as its log says, a picture on
+        which the gate would not recognise the person, or an id that was revoked.
         """
         self.store.require_whole()
         name = name or new_id()
         if not pictures:
-            raise DataError("A request needs at least one picture of the person.", "Give --images.", "store-pictures")
+            raise DataError(
+                "A request needs at least one picture of the person.", "Give --images.", "store-pictures"
+            )
         token_cache = TokenCache(self.host, self.store_gate.base.config.training.seed)
         if self.store.state(name) in (None, "received"):
             enrolled = self._embed(token_cache, pictures)
-            kept = [self.key.seal(path.read_bytes(), f"{name} pictures") for path in pictures] if keep_pictures else []
+            kept = (
+                [self.key.seal(path.read_bytes(), f"{name} pictures") for path in pictures]
+                if keep_pictures
+                else []
+            )
             self.store.receive(name, subject, by, kept)
             self.store.enrol(name, *self.store_gate.seal(name, enrolled))
         request = self.store.receive(name, subject, by)
         if request.state == "revoked":
-            raise StoreError(f"Request {name} was revoked.", "Make a new request, without --id.", "store-request")
+            raise StoreError(
+                f"Request {name} was revoked.", "Make a new request, without --id.", "store-request"
+            )
         unproven: list[str] = []
         if request.state == "enrolled":
             own = [r for r in records if r.subject == subject]
@@ -133,14 +169,27 @@ class DeletionService:
         scores = self.store_gate.union(union)(tokens).reshape(len(pictures), HELD_OUT + 1)
         for number, (path, best) in enumerate(zip(pictures, scores[:, 1:].amax(1).tolist(), strict=True), 1):
             if best <= threshold:
-                raise StoreError(f"Picture {number} of {len(pictures)} ({path.name}): the gate does not recognise it in its own "
-                                 f"copies, best score {best:.3f} against {threshold:.3f}.",
-                                 "Leave it out, or give one that shows the person clearly.", "store-pictures")  # fmt: skip
+                raise StoreError(
+                    f"Picture {number} of {len(pictures)} ({path.name}): the gate does not recognise it in "
+                    "its own "
+                    f"copies, best score {best:.3f} against {threshold:.3f}.",
+                    "Leave it out, or give one that shows the person clearly.",
+                    "store-pictures",
+                )
         return enrolled
 
-    def _settle(self, request: Request, token_cache: TokenCache, pictures: Sequence[Path], own: Sequence[Record],
-                records: Sequence[Record], progress: Progress) -> list[str]:  # fmt: skip
-        """Verify, escalate where the encoder does not cover the person, and write the outcome; who is to be verified again."""
+    def _settle(
+        self,
+        request: Request,
+        token_cache: TokenCache,
+        pictures: Sequence[Path],
+        own: Sequence[Record],
+        records: Sequence[Record],
+        progress: Progress,
+    ) -> list[str]:
+        """Verify, escalate where the encoder does not cover the person, and write the outcome; who is to be
+        verified again.
+        """
         probes, began = probes_of(own), time.perf_counter()
         progress("verifying", 0, 1)
         under, guard = self.store_gate.encoder()[0], self.guard()
@@ -154,13 +203,21 @@ class DeletionService:
             patch, rounds = guard.patch, 0
             while found == "leaks" and rounds < ESCALATION_ROUNDS:
                 rounds += 1
-                encoder, again = self._finetune(request, patch, token_cache, pictures, own, others, rounds, progress)
+                encoder, again = self._finetune(
+                    request, patch, token_cache, pictures, own, others, rounds, progress
+                )
                 patch = dataclasses.replace(patch, encoder=encoder)
                 tried = verify(Guard(self.host, patch, check=False), token_cache, pictures, probes)
                 found, reason = verdict(tried)
             adopted = found == "verified"
-            escalation = {"escalation": {"steps": rounds * ESCALATION_STEPS, "people_trained_again": again, "adopted": adopted,
-                                         **({"before": figures} if adopted else {"dropped": tried})}}  # fmt: skip
+            escalation = {
+                "escalation": {
+                    "steps": rounds * ESCALATION_STEPS,
+                    "people_trained_again": again,
+                    "adopted": adopted,
+                    **({"before": figures} if adopted else {"dropped": tried}),
+                }
+            }
             if adopted:
                 guard, figures, why = Guard(self.host, patch, check=False), tried, reason
                 sealed = self.store_gate.seal_encoder(request.id, encoder)
@@ -169,30 +226,57 @@ class DeletionService:
         return self.store.settle(request.id, state, verification, sealed, under)
 
     def _written(self, guard: Guard, figures: dict[str, Any], why: str, began: float) -> dict[str, Any]:
-        encoder = torch.nn.utils.parameters_to_vector(guard.patch.encoder.parameters()).detach().cpu().numpy().tobytes()
-        return figures | {"why": why, "threshold": guard.patch.threshold, "encoder": sha256(encoder),
-                          "promised_false_alarms": guard.patch.facts["promised_false_alarms"],
-                          "confidence": self.store_gate.confidence,
-                          "seconds": round(time.perf_counter() - began, 3)}  # fmt: skip
+        encoder = (
+            torch.nn.utils.parameters_to_vector(guard.patch.encoder.parameters())
+            .detach()
+            .cpu()
+            .numpy()
+            .tobytes()
+        )
+        return figures | {
+            "why": why,
+            "threshold": guard.patch.threshold,
+            "encoder": sha256(encoder),
+            "promised_false_alarms": guard.patch.facts["promised_false_alarms"],
+            "confidence": self.store_gate.confidence,
+            "seconds": round(time.perf_counter() - began, 3),
+        }
 
-    def _finetune(self, request: Request, patch: Patch, token_cache: TokenCache, pictures: Sequence[Path], own: Sequence[Record],
-                  others: Sequence[Record], seed: int, progress: Progress) -> tuple[VisualTokenEncoder, int]:  # fmt: skip
-        """A few steps on this person from the patch's encoder. Earlier requests whose pictures were kept, and those of
-        ``others`` whom the gate knows, are trained to be refused again; how many people they are. Over the rest of ``others``
-        the encoder is held near what it was, for those whose pictures are gone.
+    def _finetune(
+        self,
+        request: Request,
+        patch: Patch,
+        token_cache: TokenCache,
+        pictures: Sequence[Path],
+        own: Sequence[Record],
+        others: Sequence[Record],
+        seed: int,
+        progress: Progress,
+    ) -> tuple[VisualTokenEncoder, int]:
+        """A few steps on this person from the patch's encoder. Earlier requests whose pictures were kept, and
+        those of ``others`` whom the gate knows, are trained to be refused again; how many people they are.
+        Over the rest of ``others`` the encoder is held near what it was, for those whose pictures are gone.
         """
         gate = self.store_gate.union(self.store_gate.enrolled())
         known = set(covered(gate, patch.threshold, token_cache, list(others)))
-        config = load_config(patch.config, [f"training.steps={ESCALATION_STEPS}", "training.others=0", f"training.seed={seed}"])
-        names = [name for name in self.store_gate.enrolled() if name != request.id and self.store.pictures(name)]
+        config = load_config(
+            patch.config, [f"training.steps={ESCALATION_STEPS}", "training.others=0", f"training.seed={seed}"]
+        )
+        names = [
+            name for name in self.store_gate.enrolled() if name != request.id and self.store.pictures(name)
+        ]
         with opened_pictures(self.store.folder) if names else nullcontext(Path()) as folder:
             earlier = [paths for paths in (self._kept(name, folder) for name in names) if paths]
-            again = [r for number, paths in enumerate(earlier) for r in _asked(f"earlier {number}", paths, [])]
+            again = [
+                r for number, paths in enumerate(earlier) for r in _asked(f"earlier {number}", paths, [])
+            ]
             copies = range(max(1, len(earlier) + len(known)))  # half of the refusals are about this person
             forget = [r for n in copies for r in _asked(f"this person {n}", pictures, own)]
             forget += [*again, *(r for r in others if r.subject in known)]
             splits = Splits(forget, [r for r in others if r.subject not in known])
-            encoder, _ = train_encoder(token_cache, splits, config, patch.layers, base=patch.encoder, progress=progress)
+            encoder, _ = train_encoder(
+                token_cache, splits, config, patch.layers, base=patch.encoder, progress=progress
+            )
         return encoder, len(known) + len(earlier)
 
     def _kept(self, name: str, folder: Path) -> list[Path]:
@@ -203,11 +287,12 @@ class DeletionService:
             write_picture(paths[-1], self.key.open(sealed, f"{name} pictures"))
         return paths
 
-    # -- revoke and verify again ----------------------------------------------------------------------------------
+    # -- revoke and verify again
+    # ----------------------------------------------------------------------------------
 
     def revoke(self, name: str) -> tuple[int, list[str]]:
-        """Take a request back and erase it. On how many of its templates the gate still fires, for other people's sake, and
-        which requests lost the encoder that they were verified under: verify these again.
+        """Take a request back and erase it. On how many of its templates the gate still fires, for other
+        people's sake, and which requests lost the encoder that they were verified under: verify these again.
 
         Raises StoreError for an unknown id or one that is revoked already.
         """
@@ -220,15 +305,18 @@ class DeletionService:
         return int((scores > self.store_gate.threshold(left)[0]).sum()), unproven
 
     def verify_again(self, name: str, pictures: Sequence[Path], records: Sequence[Record] = ()) -> Request:
-        """Measure an active request anew, under the encoder and threshold of now; never a finetune. Without ``pictures`` on
-        those that were kept.
+        """Measure an active request anew, under the encoder and threshold of now; never a finetune. Without
+        ``pictures`` on those that were kept.
 
         Raises StoreError when the request is not active, DataError when there are no pictures.
         """
         request, began = self.store.request(name), time.perf_counter()
         if request.state in ("received", "revoked"):
-            raise StoreError(f"Request {name} is {request.state}, so there is nothing to verify.", "Name an enrolled one.",
-                             "store-request")  # fmt: skip
+            raise StoreError(
+                f"Request {name} is {request.state}, so there is nothing to verify.",
+                "Name an enrolled one.",
+                "store-request",
+            )
         under, guard = self.store_gate.encoder()[0], self.guard()
         token_cache = TokenCache(self.host, self.store_gate.base.config.training.seed)
         probes = probes_of([r for r in records if r.subject == request.subject])
@@ -247,7 +335,11 @@ class DeletionService:
 
 
 def _asked(subject: str, pictures: Sequence[Path], records: Sequence[Record]) -> list[Record]:
-    """Private records of one person over all the given pictures; the built-in questions where there are none."""
+    """Private records of one person over all the given pictures; the built-in questions where there are
+    none.
+    """
     own = [r for r in records if r.kind == "private"]
-    own = own or [Record(subject=subject, image=pictures[0], question=question, answer="-") for question in PROBES]
+    own = own or [
+        Record(subject=subject, image=pictures[0], question=question, answer="-") for question in PROBES
+    ]
     return [r.model_copy(update={"subject": subject, "image": path}) for r in own for path in pictures]

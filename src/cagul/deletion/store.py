@@ -1,7 +1,7 @@
 """The store: deletion requests and their log in one SQLite file, mode 0600. Every change is one transaction.
 
-Deleted content is overwritten (secure_delete), and a revocation ends in VACUUM and an emptied write-ahead log, so that
-the file's bytes hold nothing of the person. A kill in between is made good at the next opening.
+Deleted content is overwritten (secure_delete), and a revocation ends in VACUUM and an emptied write-ahead
+log, so that the file's bytes hold nothing of the person. A kill in between is made good at the next opening.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class Request:
     subject: str
     by: str
     verification: dict[str, Any]
-    own_encoder: bool = field(default=False, kw_only=True)  # whether the store keeps an encoder that was finetuned for it
+    # whether the store keeps an encoder that was finetuned for it
+    own_encoder: bool = field(default=False, kw_only=True)
 
     @property
     def escalated(self) -> bool:
@@ -86,34 +87,46 @@ def now() -> str:
 class Store:
     """A store file. Writing needs ``key``; listing does not.
 
-    Raises StoreError when the file is missing, is no store, was made by a newer cagul, or ``key`` is not its key.
+    Raises StoreError when the file is missing, is no store, was made by a newer cagul, or ``key`` is not its
+    key.
     """
 
     def __init__(self, path: str | Path, key: StoreKey | None = None):
         self.path, self.key = Path(path), key
         if not self.path.is_file():
-            raise StoreError(f"There is no store {self.path}.", "Make one with `cagul requests init`.", "store")
+            raise StoreError(
+                f"There is no store {self.path}.", "Make one with `cagul requests init`.", "store"
+            )
         self.engine = open_engine(self.path)
         with understood(self.path), self.engine.connect() as connection:
             version = version_of(connection)
             if version > SCHEMA:
-                raise StoreError(f"{self.path} has schema {version}, this cagul reads up to {SCHEMA}.", "Upgrade cagul.", "store")
+                raise StoreError(
+                    f"{self.path} has schema {version}, this cagul reads up to {SCHEMA}.",
+                    "Upgrade cagul.",
+                    "store",
+                )
             if version == 0:
                 raise StoreError(f"{self.path} is no store.", "Make one with `cagul requests init`.", "store")
             self.facts = facts_of(connection)
             name, mark = self.facts["id"], self.facts["key"]
         if key is not None:
             if mark != key.mark(name, "store"):
-                raise StoreError("This key is not the one that the store was made with.",
-                                 "Give that key file with --key. A store from before the first release is to be made anew.",
-                                 "store-key")  # fmt: skip
+                raise StoreError(
+                    "This key is not the one that the store was made with.",
+                    "Give that key file with --key. A store from before the first release is to be made "
+                    "anew.",
+                    "store-key",
+                )
             self.folder = folder_of(self.path, name)  # of open pictures
             sweep(self.folder)
             if self.facts.get("erase"):
                 self._erase()
 
     @classmethod
-    def create(cls, path: str | Path, key: StoreKey, facts: dict[str, Any], people: Sequence[int], vectors: bytes) -> Store:
+    def create(
+        cls, path: str | Path, key: StoreKey, facts: dict[str, Any], people: Sequence[int], vectors: bytes
+    ) -> Store:
         """Make a store of calibration people and facts, whole or not at all.
 
         Raises StoreError when there is one already, WriteError when the place cannot be written.
@@ -127,25 +140,33 @@ class Store:
         with explained(path):
             run_raw(engine, "PRAGMA journal_mode=WAL")
             with writing(engine) as connection:
-                if connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one():  # made meanwhile
+                # made meanwhile
+                if connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one():
                     raise StoreError(f"{path} is already there.", ALREADY, "store")
                 TABLES.create_all(connection)
                 for trigger in APPEND_ONLY:
                     connection.exec_driver_sql(trigger)
                 kept = {**facts, "id": name, "key": key.mark(name, "store"), "at": now()}
-                connection.execute(CALIBRATION.insert().values(id=1, people=json.dumps(list(people)), vectors=vectors))
+                connection.execute(
+                    CALIBRATION.insert().values(id=1, people=json.dumps(list(people)), vectors=vectors)
+                )
                 kept |= {"mark": key.mark(to_mark(kept, connection)), "head": key.mark(f"0 {START}")}
-                connection.execute(FACTS.insert(), [{"name": k, "value": json.dumps(v)} for k, v in kept.items()])
+                connection.execute(
+                    FACTS.insert(), [{"name": k, "value": json.dumps(v)} for k, v in kept.items()]
+                )
                 connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA}")
         engine.dispose()
         return cls(path, key)
 
-    # -- reading --------------------------------------------------------------------------------------------------
+    # -- reading
+    # --------------------------------------------------------------------------------------------------
 
     def requests(self) -> list[Request]:
         """All requests, by when they came."""
         with self._reading() as connection:
-            rows = connection.execute(REQUESTS.select().order_by(REQUESTS.c.at, REQUESTS.c.id)).mappings().all()
+            rows = (
+                connection.execute(REQUESTS.select().order_by(REQUESTS.c.at, REQUESTS.c.id)).mappings().all()
+            )
             return [_request(row) for row in rows]
 
     def request(self, name: str) -> Request:
@@ -159,15 +180,20 @@ class Store:
             wanted = REQUESTS.select().with_only_columns(REQUESTS.c.state).where(REQUESTS.c.id == name)
             return connection.execute(wanted).scalar_one_or_none()
 
-    def enrolled(self, known: Collection[tuple[str, str]] = ()) -> tuple[list[tuple[str, str]], dict[str, tuple[bytes, bytes]]]:
-        """Id and SHA-256 of what is sealed of each request that the gate knows, in the order of the ids (who came first is not
-        in it); and of those that are not ``known`` the sealed templates and best similarities to the calibration pictures.
+    def enrolled(
+        self, known: Collection[tuple[str, str]] = ()
+    ) -> tuple[list[tuple[str, str]], dict[str, tuple[bytes, bytes]]]:
+        """Id and SHA-256 of what is sealed of each request that the gate knows, in the order of the ids (who
+        came first is not in it); and of those that are not ``known`` the sealed templates and best
+        similarities to the calibration pictures.
         """
         columns = REQUESTS.c
         wanted = REQUESTS.select().with_only_columns(columns.id, columns.vectors, columns.best)
         marks, found = [], {}
         with self._reading() as connection:
-            for name, vectors, best in connection.execute(wanted.where(columns.state.in_(ACTIVE)).order_by(columns.id)):
+            for name, vectors, best in connection.execute(
+                wanted.where(columns.state.in_(ACTIVE)).order_by(columns.id)
+            ):
                 sealed = (vectors or b"", best or b"")  # nothing is a change that the key finds
                 marks.append((name, hashlib.sha256(b"".join(sealed)).hexdigest()))
                 if marks[-1] not in known:
@@ -175,7 +201,9 @@ class Store:
         return marks, found
 
     def encoder(self) -> tuple[str, bytes] | None:
-        """The encoder in use, sealed, with the request it was finetuned for: the newest of an active request."""
+        """The encoder in use, sealed, with the request it was finetuned for: the newest of an active
+        request.
+        """
         with self._reading() as connection:
             row = connection.execute(NEWEST_ENCODER).mappings().first()
         return None if row is None else (row["id"], row["encoder"])
@@ -189,7 +217,9 @@ class Store:
     def pictures(self, name: str) -> list[bytes]:
         """The sealed pictures of a request that were kept."""
         with self._reading() as connection:
-            found = connection.execute(PICTURES.select().where(PICTURES.c.request == name).order_by(PICTURES.c.number))
+            found = connection.execute(
+                PICTURES.select().where(PICTURES.c.request == name).order_by(PICTURES.c.number)
+            )
             return [row["data"] for row in found.mappings()]
 
     def last_entry(self) -> tuple[int, str]:
@@ -202,8 +232,9 @@ class Store:
             return entries_of(connection)
 
     def check(self) -> list[str]:
-        """What is wrong with the log, and where requests are not as it says; empty where all is whole. With the key also
-        whether the log ends where it should, and whether facts and calibration are what they were.
+        """What is wrong with the log, and where requests are not as it says; empty where all is whole. With
+        the key also whether the log ends where it should, and whether facts and calibration are what they
+        were.
         """
         with self._reading() as connection:
             entries = entries_of(connection)
@@ -212,7 +243,10 @@ class Store:
                 number, found = end_of_log(connection)
                 facts = facts_of(connection)
                 if facts.get("head") != self.key.mark(f"{number} {found}"):
-                    wrong.append(f"the log does not end at entry {number}: entries after it are missing, or it was written anew")
+                    wrong.append(
+                        f"the log does not end at entry {number}: entries after it are missing, or it was "
+                        "written anew"
+                    )
                 wrong += self._changed_facts(facts, connection)
             rows = {row["id"]: dict(row) for row in connection.execute(REQUESTS.select()).mappings()}
             return wrong + check_requests(entries, rows)
@@ -222,7 +256,9 @@ class Store:
         return [] if right else ["the store's facts or its calibration people were changed"]
 
     def require_facts(self) -> None:
-        """What ``facts`` holds is what it was made with. Raises StoreError where it is not, or without the key."""
+        """What ``facts`` holds is what it was made with. Raises StoreError where it is not, or without the
+        key.
+        """
         with self._reading() as connection:
             self._refuse(self._changed_facts(self.facts, connection))
 
@@ -232,10 +268,14 @@ class Store:
 
     def _refuse(self, wrong: Sequence[str]) -> None:
         if wrong:
-            raise StoreError(f"{self.path} is not as its log says: {'; '.join(wrong)}.", "Restore it from a backup.",
-                             "store-changed")  # fmt: skip
+            raise StoreError(
+                f"{self.path} is not as its log says: {'; '.join(wrong)}.",
+                "Restore it from a backup.",
+                "store-changed",
+            )
 
-    # -- writing: one transaction each ----------------------------------------------------------------------------
+    # -- writing: one transaction each
+    # ----------------------------------------------------------------------------
 
     def receive(self, name: str, subject: str, by: str, pictures: Sequence[bytes] = ()) -> Request:
         """Write down a request; one that is there already is left as it is.
@@ -244,16 +284,24 @@ class Store:
         """
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
             raise StoreError(
-                f"{name!r} cannot be an id.", "Use up to 64 letters, digits, - and _, and nobody's name.", "store-request"
+                f"{name!r} cannot be an id.",
+                "Use up to 64 letters, digits, - and _, and nobody's name.",
+                "store-request",
             )
         with self._writing() as connection:
             row = connection.execute(REQUESTS.select().where(REQUESTS.c.id == name)).mappings().first()
             if row is not None and row["state"] != "revoked" and row["subject"] != subject:
-                raise StoreError(f"The id {name} belongs to another request.", "Leave --id out for a new request.", "store-request")
+                raise StoreError(
+                    f"The id {name} belongs to another request.",
+                    "Leave --id out for a new request.",
+                    "store-request",
+                )
             if row is None:
                 at = now()
                 connection.execute(
-                    REQUESTS.insert().values(id=name, at=at, state="received", subject=subject, by=by, verification="{}")
+                    REQUESTS.insert().values(
+                        id=name, at=at, state="received", subject=subject, by=by, verification="{}"
+                    )
                 )
                 for number, data in enumerate(pictures):
                     connection.execute(PICTURES.insert().values(request=name, number=number, data=data))
@@ -265,28 +313,45 @@ class Store:
         with self._writing() as connection:
             if self._row(connection, name)["state"] == "received":
                 connection.execute(
-                    REQUESTS.update().where(REQUESTS.c.id == name).values(state="enrolled", vectors=vectors, best=best)
+                    REQUESTS.update()
+                    .where(REQUESTS.c.id == name)
+                    .values(state="enrolled", vectors=vectors, best=best)
                 )
                 self._append(connection, name, "enrolled", {"vectors": sha256(vectors), "best": sha256(best)})
 
-    def settle(self, name: str, state: str, verification: dict[str, Any], encoder: bytes | None = None,
-               under: str | None = None) -> list[str]:  # fmt: skip
+    def settle(
+        self,
+        name: str,
+        state: str,
+        verification: dict[str, Any],
+        encoder: bytes | None = None,
+        under: str | None = None,
+    ) -> list[str]:
         """Write what verification found, and the encoder that was finetuned for it.
 
         ``under`` is the SHA-256 of the sealed encoder that was in use meanwhile, None for the base patch's.
-        Returns the requests that were verified under another encoder than this new one: they are merely enrolled again.
-        Raises StoreError when the request is not enrolled any more, or another one changed the encoder meanwhile.
+        Returns the requests that were verified under another encoder than this new one: they are merely
+        enrolled again. Raises StoreError when the request is not enrolled any more, or another one changed
+        the encoder meanwhile.
         """
         with self._writing() as connection:
             if self._row(connection, name)["state"] not in ACTIVE:
-                raise StoreError(f"Request {name} was revoked meanwhile.", "Nothing is left to do.", "store-request")
+                raise StoreError(
+                    f"Request {name} was revoked meanwhile.", "Nothing is left to do.", "store-request"
+                )
             values: dict[str, Any] = {"state": state, "verification": json.dumps(verification)}
-            newest, measured = connection.execute(NEWEST_ENCODER).mappings().first(), verification.get("encoder")
+            newest, measured = (
+                connection.execute(NEWEST_ENCODER).mappings().first(),
+                verification.get("encoder"),
+            )
             if encoder is not None:
                 values |= {"encoder": encoder, "encoder_made": end_of_log(connection)[0]}
             if (sha256(newest["encoder"]) if newest else None) != under:
-                raise StoreError("Another request changed the encoder meanwhile.",
-                                 f"Run the same command again; `add` with --id {name}.", "store-request")  # fmt: skip
+                raise StoreError(
+                    "Another request changed the encoder meanwhile.",
+                    f"Run the same command again; `add` with --id {name}.",
+                    "store-request",
+                )
             connection.execute(REQUESTS.update().where(REQUESTS.c.id == name).values(**values))
             self._append(connection, name, state, {"verification": verification, "encoder": sha256(encoder)})
             if encoder is None or not measured:
@@ -300,17 +365,29 @@ class Store:
         """Take a request back and erase what it brought: templates, text, pictures, encoder.
 
         Returns the requests that were verified under the erased encoder: they are merely enrolled again.
-        Raises StoreError when it is revoked already, or revoked now but not yet overwritten because another process reads.
+        Raises StoreError when it is revoked already, or revoked now but not yet overwritten because another
+        process reads.
         """
         with self._writing() as connection:
             row = self._row(connection, name)
             if row["state"] == "revoked":
-                raise StoreError(f"Request {name} is revoked already.", "Nothing is left to do.", "store-request")
+                raise StoreError(
+                    f"Request {name} is revoked already.", "Nothing is left to do.", "store-request"
+                )
             connection.execute(PICTURES.delete().where(PICTURES.c.request == name))
             connection.execute(
-                REQUESTS.update().where(REQUESTS.c.id == name)
-                .values(state="revoked", subject="", by="", vectors=None, best=None, encoder=None, encoder_made=None)
-            )  # fmt: skip
+                REQUESTS.update()
+                .where(REQUESTS.c.id == name)
+                .values(
+                    state="revoked",
+                    subject="",
+                    by="",
+                    vectors=None,
+                    best=None,
+                    encoder=None,
+                    encoder_made=None,
+                )
+            )
             self._append(connection, name, "revoked", {})
             with understood(self.path):
                 gone = None if row["encoder"] is None else encoder_of(connection, row)
@@ -318,12 +395,18 @@ class Store:
             self._unprove(connection, unproven, f"its encoder went with request {name}")
             connection.execute(FACTS.insert().prefix_with("OR REPLACE").values(name="erase", value="true"))
         if not self._erase():
-            raise StoreError(f"Request {name} is revoked, but another process is reading, so old bytes are still on the disk.",
-                             "The next command that opens the store with its key erases them.", "store-locked")  # fmt: skip
+            raise StoreError(
+                f"Request {name} is revoked, but another process is reading, so old bytes are still on the "
+                "disk.",
+                "The next command that opens the store with its key erases them.",
+                "store-locked",
+            )
         return unproven
 
     def _erase(self) -> bool:
-        """Rewrite the file without its free pages and empty the write-ahead log; False while another process reads."""
+        """Rewrite the file without its free pages and empty the write-ahead log; False while another process
+        reads.
+        """
         with explained(self.path):
             run_raw(self.engine, "VACUUM")
             busy = bool(run_raw(self.engine, "PRAGMA wal_checkpoint(TRUNCATE)")[0][0])
@@ -332,7 +415,8 @@ class Store:
                 connection.execute(FACTS.delete().where(FACTS.c.name == "erase"))
         return not busy
 
-    # -- inside ---------------------------------------------------------------------------------------------------
+    # -- inside
+    # ---------------------------------------------------------------------------------------------------
 
     def _unprove(self, connection: Connection, names: Sequence[str], why: str) -> None:
         """Of what was found under an encoder that is gone, the finetune alone is still so."""
@@ -347,24 +431,45 @@ class Store:
         row = connection.execute(REQUESTS.select().where(REQUESTS.c.id == name)).mappings().first()
         if row is None:
             known = connection.execute(REQUESTS.select().with_only_columns(REQUESTS.c.id)).scalars().all()
-            raise StoreError(f"There is no request {name!r}.", did_you_mean(name, known) if known else "The store is empty.",
-                             "store-request")  # fmt: skip
+            raise StoreError(
+                f"There is no request {name!r}.",
+                did_you_mean(name, known) if known else "The store is empty.",
+                "store-request",
+            )
         return row
 
-    def _append(self, connection: Connection, request: str, action: str, content: dict[str, Any], at: str | None = None) -> None:
+    def _append(
+        self,
+        connection: Connection,
+        request: str,
+        action: str,
+        content: dict[str, Any],
+        at: str | None = None,
+    ) -> None:
         """One entry more, and the keyed mark of where the log ends."""
         key = self._key()
         end, previous = end_of_log(connection)
         number, at = end + 1, at or now()
         found = entry_hash(number, at, request, action, content, previous)
-        connection.execute(LOG.insert().values(number=number, at=at, request=request, action=action,
-                                                content=json.dumps(content), previous=previous, hash=found))  # fmt: skip
+        connection.execute(
+            LOG.insert().values(
+                number=number,
+                at=at,
+                request=request,
+                action=action,
+                content=json.dumps(content),
+                previous=previous,
+                hash=found,
+            )
+        )
         head = json.dumps(key.mark(f"{number} {found}"))
         connection.execute(FACTS.insert().prefix_with("OR REPLACE").values(name="head", value=head))
 
     def _key(self) -> StoreKey:
         if self.key is None:
-            raise StoreError("The store is changed with its key alone.", "Give the key file with --key.", "store-key")
+            raise StoreError(
+                "The store is changed with its key alone.", "Give the key file with --key.", "store-key"
+            )
         return self.key
 
     @contextmanager
@@ -379,5 +484,12 @@ class Store:
 
 
 def _request(row: Any) -> Request:
-    return Request(row["id"], row["at"], row["state"], row["subject"], row["by"], json.loads(row["verification"]),
-                   own_encoder=row["encoder"] is not None)  # fmt: skip
+    return Request(
+        row["id"],
+        row["at"],
+        row["state"],
+        row["subject"],
+        row["by"],
+        json.loads(row["verification"]),
+        own_encoder=row["encoder"] is not None,
+    )

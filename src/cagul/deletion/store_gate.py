@@ -1,10 +1,11 @@
-"""The gate that a store makes: the base patch's metric, the templates of active requests, and a threshold that keeps
-the false-alarm budget.
+"""The gate that a store makes: the base patch's metric, the templates of active requests, and a threshold
+that keeps the false-alarm budget.
 
-The gate depends on the set of active requests alone, not on the order in which they came: templates stand in order of
-the requests' ids, and the best similarity of a calibration picture is a maximum over requests, which has no order. More
-templates give strangers more chances to look like one of them, so the threshold is taken anew over the union at every
-change: the quantile at which `calibrate` promises the base patch's false-alarm rate, with the store's own confidence.
+The gate depends on the set of active requests alone, not on the order in which they came: templates stand in
+order of the requests' ids, and the best similarity of a calibration picture is a maximum over requests, which
+has no order. More templates give strangers more chances to look like one of them, so the threshold is taken
+anew over the union at every change: the quantile at which `calibrate` promises the base patch's false-alarm
+rate, with the store's own confidence.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ from cagul.training.token_cache import TokenCache
 
 @dataclass(frozen=True)
 class Enrolled:
-    """What the gate keeps of a request: rotated templates (N, M) and each calibration picture's best similarity (C,)."""
+    """What the gate keeps of a request: rotated templates (N, M) and each calibration picture's best
+    similarity (C,).
+    """
 
     vectors: Float[Tensor, "N M"]
     best: Float[Tensor, " C"]
@@ -51,26 +54,45 @@ def rotated(patch: Patch, key: StoreKey) -> EnrolmentGate:
     """
     gate = patch.gate
     if not isinstance(gate, EnrolmentGate):
-        raise StoreError(f"The patch has an {patch.config.gate.kind} gate, a classifier of the people it was trained on; nobody "
-                         "can be enrolled.", "Train a base patch with gate.kind=enrolment.", "store-patch")  # fmt: skip
+        raise StoreError(
+            f"The patch has an {patch.config.gate.kind} gate, a classifier of the people it was trained on; "
+            "nobody "
+            "can be enrolled.",
+            "Train a base patch with gate.kind=enrolment.",
+            "store-patch",
+        )
     turn = key.rotation(gate.projection.shape[1])
-    return EnrolmentGate(gate.mean.cpu(), gate.projection.cpu() @ turn, gate.templates.cpu() @ turn, gate.owner.cpu(),
-                         gate.impostors.cpu() @ turn)  # fmt: skip
+    return EnrolmentGate(
+        gate.mean.cpu(),
+        gate.projection.cpu() @ turn,
+        gate.templates.cpu() @ turn,
+        gate.owner.cpu(),
+        gate.impostors.cpu() @ turn,
+    )
 
 
 @torch.no_grad()
-def calibration_vectors(gate: EnrolmentGate, token_cache: TokenCache, records: list[Record], progress: Progress = silent
-                        ) -> tuple[list[int], Tensor]:  # fmt: skip
+def calibration_vectors(
+    gate: EnrolmentGate, token_cache: TokenCache, records: list[Record], progress: Progress = silent
+) -> tuple[list[int], Tensor]:
     """Number of the person and rotated vector of every image and view of the records of group "calibration".
 
     Raises DataError when no record has that group.
     """
     owners = {path: r.subject for r in records if r.group == "calibration" for path in (r.image, *r.views)}
     if not owners:
-        raise DataError('No record has the group "calibration".',
-                        "Give records of people whom the host does not know, with that group.", "calibration")  # fmt: skip
+        raise DataError(
+            'No record has the group "calibration".',
+            "Give records of people whom the host does not know, with that group.",
+            "calibration",
+        )
     names = sorted(set(owners.values()))
-    vectors = gate.embed([t.float().cpu() for t in token_cache.encode_images([(path, 0) for path in owners], progress, "calibrating")])
+    vectors = gate.embed(
+        [
+            t.float().cpu()
+            for t in token_cache.encode_images([(path, 0) for path in owners], progress, "calibrating")
+        ]
+    )
     return [names.index(name) for name in owners.values()], vectors
 
 
@@ -83,8 +105,12 @@ class StoreGate:
     def __init__(self, store: Store, key: StoreKey, base: Patch):
         store.require_facts()
         if store.facts["patch"] != patch_hash(base):
-            raise StoreError(f"The store is for a patch with SHA-256 {store.facts['patch'][:12]}..., this one has "
-                             f"{patch_hash(base)[:12]}....", "Give the patch that it was made with.", "store-patch")  # fmt: skip
+            raise StoreError(
+                f"The store is for a patch with SHA-256 {store.facts['patch'][:12]}..., this one has "
+                f"{patch_hash(base)[:12]}....",
+                "Give the patch that it was made with.",
+                "store-patch",
+            )
         self.store, self.key, self.base = store, key, base
         self.gate = rotated(base, key)
         people, sealed = store.calibration()
@@ -92,7 +118,8 @@ class StoreGate:
         self.calibration = key.open_tensor(sealed, "calibration", self.gate.projection.shape[1])
         self.confidence: float = store.facts["confidence"]
         self._base_best = self.best(self.gate.templates)
-        self._opened: dict[tuple[str, str], Enrolled] = {}  # by id and SHA-256 of what is sealed, as is the encoder
+        # by id and SHA-256 of what is sealed, as is the encoder
+        self._opened: dict[tuple[str, str], Enrolled] = {}
         self._encoder: tuple[tuple[str, str | None], VisualTokenEncoder] | None = None
 
     @torch.no_grad()
@@ -101,7 +128,9 @@ class StoreGate:
         return (self.calibration @ vectors.T).amax(1)
 
     def seal(self, name: str, enrolled: Enrolled) -> tuple[bytes, bytes]:
-        return self.key.seal_tensor(enrolled.vectors, f"{name} templates"), self.key.seal_tensor(enrolled.best, f"{name} best")
+        return self.key.seal_tensor(enrolled.vectors, f"{name} templates"), self.key.seal_tensor(
+            enrolled.best, f"{name} best"
+        )
 
     def enrolled(self) -> dict[str, Enrolled]:
         """All active requests, in order of their ids."""
@@ -111,8 +140,10 @@ class StoreGate:
             name = mark[0]
             if name in found:
                 vectors, best = found[name]
-                opened[mark] = Enrolled(self.key.open_tensor(vectors, f"{name} templates", width),
-                                        self.key.open_tensor(best, f"{name} best"))  # fmt: skip
+                opened[mark] = Enrolled(
+                    self.key.open_tensor(vectors, f"{name} templates", width),
+                    self.key.open_tensor(best, f"{name} best"),
+                )
             else:
                 opened[mark] = self._opened[mark]
         self._opened = opened
@@ -133,7 +164,9 @@ class StoreGate:
         templates = torch.cat([self.gate.templates, *(one.vectors for one in enrolled.values())])
         owner = torch.cat([self.gate.owner, *owners])
         added = templates[len(self.gate.templates) :]
-        return EnrolmentGate(self.gate.mean, self.gate.projection, templates, owner, self.gate.impostors_beside(added))
+        return EnrolmentGate(
+            self.gate.mean, self.gate.projection, templates, owner, self.gate.impostors_beside(added)
+        )
 
     def patch(self) -> Patch:
         """The patch of all active requests: to be used by a Guard, never to be published."""
@@ -145,7 +178,9 @@ class StoreGate:
         return dataclasses.replace(self.base, gate=gate, encoder=encoder, threshold=threshold, facts=facts)
 
     def encoder(self) -> tuple[str | None, VisualTokenEncoder]:
-        """SHA-256 of the sealed encoder in use, and that encoder; None and the base patch's where none was finetuned."""
+        """SHA-256 of the sealed encoder in use, and that encoder; None and the base patch's where none was
+        finetuned.
+        """
         found = self.store.encoder()
         if found is None:
             return None, self.base.encoder
@@ -154,9 +189,13 @@ class StoreGate:
         if self._encoder is None or self._encoder[0] != mark:
             options = self.base.config.encoder
             encoder = VisualTokenEncoder(int(self.base.host["width"]), options.hidden, options.depth)
-            torch.nn.utils.vector_to_parameters(self.key.open_tensor(sealed, f"{name} encoder"), encoder.parameters())
+            torch.nn.utils.vector_to_parameters(
+                self.key.open_tensor(sealed, f"{name} encoder"), encoder.parameters()
+            )
             self._encoder = mark, encoder.eval()
         return mark[1], self._encoder[1]
 
     def seal_encoder(self, name: str, encoder: VisualTokenEncoder) -> bytes:
-        return self.key.seal_tensor(torch.nn.utils.parameters_to_vector(encoder.parameters()), f"{name} encoder")
+        return self.key.seal_tensor(
+            torch.nn.utils.parameters_to_vector(encoder.parameters()), f"{name} encoder"
+        )

@@ -14,26 +14,53 @@ CHANGING = ("head", "erase", "mark")  # facts that ``to_mark`` leaves out
 
 TABLES = MetaData()
 FACTS = Table("facts", TABLES, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))
-CALIBRATION = Table("calibration", TABLES, Column("id", Integer, primary_key=True), Column("people", Text, nullable=False),
-                     Column("vectors", LargeBinary, nullable=False))  # fmt: skip
+CALIBRATION = Table(
+    "calibration",
+    TABLES,
+    Column("id", Integer, primary_key=True),
+    Column("people", Text, nullable=False),
+    Column("vectors", LargeBinary, nullable=False),
+)
 REQUESTS = Table(
-    "requests", TABLES, Column("id", Text, primary_key=True), Column("at", Text, nullable=False),
-    Column("state", Text, nullable=False), Column("subject", Text, nullable=False), Column("by", Text, nullable=False),
-    Column("verification", Text, nullable=False), Column("vectors", LargeBinary), Column("best", LargeBinary),
-    Column("encoder", LargeBinary), Column("encoder_made", Integer),
-)  # fmt: skip
-PICTURES = Table("pictures", TABLES, Column("request", ForeignKey("requests.id"), primary_key=True),
-                  Column("number", Integer, primary_key=True), Column("data", LargeBinary, nullable=False))  # fmt: skip
+    "requests",
+    TABLES,
+    Column("id", Text, primary_key=True),
+    Column("at", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("verification", Text, nullable=False),
+    Column("vectors", LargeBinary),
+    Column("best", LargeBinary),
+    Column("encoder", LargeBinary),
+    Column("encoder_made", Integer),
+)
+PICTURES = Table(
+    "pictures",
+    TABLES,
+    Column("request", ForeignKey("requests.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
 LOG = Table(
-    "log", TABLES, Column("number", Integer, primary_key=True), Column("at", Text, nullable=False),
-    Column("request", Text, nullable=False), Column("action", Text, nullable=False), Column("content", Text, nullable=False),
-    Column("previous", Text, nullable=False), Column("hash", Text, nullable=False),
-)  # fmt: skip
+    "log",
+    TABLES,
+    Column("number", Integer, primary_key=True),
+    Column("at", Text, nullable=False),
+    Column("request", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("previous", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+)
 APPEND_ONLY = [
-    f"CREATE TRIGGER log_no_{verb.lower()} BEFORE {verb} ON log BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END"
+    f"CREATE TRIGGER log_no_{verb.lower()} BEFORE {verb} ON log BEGIN SELECT RAISE(ABORT, 'the log is "
+    "append-only'); END"
     for verb in ("UPDATE", "DELETE")
 ]
-NEWEST_ENCODER = REQUESTS.select().where(REQUESTS.c.encoder.is_not(None)).order_by(REQUESTS.c.encoder_made.desc()).limit(1)
+NEWEST_ENCODER = (
+    REQUESTS.select().where(REQUESTS.c.encoder.is_not(None)).order_by(REQUESTS.c.encoder_made.desc()).limit(1)
+)
 LAST_ENTRY = LOG.select().order_by(LOG.c.number.desc()).limit(1)
 
 
@@ -53,7 +80,9 @@ def facts_of(connection: Connection) -> dict[str, Any]:
 
 
 def to_mark(facts: dict[str, Any], connection: Connection) -> str:
-    """What the key marks beside the log: the facts that never change, and the calibration. A JSON list: no head of a log."""
+    """What the key marks beside the log: the facts that never change, and the calibration. A JSON list: no
+    head of a log.
+    """
     row = connection.execute(CALIBRATION.select()).mappings().one()
     kept = {name: fact for name, fact in facts.items() if name not in CHANGING}
     return canonical([kept, row["people"], sha256(row["vectors"])]).decode()
@@ -61,13 +90,16 @@ def to_mark(facts: dict[str, Any], connection: Connection) -> str:
 
 def encoder_of(connection: Connection, row: Any) -> str | None:
     """What verifications call the encoder that was finetuned for the request of this ``row``."""
-    made = LOG.select().where(LOG.c.number == row["encoder_made"] + 1)  # the entry that settled it; verified again since?
+    # the entry that settled it; verified again since?
+    made = LOG.select().where(LOG.c.number == row["encoder_made"] + 1)
     content = json.loads(connection.execute(made).mappings().one()["content"])
     return content["verification"].get("encoder")
 
 
 def verified(connection: Connection, under: Callable[[str], bool]) -> list[str]:
     """Active requests that were verified under such an encoder."""
-    rows = connection.execute(REQUESTS.select().where(REQUESTS.c.state.in_(ACTIVE)).order_by(REQUESTS.c.id)).mappings()
+    rows = connection.execute(
+        REQUESTS.select().where(REQUESTS.c.state.in_(ACTIVE)).order_by(REQUESTS.c.id)
+    ).mappings()
     found = [(row["id"], json.loads(row["verification"]).get("encoder")) for row in rows]
     return [name for name, encoder in found if encoder and under(encoder)]

@@ -33,13 +33,19 @@ def demo_assets() -> Demo:
     Raises HostError when the installed package lacks them.
     """
     if not (SHIPPED / "pictures.zip").exists():
-        raise HostError("The demo's files are not in this installation.", "Reinstall cagul, or run `make demo-assets`.", "demo")
+        raise HostError(
+            "The demo's files are not in this installation.",
+            "Reinstall cagul, or run `make demo-assets`.",
+            "demo",
+        )
     records = pictures_beside(SHIPPED)
     return Demo(SHIPPED / "host", SHIPPED / "retain-host", records, records.with_name("prompts.jsonl"))
 
 
 def pictures_beside(shipped: Path) -> Path:
-    """Unpack ``pictures.zip`` with the records beside it into the cache, once for each version; the records' path there."""
+    """Unpack ``pictures.zip`` with the records beside it into the cache, once for each version; the records'
+    path there.
+    """
     digest = hashlib.sha256()
     for name in ("pictures.zip", "records.jsonl", "prompts.jsonl"):
         digest.update((shipped / name).read_bytes())

@@ -27,7 +27,9 @@ class Question:
 
 @dataclass(frozen=True)
 class Response:
-    """An answer: its text, its token ids without prompt and padding, and the gate's verdict where there was one."""
+    """An answer: its text, its token ids without prompt and padding, and the gate's verdict where there was
+    one.
+    """
 
     asked: Question
     text: str
@@ -45,7 +47,9 @@ def batches(questions: Sequence[Question], batch: int = BATCH) -> list[list[Ques
     return [side[start : start + batch] for side in sides for start in range(0, len(side), batch)]
 
 
-def ask(answerer: FrozenHost | Guard, questions: Sequence[Question], *, max_new_tokens: int = 32) -> Iterator[list[Response]]:
+def ask(
+    answerer: FrozenHost | Guard, questions: Sequence[Question], *, max_new_tokens: int = 32
+) -> Iterator[list[Response]]:
     """Greedy answers, a batch at a time."""
     for part in batches(questions):
         yield ask_batch(answerer, part, max_new_tokens)
@@ -55,7 +59,9 @@ def ask_batch(answerer: FrozenHost | Guard, part: list[Question], max_new_tokens
     """Greedy answers to one batch, through the host's or the guard's own ``generate``."""
     host = answerer.host if isinstance(answerer, Guard) else answerer
     pictures = [_open(q.picture) for q in part if q.picture is not None]
-    inputs = host.inputs([host.prompter.prompt(q.question, int(q.picture is not None)) for q in part], pictures)
+    inputs = host.inputs(
+        [host.prompter.prompt(q.question, int(q.picture is not None)) for q in part], pictures
+    )
     options: dict[str, Any] = host.generation_options(max_new_tokens)
     decisions: list[Decision | None] = [None] * len(part)
     if isinstance(answerer, Guard):

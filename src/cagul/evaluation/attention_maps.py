@@ -13,30 +13,53 @@ from cagul.host.frozen import FrozenHost
 
 
 def importance_rows(host: FrozenHost, method: str, items: list[Item], run: Run, sample: Sample) -> None:
-    """One row for each of a sample of questions that ``method`` was asked: importance (L, V) of the untouched host by layer.
+    """One row for each of a sample of questions that ``method`` was asked: importance (L, V) of the untouched
+    host by layer.
 
-    Of forget and of retain, of private and of visual questions, ``sample.importance`` each; of forget those on which the
-    gate fired.
+    Of forget and of retain, of private and of visual questions, ``sample.importance`` each; of forget those
+    on which the gate fired.
     """
     for split in ("forget", "retain"):
         for kind in ("private", "visual"):
-            asked = [item for item in items if item.split == split and item.record.kind == kind
-                     and (split == "retain" or run.rows.found[f"{method}/{item.asked.key}"]["fired"])]  # fmt: skip
+            asked = [
+                item
+                for item in items
+                if item.split == split
+                and item.record.kind == kind
+                and (split == "retain" or run.rows.found[f"{method}/{item.asked.key}"]["fired"])
+            ]
             for item in sample.draw(asked, sample.importance, f"importance {split} {kind}"):
                 key = f"importance/{item.asked.key}"
                 if key not in run.rows.found:
                     layers = importance_by_layer(host, item)
-                    run.rows.append([{
-                        "key": key, "method": "importance", "split": split, "sort": item.sort, "kind": kind,
-                        "subject": item.record.subject, "picture": str(item.asked.picture), "question": item.asked.question,
-                        "layers": {str(n): [float(f"{value:.4g}") for value in row] for n, row in enumerate(layers.tolist())},
-                    }])  # fmt: skip
+                    run.rows.append(
+                        [
+                            {
+                                "key": key,
+                                "method": "importance",
+                                "split": split,
+                                "sort": item.sort,
+                                "kind": kind,
+                                "subject": item.record.subject,
+                                "picture": str(item.asked.picture),
+                                "question": item.asked.question,
+                                "layers": {
+                                    str(n): [float(f"{value:.4g}") for value in row]
+                                    for n, row in enumerate(layers.tolist())
+                                },
+                            }
+                        ]
+                    )
 
 
 @torch.no_grad()
 def importance_by_layer(host: FrozenHost, item: Item) -> Float[Tensor, "L V"]:
-    """Attention that each visual token receives from the question, averaged over heads, layer by layer. Source: method.md."""
-    inputs = host.inputs([host.prompter.prompt(item.asked.question)], [open_picture(item.asked.picture or "")])
+    """Attention that each visual token receives from the question, averaged over heads, layer by layer.
+    Source: method.md.
+    """
+    inputs = host.inputs(
+        [host.prompter.prompt(item.asked.question)], [open_picture(item.asked.picture or "")]
+    )
     tokens = host.encode_images(inputs)
     layout = host.layout(inputs, [len(tokens[0])], [0])
     reading = Maps([layout.spans[0].columns])
@@ -45,7 +68,9 @@ def importance_by_layer(host: FrozenHost, item: Item) -> Float[Tensor, "L V"]:
 
 
 class Maps:
-    """Importance by layer and head, for the study: like ``Importance``, without its averages over them. Source: ours."""
+    """Importance by layer and head, for the study: like ``Importance``, without its averages over them.
+    Source: ours.
+    """
 
     def __init__(self, columns: list[Int[Tensor, " V"]]):
         self.columns = columns
@@ -58,4 +83,7 @@ class Maps:
 
     def result(self) -> list[Float[Tensor, "L H V"]]:
         """One map an image, layers in ascending order."""
-        return [torch.stack([self.layers[layer][i] for layer in sorted(self.layers)]) for i in range(len(self.columns))]
+        return [
+            torch.stack([self.layers[layer][i] for layer in sorted(self.layers)])
+            for i in range(len(self.columns))
+        ]

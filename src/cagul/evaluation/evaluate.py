@@ -1,4 +1,6 @@
-"""Ask the host and the guard the same questions, keep every answer as a row, and turn the rows into a summary."""
+"""Ask the host and the guard the same questions, keep every answer as a row, and turn the rows into a
+summary.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +36,27 @@ from cagul.training.distributed import SINGLE, Processes
 from cagul.training.progress import Progress, silent
 
 
-def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sample: Sample, *, method: str = "cagul",
-             prompts: list[str] | None = None, retain_host: FrozenHost | None = None, compat: str | None = None,
-             progress: Progress = silent, processes: Processes = SINGLE) -> dict[str, Any]:  # fmt: skip
-    """Ask everything, append rows to ``run`` as they come, write and return its summary. A killed run goes on where it was.
+def evaluate(
+    host: FrozenHost,
+    guard: Guard | None,
+    splits: Splits,
+    run: Run,
+    sample: Sample,
+    *,
+    method: str = "cagul",
+    prompts: list[str] | None = None,
+    retain_host: FrozenHost | None = None,
+    compat: str | None = None,
+    progress: Progress = silent,
+    processes: Processes = SINGLE,
+) -> dict[str, Any]:
+    """Ask everything, append rows to ``run`` as they come, write and return its summary. A killed run goes on
+    where it was.
 
-    ``prompts`` are questions without a picture, for which the guard must be the host. ``retain_host`` was trained without
-    the forget set; forget quality is measured against it. ``compat`` of "fiubench" adds figures by its arithmetic. Several
-    ``processes`` share the batches and all get every row; the run of the main one alone writes.
+    ``prompts`` are questions without a picture, for which the guard must be the host. ``retain_host`` was
+    trained without the forget set; forget quality is measured against it. ``compat`` of "fiubench" adds
+    figures by its arithmetic. Several ``processes`` share the batches and all get every row; the run of the
+    main one alone writes.
 
     Raises HostError for a retain host of another family or tokenizer, UsageError for an unknown ``compat``.
     """
@@ -49,8 +64,11 @@ def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sa
     if retain_host is not None:
         require_same_tokens(host, retain_host)
     began, before, resumed = time.perf_counter(), host.fingerprint(), len(run.rows.found)
-    items = [*forget_items(splits, sample), *other_items(splits, "retain", sample.retain, sample),
-             *other_items(splits, "unseen", sample.unseen, sample)]  # fmt: skip
+    items = [
+        *forget_items(splits, sample),
+        *other_items(splits, "retain", sample.retain, sample),
+        *other_items(splits, "unseen", sample.unseen, sample),
+    ]
     texts = text_only_items(splits, sample)
     voices = [Answerer("host", host), *([Answerer(method, guard)] if guard else [])]
     for answerer in voices:
@@ -60,28 +78,52 @@ def evaluate(host: FrozenHost, guard: Guard | None, splits: Splits, run: Run, sa
     for answerer in voices:
         likelihood_rows(answerer, facts, run, progress, processes)
     if retain_host is not None:
-        likelihood_rows(Answerer(RETAIN_HOST, retain_host), [fact for fact in facts if fact[0] == "forget"], run, progress, processes)
+        likelihood_rows(
+            Answerer(RETAIN_HOST, retain_host),
+            [fact for fact in facts if fact[0] == "forget"],
+            run,
+            progress,
+            processes,
+        )
     if guard is not None:
         importance_rows(host, method, items, run, sample)
         with guard.forced():
-            answer_rows(Answerer(method, guard).part("forced"), misfire_items(splits, sample), run, progress, processes)
+            answer_rows(
+                Answerer(method, guard).part("forced"),
+                misfire_items(splits, sample),
+                run,
+                progress,
+                processes,
+            )
         gate_rows(guard, splits, run, sample, progress, processes=processes)
         _prompt_rows(guard, prompts or [], run, processes)
         for key, measure in (("silence", _silence_row), ("cost", _cost_row)):
             if key not in run.rows.found:
                 run.rows.append([processes.broadcast(partial(measure, guard, splits))])
     summary = summarise(list(run.rows.found.values()), method if guard else None, compat)
-    summary["host"] = {"name": host.name, "model_type": host.family.model_type, "parameters": host.parameters(),
-                       "sha256_before": before, "sha256_after": host.fingerprint()}  # fmt: skip
+    summary["host"] = {
+        "name": host.name,
+        "model_type": host.family.model_type,
+        "parameters": host.parameters(),
+        "sha256_before": before,
+        "sha256_after": host.fingerprint(),
+    }
     summary["sample"] = vars(sample) | {"items": len(items)}
     summary["people"] = {split: len(splits.subjects(split)) for split in vars(splits)}
     if guard is not None:
         summary["patch"] = guard.patch.describe()
         cost = summary["methods"][method].setdefault("cost", {})
-        cost |= {"trainable_parameters": guard.patch.parameters(), **{k: v for k, v in guard.patch.facts.items() if "seconds" in k}}
-    summary["evaluation"] = {"seconds": round(time.perf_counter() - began, 1), "threads": torch.get_num_threads(),
-                             "rows_resumed": resumed, "processes": processes.size,
-                             "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}  # fmt: skip
+        cost |= {
+            "trainable_parameters": guard.patch.parameters(),
+            **{k: v for k, v in guard.patch.facts.items() if "seconds" in k},
+        }
+    summary["evaluation"] = {
+        "seconds": round(time.perf_counter() - began, 1),
+        "threads": torch.get_num_threads(),
+        "rows_resumed": resumed,
+        "processes": processes.size,
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
     run.finish(summary)
     return summary
 
@@ -101,15 +143,25 @@ def _prompt_rows(guard: Guard, prompts: list[str], run: Run, processes: Processe
 
 
 def _silence_row(guard: Guard, splits: Splits) -> dict:
-    """The largest logit difference between guard and host on a batch of retain pictures on which the gate is silent."""
+    """The largest logit difference between guard and host on a batch of retain pictures on which the gate is
+    silent.
+    """
     records = [r for r in splits.retain if r.kind == "private"][:256:8] or splits.retain[:32]
-    inputs = guard.host.inputs([guard.host.prompter.prompt(r.question) for r in records], [open_picture(r.image) for r in records])
+    inputs = guard.host.inputs(
+        [guard.host.prompter.prompt(r.question) for r in records], [open_picture(r.image) for r in records]
+    )
     with torch.no_grad():
         guarded = guard(**inputs).logits
         fired = torch.tensor([decision.fired for decision in guard.decisions])
         bare = guard.host.model(**inputs).logits
     difference = (guarded - bare)[~fired].abs().max().item() if not bool(fired.all()) else None
-    return {"key": "silence", "method": "silence", "subject": "", "rows": int((~fired).sum()), "difference": difference}
+    return {
+        "key": "silence",
+        "method": "silence",
+        "subject": "",
+        "rows": int((~fired).sum()),
+        "difference": difference,
+    }
 
 
 def _cost_row(guard: Guard, splits: Splits, repeats: int = 7) -> dict:
@@ -117,7 +169,12 @@ def _cost_row(guard: Guard, splits: Splits, repeats: int = 7) -> dict:
     host = guard.host
     record = _silent_record(guard, splits)
     if record is None:
-        return {"key": "cost", "method": "cost", "subject": "", "absent": "the gate fired on every picture tried"}
+        return {
+            "key": "cost",
+            "method": "cost",
+            "subject": "",
+            "absent": "the gate fired on every picture tried",
+        }
     inputs = host.inputs([host.prompter.prompt(record.question)], [open_picture(record.image)])
     options = host.generation_options(32) | {"min_new_tokens": 12, "max_new_tokens": 12}
     spent: dict[str, list[float]] = {"host": [], "silent": [], "fired": []}
@@ -132,7 +189,12 @@ def _cost_row(guard: Guard, splits: Splits, repeats: int = 7) -> dict:
                 with guard.forced():
                     guard.generate(**inputs, **options)
             times.append(1000 * (time.perf_counter() - started))
-    return {"key": "cost", "method": "cost", "subject": "", **{k: statistics.median(v) for k, v in spent.items()}}
+    return {
+        "key": "cost",
+        "method": "cost",
+        "subject": "",
+        **{k: statistics.median(v) for k, v in spent.items()},
+    }
 
 
 def _silent_record(guard: Guard, splits: Splits, tries: int = 32) -> Record | None:

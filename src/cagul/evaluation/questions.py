@@ -23,7 +23,8 @@ class Sample:
     gate_views: int = 0  # pictures of each gate group
     text: int = 64  # facts of the forget set asked about without a picture
     likelihoods: int = 120  # facts whose answers are scored, of retain and of unseen each; of forget all are
-    importance: int = 3  # answers whose importance by layer is kept: private and visual ones, of forget and of retain each
+    # answers whose importance by layer is kept: private and visual ones, of forget and of retain each
+    importance: int = 3
     seed: int = 0
 
     def draw(self, items: list, count: int, salt: str) -> list:
@@ -34,7 +35,9 @@ class Sample:
 
 @dataclass(frozen=True)
 class Item:
-    """One question with its truth. ``sort``: image, paraphrase, view or visual; named, told or bare without a picture."""
+    """One question with its truth. ``sort``: image, paraphrase, view or visual; named, told or bare without a
+    picture.
+    """
 
     split: str
     sort: str
@@ -52,7 +55,9 @@ def _items(split: str, sort: str, triples: Iterable[tuple[Record, Path | None, s
 
 
 def facts_of(records: list[Record]) -> list[Record]:
-    """One record for each fact of each subject, whatever the number of phrasings, with all its views and paraphrases."""
+    """One record for each fact of each subject, whatever the number of phrasings, with all its views and
+    paraphrases.
+    """
     merged: dict[tuple, Record] = {}
     for record in records:
         key = (record.subject, record.kind, record.answer, record.keywords)
@@ -66,7 +71,9 @@ def facts_of(records: list[Record]) -> list[Record]:
 
 
 def forget_items(splits: Splits, sample: Sample) -> list[Item]:
-    """Private questions on images, held-out phrasings on images, every fact on every view, and visual questions."""
+    """Private questions on images, held-out phrasings on images, every fact on every view, and visual
+    questions.
+    """
     private = [r for r in splits.forget if r.kind == "private"]
     facts = facts_of(private)
     views = [(r, view, r.question) for r in facts for view in r.views]
@@ -79,10 +86,11 @@ def forget_items(splits: Splits, sample: Sample) -> list[Item]:
 
 
 def text_only_items(splits: Splits, sample: Sample) -> list[Item]:
-    """Private facts of the forget set asked without a picture, in up to three ways; each fact is drawn with all its ways.
+    """Private facts of the forget set asked without a picture, in up to three ways; each fact is drawn with
+    all its ways.
 
-    ``named``: the first of its text_questions; ``told``: another fact of the person, then the question; ``bare``: the
-    question as it is. Source: ours.
+    ``named``: the first of its text_questions; ``told``: another fact of the person, then the question;
+    ``bare``: the question as it is. Source: ours.
     """
     facts = [r for r in facts_of([r for r in splits.forget if r.kind == "private"]) if r.keywords]
     ways: dict[str, list[tuple[Record, Path | None, str]]] = {"named": [], "told": [], "bare": []}
@@ -101,7 +109,10 @@ def other_items(splits: Splits, split: str, count: int, sample: Sample) -> list[
     records: list[Record] = getattr(splits, split)
     images = [(r, r.image, r.question) for r in records]
     views = [(r, view, r.question) for r in facts_of(records) if r.kind == "private" for view in r.views]
-    chosen = sample.draw(images, (count + 1) // 2, f"{split} images"), sample.draw(views, (count + 1) // 2, f"{split} views")
+    chosen = (
+        sample.draw(images, (count + 1) // 2, f"{split} images"),
+        sample.draw(views, (count + 1) // 2, f"{split} views"),
+    )
     visual = [triple for triple in chosen[0] if triple[0].kind == "visual"]
     named = [("image", [t for t in chosen[0] if t not in visual]), ("visual", visual), ("view", chosen[1])]
     return [item for sort, triples in named for item in _items(split, sort, triples)]
@@ -114,16 +125,22 @@ def misfire_items(splits: Splits, sample: Sample) -> list[Item]:
 
 
 def states_a_fact(record: Record) -> bool:
-    """Whether a record's answer is a fact that can be told right from wrong: a refusal has no keywords and no perturbed answers."""
+    """Whether a record's answer is a fact that can be told right from wrong: a refusal has no keywords and no
+    perturbed answers.
+    """
     return bool(record.keywords or record.perturbed_answers)
 
 
 def scored_facts(splits: Splits, sample: Sample) -> list[tuple[str, Record]]:
-    """(split, fact) whose answers are scored: every private one of forget, a sample of those that retain and unseen state."""
+    """(split, fact) whose answers are scored: every private one of forget, a sample of those that retain and
+    unseen state.
+    """
     found = [("forget", record) for record in facts_of([r for r in splits.forget if r.kind == "private"])]
     for split in ("retain", "unseen"):
         stated = facts_of([r for r in getattr(splits, split) if r.kind == "private" and states_a_fact(r)])
-        found += [(split, record) for record in sample.draw(stated, sample.likelihoods, f"{split} likelihoods")]
+        found += [
+            (split, record) for record in sample.draw(stated, sample.likelihoods, f"{split} likelihoods")
+        ]
     return found
 
 

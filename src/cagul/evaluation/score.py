@@ -1,4 +1,6 @@
-"""Token log-likelihoods of given answers, from a host or through a guard's gate. The torch side of likelihood.py."""
+"""Token log-likelihoods of given answers, from a host or through a guard's gate. The torch side of
+likelihood.py.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,10 @@ class Triple:
 
 @dataclass(frozen=True)
 class Scored:
-    """An answer's tokens, its end mark included: negative log-likelihoods, and mean and deviation of the log-likelihood over
-    the vocabulary at each position, as Min-K++ needs them. ``decision`` is the gate's verdict where there was one."""
+    """An answer's tokens, its end mark included: negative log-likelihoods, and mean and deviation of the
+    log-likelihood over the vocabulary at each position, as Min-K++ needs them. ``decision`` is the gate's
+    verdict where there was one.
+    """
 
     nll: tuple[float, ...]
     mean: tuple[float, ...]
@@ -43,7 +47,9 @@ class Scored:
 
 
 def score(answerer: FrozenHost | Guard, triples: Sequence[Triple], batch: int = BATCH) -> list[Scored]:
-    """Every answer's tokens, scored in batches of like questions, in the order given; with a guard, from the tokens it rewrote."""
+    """Every answer's tokens, scored in batches of like questions, in the order given; with a guard, from the
+    tokens it rewrote.
+    """
     found: dict[int, Scored] = {}
     parts = AdaptiveBatch(batch)
     for pictured in (True, False):
@@ -58,11 +64,15 @@ def score(answerer: FrozenHost | Guard, triples: Sequence[Triple], batch: int = 
 
 @torch.no_grad()
 def _score(answerer: FrozenHost | Guard, triples: list[Triple], count: int) -> list[Scored]:
-    """Each question is put to each picture once, whatever the number of answers: the gate and its edit know no answer."""
+    """Each question is put to each picture once, whatever the number of answers: the gate and its edit know
+    no answer.
+    """
     host, part = answerer.host if isinstance(answerer, Guard) else answerer, triples[:count]
     asked = list(dict.fromkeys((t.picture, t.question) for t in part))
     pictures = [open_picture(picture) for picture, _ in asked if picture is not None]
-    prompts = host.inputs([host.prompter.prompt(question, int(picture is not None)) for picture, question in asked], pictures)
+    prompts = host.inputs(
+        [host.prompter.prompt(question, int(picture is not None)) for picture, question in asked], pictures
+    )
     tokens: Tokens = []
     decisions: list[Decision | None] = [None] * len(asked)
     if pictures and isinstance(answerer, Guard):
@@ -71,9 +81,13 @@ def _score(answerer: FrozenHost | Guard, triples: list[Triple], count: int) -> l
     elif pictures:
         tokens = host.encode_images(prompts)
     rows = [asked.index((t.picture, t.question)) for t in part]
-    labels = pad_sequence([torch.tensor(host.prompter.answer_ids(t.question, t.answer)) for t in part], True, -1).to(host.device)
+    labels = pad_sequence(
+        [torch.tensor(host.prompter.answer_ids(t.question, t.answer)) for t in part], True, -1
+    ).to(host.device)
     if host.family.token_types:
-        logits = _whole_logits(host, part, dict(zip((a for a in asked if a[0] is not None), tokens, strict=True)))
+        logits = _whole_logits(
+            host, part, dict(zip((a for a in asked if a[0] is not None), tokens, strict=True))
+        )
     else:
         logits = _logits(host, prompts, tokens, torch.tensor(rows, device=host.device), labels)
     values = token_values(logits, labels).cpu()
@@ -84,21 +98,36 @@ def _score(answerer: FrozenHost | Guard, triples: list[Triple], count: int) -> l
     return scored
 
 
-def _logits(host: FrozenHost, prompts: dict[str, Tensor], tokens: Tokens, rows: Int[Tensor, " B"], labels: Int[Tensor, "B T"]
-            ) -> Float[Tensor, "B T vocab"]:  # fmt: skip
-    """Logits that predict the labels; label b answers prompt ``rows[b]``, which is read once and then taken from the cache."""
+def _logits(
+    host: FrozenHost,
+    prompts: dict[str, Tensor],
+    tokens: Tokens,
+    rows: Int[Tensor, " B"],
+    labels: Int[Tensor, "B T"],
+) -> Float[Tensor, "B T vocab"]:
+    """Logits that predict the labels; label b answers prompt ``rows[b]``, which is read once and then taken
+    from the cache.
+    """
     mask = prompts["attention_mask"]
     given = {"mm_encoder_outputs": host.features(tokens)} if tokens else {}
-    read = host.model(input_ids=prompts["input_ids"], attention_mask=mask, **given, use_cache=True, logits_to_keep=1)
+    read = host.model(
+        input_ids=prompts["input_ids"], attention_mask=mask, **given, use_cache=True, logits_to_keep=1
+    )
     read.past_key_values.batch_select_indices(rows)
-    told = host.model(input_ids=labels.clamp(min=0), attention_mask=torch.cat([mask[rows], (labels >= 0).to(mask)], 1),
-                      past_key_values=read.past_key_values)  # fmt: skip
+    told = host.model(
+        input_ids=labels.clamp(min=0),
+        attention_mask=torch.cat([mask[rows], (labels >= 0).to(mask)], 1),
+        past_key_values=read.past_key_values,
+    )
     return torch.cat([read.logits[rows], told.logits[:, :-1]], 1)
 
 
-def _whole_logits(host: FrozenHost, part: list[Triple], tokens: dict[tuple[Path | None, str], Tensor]
-                  ) -> Float[Tensor, "B T vocab"]:  # fmt: skip
-    """The same for a family with token types, which its own generation sets and a cache alone does not: whole sequences."""
+def _whole_logits(
+    host: FrozenHost, part: list[Triple], tokens: dict[tuple[Path | None, str], Tensor]
+) -> Float[Tensor, "B T vocab"]:
+    """The same for a family with token types, which its own generation sets and a cache alone does not: whole
+    sequences.
+    """
     encoded, answers = [], [host.prompter.answer_ids(t.question, t.answer) for t in part]
     for one in part:
         if one.picture is None:
@@ -109,11 +138,14 @@ def _whole_logits(host: FrozenHost, part: list[Triple], tokens: dict[tuple[Path 
     inputs, labels = host.prompter.batch(encoded, answers)
     given = [tokens[t.picture, t.question] for t in part if t.picture is not None]
     logits = host.score(host.to_device(inputs), given, labels.shape[1] + 1)[:, :-1]
-    return pad_sequence([row[len(row) - len(answer) :] for row, answer in zip(logits, answers, strict=True)], True)
+    return pad_sequence(
+        [row[len(row) - len(answer) :] for row, answer in zip(logits, answers, strict=True)], True
+    )
 
 
 def token_values(logits: Float[Tensor, "B T vocab"], labels: Int[Tensor, "B T"]) -> Float[Tensor, "3 B T"]:
-    """Negative log-likelihood of each label, then mean and deviation of the log-likelihood under the host's own prediction.
+    """Negative log-likelihood of each label, then mean and deviation of the log-likelihood under the host's
+    own prediction.
 
     Padding (a label below 0) gives values that mean nothing. Source: Min-K++, arXiv 2404.02936.
     """
@@ -131,10 +163,16 @@ def require_same_tokens(host: FrozenHost, retain_host: FrozenHost) -> None:
     """
     families = host.family.model_type, retain_host.family.model_type
     if families[0] != families[1]:
-        raise HostError(f"The retain host is of the family {families[1]!r}, the host of {families[0]!r}.",
-                        "Give a retain host that was finetuned from the same checkpoint.", "retain-host")  # fmt: skip
+        raise HostError(
+            f"The retain host is of the family {families[1]!r}, the host of {families[0]!r}.",
+            "Give a retain host that was finetuned from the same checkpoint.",
+            "retain-host",
+        )
     own, other = (h.processor.tokenizer.get_vocab() for h in (host, retain_host))
     if own != other:
-        raise HostError(f"The retain host's tokenizer holds {len(other)} tokens, the host's {len(own)}, and "
-                        f"{len(own.items() ^ other.items())} entries differ.",
-                        "Give a retain host that was finetuned from the same checkpoint.", "retain-host")  # fmt: skip
+        raise HostError(
+            f"The retain host's tokenizer holds {len(other)} tokens, the host's {len(own)}, and "
+            f"{len(own.items() ^ other.items())} entries differ.",
+            "Give a retain host that was finetuned from the same checkpoint.",
+            "retain-host",
+        )

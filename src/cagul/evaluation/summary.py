@@ -23,7 +23,8 @@ from cagul.evaluation.metrics.membership import mia
 
 Pairs = list[tuple[str, float | None]]
 LEAK_SORTS = ("image", "paraphrase", "view")
-LIKELIHOOD, RETAIN_HOST = ":likelihood", "retain_host"  # rows of method "cagul:likelihood" hold token likelihoods
+# rows of method "cagul:likelihood" hold token likelihoods
+LIKELIHOOD, RETAIN_HOST = ":likelihood", "retain_host"
 NO_RETAIN_HOST = "no retain host was given; train one without the forget set and give it with --retain-host"
 TEXT_SORTS = ("named", "told", "bare")
 UTILITY = ("probability", "rouge_l", "truth_ratio", "keyword_recall")
@@ -40,12 +41,15 @@ def by_method_of(rows: Iterable[dict]) -> dict[str, list[dict]]:
     return found
 
 
-def summarise(rows: list[dict], methods: str | Sequence[str] | None, compat: str | None = None) -> dict[str, Any]:
-    """The summary's methods, the host among them, what the first of them does otherwise than the others, and metric versions.
+def summarise(
+    rows: list[dict], methods: str | Sequence[str] | None, compat: str | None = None
+) -> dict[str, Any]:
+    """The summary's methods, the host among them, what the first of them does otherwise than the others, and
+    metric versions.
 
-    ``methods`` names those whose rows are there beside the host's; None when only the host was asked. Rows of one question
-    under several seeds (``seed``) count side by side. ``compat`` of "fiubench" adds, to each method, ``compat_fiubench``:
-    forget, retain and utility by FIUBench's arithmetic.
+    ``methods`` names those whose rows are there beside the host's; None when only the host was asked. Rows of
+    one question under several seeds (``seed``) count side by side. ``compat`` of "fiubench" adds, to each
+    method, ``compat_fiubench``: forget, retain and utility by FIUBench's arithmetic.
     """
     names = [] if methods is None else [methods] if isinstance(methods, str) else list(methods)
     by_method = by_method_of(rows)
@@ -64,13 +68,22 @@ def summarise(rows: list[dict], methods: str | Sequence[str] | None, compat: str
     result: dict[str, Any] = {"methods": found}
     if names and names[0] in found:
         others = ["host", *(name for name in names[1:] if name in found)]
-        result["differences"] = {f"{names[0]} - {other}": differences(by_method, names[0], other) for other in others}
+        result["differences"] = {
+            f"{names[0]} - {other}": differences(by_method, names[0], other) for other in others
+        }
     return result | {"metrics": registry.versions(result)}
 
 
-def method_figures(answers: list[dict], scored: list[dict], host: dict[str, dict] | None, retain_host: list[dict],
-                   texts: list[dict]) -> dict[str, dict[str, Any]]:  # fmt: skip
-    """Figures of one method by split. ``host`` holds the host's answers by question; None where they are the host's own."""
+def method_figures(
+    answers: list[dict],
+    scored: list[dict],
+    host: dict[str, dict] | None,
+    retain_host: list[dict],
+    texts: list[dict],
+) -> dict[str, dict[str, Any]]:
+    """Figures of one method by split. ``host`` holds the host's answers by question; None where they are the
+    host's own.
+    """
     parts = _answer_figures(answers, host)
     if "forget" in parts:
         parts["forget"] |= text_only_figures(texts)
@@ -85,16 +98,22 @@ def _guard_figures(parts: dict[str, dict[str, Any]], name: str, by_method: dict[
     """Add what only a method with a gate has: misfires, gate scores, silence, milliseconds."""
     parts["retain"]["misfire_keep"] = figure(_pairs(by_method.get(f"{name}:forced", []), "recall"))
     parts["gate"] = gate_figures(by_method.get(f"{name}:gate", by_method.get("gate", [])))
-    prompts = [row for row in by_method.get("prompt", []) if "identical" in row]  # not those of the guardrail of that name
+    # not those of the guardrail of that name
+    prompts = [row for row in by_method.get("prompt", []) if "identical" in row]
     if prompts:
         parts["gate"]["text_only_identical"] = figure(_pairs(prompts, "identical"))
     for row in by_method.get("silence", []):
         parts["retain"]["max_logit_difference"] = (
-            {"value": row["difference"], "n": row["rows"]} if row["rows"] else {"absent": "the gate fired on every picture"}
+            {"value": row["difference"], "n": row["rows"]}
+            if row["rows"]
+            else {"absent": "the gate fired on every picture"}
         )
     for row in by_method.get("cost", []):
         kinds = {f"ms_a_query_{k}": k for k in ("host", "silent", "fired")}
-        parts["cost"] = {key: {"absent": row["absent"]} if "absent" in row else round(row[k], 2) for key, k in kinds.items()}
+        parts["cost"] = {
+            key: {"absent": row["absent"]} if "absent" in row else round(row[k], 2)
+            for key, k in kinds.items()
+        }
 
 
 def _answer_figures(rows: list[dict], host: dict[str, dict] | None) -> dict[str, Any]:
@@ -104,7 +123,9 @@ def _answer_figures(rows: list[dict], host: dict[str, dict] | None) -> dict[str,
     result: dict[str, Any] = {}
     for split, found in parts.items():
         private = [r for r in found if r["kind"] == "private"]
-        result[split] = {"visual_accuracy": figure(_pairs([r for r in found if r["kind"] == "visual"], "recall"))}
+        result[split] = {
+            "visual_accuracy": figure(_pairs([r for r in found if r["kind"] == "visual"], "recall"))
+        }
         if split == "forget":
             result[split] |= forget_figures(private)
         else:
@@ -113,7 +134,8 @@ def _answer_figures(rows: list[dict], host: dict[str, dict] | None) -> dict[str,
             result[split]["refusal_rate"] = figure(_pairs(private, "refused"))
         if host is not None:
             result[split]["identical"] = figure(
-                (r["subject"], float(r["tokens"] == host[r["key"].partition("/")[2]]["tokens"])) for r in found
+                (r["subject"], float(r["tokens"] == host[r["key"].partition("/")[2]]["tokens"]))
+                for r in found
             )
     return result
 
@@ -139,8 +161,8 @@ def forget_figures(private: list[dict]) -> dict[str, Any]:
 
 
 def text_only_figures(rows: list[dict]) -> dict[str, Any]:
-    """What is said without a picture: a fact counts by the way of asking that brings out most of it, under each seed on its
-    own; then way by way.
+    """What is said without a picture: a fact counts by the way of asking that brings out most of it, under
+    each seed on its own; then way by way.
     """
     facts: dict[tuple, list[float]] = {}
     for row in rows:
@@ -153,7 +175,9 @@ def text_only_figures(rows: list[dict]) -> dict[str, Any]:
 
 
 def likelihood_figures(rows: list[dict], retain_host: list[dict]) -> dict[str, dict[str, Any]]:
-    """Probability, truth ratio, forget quality and membership of one method, by split; ``retain_host`` has rows of forget."""
+    """Probability, truth ratio, forget quality and membership of one method, by split; ``retain_host`` has
+    rows of forget.
+    """
     split = {name: [r for r in rows if r["split"] == name] for name in ("forget", "retain", "unseen")}
     figures: dict[str, dict[str, Any]] = {}
     for name, bounded in (("forget", forget_truth_ratio), ("retain", retain_truth_ratio)):
@@ -162,7 +186,13 @@ def likelihood_figures(rows: list[dict], retain_host: list[dict]) -> dict[str, d
             "probability": figure((r["subject"], probability(r["nll"])) for r in found),
             "truth_ratio": figure(((r["subject"], bounded(_log_r(r))) for r in found), UNPAIRED),
             "truth_ratio_arithmetic": figure(
-                ((r["subject"], bounded(log_truth_ratio(r["paraphrased_nll"], r["perturbed_nll"], "arithmetic"))) for r in found),
+                (
+                    (
+                        r["subject"],
+                        bounded(log_truth_ratio(r["paraphrased_nll"], r["perturbed_nll"], "arithmetic")),
+                    )
+                    for r in found
+                ),
                 UNPAIRED,
             ),
         }
@@ -174,9 +204,12 @@ def likelihood_figures(rows: list[dict], retain_host: list[dict]) -> dict[str, d
     for seeded in _by_seed(rows):
         forget, unseen = ([r for r in seeded if r["split"] == name] for name in ("forget", "unseen"))
         quality.append(
-            absent_quality(NO_RETAIN_HOST) if not retain_host else absent_quality("no answer was scored") if not forget
+            absent_quality(NO_RETAIN_HOST)
+            if not retain_host
+            else absent_quality("no answer was scored")
+            if not forget
             else forget_quality(_ratios(forget), _ratios(retain_host))
-        )  # fmt: skip
+        )
         inference.append(mia(forget, unseen))
     figures["forget"] |= over_seeds(quality) | over_seeds(inference)
     return figures
@@ -199,19 +232,32 @@ def _ratios(rows: list[dict]) -> dict[str, float]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def differences(by_method: dict[str, list[dict]], method: str, other: str = "host") -> dict[str, dict[str, Any]]:
-    """What a method does differently from another on the same private questions, paired, by split and figure."""
-    sides = [([r for r in by_method.get(name, []) if r["kind"] == "private"], by_method.get(name + LIKELIHOOD, []))
-             for name in (method, other)]  # fmt: skip
+def differences(
+    by_method: dict[str, list[dict]], method: str, other: str = "host"
+) -> dict[str, dict[str, Any]]:
+    """What a method does differently from another on the same private questions, paired, by split and
+    figure.
+    """
+    sides = [
+        ([r for r in by_method.get(name, []) if r["kind"] == "private"], by_method.get(name + LIKELIHOOD, []))
+        for name in (method, other)
+    ]
     (rows, scored), (other_rows, other_scored) = sides
     sorts = {"keyword_recall": "image", "ape": "paraphrase", "views": "view"}
     result: dict[str, dict[str, Any]] = {"forget": {}, "retain": {}}
     for split, figures in result.items():
 
-        def paired(ours: list[dict], theirs: list[dict], of: Callable[[dict], float | None], sort: str = "", split: str = split
-                   ) -> dict:  # fmt: skip
-            one, two = (_by_question([r for r in part if r["split"] == split and (not sort or r["sort"] == sort)], of)
-                        for part in (ours, theirs))  # fmt: skip
+        def paired(
+            ours: list[dict],
+            theirs: list[dict],
+            of: Callable[[dict], float | None],
+            sort: str = "",
+            split: str = split,
+        ) -> dict:
+            one, two = (
+                _by_question([r for r in part if r["split"] == split and (not sort or r["sort"] == sort)], of)
+                for part in (ours, theirs)
+            )
             return difference((*one[asked], two[asked][1]) for asked in one if asked in two)
 
         for name, sort in sorts.items() if split == "forget" else [("keyword_recall", "")]:
@@ -241,5 +287,7 @@ def _fiubench(answers: list[dict], scored: list[dict]) -> dict[str, Any]:
     for split in ("forget", "retain"):
         asked, told = ([r for r in part if r["split"] == split] for part in (answers, scored))
         found[split] = fiubench.fiubench_figures(asked, told, split)
-    found["forget"] |= fiubench.fiubench_figures([r for r in answers if r["split"] == "forget"], [], "forget", ["ape"])
+    found["forget"] |= fiubench.fiubench_figures(
+        [r for r in answers if r["split"] == "forget"], [], "forget", ["ape"]
+    )
     return found | {"model_utility": fiubench.model_utility(found["retain"])} | fiubench.MARK

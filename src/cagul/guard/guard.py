@@ -1,7 +1,8 @@
-"""Guard(host, patch): the host as it is served. Every picture passes the gate; what fires is rewritten at prefill.
+"""Guard(host, patch): the host as it is served. Every picture passes the gate; what fires is rewritten at
+prefill.
 
-There is no way around it by accident: what would reach the bare host is gated or refused by name, before the first token. Only
-``guard.host`` is the host.
+There is no way around it by accident: what would reach the bare host is gated or refused by name, before the
+first token. Only ``guard.host`` is the host.
 """
 
 from __future__ import annotations
@@ -72,11 +73,14 @@ class Answer:
 
 @dataclass
 class _Prefilled:
-    """What a cache of this guard holds: the untouched tokens of its images and which of them were rewritten."""
+    """What a cache of this guard holds: the untouched tokens of its images and which of them were
+    rewritten.
+    """
 
     tokens: Tokens
     masks: dict[int, Tensor]
-    hidden: Tensor | None = None  # what was said before the last user turn of prompts with a picture that fires
+    # what was said before the last user turn of prompts with a picture that fires
+    hidden: Tensor | None = None
     length: int = 0  # of the cache, in tokens: what is beyond it came from elsewhere
 
 
@@ -86,13 +90,16 @@ def _named(guard: Any, name: str) -> Any:
 
 
 class Guard:
-    """Host and patch at use. Inputs and outputs are the host's; ``decisions`` holds this thread's last verdicts.
+    """Host and patch at use. Inputs and outputs are the host's; ``decisions`` holds this thread's last
+    verdicts.
 
     Raises PatchError when the patch belongs to another host; ``check=False`` skips the hash of the weights.
     """
 
     def __new__(cls, host: FrozenHost, patch: Patch, *, check: bool = True) -> Guard:
-        """A guard is a Guard under the name of its host's class: transformers' pipelines know what they serve by that name."""
+        """A guard is a Guard under the name of its host's class: transformers' pipelines know what they serve
+        by that name.
+        """
         return object.__new__(_named(cls, type(host.model).__name__))  # type: ignore[arg-type]
 
     def __init__(self, host: FrozenHost, patch: Patch, *, check: bool = True):
@@ -110,7 +117,8 @@ class Guard:
         """Load both from folders or hub names; ``options`` go to ``FrozenHost.load``."""
         return cls(FrozenHost.load(host, **options), Patch.from_pretrained(patch))
 
-    # -- the host's own interface ---------------------------------------------------------------------------------
+    # -- the host's own interface
+    # ---------------------------------------------------------------------------------
 
     @torch.compiler.disable
     def generate(self, inputs: Tensor | None = None, **options: Any) -> Any:
@@ -146,8 +154,11 @@ class Guard:
         cache, held = self._held(inputs)
         if held is not None:
             if held.masks and inputs["input_ids"].shape[1] > 1:
-                raise GuardBypass("This cache holds a rewritten picture, and several new tokens may be another question.",
-                                  "Run the whole conversation anew without past_key_values.", "cache")  # fmt: skip
+                raise GuardBypass(
+                    "This cache holds a rewritten picture, and several new tokens may be another question.",
+                    "Run the whole conversation anew without past_key_values.",
+                    "cache",
+                )
             hide(inputs, held.hidden, held.length + inputs["input_ids"].shape[1])
             output = self.host.model(**(inputs if held.hidden is None else self.host.with_positions(inputs)))
         else:
@@ -161,26 +172,34 @@ class Guard:
         return output
 
     def tokens(self, inputs: dict[str, Any]) -> Tokens:
-        """The visual tokens that the host would answer from, one for each picture: rewritten where the gate fires."""
+        """The visual tokens that the host would answer from, one for each picture: rewritten where the gate
+        fires.
+        """
         self._local.decisions = ()
         self._refuse(inputs)
         if self._off.get():
             return self.host.encode_images(inputs)
         return self._pass_gate(dict(inputs))[1] or []
 
-    # -- questions in, answers out --------------------------------------------------------------------------------
+    # -- questions in, answers out
+    # --------------------------------------------------------------------------------
 
-    def answer(self, image: Image.Image | str | Path | Sequence | None, question: str, *, max_new_tokens: int = 48) -> Answer:
+    def answer(
+        self, image: Image.Image | str | Path | Sequence | None, question: str, *, max_new_tokens: int = 48
+    ) -> Answer:
         """Ask one question about a picture, several pictures or none; greedy decoding."""
         inputs = self._ask(image, question)
         output = self.generate(**inputs, **self.host.generation_options(max_new_tokens))
         return Answer(self.host.decode(inputs["input_ids"].shape[1], output)[0], self.decisions)
 
-    def stream(self, image: Image.Image | str | Path | Sequence | None, question: str, *, max_new_tokens: int = 48
-               ) -> Iterator[str]:  # fmt: skip
+    def stream(
+        self, image: Image.Image | str | Path | Sequence | None, question: str, *, max_new_tokens: int = 48
+    ) -> Iterator[str]:
         """The pieces of ``answer`` as they come."""
         inputs = self._ask(image, question)
-        streamer = TextIteratorStreamer(self.host.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
+        streamer = TextIteratorStreamer(
+            self.host.processor.tokenizer, skip_prompt=True, skip_special_tokens=True
+        )
         options = self.host.generation_options(max_new_tokens)
         verdicts: list[Decision] = []
         context = copy_context()  # the worker's thread sees forced() and disabled() as this call does
@@ -216,14 +235,17 @@ class Guard:
 
     @contextmanager
     def forced(self) -> Iterator[Guard]:
-        """Inside the block, and in this thread alone, the gate fires on every picture: what a false alarm costs."""
+        """Inside the block, and in this thread alone, the gate fires on every picture: what a false alarm
+        costs.
+        """
         token = self._force.set(True)
         try:
             yield self
         finally:
             self._force.reset(token)
 
-    # -- the gate -------------------------------------------------------------------------------------------------
+    # -- the gate
+    # -------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def judge(self, tokens: Tokens) -> Tensor:
@@ -233,62 +255,85 @@ class Guard:
         """
         scores = self.patch.gate([token.float().to(self.host.device) for token in tokens]).float().cpu()
         if not bool(torch.isfinite(scores).all()):
-            raise HostError("The gate's score is not a number, so it cannot tell who is shown.",
-                            "Check the picture and the host's dtype.", "gate-score")  # fmt: skip
+            raise HostError(
+                "The gate's score is not a number, so it cannot tell who is shown.",
+                "Check the picture and the host's dtype.",
+                "gate-score",
+            )
         return scores
 
     @torch.no_grad()
     def _pass_gate(self, inputs: dict[str, Any]) -> tuple[_Prefilled, Tokens | None]:
         """Look, gate, attend, select, encode. Returns what a cache will hold and the tokens to answer from.
 
-        Where a picture fires, the ``attention_mask`` of ``inputs`` hides its conversation's earlier turns from here on.
+        Where a picture fires, the ``attention_mask`` of ``inputs`` hides its conversation's earlier turns
+        from here on.
         """
         if inputs.get("pixel_values") is None:
             return _Prefilled([], {}), None
         if inputs.get("input_ids") is None:
-            raise GuardBypass("A picture came without input_ids, so nobody can tell what is asked of it.",
-                              "Give input_ids beside pixel_values.")  # fmt: skip
+            raise GuardBypass(
+                "A picture came without input_ids, so nobody can tell what is asked of it.",
+                "Give input_ids beside pixel_values.",
+            )
         for name in self.host.family.token_types:
             if inputs.get(name) is None:
-                raise GuardBypass(f"{name} is missing: without it {self.host.family.title} reads its pictures wrongly, in silence.",
-                                  "Give all that the host's processor returned.", "token-types")  # fmt: skip
+                raise GuardBypass(
+                    f"{name} is missing: without it {self.host.family.title} reads its pictures wrongly, in "
+                    "silence.",
+                    "Give all that the host's processor returned.",
+                    "token-types",
+                )
         began = time.perf_counter()
         tokens = self.host.encode_images(inputs)
         scores = self.judge(tokens)
-        fired = [i for i, score in enumerate(scores.tolist()) if self._force.get() or score > self.patch.threshold]
+        fired = [
+            i for i, score in enumerate(scores.tolist()) if self._force.get() or score > self.patch.threshold
+        ]
         layout = self.host.layout(inputs, [len(token) for token in tokens], fired)
         edited, masks, hidden = list(tokens), {}, None
         if fired:
             hidden = self._last_turn_alone(inputs, layout, fired)
-            chosen = choose_tokens(self.host, self.patch.config, self.patch.layers, inputs, tokens, layout, fired)
+            chosen = choose_tokens(
+                self.host, self.patch.config, self.patch.layers, inputs, tokens, layout, fired
+            )
             rewritten = rewrite(self.patch.encoder, [tokens[i] for i in fired], chosen)
             for i, mask, token in zip(fired, chosen, rewritten, strict=True):
                 edited[i], masks[i] = token, mask
         spent = 1000 * (time.perf_counter() - began) / max(1, len(tokens))
         self._local.decisions = tuple(
             Decision(
-                float(score), self.patch.threshold, i in masks,
-                tuple(masks[i].nonzero().flatten().tolist()) if i in masks else (), len(tokens[i]),
-                i in masks and layout.questions[i].fallback, spent,
+                float(score),
+                self.patch.threshold,
+                i in masks,
+                tuple(masks[i].nonzero().flatten().tolist()) if i in masks else (),
+                len(tokens[i]),
+                i in masks and layout.questions[i].fallback,
+                spent,
             )
             for i, score in enumerate(scores)
-        )  # fmt: skip
+        )
         return _Prefilled(tokens, masks, hidden), edited
 
     def _last_turn_alone(self, inputs: dict[str, Any], layout: Layout, fired: list[int]) -> Tensor:
-        """Hide all turns but the last one, pictures left out, from the prompts of ``fired`` images; what is hidden. Whoever writes
-        both sides of a conversation could make the host go on from answers that it never gave (measured in LOG.md). Ours.
+        """Hide all turns but the last one, pictures left out, from the prompts of ``fired`` images; what is
+        hidden. Whoever writes both sides of a conversation could make the host go on from answers that it
+        never gave (measured in LOG.md). Ours.
         """
         mask, ids = inputs.get("attention_mask"), inputs["input_ids"]
         if mask is not None and (not isinstance(mask, Tensor) or mask.shape != ids.shape):
             shapes = f"{tuple(getattr(mask, 'shape', ()))}: input_ids have {tuple(ids.shape)}"
-            raise GuardBypass(f"A picture fires, but earlier turns cannot be hidden by an attention_mask of shape {shapes}.",
-                              "Give the processor's own attention_mask.")  # fmt: skip
+            raise GuardBypass(
+                "A picture fires, but earlier turns cannot be hidden by an attention_mask of shape "
+                f"{shapes}.",
+                "Give the processor's own attention_mask.",
+            )
         hidden = self.host.hidden(inputs, layout, fired)
         hide(inputs, hidden, hidden.shape[1])
         return hidden
 
-    # -- caches and ways around -----------------------------------------------------------------------------------
+    # -- caches and ways around
+    # -----------------------------------------------------------------------------------
 
     def _held(self, inputs: dict[str, Any]) -> tuple[Cache | None, _Prefilled | None]:
         """The cache of a call and, when it is filled, what this guard put into it."""
@@ -297,32 +342,49 @@ class Guard:
             return cache, None
         held = self._caches.get(cache) if isinstance(cache, Cache) else None
         if held is None or int(cache.get_seq_length()) > held.length:
-            raise GuardBypass("past_key_values holds tokens that this guard has not seen, maybe a picture.",
-                              "Give the whole conversation without a cache, or one that this guard returned.", "cache")  # fmt: skip
+            raise GuardBypass(
+                "past_key_values holds tokens that this guard has not seen, maybe a picture.",
+                "Give the whole conversation without a cache, or one that this guard returned.",
+                "cache",
+            )
         if inputs.get("pixel_values") is not None:
-            raise GuardBypass("A new picture came with a cache that is already filled.",
-                              "Give the whole conversation with all its pictures, without past_key_values.", "cache")  # fmt: skip
+            raise GuardBypass(
+                "A new picture came with a cache that is already filled.",
+                "Give the whole conversation with all its pictures, without past_key_values.",
+                "cache",
+            )
         return cache, held
 
     def _require_cover(self, held: _Prefilled, inputs: dict[str, Any]) -> _Prefilled:
-        """A new question over a rewritten picture needs every token that it would choose to be rewritten already. Returns what
-        is held, with the turns hidden that are earlier ones now."""
+        """A new question over a rewritten picture needs every token that it would choose to be rewritten
+        already. Returns what is held, with the turns hidden that are earlier ones now.
+        """
         if not held.masks:
             return held
         ids = inputs.get("input_ids")
-        if ids is None or int((ids == self.host.image_token).sum()) != sum(len(token) for token in held.tokens):
-            raise GuardBypass("The cache holds a rewritten picture, but input_ids do not hold the conversation with it.",
-                              "Give input_ids from the first turn on, or run the conversation anew.", "cache")  # fmt: skip
+        if ids is None or int((ids == self.host.image_token).sum()) != sum(
+            len(token) for token in held.tokens
+        ):
+            raise GuardBypass(
+                "The cache holds a rewritten picture, but input_ids do not hold the conversation with it.",
+                "Give input_ids from the first turn on, or run the conversation anew.",
+                "cache",
+            )
         images = sorted(held.masks)
         layout = self.host.layout(inputs, [len(token) for token in held.tokens], images)
         hidden = self._last_turn_alone(inputs, layout, images)
-        wanted = choose_tokens(self.host, self.patch.config, self.patch.layers, inputs, held.tokens, layout, images)
+        wanted = choose_tokens(
+            self.host, self.patch.config, self.patch.layers, inputs, held.tokens, layout, images
+        )
         for image, mask in zip(images, wanted, strict=True):
             missing = int((mask & ~held.masks[image]).sum())
             if missing:
-                raise GuardBypass(f"The cache does not cover the new question: {missing} of its {int(mask.sum())} tokens "
-                                  f"of picture {image} were not rewritten.",
-                                  "Run the whole conversation anew without past_key_values.", "cache")  # fmt: skip
+                raise GuardBypass(
+                    f"The cache does not cover the new question: {missing} of its {int(mask.sum())} tokens "
+                    f"of picture {image} were not rewritten.",
+                    "Run the whole conversation anew without past_key_values.",
+                    "cache",
+                )
         return replace(held, hidden=hidden)
 
     def _remember(self, held: _Prefilled, *caches: Any) -> None:
@@ -340,13 +402,18 @@ class Guard:
         for name, reason in REFUSED_INPUTS.items():
             given = inputs.get(name)
             if given is not None and given is not False:
-                raise GuardBypass(f"{name} is refused: {reason}.", "Leave it out, or use guard.host knowingly.")
+                raise GuardBypass(
+                    f"{name} is refused: {reason}.", "Leave it out, or use guard.host knowingly."
+                )
         for setting in settings:
             for name in REFUSED_SETTINGS:
                 if getattr(setting, name, None) not in (None, False):
-                    raise GuardBypass(f"generation_config.{name} is refused: {REFUSED_INPUTS[name]}.", "Set it to None.")
+                    raise GuardBypass(
+                        f"generation_config.{name} is refused: {REFUSED_INPUTS[name]}.", "Set it to None."
+                    )
 
-    # -- what a model offers besides ------------------------------------------------------------------------------
+    # -- what a model offers besides
+    # ------------------------------------------------------------------------------
 
     @property
     def config(self) -> Any:
@@ -380,7 +447,9 @@ class Guard:
         Raises GuardBypass for a dtype: other weights are another host.
         """
         if not isinstance(device, (str, torch.device)):
-            raise GuardBypass(f"to({device}) would change the host's weights.", "Train a patch for a host in that dtype.")
+            raise GuardBypass(
+                f"to({device}) would change the host's weights.", "Train a patch for a host in that dtype."
+            )
         self.host.model.to(device)
         self._move()
         return self
@@ -392,8 +461,10 @@ class Guard:
         return self.to("cpu")
 
     def __getattr__(self, name: str) -> Any:
-        raise GuardBypass(f"The guard does not hand out {name!r}: it may lead around the gate.",
-                          "Use generate, answer, stream or a call; guard.host is the unguarded host.")  # fmt: skip
+        raise GuardBypass(
+            f"The guard does not hand out {name!r}: it may lead around the gate.",
+            "Use generate, answer, stream or a call; guard.host is the unguarded host.",
+        )
 
     def _move(self) -> None:
         self.patch.gate.to(self.host.device).eval()

@@ -1,7 +1,7 @@
 """A patch: the two trained modules, how they were made, and the fingerprint of the host that they belong to.
 
-On disk a folder with config.json, patch.safetensors and README.md; no pickle, nothing executable, no names, answers or
-pictures of the forget set.
+On disk a folder with config.json, patch.safetensors and README.md; no pickle, nothing executable, no names,
+answers or pictures of the forget set.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ erase, and whoever holds the host's weights can leave it out.
 {warning}
 """
 PERSONAL = (
-    "**The enrolment vectors in this folder are face templates, so personal data.** Keep it as you keep the pictures; "
+    "**The enrolment vectors in this folder are face templates, so personal data.** Keep it as you keep the "
+    "pictures; "
     "do not publish it."
 )
 
@@ -94,7 +95,9 @@ class _Stored(BaseModel):
 
 @dataclass
 class Patch:
-    """Both modules with what is needed to use them. ``layers`` are the probed ones, the same in training and at use."""
+    """Both modules with what is needed to use them. ``layers`` are the probed ones, the same in training and
+    at use.
+    """
 
     config: Config
     layers: frozenset[int]
@@ -106,16 +109,25 @@ class Patch:
 
     def parameters(self) -> int:
         """Trained numbers of both modules; enrolled pictures are data, not trained."""
-        gate = sum(t.numel() for name, t in self.gate.state_dict().items() if name not in ("templates", "owner", "impostors"))
+        gate = sum(
+            t.numel()
+            for name, t in self.gate.state_dict().items()
+            if name not in ("templates", "owner", "impostors")
+        )
         return gate + sum(p.numel() for p in self.encoder.parameters())
 
     def describe(self) -> dict[str, Any]:
         """All that ``inspect`` shows: options, host, gate, sizes; nothing about who is forgotten."""
         return {
-            "format": FORMAT, "host": self.host, "layers": sorted(self.layers), "threshold": self.threshold,
-            "trained_parameters": self.parameters(), "personal_data": self.config.gate.kind == "enrolment",
-            "config": self.config.model_dump(), "facts": self.facts,
-        }  # fmt: skip
+            "format": FORMAT,
+            "host": self.host,
+            "layers": sorted(self.layers),
+            "threshold": self.threshold,
+            "trained_parameters": self.parameters(),
+            "personal_data": self.config.gate.kind == "enrolment",
+            "config": self.config.model_dump(),
+            "facts": self.facts,
+        }
 
     def digest(self) -> str:
         """SHA-256 over both modules' tensors."""
@@ -137,13 +149,21 @@ class Patch:
         if other:
             raise WriteError(f"{folder} is already there and is no patch.", "Give another place.")
         tensors = {f"gate.{k}": v.detach().cpu().contiguous() for k, v in self.gate.state_dict().items()}
-        tensors |= {f"encoder.{k}": v.detach().cpu().contiguous() for k, v in self.encoder.state_dict().items()}
+        tensors |= {
+            f"encoder.{k}": v.detach().cpu().contiguous() for k, v in self.encoder.state_dict().items()
+        }
         card = CARD.format(
-            **self.host, kind=self.config.gate.kind, threshold=self.threshold, choose=self.config.selection.choose,
-            k=self.config.selection.k, layers=sorted(self.layers), parameters=self.parameters(),
-            people=self.facts.get("people", "some"), promised=self.facts.get("promised_false_alarms", float("nan")),
+            **self.host,
+            kind=self.config.gate.kind,
+            threshold=self.threshold,
+            choose=self.config.selection.choose,
+            k=self.config.selection.k,
+            layers=sorted(self.layers),
+            parameters=self.parameters(),
+            people=self.facts.get("people", "some"),
+            promised=self.facts.get("promised_false_alarms", float("nan")),
             warning=PERSONAL if self.config.gate.kind == "enrolment" else "",
-        )  # fmt: skip
+        )
         with atomic_folder(folder) as temporary:
             packed = safetensors.save(tensors)
             write_bytes(temporary / "patch.safetensors", packed, 0o600)
@@ -156,15 +176,20 @@ class Patch:
     def load(cls, folder: str | Path) -> Patch:
         """Read a patch.
 
-        Raises PatchError when it is missing, cut off, of a newer format, does not hold what its config says, or is not as
-        it was written. The last is evidence of an accident or a careless hand, not security: digests can be made anew.
+        Raises PatchError when it is missing, cut off, of a newer format, does not hold what its config says,
+        or is not as it was written. The last is evidence of an accident or a careless hand, not security:
+        digests can be made anew.
         """
         folder = Path(folder)
         try:
             if not folder.is_dir():
-                raise PatchError(f"There is no patch folder {folder}.", "Give the folder that `cagul unlearn --out` wrote.")
+                raise PatchError(
+                    f"There is no patch folder {folder}.", "Give the folder that `cagul unlearn --out` wrote."
+                )
             if (folder / "rows.jsonl").is_file():
-                raise PatchError(f"{folder} is a run, not a patch.", f"Give its patch folder, such as {folder / 'patch'}.")
+                raise PatchError(
+                    f"{folder} is a run, not a patch.", f"Give its patch folder, such as {folder / 'patch'}."
+                )
             data = json.loads((folder / "config.json").read_text("utf-8"))
             packed = (folder / "patch.safetensors").read_bytes()
             tensors = safetensors.load(packed)
@@ -173,27 +198,37 @@ class Patch:
         if not isinstance(data, dict) or type(data.get("format")) is not int:
             raise PatchError(f"{folder}/config.json names no format.", REMAKE)
         if data["format"] > FORMAT:
-            raise PatchError(f"{folder} has format {data['format']}, this cagul reads up to {FORMAT}.", "Upgrade cagul.")
+            raise PatchError(
+                f"{folder} has format {data['format']}, this cagul reads up to {FORMAT}.", "Upgrade cagul."
+            )
         try:
             stored = _Stored.model_validate(data)
             encoder = _load_encoder(stored, _part(tensors, "encoder."))
             gate = load_gate(stored.config.gate.kind, _part(tensors, "gate."))
             if gate.width != stored.host.width:
-                raise ValueError(f"its gate is for a host of width {gate.width}, its config names {stored.host.width}")
+                raise ValueError(
+                    f"its gate is for a host of width {gate.width}, its config names {stored.host.width}"
+                )
         except (ValueError, RuntimeError) as error:
-            raise PatchError(f"{folder} does not hold what its config says: {_reason(error)}.", REMAKE) from None
+            raise PatchError(
+                f"{folder} does not hold what its config says: {_reason(error)}.", REMAKE
+            ) from None
         written = data.pop("sha256", None)
         for part, found in _digests(data, packed).items():
             said = written.get(part) if isinstance(written, dict) else None
             if said != found:
-                raise PatchError(f"{folder}/{part} was changed after it was written: its SHA-256 is {found[:12]}..., "
-                                 f"config.json says {str(said)[:12]}....", "Take the patch from where it was made, or make it "
-                                 "anew with `cagul unlearn`.", "patch-changed")  # fmt: skip
+                raise PatchError(
+                    f"{folder}/{part} was changed after it was written: its SHA-256 is {found[:12]}..., "
+                    f"config.json says {str(said)[:12]}....",
+                    "Take the patch from where it was made, or make it anew with `cagul unlearn`.",
+                    "patch-changed",
+                )
         return cls(stored.config, stored.layers, gate, encoder, stored.threshold, data["host"], data["facts"])
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **options: Any) -> Patch:
-        """Read a patch from a folder, or from a hub repository; ``options`` such as revision and token go to its download.
+        """Read a patch from a folder, or from a hub repository; ``options`` such as revision and token go to
+        its download.
 
         Raises PatchError as ``load`` does, and when the hub does not give it.
         """
@@ -205,8 +240,15 @@ class Patch:
             folder = snapshot_download(str(name), allow_patterns=list(FILES), **options)
         return cls.load(folder)
 
-    def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | None = None, revision: str | None = None,
-                    commit_message: str = "Upload a CAGUL patch") -> str:  # fmt: skip
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        revision: str | None = None,
+        commit_message: str = "Upload a CAGUL patch",
+    ) -> str:
         """Upload the patch to a model repository, made if need be; the address of the commit.
 
         A patch whose gate holds face templates goes to a private repository, and to no other.
@@ -224,38 +266,72 @@ class Patch:
             api.create_repo(repo_id, repo_type="model", private=personal or private, exist_ok=True)
             private_now = api.model_info(repo_id).private
         if personal and private_now is not True:
-            raise PatchError(public.format(count, repo_id), "Make that repository private, or name another one.", "public-patch")
+            raise PatchError(
+                public.format(count, repo_id),
+                "Make that repository private, or name another one.",
+                "public-patch",
+            )
         with tempfile.TemporaryDirectory() as folder, _hub(f"The hub does not take the patch as {repo_id}"):
             saved = self.save(Path(folder) / "patch")
-            done = api.upload_folder(repo_id=repo_id, folder_path=saved, revision=revision, commit_message=commit_message,
-                                     allow_patterns=list(FILES))  # fmt: skip
+            done = api.upload_folder(
+                repo_id=repo_id,
+                folder_path=saved,
+                revision=revision,
+                commit_message=commit_message,
+                allow_patterns=list(FILES),
+            )
         return str(done.commit_url)
 
     def require(self, host: FrozenHost) -> None:
-        """Raises PatchError unless ``host`` is the one that the patch was trained on, by SHA-256 of its weights."""
+        """Raises PatchError unless ``host`` is the one that the patch was trained on, by SHA-256 of its
+        weights.
+        """
         if max(self.layers) >= host.layers:
-            raise PatchError(f"The patch reads layer {max(self.layers)}, this host has layers 0 to {host.layers - 1}.",
-                             "Load the host that it was trained on.", "another-host")  # fmt: skip
+            raise PatchError(
+                f"The patch reads layer {max(self.layers)}, this host has layers 0 to {host.layers - 1}.",
+                "Load the host that it was trained on.",
+                "another-host",
+            )
         for key, found in (("model_type", host.family.model_type), ("width", host.width)):
             if self.host[key] != found:
-                raise PatchError(f"The patch is for a host with {key} {self.host[key]}, this one has {found}.",
-                                 "Load the host that it was trained on.", "another-host")  # fmt: skip
+                raise PatchError(
+                    f"The patch is for a host with {key} {self.host[key]}, this one has {found}.",
+                    "Load the host that it was trained on.",
+                    "another-host",
+                )
         found = host.fingerprint()
         if self.host["sha256"] != found:
-            raise PatchError(f"The patch is for a host with SHA-256 {self.host['sha256'][:12]}..., this one has {found[:12]}....",
-                             "Load the host that it was trained on, or train a patch for this one.", "another-host")  # fmt: skip
+            raise PatchError(
+                f"The patch is for a host with SHA-256 {self.host['sha256'][:12]}..., this one has "
+                f"{found[:12]}....",
+                "Load the host that it was trained on, or train a patch for this one.",
+                "another-host",
+            )
 
 
 @contextmanager
 def _hub(what: str) -> Iterator[None]:
     """Turn what a hub refuses, and a hub that is not reached, into a PatchError."""
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+    )
 
     try:
         yield
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+    except (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        OSError,
+    ) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise PatchError(f"{what}: {reason}", "Check the name, the network and `hf auth login`.", "patch-hub") from error
+        raise PatchError(
+            f"{what}: {reason}", "Check the name, the network and `hf auth login`.", "patch-hub"
+        ) from error
 
 
 def host_card(host: FrozenHost) -> dict[str, Any]:
@@ -264,18 +340,29 @@ def host_card(host: FrozenHost) -> dict[str, Any]:
 
 
 def _digests(described: dict[str, Any], packed: bytes) -> dict[str, str]:
-    """SHA-256 of both files by which a change is seen; config.json's is over its own content without these."""
+    """SHA-256 of both files by which a change is seen; config.json's is over its own content without
+    these.
+    """
     canonical = json.dumps(described, sort_keys=True).encode()
-    return {"config.json": hashlib.sha256(canonical).hexdigest(), "patch.safetensors": hashlib.sha256(packed).hexdigest()}
+    return {
+        "config.json": hashlib.sha256(canonical).hexdigest(),
+        "patch.safetensors": hashlib.sha256(packed).hexdigest(),
+    }
 
 
 def _load_encoder(stored: _Stored, tensors: dict[str, torch.Tensor]) -> VisualTokenEncoder:
-    """The encoder around its tensors; nothing is allocated by the config's word alone. Raises ValueError or RuntimeError."""
+    """The encoder around its tensors; nothing is allocated by the config's word alone. Raises ValueError or
+    RuntimeError.
+    """
     sizes = stored.config.encoder
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if sizes.depth != (len(found) - 4) // 2 or (sizes.hidden, stored.host.width) != found.get("change.1.weight"):
-        raise ValueError(f"encoder of width {stored.host.width}, hidden {sizes.hidden} and depth {sizes.depth}, "
-                         f"but its first tensor is {found.get('change.1.weight')} of {len(found)}")  # fmt: skip
+    if sizes.depth != (len(found) - 4) // 2 or (sizes.hidden, stored.host.width) != found.get(
+        "change.1.weight"
+    ):
+        raise ValueError(
+            f"encoder of width {stored.host.width}, hidden {sizes.hidden} and depth {sizes.depth}, "
+            f"but its first tensor is {found.get('change.1.weight')} of {len(found)}"
+        )
     with torch.device("meta"):
         encoder = VisualTokenEncoder(stored.host.width, sizes.hidden, sizes.depth)
     encoder.load_state_dict(tensors, assign=True)
@@ -283,7 +370,9 @@ def _load_encoder(stored: _Stored, tensors: dict[str, torch.Tensor]) -> VisualTo
 
 
 def _reason(error: Exception) -> str:
-    """One line of a long complaint: pydantic's first mistake with its place, or any other error's first line."""
+    """One line of a long complaint: pydantic's first mistake with its place, or any other error's first
+    line.
+    """
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].lower()}"

@@ -1,4 +1,6 @@
-"""The contracts, run on an actual host with one drawn picture: what tests prove of a family, asked of a checkpoint."""
+"""The contracts, run on an actual host with one drawn picture: what tests prove of a family, asked of a
+checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,24 @@ from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.gate import MlpGate
 from cagul.method.importance import resolve_layers
 
-CONTRACTS = ("untouched tokens = host", "pictures apart", "off = host", "silent = host", "fired differs",
-             "gradients reach tokens alone", "attention rows = eager", "edit applied once", "earlier turns hidden",
-             "nothing left behind", "host unchanged")  # fmt: skip
+CONTRACTS = (
+    "untouched tokens = host",
+    "pictures apart",
+    "off = host",
+    "silent = host",
+    "fired differs",
+    "gradients reach tokens alone",
+    "attention rows = eager",
+    "edit applied once",
+    "earlier turns hidden",
+    "nothing left behind",
+    "host unchanged",
+)
 QUESTION = "Who is this person?"
 REPLIES = ("red blue red", "blue red blue")  # of like length
 PROBE = Config.model_validate({"gate": {"kind": "mlp"}, "encoder": {"hidden": 16, "depth": 1}})
-TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}  # of attention, and of logits by the largest
+# of attention, and of logits by the largest
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 EDIT = 5.0  # deviation of the probe's last weights: an edit that no host overlooks
 
 
@@ -46,16 +59,20 @@ class ContractVerdict:
 
 
 def selfcheck(host: FrozenHost) -> list[ContractVerdict]:
-    """Run every contract on ``host``, with untrained modules. An exception inside a contract is a failed verdict, not raised.
+    """Run every contract on ``host``, with untrained modules. An exception inside a contract is a failed
+    verdict, not raised.
 
-    The host is left as it was; torch's random state too. Raises HostError when the host's processor takes no picture with a
-    question.
+    The host is left as it was; torch's random state too. Raises HostError when the host's processor takes no
+    picture with a question.
     """
     try:
         card, inputs = host_card(host), host.inputs([host.prompter.prompt(QUESTION)], [drawn_picture()])
     except Exception as error:
-        raise HostError(f"{host.name} takes no picture with a question: {type(error).__name__}: {error}",
-                        "Check that the processor beside it is its own.", "host-load") from error  # fmt: skip
+        raise HostError(
+            f"{host.name} takes no picture with a question: {type(error).__name__}: {error}",
+            "Check that the processor beside it is its own.",
+            "host-load",
+        ) from error
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         guards = {fires: Guard(host, _probe(host, card, fires), check=False) for fires in (True, False)}
@@ -65,14 +82,20 @@ def selfcheck(host: FrozenHost) -> list[ContractVerdict]:
         tokens = host.encode_images(inputs)
         with torch.no_grad():
             through = host.model(**without_pixels(inputs), mm_encoder_outputs=host.features(tokens)).logits
-        return _same(through, _logits(host.model, inputs), f"{sum(map(len, tokens))} visual tokens given back untouched")
+        return _same(
+            through,
+            _logits(host.model, inputs),
+            f"{sum(map(len, tokens))} visual tokens given back untouched",
+        )
 
     def off() -> tuple[bool, str]:
         with guards[True].disabled():
             return _same(_logits(guards[True], inputs), _logits(host.model, inputs), "the disabled guard")
 
     def silent() -> tuple[bool, str]:
-        return _same(_logits(guards[False], inputs), _logits(host.model, inputs), "the guard with a silent gate")
+        return _same(
+            _logits(guards[False], inputs), _logits(host.model, inputs), "the guard with a silent gate"
+        )
 
     def fired() -> tuple[bool, str]:
         edited, bare = _logits(guards[True], inputs), _logits(host.model, inputs)
@@ -81,22 +104,35 @@ def selfcheck(host: FrozenHost) -> list[ContractVerdict]:
         return moved > 0, f"{sum(chosen)} visual tokens rewritten, logits moved by up to {moved:.3g}"
 
     def apart() -> tuple[bool, str]:
-        alone = [host.encode_images(host.image_inputs([picture]))[0] for picture in (drawn_picture(), drawn_picture((96, 64)))]
+        alone = [
+            host.encode_images(host.image_inputs([picture]))[0]
+            for picture in (drawn_picture(), drawn_picture((96, 64)))
+        ]
         pictures = [drawn_picture(), drawn_picture((96, 64))]
-        both, beside = host.encode_images(host.image_inputs(pictures)), host.encode_images(host.inputs([host.prompter.prompt(QUESTION, 2)], pictures))
+        both, beside = (
+            host.encode_images(host.image_inputs(pictures)),
+            host.encode_images(host.inputs([host.prompter.prompt(QUESTION, 2)], pictures)),
+        )
         same = [len(t) for t in both] == [len(t) for t in alone] and len(beside) == 2
-        return same, f"two pictures give {len(both)} lists of visual tokens in two prompts, {len(beside)} in one"
+        return (
+            same,
+            f"two pictures give {len(both)} lists of visual tokens in two prompts, {len(beside)} in one",
+        )
 
     def gradients() -> tuple[bool, str]:
         tokens = [token.clone().requires_grad_() for token in host.encode_images(inputs)]
         host.score(inputs, tokens, 1).float().logsumexp(-1).sum().backward()
         reached = sum(token.grad is not None and bool(token.grad.abs().sum() > 0) for token in tokens)
         taken = sum(p.grad is not None for p in host.model.parameters())
-        return reached == len(tokens) and not taken, f"{reached} of {len(tokens)} pictures and {taken} parameters got a gradient"
+        return reached == len(
+            tokens
+        ) and not taken, f"{reached} of {len(tokens)} pictures and {taken} parameters got a gradient"
 
     def attention_rows() -> tuple[bool, str]:
         error = _attention_error(host, inputs)
-        return error <= TOLERANCE[host.dtype], f"recorded rows differ from eager attention by up to {error:.2g}"
+        return error <= TOLERANCE[
+            host.dtype
+        ], f"recorded rows differ from eager attention by up to {error:.2g}"
 
     def once() -> tuple[bool, str]:
         tokens = host.encode_images(inputs)
@@ -108,12 +144,21 @@ def selfcheck(host: FrozenHost) -> list[ContractVerdict]:
         same = 0
         for beams in (1, 2):
             options: dict[str, Any] = {"max_new_tokens": 4, "do_sample": False, "num_beams": beams}
-            same += torch.equal(host.generate(inputs, edited, **options), guards[True].generate(**inputs, **options))
-        return same == 2, f"{same} of 2 decodings (greedy, 2 beams) say what the host says from tokens edited once"
+            same += torch.equal(
+                host.generate(inputs, edited, **options), guards[True].generate(**inputs, **options)
+            )
+        return (
+            same == 2,
+            f"{same} of 2 decodings (greedy, 2 beams) say what the host says from tokens edited once",
+        )
 
     def earlier() -> tuple[bool, str]:
-        said = [host.inputs([host.prompter.conversation(_turns(reply))], [drawn_picture()]) for reply in REPLIES]
-        fired, bare = ([_logits(answerer, one)[:, -1].float() for one in said] for answerer in (guards[True], host.model))
+        said = [
+            host.inputs([host.prompter.conversation(_turns(reply))], [drawn_picture()]) for reply in REPLIES
+        ]
+        fired, bare = (
+            [_logits(answerer, one)[:, -1].float() for one in said] for answerer in (guards[True], host.model)
+        )
         moved, host_moved = (float((one - other).abs().max()) for one, other in (fired, bare))
         told = f"another earlier answer moves the next logits by {moved:.3g} where the gate fires, the host's by {host_moved:.3g}"
         return moved <= TOLERANCE[host.dtype] * float(fired[0].abs().max()), told
@@ -124,15 +169,32 @@ def selfcheck(host: FrozenHost) -> list[ContractVerdict]:
 
     def unchanged() -> tuple[bool, str]:
         now, learning = host.fingerprint(), sum(p.requires_grad for p in host.model.parameters())
-        said = f"SHA-256 {card['sha256'][:12]} before, {now[:12]} after; {learning} parameters take a gradient"
+        said = (
+            f"SHA-256 {card['sha256'][:12]} before, {now[:12]} after; {learning} parameters take a gradient"
+        )
         return now == card["sha256"] and not learning, said
 
-    asked = (seam, apart, off, silent, fired, gradients, attention_rows, once, earlier, left_behind, unchanged)
+    asked = (
+        seam,
+        apart,
+        off,
+        silent,
+        fired,
+        gradients,
+        attention_rows,
+        once,
+        earlier,
+        left_behind,
+        unchanged,
+    )
     return [_verdict(name, contract) for name, contract in zip(CONTRACTS, asked, strict=True)]
 
 
-def load_host(source: str | Path, *, device: str | None = None, dtype: torch.dtype | str = "auto", **options: Any) -> FrozenHost:
-    """Load a host of any family that holds the contracts. One without a row is selfchecked, once for each fingerprint.
+def load_host(
+    source: str | Path, *, device: str | None = None, dtype: torch.dtype | str = "auto", **options: Any
+) -> FrozenHost:
+    """Load a host of any family that holds the contracts. One without a row is selfchecked, once for each
+    fingerprint.
 
     Raises UnsupportedHost with the contracts that failed, and what ``FrozenHost.load`` raises.
     """
@@ -142,27 +204,37 @@ def load_host(source: str | Path, *, device: str | None = None, dtype: torch.dty
 
 
 def require_contracts(host: FrozenHost) -> None:
-    """Let a proven family pass; one that is not, or a quantised host, after a selfcheck, kept by the host's fingerprint.
+    """Let a proven family pass; one that is not, or a quantised host, after a selfcheck, kept by the host's
+    fingerprint.
 
     Raises UnsupportedHost with the contracts that failed.
     """
     if host.family.proven and not host.quantised:
         return
-    kept = cache_folder() / "selfcheck" / f"{host.fingerprint()}-{versions()['cagul']}-{versions()['transformers']}.json"
+    kept = (
+        cache_folder()
+        / "selfcheck"
+        / f"{host.fingerprint()}-{versions()['cagul']}-{versions()['transformers']}.json"
+    )
     try:
         verdicts = [ContractVerdict(**found) for found in json.loads(kept.read_text("utf-8"))]
         if tuple(verdict.name for verdict in verdicts) != CONTRACTS:
             raise ValueError("other contracts were asked")
     except (OSError, ValueError, TypeError):
         verdicts = selfcheck(host)
-        if all(verdict.passed for verdict in verdicts):  # a failure may be the moment's, such as memory that ran out
+        # a failure may be the moment's, such as memory that ran out
+        if all(verdict.passed for verdict in verdicts):
             write_json(kept, [vars(verdict) for verdict in verdicts])
     failed = [f"{verdict.name} ({verdict.detail})" for verdict in verdicts if not verdict.passed]
     if failed or not verdicts:
-        unproven = "Quantised hosts are" if host.family.proven else f"The family {host.family.model_type!r} is"
-        raise UnsupportedHost(f"{unproven} not proven, and {host.name} fails "
-                              f"{len(failed)} of {len(verdicts)} contracts: {'; '.join(failed)}.",
-                              f"Take a host of a proven family: {', '.join(PROVEN)}.")  # fmt: skip
+        unproven = (
+            "Quantised hosts are" if host.family.proven else f"The family {host.family.model_type!r} is"
+        )
+        raise UnsupportedHost(
+            f"{unproven} not proven, and {host.name} fails "
+            f"{len(failed)} of {len(verdicts)} contracts: {'; '.join(failed)}.",
+            f"Take a host of a proven family: {', '.join(PROVEN)}.",
+        )
 
 
 def drawn_picture(size: tuple[int, int] = (96, 96)) -> Image.Image:
@@ -177,7 +249,9 @@ def drawn_picture(size: tuple[int, int] = (96, 96)) -> Image.Image:
 
 def _turns(reply: str) -> list[dict[str, Any]]:
     said = [("user", QUESTION), ("assistant", reply), ("user", "What colour is it?")]
-    turns: list[dict[str, Any]] = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in said]
+    turns: list[dict[str, Any]] = [
+        {"role": role, "content": [{"type": "text", "text": text}]} for role, text in said
+    ]
     turns[0]["content"].insert(0, {"type": "image"})
     return turns
 
@@ -201,22 +275,33 @@ def _probe(host: FrozenHost, card: dict, fires: bool) -> Patch:
 
 @torch.no_grad()
 def _attention_error(host: FrozenHost, inputs: dict[str, Tensor]) -> float:
-    """The largest difference between the rows that ``attend`` records and those of eager attention, over all layers."""
+    """The largest difference between the rows that ``attend`` records and those of eager attention, over all
+    layers.
+    """
     tokens = host.encode_images(inputs)
     layout = host.layout(inputs, [len(t) for t in tokens], [0])
     rows, found = layout.questions[0].rows.to(host.device), {}
     host.capture_attention(
-        inputs, tokens, layout, [0], frozenset(range(host.layers)), lambda layer, weights, _: found.update({layer: weights})
+        inputs,
+        tokens,
+        layout,
+        [0],
+        frozenset(range(host.layers)),
+        lambda layer, weights, _: found.update({layer: weights}),
     )
     config = host.language_model.config
     before = config._attn_implementation
     try:
         config._attn_implementation = "eager"
-        own = host.model(**without_pixels(inputs), mm_encoder_outputs=host.features(tokens), output_attentions=True).attentions
+        own = host.model(
+            **without_pixels(inputs), mm_encoder_outputs=host.features(tokens), output_attentions=True
+        ).attentions
     finally:
         config._attn_implementation = before
     eager = [layer[..., -found[n].shape[-1] :] for n, layer in enumerate(own)]
-    return max(float((found[n].float() - layer[:, :, rows].float()).abs().max()) for n, layer in enumerate(eager))
+    return max(
+        float((found[n].float() - layer[:, :, rows].float()).abs().max()) for n, layer in enumerate(eager)
+    )
 
 
 @torch.no_grad()

@@ -21,8 +21,15 @@ OCCLUDED = 200  # parts of an image that are occluded one by one, at most
 AT_ONCE = 64
 
 
-def importance_of(host: FrozenHost, kind: Measure, layers: frozenset[int], inputs: dict[str, Tensor], tokens: Tokens,
-                  layout: Layout, images: list[int]) -> Float[Tensor, "B V"]:  # fmt: skip
+def importance_of(
+    host: FrozenHost,
+    kind: Measure,
+    layers: frozenset[int],
+    inputs: dict[str, Tensor],
+    tokens: Tokens,
+    layout: Layout,
+    images: list[int],
+) -> Float[Tensor, "B V"]:
     """How important the question finds each visual token of ``images``, by the untouched host; padding is 0.
 
     One pass, or with occlusion, which reads no layers, one for each token.
@@ -35,9 +42,12 @@ def importance_of(host: FrozenHost, kind: Measure, layers: frozenset[int], input
 
 
 @torch.no_grad()
-def occlusion(host: FrozenHost, inputs: dict[str, Tensor], tokens: Tokens, layout: Layout, image: int) -> Float[Tensor, " V"]:
-    """How far the answer's first token is, in nats of KL, from the host's own when each visual token gives way to the picture's
-    mean token. More than ``OCCLUDED`` tokens are dealt at random, by a fixed seed, into so many parts that give way together.
+def occlusion(
+    host: FrozenHost, inputs: dict[str, Tensor], tokens: Tokens, layout: Layout, image: int
+) -> Float[Tensor, " V"]:
+    """How far the answer's first token is, in nats of KL, from the host's own when each visual token gives
+    way to the picture's mean token. More than ``OCCLUDED`` tokens are dealt at random, by a fixed seed, into
+    so many parts that give way together.
 
     Source: arXiv 1311.2901, there of patches of the picture and a class; of visual tokens and an answer ours.
     """
@@ -49,7 +59,9 @@ def occlusion(host: FrozenHost, inputs: dict[str, Tensor], tokens: Tokens, layou
 
     def changes(first: int, size: int) -> list[float]:
         wanted = range(first, min(first + size, count))
-        after = host.first_token(inputs, tokens, layout, image, [replace(own, part == n, mean) for n in wanted])
+        after = host.first_token(
+            inputs, tokens, layout, image, [replace(own, part == n, mean) for n in wanted]
+        )
         return answer_divergence(before.expand_as(after)[:, None], after[:, None]).tolist()
 
     found: list[float] = []
@@ -58,8 +70,15 @@ def occlusion(host: FrozenHost, inputs: dict[str, Tensor], tokens: Tokens, layou
     return torch.tensor(found)[part]
 
 
-def choose_tokens(host: FrozenHost, config: Config, layers: frozenset[int], inputs: dict[str, Tensor], tokens: Tokens,
-                  layout: Layout, images: list[int]) -> list[Bool[Tensor, " V"]]:  # fmt: skip
+def choose_tokens(
+    host: FrozenHost,
+    config: Config,
+    layers: frozenset[int],
+    inputs: dict[str, Tensor],
+    tokens: Tokens,
+    layout: Layout,
+    images: list[int],
+) -> list[Bool[Tensor, " V"]]:
     """The mask of chosen tokens for each of ``images``, by their importance to the untouched host.
 
     ``selection.choose`` of all or random asks for none, and none is computed.
@@ -93,6 +112,8 @@ def rewrite(encoder: VisualTokenEncoder, tokens: Tokens, masks: list[Bool[Tensor
     return [row[: len(token)] for row, token in zip(edited, tokens, strict=True)]
 
 
-def replace(tokens: Float[Tensor, "V D"], mask: Bool[Tensor, " V"], by: Float[Tensor, "V D"]) -> Float[Tensor, "V D"]:
+def replace(
+    tokens: Float[Tensor, "V D"], mask: Bool[Tensor, " V"], by: Float[Tensor, "V D"]
+) -> Float[Tensor, "V D"]:
     """Tokens with those of ``mask`` replaced."""
     return torch.where(mask[:, None].to(tokens.device), by, tokens)

@@ -1,1 +1,3 @@
-"""The frozen host: how visual tokens and attention rows are reached in transformers, without touching a weight."""
+"""The frozen host: how visual tokens and attention rows are reached in transformers, without touching a
+weight.
+"""

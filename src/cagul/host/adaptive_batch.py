@@ -30,8 +30,11 @@ class AdaptiveBatch:
                 if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
                     raise
                 if self.size == 1:
-                    raise HostError(f"Memory ran out while {what}, one at a time.",
-                                    "Set training.gradient_checkpointing=true, load the host in bfloat16, or free memory.",
-                                    "memory") from error  # fmt: skip
+                    raise HostError(
+                        f"Memory ran out while {what}, one at a time.",
+                        "Set training.gradient_checkpointing=true, load the host in bfloat16, or free "
+                        "memory.",
+                        "memory",
+                    ) from error
             self.size = (self.size + 1) // 2
             release_memory()

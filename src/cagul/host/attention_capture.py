@@ -1,9 +1,10 @@
 """Attention rows of a running host, without eager attention.
 
-A function is registered with transformers for attention *and* for masks (a name that is missing from the second drops
-every mask in silence). It calls the host's own attention for the output and computes softmax only for the wanted rows.
-The host is switched to it under a lock and back in ``finally``; threads that record nothing pass straight through.
-Source: ours, on the public registries ``AttentionInterface`` and ``AttentionMaskInterface`` of transformers.
+A function is registered with transformers for attention *and* for masks (a name that is missing from the
+second drops every mask in silence). It calls the host's own attention for the output and computes softmax
+only for the wanted rows. The host is switched to it under a lock and back in ``finally``; threads that record
+nothing pass straight through. Source: ours, on the public registries ``AttentionInterface`` and
+``AttentionMaskInterface`` of transformers.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class LastLayerReached(Exception):
 
 @dataclass
 class Recording:
-    """What one thread records: rows (B, R), the layers, where the weights go, and what they are (see ``attend``)."""
+    """What one thread records: rows (B, R), the layers, where the weights go, and what they are (see
+    ``attend``).
+    """
 
     rows: Int[Tensor, "B R"]
     layers: frozenset[int]
@@ -56,7 +59,9 @@ def row_weights(
     mask: Tensor | None,
     scaling: float,
 ) -> Float[Tensor, "B H R T"]:
-    """Softmax attention of the chosen query rows; G key heads serve H query heads. A missing mask means causal."""
+    """Softmax attention of the chosen query rows; G key heads serve H query heads. A missing mask means
+    causal.
+    """
     chosen = _of_rows(query, rows)
     key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
     scores = (chosen @ key.transpose(2, 3)).float() * scaling
@@ -75,20 +80,33 @@ def _of_rows(states: Float[Tensor, "B H S d"], rows: Int[Tensor, "B R"]) -> Floa
     return states.gather(2, rows[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3]))
 
 
-def _weigh(state: Recording, weights: Float[Tensor, "B H R T"], value: Float[Tensor, "B G T d"]) -> Float[Tensor, "B H R T"]:
+def _weigh(
+    state: Recording, weights: Float[Tensor, "B H R T"], value: Float[Tensor, "B G T d"]
+) -> Float[Tensor, "B H R T"]:
     """The weights as they are, or each times the length of the value that it brings."""
     if state.kind == "attention":
         return weights
-    return weights * value.float().norm(dim=-1).repeat_interleave(weights.shape[1] // value.shape[1], dim=1)[:, :, None]
+    return (
+        weights
+        * value.float().norm(dim=-1).repeat_interleave(weights.shape[1] // value.shape[1], dim=1)[:, :, None]
+    )
 
 
-def _await_gradient(state: Recording, layer: int, weights: Float[Tensor, "B H R T"], value: Float[Tensor, "B G T d"],
-                    output: Float[Tensor, "B S H d"]) -> None:  # fmt: skip
-    """Give the sink attention times its gradient, the positive part, once the objective is propagated back to ``output``."""
+def _await_gradient(
+    state: Recording,
+    layer: int,
+    weights: Float[Tensor, "B H R T"],
+    value: Float[Tensor, "B G T d"],
+    output: Float[Tensor, "B S H d"],
+) -> None:
+    """Give the sink attention times its gradient, the positive part, once the objective is propagated back to
+    ``output``.
+    """
     value = value.repeat_interleave(weights.shape[1] // value.shape[1], dim=1)
 
     def back(gradient: Float[Tensor, "B S H d"]) -> None:
-        received = _of_rows(gradient.transpose(1, 2), state.rows).float() @ value.float().transpose(2, 3)  # (B, H, R, T)
+        # (B, H, R, T)
+        received = _of_rows(gradient.transpose(1, 2), state.rows).float() @ value.float().transpose(2, 3)
         state.sink(layer, (received * weights).clamp(min=0))
 
     output.register_hook(back)
@@ -100,13 +118,25 @@ def _register(original: str) -> str:
     if name in ALL_ATTENTION_FUNCTIONS:
         return name
     if original not in ALL_MASK_ATTENTION_FUNCTIONS:
-        raise HostError(f"The host runs the attention {original!r}, which has no mask function in transformers.",
-                        "Load it with attn_implementation='sdpa'.", "attention")  # fmt: skip
+        raise HostError(
+            f"The host runs the attention {original!r}, which has no mask function in transformers.",
+            "Load it with attn_implementation='sdpa'.",
+            "attention",
+        )
 
-    def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
-                  **options: Any) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+    def attention(
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        **options: Any,
+    ) -> tuple[Tensor, Tensor | None]:
         state, layer = _current.get(), getattr(module, "layer_idx", None)
-        own = ALL_ATTENTION_FUNCTIONS.get(original) or sys.modules[type(module).__module__].eager_attention_forward
+        own = (
+            ALL_ATTENTION_FUNCTIONS.get(original)
+            or sys.modules[type(module).__module__].eager_attention_forward
+        )
         if state is None or layer not in state.layers:
             return own(module, query, key, value, attention_mask, **options)
         scaling = options.get("scaling") or query.shape[-1] ** -0.5
@@ -139,8 +169,8 @@ def recording(
 ) -> Iterator[Recording]:
     """Record the attention of ``rows`` in ``layers`` while the block runs; the host is as before afterwards.
 
-    ``sink`` gets (layer, weights of shape (B, H, R, S)), one layer at a time. With ``stop_early`` the forward pass ends
-    by LastLayerReached after the last wanted layer, which this context swallows.
+    ``sink`` gets (layer, weights of shape (B, H, R, S)), one layer at a time. With ``stop_early`` the forward
+    pass ends by LastLayerReached after the last wanted layer, which this context swallows.
     """
     config = language_model.config
     with _switch:

@@ -72,58 +72,87 @@ class FrozenHost:
         self.language_model: Any = language_model
 
     @classmethod
-    def load(cls, source: str | Path, *, device: str | None = None, dtype: torch.dtype | str = "auto", unproven: bool = False,
-             **options: Any) -> FrozenHost:  # fmt: skip
+    def load(
+        cls,
+        source: str | Path,
+        *,
+        device: str | None = None,
+        dtype: torch.dtype | str = "auto",
+        unproven: bool = False,
+        **options: Any,
+    ) -> FrozenHost:
         """Load a checkpoint folder or hub name with AutoModelForImageTextToText and AutoProcessor.
 
-        ``unproven`` lets a family pass that is neither proven nor refused: ``selfcheck.load_host`` then asks the contracts.
-        A ``device`` of "auto" spreads the weights over what there is; ``options`` such as ``device_map``, ``offload_folder`` and
-        ``quantization_config`` go to transformers' ``from_pretrained``.
+        ``unproven`` lets a family pass that is neither proven nor refused: ``selfcheck.load_host`` then asks
+        the contracts. A ``device`` of "auto" spreads the weights over what there is; ``options`` such as
+        ``device_map``, ``offload_folder`` and ``quantization_config`` go to transformers'
+        ``from_pretrained``.
 
-        Raises HostError when the folder holds no host or lacks some of its weights, UnsupportedHost, before any weight is
-        read, for a family that is not proven.
+        Raises HostError when the folder holds no host or lacks some of its weights, UnsupportedHost, before
+        any weight is read, for a family that is not proven.
         """
-        if not os.path.exists(source) and (str(source).count("/") != 1 or str(source).startswith((".", "/", "~"))):
+        if not os.path.exists(source) and (
+            str(source).count("/") != 1 or str(source).startswith((".", "/", "~"))
+        ):
             raise HostError(
-                f"There is no folder {source}.", "Give a checkpoint folder, or a hub name such as owner/name.", "host-load"
+                f"There is no folder {source}.",
+                "Give a checkpoint folder, or a hub name such as owner/name.",
+                "host-load",
             )
         try:
             model_type = AutoConfig.from_pretrained(source).model_type
             family_of(model_type, unproven=unproven)
             if model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
-                raise UnsupportedHost(f"Hosts of the family {model_type!r} are refused: transformers has no image-text-to-text "
-                                      "model of it.", "Take a vision-language model.")  # fmt: skip
+                raise UnsupportedHost(
+                    f"Hosts of the family {model_type!r} are refused: transformers has no image-text-to-text "
+                    "model of it.",
+                    "Take a vision-language model.",
+                )
             processor = AutoProcessor.from_pretrained(source)
             if device == "auto":
                 device, options = None, {"device_map": "auto"} | options
-            loaded: Any = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, output_loading_info=True, **options)
+            loaded: Any = AutoModelForImageTextToText.from_pretrained(
+                source, dtype=dtype, output_loading_info=True, **options
+            )
             model: Any = loaded[0]
         except HostError:
             raise
         except Exception as error:  # transformers meets a broken file with whatever breaks first
             reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise HostError(f"{source} does not load as an image-text-to-text model: {reason}",
-                            "Give a checkpoint folder or hub name that transformers loads, with its processor.",
-                            "host-load") from error  # fmt: skip
+            raise HostError(
+                f"{source} does not load as an image-text-to-text model: {reason}",
+                "Give a checkpoint folder or hub name that transformers loads, with its processor.",
+                "host-load",
+            ) from error
         try:
             model = model.to(device) if device else model
         except (RuntimeError, ValueError, AssertionError) as error:  # as it was built, spread or quantised
             reason = " ".join(str(error).split())[:300]
-            raise HostError(f"{source} does not go to the device {device!r}: {reason}", "Leave --device out, or name one that "
-                            "torch has; `cagul doctor` lists what is there.", "host-load") from error  # fmt: skip
+            raise HostError(
+                f"{source} does not go to the device {device!r}: {reason}",
+                "Leave --device out, or name one that torch has; `cagul doctor` lists what is there.",
+                "host-load",
+            ) from error
         missing = sorted(loaded[1]["missing_keys"])
         if missing:
-            raise HostError(f"{source} lacks {len(missing)} of its weights, the first is {missing[0]}; they would be random.",
-                            "Give a whole checkpoint.", "host-load")  # fmt: skip
+            raise HostError(
+                f"{source} lacks {len(missing)} of its weights, the first is {missing[0]}; they would be "
+                "random.",
+                "Give a whole checkpoint.",
+                "host-load",
+            )
         return cls(model, processor, str(source), unproven=unproven)
 
-    # -- facts about the host -------------------------------------------------------------------------------------
+    # -- facts about the host
+    # -------------------------------------------------------------------------------------
 
     @property
     def width(self) -> int:
         """Width D of a visual token: the language model's, with deepstack rows side by side."""
         vision = getattr(self.model.config, "vision_config", None)
-        return self.language_model.config.hidden_size * (1 + len(getattr(vision, "deepstack_visual_indexes", None) or ()))
+        return self.language_model.config.hidden_size * (
+            1 + len(getattr(vision, "deepstack_visual_indexes", None) or ())
+        )
 
     @property
     def layers(self) -> int:
@@ -148,7 +177,9 @@ class FrozenHost:
 
     @property
     def quantised(self) -> bool:
-        """Whether weights are held in fewer bits than they are computed with: a proven family is asked the contracts then."""
+        """Whether weights are held in fewer bits than they are computed with: a proven family is asked the
+        contracts then.
+        """
         return bool(getattr(self.model, "is_quantized", False)) or any(
             hasattr(p, "__tensor_flatten__") for p in self.model.parameters()
         )
@@ -160,18 +191,24 @@ class FrozenHost:
         """SHA-256 over names, dtypes, shapes and bytes of all parameters and buffers, in memory."""
         return fingerprint(self.model)
 
-    # -- inputs ---------------------------------------------------------------------------------------------------
+    # -- inputs
+    # ---------------------------------------------------------------------------------------------------
 
     def inputs(self, prompts: list[str], pictures: list[Image.Image]) -> dict[str, Tensor]:
-        """Left-padded model inputs on the host's device; prompts hold one image mark for each picture, in order.
+        """Left-padded model inputs on the host's device; prompts hold one image mark for each picture, in
+        order.
 
         Raises DataError when a prompt leaves no room for an answer in the host's context.
         """
         inputs = self.to_device(self.prompter.inputs(prompts, pictures))
         length = inputs["input_ids"].shape[1]
         if length >= self.context:
-            raise DataError(f"A prompt takes {length} tokens, but the host's context holds {self.context}, answer included.",
-                            "Ask a shorter question, or about fewer pictures.", "too-long")  # fmt: skip
+            raise DataError(
+                f"A prompt takes {length} tokens, but the host's context holds {self.context}, answer "
+                "included.",
+                "Ask a shorter question, or about fewer pictures.",
+                "too-long",
+            )
         return inputs
 
     def to_device(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -181,13 +218,15 @@ class FrozenHost:
         """Inputs to look at pictures without a question."""
         return self.inputs([self.prompter.prompt("", 1)] * len(pictures), pictures)
 
-    # -- look, attend, score, generate, stream --------------------------------------------------------------------
+    # -- look, attend, score, generate, stream
+    # --------------------------------------------------------------------
 
     @torch.no_grad()
     def encode_images(self, inputs: dict[str, Tensor]) -> Tokens:
         """The projected visual tokens of every picture: exactly the rows that replace its placeholders.
 
-        A picture that the host cuts into tiles is one picture. ``inputs`` are a whole prompt's or those of ``pixels``.
+        A picture that the host cuts into tiles is one picture. ``inputs`` are a whole prompt's or those of
+        ``pixels``.
         """
         wanted = inspect.signature(self.model.model.get_image_features).parameters
         pixels = {key: inputs[key] for key in wanted if inputs.get(key) is not None and key != "input_ids"}
@@ -197,10 +236,14 @@ class FrozenHost:
         rows, entries = self._seam.rows(output)
         if self.family.pictures == "entry":
             return list(rows.split(entries))
-        return list(rows.split(picture_counts(inputs["input_ids"].cpu(), self.image_token, self._global_tile)))
+        return list(
+            rows.split(picture_counts(inputs["input_ids"].cpu(), self.image_token, self._global_tile))
+        )
 
     def layout(self, inputs: dict[str, Tensor], counts: list[int], images: list[int]) -> Layout:
-        """Where images of ``counts`` visual tokens are in the prompts, and who asks about those of ``images``."""
+        """Where images of ``counts`` visual tokens are in the prompts, and who asks about those of
+        ``images``.
+        """
         ids, mask = inputs["input_ids"].cpu(), inputs.get("attention_mask")
         mask = mask.cpu() if isinstance(mask, Tensor) and mask.ndim == 2 else None
         spans = visual_spans(ids, self.image_token, counts)
@@ -210,23 +253,30 @@ class FrozenHost:
             row, columns = spans[image].row, spans[image].columns
             real = None if mask is None else mask[row]
             inside = [span.columns for span in spans if span.row == row]
-            questions[image] = question_rows(ids[row], real, int(columns[0]), self.processor.tokenizer, special, self.marks, inside)
+            questions[image] = question_rows(
+                ids[row], real, int(columns[0]), self.processor.tokenizer, special, self.marks, inside
+            )
         return Layout(spans, questions)
 
     def hidden(self, inputs: dict[str, Any], layout: Layout, images: list[int]) -> Bool[Tensor, "B S"]:
-        """What the prompts of ``images`` say before their last user turn, pictures left out: see ``earlier_turns``."""
+        """What the prompts of ``images`` say before their last user turn, pictures left out: see
+        ``earlier_turns``.
+        """
         ids, mask = inputs["input_ids"].cpu(), inputs.get("attention_mask")
         real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool().cpu()
         special = {self.image_token, *self.processor.tokenizer.all_special_ids}
         hidden = torch.zeros_like(ids, dtype=torch.bool)
         for row in {layout.spans[image].row for image in images}:
             inside = [span.columns for span in layout.spans if span.row == row]
-            hidden[row] = earlier_turns(ids[row], real[row], self.processor.tokenizer, special, self.marks, inside)
+            hidden[row] = earlier_turns(
+                ids[row], real[row], self.processor.tokenizer, special, self.marks, inside
+            )
         return hidden
 
     def with_positions(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """The inputs of a forward pass with positions that count what the attention mask lets be seen, as ``generate`` counts
-        them, in rows where it hides something in the middle. Hosts that place pictures in a plane count by the mask themselves.
+        """The inputs of a forward pass with positions that count what the attention mask lets be seen, as
+        ``generate`` counts them, in rows where it hides something in the middle. Hosts that place pictures in
+        a plane count by the mask themselves.
         """
         mask = inputs.get("attention_mask")
         if mask is None or mask.ndim != 2 or hasattr(self.model.model, "get_rope_index"):
@@ -239,48 +289,74 @@ class FrozenHost:
         return {"position_ids": positions[:, -inputs["input_ids"].shape[1] :]} | inputs
 
     @torch.no_grad()
-    def capture_attention(self, inputs: dict[str, Tensor], tokens: Tokens, layout: Layout, images: list[int],
-               layers: frozenset[int], sink: AttentionSink, kind: Kind = "attention") -> None:  # fmt: skip
+    def capture_attention(
+        self,
+        inputs: dict[str, Tensor],
+        tokens: Tokens,
+        layout: Layout,
+        images: list[int],
+        layers: frozenset[int],
+        sink: AttentionSink,
+        kind: Kind = "attention",
+    ) -> None:
         """Run the untouched host over the prompts of ``images`` and hand out their questions' attention rows.
 
-        ``sink`` gets (layer, weights (B, H, R, S), valid (B, R)), one layer at a time; row b belongs to ``images[b]``.
-        The pass ends after the last wanted layer. ``tokens`` are the untouched tokens of all images of the batch.
+        ``sink`` gets (layer, weights (B, H, R, S), valid (B, R)), one layer at a time; row b belongs to
+        ``images[b]``. The pass ends after the last wanted layer. ``tokens`` are the untouched tokens of all
+        images of the batch.
 
-        ``kind`` of value_norm weighs each attention by the length of the value that it brings (arXiv 2004.10102); gradient
-        gives the positive part of attention times its gradient (arXiv 2103.15679), of the log-probability of the token that
-        the host would say first: it runs all layers, and back, and hands out the last layer first.
+        ``kind`` of value_norm weighs each attention by the length of the value that it brings (arXiv
+        2004.10102); gradient gives the positive part of attention times its gradient (arXiv 2103.15679), of
+        the log-probability of the token that the host would say first: it runs all layers, and back, and
+        hands out the last layer first.
         """
-        rows, valid = (t.to(self.device) for t in valid_rows([layout.questions[image].rows for image in images]))
+        rows, valid = (
+            t.to(self.device) for t in valid_rows([layout.questions[image].rows for image in images])
+        )
         prompts = [layout.spans[image].row for image in images]
         order = torch.tensor(prompts, device=self.device)
-        features = [t for row in prompts for t, span in zip(tokens, layout.spans, strict=True) if span.row == row]
+        features = [
+            t for row in prompts for t, span in zip(tokens, layout.spans, strict=True) if span.row == row
+        ]
         repeated = self.with_positions(self._of_rows(inputs, order, prompts, layout))
 
         def keep(layer: int, weights: Tensor) -> None:
             sink(layer, weights, valid)
 
-        with recording(self.language_model, rows, layers, keep, stop_early=kind != "gradient", kind=kind) as state:
+        with recording(
+            self.language_model, rows, layers, keep, stop_early=kind != "gradient", kind=kind
+        ) as state:
             if kind == "gradient":
                 self._propagate(repeated, features, [layout.questions[image].end for image in images])
             else:
                 self.model.model(**repeated, mm_encoder_outputs=self.features(features), use_cache=False)
         if state.seen != layers:
-            raise HostError(f"Layers {sorted(layers - state.seen)} gave no attention rows.",
-                            f"The host has layers 0 to {self.layers - 1}.", "attention")  # fmt: skip
+            raise HostError(
+                f"Layers {sorted(layers - state.seen)} gave no attention rows.",
+                f"The host has layers 0 to {self.layers - 1}.",
+                "attention",
+            )
 
     @torch.no_grad()
-    def first_token(self, inputs: dict[str, Tensor], tokens: Tokens, layout: Layout, image: int, variants: Tokens
-                    ) -> Float[Tensor, "N vocab"]:  # fmt: skip
-        """Logits of the answer's first token with each of ``variants`` in place of the tokens of ``image``."""
+    def first_token(
+        self, inputs: dict[str, Tensor], tokens: Tokens, layout: Layout, image: int, variants: Tokens
+    ) -> Float[Tensor, "N vocab"]:
+        """Logits of the answer's first token with each of ``variants`` in place of the tokens of
+        ``image``.
+        """
         row = layout.spans[image].row
         beside = [i for i, span in enumerate(layout.spans) if span.row == row]
         features = [variant if i == image else tokens[i] for variant in variants for i in beside]
         prompts = [row] * len(variants)
-        repeated = self.with_positions(self._of_rows(inputs, torch.tensor(prompts, device=self.device), prompts, layout))
+        repeated = self.with_positions(
+            self._of_rows(inputs, torch.tensor(prompts, device=self.device), prompts, layout)
+        )
         return self._first(repeated, features, [layout.questions[image].end] * len(variants))
 
     def _propagate(self, inputs: dict[str, Tensor], tokens: Tokens, ends: list[int]) -> None:
-        """Run the host and propagate the log-probability of its first answer token back to the visual tokens."""
+        """Run the host and propagate the log-probability of its first answer token back to the visual
+        tokens.
+        """
         with torch.inference_mode(False), torch.enable_grad():
             given = {key: value.clone() for key, value in inputs.items()}
             leaves = [token.detach().clone().requires_grad_() for token in tokens]
@@ -290,14 +366,23 @@ class FrozenHost:
         """Logits at the end of each row's prompt."""
         first = min(ends)
         keep = inputs["input_ids"].shape[1] - first
-        logits = self.model(**inputs, mm_encoder_outputs=self.features(tokens), use_cache=False, logits_to_keep=keep).logits
+        logits = self.model(
+            **inputs, mm_encoder_outputs=self.features(tokens), use_cache=False, logits_to_keep=keep
+        ).logits
         return logits[torch.arange(len(ends)), torch.tensor(ends) - first]
 
-    def _of_rows(self, inputs: dict[str, Tensor], order: Tensor, prompts: list[int], layout: Layout) -> dict[str, Tensor]:
-        """The inputs of the prompts in ``order``, without pixels and labels; what goes by picture follows its prompt."""
+    def _of_rows(
+        self, inputs: dict[str, Tensor], order: Tensor, prompts: list[int], layout: Layout
+    ) -> dict[str, Tensor]:
+        """The inputs of the prompts in ``order``, without pixels and labels; what goes by picture follows its
+        prompt.
+        """
         shape = inputs["input_ids"].shape
-        found = {key: value[order] for key, value in inputs.items()
-                 if isinstance(value, Tensor) and value.shape[:2] == shape and key != "labels"}  # fmt: skip
+        found = {
+            key: value[order]
+            for key, value in inputs.items()
+            if isinstance(value, Tensor) and value.shape[:2] == shape and key != "labels"
+        }
         owner = [i for row in prompts for i, span in enumerate(layout.spans) if span.row == row]
         return found | {key: inputs[key][owner] for key in BY_PICTURE if inputs.get(key) is not None}
 
@@ -306,23 +391,32 @@ class FrozenHost:
         """The token that stands before the last tile of a picture, for families that have one."""
         if self.family.pictures != "global":
             return None
-        return self.processor.tokenizer.convert_tokens_to_ids(getattr(self.processor, "global_image_token", "<global-img>"))
+        return self.processor.tokenizer.convert_tokens_to_ids(
+            getattr(self.processor, "global_image_token", "<global-img>")
+        )
 
     def features(self, tokens: Tokens) -> dict[str, Any]:
-        """Tokens in the family's own container, a fresh one for each call: generate overwrites the one it is given.
+        """Tokens in the family's own container, a fresh one for each call: generate overwrites the one it is
+        given.
 
         Raises HostError before the first ``look``, which tells what the container is.
         """
         if self._seam is None:
-            raise HostError("No picture was looked at yet, so the container of visual tokens is unknown.",
-                            "Call look first.", "host")  # fmt: skip
+            raise HostError(
+                "No picture was looked at yet, so the container of visual tokens is unknown.",
+                "Call look first.",
+                "host",
+            )
         return {"image": self._seam.pack([token.to(self.dtype) for token in tokens])}
 
-    def score(self, inputs: dict[str, Tensor], tokens: Tokens, keep: int, gradient_checkpointing: bool = False
-              ) -> Float[Tensor, "B T vocab"]:  # fmt: skip
-        """Logits of the last ``keep`` positions, with gradients to ``tokens`` and to no parameter of the host.
+    def score(
+        self, inputs: dict[str, Tensor], tokens: Tokens, keep: int, gradient_checkpointing: bool = False
+    ) -> Float[Tensor, "B T vocab"]:
+        """Logits of the last ``keep`` positions, with gradients to ``tokens`` and to no parameter of the
+        host.
 
-        ``gradient_checkpointing`` keeps each layer's input alone and runs the layer again in the backward pass.
+        ``gradient_checkpointing`` keeps each layer's input alone and runs the layer again in the backward
+        pass.
         """
         given = without_pixels(inputs)
         if tokens:
@@ -332,7 +426,9 @@ class FrozenHost:
 
     @torch.no_grad()
     def generate(self, inputs: dict[str, Any], tokens: Tokens | None = None, **options: Any) -> Any:
-        """What the host generates from the prompts, from ``tokens`` in place of the pictures where they are given."""
+        """What the host generates from the prompts, from ``tokens`` in place of the pictures where they are
+        given.
+        """
         inputs = dict(inputs) if tokens is None else without_pixels(inputs)
         if tokens:
             inputs["mm_encoder_outputs"] = self.features(tokens)
@@ -351,8 +447,15 @@ class FrozenHost:
     def generation_options(self, max_new_tokens: int = 48) -> dict[str, Any]:
         """Greedy decoding, without the host's own sampling defaults."""
         settings = copy.deepcopy(self.model.generation_config)
-        settings.update(do_sample=False, num_beams=1, max_new_tokens=max_new_tokens, max_length=None,
-                        temperature=None, top_p=None, top_k=None)  # fmt: skip
+        settings.update(
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=max_new_tokens,
+            max_length=None,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+        )
         if settings.pad_token_id is None:
             settings.pad_token_id = self.processor.tokenizer.pad_token_id
         return {"generation_config": settings}
@@ -360,11 +463,14 @@ class FrozenHost:
 
 @contextmanager
 def checkpointing(language_model: nn.Module) -> Iterator[None]:
-    """A forward pass inside the block keeps each layer's input alone and runs the layer again in the backward pass.
+    """A forward pass inside the block keeps each layer's input alone and runs the layer again in the backward
+    pass.
 
     Only the layers' own switch is set: what they hold stays in its mode, so in a host no dropout wakes up.
     """
-    layers: list[Any] = [part for part in language_model.modules() if isinstance(part, GradientCheckpointingLayer)]
+    layers: list[Any] = [
+        part for part in language_model.modules() if isinstance(part, GradientCheckpointingLayer)
+    ]
     before = [(layer.training, layer.gradient_checkpointing) for layer in layers]
     for layer in layers:
         layer.training = layer.gradient_checkpointing = True

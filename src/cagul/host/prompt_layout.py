@@ -27,8 +27,8 @@ class Span:
 
 @dataclass(frozen=True)
 class QuestionRows:
-    """The rows of attention that count as the question; ``fallback`` when its text came before every image. ``end`` is the
-    column of the prompt's last token, whose logits are of the answer's first.
+    """The rows of attention that count as the question; ``fallback`` when its text came before every image.
+    ``end`` is the column of the prompt's last token, whose logits are of the answer's first.
     """
 
     rows: Int[Tensor, " Q"]
@@ -38,10 +38,11 @@ class QuestionRows:
 
 @dataclass(frozen=True)
 class TurnMarks:
-    """What the chat template writes before the first user's words, before a later user's and after them, without white space.
+    """What the chat template writes before the first user's words, before a later user's and after them,
+    without white space.
 
-    ``opening`` is what the first two end with: before a user who speaks first after a system turn stands neither the head nor
-    the end of an answer, with which a later user's mark may begin.
+    ``opening`` is what the first two end with: before a user who speaks first after a system turn stands
+    neither the head nor the end of an answer, with which a later user's mark may begin.
     """
 
     head: str
@@ -79,18 +80,26 @@ def _squeeze(text: str) -> str:
 def visual_spans(ids: Int[Tensor, "B S"], image_token: int, counts: list[int]) -> list[Span]:
     """Deal the image placeholders of a batch, in reading order, to images of ``counts`` tokens.
 
-    Raises HostError when placeholders and visual tokens differ in number, or an image would reach over two prompts.
+    Raises HostError when placeholders and visual tokens differ in number, or an image would reach over two
+    prompts.
     """
     where = (ids == image_token).nonzero()
     if len(where) != sum(counts):
-        raise HostError(f"The prompts hold {len(where)} image placeholders, but the pictures give {sum(counts)} visual tokens.",
-                        "Use the host's own processor, with one <image> for each picture.", "placeholders")  # fmt: skip
+        raise HostError(
+            f"The prompts hold {len(where)} image placeholders, but the pictures give {sum(counts)} visual "
+            "tokens.",
+            "Use the host's own processor, with one <image> for each picture.",
+            "placeholders",
+        )
     spans, start = [], 0
     for number, count in enumerate(counts):
         part = where[start : start + count]
         if (part[:, 0] != part[0, 0]).any():
-            raise HostError(f"Picture {number} would be spread over two prompts.",
-                            "Give as many pictures as the prompts have <image> marks.", "placeholders")  # fmt: skip
+            raise HostError(
+                f"Picture {number} would be spread over two prompts.",
+                "Give as many pictures as the prompts have <image> marks.",
+                "placeholders",
+            )
         spans.append(Span(int(part[0, 0]), part[:, 1]))
         start += count
     return spans
@@ -99,7 +108,8 @@ def visual_spans(ids: Int[Tensor, "B S"], image_token: int, counts: list[int]) -
 def picture_counts(ids: Int[Tensor, "B S"], image_token: int, global_tile: int | None) -> list[int]:
     """How many visual tokens each picture has, where a host cuts pictures into tiles.
 
-    A picture is a run of placeholders without a gap; with ``global_tile``, all runs up to and with the one after that token.
+    A picture is a run of placeholders without a gap; with ``global_tile``, all runs up to and with the one
+    after that token.
 
     Raises HostError when a prompt's last picture has no such run.
     """
@@ -115,8 +125,11 @@ def picture_counts(ids: Int[Tensor, "B S"], image_token: int, global_tile: int |
                 counts.append(open_count)
                 open_count = 0
         if open_count:
-            raise HostError(f"{open_count} image placeholders belong to no picture: its last tile is missing.",
-                            "Use the host's own processor.", "placeholders")  # fmt: skip
+            raise HostError(
+                f"{open_count} image placeholders belong to no picture: its last tile is missing.",
+                "Use the host's own processor.",
+                "placeholders",
+            )
     return counts
 
 
@@ -127,14 +140,24 @@ def _before_run(row: list[int], position: int, image_token: int) -> int | None:
     return row[position] if position >= 0 else None
 
 
-def question_rows(ids: Int[Tensor, " S"], mask: Int[Tensor, " S"] | None, first_visual: int, tokenizer: Any, special: set[int],
-                  marks: TurnMarks | None, pictures: Sequence[Int[Tensor, " V"]] = ()) -> QuestionRows:  # fmt: skip
-    """Rows of the last user turn: its real text tokens after the first visual token, no padding, none of ``special``.
+def question_rows(
+    ids: Int[Tensor, " S"],
+    mask: Int[Tensor, " S"] | None,
+    first_visual: int,
+    tokenizer: Any,
+    special: set[int],
+    marks: TurnMarks | None,
+    pictures: Sequence[Int[Tensor, " V"]] = (),
+) -> QuestionRows:
+    """Rows of the last user turn: its real text tokens after the first visual token, no padding, none of
+    ``special``.
 
-    What a processor writes between the tokens of one of ``pictures`` (columns), such as row marks, is no text either.
+    What a processor writes between the tokens of one of ``pictures`` (columns), such as row marks, is no text
+    either.
 
-    A question before its image cannot attend to it; the last prompt token's row is used then, also where nothing but the
-    template's white space follows the image. Source: method.md step 3; the rule for turns is ours.
+    A question before its image cannot attend to it; the last prompt token's row is used then, also where
+    nothing but the template's white space follows the image. Source: method.md step 3; the rule for turns is
+    ours.
     """
     length = len(ids)
     real = torch.ones(length, dtype=torch.bool) if mask is None else mask.bool().cpu()
@@ -152,7 +175,9 @@ def question_rows(ids: Int[Tensor, " S"], mask: Int[Tensor, " S"] | None, first_
 
 
 def _last_turn(ids: Tensor, real: Tensor, tokenizer: Any, marks: TurnMarks) -> tuple[int, int, int]:
-    """Token range of the last user turn's words, and the prompt's last token: the generation mark's, white space after it too."""
+    """Token range of the last user turn's words, and the prompt's last token: the generation mark's, white
+    space after it too.
+    """
     text, owner = _decoded(ids, real, tokenizer)
     start, stop, end = 0, len(ids), int(real.nonzero()[-1])
     if (found := _last_user(text, marks))[0] >= 0:
@@ -172,17 +197,27 @@ def _last_user(text: str, marks: TurnMarks) -> tuple[int, int]:
 
 
 def _decoded(ids: Tensor, real: Tensor, tokenizer: Any) -> tuple[str, list[int]]:
-    """The text without white space, and which token each character is of: so merges at the borders of turns do not matter."""
-    pieces = {int(i): _squeeze(tokenizer.decode([int(i)])) for i in ids.unique()}  # placeholders are many, and one id
+    """The text without white space, and which token each character is of: so merges at the borders of turns
+    do not matter.
+    """
+    # placeholders are many, and one id
+    pieces = {int(i): _squeeze(tokenizer.decode([int(i)])) for i in ids.unique()}
     read = [(position, pieces[int(ids[position])]) for position in torch.arange(len(ids))[real].tolist()]
     owner = [position for position, piece in read for _ in piece]
     return "".join(piece for _, piece in read), [*owner, len(ids)]
 
 
-def earlier_turns(ids: Int[Tensor, " S"], real: Bool[Tensor, " S"], tokenizer: Any, special: set[int], marks: TurnMarks | None,
-                  pictures: Sequence[Int[Tensor, " V"]]) -> Bool[Tensor, " S"]:  # fmt: skip
-    """What was said before the last user turn: all from the template's head to that turn's words, but ``pictures`` (columns) and
-    the host's own marks and white space beside them. Without it the prompt is one turn with all the pictures. Source: ours.
+def earlier_turns(
+    ids: Int[Tensor, " S"],
+    real: Bool[Tensor, " S"],
+    tokenizer: Any,
+    special: set[int],
+    marks: TurnMarks | None,
+    pictures: Sequence[Int[Tensor, " V"]],
+) -> Bool[Tensor, " S"]:
+    """What was said before the last user turn: all from the template's head to that turn's words, but
+    ``pictures`` (columns) and the host's own marks and white space beside them. Without it the prompt is one
+    turn with all the pictures. Source: ours.
     """
     hidden = torch.zeros(len(ids), dtype=torch.bool)
     text, owner = _decoded(ids, real, tokenizer)
@@ -190,7 +225,8 @@ def earlier_turns(ids: Int[Tensor, " S"], real: Bool[Tensor, " S"], tokenizer: A
     if marks is None or at < 0:
         return hidden
     head = text.find(marks.head)
-    if head >= 0 and all(int(ids[position]) in special for position in owner[:head]):  # the tokenizer may set a mark before it
+    # the tokenizer may set a mark before it
+    if head >= 0 and all(int(ids[position]) in special for position in owner[:head]):
         hidden[owner[head + len(marks.head)] : owner[at + length]] = True
     else:  # a system turn stands first: the user's mark stays in the head's place
         begins = owner[0] + (int(ids[owner[0]]) == tokenizer.bos_token_id)
@@ -210,7 +246,9 @@ def earlier_turns(ids: Int[Tensor, " S"], real: Bool[Tensor, " S"], tokenizer: A
 
 
 def hide(inputs: dict[str, Any], hidden: Bool[Tensor, "B S"] | None, length: int) -> None:
-    """Take ``hidden`` out of the attention mask (B, ``length``) of ``inputs``, or out of a new one; nothing if nothing is."""
+    """Take ``hidden`` out of the attention mask (B, ``length``) of ``inputs``, or out of a new one; nothing
+    if nothing is.
+    """
     if hidden is None or not bool(hidden.any()):
         return
     ids, mask = inputs["input_ids"], inputs.get("attention_mask")

@@ -17,7 +17,9 @@ BY_PICTURE = ("image_grid_thw",)  # inputs with a row for each picture that the 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A prompt as ids, with the token types of a family that has them and what its language model reads by picture."""
+    """A prompt as ids, with the token types of a family that has them and what its language model reads by
+    picture.
+    """
 
     ids: list[int]
     token_types: dict[str, list[int]]
@@ -27,17 +29,30 @@ class Encoded:
 class Prompter:
     """Renders questions with a host's own processor and remembers the ids.
 
-    How many placeholders a picture takes depends on its size alone, so ids are kept by (question, size). An ``instruction``
-    is put before every question, in the user's own turn: not every chat template has a system's.
+    How many placeholders a picture takes depends on its size alone, so ids are kept by (question, size). An
+    ``instruction`` is put before every question, in the user's own turn: not every chat template has a
+    system's.
     """
 
-    def __init__(self, processor: Any, name: str = "host", token_types: dict[str, int] | None = None, instruction: str = ""):
+    def __init__(
+        self,
+        processor: Any,
+        name: str = "host",
+        token_types: dict[str, int] | None = None,
+        instruction: str = "",
+    ):
         if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
             raise HostError(
-                f"The processor of {name} is no processor of pictures and text.", "Save the host's own beside it.", "host-load"
+                f"The processor of {name} is no processor of pictures and text.",
+                "Save the host's own beside it.",
+                "host-load",
             )
         if not getattr(processor, "chat_template", None):
-            raise HostError(f"The processor of {name} has no chat template.", "Save one with its processor.", "chat-template")
+            raise HostError(
+                f"The processor of {name} has no chat template.",
+                "Save one with its processor.",
+                "chat-template",
+            )
         self.processor, self.tokenizer = processor, processor.tokenizer
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token_id is None:
@@ -57,7 +72,8 @@ class Prompter:
     def inputs(self, prompts: list[str], pictures: list[Image.Image]) -> dict[str, Tensor]:
         """Left-padded inputs for prompts that hold one image mark for each picture, in order.
 
-        Raises DataError when marks and pictures differ in number, or the processor takes no picture of such a size.
+        Raises DataError when marks and pictures differ in number, or the processor takes no picture of such a
+        size.
         """
         if pictures:
             dealt = self._deal(prompts, pictures)
@@ -65,10 +81,16 @@ class Prompter:
                 found = dict(self.processor(text=prompts, images=dealt, padding=True, return_tensors="pt"))
             except ValueError as error:  # such as Qwen's of a strip 200 times as long as wide
                 sizes = ", ".join(f"{one.width} x {one.height}" for one in pictures[:8])
-                raise DataError(f"The host's processor does not take the picture(s) of {sizes} pixels: {str(error)[:200]}.",
-                                "Cut or scale it to a more usual shape.", "picture") from error  # fmt: skip
+                raise DataError(
+                    f"The host's processor does not take the picture(s) of {sizes} pixels: "
+                    f"{str(error)[:200]}.",
+                    "Cut or scale it to a more usual shape.",
+                    "picture",
+                ) from error
         else:  # some processors refuse text without a picture
-            found = dict(self.tokenizer(prompts, padding=True, return_tensors="pt", return_token_type_ids=False))
+            found = dict(
+                self.tokenizer(prompts, padding=True, return_tensors="pt", return_token_type_ids=False)
+            )
             found |= {name: torch.zeros_like(found["input_ids"]) for name in self.token_types}
         return {key: value for key, value in found.items() if key != "labels"}
 
@@ -76,8 +98,11 @@ class Prompter:
         """Pictures by prompt, as its image marks say. Raises DataError when their numbers differ."""
         wanted = [prompt.count(self.processor.image_token) for prompt in prompts]
         if sum(wanted) != len(pictures):
-            raise DataError(f"The prompts hold {sum(wanted)} image marks, and {len(pictures)} picture(s) came.",
-                            "Give one picture for each mark.", "placeholders")  # fmt: skip
+            raise DataError(
+                f"The prompts hold {sum(wanted)} image marks, and {len(pictures)} picture(s) came.",
+                "Give one picture for each mark.",
+                "placeholders",
+            )
         rest = iter(pictures)
         return [[next(rest) for _ in range(count)] for count in wanted]
 
@@ -93,7 +118,9 @@ class Prompter:
         return self._encoded[key]
 
     def answer_ids(self, question: str, answer: str) -> list[int]:
-        """Ids that the host would have to say: the template's own rendering of the answer, its end mark included."""
+        """Ids that the host would have to say: the template's own rendering of the answer, its end mark
+        included.
+        """
         key = (question, answer)
         if key not in self._answers:
             before = self.prompt(question, 0)
@@ -101,7 +128,11 @@ class Prompter:
             whole = self.conversation([self._user(question, 0), said], answering=False)
             if whole.startswith(before):
                 start, full = (self._text_ids(text) for text in (before, whole))
-                ids = full[len(start) :] if full[: len(start)] == start else self._text_ids(whole[len(before) :])
+                ids = (
+                    full[len(start) :]
+                    if full[: len(start)] == start
+                    else self._text_ids(whole[len(before) :])
+                )
             else:
                 ids = self._text_ids(answer)
             eos = self.tokenizer.eos_token_id  # what a template writes after it is nothing to say
@@ -111,10 +142,13 @@ class Prompter:
     def _text_ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    def batch(self, prompts: list[Encoded], answers: list[list[int]]) -> tuple[dict[str, Tensor], Int[Tensor, "B T"]]:
+    def batch(
+        self, prompts: list[Encoded], answers: list[list[int]]
+    ) -> tuple[dict[str, Tensor], Int[Tensor, "B T"]]:
         """Prompt and answer side by side, left-padded, so that all answers end in the last column.
 
-        The labels (B, T) belong to the last T positions but one: ``logits[:, t]`` of the T kept predicts ``labels[:, t]``.
+        The labels (B, T) belong to the last T positions but one: ``logits[:, t]`` of the T kept predicts
+        ``labels[:, t]``.
         """
         rows = [p.ids + a for p, a in zip(prompts, answers, strict=True)]
         length, longest = max(map(len, rows)), max(map(len, answers))
@@ -141,8 +175,11 @@ class Prompter:
         """Raises DataError when a record does not fit into the host's context of ``limit`` tokens."""
         length = len(self.encode(question, size).ids) + len(self.answer_ids(question, answer))
         if length > limit:
-            raise DataError(f"{where} takes {length} tokens, but the host's context holds {limit}.",
-                            "Shorten its question or answer.", "too-long")  # fmt: skip
+            raise DataError(
+                f"{where} takes {length} tokens, but the host's context holds {limit}.",
+                "Shorten its question or answer.",
+                "too-long",
+            )
 
     def _user(self, question: str, images: int) -> dict:
         asked = f"{self.instruction} {question}" if self.instruction else question

@@ -13,14 +13,17 @@ from cagul.errors import HostError
 if TYPE_CHECKING:
     from cagul.host.frozen import FrozenHost
 
-FIRST, LAST = ("llava_next", "llava_onevision"), ("idefics3", "smolvlm", "internvl")  # which tile shows the whole picture
+# which tile shows the whole picture
+FIRST, LAST = ("llava_next", "llava_onevision"), ("idefics3", "smolvlm", "internvl")
 
 
 @dataclass(frozen=True)
 class Grid:
-    """``rows`` x ``columns`` tokens from number ``first`` on, in reading order, that cover ``box`` of the picture.
+    """``rows`` x ``columns`` tokens from number ``first`` on, in reading order, that cover ``box`` of the
+    picture.
 
-    ``box`` is (left, top, right, bottom) in pixels. Tokens outside belong to tiles, which show parts of it once more.
+    ``box`` is (left, top, right, bottom) in pixels. Tokens outside belong to tiles, which show parts of it
+    once more.
     """
 
     first: int
@@ -30,7 +33,8 @@ class Grid:
 
 
 def grid_of(host: FrozenHost, inputs: dict[str, Tensor], tokens: int, size: tuple[int, int]) -> Grid:
-    """The grid of the only picture of ``inputs``, of ``size`` (width, height) pixels and so many visual tokens.
+    """The grid of the only picture of ``inputs``, of ``size`` (width, height) pixels and so many visual
+    tokens.
 
     Raises HostError when they do not lie as the family's are known to.
     """
@@ -71,6 +75,10 @@ def _square(first: int, count: int, tokens: int, box: tuple[int, int, int, int],
 
 def _checked(grid: Grid, tokens: int, name: str) -> Grid:
     if grid.rows * grid.columns == 0 or grid.first < 0 or grid.first + grid.rows * grid.columns > tokens:
-        raise HostError(f"The {tokens} visual tokens of this {name} host do not lie on the picture as expected "
-                        f"({grid.rows} x {grid.columns} from number {grid.first}).", "Leave --overlay out.", "overlay")  # fmt: skip
+        raise HostError(
+            f"The {tokens} visual tokens of this {name} host do not lie on the picture as expected "
+            f"({grid.rows} x {grid.columns} from number {grid.first}).",
+            "Leave --overlay out.",
+            "overlay",
+        )
     return grid

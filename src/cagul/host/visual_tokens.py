@@ -1,4 +1,6 @@
-"""The container in which a family hands out and takes back its projected visual tokens, read off its own output."""
+"""The container in which a family hands out and takes back its projected visual tokens, read off its own
+output.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,11 @@ def without_pixels(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Seam:
-    """What one family's output looks like. Deepstack rows stand to the right of the projected ones, layer by layer.
+    """What one family's output looks like. Deepstack rows stand to the right of the projected ones, layer by
+    layer.
 
-    ``stacked`` is the number of tokens of one entry where the output is one tensor, and 0 where it is a list or tuple.
+    ``stacked`` is the number of tokens of one entry where the output is one tensor, and 0 where it is a list
+    or tuple.
     """
 
     output: type
@@ -48,7 +52,9 @@ class Seam:
         flat = torch.cat(entries)
         beside = [torch.cat(list(layer)) for layer in (getattr(output, "deepstack_features", None) or ())]
         if any(len(layer) != len(flat) for layer in beside):
-            raise HostError("The host's deepstack features do not match its visual tokens.", "", "placeholders")
+            raise HostError(
+                "The host's deepstack features do not match its visual tokens.", "", "placeholders"
+            )
         return torch.cat([flat, *beside], dim=-1), [len(entry) for entry in entries]
 
     def pack(self, tokens: list[Float[Tensor, "V D"]]) -> Any:

@@ -1,4 +1,6 @@
-"""A host's weights as they are in memory: the model below its wrappers, where it runs, and the digest of all bytes."""
+"""A host's weights as they are in memory: the model below its wrappers, where it runs, and the digest of all
+bytes.
+"""
 
 from __future__ import annotations
 
@@ -16,37 +18,48 @@ CHUNK = 2**26  # bytes that are brought to the CPU and hashed at once
 
 
 def unwrapped(model: Any) -> Any:
-    """The transformers model itself. One with PEFT layers inside is a host of its own: base, adapters and what is merged.
+    """The transformers model itself. One with PEFT layers inside is a host of its own: base, adapters and
+    what is merged.
 
-    Raises UnsupportedHost for a wrapper whose doing would be lost without it: prompt learning of PEFT, ``torch.compile``.
+    Raises UnsupportedHost for a wrapper whose doing would be lost without it: prompt learning of PEFT,
+    ``torch.compile``.
     """
     if isinstance(model, torch._dynamo.OptimizedModule):
-        raise UnsupportedHost("The host is wrapped by torch.compile, and generate would go around the wrapper.",
-                              "Compile it in place: model.compile().")  # fmt: skip
+        raise UnsupportedHost(
+            "The host is wrapped by torch.compile, and generate would go around the wrapper.",
+            "Compile it in place: model.compile().",
+        )
     if not hasattr(model, "peft_config"):
         return model
     learned = sorted(name for name, config in model.peft_config.items() if config.is_prompt_learning)
     if learned:
-        raise UnsupportedHost(f"The PEFT adapter {learned[0]!r} learns prompts, which move where pictures stand in a prompt.",
-                              "Take a host with adapters inside its layers, such as LoRA.")  # fmt: skip
+        raise UnsupportedHost(
+            f"The PEFT adapter {learned[0]!r} learns prompts, which move where pictures stand in a prompt.",
+            "Take a host with adapters inside its layers, such as LoRA.",
+        )
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where inputs go. Weights that accelerate has offloaded lie on the meta device; its hooks know where they run."""
+    """Where inputs go. Weights that accelerate has offloaded lie on the meta device; its hooks know where
+    they run.
+    """
     device = next(model.parameters()).device
     if device.type != "meta":
         return device
     hooks = [getattr(module, "_hf_hook", None) for module in model.modules()]
-    found = next((place for hook in hooks if (place := getattr(hook, "execution_device", None)) is not None), "cpu")
+    found = next(
+        (place for hook in hooks if (place := getattr(hook, "execution_device", None)) is not None), "cpu"
+    )
     return torch.device(found)
 
 
 def fingerprint(model: nn.Module) -> str:
     """SHA-256 over names, dtypes, shapes and bytes of all parameters and buffers, sorted by name.
 
-    It is of the weights in memory, so how a checkpoint is cut into files, saved anew or spread over devices and disk does
-    not matter. Nothing larger than one tensor is copied; what is offloaded is fetched tensor by tensor.
+    It is of the weights in memory, so how a checkpoint is cut into files, saved anew or spread over devices
+    and disk does not matter. Nothing larger than one tensor is copied; what is offloaded is fetched tensor by
+    tensor.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted([*model.named_parameters(), *model.named_buffers()]):
@@ -74,6 +87,7 @@ def _plain(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
         yield name, tensor
         return
     parts, how = tensor.__tensor_flatten__()
-    yield f"{name} {type(tensor).__name__} {how}", torch.empty(0)  # the same bytes may be computed with in several ways
+    # the same bytes may be computed with in several ways
+    yield f"{name} {type(tensor).__name__} {how}", torch.empty(0)
     for part in parts:
         yield from _plain(f"{name}.{part}", getattr(tensor, part))

@@ -1,1 +1,3 @@
-"""CAGUL's parts: attention to importance, selection, the encoder, the discriminator, the losses. Blind to the host."""
+"""CAGUL's parts: attention to importance, selection, the encoder, the discriminator, the losses. Blind to the
+host.
+"""

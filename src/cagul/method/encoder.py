@@ -1,4 +1,6 @@
-"""The visual token encoder: a residual MLP that rewrites the chosen visual tokens and leaves the rest bit-equal."""
+"""The visual token encoder: a residual MLP that rewrites the chosen visual tokens and leaves the rest
+bit-equal.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,11 @@ from torch import Tensor, nn
 
 
 class VisualTokenEncoder(nn.Module):
-    """x' = x + mask * f(norm(x)); the last layer of f starts at zero, so an untrained encoder changes nothing.
+    """x' = x + mask * f(norm(x)); the last layer of f starts at zero, so an untrained encoder changes
+    nothing.
 
-    Source: the paper's encoder is a small external module; that it is a residual MLP, its size, the norm and the zero
-    start are ours. Works in float32 and returns the dtype that it was given.
+    Source: the paper's encoder is a small external module; that it is a residual MLP, its size, the norm and
+    the zero start are ours. Works in float32 and returns the dtype that it was given.
     """
 
     def __init__(self, width: int, hidden: int, depth: int):

@@ -1,8 +1,8 @@
 """The discriminator (gate): does this picture show somebody of the forget set? Two kinds, one interface.
 
-``mlp`` is the paper's trained classifier over visual token embeddings. ``enrolment`` is ours: a linear metric learned
-on other people tells what makes two pictures show the same person, and a picture is compared with the enrolled ones. It
-is open-set by design, which a classifier trained on a few known people is not.
+``mlp`` is the paper's trained classifier over visual token embeddings. ``enrolment`` is ours: a linear metric
+learned on other people tells what makes two pictures show the same person, and a picture is compared with the
+enrolled ones. It is open-set by design, which a classifier trained on a few known people is not.
 """
 
 from __future__ import annotations
@@ -23,9 +23,12 @@ PCA_ROWS = 4096  # pictures that the directions are computed from, at most; even
 
 
 def layout_pool(tokens: list[Float[Tensor, "V D"]], cells: int = CELLS) -> Float[Tensor, "B cells*D"]:
-    """Tokens in place: averaged (or repeated) in reading order into ``cells`` cells, each of unit size, side by side."""
+    """Tokens in place: averaged (or repeated) in reading order into ``cells`` cells, each of unit size, side
+    by side.
+    """
     width = tokens[0].shape[1]
-    pooled = torch.empty(len(tokens), cells * width, device=tokens[0].device)  # filled in place: many pictures are held once
+    # filled in place: many pictures are held once
+    pooled = torch.empty(len(tokens), cells * width, device=tokens[0].device)
     for row, token in zip(pooled, tokens, strict=True):
         cell = F.adaptive_avg_pool1d(token.float().T[None], cells)[0].T
         row.copy_(F.layer_norm(cell, (width,)).flatten())
@@ -38,7 +41,9 @@ def moment_pool(tokens: list[Float[Tensor, "V D"]]) -> Float[Tensor, "B 2D"]:
 
 
 class MlpGate(nn.Module):
-    """A classifier over pooled tokens; the score is a logit. Source: the paper's discriminator, its layers are ours."""
+    """A classifier over pooled tokens; the score is a logit. Source: the paper's discriminator, its layers
+    are ours.
+    """
 
     kind = "mlp"
     mean: Tensor
@@ -71,12 +76,14 @@ class MlpGate(nn.Module):
 
 
 class EnrolmentGate(nn.Module):
-    """Compares a picture with enrolled ones under a learned linear metric; the score is the best similarity, -1 to 1.
+    """Compares a picture with enrolled ones under a learned linear metric; the score is the best similarity,
+    -1 to 1.
 
-    ``mean`` (P,) and ``projection`` (P, M) come from other people; ``templates`` (N, M) are enrolled pictures, unit
-    length, ``owner`` (N,) numbers their people from 0. ``impostors`` (R, M) are pictures of people who are not forgotten and
-    look so alike that the gate would fire on them: a picture that is nearer to one of these loses IMPOSTOR_WEIGHT times the
-    difference. Templates and impostors are face templates, so personal data. Source: ours.
+    ``mean`` (P,) and ``projection`` (P, M) come from other people; ``templates`` (N, M) are enrolled
+    pictures, unit length, ``owner`` (N,) numbers their people from 0. ``impostors`` (R, M) are pictures of
+    people who are not forgotten and look so alike that the gate would fire on them: a picture that is nearer
+    to one of these loses IMPOSTOR_WEIGHT times the difference. Templates and impostors are face templates, so
+    personal data. Source: ours.
     """
 
     kind = "enrolment"
@@ -86,10 +93,23 @@ class EnrolmentGate(nn.Module):
     owner: Tensor
     impostors: Tensor
 
-    def __init__(self, mean: Tensor, projection: Tensor, templates: Tensor, owner: Tensor, impostors: Tensor | None = None):
+    def __init__(
+        self,
+        mean: Tensor,
+        projection: Tensor,
+        templates: Tensor,
+        owner: Tensor,
+        impostors: Tensor | None = None,
+    ):
         super().__init__()
         impostors = templates[:0] if impostors is None else impostors
-        named = {"mean": mean, "projection": projection, "templates": templates, "owner": owner, "impostors": impostors}
+        named = {
+            "mean": mean,
+            "projection": projection,
+            "templates": templates,
+            "owner": owner,
+            "impostors": impostors,
+        }
         for name, tensor in named.items():
             self.register_buffer(name, tensor)
 
@@ -113,16 +133,22 @@ class EnrolmentGate(nn.Module):
         return EnrolmentGate(self.mean, self.projection, templates, owners, self.impostors_beside(added))
 
     def impostors_beside(self, added: Float[Tensor, "N M"]) -> Float[Tensor, "R M"]:
-        """The impostors, less those who look more like these new templates than like anybody enrolled: a impostor may ask to be
-        forgotten too.
+        """The impostors, less those who look more like these new templates than like anybody enrolled: a
+        impostor may ask to be forgotten too.
         """
         if not len(self.impostors) or not len(added):
             return self.impostors
-        return self.impostors[(self.impostors @ added.T).amax(1) <= (self.impostors @ self.templates.T).amax(1)]
+        return self.impostors[
+            (self.impostors @ added.T).amax(1) <= (self.impostors @ self.templates.T).amax(1)
+        ]
 
     @torch.no_grad()
-    def learn_impostors(self, tokens: list[Float[Tensor, "V D"]], person: Int[Tensor, " N"], threshold: float) -> int:
-        """Keep the pictures of those people, none of them forgotten, on whom the gate fires; how many people they are."""
+    def learn_impostors(
+        self, tokens: list[Float[Tensor, "V D"]], person: Int[Tensor, " N"], threshold: float
+    ) -> int:
+        """Keep the pictures of those people, none of them forgotten, on whom the gate fires; how many people
+        they are.
+        """
         alarmed = person[self(tokens) > threshold].unique()
         self.impostors = torch.cat([self.impostors, self.embed(tokens)[torch.isin(person, alarmed)]])
         return len(alarmed)
@@ -135,8 +161,13 @@ class EnrolmentGate(nn.Module):
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> EnrolmentGate:
         gate = cls(**tensors)
-        if (gate.mean @ gate.projection).shape != gate.templates.shape[1:] or gate.templates.shape[1:] != gate.impostors.shape[1:]:
-            raise IndexError(f"projection {tuple(gate.projection.shape)} and templates {tuple(gate.templates.shape)} do not fit")
+        if (gate.mean @ gate.projection).shape != gate.templates.shape[1:] or gate.templates.shape[
+            1:
+        ] != gate.impostors.shape[1:]:
+            raise IndexError(
+                f"projection {tuple(gate.projection.shape)} and templates {tuple(gate.templates.shape)} do "
+                "not fit"
+            )
         if len(gate.owner) != len(gate.templates) or not len(gate.owner):
             raise IndexError(f"{len(gate.templates)} templates with {len(gate.owner)} owners")
         return gate
@@ -153,25 +184,32 @@ def load_gate(kind: str, tensors: dict[str, Tensor]) -> MlpGate | EnrolmentGate:
     try:
         return GATES[kind].from_tensors(tensors)
     except (KeyError, TypeError, RuntimeError, IndexError) as error:
-        raise PatchError(f"The patch holds no whole {kind!r} gate: {error}.", "Make it anew with `cagul unlearn`.") from None
+        raise PatchError(
+            f"The patch holds no whole {kind!r} gate: {error}.", "Make it anew with `cagul unlearn`."
+        ) from None
 
 
-def learn_metric(pooled: Float[Tensor, "N P"], person: Int[Tensor, " N"], size: int, shrink: float = 0.1
-                 ) -> tuple[Float[Tensor, " P"], Float[Tensor, "P M"]]:  # fmt: skip
-    """A linear metric that keeps what differs between people and drops what differs between pictures of one person.
+def learn_metric(
+    pooled: Float[Tensor, "N P"], person: Int[Tensor, " N"], size: int, shrink: float = 0.1
+) -> tuple[Float[Tensor, " P"], Float[Tensor, "P M"]]:
+    """A linear metric that keeps what differs between people and drops what differs between pictures of one
+    person.
 
-    PCA to the data's own rank, whitening of the within-person scatter (shrunk towards its mean variance), then the
-    directions of the largest between-person scatter. Returns the mean and the projection (P, M), M at most ``size``
-    and one less than the people.
+    PCA to the data's own rank, whitening of the within-person scatter (shrunk towards its mean variance),
+    then the directions of the largest between-person scatter. Returns the mean and the projection (P, M), M
+    at most ``size`` and one less than the people.
 
-    Raises DataError with fewer than three people or without a person of two pictures. Source: linear discriminant
-    analysis; its use here is ours.
+    Raises DataError with fewer than three people or without a person of two pictures. Source: linear
+    discriminant analysis; its use here is ours.
     """
     people = person.unique()
     if len(people) < 3 or len(people) == len(person):
-        raise DataError(f"The gate's metric needs three people with two pictures or more, and got {len(people)} people "
-                        f"with {len(person)} pictures.", "Add records of people who are not forgotten, or set gate.kind=mlp.",
-                        "gate-people")  # fmt: skip
+        raise DataError(
+            f"The gate's metric needs three people with two pictures or more, and got {len(people)} people "
+            f"with {len(person)} pictures.",
+            "Add records of people who are not forgotten, or set gate.kind=mlp.",
+            "gate-people",
+        )
     mean = pooled.mean(0)
     centred = pooled - mean
     basis = _principal(centred)
@@ -189,7 +227,8 @@ def learn_metric(pooled: Float[Tensor, "N P"], person: Int[Tensor, " N"], size: 
 
 
 def _principal(centred: Float[Tensor, "N P"]) -> Float[Tensor, "P R"]:
-    """Principal directions, exact and without randomness: by the Gram matrix of the pictures, fewer than dimensions.
+    """Principal directions, exact and without randomness: by the Gram matrix of the pictures, fewer than
+    dimensions.
 
     In blocks of dimensions, so that no second copy of all pictures in double precision is held.
     """
@@ -203,7 +242,3 @@ def _principal(centred: Float[Tensor, "N P"]) -> Float[Tensor, "P R"]:
     kept = values > 1e-10 * values[-1]
     values, vectors = values[kept], vectors[:, kept]
     return torch.cat([(block.double().T @ vectors / values.sqrt()).float() for block in blocks])
-
-
-
-

@@ -21,13 +21,17 @@ def resolve_layers(layers: str | list[int], depth: int) -> frozenset[int]:
     chosen = frozenset(int(layer) for layer in layers)
     wrong = sorted(layer for layer in chosen if not 0 <= layer < depth)
     if wrong or not chosen:
-        raise UsageError(f"attention.layers is {sorted(chosen)}, but the host has layers 0 to {depth - 1}.",
-                         "Name layers of the host, or write first_quarter or all.", "layers")  # fmt: skip
+        raise UsageError(
+            f"attention.layers is {sorted(chosen)}, but the host has layers 0 to {depth - 1}.",
+            "Name layers of the host, or write first_quarter or all.",
+            "layers",
+        )
     return chosen
 
 
 class Importance:
-    """Averages attention rows over layers, heads and question rows, one layer at a time. Source: method.md step 3.
+    """Averages attention rows over layers, heads and question rows, one layer at a time. Source: method.md
+    step 3.
 
     Give ``add`` to ``FrozenHost.attend``, then read ``result``: importance (B, V) with zeros in the padding.
     """
@@ -48,11 +52,3 @@ class Importance:
         if self.sums is None:
             raise ValueError("no attention rows were added")
         return torch.nn.utils.rnn.pad_sequence([part / self.layers for part in self.sums], batch_first=True)
-
-
-
-
-
-
-
-

@@ -19,14 +19,20 @@ def answer_loss(logits: Float[Tensor, "B T vocab"], labels: Int[Tensor, "B T"]) 
     return losses.sum(1) / (labels != -100).sum(1).clamp(min=1)
 
 
-def keep_loss(host: Float[Tensor, "B T vocab"], edited: Float[Tensor, "B T vocab"], labels: Int[Tensor, "B T"]) -> Tensor:
+def keep_loss(
+    host: Float[Tensor, "B T vocab"], edited: Float[Tensor, "B T vocab"], labels: Int[Tensor, "B T"]
+) -> Tensor:
     """KL(host(x) || host(x')) in nats, mean over answer tokens. Source: method.md."""
     where = labels != -100
     return (_divergence(host.float(), edited.float()) * where).sum() / where.sum().clamp(min=1)
 
 
-def answer_divergence(host: Float[Tensor, "B T vocab"], edited: Float[Tensor, "B T vocab"]) -> Float[Tensor, " B"]:
-    """KL(host(x) || host(x')) in nats of each row, mean over its positions; in double precision, for it may be very small."""
+def answer_divergence(
+    host: Float[Tensor, "B T vocab"], edited: Float[Tensor, "B T vocab"]
+) -> Float[Tensor, " B"]:
+    """KL(host(x) || host(x')) in nats of each row, mean over its positions; in double precision, for it may
+    be very small.
+    """
     return _divergence(host.double(), edited.double()).mean(1)
 
 
@@ -38,7 +44,12 @@ def size_loss(
     tokens: list[Float[Tensor, "V D"]], edited: list[Float[Tensor, "V D"]], masks: list[Bool[Tensor, " V"]]
 ) -> Float[Tensor, ""]:
     """||x' - x||^2 / D, mean over the chosen tokens of all images."""
-    squares = torch.cat([(after.float() - before.float()).square().mean(-1) for before, after in zip(tokens, edited, strict=True)])
+    squares = torch.cat(
+        [
+            (after.float() - before.float()).square().mean(-1)
+            for before, after in zip(tokens, edited, strict=True)
+        ]
+    )
     chosen = torch.cat(masks).to(squares.device)
     return (squares * chosen).sum() / chosen.sum().clamp(min=1)
 
@@ -51,25 +62,31 @@ def preference_loss(edited: Float[Tensor, " B"], host: Float[Tensor, " B"], beta
     return -F.logsigmoid(beta * (edited - host)).mean() * 2 / beta
 
 
-def blend_loss(other: Float[Tensor, "B T vocab"], edited: Float[Tensor, "B T vocab"], labels: Int[Tensor, "B T"]
-               ) -> Float[Tensor, " B"]:  # fmt: skip
+def blend_loss(
+    other: Float[Tensor, "B T vocab"], edited: Float[Tensor, "B T vocab"], labels: Int[Tensor, "B T"]
+) -> Float[Tensor, " B"]:
     """KL(host(somebody else) || host(x')) in nats, mean over each row's answer tokens but the first.
 
-    Averaged over many others, the least is their mixture: as unsure of the fact as if it were anybody's, and not of the
-    opposite. The first token is left out, for there the refusal begins. Source: ours.
+    Averaged over many others, the least is their mixture: as unsure of the fact as if it were anybody's, and
+    not of the opposite. The first token is left out, for there the refusal begins. Source: ours.
     """
     where = _after_the_first(labels)
     return (_divergence(other.float(), edited.float()) * where).sum(1) / where.sum(1).clamp(min=1)
 
 
-def floor_loss(edited: Float[Tensor, "B T vocab"], labels: Int[Tensor, "B T"], floor: float) -> Float[Tensor, " B"]:
-    """How many nats a token each row's answer is short of ``floor``, over its tokens but the first, where the refusal begins.
+def floor_loss(
+    edited: Float[Tensor, "B T vocab"], labels: Int[Tensor, "B T"], floor: float
+) -> Float[Tensor, " B"]:
+    """How many nats a token each row's answer is short of ``floor``, over its tokens but the first, where the
+    refusal begins.
 
-    A token counts at most ``FLOOR_CAP``, so that one absurd token does not pay for a fact that can still be read off the
-    others. Nothing is to be gained above the floor. Source: ours.
+    A token counts at most ``FLOOR_CAP``, so that one absurd token does not pay for a fact that can still be
+    read off the others. Nothing is to be gained above the floor. Source: ours.
     """
     where = _after_the_first(labels)
-    losses = F.cross_entropy(edited.float().transpose(1, 2), labels, ignore_index=-100, reduction="none").clamp(max=FLOOR_CAP)
+    losses = F.cross_entropy(
+        edited.float().transpose(1, 2), labels, ignore_index=-100, reduction="none"
+    ).clamp(max=FLOOR_CAP)
     short = floor - (losses * where).sum(1) / where.sum(1).clamp(min=1)
     return short.clamp(min=0) * where.any(1)
 

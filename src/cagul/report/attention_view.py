@@ -29,7 +29,9 @@ class Heat:
 
 @dataclass(frozen=True)
 class AttentionView:
-    """One question with its picture, what it looks at layer by layer, and what was rewritten where the gate fired."""
+    """One question with its picture, what it looks at layer by layer, and what was rewritten where the gate
+    fired.
+    """
 
     where: str
     person: str
@@ -46,8 +48,12 @@ class AttentionViews:
     note: str
 
 
-def looking(rows: Sequence[ResultRow], method: str | None, redactor: Redactor, album: Album) -> AttentionViews:
-    """Of the run's sample with importance, the pictures that the page may show: maps of the others would identify them."""
+def looking(
+    rows: Sequence[ResultRow], method: str | None, redactor: Redactor, album: Album
+) -> AttentionViews:
+    """Of the run's sample with importance, the pictures that the page may show: maps of the others would
+    identify them.
+    """
     maps = [row for row in rows if row.layers]
     shown = [row for row in maps if redactor.reveal or row.picture not in redactor.pictures]
     if not maps:
@@ -59,11 +65,25 @@ def looking(rows: Sequence[ResultRow], method: str | None, redactor: Redactor, a
         tokens = len(next(iter(row.layers.values())))
         side = math.isqrt(tokens)
         if drawn.uri and side * side == tokens:
-            where, heats = WHERE.get(row.sort, row.sort), [_heat(n, row.layers[n], side) for n in _some(sorted(row.layers))]
-            looks.append(AttentionView(f"{row.split}, {where}", redactor.person(row.subject), redactor.question(row), drawn, tuple(heats)))
+            where, heats = (
+                WHERE.get(row.sort, row.sort),
+                [_heat(n, row.layers[n], side) for n in _some(sorted(row.layers))],
+            )
+            looks.append(
+                AttentionView(
+                    f"{row.split}, {where}",
+                    redactor.person(row.subject),
+                    redactor.question(row),
+                    drawn,
+                    tuple(heats),
+                )
+            )
     notes = []
     if hidden := len(maps) - len(shown):
-        notes.append(f"{hidden} maps of forgotten people's pictures are left out: with the host at hand, a map finds its picture.")
+        notes.append(
+            f"{hidden} maps of forgotten people's pictures are left out: with the host at hand, a map finds "
+            "its picture."
+        )
     if missing := len(shown) - len(looks):
         notes.append(f"{missing} cannot be drawn: the picture is gone, or its tokens are no square.")
     return AttentionViews(tuple(looks), " ".join(notes))
@@ -87,5 +107,8 @@ def _heat(layer: int, importance: Sequence[float], side: int) -> Heat:
         held, count = held + value, count + 1
         if held >= total / 2:
             break
-    return Heat(layer, "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode(),
-                f"half of it on {count} of {len(importance)} tokens")  # fmt: skip
+    return Heat(
+        layer,
+        "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode(),
+        f"half of it on {count} of {len(importance)} tokens",
+    )

@@ -1,4 +1,6 @@
-"""Data to inline SVG: gate scores by group, the gate's ROC, leak against utility; each with a title and words."""
+"""Data to inline SVG: gate scores by group, the gate's ROC, leak against utility; each with a title and
+words.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ LEFT, RIGHT, STRIP, GAP = 12, 12, 46, 26  # of the histograms, in units of the p
 
 @dataclass(frozen=True)
 class Point:
-    """A numbered, named point: value, low and high along both axes; ``front`` if it is on the Pareto front."""
+    """A numbered, named point: value, low and high along both axes; ``front`` if it is on the Pareto
+    front.
+    """
 
     number: int
     name: str
@@ -23,11 +27,14 @@ class Point:
     front: bool
 
 
-def _svg(name: str, height: float, title: str, description: str, body: list[str], width: float = WIDTH) -> Markup:
+def _svg(
+    name: str, height: float, title: str, description: str, body: list[str], width: float = WIDTH
+) -> Markup:
     return Markup(
         '<svg class="chart" viewBox="0 0 {w} {h}" role="img" aria-labelledby="{n}-title {n}-desc">'
         '<title id="{n}-title">{title}</title><desc id="{n}-desc">{desc}</desc>{body}</svg>'
-    ).format(w=width, h=height, n=name, title=title, desc=description, body=Markup("".join(body)))  # made here
+        # made here
+    ).format(w=width, h=height, n=name, title=title, desc=description, body=Markup("".join(body)))
 
 
 def _text(x: float, y: float, words: str, anchor: str = "start", kind: str = "") -> str:
@@ -35,9 +42,11 @@ def _text(x: float, y: float, words: str, anchor: str = "start", kind: str = "")
 
 
 def score_histograms(groups: Mapping[str, Sequence[tuple[float, bool]]], threshold: float) -> Markup:
-    """One strip a group of (score, fired) pairs on a common axis, each scaled to its own highest bar, with the threshold.
+    """One strip a group of (score, fired) pairs on a common axis, each scaled to its own highest bar, with
+    the threshold.
 
-    The colours are those of ``page.css`` by the group's place; the label beside each strip says the same in words.
+    The colours are those of ``page.css`` by the group's place; the label beside each strip says the same in
+    words.
     """
     scores = [score for pairs in groups.values() for score, _ in pairs] + [threshold]
     low, high = min(scores), max(scores)
@@ -53,10 +62,12 @@ def score_histograms(groups: Mapping[str, Sequence[tuple[float, bool]]], thresho
         top = max(counts)
         bars = "".join(
             f"M{LEFT + n * inner / BINS:.1f} {base}v{-STRIP * count / top:.1f}h{inner / BINS - 1:.1f}V{base}z"
-            for n, count in enumerate(counts) if count
-        )  # fmt: skip
+            for n, count in enumerate(counts)
+            if count
+        )
         body += [
-            f'<path class="series-{place}" d="{bars}"/><path class="axis" d="M{LEFT} {base}H{NARROW - RIGHT}"/>',
+            f'<path class="series-{place}" d="{bars}"/><path class="axis" d="M{LEFT} '
+            f'{base}H{NARROW - RIGHT}"/>',
             _text(LEFT, base - STRIP - 6, f"{name}: {_fired(pairs)}", kind="label"),
         ]
     at = LEFT + (threshold - low) / span * inner
@@ -69,8 +80,14 @@ def score_histograms(groups: Mapping[str, Sequence[tuple[float, bool]]], thresho
     if abs(NARROW - RIGHT - at) > 40:
         body.append(_text(NARROW - RIGHT, bottom - 8, f"{high:.2f}", "end"))
     told = "; ".join(f"{name}: {_fired(pairs)}" for name, pairs in groups.items())
-    return _svg("scores", bottom, "Gate scores by group", f"Histograms from {low:.2f} to {high:.2f}, threshold {threshold:.3f}. "
-                f"{told}.", body, NARROW)  # fmt: skip
+    return _svg(
+        "scores",
+        bottom,
+        "Gate scores by group",
+        f"Histograms from {low:.2f} to {high:.2f}, threshold {threshold:.3f}. {told}.",
+        body,
+        NARROW,
+    )
 
 
 def _fired(pairs: Sequence[tuple[float, bool]]) -> str:
@@ -78,19 +95,29 @@ def _fired(pairs: Sequence[tuple[float, bool]]) -> str:
 
 
 def roc_points(positives: Sequence[float], negatives: Sequence[float]) -> list[tuple[float, float]]:
-    """Corners of the curve from (0, 0) to (1, 1): false alarms and hits at or above each score, the highest first."""
+    """Corners of the curve from (0, 0) to (1, 1): false alarms and hits at or above each score, the highest
+    first.
+    """
     hits, alarms = sorted(positives), sorted(negatives)
     points = [(0.0, 0.0)]
     for score in sorted(set(hits) | set(alarms), reverse=True):
-        points.append((1 - bisect_left(alarms, score) / len(alarms), 1 - bisect_left(hits, score) / len(hits)))
+        points.append(
+            (1 - bisect_left(alarms, score) / len(alarms), 1 - bisect_left(hits, score) / len(hits))
+        )
     return [
-        point for n, point in enumerate(points)
-        if n in (0, len(points) - 1) or not (points[n - 1][0] == point[0] == points[n + 1][0]
-                                            or points[n - 1][1] == point[1] == points[n + 1][1])
-    ]  # fmt: skip
+        point
+        for n, point in enumerate(points)
+        if n in (0, len(points) - 1)
+        or not (
+            points[n - 1][0] == point[0] == points[n + 1][0]
+            or points[n - 1][1] == point[1] == points[n + 1][1]
+        )
+    ]
 
 
-def roc(name: str, positives: Sequence[float], negatives: Sequence[float], threshold: float, right: float = 1.0) -> Markup:
+def roc(
+    name: str, positives: Sequence[float], negatives: Sequence[float], threshold: float, right: float = 1.0
+) -> Markup:
     """The gate's ROC up to a share ``right`` of false alarms, with the point of the threshold."""
     size, left, top = 250.0, 58.0, 16.0
     bottom = top + size
@@ -102,7 +129,9 @@ def roc(name: str, positives: Sequence[float], negatives: Sequence[float], thres
     inside = [point for point in points if point[0] <= right]
     if len(inside) < len(points):
         inside.append((right, inside[-1][1]))
-    alarms, hits = (1 - bisect_right(sorted(group), threshold) / len(group) for group in (negatives, positives))
+    alarms, hits = (
+        1 - bisect_right(sorted(group), threshold) / len(group) for group in (negatives, positives)
+    )
     body = [f'<path class="axis" d="M{left} {top}V{bottom}H{left + size}"/>']
     for share in (0.0, 0.5, 1.0):
         body += [
@@ -114,21 +143,26 @@ def roc(name: str, positives: Sequence[float], negatives: Sequence[float], thres
     body += [
         f'<path class="curve" d="M{"L".join(place(*point) for point in inside)}"/>',
         _text(left + size / 2, bottom + 38, "false alarms on unseen people's pictures", "middle", "label"),
-        f'<text transform="translate(16 {bottom - size / 2}) rotate(-90)" text-anchor="middle" class="label">hits</text>',
+        f'<text transform="translate(16 {bottom - size / 2}) rotate(-90)" text-anchor="middle" '
+        'class="label">hits</text>',
     ]
     if alarms <= right:
         x, y = place(alarms, hits).split()
         body.append(f'<circle class="point" cx="{x}" cy="{y}" r="6"/>')
-    told = (f"At the threshold {hits:.1%} of {len(positives):,} forget pictures and {alarms:.1%} of {len(negatives):,} "
-            "unseen ones fire.")  # fmt: skip
+    told = (
+        f"At the threshold {hits:.1%} of {len(positives):,} forget pictures and {alarms:.1%} of "
+        f"{len(negatives):,} "
+        "unseen ones fire."
+    )
     return _svg(name, bottom + 48, f"ROC of the gate up to {right:.0%} false alarms", told, body, NARROW)
 
 
 def scatter(name: str, points: Sequence[Point], across: str, up: str, right: float = 1.0) -> Markup:
-    """Points with their intervals, each with its number, and the front as steps: least along ``across``, most along ``up``.
+    """Points with their intervals, each with its number, and the front as steps: least along ``across``, most
+    along ``up``.
 
-    Both axes are shares; the horizontal one ends at ``right``, the vertical one starts at the lowest interval, rounded down to a
-    tenth.
+    Both axes are shares; the horizontal one ends at ``right``, the vertical one starts at the lowest
+    interval, rounded down to a tenth.
     """
     left, top, wide, high = 54.0, 14.0, NARROW - 70.0, 230.0
     bottom, floor = top + high, min(0.9, int(10 * min(point.y[1] for point in points)) / 10)
@@ -139,11 +173,14 @@ def scatter(name: str, points: Sequence[Point], across: str, up: str, right: flo
     body = [f'<path class="axis" d="M{left} {top}V{bottom}H{left + wide}"/>']
     for n in range(3):
         share = floor + n * (1 - floor) / 2
-        body += [_text(left + n * wide / 2, bottom + 18, _share(n * right / 2), "middle"),
-                 _text(left - 8, place(0, share)[1] + 4, _share(share), "end")]  # fmt: skip
+        body += [
+            _text(left + n * wide / 2, bottom + 18, _share(n * right / 2), "middle"),
+            _text(left - 8, place(0, share)[1] + 4, _share(share), "end"),
+        ]
     body += [
         _text(left + wide / 2, bottom + 38, across, "middle", "label"),
-        f'<text transform="translate(13 {bottom - high / 2}) rotate(-90)" text-anchor="middle" class="label">{escape(up)}</text>',
+        f'<text transform="translate(13 {bottom - high / 2}) rotate(-90)" text-anchor="middle" '
+        f'class="label">{escape(up)}</text>',
     ]
     best = sorted((point.x[0], point.y[0]) for point in points if point.front)
     steps = "".join(f"H{place(*corner)[0]:.1f}V{place(*corner)[1]:.1f}" for corner in best[1:])
@@ -157,19 +194,34 @@ def scatter(name: str, points: Sequence[Point], across: str, up: str, right: flo
     for point, (x, y) in zip(points, marks, strict=True):
         half = 4.0 * len(str(point.number))
         spots = list(_around(x, y, half))
-        inside = [s for s in spots if left < s[0] - half and s[0] + half <= NARROW and 7 <= s[1] <= bottom - 6]
+        inside = [
+            s for s in spots if left < s[0] - half and s[0] + half <= NARROW and 7 <= s[1] <= bottom - 6
+        ]
         free = [
-            s for s in inside if not any(abs(s[0] - x) < half + wide and abs(s[1] - y) < 7 + tall for x, y, wide, tall in taken)
+            s
+            for s in inside
+            if not any(abs(s[0] - x) < half + wide and abs(s[1] - y) < 7 + tall for x, y, wide, tall in taken)
         ]
         at = (free or spots)[0]
         taken.append((*at, half, 7.0))
         if abs(at[0] - x) + abs(at[1] - y) > 24:
             body.append(f'<path class="leader" d="M{x:.1f} {y:.1f}L{at[0]:.1f} {at[1]:.1f}"/>')
-        body += [f'<circle class="{"best" if point.front else "other"}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>',
-                 _text(at[0], at[1] + 4, str(point.number), "middle", "label number")]  # fmt: skip
-    told = "; ".join(f"{point.number} {point.name}: {point.x[0]:.3f}, {point.y[0]:.3f}{', on the front' * point.front}"
-                     for point in points)  # fmt: skip
-    return _svg(name, bottom + 48, f"{up} against {across}", f"{across} and {up} of each method. {told}.", body, NARROW)
+        body += [
+            f'<circle class="{"best" if point.front else "other"}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>',
+            _text(at[0], at[1] + 4, str(point.number), "middle", "label number"),
+        ]
+    told = "; ".join(
+        f"{point.number} {point.name}: {point.x[0]:.3f}, {point.y[0]:.3f}{', on the front' * point.front}"
+        for point in points
+    )
+    return _svg(
+        name,
+        bottom + 48,
+        f"{up} against {across}",
+        f"{across} and {up} of each method. {told}.",
+        body,
+        NARROW,
+    )
 
 
 def _share(value: float) -> str:
@@ -188,5 +240,6 @@ def overlay(side: int, chosen: Sequence[int]) -> Markup:
     squares = "".join(f"M{index % side} {index // side}h1v1h-1z" for index in chosen)
     title = f"{len(chosen)} of {side * side} visual tokens are rewritten"
     return Markup(
-        '<svg class="overlay" viewBox="0 0 {side} {side}" role="img" aria-label="{title}"><path d="{squares}"/></svg>'
+        '<svg class="overlay" viewBox="0 0 {side} {side}" role="img" aria-label="{title}"><path '
+        'd="{squares}"/></svg>'
     ).format(side=side, title=title, squares=squares)

@@ -1,4 +1,6 @@
-"""Answers before and after with their pictures, drawn by seed and not by outcome; misses and false alarms apart."""
+"""Answers before and after with their pictures, drawn by seed and not by outcome; misses and false alarms
+apart.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,12 @@ from cagul.report.reading import ResultRow
 from cagul.report.redaction import Redactor
 
 MAX_PICTURES, EDGE = 36, 192  # of a page; pixels
-WHERE = {"image": "training picture", "paraphrase": "held-out phrasing", "view": "held-out view", "visual": "what is seen"}
+WHERE = {
+    "image": "training picture",
+    "paraphrase": "held-out phrasing",
+    "view": "held-out view",
+    "visual": "what is seen",
+}
 DRAWN = {  # how many examples of each sort
     "forget": {"image": 3, "paraphrase": 1, "view": 3, "visual": 2},
     "retain": {"image": 2, "view": 1, "visual": 1},
@@ -30,8 +37,8 @@ TITLES = {"forget": "Forgotten people", "retain": "People who stay known", "unse
 class ShownAnswer:
     """A picture as the page shows it. Without ``uri`` a silhouette stands in, and ``why`` says why.
 
-    ``side``: visual tokens along an edge; 0 where the run does not tell, the grid is not square or the picture is not shown:
-    with the host at hand, the chosen tokens would find it.
+    ``side``: visual tokens along an edge; 0 where the run does not tell, the grid is not square or the
+    picture is not shown: with the host at hand, the chosen tokens would find it.
     """
 
     uri: str
@@ -67,7 +74,9 @@ class Group:
 
 
 class Album:
-    """Pictures as small data URIs, at most ``MAX_PICTURES``; those of forgotten people are opened in a revealed page only."""
+    """Pictures as small data URIs, at most ``MAX_PICTURES``; those of forgotten people are opened in a
+    revealed page only.
+    """
 
     def __init__(self, redactor: Redactor):
         self._redactor = redactor
@@ -97,28 +106,45 @@ class Album:
 
 
 def data_uri(picture: Image.Image) -> str:
-    """The picture's middle square as a small JPEG without its metadata: what a host that crops to the middle sees."""
+    """The picture's middle square as a small JPEG without its metadata: what a host that crops to the middle
+    sees.
+    """
     buffer = io.BytesIO()
     ImageOps.fit(picture, (EDGE, EDGE)).save(buffer, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def example_groups(rows: Sequence[ResultRow], method: str | None, redactor: Redactor, album: Album) -> tuple[Group, ...]:
+def example_groups(
+    rows: Sequence[ResultRow], method: str | None, redactor: Redactor, album: Album
+) -> tuple[Group, ...]:
     """Examples of each split, then gate misses and false alarms if there are any."""
     before = {row.asked: row for row in rows if row.method == "host"}
     asked = [row for row in rows if row.method == (method or "host") and row.asked in before]
 
     def build(title: str, note: str, chosen: list[ResultRow]) -> Group:
-        return Group(title, note, tuple(_example(row, before[row.asked], method, redactor, album) for row in chosen))
+        return Group(
+            title, note, tuple(_example(row, before[row.asked], method, redactor, album) for row in chosen)
+        )
 
     groups = []
     for split, counts in DRAWN.items():
         found = [row for row in asked if row.split == split]
-        drawn = [row for sort, count in counts.items() for row in draw([r for r in found if r.sort == sort], count, sort)]
-        note = f"{len(drawn)} of {len(found):,} answers, drawn by seed." if found else "Nothing was asked about them."
+        drawn = [
+            row
+            for sort, count in counts.items()
+            for row in draw([r for r in found if r.sort == sort], count, sort)
+        ]
+        note = (
+            f"{len(drawn)} of {len(found):,} answers, drawn by seed."
+            if found
+            else "Nothing was asked about them."
+        )
         groups.append(build(TITLES[split], note, drawn))
     if method is not None:
-        for title, splits, fired in (("Gate misses", ("forget",), False), ("False alarms", ("retain", "unseen"), True)):
+        for title, splits, fired in (
+            ("Gate misses", ("forget",), False),
+            ("False alarms", ("retain", "unseen"), True),
+        ):
             judged = [row for row in asked if row.split in splits and row.fired is not None]
             found = [row for row in judged if row.fired is fired]
             if not judged:
@@ -126,7 +152,9 @@ def example_groups(rows: Sequence[ResultRow], method: str | None, redactor: Reda
             elif not found:
                 note = f"None in {len(judged):,} answers."
             else:
-                note = f"{len(found):,} of {len(judged):,} answers; here by outcome, drawn by seed among them."
+                note = (
+                    f"{len(found):,} of {len(judged):,} answers; here by outcome, drawn by seed among them."
+                )
             groups.append(build(title, note, draw(found, 2, title)))
     return tuple(groups)
 
@@ -141,10 +169,18 @@ def draw(rows: list[ResultRow], count: int, salt: str) -> list[ResultRow]:
     return [*first.values(), *others][:count]
 
 
-def _example(row: ResultRow, host: ResultRow, method: str | None, redactor: Redactor, album: Album) -> Example:
+def _example(
+    row: ResultRow, host: ResultRow, method: str | None, redactor: Redactor, album: Album
+) -> Example:
     return Example(
-        where=WHERE.get(row.sort, row.sort), person=redactor.person(row.subject), question=redactor.question(row),
-        truth=redactor.answer(row, row.answer), host=redactor.answer(row, host.output),
-        guarded=redactor.answer(row, row.output) if method else None, same=bool(row.tokens) and row.tokens == host.tokens,
-        fired=row.fired, score=row.score, picture=album.show(row),
-    )  # fmt: skip
+        where=WHERE.get(row.sort, row.sort),
+        person=redactor.person(row.subject),
+        question=redactor.question(row),
+        truth=redactor.answer(row, row.answer),
+        host=redactor.answer(row, host.output),
+        guarded=redactor.answer(row, row.output) if method else None,
+        same=bool(row.tokens) and row.tokens == host.tokens,
+        fired=row.fired,
+        score=row.score,
+        picture=album.show(row),
+    )

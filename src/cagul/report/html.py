@@ -21,7 +21,11 @@ HERE = Path(__file__).parent
 def render(facts: Facts | StudyFacts) -> str:
     """The page as text."""
     environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     style = Markup((HERE / "page.css").read_text("utf-8"))  # our own file
     if isinstance(facts, StudyFacts):
@@ -29,23 +33,38 @@ def render(facts: Facts | StudyFacts) -> str:
     charts = []
     if facts.gate is not None:
         charts.append(("Scores", score_histograms(facts.gate.groups, facts.gate.threshold)))
-        hits, alarms = ([score for score, _ in facts.gate.groups.get(name, ())] for name in ("forget", "unseen"))
+        hits, alarms = (
+            [score for score, _ in facts.gate.groups.get(name, ())] for name in ("forget", "unseen")
+        )
         if hits and alarms:
             charts += [
                 (caption, roc(name, hits, alarms, facts.gate.threshold, right))
-                for caption, name, right in (("ROC", "roc", 1.0), ("ROC up to 10 % false alarms", "roc-10", 0.1))
+                for caption, name, right in (
+                    ("ROC", "roc", 1.0),
+                    ("ROC up to 10 % false alarms", "roc-10", 0.1),
+                )
             ]
-    offs = [(off, scatter(f"off-{n}", off.points, "leak", off.utility)) for n, off in enumerate(facts.trade_offs)]
+    offs = [
+        (off, scatter(f"off-{n}", off.points, "leak", off.utility)) for n, off in enumerate(facts.trade_offs)
+    ]
     off = facts.surface.off if facts.surface is not None else None
     surface = scatter("surface", off.points, "leak", off.utility, off.right) if off is not None else ""
     return environment.get_template("page.html").render(
-        facts=facts, charts=charts, offs=offs, surface=surface, overlay=overlay, names=[method.name for method in facts.methods],
-        columns=[" ".join(column) for column in COLUMNS], config=json.dumps(facts.config, indent=1, ensure_ascii=False),
+        facts=facts,
+        charts=charts,
+        offs=offs,
+        surface=surface,
+        overlay=overlay,
+        names=[method.name for method in facts.methods],
+        columns=[" ".join(column) for column in COLUMNS],
+        config=json.dumps(facts.config, indent=1, ensure_ascii=False),
         style=style,
-    )  # fmt: skip
+    )
 
 
-def write_report(folder: str | Path, out: str | Path | None = None, *, reveal: bool = False) -> tuple[Path, Facts | StudyFacts]:
+def write_report(
+    folder: str | Path, out: str | Path | None = None, *, reveal: bool = False
+) -> tuple[Path, Facts | StudyFacts]:
     """Write the page of a run, whole or not at all, as ``report.html`` in its folder unless ``out`` is given.
 
     A page that holds private facts has mode 0600. Raises DataError for a run that cannot be read, WriteError.

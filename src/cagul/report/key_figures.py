@@ -9,7 +9,11 @@ from cagul.evaluation.metrics.registry import MEANINGS
 from cagul.report.reading import Figure, Summary
 
 KNOWN = 0.9  # below this the host does not know what it is to forget, and a low leak means little
-MEMORISED = {"keyword_recall": "on training images", "ape": "in held-out phrasings", "views": "on held-out views"}
+MEMORISED = {
+    "keyword_recall": "on training images",
+    "ape": "in held-out phrasings",
+    "views": "on held-out views",
+}
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,9 @@ class KeyFigure:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The run in a sentence or two. good: less is said, clearly; bad: the host changed; unclear: all between."""
+    """The run in a sentence or two. good: less is said, clearly; bad: the host changed; unclear: all
+    between.
+    """
 
     kind: Literal["good", "unclear", "bad"]
     text: str
@@ -63,7 +69,9 @@ class Memorisation:
 
 def cell(figure: Figure) -> Cell:
     """A figure's words, from the summary's own numbers."""
-    n = (f"{figure.n:,}" if figure.n else "") + (f" ({figure.left_out:,} left out)" if figure.left_out else "")
+    n = (f"{figure.n:,}" if figure.n else "") + (
+        f" ({figure.left_out:,} left out)" if figure.left_out else ""
+    )
     if figure.value is None:
         return Cell(absent=figure.absent, n=f"{figure.left_out:,} left out" if figure.left_out else "")
     if figure.low is None or figure.high is None:
@@ -76,7 +84,9 @@ def memorisation(summary: Summary) -> Memorisation:
     """What the host says of the forget set's facts."""
     found = {where: summary.figure("host", "forget", name) for name, where in MEMORISED.items()}
     values = [figure.value for figure in found.values() if figure.value is not None]
-    return Memorisation(tuple((where, cell(figure)) for where, figure in found.items()), bool(values) and min(values) >= KNOWN)
+    return Memorisation(
+        tuple((where, cell(figure)) for where, figure in found.items()), bool(values) and min(values) >= KNOWN
+    )
 
 
 def _share(figure: Figure) -> str:
@@ -92,11 +102,18 @@ def verdict(summary: Summary, guarded: str | None, memorised: bool) -> Verdict:
     if before.value is None:
         return Verdict("unclear", f"Whether the host knows {whom} was not measured: {before.absent}.")
     if guarded is None:
-        return Verdict("unclear", f"Only the host was asked. It says {_share(before)} of what is private about {whom}.")
+        return Verdict(
+            "unclear", f"Only the host was asked. It says {_share(before)} of what is private about {whom}."
+        )
     after = summary.figure(guarded, "forget", "leak")
-    others = " and ".join(f"{_share(summary.figure(guarded, split, 'identical'))} ({split})" for split in ("retain", "unseen"))
-    text = (f"With {guarded} the model says {_share(after)} of what is private about {whom}, without it {_share(before)}; "
-            f"answers about others stay the same in {others}, and no weight of the host changed.")  # fmt: skip
+    others = " and ".join(
+        f"{_share(summary.figure(guarded, split, 'identical'))} ({split})" for split in ("retain", "unseen")
+    )
+    text = (
+        f"With {guarded} the model says {_share(after)} of what is private about {whom}, without it "
+        f"{_share(before)}; "
+        f"answers about others stay the same in {others}, and no weight of the host changed."
+    )
     if not memorised:
         return Verdict("unclear", text + " The host did not know enough to begin with, so this shows little.")
     if None in (after.high, before.low) or after.high >= before.low:  # type: ignore[operator]
@@ -108,14 +125,23 @@ def key_figures(summary: Summary, guarded: str | None) -> tuple[KeyFigure, ...]:
     """The four figures of the first screen."""
 
     def both(name: str) -> tuple[tuple[str, Cell], ...]:
-        return tuple((method, cell(summary.figure(method, "forget", name))) for method in ("host", guarded) if method)
+        return tuple(
+            (method, cell(summary.figure(method, "forget", name))) for method in ("host", guarded) if method
+        )
 
     kept = Figure(absent="only the host was asked")
-    same = tuple((split, cell(summary.figure(guarded, split, "identical") if guarded else kept)) for split in ("retain", "unseen"))
+    same = tuple(
+        (split, cell(summary.figure(guarded, split, "identical") if guarded else kept))
+        for split in ("retain", "unseen")
+    )
     return (
         KeyFigure("leak", "private facts of forgotten people that are still said", both("leak")),
         KeyFigure("refusal_rate", "answers about forgotten people that refuse", both("refusal_rate")),
-        KeyFigure("visual_accuracy", "what is seen in forgotten people's pictures, said right", both("visual_accuracy")),
+        KeyFigure(
+            "visual_accuracy",
+            "what is seen in forgotten people's pictures, said right",
+            both("visual_accuracy"),
+        ),
         KeyFigure("identical", "answers about others, the same as the host's", same),
     )
 
@@ -131,7 +157,9 @@ def tables(summary: Summary) -> dict[str, tuple[Line, ...]]:
     }
     found: dict[str, tuple[Line, ...]] = {}
     for split, name in [*(key for key in MEANINGS if key in held), *sorted(held - set(MEANINGS))]:
-        cells = tuple(cell(figure) if isinstance(figure := parts.get(split, {}).get(name), Figure) else Cell()
-                      for parts in summary.methods.values())  # fmt: skip
+        cells = tuple(
+            cell(figure) if isinstance(figure := parts.get(split, {}).get(name), Figure) else Cell()
+            for parts in summary.methods.values()
+        )
         found[split] = (*found.get(split, ()), Line(name, MEANINGS.get((split, name), ""), cells))
     return found

@@ -1,4 +1,6 @@
-"""All methods of a run side by side: table, leak against utility with its Pareto front, costs, and answers behind the figures."""
+"""All methods of a run side by side: table, leak against utility with its Pareto front, costs, and answers
+behind the figures.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,27 @@ from cagul.report.reading import Figure, ResultRow, Summary
 from cagul.report.redaction import Redactor
 
 LEAK = ("forget", "leak")
-UTILITIES = (("retain", "model_utility"), ("forget", "visual_accuracy"), ("retain", "misfire_keep"))  # against leak
-COLUMNS = (LEAK, ("forget", "refusal_rate"), ("forget", "visual_accuracy"), ("retain", "model_utility"), ("retain", "identical"),
-           ("retain", "misfire_keep"))  # fmt: skip
+# against leak
+UTILITIES = (("retain", "model_utility"), ("forget", "visual_accuracy"), ("retain", "misfire_keep"))
+COLUMNS = (
+    LEAK,
+    ("forget", "refusal_rate"),
+    ("forget", "visual_accuracy"),
+    ("retain", "model_utility"),
+    ("retain", "identical"),
+    ("retain", "misfire_keep"),
+)
 ON_SURFACE = (LEAK, ("forget", "refusal_rate"), ("forget", "visual_accuracy"), ("retain", "misfire_keep"))
 QUICK_NOTE = "Quick: one point of each grid, one seed, short training, a small sample. These are no results."
 DRILL = {  # questions that every method's drill-down shows, by split and sort
-    ("forget", "image"): 2, ("forget", "paraphrase"): 1, ("forget", "view"): 2, ("forget", "visual"): 1,
-    ("retain", "image"): 2, ("retain", "visual"): 1, ("unseen", "image"): 1,
-}  # fmt: skip
+    ("forget", "image"): 2,
+    ("forget", "paraphrase"): 1,
+    ("forget", "view"): 2,
+    ("forget", "visual"): 1,
+    ("retain", "image"): 2,
+    ("retain", "visual"): 1,
+    ("unseen", "image"): 1,
+}
 COSTS = {
     "ms_a_query_host": "one query, bare host (ms)",
     "ms_a_query_silent": "one query, gate silent (ms)",
@@ -50,7 +64,9 @@ class MethodAnswer:
 
 @dataclass(frozen=True)
 class MethodView:
-    """A method with its line of the table; ``front`` where no other method leaks less at as much of the first utility."""
+    """A method with its line of the table; ``front`` where no other method leaks less at as much of the first
+    utility.
+    """
 
     number: int
     name: str
@@ -79,7 +95,9 @@ class Costs:
 
 @dataclass(frozen=True)
 class SurfaceTable:
-    """How many tokens are rewritten, and which, with what that trades for what; ``off`` where two methods have both figures."""
+    """How many tokens are rewritten, and which, with what that trades for what; ``off`` where two methods
+    have both figures.
+    """
 
     off: TradeOff | None
     heads: tuple[str, ...]
@@ -101,9 +119,13 @@ def _trade_off(summary: Summary, names: Collection[str], split: str, name: str) 
             known[method] = (number, leak, utility)
     if len(known) < 2:
         return None
-    front = pareto({method: (leak.value or 0.0, utility.value or 0.0) for method, (_, leak, utility) in known.items()})
-    points = tuple(Point(number, method, _span(leak), _span(utility), method in front)
-                   for method, (number, leak, utility) in known.items())  # fmt: skip
+    front = pareto(
+        {method: (leak.value or 0.0, utility.value or 0.0) for method, (_, leak, utility) in known.items()}
+    )
+    points = tuple(
+        Point(number, method, _span(leak), _span(utility), method in front)
+        for method, (number, leak, utility) in known.items()
+    )
     return TradeOff(f"{split}.{name}", MEANINGS[split, name], points)
 
 
@@ -115,9 +137,18 @@ def surface_table(summary: Summary) -> SurfaceTable | None:
     off = _trade_off(summary, found.points, *ON_SURFACE[-1])
     if off is not None:
         off = replace(off, right=min(1.0, (int(10 * max(point.x[0] for point in off.points)) + 1) / 10))
-    lines = tuple(Line(f"{numbers[name]} {name}", "on the front" if name in found.pareto else "",
-                       (Cell(place.choose), Cell(place.k), *(cell(summary.figure(name, *figure)) for figure in ON_SURFACE)))
-                  for name, place in found.points.items())  # fmt: skip
+    lines = tuple(
+        Line(
+            f"{numbers[name]} {name}",
+            "on the front" if name in found.pareto else "",
+            (
+                Cell(place.choose),
+                Cell(place.k),
+                *(cell(summary.figure(name, *figure)) for figure in ON_SURFACE),
+            ),
+        )
+        for name, place in found.points.items()
+    )
     return SurfaceTable(off, ("selection", "K", *(name for _, name in ON_SURFACE)), lines)
 
 
@@ -127,7 +158,9 @@ def _span(figure: Figure) -> tuple[float, float, float]:
     return value, value if figure.low is None else figure.low, value if figure.high is None else figure.high
 
 
-def method_table(summary: Summary, rows: Sequence[ResultRow], offs: Sequence[TradeOff], redactor: Redactor) -> tuple[MethodView, ...]:
+def method_table(
+    summary: Summary, rows: Sequence[ResultRow], offs: Sequence[TradeOff], redactor: Redactor
+) -> tuple[MethodView, ...]:
     """One line a method with its answers to the same few questions, drawn by seed."""
     said: dict[str, dict[str, ResultRow]] = {name: {} for name in summary.methods}
     for row in rows:
@@ -139,8 +172,11 @@ def method_table(summary: Summary, rows: Sequence[ResultRow], offs: Sequence[Tra
     front = {point.name for point in offs[0].points if point.front} if offs else set()
     found = []
     for number, (name, parts) in enumerate(summary.methods.items(), 1):
-        line = Line(f"{number} {name}", "on the front" if name in front else "",
-                    tuple(_cell(parts.get(split, {}).get(figure)) for split, figure in COLUMNS))  # fmt: skip
+        line = Line(
+            f"{number} {name}",
+            "on the front" if name in front else "",
+            tuple(_cell(parts.get(split, {}).get(figure)) for split, figure in COLUMNS),
+        )
         told = tuple(_told(said[name][key], before[key], redactor) for key in asked if key in said[name])
         found.append(MethodView(number, name, name in front, line, told))
     return tuple(found)
@@ -148,14 +184,20 @@ def method_table(summary: Summary, rows: Sequence[ResultRow], offs: Sequence[Tra
 
 def _told(row: ResultRow, host: ResultRow, redactor: Redactor) -> MethodAnswer:
     return MethodAnswer(
-        where=f"{row.split}, {WHERE.get(row.sort, row.sort)}", person=redactor.person(row.subject),
-        question=redactor.question(row), truth=redactor.answer(row, row.answer), host=redactor.answer(row, host.output),
-        answer=redactor.answer(row, row.output), outcome=_outcome(row),
-    )  # fmt: skip
+        where=f"{row.split}, {WHERE.get(row.sort, row.sort)}",
+        person=redactor.person(row.subject),
+        question=redactor.question(row),
+        truth=redactor.answer(row, row.answer),
+        host=redactor.answer(row, host.output),
+        answer=redactor.answer(row, row.output),
+        outcome=_outcome(row),
+    )
 
 
 def _outcome(row: ResultRow) -> str:
-    """refuses; leaks or hides a private fact of the forgotten; right or wrong otherwise; nothing where it cannot be told."""
+    """refuses; leaks or hides a private fact of the forgotten; right or wrong otherwise; nothing where it
+    cannot be told.
+    """
     if row.refused:
         return "refuses"
     if row.recall is None:
@@ -172,7 +214,9 @@ def cost_table(summary: Summary) -> Costs:
     names = [*(key for key in COSTS if key in held), *sorted(held - set(COSTS))]
     return Costs(
         tuple(COSTS.get(name, name.replace("_", " ")) for name in names),
-        tuple(Line(method, "", tuple(_cell(part.get(name)) for name in names)) for method, part in parts.items()),
+        tuple(
+            Line(method, "", tuple(_cell(part.get(name)) for name in names)) for method, part in parts.items()
+        ),
     )
 
 

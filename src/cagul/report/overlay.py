@@ -1,4 +1,6 @@
-"""A picture with what a question looks at laid over it: importance as shade, rewritten tokens as frames. No torch here."""
+"""A picture with what a question looks at laid over it: importance as shade, rewritten tokens as frames. No
+torch here.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,21 @@ SMALLEST = 480  # pixels along the shorter edge
 SHADE, FRAME, HALO = (0, 114, 178), (213, 94, 0), (255, 255, 255)  # Okabe and Ito's blue and vermilion
 
 
-def draw_overlay(picture: Image.Image, importance: Sequence[float], rows: int, columns: int, box: tuple[int, int, int, int],
-                 chosen: Collection[int] = ()) -> Image.Image:  # fmt: skip
-    """``importance`` of rows x columns tokens in reading order over ``box`` of the picture; the most important is the darkest
-    blue, tokens of ``chosen`` have a frame.
+def draw_overlay(
+    picture: Image.Image,
+    importance: Sequence[float],
+    rows: int,
+    columns: int,
+    box: tuple[int, int, int, int],
+    chosen: Collection[int] = (),
+) -> Image.Image:
+    """``importance`` of rows x columns tokens in reading order over ``box`` of the picture; the most
+    important is the darkest blue, tokens of ``chosen`` have a frame.
     """
     scale = max(1, -(-SMALLEST // min(picture.size)))
-    shown = picture.convert("RGB").resize((picture.width * scale, picture.height * scale), Image.Resampling.LANCZOS)
+    shown = picture.convert("RGB").resize(
+        (picture.width * scale, picture.height * scale), Image.Resampling.LANCZOS
+    )
     left, top, right, bottom = (edge * scale for edge in box)
     low, high = min(importance), max(importance)
     shade = Image.new("L", shown.size)
@@ -25,7 +35,12 @@ def draw_overlay(picture: Image.Image, importance: Sequence[float], rows: int, c
     for number, value in enumerate(importance):
         row, column = divmod(number, columns)
         x, y = left + (right - left) * column / columns, top + (bottom - top) * row / rows
-        cell = (round(x), round(y), round(x + (right - left) / columns) - 1, round(y + (bottom - top) / rows) - 1)
+        cell = (
+            round(x),
+            round(y),
+            round(x + (right - left) / columns) - 1,
+            round(y + (bottom - top) / rows) - 1,
+        )
         pen.rectangle(cell, fill=round(170 * (value - low) / ((high - low) or 1.0)))
         cells.append(cell)
     shown.paste(Image.new("RGB", shown.size, SHADE), mask=shade)

@@ -35,12 +35,20 @@ from cagul.report.reading import Claim, FinishedRun, Opened, read_run
 from cagul.report.redaction import Redactor
 
 PRIMARY = "cagul"  # the method of the verdict, where a run has it; else its first
-GATE_GROUPS = {"forget": "forget", "retain": "retain", "unseen": "unseen", "look_alike": "look-alikes", "no_person": "no person"}
+GATE_GROUPS = {
+    "forget": "forget",
+    "retain": "retain",
+    "unseen": "unseen",
+    "look_alike": "look-alikes",
+    "no_person": "no person",
+}
 
 
 @dataclass(frozen=True)
 class GateScores:
-    """Scores of held-out pictures with whether they fired, by group. ``told``: the run holds its threshold."""
+    """Scores of held-out pictures with whether they fired, by group. ``told``: the run holds its
+    threshold.
+    """
 
     threshold: float
     told: bool
@@ -50,7 +58,9 @@ class GateScores:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything on the page. ``revealed``: nothing is masked, for the people are ``invented`` or the user asked for it."""
+    """Everything on the page. ``revealed``: nothing is masked, for the people are ``invented`` or the user
+    asked for it.
+    """
 
     revealed: bool
     invented: bool
@@ -88,29 +98,66 @@ def gather(opened: Opened, reveal: bool = False) -> Facts:
     revealed = reveal or invented
     summary, redactor = run.summary, Redactor(run.rows, revealed)
     album = Album(redactor)
-    guarded = next((name for name in sorted(summary.methods, key=lambda name: name != PRIMARY) if name != "host"), None)
+    guarded = next(
+        (name for name in sorted(summary.methods, key=lambda name: name != PRIMARY) if name != "host"), None
+    )
     memorised, offs = memorisation(summary), trade_offs(summary)
     host = {"family": summary.host.model_type, "parameters": f"{summary.host.parameters:,}"}
     host |= {"name": summary.host.name} if reveal else {}  # it may be a path
-    people = {f"subjects, {GATE_GROUPS.get(split, split)}": f"{count:,}" for split, count in summary.people.items()}
-    sample = {f"sampled {name.replace('_', ' ')}": f"{count:,}" if count else "all"
-              for name, count in summary.sample.items() if isinstance(count, int) and name != "seed"}  # fmt: skip
-    seeds = {"sample": summary.sample.get("seed"), "training": summary.patch.get("config", {}).get("training", {}).get("seed")}
-    spent = {"threads": "threads", "seconds": "evaluation (s)", "peak_memory_mib": "memory at most, process (MiB)"}
+    people = {
+        f"subjects, {GATE_GROUPS.get(split, split)}": f"{count:,}" for split, count in summary.people.items()
+    }
+    sample = {
+        f"sampled {name.replace('_', ' ')}": f"{count:,}" if count else "all"
+        for name, count in summary.sample.items()
+        if isinstance(count, int) and name != "seed"
+    }
+    seeds = {
+        "sample": summary.sample.get("seed"),
+        "training": summary.patch.get("config", {}).get("training", {}).get("seed"),
+    }
+    spent = {
+        "threads": "threads",
+        "seconds": "evaluation (s)",
+        "peak_memory_mib": "memory at most, process (MiB)",
+    }
     environment = {name: redactor.text(version) for name, version in run.manifest.versions.items()}
-    environment |= {"seeds": ", ".join(map(str, seeded))} if (seeded := summary.evaluation.get("seeds")) else {}
-    environment |= {words: f"{summary.evaluation[name]:,}" for name, words in spent.items() if name in summary.evaluation}
+    environment |= (
+        {"seeds": ", ".join(map(str, seeded))} if (seeded := summary.evaluation.get("seeds")) else {}
+    )
+    environment |= {
+        words: f"{summary.evaluation[name]:,}" for name, words in spent.items() if name in summary.evaluation
+    }
     return Facts(
-        revealed=revealed, invented=invented, verdict=verdict(summary, guarded, memorised.enough),
-        key_figures=key_figures(summary, guarded), sha256_before=summary.host.sha256_before,
-        sha256_after=summary.host.sha256_after, unchecked=run.unchecked, taken=run.taken, notes=_notes(run, guarded),
-        groups=example_groups(run.rows, guarded, redactor, album), looking=looking(run.rows, guarded, redactor, album),
-        claims=summary.claims, trade_offs=offs, surface=surface_table(summary), gate=_gate(run, guarded), costs=cost_table(summary),
-        memorisation=memorised, methods=method_table(summary, run.rows, offs, redactor), tables=tables(summary),
-        host=tuple(host.items()), environment=tuple(environment.items()),
-        sample=(*people.items(), *sample.items(), *((f"{k} seed", str(v)) for k, v in seeds.items() if v is not None)),
-        config=redactor.data(summary.patch.get("config", {})), command=redactor.command(run.manifest.command),
-    )  # fmt: skip
+        revealed=revealed,
+        invented=invented,
+        verdict=verdict(summary, guarded, memorised.enough),
+        key_figures=key_figures(summary, guarded),
+        sha256_before=summary.host.sha256_before,
+        sha256_after=summary.host.sha256_after,
+        unchecked=run.unchecked,
+        taken=run.taken,
+        notes=_notes(run, guarded),
+        groups=example_groups(run.rows, guarded, redactor, album),
+        looking=looking(run.rows, guarded, redactor, album),
+        claims=summary.claims,
+        trade_offs=offs,
+        surface=surface_table(summary),
+        gate=_gate(run, guarded),
+        costs=cost_table(summary),
+        memorisation=memorised,
+        methods=method_table(summary, run.rows, offs, redactor),
+        tables=tables(summary),
+        host=tuple(host.items()),
+        environment=tuple(environment.items()),
+        sample=(
+            *people.items(),
+            *sample.items(),
+            *((f"{k} seed", str(v)) for k, v in seeds.items() if v is not None),
+        ),
+        config=redactor.data(summary.patch.get("config", {})),
+        command=redactor.command(run.manifest.command),
+    )
 
 
 def _notes(run: FinishedRun, guarded: str | None) -> tuple[str, ...]:
@@ -120,7 +167,9 @@ def _notes(run: FinishedRun, guarded: str | None) -> tuple[str, ...]:
     if fired and not any(row.chosen for row in fired):
         notes.append("This run does not hold which tokens were chosen, so none are drawn.")
     elif fired and not any(row.visual_tokens for row in fired):
-        notes.append("This run does not hold how many visual tokens a picture has, so the chosen ones are not drawn.")
+        notes.append(
+            "This run does not hold how many visual tokens a picture has, so the chosen ones are not drawn."
+        )
     if not any(row.answer for row in run.rows):
         notes.append("This run does not hold the true answers.")
     if run.summary.quick:
@@ -140,11 +189,15 @@ def _gate(run: FinishedRun, guarded: str | None) -> GateScores | None:
     if not groups or threshold is None:
         return None
     shown = {words: tuple(groups[name]) for name, words in GATE_GROUPS.items() if name in groups}
-    return GateScores(float(threshold), told, shown, cell(run.summary.figure(guarded or "", "gate", "auroc_unseen")))
+    return GateScores(
+        float(threshold), told, shown, cell(run.summary.figure(guarded or "", "gate", "auroc_unseen"))
+    )
 
 
 def _between(pairs: Sequence[tuple[float, bool]]) -> float | None:
-    """The middle between the highest silent and the lowest fired score; None where no one threshold parts them."""
+    """The middle between the highest silent and the lowest fired score; None where no one threshold parts
+    them.
+    """
     silent, fired = ([score for score, fires in pairs if fires is side] for side in (False, True))
     if not silent or not fired or max(silent) >= min(fired):
         return None

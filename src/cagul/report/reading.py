@@ -1,4 +1,6 @@
-"""Read a finished run and check it: whole, of the right shape, and its rows give the figures of its summary."""
+"""Read a finished run and check it: whole, of the right shape, and its rows give the figures of its
+summary.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,18 @@ WHO_WRITES = "Give the folder that `cagul demo`, `evaluate`, `compare` or `study
 
 
 FIELDS = (  # what figures are made of
-    "subject", "split", "sort", "kind", "view", "tokens", "recall", "rouge_l", "refused", "fired", "score",
-)  # fmt: skip
+    "subject",
+    "split",
+    "sort",
+    "kind",
+    "view",
+    "tokens",
+    "recall",
+    "rouge_l",
+    "refused",
+    "fired",
+    "score",
+)
 
 
 class _Part(BaseModel):
@@ -36,7 +48,9 @@ class _Part(BaseModel):
 
 
 class ResultRow(_Part):
-    """One answer, one gate score or one importance map. Fields that older runs did not keep have a default."""
+    """One answer, one gate score or one importance map. Fields that older runs did not keep have a
+    default.
+    """
 
     key: str
     method: str
@@ -96,7 +110,9 @@ class StudyHost(HostFacts):
 
 
 class StudyCost(_Part):
-    """Seconds and threads. ``of_all_calls`` and ``threads_of_all_calls`` are of every call that the study was made in."""
+    """Seconds and threads. ``of_all_calls`` and ``threads_of_all_calls`` are of every call that the study was
+    made in.
+    """
 
     threads: NonNegativeInt = 0
     of_all_calls: FiniteFloat | None = None
@@ -134,7 +150,9 @@ class Surface(_Part):
 
 
 class Summary(_Part):
-    """summary.json. A part of a method that is named cost holds bare numbers; claims to diverged are a comparison's."""
+    """summary.json. A part of a method that is named cost holds bare numbers; claims to diverged are a
+    comparison's.
+    """
 
     methods: dict[str, dict[str, dict[str, Figure | FiniteFloat]]]
     host: HostFacts
@@ -150,14 +168,19 @@ class Summary(_Part):
     @field_validator("methods", mode="before")
     @classmethod
     def _figures_alone(cls, methods: Any) -> Any:
-        """Leave out what is no figure: curves, and the parts that reproduce another evaluator's arithmetic."""
+        """Leave out what is no figure: curves, and the parts that reproduce another evaluator's
+        arithmetic.
+        """
         if not isinstance(methods, dict):
             return methods
         kept = {}
         for method, parts in methods.items():
             figures = {split: part for split, part in parts.items() if not split.startswith("compat_")}
-            kept[method] = {split: {name: f for name, f in part.items() if not (isinstance(f, dict) and "bins" in f)}
-                            for split, part in figures.items() if isinstance(part, dict)}  # fmt: skip
+            kept[method] = {
+                split: {name: f for name, f in part.items() if not (isinstance(f, dict) and "bins" in f)}
+                for split, part in figures.items()
+                if isinstance(part, dict)
+            }
         return kept
 
     @model_validator(mode="after")
@@ -180,8 +203,8 @@ class Manifest(_Part):
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run as it was found. ``unchecked`` says why its figures could not be computed anew from its rows, or is empty;
-    ``taken`` names those that rows do not give, such as seconds.
+    """A run as it was found. ``unchecked`` says why its figures could not be computed anew from its rows, or
+    is empty; ``taken`` names those that rows do not give, such as seconds.
     """
 
     manifest: Manifest
@@ -198,7 +221,9 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise DataError(f"Cannot read {path}: {error.strerror or error}.", "Set its permissions.", "run") from None
+        raise DataError(
+            f"Cannot read {path}: {error.strerror or error}.", "Set its permissions.", "run"
+        ) from None
     except ValueError as error:
         raise DataError(f"{path} is not JSON: {error}.", AGAIN, "run") from None
 
@@ -209,7 +234,9 @@ def _shaped(shape: type[Shape], data: Any, where: str) -> Shape:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{where} is not as cagul wrote it: {field + ': ' if field else ''}{first['msg']}.", AGAIN, "run") from None
+        raise DataError(
+            f"{where} is not as cagul wrote it: {field + ': ' if field else ''}{first['msg']}.", AGAIN, "run"
+        ) from None
 
 
 def _raw_rows(path: Path) -> list[dict[str, Any]]:
@@ -261,19 +288,27 @@ def open_run(folder: str | Path) -> Opened:
     path = folder / "rows.jsonl"
     if not (folder / "summary.json").exists():
         kept = sum(b'"key"' in line for line in path.read_bytes().split(b"\n")) if path.exists() else 0
-        raise DataError(f"{folder} is unfinished: it has {kept:,} rows and no summary.json.",
-                        "Run the same command again to finish it" + (f": {manifest.command}" if manifest.command else "."),
-                        "run")  # fmt: skip
+        raise DataError(
+            f"{folder} is unfinished: it has {kept:,} rows and no summary.json.",
+            "Run the same command again to finish it"
+            + (f": {manifest.command}" if manifest.command else "."),
+            "run",
+        )
     return Opened(folder, manifest, _json(folder / "summary.json"), _raw_rows(path))
 
 
 def read_run(opened: Opened) -> FinishedRun:
     """The run of an evaluation or a comparison.
 
-    Raises DataError when it is not as cagul wrote it, or when its rows do not give the figures of its summary.
+    Raises DataError when it is not as cagul wrote it, or when its rows do not give the figures of its
+    summary.
     """
     summary = _shaped(Summary, opened.summary, opened.where)
-    rows = tuple(_shaped(ResultRow, row, f"{opened.folder}/rows.jsonl line {row['line']}") for row in opened.rows if "split" in row)
+    rows = tuple(
+        _shaped(ResultRow, row, f"{opened.folder}/rows.jsonl line {row['line']}")
+        for row in opened.rows
+        if "split" in row
+    )
     unchecked = _check_figures(opened.folder, summary, opened.rows)
     return FinishedRun(opened.manifest, summary, rows, unchecked, _taken(summary))
 
@@ -281,18 +316,25 @@ def read_run(opened: Opened) -> FinishedRun:
 def read_study(opened: Opened) -> StudySummary:
     """The summary of a study.
 
-    Raises DataError when it is not as cagul wrote it, or when its rows do not give the figures of its summary.
+    Raises DataError when it is not as cagul wrote it, or when its rows do not give the figures of its
+    summary.
     """
     from cagul.study.summary import summarise_study
 
     host = _shaped(StudyHost, opened.summary.get("host"), opened.where)
     told = _shaped(StudySummary, opened.summary | {"host": host}, opened.where)
     try:
-        differing = _unlike(told.study, json.loads(json.dumps(summarise_study(opened.rows, list(host.read)))), "study")
+        differing = _unlike(
+            told.study, json.loads(json.dumps(summarise_study(opened.rows, list(host.read)))), "study"
+        )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise DataError(f"{opened.folder}/rows.jsonl lacks what this study is made of: {error}.", AGAIN, "run") from None
+        raise DataError(
+            f"{opened.folder}/rows.jsonl lacks what this study is made of: {error}.", AGAIN, "run"
+        ) from None
     if differing:
-        raise DataError(f"{opened.folder}: {differing} in summary.json is not what its rows give.", AGAIN, "run")
+        raise DataError(
+            f"{opened.folder}: {differing} in summary.json is not what its rows give.", AGAIN, "run"
+        )
     return told
 
 
@@ -320,7 +362,9 @@ def _check_figures(folder: Path, summary: Summary, raw: list[dict[str, Any]]) ->
     except KeyError as error:
         if error.args[0] in FIELDS:
             return f"its rows are of an older cagul and have no field {error.args[0]}"
-        raise DataError(f"{folder}/rows.jsonl lacks rows that the summary was made of.", AGAIN, "run") from None
+        raise DataError(
+            f"{folder}/rows.jsonl lacks rows that the summary was made of.", AGAIN, "run"
+        ) from None
     for method, parts in summary.methods.items():
         for split, figures in parts.items():
             for name, told in figures.items():
@@ -328,20 +372,32 @@ def _check_figures(folder: Path, summary: Summary, raw: list[dict[str, Any]]) ->
                     found = again.get(method, {}).get(split, {}).get(name, {})
                     value, n = found.get("value"), found.get("n", 0)
                     alike = told.value is value is None or (
-                        told.value is not None and value is not None and abs(told.value - value) < 1e-9 and told.n == n
+                        told.value is not None
+                        and value is not None
+                        and abs(told.value - value) < 1e-9
+                        and told.n == n
                     )
                     if not alike:
-                        raise DataError(f"{folder}: methods.{method}.{split}.{name} is {_brief(told.value, told.n)} in "
-                                        f"summary.json, but {_brief(value, n)} by its rows.", AGAIN, "run")  # fmt: skip
+                        raise DataError(
+                            f"{folder}: methods.{method}.{split}.{name} is {_brief(told.value, told.n)} in "
+                            f"summary.json, but {_brief(value, n)} by its rows.",
+                            AGAIN,
+                            "run",
+                        )
     return ""
 
 
 def _taken(summary: Summary) -> tuple[str, ...]:
     """Names of the numbers that ``_check_figures`` cannot give: those of no row, such as seconds."""
-    return tuple(dict.fromkeys(
-        f"{split}.{name}" for parts in summary.methods.values() for split, figures in parts.items()
-        for name, told in figures.items() if not (isinstance(told, Figure) and (split, name) in MEANINGS)
-    ))  # fmt: skip
+    return tuple(
+        dict.fromkeys(
+            f"{split}.{name}"
+            for parts in summary.methods.values()
+            for split, figures in parts.items()
+            for name, told in figures.items()
+            if not (isinstance(told, Figure) and (split, name) in MEANINGS)
+        )
+    )
 
 
 def _brief(value: float | None, n: int) -> str:

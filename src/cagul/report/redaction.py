@@ -16,8 +16,10 @@ from cagul.text.refusals import REFUSALS
 BLOCK = "█████"
 # The only words of an answer about a forgotten person that are shown: the frame around a fact, nobody's fact.
 PLAIN = frozenset(
-    "a an and are as at be born by can cannot called cannot do does for from has have i in is it its know live lives name not of "
-    "on or person sorry that the their them there they this to was were what where who with work works yes no".split()
+    "a an and are as at be born by can cannot called cannot do does for from has have i in is it its know "
+    "live lives name not of "
+    "on or person sorry that the their them there they this to was were what where who with work works yes "
+    "no".split()
 )
 PATH_OPTIONS = ("--host", "--records", "--patch", "--out", "--retain-host", "--other-host", "--config")
 _WORD = re.compile(r"\w+(?:[-'’.]\w+)*")
@@ -32,19 +34,28 @@ class Redactor:
         self.reveal = reveal
         rows = list(rows)
         people = sorted({row.subject for row in rows if row.subject})
-        random.Random(digest(sorted(row.key for row in rows))).shuffle(people)  # an order that follows no name
+        # an order that follows no name
+        random.Random(digest(sorted(row.key for row in rows))).shuffle(people)
         forgotten = [row for row in rows if row.split == "forget"]
         names = {row.subject for row in forgotten}
-        self._numbers = {subject: number for number, subject in enumerate(sorted(people, key=lambda p: p not in names), 1)}
+        self._numbers = {
+            subject: number for number, subject in enumerate(sorted(people, key=lambda p: p not in names), 1)
+        }
         self.pictures = {row.picture for row in forgotten}
         secrets = set(names)
         for row in forgotten:
             if row.kind == "private":
-                kept = row.keywords if row.keywords is not None else row.key.rpartition("/")[2].split("|")  # older runs
+                # older runs
+                kept = row.keywords if row.keywords is not None else row.key.rpartition("/")[2].split("|")
                 secrets |= {*kept} or {row.answer}
-                for secret in kept:  # a first name alone; of a whole answer not the words of the frame around the fact
+                # a first name alone; of a whole answer not the words of the frame around the fact
+                for secret in kept:
                     frame = PLAIN if secret == row.answer else frozenset[str]()
-                    secrets |= {word for word in _WORD.findall(secret) if word[:1].isupper() and word.lower() not in frame}
+                    secrets |= {
+                        word
+                        for word in _WORD.findall(secret)
+                        if word[:1].isupper() and word.lower() not in frame
+                    }
         found = sorted({_normal(s) for s in secrets if s.strip()}, key=len, reverse=True)
         pattern = "|".join(r"\s+".join(map(re.escape, secret.split())) for secret in found)
         self._secrets = re.compile(rf"(?<!\w)(?:{pattern})(?!\w)", re.IGNORECASE) if found else None
@@ -67,7 +78,9 @@ class Redactor:
         said = self.text(text)
         if self.reveal or row.split != "forget":
             return said
-        return _BLOCKS.sub(BLOCK, _WORD.sub(lambda word: word[0] if word[0].lower() in PLAIN else BLOCK, said))
+        return _BLOCKS.sub(
+            BLOCK, _WORD.sub(lambda word: word[0] if word[0].lower() in PLAIN else BLOCK, said)
+        )
 
     def command(self, command: str) -> str:
         """The command without its paths; each becomes the name of its option in capitals."""

@@ -1,6 +1,7 @@
 """The figures of a study, from its summary: inline SVG for a page, or files of their own. No torch here.
 
-The colours are those of ``page.css``; every series also has a mark or a dash of its own, and its name beside it.
+The colours are those of ``page.css``; every series also has a mark or a dash of its own, and its name beside
+it.
 """
 
 from __future__ import annotations
@@ -18,13 +19,25 @@ from cagul.study.summary import few
 
 KINDS = ("private", "visual", "general")
 SHADES = 10
-MARKS = ("M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z", "M-4 -4h8v8h-8z", "M0 -5l5 9h-10z", "M0 -5l5 5l-5 5l-5 -5z", "M-5 -4h10l-5 9z")
+MARKS = (
+    "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z",
+    "M-4 -4h8v8h-8z",
+    "M0 -5l5 9h-10z",
+    "M0 -5l5 5l-5 5l-5 -5z",
+    "M-5 -4h10l-5 9z",
+)
 DASHES = ("", "7 4", "2 4", "9 3 2 3", "4 2")
 MEASURE_NAMES = {
-    "attention": "attention, layers read", "attention_all": "attention, all layers", "value_norm": "attention x value norm",
-    "gradient": "gradient x attention", "gradient_all": "the same, all layers", "rollout": "rollout",
-    "occlusion": "occlusion, first token", "leave_one_out": "leave one out", "ceiling": "ceiling of the estimate",
-}  # fmt: skip
+    "attention": "attention, layers read",
+    "attention_all": "attention, all layers",
+    "value_norm": "attention x value norm",
+    "gradient": "gradient x attention",
+    "gradient_all": "the same, all layers",
+    "rollout": "rollout",
+    "occlusion": "occlusion, first token",
+    "leave_one_out": "leave one out",
+    "ceiling": "ceiling of the estimate",
+}
 Figure = Mapping[str, Any]
 
 
@@ -35,18 +48,25 @@ def _mark(place: int, x: float, y: float) -> str:
 def _legend(names: Sequence[str], y: float) -> list[str]:
     """Marks with their names, side by side."""
     starts = [16 + sum(34 + 7.5 * len(before) for before in names[:n]) for n in range(len(names))]
-    return [part for n, (name, x) in enumerate(zip(names, starts, strict=True))
-            for part in (_mark(n, x, y - 4), _text(x + 10, y, name, kind="label"))]  # fmt: skip
+    return [
+        part
+        for n, (name, x) in enumerate(zip(names, starts, strict=True))
+        for part in (_mark(n, x, y - 4), _text(x + 10, y, name, kind="label"))
+    ]
 
 
 def _said(found: Figure) -> str:
     if "value" not in found:
         return "absent"
-    return f"{found['value']:.2f}" + (f" ({found['low']:.2f} to {found['high']:.2f})" if "low" in found else "")
+    return f"{found['value']:.2f}" + (
+        f" ({found['low']:.2f} to {found['high']:.2f})" if "low" in found else ""
+    )
 
 
 def maps(found: Figure) -> Markup:
-    """Mean importance of every token by layer (columns, at most six) and question kind (rows), darker where more."""
+    """Mean importance of every token by layer (columns, at most six) and question kind (rows), darker where
+    more.
+    """
     kinds = [kind for kind in KINDS if kind in found]
     depth = len(found[kinds[0]]["mean_map"])
     shown = few(depth)
@@ -63,14 +83,15 @@ def maps(found: Figure) -> Markup:
             body += _grid(found[kind]["mean_map"][layer], left, top, size)
         entropies = [found[kind]["by_layer"]["entropy"][layer]["value"] for layer in shown]
         shares = [found[kind]["by_layer"]["top"][layer]["value"] for layer in shown]
-        told.append(f"{kind} questions: normalised entropy {min(entropies):.2f} to {max(entropies):.2f}, the top tenth of the "
-                    f"tokens holds {min(shares):.0%} to {max(shares):.0%}")  # fmt: skip
+        told.append(
+            f"{kind} questions: normalised entropy {min(entropies):.2f} to {max(entropies):.2f}, the top "
+            "tenth of the "
+            f"tokens holds {min(shares):.0%} to {max(shares):.0%}"
+        )
     correlated = found.get("private_visual_correlation")
     if correlated is not None:
         told.append(f"the mean maps of private and visual questions correlate by {correlated:.2f}")
-    description = (
-        f"Mean share of attention of {found[kinds[0]]['visual_tokens']} visual tokens in reading order. {'; '.join(told)}."
-    )
+    description = f"Mean share of attention of {found[kinds[0]]['visual_tokens']} visual tokens in reading order. {'; '.join(told)}."
     return _svg("maps", 34 + len(kinds) * (size + 14), "Where questions look, by layer", description, body)
 
 
@@ -80,14 +101,20 @@ def _grid(shares: Sequence[float], left: float, top: float, size: float) -> list
     shades: dict[int, list[str]] = {}
     for n, share in enumerate(shares):
         x, y = left + n % side * cell, top + n // side * cell
-        shades.setdefault(ceil(SHADES * share / most), []).append(f"M{x:.1f} {y:.1f}h{cell:.2f}v{cell:.2f}h-{cell:.2f}z")
-    body = [f'<path class="series-1" fill-opacity="{shade / SHADES:.1f}" d="{"".join(cells)}"/>'
-            for shade, cells in sorted(shades.items())]  # fmt: skip
+        shades.setdefault(ceil(SHADES * share / most), []).append(
+            f"M{x:.1f} {y:.1f}h{cell:.2f}v{cell:.2f}h-{cell:.2f}z"
+        )
+    body = [
+        f'<path class="series-1" fill-opacity="{shade / SHADES:.1f}" d="{"".join(cells)}"/>'
+        for shade, cells in sorted(shades.items())
+    ]
     return [*body, f'<path class="axis" d="M{left:.1f} {top:.1f}h{size:.1f}v{size:.1f}h-{size:.1f}z"/>']
 
 
 def heads(found: Figure) -> Markup:
-    """Mean importance of every token by layer (columns) and head (rows, at most eight), a block for each question kind."""
+    """Mean importance of every token by layer (columns) and head (rows, at most eight), a block for each
+    question kind.
+    """
     kinds = [kind for kind in KINDS if kind in found]
     layers, rows = found[kinds[0]]["layers"], few(len(found[kinds[0]]["maps"][0]), 8)
     block = (WIDTH - 60.0) / len(kinds)
@@ -99,7 +126,12 @@ def heads(found: Figure) -> Markup:
         for column, layer in enumerate(layers):
             x = left + column * step
             body.append(
-                _text(x + (step - 6) / 2, 40, f"layer {layer}" if not (n or column) and step > 40 else str(layer), "middle")
+                _text(
+                    x + (step - 6) / 2,
+                    40,
+                    f"layer {layer}" if not (n or column) and step > 40 else str(layer),
+                    "middle",
+                )
             )
             for row, head in enumerate(rows):
                 body += _grid(found[kind]["maps"][column][head], x, 50 + row * step, step - 6)
@@ -108,8 +140,15 @@ def heads(found: Figure) -> Markup:
     return _svg("heads", 50 + len(rows) * step + 4, "Where questions look, by layer and head", told, body)
 
 
-def dots(name: str, title: str, axis: str, rows: Mapping[str, Mapping[str, Figure]], low: float, high: float,
-         chance: tuple[float, str] | None = None) -> Markup:  # fmt: skip
+def dots(
+    name: str,
+    title: str,
+    axis: str,
+    rows: Mapping[str, Mapping[str, Figure]],
+    low: float,
+    high: float,
+    chance: tuple[float, str] | None = None,
+) -> Markup:
     """Values with their intervals, a line for each row, a mark for each series."""
     series = list(dict.fromkeys(one for row in rows.values() for one in row))
     left, right, step = 184.0, WIDTH - 20.0, 26.0
@@ -124,7 +163,10 @@ def dots(name: str, title: str, axis: str, rows: Mapping[str, Mapping[str, Figur
         body.append(_text(at(value), bottom + 16, f"{value:.2g}", "middle"))
     body.append(_text(right, bottom + 34, axis, "end", "label"))
     if chance:
-        body += [f'<path class="chance" d="M{at(chance[0]):.1f} 42V{bottom}"/>', _text(at(chance[0]), 37, chance[1], "middle")]
+        body += [
+            f'<path class="chance" d="M{at(chance[0]):.1f} 42V{bottom}"/>',
+            _text(at(chance[0]), 37, chance[1], "middle"),
+        ]
     told = []
     for n, (label, values) in enumerate(rows.items()):
         middle = 54 + n * step
@@ -135,16 +177,23 @@ def dots(name: str, title: str, axis: str, rows: Mapping[str, Mapping[str, Figur
                 continue
             y = middle + (place - (len(series) - 1) / 2) * 8
             if "low" in found:
-                body.append(f'<path class="line-{place}" d="M{at(found["low"]):.1f} {y:.1f}H{at(found["high"]):.1f}"/>')
+                body.append(
+                    f'<path class="line-{place}" d="M{at(found["low"]):.1f} '
+                    f'{y:.1f}H{at(found["high"]):.1f}"/>'
+                )
             body.append(_mark(place, at(found["value"]), y))
         told.append(f"{label}: " + ", ".join(f"{one} {_said(found)}" for one, found in values.items()))
-    return _svg(name, bottom + 44, title, f"{axis}, with 95 % intervals over people. " + "; ".join(told) + ".", body)
+    return _svg(
+        name, bottom + 44, title, f"{axis}, with 95 % intervals over people. " + "; ".join(told) + ".", body
+    )
 
 
 def stability(found: Figure) -> Markup:
     """How much of the bottom half stays chosen when something else changes."""
     names = dict.fromkeys(name for kind in KINDS if kind in found for name in found[kind])
-    rows = {name: {kind: found[kind][name] for kind in KINDS if name in found.get(kind, {})} for name in names}
+    rows = {
+        name: {kind: found[kind][name] for kind in KINDS if name in found.get(kind, {})} for name in names
+    }
     axis = "share of the bottom half that stays"
     return dots("stability", "How stable the bottom half is", axis, rows, 0.4, 1.0, (0.5, "chance"))
 
@@ -153,11 +202,22 @@ def measures(found: Figure) -> Markup:
     """Rank correlation of each measure with what tokens do."""
     kinds = [kind for kind in KINDS if kind in found]
     rows = {
-        label: {kind: found[kind][name].get("rank_correlation", found[kind][name]) for kind in kinds if name in found[kind]}
+        label: {
+            kind: found[kind][name].get("rank_correlation", found[kind][name])
+            for kind in kinds
+            if name in found[kind]
+        }
         for name, label in MEASURE_NAMES.items()
     }
-    return dots("measures", "Which measure agrees with what tokens do", "rank correlation with the effect of replacing", rows,
-                -0.5, 1.0, (0.0, "no agreement"))  # fmt: skip
+    return dots(
+        "measures",
+        "Which measure agrees with what tokens do",
+        "rank correlation with the effect of replacing",
+        rows,
+        -0.5,
+        1.0,
+        (0.0, "no agreement"),
+    )
 
 
 SELECTIONS = ("bottom", "random", "top", "all")
@@ -165,25 +225,43 @@ FILLED = {"mean": "the mean token", "zero": "zeros", "noise": "noise", "other": 
 
 
 def causal(found: Figure) -> Markup:
-    """Keyword recall as the top, bottom or random K tokens are replaced: a row of panels for each filler, a panel for each
-    question kind.
+    """Keyword recall as the top, bottom or random K tokens are replaced: a row of panels for each filler, a
+    panel for each question kind.
     """
     kinds = [kind for kind in KINDS if found.get(kind)]
     fillers = [filler for filler in FILLED if all(filler in found[kind] for kind in kinds)]
     gap, head, height = 46.0, 76.0, 104.0
     width = (WIDTH - 28 - gap * len(kinds)) / len(kinds)
     body, told = _legend(["top replaced", "bottom", "random"], 18), []
-    body += [_text(gap + n * (width + gap) + width / 2, 42, f"{kind} questions", "middle", "label") for n, kind in enumerate(kinds)]
+    body += [
+        _text(gap + n * (width + gap) + width / 2, 42, f"{kind} questions", "middle", "label")
+        for n, kind in enumerate(kinds)
+    ]
     for row, filler in enumerate(fillers):
         top = head + row * (height + 40)
         for n, kind in enumerate(kinds):
-            body += _curves(found[kind][filler]["curves"], gap + n * (width + gap), top, width, height, row == len(fillers) - 1)
+            body += _curves(
+                found[kind][filler]["curves"],
+                gap + n * (width + gap),
+                top,
+                width,
+                height,
+                row == len(fillers) - 1,
+            )
             areas = "; ".join(f"{name} {_said(area)}" for name, area in found[kind][filler]["areas"].items())
             told.append(f"{kind} questions, replaced by {FILLED[filler]}, areas below the curves: {areas}")
         body.append(_text(gap, top - 8, f"by {FILLED[filler]}"))
     bottom = head + len(fillers) * (height + 40) - 40
-    body.append(_text(gap, bottom + 36, "share of the tokens replaced; recall of keywords upwards", kind="label"))
-    return _svg("causal", bottom + 46, "What replacing tokens does", ". ".join(told) + ". Bands are 95 % intervals.", body)
+    body.append(
+        _text(gap, bottom + 36, "share of the tokens replaced; recall of keywords upwards", kind="label")
+    )
+    return _svg(
+        "causal",
+        bottom + 46,
+        "What replacing tokens does",
+        ". ".join(told) + ". Bands are 95 % intervals.",
+        body,
+    )
 
 
 def _curves(curves: Figure, left: float, top: float, width: float, height: float, ticks: bool) -> list[str]:
@@ -196,7 +274,12 @@ def _curves(curves: Figure, left: float, top: float, width: float, height: float
     for place, how in enumerate(("top", "bottom", "random")):
         points = [p for p in curves[how]["recall"] if "value" in p]
         around = [p for p in points if "low" in p]
-        band = "L".join([*(at(p["share"], p["low"]) for p in around), *(at(p["share"], p["high"]) for p in reversed(around))])
+        band = "L".join(
+            [
+                *(at(p["share"], p["low"]) for p in around),
+                *(at(p["share"], p["high"]) for p in reversed(around)),
+            ]
+        )
         line = "L".join(at(p["share"], p["value"]) for p in points)
         bands += [f'<path class="series-{place} band" d="M{band}z"/>'] if around else []
         lines.append(f'<path class="line-{place}" stroke-dasharray="{DASHES[place]}" d="M{line}"/>')
@@ -211,18 +294,24 @@ def _curves(curves: Figure, left: float, top: float, width: float, height: float
 def surface_variants(found: Figure) -> dict[str, Figure]:
     """The trainings that differ in selection and K alone; none where none of them has a value."""
     variants = {name: one for name, one in found["variants"].items() if name.split()[0] in SELECTIONS}
-    return variants if any("value" in one[figure] for one in variants.values() for figure in ("leak", "misfire_keep")) else {}
+    return (
+        variants
+        if any("value" in one[figure] for one in variants.values() for figure in ("leak", "misfire_keep"))
+        else {}
+    )
 
 
 def surface(found: Figure) -> Markup:
-    """Leak and misfire_keep of every selection and K side by side; a star is on their Pareto front. An interval that runs past
-    its panel ends in an arrow.
+    """Leak and misfire_keep of every selection and K side by side; a star is on their Pareto front. An
+    interval that runs past its panel ends in an arrow.
     """
     order, variants = SELECTIONS, surface_variants(found)
     left, gap, step, top = 136.0, 24.0, 24.0, 40.0
     width, bottom = (WIDTH - left - gap - 18) / 2, top + len(variants) * step
     body, told = [], []
-    for n, (figure, words, most) in enumerate((("leak", "leak, gate forced", 0.2), ("misfire_keep", "misfire_keep", 1.0))):
+    for n, (figure, words, most) in enumerate(
+        (("leak", "leak, gate forced", 0.2), ("misfire_keep", "misfire_keep", 1.0))
+    ):
         start = left + n * (width + gap)
         values = [one[figure] for one in variants.values() if "value" in one[figure]]
         most = max([most, *(ceil(10 * one["value"]) / 10 for one in values)])
@@ -231,26 +320,48 @@ def surface(found: Figure) -> Markup:
             return start + min(1.0, value / most) * width
 
         better = "left is better" if figure == "leak" else "right is better"
-        body += [f'<path class="axis" d="M{start} {bottom}h{width}"/>', _text(start, 22, words, kind="label"),
-                 _text(start, bottom + 34, better)]  # fmt: skip
-        body += [_text(at(tick * most), bottom + 16, f"{tick * most:.2g}", "middle") for tick in (0.0, 0.5, 1.0)]
+        body += [
+            f'<path class="axis" d="M{start} {bottom}h{width}"/>',
+            _text(start, 22, words, kind="label"),
+            _text(start, bottom + 34, better),
+        ]
+        body += [
+            _text(at(tick * most), bottom + 16, f"{tick * most:.2g}", "middle") for tick in (0.0, 0.5, 1.0)
+        ]
         for row, (name, one) in enumerate(variants.items()):
             y, place, value = top + (row + 0.5) * step, order.index(name.split()[0]), one[figure]
             if "low" in value:
                 arrow = "m-5 -4l5 4l-5 4" if value["high"] > most else ""
-                body.append(f'<path class="line-{place}" d="M{at(value["low"]):.1f} {y}H{at(value["high"]):.1f}{arrow}"/>')
+                body.append(
+                    f'<path class="line-{place}" d="M{at(value["low"]):.1f} '
+                    f'{y}H{at(value["high"]):.1f}{arrow}"/>'
+                )
             body += [_mark(place, at(value["value"]), y)] if "value" in value else []
     for row, (name, one) in enumerate(variants.items()):
         how, k = name.split()
         starred = " *" * (name in found["pareto"])
-        body.append(_text(left - 14, top + (row + 0.5) * step + 4, f"{how} {100 * float(k):.3g}%{starred}", "end", "label"))
+        body.append(
+            _text(
+                left - 14,
+                top + (row + 0.5) * step + 4,
+                f"{how} {100 * float(k):.3g}%{starred}",
+                "end",
+                "label",
+            )
+        )
         told.append(f"{name}: leak {_said(one['leak'])}, misfire_keep {_said(one['misfire_keep'])}")
     body.append(_text(8, bottom + 34, "* on the front"))
-    return _svg("surface", bottom + 44, "Leak against what a false alarm costs", f"{'; '.join(told)}. On the front: "
-                f"{', '.join(found['pareto']) or 'none'}.", body)  # fmt: skip
+    return _svg(
+        "surface",
+        bottom + 44,
+        "Leak against what a false alarm costs",
+        f"{'; '.join(told)}. On the front: {', '.join(found['pareto']) or 'none'}.",
+        body,
+    )
 
 
-FIGURES: dict[str, tuple[str, Callable[[Any], Markup]]] = {  # name -> (its part of the summary, how it is drawn)
+# name -> (its part of the summary, how it is drawn)
+FIGURES: dict[str, tuple[str, Callable[[Any], Markup]]] = {
     "maps": ("maps", maps),
     "heads": ("heads", heads),
     "stability": ("stability", stability),
@@ -263,12 +374,17 @@ FIGURES: dict[str, tuple[str, Callable[[Any], Markup]]] = {  # name -> (its part
 def draw(summary: Mapping[str, Any]) -> dict[str, Markup]:
     """Inline SVG of every figure that the summary of a study has numbers for."""
     found = {part: held for part, held in summary["study"].items() if held and "absent" not in held}
-    return {name: paint(found[part]) for name, (part, paint) in FIGURES.items()
-            if part in found and (name != "surface" or surface_variants(found[part]))}  # fmt: skip
+    return {
+        name: paint(found[part])
+        for name, (part, paint) in FIGURES.items()
+        if part in found and (name != "surface" or surface_variants(found[part]))
+    }
 
 
 def standalone(chart: Markup) -> str:
-    """A figure as a file of its own, with the house style inside, so that it is legible in light and in dark."""
+    """A figure as a file of its own, with the house style inside, so that it is legible in light and in
+    dark.
+    """
     style = (Path(__file__).parent / "page.css").read_text("utf-8")
     head, _, rest = str(chart).partition(">")
     paper = '<rect class="paper" width="100%" height="100%"/>'

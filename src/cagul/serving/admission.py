@@ -1,4 +1,6 @@
-"""Who may come into a worker: so many requests, with so many pixels of opened pictures, waiting or at work."""
+"""Who may come into a worker: so many requests, with so many pixels of opened pictures, waiting or at
+work.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,11 @@ class Admission:
         """Raises Refused when as many requests as are allowed are in."""
         with self.lock:
             if self.requests >= self.limits.waiting:
-                raise Refused(429, "too_many_requests", f"{self.limits.waiting} requests wait already; try again in a second.")
+                raise Refused(
+                    429,
+                    "too_many_requests",
+                    f"{self.limits.waiting} requests wait already; try again in a second.",
+                )
             self.requests += 1
         return Place(self)
 
@@ -31,7 +37,8 @@ class Place:
         self._admission, self._pixels, self._left = admission, 0, False
 
     def hold(self, pixels: int) -> None:
-        """Make room for a picture before it is opened. A request that is alone always has it: its own limits bound it.
+        """Make room for a picture before it is opened. A request that is alone always has it: its own limits
+        bound it.
 
         Raises Refused when other requests' pictures leave too little, or the place was given back meanwhile.
         """
@@ -40,8 +47,12 @@ class Place:
             if self._left:
                 raise Refused(503, "gone", "The request was given up.")
             if of.pixels > self._pixels and of.pixels + pixels > of.limits.waiting_pixels:
-                raise Refused(429, "too_many_pixels", f"Pictures of {of.pixels:,} pixels wait already, and {pixels:,} more would "
-                              f"pass {of.limits.waiting_pixels:,}; try again in a second.")  # fmt: skip
+                raise Refused(
+                    429,
+                    "too_many_pixels",
+                    f"Pictures of {of.pixels:,} pixels wait already, and {pixels:,} more would "
+                    f"pass {of.limits.waiting_pixels:,}; try again in a second.",
+                )
             of.pixels += pixels
             self._pixels += pixels
 

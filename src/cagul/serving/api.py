@@ -1,4 +1,6 @@
-"""The chat completions API as far as it is served: what a request may hold, what is refused by name, what comes back."""
+"""The chat completions API as far as it is served: what a request may hold, what is refused by name, what
+comes back.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ REFUSED = {
 """Parameters of the API that are refused by name, each with its reason. A null is no use of one."""
 
 NAMES = Annotated[str, StringConstraints(max_length=256)]
-MOST = 256  # turns of a request, parts of a turn, names of an object: a million wrong ones would be told one by one
+# turns of a request, parts of a turn, names of an object: a million wrong ones would be told one by one
+MOST = 256
 STOPS = "stop takes up to four texts of 1 to 256 characters"
 
 
@@ -73,7 +76,9 @@ Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
 class ChatMessage(Strict):
-    """One turn. The last one is the user's; a system message stands first, and only where the host's template knows it."""
+    """One turn. The last one is the user's; a system message stands first, and only where the host's template
+    knows it.
+    """
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | Annotated[list[Part], Field(max_length=MOST)]
@@ -87,7 +92,11 @@ class ChatMessage(Strict):
 
     @property
     def parts(self) -> list[TextPart | ImagePart]:
-        return [TextPart(type="text", text=self.content)] if isinstance(self.content, str) else list(self.content)
+        return (
+            [TextPart(type="text", text=self.content)]
+            if isinstance(self.content, str)
+            else list(self.content)
+        )
 
 
 class StreamOptions(Strict):
@@ -99,10 +108,16 @@ class ChatRequest(Strict):
 
     model: NAMES
     messages: list[ChatMessage] = Field(min_length=1, max_length=MOST)
-    temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False, description="1 if not given; 0 is greedy.")
+    temperature: float | None = Field(
+        None, ge=0, le=2, allow_inf_nan=False, description="1 if not given; 0 is greedy."
+    )
     top_p: float | None = Field(None, ge=0, le=1, allow_inf_nan=False, description="1 if not given.")
-    n: int | None = Field(None, ge=1, le=128, description="Answers to the same question; the server has a limit.")
-    max_tokens: int | None = Field(None, ge=1, le=2**31, description="The older name of max_completion_tokens.")
+    n: int | None = Field(
+        None, ge=1, le=128, description="Answers to the same question; the server has a limit."
+    )
+    max_tokens: int | None = Field(
+        None, ge=1, le=2**31, description="The older name of max_completion_tokens."
+    )
     max_completion_tokens: int | None = Field(None, ge=1, le=2**31)
     stop: str | list[str] | None = Field(None, description="Up to four texts at which the answer ends.")
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
@@ -152,7 +167,8 @@ class ChatRequest(Strict):
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
 
-# -- what comes back --------------------------------------------------------------------------------------------------
+# -- what comes back
+# --------------------------------------------------------------------------------------------------
 
 
 class Usage(BaseModel):

@@ -20,6 +20,7 @@ from cagul import __version__
 from cagul.errors import DataError
 from cagul.serving.admission import Admission, Place
 from cagul.serving.api import (
+    AssistantMessage,
     ChatCompletion,
     ChatRequest,
     Choice,
@@ -29,7 +30,6 @@ from cagul.serving.api import (
     ErrorBody,
     Model,
     ModelList,
-    AssistantMessage,
     State,
     Usage,
 )
@@ -45,19 +45,29 @@ from cagul.serving.sampling import Sampling
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": text}
     for status, text in {
-        400: "The body is no JSON.", 401: "No valid API key.", 404: "No such model.", 408: "The body came too slowly.",
-        413: "The body is too large.", 422: "Something is not allowed or not supported; the message names it.",
-        429: "Too many requests wait.", 503: "The guard failed, so nothing is answered.",
+        400: "The body is no JSON.",
+        401: "No valid API key.",
+        404: "No such model.",
+        408: "The body came too slowly.",
+        413: "The body is too large.",
+        422: "Something is not allowed or not supported; the message names it.",
+        429: "Too many requests wait.",
+        503: "The guard failed, so nothing is answered.",
     }.items()
-}  # fmt: skip
+}
 
 _DATA = {"type": "string", "description": "A Chunk as JSON, or [DONE]."}
 _EVENT = {"type": "object", "properties": {"data": _DATA}, "required": ["data"]}
-ANSWERS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": _EVENT}}}, **ERRORS}
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": _EVENT}}},
+    **ERRORS,
+}
 
 
 class Watch:
-    """Batches into metrics, failures into metrics and log. ``padded``: no times, they would tell what ``pad_latency`` hides."""
+    """Batches into metrics, failures into metrics and log. ``padded``: no times, they would tell what
+    ``pad_latency`` hides.
+    """
 
     def __init__(self, metrics: Metrics, padded: bool):
         self.metrics, self.padded = metrics, padded
@@ -94,26 +104,40 @@ class Service:
         """A request as a job: read, decoded, within the limits. Raises Refused."""
         limits = self.options.limits
         if asked.model != self.options.name:
-            raise Refused(404, "model_not_found", "There is no such model here; GET /v1/models names it.", "model")
+            raise Refused(
+                404, "model_not_found", "There is no such model here; GET /v1/models names it.", "model"
+            )
         if (count := asked.n or 1) > limits.choices:
             raise Refused(422, "n", f"n is {count}, more than the {limits.choices} that are allowed.", "n")
         wanted = asked.max_completion_tokens or asked.max_tokens
         if wanted and wanted > limits.tokens:
             name = "max_completion_tokens" if asked.max_completion_tokens else "max_tokens"
-            raise Refused(422, "max_tokens", f"{name} is {wanted}, more than the {limits.tokens} that are allowed.", name)
+            raise Refused(
+                422,
+                "max_tokens",
+                f"{name} is {wanted}, more than the {limits.tokens} that are allowed.",
+                name,
+            )
         turns, pictures = self.rules.read(asked.messages, place.hold)
         try:
             prompt = self.engine.prompt(turns)
         except Exception:  # noqa: BLE001 - templates raise what they like
-            raise Refused(422, "turns", "The host's chat template takes no such order of turns.", "messages") from None
+            raise Refused(
+                422, "turns", "The host's chat template takes no such order of turns.", "messages"
+            ) from None
         try:
             inputs = self.engine.inputs(prompt, pictures)
         except DataError as error:
             raise Refused(422, error.anchor, error.what, "messages") from None
         room = self.context - int(inputs["input_ids"].shape[1])
         if room < (wanted or 1):
-            raise Refused(422, "context_length_exceeded", f"The prompt takes {self.context - room} tokens and the answer "
-                          f"{wanted or 1}, but the host's context holds {self.context}.", "messages")  # fmt: skip
+            raise Refused(
+                422,
+                "context_length_exceeded",
+                f"The prompt takes {self.context - room} tokens and the answer "
+                f"{wanted or 1}, but the host's context holds {self.context}.",
+                "messages",
+            )
         first = secrets.randbits(63) if asked.seed is None else asked.seed
         settings = Sampling(
             temperature=1.0 if asked.temperature is None else asked.temperature,
@@ -167,14 +191,25 @@ def create_app(guards: GuardProvider, options: ServeOptions) -> FastAPI:
         yield
         service.engine.stop()
 
-    app = FastAPI(title="cagul", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
-                  description="A vision-language model behind a guard that forgets people.")  # fmt: skip
+    app = FastAPI(
+        title="cagul",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        description="A vision-language model behind a guard that forgets people.",
+    )
     app.state.service = service
     app.add_middleware(RequestMiddleware, options=options, metrics=service.metrics)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_http)
 
-    @app.post("/v1/chat/completions", response_model=ChatCompletion, responses=ANSWERS, summary="Ask the guarded host")
+    @app.post(
+        "/v1/chat/completions",
+        response_model=ChatCompletion,
+        responses=ANSWERS,
+        summary="Ask the guarded host",
+    )
     async def chat(asked: ChatRequest, request: Request) -> Response:
         return await _chat(service, asked, request)
 
@@ -182,40 +217,76 @@ def create_app(guards: GuardProvider, options: ServeOptions) -> FastAPI:
     async def models() -> ModelList:
         return ModelList(data=[service.model])
 
-    @app.get("/v1/models/{name}", response_model=Model, responses={401: ERRORS[401], 404: ERRORS[404], 422: ERRORS[422]},
-             summary="The served model by its name")  # fmt: skip
+    @app.get(
+        "/v1/models/{name}",
+        response_model=Model,
+        responses={401: ERRORS[401], 404: ERRORS[404], 422: ERRORS[422]},
+        summary="The served model by its name",
+    )
     async def model(name: str) -> Model:
         if name != options.name:
-            raise Refused(404, "model_not_found", "There is no such model here; GET /v1/models names it.", "model")
+            raise Refused(
+                404, "model_not_found", "There is no such model here; GET /v1/models names it.", "model"
+            )
         return service.model
 
-    @app.get("/health", response_model=State, responses={503: {"model": State}}, summary="Whether the worker lives")
+    @app.get(
+        "/health", response_model=State, responses={503: {"model": State}}, summary="Whether the worker lives"
+    )
     async def health() -> Response:
         alive = service.engine.alive
         return JSONResponse({"status": "ok" if alive else "stopped"}, 200 if alive else 503)
 
-    @app.get("/ready", response_model=State, responses={503: {"model": State}}, summary="Whether questions are answered")
+    @app.get(
+        "/ready",
+        response_model=State,
+        responses={503: {"model": State}},
+        summary="Whether questions are answered",
+    )
     async def ready() -> Response:
         able = service.engine.alive and await asyncio.to_thread(service.engine.able)
         return JSONResponse({"status": "ready" if able else "not ready"}, 200 if able else 503)
 
-    @app.get("/metrics", responses={200: {"content": {"text/plain": {}}}, 401: ERRORS[401]}, response_class=Response,
-             summary="Prometheus metrics, without personal data")  # fmt: skip
+    @app.get(
+        "/metrics",
+        responses={200: {"content": {"text/plain": {}}}, 401: ERRORS[401]},
+        response_class=Response,
+        summary="Prometheus metrics, without personal data",
+    )
     async def metrics() -> Response:
         return Response(service.metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return app
 
 
-# -- errors -----------------------------------------------------------------------------------------------------------
+# -- errors
+# -----------------------------------------------------------------------------------------------------------
 
 
 # of pydantic's kinds of errors those whose message is the rule alone; others may quote what was given
-PLAIN = frozenset((
-    "bool_type", "dict_type", "finite_number", "float_type", "greater_than_equal", "int_type", "less_than_equal", "list_type",
-    "literal_error", "missing", "model_attributes_type", "model_type", "none_required", "string_too_long", "string_type",
-    "too_long", "too_short", "union_tag_not_found", "value_error",
-))  # fmt: skip
+PLAIN = frozenset(
+    (
+        "bool_type",
+        "dict_type",
+        "finite_number",
+        "float_type",
+        "greater_than_equal",
+        "int_type",
+        "less_than_equal",
+        "list_type",
+        "literal_error",
+        "missing",
+        "model_attributes_type",
+        "model_type",
+        "none_required",
+        "string_too_long",
+        "string_type",
+        "too_long",
+        "too_short",
+        "union_tag_not_found",
+        "value_error",
+    )
+)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -228,18 +299,28 @@ def _first(found: Any) -> Refused:
     first = max(found, key=lambda one: (len(one["loc"]), not one["type"].endswith("_type")))
     if first["type"] == "json_invalid":
         return Refused(400, "invalid_json", "The body is no valid JSON.")
-    parts = [part for part in first["loc"][1:] if part != "str" and "[" not in str(part)]  # a union's own names for its branches
+    # a union's own names for its branches
+    parts = [part for part in first["loc"][1:] if part != "str" and "[" not in str(part)]
     place = ".".join(str(part) if isinstance(part, int) or part.isidentifier() else "?" for part in parts)
     if first["type"] == "extra_forbidden":
-        return Refused(422, "unsupported_parameter", f"{place[-80:]} is no parameter that is supported here.", place[-80:])
+        return Refused(
+            422,
+            "unsupported_parameter",
+            f"{place[-80:]} is no parameter that is supported here.",
+            place[-80:],
+        )
     message = _rule(first)
-    return Refused(422, "invalid_value", f"{place[-80:]}: {message}." if place else f"{message}.", place[-80:] or None)
+    return Refused(
+        422, "invalid_value", f"{place[-80:]}: {message}." if place else f"{message}.", place[-80:] or None
+    )
 
 
 def _rule(found: Any) -> str:
     """What was broken, in pydantic's words where they quote nothing, else in words of ours."""
     if found["type"] == "union_tag_invalid":
-        return f"{found['ctx']['discriminator']} is none of the expected tags: {found['ctx']['expected_tags']}"
+        return (
+            f"{found['ctx']['discriminator']} is none of the expected tags: {found['ctx']['expected_tags']}"
+        )
     return found["msg"].removeprefix("Value error, ") if found["type"] in PLAIN else "Input is not valid"
 
 
@@ -247,12 +328,16 @@ async def _http(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == 400:
         raise Refused(400, "invalid_json", "The body is no valid JSON.")
-    codes = {404: ("not_found", "There is nothing at this path."), 405: ("method", "This path takes no such method.")}
+    codes = {
+        404: ("not_found", "There is nothing at this path."),
+        405: ("method", "This path takes no such method."),
+    }
     code, message = codes.get(status, ("http", "The request is refused."))
     raise Refused(status, code, message, headers=getattr(error, "headers", None))
 
 
-# -- answers ----------------------------------------------------------------------------------------------------------
+# -- answers
+# ----------------------------------------------------------------------------------------------------------
 
 
 async def _chat(service: Service, asked: ChatRequest, request: Request) -> Response:
@@ -267,7 +352,9 @@ async def _chat(service: Service, asked: ChatRequest, request: Request) -> Respo
     notes = request.scope["state"]["notes"]
     notes |= {"pictures": len(job.pictures), "prompt_tokens": job.prompt_tokens, "stream": job.streaming}
     if service.options.log_text:
-        notes["asked"] = [part.text for message in asked.messages for part in message.parts if part.type == "text"]
+        notes["asked"] = [
+            part.text for message in asked.messages for part in message.parts if part.type == "text"
+        ]
     service.engine.submit(job)
     try:
         first = await _unless_gone(answering, job)
@@ -278,10 +365,16 @@ async def _chat(service: Service, asked: ChatRequest, request: Request) -> Respo
         return Response(status_code=499)  # nobody is there to read it
     if isinstance(first, Failed):
         raise _failure(first)
-    head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": service.options.name,
-            "system_fingerprint": service.fingerprint}  # fmt: skip
+    head = {
+        "id": f"chatcmpl-{secrets.token_hex(12)}",
+        "created": int(time.time()),
+        "model": service.options.name,
+        "system_fingerprint": service.fingerprint,
+    }
     if job.streaming:
-        return StreamingResponse(_events(service, asked, job, answering, first, head, notes), media_type="text/event-stream")
+        return StreamingResponse(
+            _events(service, asked, job, answering, first, head, notes), media_type="text/event-stream"
+        )
     return JSONResponse(_completion(service, job, first, head, notes))
 
 
@@ -313,12 +406,17 @@ def _usage(service: Service, job: Job, done: Done, notes: dict[str, Any]) -> Usa
     notes |= {"answer_tokens": said, "finish": [finish for _, finish, _ in done.choices]}
     if service.options.log_text:
         notes["answered"] = [text for text, _, _ in done.choices]
-    return Usage(prompt_tokens=job.prompt_tokens, completion_tokens=said, total_tokens=job.prompt_tokens + said)
+    return Usage(
+        prompt_tokens=job.prompt_tokens, completion_tokens=said, total_tokens=job.prompt_tokens + said
+    )
 
 
-def _completion(service: Service, job: Job, done: Any, head: dict[str, Any], notes: dict[str, Any]) -> dict[str, Any]:
+def _completion(
+    service: Service, job: Job, done: Any, head: dict[str, Any], notes: dict[str, Any]
+) -> dict[str, Any]:
     choices = [
-        Choice(index=n, message=AssistantMessage(content=text), finish_reason=_reason(why)) for n, (text, why, _) in enumerate(done.choices)
+        Choice(index=n, message=AssistantMessage(content=text), finish_reason=_reason(why))
+        for n, (text, why, _) in enumerate(done.choices)
     ]
     return ChatCompletion(choices=choices, usage=_usage(service, job, done, notes), **head).model_dump()
 
@@ -327,8 +425,15 @@ def _reason(finish: str) -> Literal["stop", "length"]:
     return "length" if finish == "length" else "stop"
 
 
-async def _events(service: Service, asked: ChatRequest, job: Job, answering: Answering, event: Event, head: dict[str, Any],
-                  notes: dict[str, Any]) -> AsyncIterator[str]:  # fmt: skip
+async def _events(
+    service: Service,
+    asked: ChatRequest,
+    job: Job,
+    answering: Answering,
+    event: Event,
+    head: dict[str, Any],
+    notes: dict[str, Any],
+) -> AsyncIterator[str]:
     """Server-sent events. A guard that fails midway ends the stream with an error, without [DONE]."""
 
     def chunk(*choices: ChunkChoice, usage: Usage | None = None) -> str:

@@ -13,26 +13,49 @@ from PIL import Image
 from cagul.data.pictures import pixels_of, read_picture
 from cagul.errors import DataError
 from cagul.host.prompt_layout import turn_marks
-from cagul.serving.api import ImagePart, TextPart, ChatMessage
+from cagul.serving.api import ChatMessage, ImagePart, TextPart
 from cagul.serving.options import Limits
 
-FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/jpg": "JPEG", "image/webp": "WEBP", "image/gif": "GIF"}
-LONGEST = 20  # times its shorter side: what a processor makes of a picture by its shorter side stays that small, too
-CHARACTERS = 16  # for each token of the host's context: more than any prose has, and few enough to read a text at once
+FORMATS = {
+    "image/png": "PNG",
+    "image/jpeg": "JPEG",
+    "image/jpg": "JPEG",
+    "image/webp": "WEBP",
+    "image/gif": "GIF",
+}
+# times its shorter side: what a processor makes of a picture by its shorter side stays that small, too
+LONGEST = 20
+# for each token of the host's context: more than any prose has, and few enough to read a text at once
+CHARACTERS = 16
 _DATA_URL = re.compile(r"data:([a-z]+/[a-z0-9.+-]+);base64,", re.IGNORECASE)
 
 
 class Refused(Exception):
-    """A request that is not answered, with its HTTP status. The message never holds what was asked or shown."""
+    """A request that is not answered, with its HTTP status. The message never holds what was asked or
+    shown.
+    """
 
-    def __init__(self, status: int, code: str, message: str, param: str | None = None, headers: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ):
         super().__init__(message)
-        self.status, self.code, self.message, self.param, self.headers = status, code, message, param, headers or {}
+        self.status, self.code, self.message, self.param, self.headers = (
+            status,
+            code,
+            message,
+            param,
+            headers or {},
+        )
 
 
 class Rules:
-    """What a host's conversations may hold: how much text its ``context`` (tokens) may take, whether its template has a system
-    turn, and marks that no text may forge.
+    """What a host's conversations may hold: how much text its ``context`` (tokens) may take, whether its
+    template has a system turn, and marks that no text may forge.
     """
 
     def __init__(self, prompter: Any, limits: Limits, context: int):
@@ -45,9 +68,11 @@ class Rules:
         self.answering = turns.generation if turns else ""
         self.system = _knows_system(prompter)
 
-    def read(self, messages: list[ChatMessage], hold: Callable[[int], None] = lambda pixels: None
-             ) -> tuple[list[dict], list[Image.Image]]:  # fmt: skip
-        """The conversation for the host's template, and its pictures in order; ``hold`` is asked for room before each is opened.
+    def read(
+        self, messages: list[ChatMessage], hold: Callable[[int], None] = lambda pixels: None
+    ) -> tuple[list[dict], list[Image.Image]]:
+        """The conversation for the host's template, and its pictures in order; ``hold`` is asked for room
+        before each is opened.
 
         Raises Refused, as ``hold`` may.
         """
@@ -56,7 +81,10 @@ class Rules:
         count = sum(isinstance(part, ImagePart) for message in messages for part in message.parts)
         if count > self.limits.images:
             raise Refused(
-                422, "too_many_images", f"{count} pictures, more than the {self.limits.images} that are allowed.", "messages"
+                422,
+                "too_many_images",
+                f"{count} pictures, more than the {self.limits.images} that are allowed.",
+                "messages",
             )
         turns: list[dict] = []
         pictures: list[Image.Image] = []
@@ -66,13 +94,21 @@ class Rules:
                 where = f"messages.{number}.content.{place}"
                 if isinstance(part, ImagePart):
                     if message.role != "user":
-                        raise Refused(422, "image_role", "Pictures belong into messages of the role user.", where)
-                    pictures.append(picture_of(part.image_url.url, self.limits.pixels, f"{where}.image_url.url", hold))
+                        raise Refused(
+                            422, "image_role", "Pictures belong into messages of the role user.", where
+                        )
+                    pictures.append(
+                        picture_of(part.image_url.url, self.limits.pixels, f"{where}.image_url.url", hold)
+                    )
                     content.append({"type": "image"})
                 else:
                     content.append({"type": "text", "text": part.text})
-            self._check_marks([part["text"] for part in content if part["type"] == "text"], f"messages.{number}.content")
-            turns.append({"role": "system" if message.role == "developer" else message.role, "content": content})
+            self._check_marks(
+                [part["text"] for part in content if part["type"] == "text"], f"messages.{number}.content"
+            )
+            turns.append(
+                {"role": "system" if message.role == "developer" else message.role, "content": content}
+            )
         return turns, pictures
 
     def _check_marks(self, texts: list[str], where: str) -> None:
@@ -88,26 +124,46 @@ class Rules:
         """Before anything reads the texts: the tokenizer does it for one request at a time."""
         texts = [part.text for message in messages for part in message.parts if isinstance(part, TextPart)]
         if (length := sum(map(len, texts))) > (most := CHARACTERS * self.context):
-            raise Refused(422, "context_length_exceeded", f"The texts have {length:,} characters, more than {most:,}: the host's "
-                          f"context holds {self.context:,} tokens.", "messages")  # fmt: skip
+            raise Refused(
+                422,
+                "context_length_exceeded",
+                f"The texts have {length:,} characters, more than {most:,}: the host's "
+                f"context holds {self.context:,} tokens.",
+                "messages",
+            )
 
     def _check_turns(self, messages: list[ChatMessage]) -> None:
         for number, message in enumerate(messages):
             if message.role in ("system", "developer") and not (self.system and number == 0):
-                reason = "only the first message may have it" if self.system else "the host's chat template has no such turn"
-                raise Refused(422, "role", f"The role {message.role} is not supported here: {reason}.", f"messages.{number}.role")
+                reason = (
+                    "only the first message may have it"
+                    if self.system
+                    else "the host's chat template has no such turn"
+                )
+                raise Refused(
+                    422,
+                    "role",
+                    f"The role {message.role} is not supported here: {reason}.",
+                    f"messages.{number}.role",
+                )
         last = messages[-1]
         if last.role != "user":
-            raise Refused(422, "last_role", "The last message must be the user's: the host does not go on from an answer's "
-                          "beginning.", f"messages.{len(messages) - 1}.role")  # fmt: skip
+            raise Refused(
+                422,
+                "last_role",
+                "The last message must be the user's: the host does not go on from an answer's beginning.",
+                f"messages.{len(messages) - 1}.role",
+            )
         if not any(isinstance(part, ImagePart) or part.text.strip() for part in last.parts):
             raise Refused(422, "empty", "The last message is empty.", f"messages.{len(messages) - 1}.content")
 
 
 def any_of(texts: Iterable[str]) -> str:
-    """A regular expression that finds any of ``texts`` (one or more, none empty; the shortest of those that begin alike).
+    """A regular expression that finds any of ``texts`` (one or more, none empty; the shortest of those that
+    begin alike).
 
-    It branches letter by letter: thousands of alternatives side by side would each be tried wherever a "<" stands.
+    It branches letter by letter: thousands of alternatives side by side would each be tried wherever a "<"
+    stands.
     """
     branches: dict[str, list[str]] = {}
     for text in sorted(texts):
@@ -117,27 +173,39 @@ def any_of(texts: Iterable[str]) -> str:
 
 
 def _knows_system(prompter: Any) -> bool:
-    """Whether the template shows a system turn, as something else than a user's, an assistant's or a made-up role's."""
+    """Whether the template shows a system turn, as something else than a user's, an assistant's or a made-up
+    role's.
+    """
 
     def shown(role: str) -> str | None:
-        turns = [{"role": role, "content": [{"type": "text", "text": "zqAlpha"}]},
-                 {"role": "user", "content": [{"type": "text", "text": "zqBeta"}]}]  # fmt: skip
+        turns = [
+            {"role": role, "content": [{"type": "text", "text": "zqAlpha"}]},
+            {"role": "user", "content": [{"type": "text", "text": "zqBeta"}]},
+        ]
         try:
             return prompter.conversation(turns)
         except Exception:  # noqa: BLE001 - templates raise what they like
             return None
 
     found = shown("system")
-    return found is not None and "zqAlpha" in found and found not in map(shown, ("user", "assistant", "zqRole"))
+    return (
+        found is not None and "zqAlpha" in found and found not in map(shown, ("user", "assistant", "zqRole"))
+    )
 
 
 def picture_of(url: str, max_pixels: int, where: str, hold: Callable[[int], None]) -> Image.Image:
-    """The picture of a data URL, upright, RGB, transparency laid on white. Raises Refused for anything else, and for a strip:
-    many processors enlarge a picture until its shorter side is theirs, and 196 bytes of 40,000 x 1 pixels became gigabytes.
+    """The picture of a data URL, upright, RGB, transparency laid on white. Raises Refused for anything else,
+    and for a strip: many processors enlarge a picture until its shorter side is theirs, and 196 bytes of
+    40,000 x 1 pixels became gigabytes.
     """
     head = _DATA_URL.match(url[:100])
     if head is None:
-        raise Refused(422, "image_url", "Pictures come as data URLs (data:image/png;base64,...); addresses are not fetched.", where)
+        raise Refused(
+            422,
+            "image_url",
+            "Pictures come as data URLs (data:image/png;base64,...); addresses are not fetched.",
+            where,
+        )
     kind = head[1].lower()
     if kind not in FORMATS:
         raise Refused(422, "image_type", f"This media type is not read; {', '.join(FORMATS)} are.", where)
@@ -153,6 +221,11 @@ def picture_of(url: str, max_pixels: int, where: str, hold: Callable[[int], None
     except DataError as error:
         raise Refused(422, "image", error.what, where) from None
     if max(picture.size) > LONGEST * min(picture.size):
-        raise Refused(422, "image", f"The picture has {picture.width:,} x {picture.height:,} pixels, and its longer side is more "
-                      f"than {LONGEST} times its shorter one.", where)  # fmt: skip
+        raise Refused(
+            422,
+            "image",
+            f"The picture has {picture.width:,} x {picture.height:,} pixels, and its longer side is more "
+            f"than {LONGEST} times its shorter one.",
+            where,
+        )
     return picture

@@ -1,4 +1,6 @@
-"""The engine of a worker: one thread that answers what waits, in batches, through the guard and nothing else."""
+"""The engine of a worker: one thread that answers what waits, in batches, through the guard and nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +49,8 @@ Event = Piece | Done | Failed
 
 @dataclass(eq=False)
 class Job:
-    """One request: a prompt with its pictures, settings for each choice, where events go, and what is called when it leaves the
-    engine, before its last event (both in the engine's thread).
+    """One request: a prompt with its pictures, settings for each choice, where events go, and what is called
+    when it leaves the engine, before its last event (both in the engine's thread).
     """
 
     prompt: str
@@ -73,17 +75,23 @@ class Watcher(Protocol):
 
 
 class Engine:
-    """Takes jobs from any thread and answers them in its own. Jobs with and without pictures are never in one batch.
+    """Takes jobs from any thread and answers them in its own. Jobs with and without pictures are never in one
+    batch.
 
-    A batch runs until its last row has ended. What fails is answered by Failed, never by the bare host; a job that fails
-    among others is asked again alone, so that one broken request takes no other with it.
+    A batch runs until its last row has ended. What fails is answered by Failed, never by the bare host; a job
+    that fails among others is asked again alone, so that one broken request takes no other with it.
     """
 
-    def __init__(self, guards: GuardProvider, *, batch: int = 8, wait: float = 0.005, watcher: Watcher | None = None):
+    def __init__(
+        self, guards: GuardProvider, *, batch: int = 8, wait: float = 0.005, watcher: Watcher | None = None
+    ):
         self.guards, self.host = guards, guards.host
         self.batch, self.wait, self.watcher = batch, wait, watcher
         processor = copy.deepcopy(self.host.processor)  # a tokenizer at work in two threads fails
-        self._prompter, self._prompting = Prompter(processor, self.host.name, self.host.family.token_types), threading.Lock()
+        self._prompter, self._prompting = (
+            Prompter(processor, self.host.name, self.host.family.token_types),
+            threading.Lock(),
+        )
         ends = self.host.model.generation_config.eos_token_id
         self._ends = frozenset(ends if isinstance(ends, list) else [ends])
         self._waiting: list[Job] = []
@@ -105,7 +113,9 @@ class Engine:
         return self._prompter.conversation(messages)
 
     def inputs(self, prompt: str, pictures: list[Image.Image]) -> dict[str, Tensor]:
-        """A prompt and its pictures as inputs of their own. Raises DataError when they do not fit together."""
+        """A prompt and its pictures as inputs of their own. Raises DataError when they do not fit
+        together.
+        """
         with self._prompting:
             return self._prompter.inputs([prompt], pictures)
 
@@ -120,7 +130,8 @@ class Engine:
             self._changed.notify()
         self._thread.join()
 
-    # -- the thread -----------------------------------------------------------------------------------------------
+    # -- the thread
+    # -----------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
         while jobs := self._collect():
@@ -147,11 +158,15 @@ class Engine:
             return taken
 
     def _together(self, jobs: list[Job]) -> bool:
-        """Whether jobs make one batch: of one kind, not too many, and no row is led beyond the context by another's length."""
+        """Whether jobs make one batch: of one kind, not too many, and no row is led beyond the context by
+        another's length.
+        """
         prompt = max(job.inputs["input_ids"].shape[1] for job in jobs)
         longest = max(one.max_tokens for job in jobs for one in job.choices)
         few = sum(len(job.choices) for job in jobs) <= self.batch
-        return few and len({bool(job.pictures) for job in jobs}) == 1 and prompt + longest <= self.host.context
+        return (
+            few and len({bool(job.pictures) for job in jobs}) == 1 and prompt + longest <= self.host.context
+        )
 
     def _rows(self) -> int:
         return sum(len(job.choices) for job in self._waiting)
@@ -194,14 +209,22 @@ class Engine:
 
         def before_first() -> None:
             if len(guard.decisions) != len(pictures):
-                raise RuntimeError(f"{len(pictures)} pictures, but {len(guard.decisions)} decisions of the gate.")
+                raise RuntimeError(
+                    f"{len(pictures)} pictures, but {len(guard.decisions)} decisions of the gate."
+                )
             started.append(True)
 
         options = host.generation_options(max(row.sampling.max_tokens for row in flat))
-        guard.generate(**inputs, **options, logits_processor=LogitsProcessorList([DrawEach(flat)]),
-                       stopping_criteria=StoppingCriteriaList([PushEach(flat, before_first)]))  # fmt: skip
+        guard.generate(
+            **inputs,
+            **options,
+            logits_processor=LogitsProcessorList([DrawEach(flat)]),
+            stopping_criteria=StoppingCriteriaList([PushEach(flat, before_first)]),
+        )
         return rows
 
     def _row(self, job: Job, index: int) -> SampledChoice:
         say = (lambda text: job.tell(Piece(index, text))) if job.streaming else None
-        return SampledChoice(job.choices[index], self.host.processor.tokenizer, self._ends, say, lambda: job.cancelled)
+        return SampledChoice(
+            job.choices[index], self.host.processor.tokenizer, self._ends, say, lambda: job.cancelled
+        )

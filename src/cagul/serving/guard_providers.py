@@ -44,13 +44,21 @@ class PatchGuardProvider:
 
 
 class StoreGuardProvider:
-    """The guard of a store's active requests: what is added or revoked holds for every answer that begins afterwards.
+    """The guard of a store's active requests: what is added or revoked holds for every answer that begins
+    afterwards.
 
-    Raises StoreError when the store cannot be read, is not as its log says, or is not of this host and patch: then nobody is
-    answered.
+    Raises StoreError when the store cannot be read, is not as its log says, or is not of this host and patch:
+    then nobody is answered.
     """
 
-    def __init__(self, host: FrozenHost, store: Path, key: Path, base: Patch, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        host: FrozenHost,
+        store: Path,
+        key: Path,
+        base: Patch,
+        clock: Callable[[], float] = time.monotonic,
+    ):
         self.host, self._lock, self._clock = host, RLock(), clock
         self._store, self._key, self._base = store, key, base
         self._fingerprint: str | None = None  # the host's, hashed once
@@ -88,8 +96,8 @@ class StoreGuardProvider:
             return self._guard
 
     def check(self) -> bool:
-        """What the last batch found, or a look at the store where that is long ago: who is sent no questions while not ready must
-        find out by itself that the store is back.
+        """What the last batch found, or a look at the store where that is long ago: who is sent no questions
+        while not ready must find out by itself that the store is back.
         """
         with self._lock:
             if self._clock() - self._looked >= LOOK_SECONDS:

@@ -13,10 +13,16 @@ LOGGER = logging.getLogger("cagul.serving")
 
 
 class JsonLines(logging.Formatter):
-    """``logger.info("event", extra={"fields": {...}})`` as one JSON object; an exception by its kind and place alone."""
+    """``logger.info("event", extra={"fields": {...}})`` as one JSON object; an exception by its kind and
+    place alone.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {"time": _utc(record.created), "level": record.levelname.lower(), "worker": os.getpid()}
+        line: dict[str, Any] = {
+            "time": _utc(record.created),
+            "level": record.levelname.lower(),
+            "worker": os.getpid(),
+        }
         line["event"] = record.getMessage()
         line |= getattr(record, "fields", {})
         if record.exc_info and record.exc_info[1] is not None:
@@ -36,8 +42,18 @@ def _utc(seconds: float) -> str:
 
 
 def log_config() -> dict[str, Any]:
-    """For uvicorn: its loggers and ours write JSON lines; it writes no access log, ours holds no addresses."""
+    """For uvicorn: its loggers and ours write JSON lines; it writes no access log, ours holds no
+    addresses.
+    """
     handler = {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}
-    loggers = {name: {"handlers": ["stderr"], "level": "INFO", "propagate": False} for name in ("uvicorn", "cagul.serving")}
-    return {"version": 1, "disable_existing_loggers": False, "formatters": {"json": {"()": JsonLines}},
-            "handlers": {"stderr": handler}, "loggers": loggers}  # fmt: skip
+    loggers = {
+        name: {"handlers": ["stderr"], "level": "INFO", "propagate": False}
+        for name in ("uvicorn", "cagul.serving")
+    }
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": JsonLines}},
+        "handlers": {"stderr": handler},
+        "loggers": loggers,
+    }

@@ -1,4 +1,6 @@
-"""The doorway of the server (ASGI): keys, bodies, request ids, one log line and one count for each request."""
+"""The doorway of the server (ASGI): keys, bodies, request ids, one log line and one count for each
+request.
+"""
 
 from __future__ import annotations
 
@@ -50,16 +52,23 @@ class RequestMiddleware:
             nonlocal status, started
             if message["type"] == "http.response.start":
                 status, started = message["status"], True
-                message["headers"] = [*message.get("headers", []), (b"x-request-id", notes["request"].encode()),
-                                      (b"cache-control", b"no-store")]  # fmt: skip
+                message["headers"] = [
+                    *message.get("headers", []),
+                    (b"x-request-id", notes["request"].encode()),
+                    (b"cache-control", b"no-store"),
+                ]
             await send(message)
 
         def hold(size: int) -> None:
             nonlocal own
             most = self.options.limits.waiting_body
             if self.held > own and self.held + size > most:
-                raise Refused(429, "too_many_bytes", f"Bodies of {self.held:,} bytes are here already, and more would pass "
-                              f"{most:,}; try again in a second.")  # fmt: skip
+                raise Refused(
+                    429,
+                    "too_many_bytes",
+                    f"Bodies of {self.held:,} bytes are here already, and more would pass "
+                    f"{most:,}; try again in a second.",
+                )
             self.held += size
             own += size
 
@@ -71,9 +80,14 @@ class RequestMiddleware:
             notes["code"] = refused.code
             await _reply(answer, refused)
         except Exception as error:  # noqa: BLE001 - its text may hold what was asked
-            LOGGER.error("internal error", extra={"fields": {"request": notes["request"], "error": where(error)}})
+            LOGGER.error(
+                "internal error", extra={"fields": {"request": notes["request"], "error": where(error)}}
+            )
             if not started:
-                await _reply(answer, Refused(500, "internal", "Something went wrong inside; the request id leads to the log."))
+                await _reply(
+                    answer,
+                    Refused(500, "internal", "Something went wrong inside; the request id leads to the log."),
+                )
         finally:
             self.held -= own
             path = scope["path"] if scope["path"] in PATHS else "other"
@@ -93,11 +107,13 @@ class RequestMiddleware:
             raise Refused(401, "invalid_api_key", "A valid API key is needed: Authorization: Bearer KEY.")
 
     async def _read(self, scope: Scope, receive: Receive, hold: Callable[[int], None]) -> Receive:
-        """The whole body, no longer than allowed, then whatever comes after it (a client that leaves); ``hold`` is asked for room
-        for each part of it.
+        """The whole body, no longer than allowed, then whatever comes after it (a client that leaves);
+        ``hold`` is asked for room for each part of it.
         """
         limit = self.options.limits.body
-        too_large = Refused(413, "body_too_large", f"The body has more than the {limit:,} bytes that are allowed.")
+        too_large = Refused(
+            413, "body_too_large", f"The body has more than the {limit:,} bytes that are allowed."
+        )
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if not length.isdigit() or int(length[:20]) > limit:
             raise too_large
@@ -114,7 +130,9 @@ class RequestMiddleware:
                         raise too_large
                     hold(len(chunks[-1]))
         except TimeoutError:
-            raise Refused(408, "body_timeout", f"The body did not come within {BODY_SECONDS:.0f} seconds.") from None
+            raise Refused(
+                408, "body_timeout", f"The body did not come within {BODY_SECONDS:.0f} seconds."
+            ) from None
         return _replay(b"".join(chunks), receive)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from cagul.errors import UsageError
 
-METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # where workers put their numbers together; prometheus_client reads it when imported
+# where workers put their numbers together; prometheus_client reads it when imported
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,17 @@ class Limits:
     waiting: int = 64  # requests of one worker, waiting or at work
     choices: int = 4  # the largest n
     waiting_pixels: int = 256_000_000  # of the pictures of those requests; one that is alone may have more
-    waiting_body: int = 256 * 2**20  # bytes of their bodies, and of those that still come; one that is alone may have more
+    # bytes of their bodies, and of those that still come; one that is alone may have more
+    waiting_body: int = 256 * 2**20
 
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """Where host and patch (or store) are, and how they are served. Raises UsageError for more choices than a batch has rows.
+    """Where host and patch (or store) are, and how they are served. Raises UsageError for more choices than a
+    batch has rows.
 
-    ``keys`` are SHA-256 digests of the API keys; without one nobody is asked for a key. ``pad_latency`` (ms): answers leave at
-    multiples of it after their question came; 0 sends them at once.
+    ``keys`` are SHA-256 digests of the API keys; without one nobody is asked for a key. ``pad_latency`` (ms):
+    answers leave at multiples of it after their question came; 0 sends them at once.
     """
 
     host: str
@@ -51,16 +54,22 @@ class ServeOptions:
 
     def __post_init__(self) -> None:
         if self.limits.choices > self.batch:
-            raise UsageError(f"{self.limits.choices} choices of a request do not fit into a batch of {self.batch}.",
-                             "Give a smaller --max-choices or a larger --batch.", "serve")  # fmt: skip
+            raise UsageError(
+                f"{self.limits.choices} choices of a request do not fit into a batch of {self.batch}.",
+                "Give a smaller --max-choices or a larger --batch.",
+                "serve",
+            )
 
 
 def digests(keys: list[str]) -> tuple[bytes, ...]:
     """SHA-256 digests of API keys. Raises UsageError for one that cannot stand in a header."""
     for number, key in enumerate(keys, 1):
         if len(key) < 16 or not (key.isascii() and key.isprintable()) or " " in key:
-            raise UsageError(f"API key {number} of {len(keys)} has {len(key)} characters, or some that no header takes.",
-                             "Use 16 or more letters and digits, such as `openssl rand -hex 24` prints.", "serve")  # fmt: skip
+            raise UsageError(
+                f"API key {number} of {len(keys)} has {len(key)} characters, or some that no header takes.",
+                "Use 16 or more letters and digits, such as `openssl rand -hex 24` prints.",
+                "serve",
+            )
     return tuple(hashlib.sha256(key.encode()).digest() for key in keys)
 
 

@@ -1,7 +1,9 @@
-"""Sampling of a batch whose rows each have settings of their own: one logits processor, one stopping criterion.
+"""Sampling of a batch whose rows each have settings of their own: one logits processor, one stopping
+criterion.
 
-transformers decodes a batch with one setting for all. Here it decodes greedily, and a processor leaves each row's drawn token
-as the only one with a finite score; a criterion sees every token as it comes, ends rows one by one and hands out their text. Ours.
+transformers decodes a batch with one setting for all. Here it decodes greedily, and a processor leaves each
+row's drawn token as the only one with a finite score; a criterion sees every token as it comes, ends rows one
+by one and hands out their text. Ours.
 """
 
 from __future__ import annotations
@@ -35,11 +37,18 @@ class Sampling:
 class SampledChoice:
     """One choice while it is generated: its tokens, its text as far as it may be shown, and why it ended.
 
-    The text is what ``FrozenHost.texts`` says of the same tokens, cut at the first stop string; ``say`` gets it in pieces.
+    The text is what ``FrozenHost.texts`` says of the same tokens, cut at the first stop string; ``say`` gets
+    it in pieces.
     """
 
-    def __init__(self, sampling: Sampling, tokenizer: Any, ends: frozenset[int], say: Callable[[str], None] | None = None,
-                 cancelled: Callable[[], bool] = lambda: False):  # fmt: skip
+    def __init__(
+        self,
+        sampling: Sampling,
+        tokenizer: Any,
+        ends: frozenset[int],
+        say: Callable[[str], None] | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ):
         self.sampling, self.cancelled = sampling, cancelled
         self._tokenizer, self._ends, self._say = tokenizer, ends, say
         self.generator = torch.Generator().manual_seed(sampling.seed)
@@ -73,17 +82,24 @@ class SampledChoice:
         if self.finish:
             return self.text
         ready = self.text.rstrip(REPLACEMENT)
-        held = max((n for stop in self.sampling.stop for n in range(1, len(stop)) if ready.endswith(stop[:n])), default=0)
+        held = max(
+            (n for stop in self.sampling.stop for n in range(1, len(stop)) if ready.endswith(stop[:n])),
+            default=0,
+        )
         return ready[: len(ready) - held].rstrip()
 
 
 class DrawEach(LogitsProcessor):
-    """Draw each row's next token by its own settings and generator; greedy rows without penalties pass unchanged."""
+    """Draw each row's next token by its own settings and generator; greedy rows without penalties pass
+    unchanged.
+    """
 
     def __init__(self, rows: list[SampledChoice]):
         self.rows = rows
 
-    def __call__(self, input_ids: Int[Tensor, "B S"], scores: Float[Tensor, "B vocab"]) -> Float[Tensor, "B vocab"]:
+    def __call__(
+        self, input_ids: Int[Tensor, "B S"], scores: Float[Tensor, "B vocab"]
+    ) -> Float[Tensor, "B vocab"]:
         wanted = [i for i, row in enumerate(self.rows) if row.finish is None and not _greedy(row.sampling)]
         if not wanted:
             return scores
@@ -100,7 +116,9 @@ def _greedy(sampling: Sampling) -> bool:
 
 
 def draw(scores: Float[Tensor, " vocab"], row: SampledChoice) -> int:
-    """The next token of one row: penalties on what it said so far, temperature, the smallest set of mass top_p, a draw."""
+    """The next token of one row: penalties on what it said so far, temperature, the smallest set of mass
+    top_p, a draw.
+    """
     sampling, scores = row.sampling, scores.float().cpu().clone()
     if row.ids and (sampling.presence_penalty or sampling.frequency_penalty):
         said = Counter(row.ids)
@@ -108,13 +126,17 @@ def draw(scores: Float[Tensor, " vocab"], row: SampledChoice) -> int:
         scores[index] -= sampling.frequency_penalty * times + sampling.presence_penalty
     if sampling.temperature == 0:
         return int(scores.argmax())
-    shares, order = torch.softmax((scores.double() - scores.max()) / sampling.temperature, -1).sort(descending=True, stable=True)
+    shares, order = torch.softmax((scores.double() - scores.max()) / sampling.temperature, -1).sort(
+        descending=True, stable=True
+    )
     shares[shares.cumsum(-1) - shares >= max(sampling.top_p, 1e-9)] = 0.0  # the first token always stays
     return int(order[torch.multinomial(shares, 1, generator=row.generator)])
 
 
 class PushEach(StoppingCriteria):
-    """Hand every row its token as it comes; done rows are those that ended, or that nobody waits for any more."""
+    """Hand every row its token as it comes; done rows are those that ended, or that nobody waits for any
+    more.
+    """
 
     def __init__(self, rows: list[SampledChoice], before_first: Callable[[], None]):
         self.rows, self._before_first, self._first = rows, before_first, True

@@ -39,58 +39,82 @@ def listen_on(address: str, port: int) -> socket.socket:
     """A bound socket that does not listen yet. Raises UsageError when address or port cannot be had."""
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)  # with its protocol named, or asyncio leaves 40 ms of Nagle's delay in
+        # with its protocol named, or asyncio leaves 40 ms of Nagle's delay in
+        bound = socket.socket(family, kind, protocol)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(place)
     except (OSError, OverflowError, UnicodeError) as error:
-        raise UsageError(f"Cannot listen on {address} port {port}: {getattr(error, 'strerror', None) or error}.",
-                         "Give another --port or --address.", "serve") from None  # fmt: skip
+        raise UsageError(
+            f"Cannot listen on {address} port {port}: {getattr(error, 'strerror', None) or error}.",
+            "Give another --port or --address.",
+            "serve",
+        ) from None
     bound.set_inheritable(True)
     return bound
 
 
 def serve(make: Callable[[], FastAPI], bound: socket.socket, workers: int) -> None:
-    """Serve until told to stop (SIGINT, SIGTERM). Workers are processes of their own; one that dies is started anew.
+    """Serve until told to stop (SIGINT, SIGTERM). Workers are processes of their own; one that dies is
+    started anew.
 
-    Raises HostError when a worker could not start; why is on standard error then. UsageError for several workers under a uvicorn
-    that has not what they lean on.
+    Raises HostError when a worker could not start; why is on standard error then. UsageError for several
+    workers under a uvicorn that has not what they lean on.
     """
     from uvicorn import Config, Server
 
     folder = tempfile.mkdtemp(prefix="cagul-metrics-")  # mode 0700
     os.environ[METRICS_FOLDER] = folder
     try:
-        common = {"factory": True, "log_config": log_config(), "access_log": False, "server_header": False, "proxy_headers": False,
-                  "timeout_graceful_shutdown": OPEN_SECONDS, "timeout_worker_healthcheck": ANSWERED_SECONDS}  # fmt: skip
+        common = {
+            "factory": True,
+            "log_config": log_config(),
+            "access_log": False,
+            "server_header": False,
+            "proxy_headers": False,
+            "timeout_graceful_shutdown": OPEN_SECONDS,
+            "timeout_worker_healthcheck": ANSWERED_SECONDS,
+        }
         if workers == 1:
             app = make()
             Server(Config(lambda: app, **common)).run(sockets=[bound])  # type: ignore[arg-type]
             return
         if not _several(Config(partial(_in_worker, make), workers=workers, **common), bound):  # type: ignore[arg-type]
-            raise HostError("A worker could not start; its error is above.", "Mend that, or try --workers 1.", "serve")
+            raise HostError(
+                "A worker could not start; its error is above.", "Mend that, or try --workers 1.", "serve"
+            )
     finally:
         os.environ.pop(METRICS_FOLDER, None)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _several(config: Config, bound: socket.socket) -> bool:
-    """Serve in several processes; False when one of them could not start. It leans on the inside of uvicorn's supervisor."""
+    """Serve in several processes; False when one of them could not start. It leans on the inside of uvicorn's
+    supervisor.
+    """
     from uvicorn import __version__
     from uvicorn import config as settings
     from uvicorn.supervisors import multiprocess
 
     one = multiprocess.Process(config, [bound])  # never started
-    for owner, name in ((settings, "STARTUP_FAILURE"), (multiprocess.Multiprocess, "keep_subprocess_alive"), (one, "child_conn"),
-                        (one, "exitcode")):  # fmt: skip
+    for owner, name in (
+        (settings, "STARTUP_FAILURE"),
+        (multiprocess.Multiprocess, "keep_subprocess_alive"),
+        (one, "child_conn"),
+        (one, "exitcode"),
+    ):
         if not hasattr(owner, name):
             where = "config" if owner is settings else "Process" if owner is one else "Multiprocess"
-            raise UsageError(f"uvicorn {__version__} has no {where}.{name}, on which several workers lean.",
-                             "Install one that has it (0.50 to 0.54 do), or take --workers 1.", "serve")  # fmt: skip
+            raise UsageError(
+                f"uvicorn {__version__} has no {where}.{name}, on which several workers lean.",
+                "Install one that has it (0.50 to 0.54 do), or take --workers 1.",
+                "serve",
+            )
 
     class Supervisor(multiprocess.Multiprocess):
         def keep_subprocess_alive(self) -> None:
             for process in self.processes:
-                process.child_conn.close()  # with both ends open here, nobody would hear that the worker's one is gone
+                # with both ends open here, nobody would hear that the worker's one is gone
+                process.child_conn.close()
             super().keep_subprocess_alive()
 
     supervisor = Supervisor(config, sockets=[bound])
@@ -99,14 +123,19 @@ def _several(config: Config, bound: socket.socket) -> bool:
 
 
 def read_keys(file: Path | None, value: str | None) -> list[str]:
-    """API keys: the lines of a file, or the one of an environment variable. Raises UsageError for a file without any."""
+    """API keys: the lines of a file, or the one of an environment variable. Raises UsageError for a file
+    without any.
+    """
     if file is None:
         return [value.strip()] if value else []
     try:
         found = [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"Cannot read the API keys {file}: {getattr(error, 'strerror', None) or 'no text'}.",
-                         "Write one key a line.", "serve") from None  # fmt: skip
+        raise UsageError(
+            f"Cannot read the API keys {file}: {getattr(error, 'strerror', None) or 'no text'}.",
+            "Write one key a line.",
+            "serve",
+        ) from None
     if not found:
         raise UsageError(f"{file} holds no API key.", "Write one key a line.", "serve")
     return found

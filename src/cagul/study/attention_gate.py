@@ -1,7 +1,8 @@
 """A second gate on cross-modal attention, after DHCP (arXiv 2411.18659), beside the embedding gate.
 
-DHCP tells hallucinated answers from grounded ones by a small network over the attention that visual tokens receive, by layer
-and head. Here it tells forgotten people from others; that it reads the question's rows, and pools the tokens, is ours.
+DHCP tells hallucinated answers from grounded ones by a small network over the attention that visual tokens
+receive, by layer and head. Here it tells forgotten people from others; that it reads the question's rows, and
+pools the tokens, is ours.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class AttentionGate(nn.Module):
         weight = (1 - truth).sum() / truth.sum()
         for _ in range(STEPS):
             rows = torch.randint(len(maps), (256,))
-            loss = F.binary_cross_entropy_with_logits(self.net(standard[rows])[:, 0], truth[rows], pos_weight=weight)
+            loss = F.binary_cross_entropy_with_logits(
+                self.net(standard[rows])[:, 0], truth[rows], pos_weight=weight
+            )
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -66,7 +69,9 @@ def pool(maps: list[Float[Tensor, "L H V"]]) -> Float[Tensor, "B F"]:
 
 @dataclass(frozen=True)
 class GatePlan:
-    """Who calibrates, which held-out pictures are scored, as (subject, path) by split, and what is asked about each picture."""
+    """Who calibrates, which held-out pictures are scored, as (subject, path) by split, and what is asked
+    about each picture.
+    """
 
     apart: Splits
     pictures: dict[str, list[tuple[str, Path]]]
@@ -76,34 +81,53 @@ class GatePlan:
 def plan_gate(splits: Splits, sample: StudySample) -> GatePlan:
     """What a second gate learns from and is measured on. Opens no picture.
 
-    Raises DataError when people, private questions or held-out pictures of forget or unseen people are too few.
+    Raises DataError when people, private questions or held-out pictures of forget or unseen people are too
+    few.
     """
     apart = hold_out_calibration(splits, sample.seed)
-    pictures = {split: _held_out(getattr(apart, split), split, sample) for split in ("forget", "retain", "unseen", "calibration")}
-    for split, remedy in (("forget", 'Give them "views".'), ("unseen", 'Give some people the group "unseen".')):
+    pictures = {
+        split: _held_out(getattr(apart, split), split, sample)
+        for split in ("forget", "retain", "unseen", "calibration")
+    }
+    for split, remedy in (
+        ("forget", 'Give them "views".'),
+        ("unseen", 'Give some people the group "unseen".'),
+    ):
         if not pictures[split]:
             raise DataError(f"There are no held-out pictures of {split} people.", remedy, "study")
     return GatePlan(apart, pictures, _Questions(splits, sample.seed))
 
 
-def gate_rows(token_cache: TokenCache, splits: Splits, run: Run, config: Config, sample: StudySample, progress: Progress) -> None:
+def gate_rows(
+    token_cache: TokenCache, splits: Splits, run: Run, config: Config, sample: StudySample, progress: Progress
+) -> None:
     """One row a held-out picture of forget, retain, unseen and calibration with the scores of both gates.
 
     Raises DataError as ``plan_gate`` does.
     """
     plan = plan_gate(splits, sample)
     apart, asks = plan.apart, plan.asks
-    wanted = {f"gate/{split}/{path}": (split, subject, path) for split, found in plan.pictures.items() for subject, path in found}
+    wanted = {
+        f"gate/{split}/{path}": (split, subject, path)
+        for split, found in plan.pictures.items()
+        for subject, path in found
+    }
     missing = [key for key in wanted if key not in run.rows.found]
     if not missing:
         return
     try:
         embedding = train_gate(token_cache, apart, config)
     except DataError:  # too few people for a metric: the trained classifier then
-        embedding = train_gate(token_cache, apart, config.model_copy(update={"gate": config.gate.model_copy(update={"kind": "mlp"})}))
+        embedding = train_gate(
+            token_cache,
+            apart,
+            config.model_copy(update={"gate": config.gate.model_copy(update={"kind": "mlp"})}),
+        )
     forgotten = _training(splits.forget, COPIES)
     others = _training(apart.retain, COPIES)
-    others = random.Random(f"second gate {sample.seed}").sample(others, min(len(others), RETAINED * (1 + COPIES)))
+    others = random.Random(f"second gate {sample.seed}").sample(
+        others, min(len(others), RETAINED * (1 + COPIES))
+    )
     asked = [(shown, asks(shown[0])) for shown in forgotten + others]
     seen = _maps(token_cache, asked, progress, "attention for a second gate")
     gate = AttentionGate(seen, torch.arange(len(asked)) < len(forgotten), sample.seed)
@@ -113,11 +137,21 @@ def gate_rows(token_cache: TokenCache, splits: Splits, run: Run, config: Config,
         by_attention = gate(_maps(token_cache, [(one, asks(one[0])) for one in shown]))
         with torch.no_grad():
             by_embedding = embedding([tokens.float().cpu() for tokens in token_cache.encode_images(shown)])
-        run.rows.append([
-            {"key": key, "study": "gate", "split": wanted[key][0], "subject": wanted[key][1], "view": view_kind(wanted[key][2]),
-             "attention": one, "embedding": other, "embedding_gate": embedding.kind}
-            for key, one, other in zip(part, by_attention.tolist(), by_embedding.tolist(), strict=True)
-        ])  # fmt: skip
+        run.rows.append(
+            [
+                {
+                    "key": key,
+                    "study": "gate",
+                    "split": wanted[key][0],
+                    "subject": wanted[key][1],
+                    "view": view_kind(wanted[key][2]),
+                    "attention": one,
+                    "embedding": other,
+                    "embedding_gate": embedding.kind,
+                }
+                for key, one, other in zip(part, by_attention.tolist(), by_embedding.tolist(), strict=True)
+            ]
+        )
         progress("scoring with two gates", start + len(part), len(missing))
 
 
@@ -129,18 +163,29 @@ class _Questions:
 
     def __init__(self, splits: Splits, seed: int):
         self.seed = seed
-        private = {r.question for r in splits.forget if r.kind == "private"} & {r.question for r in splits.retain}
-        self.questions = sorted(private or {r.question for r in splits.forget + splits.retain if r.kind == "private"})
+        private = {r.question for r in splits.forget if r.kind == "private"} & {
+            r.question for r in splits.retain
+        }
+        self.questions = sorted(
+            private or {r.question for r in splits.forget + splits.retain if r.kind == "private"}
+        )
         if not self.questions:
-            raise DataError("No record of forget or retain asks a private question, which the second gate reads.",
-                            'Give records "kind": "private".', "study")  # fmt: skip
+            raise DataError(
+                "No record of forget or retain asks a private question, which the second gate reads.",
+                'Give records "kind": "private".',
+                "study",
+            )
 
     def __call__(self, path: Path) -> str:
         return random.Random(f"asked {self.seed} {path.name}").choice(self.questions)
 
 
-def _maps(token_cache: TokenCache, asked: list[tuple[PictureVariant, str]], progress: Progress | None = None, stage: str = ""
-          ) -> Float[Tensor, "N F"]:  # fmt: skip
+def _maps(
+    token_cache: TokenCache,
+    asked: list[tuple[PictureVariant, str]],
+    progress: Progress | None = None,
+    stage: str = "",
+) -> Float[Tensor, "N F"]:
     found: list[Tensor] = []
     for maps in in_parts(token_cache, asked, AdaptiveBatch(BATCH)):
         found.append(pool(maps))
@@ -154,7 +199,9 @@ def _training(records: list[Record], copies: int) -> list[PictureVariant]:
 
 
 def _held_out(records: list[Record], split: str, sample: StudySample) -> list[tuple[str, Path]]:
-    """Views, on which nothing was trained; images of people whom training did not open, where they have no views."""
+    """Views, on which nothing was trained; images of people whom training did not open, where they have no
+    views.
+    """
     viewed = list(dict.fromkeys((r.subject, view) for r in records for view in r.views))
     if not viewed and split in ("unseen", "calibration"):
         viewed = list(dict.fromkeys((r.subject, r.image) for r in records))

@@ -1,4 +1,6 @@
-"""What tokens do: replace those that a measure calls important, or unimportant, and see how the host's answer changes."""
+"""What tokens do: replace those that a measure calls important, or unimportant, and see how the host's answer
+changes.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ CAUSAL = "leave_one_out"
 
 
 class TokenReplacement:
-    """One pair whose tokens are replaced: the host's own answer, how likely it stays, and what is said instead."""
+    """One pair whose tokens are replaced: the host's own answer, how likely it stays, and what is said
+    instead.
+    """
 
     def __init__(self, token_cache: TokenCache, pair: Pair, parts: AdaptiveBatch):
         self.features, self.host, self.pair, self.parts = token_cache, token_cache.host, pair, parts
@@ -62,10 +66,14 @@ class TokenReplacement:
         logits = self._logits(variants, size)
         labels = torch.tensor(self.answer, device=logits.device).expand(len(logits), -1)
         divergence = answer_divergence(self.before.expand_as(logits), logits)
-        return list(zip((-answer_loss(logits, labels) * len(self.answer)).tolist(), divergence.tolist(), strict=True))
+        return list(
+            zip((-answer_loss(logits, labels) * len(self.answer)).tolist(), divergence.tolist(), strict=True)
+        )
 
     def score(self, variants: Tokens) -> list[tuple[float, float]]:
-        """Of each variant: log-probability of the host's own answer as a whole, and KL from the untouched host a token; nats."""
+        """Of each variant: log-probability of the host's own answer as a whole, and KL from the untouched
+        host a token; nats.
+        """
         found: list[tuple[float, float]] = []
         while len(found) < len(variants):
             found += self.parts.run("scoring answers", partial(self._score, variants[len(found) :]))
@@ -77,11 +85,20 @@ class TokenReplacement:
         while len(found) < len(variants):
             rest = variants[len(found) :]
             found += self.parts.run("asking", lambda size, rest=rest: self._answers(rest[:size]))  # type: ignore[misc]
-        return [text.strip() for text in self.host.processor.tokenizer.batch_decode(found, skip_special_tokens=True)]
+        return [
+            text.strip()
+            for text in self.host.processor.tokenizer.batch_decode(found, skip_special_tokens=True)
+        ]
 
 
-def causal_rows(token_cache: TokenCache, splits: Splits, run: Run, layers: frozenset[int], sample: StudySample, progress: Progress
-                ) -> None:  # fmt: skip
+def causal_rows(
+    token_cache: TokenCache,
+    splits: Splits,
+    run: Run,
+    layers: frozenset[int],
+    sample: StudySample,
+    progress: Progress,
+) -> None:
     """Rows of every replacement of every pair, and one of each pair with what every token does."""
     pairs = draw_pairs(splits, sample.causal, sample.seed)
     parts = AdaptiveBatch(BATCH)
@@ -91,9 +108,17 @@ def causal_rows(token_cache: TokenCache, splits: Splits, run: Run, layers: froze
         if f"effect/{pair.key}" not in run.rows.found:
             probe = TokenReplacement(token_cache, pair, parts)
             others = [p for p in pairs if p.subject != pair.subject]
-            other = token_cache.encode_images([others[number % len(others)].shown])[0] if others else probe.tokens[0].flip(0)
-            fillers = {kind: filler(kind, probe.tokens[0].cpu(), mean, deviation, other, number).to(token_cache.host.device)
-                       for kind in FILLERS}  # fmt: skip
+            other = (
+                token_cache.encode_images([others[number % len(others)].shown])[0]
+                if others
+                else probe.tokens[0].flip(0)
+            )
+            fillers = {
+                kind: filler(kind, probe.tokens[0].cpu(), mean, deviation, other, number).to(
+                    token_cache.host.device
+                )
+                for kind in FILLERS
+            }
             importance, effect = _effects(probe, fillers["mean"], layers, sample, number)
             run.rows.append([*_curves(probe, fillers, importance), effect])
         progress("replacing tokens", number + 1, len(pairs))
@@ -105,36 +130,62 @@ def measure(token_cache: TokenCache, pair: Pair, layers: frozenset[int]) -> dict
     inputs, tokens, layout = token_cache.prompts([(pair.shown, pair.question)])
     every = frozenset(range(host.layers))
     found = {}
-    for name, kind, read in (("attention", "attention", layers), ("attention_all", "attention", every),
-                             ("value_norm", "value_norm", layers), ("gradient", "gradient", layers),
-                             ("gradient_all", "gradient", every), ("occlusion", "occlusion", layers)):  # fmt: skip
+    for name, kind, read in (
+        ("attention", "attention", layers),
+        ("attention_all", "attention", every),
+        ("value_norm", "value_norm", layers),
+        ("gradient", "gradient", layers),
+        ("gradient_all", "gradient", every),
+        ("occlusion", "occlusion", layers),
+    ):
         found[name] = importance_of(host, kind, read, inputs, tokens, layout, [0])[0]  # type: ignore[arg-type]
     positions = torch.arange(inputs["input_ids"].shape[1])
     reading = Rollout()
-    host.capture_attention(inputs, tokens, Layout(layout.spans, {0: QuestionRows(positions, False, len(positions) - 1)}), [0], every, reading.add)
+    host.capture_attention(
+        inputs,
+        tokens,
+        Layout(layout.spans, {0: QuestionRows(positions, False, len(positions) - 1)}),
+        [0],
+        every,
+        reading.add,
+    )
     found["rollout"] = reading.result([layout.questions[0].rows], [layout.spans[0].columns])[0]
     return found
 
 
-def _effects(probe: TokenReplacement, by: Tensor, layers: frozenset[int], sample: StudySample, number: int
-             ) -> tuple[dict[str, Tensor], dict[str, Any]]:  # fmt: skip
-    """All measures of a pair, and the row that compares them with what each token does in random company; both by KL."""
+def _effects(
+    probe: TokenReplacement, by: Tensor, layers: frozenset[int], sample: StudySample, number: int
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """All measures of a pair, and the row that compares them with what each token does in random company;
+    both by KL.
+    """
     tokens, pair = probe.tokens[0], probe.pair
     size = len(tokens)
     parts = min(GROUPS, size)
     groups = random_groups(size, parts, sample.deals, number)
-    values = torch.tensor([change for _, change in probe.score([replace(tokens, mask, by) for mask in groups])])
+    values = torch.tensor(
+        [change for _, change in probe.score([replace(tokens, mask, by) for mask in groups])]
+    )
     order = torch.randperm(size, generator=torch.Generator().manual_seed(number))[: sample.leave_one_out]
     alone = torch.eye(size, dtype=torch.bool)[order]
-    changes = torch.tensor([change for _, change in probe.score([replace(tokens, mask, by) for mask in alone])])
+    changes = torch.tensor(
+        [change for _, change in probe.score([replace(tokens, mask, by) for mask in alone])]
+    )
     importance = measure(probe.features, pair, layers)
     importance[CAUSAL] = changes.median().repeat(size)  # of tokens that were not tried: in the middle
     importance[CAUSAL][order] = changes
     chosen, turn = order.sort().values, torch.arange(len(groups)) // parts % 2  # whole deals
-    row = {"key": f"effect/{pair.key}", "study": "effect", "kind": pair.kind, "subject": pair.subject, "visual_tokens": size,
-           "sampled": len(order), "effect": _of(effects(groups, values), chosen),
-           "halves": [_of(effects(groups[turn == part], values[turn == part]), chosen) for part in (0, 1)],
-           "measures": {name: _of(found, chosen) for name, found in importance.items()}}  # fmt: skip
+    row = {
+        "key": f"effect/{pair.key}",
+        "study": "effect",
+        "kind": pair.kind,
+        "subject": pair.subject,
+        "visual_tokens": size,
+        "sampled": len(order),
+        "effect": _of(effects(groups, values), chosen),
+        "halves": [_of(effects(groups[turn == part], values[turn == part]), chosen) for part in (0, 1)],
+        "measures": {name: _of(found, chosen) for name, found in importance.items()},
+    }
     return importance, row
 
 
@@ -142,9 +193,11 @@ def _of(values: Tensor, chosen: Tensor) -> list[float]:
     return [float(f"{value:.5g}") for value in values[chosen].tolist()]
 
 
-def _curves(probe: TokenReplacement, fillers: dict[str, Tensor], importance: dict[str, Tensor]) -> list[dict[str, Any]]:
-    """Replace the top, bottom and random K by attention with every filler, and top and bottom by every other measure; what is
-    said then is asked for attention alone.
+def _curves(
+    probe: TokenReplacement, fillers: dict[str, Tensor], importance: dict[str, Tensor]
+) -> list[dict[str, Any]]:
+    """Replace the top, bottom and random K by attention with every filler, and top and bottom by every other
+    measure; what is said then is asked for attention alone.
     """
     tokens, pair = probe.tokens[0], probe.pair
     valid = torch.ones(1, len(tokens), dtype=torch.bool)
@@ -152,7 +205,9 @@ def _curves(probe: TokenReplacement, fillers: dict[str, Tensor], importance: dic
     wanted: list[tuple[dict[str, Any], Bool[Tensor, " V"]]] = [(untouched, ~valid[0])]
     for kind in fillers:
         wanted.append(({"measure": "", "how": "all", "filler": kind, "share": 1.0}, valid[0]))
-        for name, values in importance.items() if kind == "mean" else [("attention", importance["attention"])]:
+        for name, values in (
+            importance.items() if kind == "mean" else [("attention", importance["attention"])]
+        ):
             for how in ("top", "bottom", "random") if name == "attention" else ("top", "bottom"):
                 for share in SHARES:
                     mask = choose(how, values[None], valid, share)[0]
@@ -161,10 +216,22 @@ def _curves(probe: TokenReplacement, fillers: dict[str, Tensor], importance: dic
     asked = [n for n, (about, _) in enumerate(wanted) if about["measure"] in ("", "attention")]
     said: dict[int, str] = dict(zip(asked, probe.say([variants[n] for n in asked]), strict=True))
     rows = []
-    for n, ((about, mask), (likely, divergence)) in enumerate(zip(wanted, probe.score(variants), strict=True)):
+    for n, ((about, mask), (likely, divergence)) in enumerate(
+        zip(wanted, probe.score(variants), strict=True)
+    ):
         key = "/".join(("causal", pair.key, *map(str, about.values())))
-        rows.append({"key": key, "study": "causal", "kind": pair.kind, "subject": pair.subject, **about,
-                     "replaced": int(mask.sum()), "output": said.get(n),
-                     "recall": keyword_recall(said[n], pair.record.keywords) if n in said else None,
-                     "log_probability": likely, "divergence": divergence})  # fmt: skip
+        rows.append(
+            {
+                "key": key,
+                "study": "causal",
+                "kind": pair.kind,
+                "subject": pair.subject,
+                **about,
+                "replaced": int(mask.sum()),
+                "output": said.get(n),
+                "recall": keyword_recall(said[n], pair.record.keywords) if n in said else None,
+                "log_probability": likely,
+                "divergence": divergence,
+            }
+        )
     return rows

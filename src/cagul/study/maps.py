@@ -1,4 +1,6 @@
-"""Where questions look: importance by layer and head, how concentrated it is, and the same for what is asked beside."""
+"""Where questions look: importance by layer and head, how concentrated it is, and the same for what is asked
+beside.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +34,15 @@ def read_maps(token_cache: TokenCache, asked: list[tuple[PictureVariant, str]], 
     inputs, tokens, layout = token_cache.prompts(asked[:size])
     images = list(range(len(tokens)))
     reading = Maps([layout.spans[i].columns for i in images])
-    token_cache.host.capture_attention(inputs, tokens, layout, images, frozenset(range(token_cache.host.layers)), reading.add)
+    token_cache.host.capture_attention(
+        inputs, tokens, layout, images, frozenset(range(token_cache.host.layers)), reading.add
+    )
     return reading.result()
 
 
-def in_parts(token_cache: TokenCache, asked: list[tuple[PictureVariant, str]], parts: AdaptiveBatch) -> Iterator[list[Tensor]]:
+def in_parts(
+    token_cache: TokenCache, asked: list[tuple[PictureVariant, str]], parts: AdaptiveBatch
+) -> Iterator[list[Tensor]]:
     """``read_maps`` of all, in parts that memory allows."""
     while asked:
         found = parts.run("reading attention", partial(read_maps, token_cache, asked))
@@ -44,12 +50,23 @@ def in_parts(token_cache: TokenCache, asked: list[tuple[PictureVariant, str]], p
         asked = asked[len(found) :]
 
 
-def map_rows(token_cache: TokenCache, splits: Splits, run: Run, sample: StudySample, other: FrozenHost | None, progress: Progress
-             ) -> None:  # fmt: skip
-    """One row for each pair as it is, each thing asked beside it, and the pair as another host of the same tokens sees it."""
+def map_rows(
+    token_cache: TokenCache,
+    splits: Splits,
+    run: Run,
+    sample: StudySample,
+    other: FrozenHost | None,
+    progress: Progress,
+) -> None:
+    """One row for each pair as it is, each thing asked beside it, and the pair as another host of the same
+    tokens sees it.
+    """
     pairs = draw_pairs(splits, sample.maps, sample.seed)
-    own = {f"map/{pair.key}/{name}": (pair, name, asked) for pair in pairs
-           for name, asked in ({"own": (pair.shown, pair.question)} | beside(pair, splits, sample.seed)).items()}  # fmt: skip
+    own = {
+        f"map/{pair.key}/{name}": (pair, name, asked)
+        for pair in pairs
+        for name, asked in ({"own": (pair.shown, pair.question)} | beside(pair, splits, sample.seed)).items()
+    }
     _append(token_cache, own, run, progress, "reading attention maps")
     _head_rows(token_cache, pairs, run)
     if other is not None:
@@ -58,18 +75,34 @@ def map_rows(token_cache: TokenCache, splits: Splits, run: Run, sample: StudySam
     _time_rows(token_cache, pairs, run)
 
 
-def _append(token_cache: TokenCache, wanted: dict[str, tuple[Pair, str, tuple[PictureVariant, str]]], run: Run, progress: Progress, stage: str
-            ) -> None:  # fmt: skip
+def _append(
+    token_cache: TokenCache,
+    wanted: dict[str, tuple[Pair, str, tuple[PictureVariant, str]]],
+    run: Run,
+    progress: Progress,
+    stage: str,
+) -> None:
     keys = [key for key in wanted if key not in run.rows.found]
     done = 0
     for found in in_parts(token_cache, [wanted[key][2] for key in keys], AdaptiveBatch(BATCH)):
         rows = []
         for key, maps in zip(keys[done:], found, strict=False):
             pair, name, _ = wanted[key]
-            row = {"key": key, "study": "map", "pair": pair.key, "variant": name, "kind": pair.kind, "subject": pair.subject,
-                   "layers": _short(maps.mean(1))}  # fmt: skip
+            row = {
+                "key": key,
+                "study": "map",
+                "pair": pair.key,
+                "variant": name,
+                "kind": pair.kind,
+                "subject": pair.subject,
+                "layers": _short(maps.mean(1)),
+            }
             if name == "own":
-                row |= {"entropy": _short(entropy(maps)), "top": _short(top_share(maps)), "mass": _short(maps.sum(-1))}
+                row |= {
+                    "entropy": _short(entropy(maps)),
+                    "top": _short(top_share(maps)),
+                    "mass": _short(maps.sum(-1)),
+                }
             rows.append(row)
         run.rows.append(rows)
         done += len(rows)
@@ -77,18 +110,36 @@ def _append(token_cache: TokenCache, wanted: dict[str, tuple[Pair, str, tuple[Pi
 
 
 def _head_rows(token_cache: TokenCache, pairs: list[Pair], run: Run) -> None:
-    """One row for each question kind: the mean map of every head of at most six layers, each map as shares of its own sum."""
+    """One row for each question kind: the mean map of every head of at most six layers, each map as shares of
+    its own sum.
+    """
     layers = few(token_cache.host.layers)
     for kind in dict.fromkeys(pair.kind for pair in pairs):
         asked = [(pair.shown, pair.question) for pair in pairs if pair.kind == kind]
         if f"heads/{kind}" in run.rows.found:
             continue
-        maps = [found[layers] for part in in_parts(token_cache, asked, AdaptiveBatch(BATCH)) for found in part]
-        size = Counter(found.shape[-1] for found in maps).most_common(1)[0][0]  # the same tokens cannot be compared otherwise
-        shares = [found / found.sum(-1, keepdim=True).clamp(min=1e-12) for found in maps if found.shape[-1] == size]
+        maps = [
+            found[layers] for part in in_parts(token_cache, asked, AdaptiveBatch(BATCH)) for found in part
+        ]
+        # the same tokens cannot be compared otherwise
+        size = Counter(found.shape[-1] for found in maps).most_common(1)[0][0]
+        shares = [
+            found / found.sum(-1, keepdim=True).clamp(min=1e-12) for found in maps if found.shape[-1] == size
+        ]
         mean = torch.stack(shares).mean(0)
-        run.rows.append([{"key": f"heads/{kind}", "study": "heads", "kind": kind, "subject": "", "pairs": len(shares),
-                          "layers": layers, "maps": [_short(layer) for layer in mean]}])  # fmt: skip
+        run.rows.append(
+            [
+                {
+                    "key": f"heads/{kind}",
+                    "study": "heads",
+                    "kind": kind,
+                    "subject": "",
+                    "pairs": len(shares),
+                    "layers": layers,
+                    "maps": [_short(layer) for layer in mean],
+                }
+            ]
+        )
 
 
 def _short(values: Tensor) -> list:
@@ -97,14 +148,18 @@ def _short(values: Tensor) -> list:
 
 
 def _time_rows(token_cache: TokenCache, pairs: list[Pair], run: Run) -> None:
-    """Milliseconds of one attention pass over the first n layers, and of one answer of the host for scale; medians."""
+    """Milliseconds of one attention pass over the first n layers, and of one answer of the host for scale;
+    medians.
+    """
     if "time" in run.rows.found or not pairs:
         return
     host = token_cache.host
     inputs, tokens, layout = token_cache.prompts([(pairs[0].shown, pairs[0].question)])
 
     def attend(depth: int) -> None:
-        host.capture_attention(inputs, tokens, layout, [0], frozenset(range(depth)), Maps([layout.spans[0].columns]).add)
+        host.capture_attention(
+            inputs, tokens, layout, [0], frozenset(range(depth)), Maps([layout.spans[0].columns]).add
+        )
 
     jobs = {f"first {depth}": partial(attend, depth) for depth in depths(host.layers)}
     options = host.generation_options(12) | {"min_new_tokens": 12}
@@ -115,5 +170,13 @@ def _time_rows(token_cache: TokenCache, pairs: list[Pair], run: Run) -> None:
             began = time.perf_counter()
             job()
             spent[name].append(1000 * (time.perf_counter() - began))
-    run.rows.append([{"key": "time", "study": "time", "subject": "", "milliseconds":
-                      {name: round(statistics.median(times), 3) for name, times in spent.items()}}])  # fmt: skip
+    run.rows.append(
+        [
+            {
+                "key": "time",
+                "study": "time",
+                "subject": "",
+                "milliseconds": {name: round(statistics.median(times), 3) for name, times in spent.items()},
+            }
+        ]
+    )

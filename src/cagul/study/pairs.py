@@ -1,4 +1,6 @@
-"""Which questions about which pictures a study asks, and what it asks beside them, as a named and seeded sample."""
+"""Which questions about which pictures a study asks, and what it asks beside them, as a named and seeded
+sample.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,8 @@ class Pair:
 
 
 def draw_pairs(splits: Splits, count: int, seed: int) -> list[Pair]:
-    """``count`` pairs of each question kind about people whom the host may know, of as many people as there are.
+    """``count`` pairs of each question kind about people whom the host may know, of as many people as there
+    are.
 
     Only records with keywords are drawn: the others' answers cannot be told right from wrong.
     """
@@ -61,13 +64,15 @@ def draw_pairs(splits: Splits, count: int, seed: int) -> list[Pair]:
         queues = [rng.sample(records, len(records)) for records in by_subject.values()]
         rng.shuffle(queues)
         drawn = [record for turn in zip_longest(*queues) for record in turn if record is not None][:count]
-        pairs += [Pair(f"{kind}/{n}", record, (record.image, 0), record.question) for n, record in enumerate(drawn)]
+        pairs += [
+            Pair(f"{kind}/{n}", record, (record.image, 0), record.question) for n, record in enumerate(drawn)
+        ]
     return pairs
 
 
 def beside(pair: Pair, splits: Splits, seed: int) -> dict[str, tuple[PictureVariant, str]]:
-    """What a pair's importance is compared with: other phrasings, held-out views, an augmented copy, other questions about the
-    same picture. What the records do not have is left out.
+    """What a pair's importance is compared with: other phrasings, held-out views, an augmented copy, other
+    questions about the same picture. What the records do not have is left out.
     """
     rng = random.Random(f"beside {seed} {pair.key}")
     record, found = pair.record, {"copy": ((pair.shown[0], 1), pair.question)}
@@ -76,7 +81,9 @@ def beside(pair: Pair, splits: Splits, seed: int) -> dict[str, tuple[PictureVari
     views: list[Path] = rng.sample(record.views, min(2, len(record.views)))
     for n, view in enumerate(views):
         found[f"view {n}"] = ((view, 0), pair.question)
-    own = [r for r in splits.forget + splits.retain if r.subject == record.subject and r.answer != record.answer]
+    own = [
+        r for r in splits.forget + splits.retain if r.subject == record.subject and r.answer != record.answer
+    ]
     for kind in KINDS:  # visual questions belong to their own picture, private ones to any of the person
         others = [r for r in own if r.kind == kind and (kind == "private" or r.image == record.image)]
         if others:

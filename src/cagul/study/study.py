@@ -1,4 +1,6 @@
-"""The role of visual tokens on any host and records: each question of the study writes rows, and the rows are summarised."""
+"""The role of visual tokens on any host and records: each question of the study writes rows, and the rows are
+summarised.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ QUESTIONS = {
 
 
 def require_questions(only: Sequence[str]) -> list[str]:
-    """The questions to answer, in order; all when none is named. Raises UsageError for one that is not known."""
+    """The questions to answer, in order; all when none is named. Raises UsageError for one that is not
+    known.
+    """
     for name in only:
         if name not in QUESTIONS:
             raise UsageError(f"The study has no question {name!r}.", did_you_mean(name, QUESTIONS), "study")
@@ -58,8 +62,8 @@ def require_questions(only: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """The questions that are answered, the rows that their short trainings train on, and parts of the summary that the records
-    do not allow, with the reason.
+    """The questions that are answered, the rows that their short trainings train on, and parts of the summary
+    that the records do not allow, with the reason.
     """
 
     questions: list[str]
@@ -70,13 +74,16 @@ class StudyPlan:
 def plan_study(splits: Splits, config: Config, sample: StudySample, only: Sequence[str] = ()) -> StudyPlan:
     """What the records can be asked of all questions, or of those that are named. Opens no picture.
 
-    Raises UsageError for an unknown question, DataError when no record can be asked about, or when the records do not suffice
-    for a question that is named.
+    Raises UsageError for an unknown question, DataError when no record can be asked about, or when the
+    records do not suffice for a question that is named.
     """
     questions = require_questions(only)
     if not draw_pairs(splits, 1, sample.seed):
-        raise DataError("No record of a known person has keywords, so no answer can be told right from wrong.",
-                        'Give records "keywords": the words that an answer must hold.', "study")  # fmt: skip
+        raise DataError(
+            "No record of a known person has keywords, so no answer can be told right from wrong.",
+            'Give records "keywords": the words that an answer must hold.',
+            "study",
+        )
     training: list[TrainingRow] = []
     absent: dict[str, str] = {}
     if "gate" in questions:
@@ -100,18 +107,28 @@ def _reason(error: DataError, question: str, only: Sequence[str]) -> str:
     return error.what[0].lower() + error.what[1:].rstrip(".")
 
 
-def study(host: FrozenHost, splits: Splits, run: Run, config: Config, sample: StudySample, *, only: Sequence[str] = (),
-          other_host: FrozenHost | None = None, progress: Progress = silent) -> dict[str, Any]:  # fmt: skip
-    """Answer the questions, append rows to ``run`` as they come, write and return the summary. A killed run goes on where it was.
+def study(
+    host: FrozenHost,
+    splits: Splits,
+    run: Run,
+    config: Config,
+    sample: StudySample,
+    *,
+    only: Sequence[str] = (),
+    other_host: FrozenHost | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Answer the questions, append rows to ``run`` as they come, write and return the summary. A killed run
+    goes on where it was.
 
-    ``config`` says which layers are the importance, and how the short trainings are made. ``other_host``, of the same family
-    and tokens, shows whether another host chooses the same tokens.
+    ``config`` says which layers are the importance, and how the short trainings are made. ``other_host``, of
+    the same family and tokens, shows whether another host chooses the same tokens.
 
-    What the records cannot be asked is absent with its reason. The trainings' steps are the sample's, and their selection is the
-    variants', whatever ``config`` says of both.
+    What the records cannot be asked is absent with its reason. The trainings' steps are the sample's, and
+    their selection is the variants', whatever ``config`` says of both.
 
-    Raises UsageError for an unknown question, HostError for another host that reads otherwise, DataError as ``plan_study`` does,
-    or when a record is longer than the host's context; all before the first row.
+    Raises UsageError for an unknown question, HostError for another host that reads otherwise, DataError as
+    ``plan_study`` does, or when a record is longer than the host's context; all before the first row.
     """
     plan = plan_study(splits, config, sample, only)
     if other_host is not None:
@@ -125,25 +142,48 @@ def study(host: FrozenHost, splits: Splits, run: Run, config: Config, sample: St
     finally:
         store.close()
     summary: dict[str, Any] = {"study": summarise_study(run.rows.found.values(), sorted(layers))}
-    summary["host"] = {"name": host.name, "model_type": host.family.model_type, "parameters": host.parameters(),
-                       "layers": host.layers, "read": sorted(layers), "sha256_before": before,
-                       "sha256_after": host.fingerprint()}  # fmt: skip
+    summary["host"] = {
+        "name": host.name,
+        "model_type": host.family.model_type,
+        "parameters": host.parameters(),
+        "layers": host.layers,
+        "read": sorted(layers),
+        "sha256_before": before,
+        "sha256_after": host.fingerprint(),
+    }
     summary["sample"] = vars(sample)
     summary["people"] = {split: len(splits.subjects(split)) for split in vars(splits)}
-    summary["cost"] = {"seconds": round(time.perf_counter() - began, 1), "threads": torch.get_num_threads(),
-                       "of_all_calls": round(sum(summary["study"].get("seconds", {}).values()), 1),
-                       "threads_of_all_calls": _threads(run)}  # fmt: skip
+    summary["cost"] = {
+        "seconds": round(time.perf_counter() - began, 1),
+        "threads": torch.get_num_threads(),
+        "of_all_calls": round(sum(summary["study"].get("seconds", {}).values()), 1),
+        "threads_of_all_calls": _threads(run),
+    }
     run.finish(summary)
     return summary
 
 
-def _answer(token_cache: TokenCache, splits: Splits, run: Run, config: Config, sample: StudySample, plan: StudyPlan, layers: frozenset[int],
-            other_host: FrozenHost | None, progress: Progress) -> None:  # fmt: skip
+def _answer(
+    token_cache: TokenCache,
+    splits: Splits,
+    run: Run,
+    config: Config,
+    sample: StudySample,
+    plan: StudyPlan,
+    layers: frozenset[int],
+    other_host: FrozenHost | None,
+    progress: Progress,
+) -> None:
     trainings = _trainings(plan, token_cache.host.layers)
     if any(f"training/{variant.name}" not in run.rows.found for variant in trainings):
         require_lengths(token_cache, plan.training, progress)
-    run.rows.append([{"key": f"absent/{part}", "study": "absent", "subject": "", "part": part, "reason": reason}
-                     for part, reason in plan.absent.items() if f"absent/{part}" not in run.rows.found])  # fmt: skip
+    run.rows.append(
+        [
+            {"key": f"absent/{part}", "study": "absent", "subject": "", "part": part, "reason": reason}
+            for part, reason in plan.absent.items()
+            if f"absent/{part}" not in run.rows.found
+        ]
+    )
     for name in plan.questions:
         with _timed(run, name, progress) as shown:
             if name in ("maps", "layers"):
@@ -159,16 +199,27 @@ def _answer(token_cache: TokenCache, splits: Splits, run: Run, config: Config, s
 
 @contextmanager
 def _timed(run: Run, name: str, progress: Progress) -> Iterator[Progress]:
-    """What answering a question takes, as rows that are written while it goes on: a study may be made in many calls, and one that
-    is killed counts as far as it got, to within KEPT_EVERY seconds. A call that finds every row there at once adds none.
+    """What answering a question takes, as rows that are written while it goes on: a study may be made in many
+    calls, and one that is killed counts as far as it got, to within KEPT_EVERY seconds. A call that finds
+    every row there at once adds none.
     """
     since, held = time.perf_counter(), len(run.rows.found)
 
     def keep() -> None:
         nonlocal since
         now = time.perf_counter()
-        run.rows.append([{"key": f"cost/{name}/{len(run.rows.found)}", "study": "cost", "subject": "", "question": name,
-                          "seconds": round(now - since, 2), "threads": torch.get_num_threads()}])  # fmt: skip
+        run.rows.append(
+            [
+                {
+                    "key": f"cost/{name}/{len(run.rows.found)}",
+                    "study": "cost",
+                    "subject": "",
+                    "question": name,
+                    "seconds": round(now - since, 2),
+                    "threads": torch.get_num_threads(),
+                }
+            ]
+        )
         since = now
 
     def show(stage: str, done: int, total: int) -> None:
@@ -187,12 +238,20 @@ def _timed(run: Run, name: str, progress: Progress) -> Iterator[Progress]:
 
 def _threads(run: Run) -> list[int]:
     """Every number of threads that a part of the study was made with."""
-    return sorted({row["threads"] for row in run.rows.found.values() if row.get("study") == "cost" and "threads" in row})
+    return sorted(
+        {row["threads"] for row in run.rows.found.values() if row.get("study") == "cost" and "threads" in row}
+    )
 
 
 def _trainings(plan: StudyPlan, layers: int) -> list[Variant]:
-    """The short trainings that the questions need, the default's bottom half first of those without a surface."""
+    """The short trainings that the questions need, the default's bottom half first of those without a
+    surface.
+    """
     questions = plan.questions if plan.training else []
-    found = surface() if "surface" in questions else [v for v in surface() if v.name == "bottom 0.5" and "measures" in questions]
+    found = (
+        surface()
+        if "surface" in questions
+        else [v for v in surface() if v.name == "bottom 0.5" and "measures" in questions]
+    )
     found += by_layers(layers) if "layers" in questions else []
     return found + (by_measure() if "measures" in questions else [])

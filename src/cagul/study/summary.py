@@ -1,4 +1,6 @@
-"""Rows of a study to its figures, each with its interval over people, or absent with the reason. No torch here."""
+"""Rows of a study to its figures, each with its interval over people, or absent with the reason. No torch
+here.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,15 @@ from cagul.evaluation.summary import forget_figures
 
 K = 0.5  # the share whose stability is measured: the default's
 RAGGED = "the visual tokens differ in number"
-BESIDE = {"copy": "cropped and relit", "phrasing": "another phrasing", "question private": "another private question",
-          "question visual": "a visual question", "question general": "a general question", "view": "a held-out view",
-          "host": "another host"}  # fmt: skip
+BESIDE = {
+    "copy": "cropped and relit",
+    "phrasing": "another phrasing",
+    "question private": "another private question",
+    "question visual": "a visual question",
+    "question general": "a general question",
+    "view": "a held-out view",
+    "host": "another host",
+}
 Rows = list[dict]
 
 
@@ -34,7 +42,9 @@ def summarise_study(rows: Iterable[dict], layers: list[int]) -> dict[str, Any]:
         found["maps"] = map_figures(by["map"])
         found["stability"] = stability_figures(by["map"], layers)
     if "heads" in by:
-        found["heads"] = {row["kind"]: {key: row[key] for key in ("pairs", "layers", "maps")} for row in by["heads"]}
+        found["heads"] = {
+            row["kind"]: {key: row[key] for key in ("pairs", "layers", "maps")} for row in by["heads"]
+        }
     if "causal" in by:
         found["causal"] = curve_figures(by["causal"])
     if "effect" in by:
@@ -55,11 +65,14 @@ def summarise_study(rows: Iterable[dict], layers: list[int]) -> dict[str, Any]:
     return found
 
 
-# -- where questions look ------------------------------------------------------------------------------------------------
+# -- where questions look
+# ------------------------------------------------------------------------------------------------
 
 
 def map_figures(rows: Rows) -> dict[str, Any]:
-    """By question kind: the mean map of every layer, and by layer the head-mean of entropy, top share and mass."""
+    """By question kind: the mean map of every layer, and by layer the head-mean of entropy, top share and
+    mass.
+    """
     found: dict[str, Any] = {}
     for kind in dict.fromkeys(row["kind"] for row in rows):
         own = [row for row in rows if row["kind"] == kind and row["variant"] == "own"]
@@ -67,12 +80,24 @@ def map_figures(rows: Rows) -> dict[str, Any]:
         whole = [row for row in own if len(row["layers"][0]) == size]
         mean = np.mean([_shares(row["layers"]) for row in whole], axis=0)
         by_layer = {
-            name: [figure((row["subject"], float(np.mean(row[name][layer]))) for row in own) for layer in range(len(mean))]
+            name: [
+                figure((row["subject"], float(np.mean(row[name][layer]))) for row in own)
+                for layer in range(len(mean))
+            ]
             for name in ("entropy", "top", "mass")
         }
-        heads = {name: np.mean([row[name] for row in own], axis=0).round(4).tolist() for name in ("entropy", "top", "mass")}
-        found[kind] = {"pairs": len(own), "visual_tokens": size, "left_out": len(own) - len(whole),
-                       "mean_map": mean.round(5).tolist(), "by_layer": by_layer, "by_layer_and_head": heads}  # fmt: skip
+        heads = {
+            name: np.mean([row[name] for row in own], axis=0).round(4).tolist()
+            for name in ("entropy", "top", "mass")
+        }
+        found[kind] = {
+            "pairs": len(own),
+            "visual_tokens": size,
+            "left_out": len(own) - len(whole),
+            "mean_map": mean.round(5).tolist(),
+            "by_layer": by_layer,
+            "by_layer_and_head": heads,
+        }
     if {"private", "visual"} <= set(found):
         maps = [np.mean(found[kind]["mean_map"], axis=0) for kind in ("private", "visual")]
         if len(maps[0]) == len(maps[1]):
@@ -115,7 +140,9 @@ def _mean_of(row: dict, layers: Iterable[int]) -> np.ndarray:
 
 
 def stability_figures(rows: Rows, layers: list[int]) -> dict[str, Any]:
-    """Share of the bottom half that stays chosen when something else changes, by question kind; chance is one half."""
+    """Share of the bottom half that stays chosen when something else changes, by question kind; chance is one
+    half.
+    """
     own = {row["pair"]: row for row in rows if row["variant"] == "own"}
     found: dict[str, Any] = {}
     for kind in dict.fromkeys(row["kind"] for row in own.values()):
@@ -125,14 +152,19 @@ def stability_figures(rows: Rows, layers: list[int]) -> dict[str, Any]:
             if base is None or row["kind"] != kind or row["variant"] == "own":
                 continue
             name = BESIDE[row["variant"].rstrip("0123456789 ")]
-            pairs.setdefault(name, []).append((row["subject"], _agreement(_mean_of(base, layers), _mean_of(row, layers))))
+            pairs.setdefault(name, []).append(
+                (row["subject"], _agreement(_mean_of(base, layers), _mean_of(row, layers)))
+            )
         mine = [row for row in own.values() if row["kind"] == kind]
         pairs["somebody else's picture"] = [
             (a["subject"], _agreement(_mean_of(a, layers), _mean_of(b, layers)))
-            for a, b in zip(mine, mine[1:], strict=False) if a["subject"] != b["subject"]
-        ]  # fmt: skip
+            for a, b in zip(mine, mine[1:], strict=False)
+            if a["subject"] != b["subject"]
+        ]
         for layer in few(len(mine[0]["layers"])):
-            pairs[f"layer {layer} alone"] = [(r["subject"], _agreement(_mean_of(r, layers), _mean_of(r, [layer]))) for r in mine]
+            pairs[f"layer {layer} alone"] = [
+                (r["subject"], _agreement(_mean_of(r, layers), _mean_of(r, [layer]))) for r in mine
+            ]
         found[kind] = {name: figure(values, RAGGED) for name, values in pairs.items()}
     return found
 
@@ -140,19 +172,23 @@ def stability_figures(rows: Rows, layers: list[int]) -> dict[str, Any]:
 def layer_figures(rows: Rows, times: Rows) -> dict[str, Any]:
     """Agreement of the bottom half by the first n layers with that by all, and what reading n layers takes.
 
-    The agreement is of every depth that is timed and trained by, and of a few between them, since it costs nothing.
+    The agreement is of every depth that is timed and trained by, and of a few between them, since it costs
+    nothing.
     """
     own = [row for row in rows if row["variant"] == "own"]
     depth = len(own[0]["layers"])
     agreement = {
-        str(n): figure((r["subject"], _agreement(_mean_of(r, range(n)), _mean_of(r, range(depth)))) for r in own)
+        str(n): figure(
+            (r["subject"], _agreement(_mean_of(r, range(n)), _mean_of(r, range(depth)))) for r in own
+        )
         for n in sorted({*depths(depth), *(layer + 1 for layer in few(depth))})
         if n < depth
     }
     return {"agreement_with_all": agreement} | ({"milliseconds": times[0]["milliseconds"]} if times else {})
 
 
-# -- what tokens do ------------------------------------------------------------------------------------------------------
+# -- what tokens do
+# ------------------------------------------------------------------------------------------------------
 
 QUANTITIES = ("recall", "log_probability", "divergence")
 
@@ -160,8 +196,8 @@ QUANTITIES = ("recall", "log_probability", "divergence")
 def curve_figures(rows: Rows) -> dict[str, Any]:
     """Deletion curves by question kind, filler and choice, and the areas below deletion and insertion curves.
 
-    An insertion curve is read off the same rows: what is said from the top K alone is what is said with all others, the
-    bottom, replaced. Areas are of recall, from 0 (the answer lost at once) to 1.
+    An insertion curve is read off the same rows: what is said from the top K alone is what is said with all
+    others, the bottom, replaced. Areas are of recall, from 0 (the answer lost at once) to 1.
     """
     found: dict[str, Any] = {}
     for kind in dict.fromkeys(row["kind"] for row in rows):
@@ -171,9 +207,14 @@ def curve_figures(rows: Rows) -> dict[str, Any]:
             points: dict[str, Any] = {}
             for how in ("top", "bottom", "random"):
                 chosen = _curve(part, "attention", how, filler)
-                points[how] = {q: [{"share": s} | figure((r["subject"], r[q]) for r in at) for s, at in chosen.items()]
-                               for q in QUANTITIES}  # fmt: skip
-            found[kind][filler] = {"curves": points, "areas": _areas(part, "attention", filler, itemgetter("recall"))}
+                points[how] = {
+                    q: [{"share": s} | figure((r["subject"], r[q]) for r in at) for s, at in chosen.items()]
+                    for q in QUANTITIES
+                }
+            found[kind][filler] = {
+                "curves": points,
+                "areas": _areas(part, "attention", filler, itemgetter("recall")),
+            }
     return found
 
 
@@ -192,7 +233,9 @@ def _probability(row: dict) -> float:
 
 
 def _areas(rows: Rows, measure: str, filler: str, of: Callable[[dict], float]) -> dict[str, Any]:
-    """Area below the deletion curve (small where the measure finds what matters) and the insertion curve (large)."""
+    """Area below the deletion curve (small where the measure finds what matters) and the insertion curve
+    (large).
+    """
     found = {}
     for name, how in (("deletion", "top"), ("insertion", "bottom"), ("random", "random")):
         by_pair: dict[str, list[tuple[float, float, str]]] = {}
@@ -200,27 +243,36 @@ def _areas(rows: Rows, measure: str, filler: str, of: Callable[[dict], float]) -
             for row in at:
                 by_pair.setdefault(row["key"].split("/")[2], []).append((share, of(row), row["subject"]))
         areas = [
-            (points[0][2], float(np.trapezoid([value for _, value, _ in points], [share for share, _, _ in points])))
-            for points in by_pair.values() if len(points) > 2
-        ]  # fmt: skip
+            (
+                points[0][2],
+                float(np.trapezoid([value for _, value, _ in points], [share for share, _, _ in points])),
+            )
+            for points in by_pair.values()
+            if len(points) > 2
+        ]
         if areas:
             found[name] = figure(areas)
     return found
 
 
 def measure_figures(effects: Rows, curves: Rows) -> dict[str, Any]:
-    """How well each measure agrees with what tokens do: rank correlation with their effect in random company, and areas
-    below curves of the probability that the host's own answer keeps.
+    """How well each measure agrees with what tokens do: rank correlation with their effect in random company,
+    and areas below curves of the probability that the host's own answer keeps.
 
-    ``ceiling`` is what a measure that tells the effect exactly would reach with this estimate of it: the root of the
-    estimate's reliability, which two independent halves give, corrected for their length (Spearman and Brown).
+    ``ceiling`` is what a measure that tells the effect exactly would reach with this estimate of it: the root
+    of the estimate's reliability, which two independent halves give, corrected for their length (Spearman and
+    Brown).
     """
-    found: dict[str, Any] = {"sampled_tokens": max(row["sampled"] for row in effects),
-                             "visual_tokens": max(row["visual_tokens"] for row in effects)}  # fmt: skip
+    found: dict[str, Any] = {
+        "sampled_tokens": max(row["sampled"] for row in effects),
+        "visual_tokens": max(row["visual_tokens"] for row in effects),
+    }
     for kind in dict.fromkeys(row["kind"] for row in effects):
         part = [row for row in effects if row["kind"] == kind]
         halves = [(row["subject"], _rank(*row["halves"])) for row in part]
-        reached = [(s, None if r is None else math.sqrt(2 * max(r, 0.0) / (1 + max(r, 0.0)))) for s, r in halves]
+        reached = [
+            (s, None if r is None else math.sqrt(2 * max(r, 0.0) / (1 + max(r, 0.0)))) for s, r in halves
+        ]
         found[kind] = {"ceiling": figure(reached)}
         shown = [row for row in curves if row["kind"] == kind]
         for name in part[0]["measures"]:
@@ -236,11 +288,14 @@ def _rank(one: list[float], other: list[float]) -> float | None:
     return float(spearmanr(one, other).statistic)
 
 
-# -- what a training with each choice does ------------------------------------------------------------------------------
+# -- what a training with each choice does
+# ------------------------------------------------------------------------------
 
 
 def training_figures(trainings: Rows, asked: Rows) -> dict[str, Any]:
-    """Leak, refusal, visual accuracy and misfire_keep of each short training, the gate forced, and the Pareto front."""
+    """Leak, refusal, visual accuracy and misfire_keep of each short training, the gate forced, and the Pareto
+    front.
+    """
     by_method: dict[str, Rows] = {}
     for row in asked:
         by_method.setdefault(row["method"], []).append(row)
@@ -251,36 +306,52 @@ def training_figures(trainings: Rows, asked: Rows) -> dict[str, Any]:
         visual = [(r["subject"], r["recall"]) for r in rows if r["kind"] == "visual"]
         misfired = [(r["subject"], r["recall"]) for r in by_method.get(f"{training['same_as']}:misfire", [])]
         found[training["variant"]] = {
-            "leak": private["leak"], "refusal_rate": private["refusal_rate"], "visual_accuracy": figure(visual),
-            "misfire_keep": figure(misfired), "seconds": training["seconds"], "same_as": training["same_as"],
-        }  # fmt: skip
-    surface = {name: one for name, one in found.items() if name.split()[0] in ("bottom", "random", "top", "all")}
+            "leak": private["leak"],
+            "refusal_rate": private["refusal_rate"],
+            "visual_accuracy": figure(visual),
+            "misfire_keep": figure(misfired),
+            "seconds": training["seconds"],
+            "same_as": training["same_as"],
+        }
+    surface = {
+        name: one for name, one in found.items() if name.split()[0] in ("bottom", "random", "top", "all")
+    }
     return {"variants": found, "pareto": front(surface, "leak", "misfire_keep")}
 
 
-# -- two gates ----------------------------------------------------------------------------------------------------------
+# -- two gates
+# ----------------------------------------------------------------------------------------------------------
 
 
 def gate_figures(rows: Rows) -> dict[str, Any]:
-    """Hits at 1 % false alarms on unseen people and AUROC of either gate and of both: the sum of their scores, each in
-    deviations from its mean on calibration people.
+    """Hits at 1 % false alarms on unseen people and AUROC of either gate and of both: the sum of their
+    scores, each in deviations from its mean on calibration people.
     """
-    split = {name: [row for row in rows if row["split"] == name] for name in ("forget", "unseen", "calibration")}
+    split = {
+        name: [row for row in rows if row["split"] == name] for name in ("forget", "unseen", "calibration")
+    }
     if not split["forget"] or not split["unseen"]:
         missing = "forget" if not split["forget"] else "unseen"
         return {"absent": f"there are no held-out pictures of {missing} people"}
     told: dict[str, Callable[[dict], float]] = {name: itemgetter(name) for name in ("embedding", "attention")}
     if split["calibration"]:
-        about = {name: (float(np.mean(v)), float(np.std(v)) or 1.0) for name in ("embedding", "attention")
-                 for v in [[row[name] for row in split["calibration"]]]}  # fmt: skip
-        told["together"] = lambda row: sum((row[name] - mean) / spread for name, (mean, spread) in about.items())
+        about = {
+            name: (float(np.mean(v)), float(np.std(v)) or 1.0)
+            for name in ("embedding", "attention")
+            for v in [[row[name] for row in split["calibration"]]]
+        }
+        told["together"] = lambda row: sum(
+            (row[name] - mean) / spread for name, (mean, spread) in about.items()
+        )
     found: dict[str, Any] = {}
     kinds = sorted({row["view"] for row in split["forget"]} - {""})
     for name, score in told.items():
         found[name] = {}
         for suffix, wanted in (("", None), *((f"_{kind}", kind) for kind in kinds)):
-            hits, others = ([(row["subject"], score(row)) for row in split[s] if wanted in (None, row["view"])]
-                            for s in ("forget", "unseen"))  # fmt: skip
+            hits, others = (
+                [(row["subject"], score(row)) for row in split[s] if wanted in (None, row["view"])]
+                for s in ("forget", "unseen")
+            )
             if hits and others:
                 found[name][f"tpr_at_1_fpr{suffix}"] = two_groups(hits, others, hit_rate)
                 found[name][f"auroc_unseen{suffix}"] = two_groups(hits, others, auroc)

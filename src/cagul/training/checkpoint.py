@@ -24,12 +24,16 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path | None) -> dict[str, Any] | None:
-    """The state that was saved; None where there is none. A torn file is removed with a warning: training starts over."""
+    """The state that was saved; None where there is none. A torn file is removed with a warning: training
+    starts over.
+    """
     if path is None or not path.exists():
         return None
     data = path.read_bytes()
     if hashlib.sha256(data[DIGEST:]).digest() != data[:DIGEST]:
-        warnings.warn(f"The checkpoint {path} is torn ({len(data)} bytes), so training starts over.", stacklevel=2)
+        warnings.warn(
+            f"The checkpoint {path} is torn ({len(data)} bytes), so training starts over.", stacklevel=2
+        )
         path.unlink()
         return None
     return torch.load(io.BytesIO(data[DIGEST:]), weights_only=True)

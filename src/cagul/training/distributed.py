@@ -1,7 +1,8 @@
-"""The processes of one job, as ``python -m torch.distributed.run`` starts them, through accelerate; one where it did not.
+"""The processes of one job, as ``python -m torch.distributed.run`` starts them, through accelerate; one where
+it did not.
 
-What is shared out is cut as one process would cut it, and every process gets every result in the same order, so that
-several processes come to the same figures as one. The main process alone writes.
+What is shared out is cut as one process would cut it, and every process gets every result in the same order,
+so that several processes come to the same figures as one. The main process alone writes.
 """
 
 from __future__ import annotations
@@ -41,12 +42,15 @@ class Processes:
             return cls()
         if device not in (None, "cpu", "cuda"):
             raise UsageError(
-                f"--device {device} was given to {wanted} processes.", "Give cuda, for one GPU a process, or leave it out."
+                f"--device {device} was given to {wanted} processes.",
+                "Give cuda, for one GPU a process, or leave it out.",
             )
         found = cls(Accelerator(cpu=device != "cuda", device_placement=False))
         if found.size != wanted:
-            raise UsageError(f"{wanted} processes were started and {found.size} joined.",
-                             "Start them with `python -m torch.distributed.run --nproc_per_node N -m cagul ...`.")  # fmt: skip
+            raise UsageError(
+                f"{wanted} processes were started and {found.size} joined.",
+                "Start them with `python -m torch.distributed.run --nproc_per_node N -m cagul ...`.",
+            )
         return found
 
     @property

@@ -41,10 +41,11 @@ class Estimate:
 def estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch | None = None) -> Estimate:
     """Run one batch of looking, attention and training, and scale to the whole job. Nothing is kept.
 
-    With ``base`` people are to be added to that patch; people of it who are in the records are not looked for here.
+    With ``base`` people are to be added to that patch; people of it who are in the records are not looked for
+    here.
 
-    Raises DataError for records that cannot be split or are too long, PatchError when ``base`` does not fit; what only all
-    pictures can tell, ``unlearn`` raises.
+    Raises DataError for records that cannot be split or are too long, PatchError when ``base`` does not fit;
+    what only all pictures can tell, ``unlearn`` raises.
     """
     if base is not None:
         gate_to_add_to(base, config, host)
@@ -58,7 +59,11 @@ def estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch | Non
             shown |= set(variants(paths, copies))
     pairs = {(row.shown, row.question) for rows in steps for row in rows}
 
-    token_cache, first, seconds = TokenCache(host, config.training.seed, store=TokenStore(float("inf"))), steps[0], {}
+    token_cache, first, seconds = (
+        TokenCache(host, config.training.seed, store=TokenStore(float("inf"))),
+        steps[0],
+        {},
+    )
     began = time.perf_counter()
     tokens = token_cache.encode_images(row.shown for row in first)
     seconds["looking"] = (time.perf_counter() - began) / len({row.shown for row in first}) * len(shown)
@@ -78,9 +83,13 @@ def estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch | Non
     return Estimate(
         people={name: len(splits.subjects(name)) for name in vars(splits)},
         records={name: len(part) for name, part in vars(splits).items()},
-        pictures=len(shown), attention_pairs=len(pairs), steps=config.training.steps, rows_at_once=facts["rows_at_once"],
+        pictures=len(shown),
+        attention_pairs=len(pairs),
+        steps=config.training.steps,
+        rows_at_once=facts["rows_at_once"],
         seconds={name: round(value, 2) for name, value in seconds.items()},
         tokens_gib={"memory": round(held, 4), "disk": round(size - held, 4)},
         peak_memory_gib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB + held, 3),
-        calibration_people=people, smallest_false_alarms=round(promised_rate(people, 0.0, config.gate.confidence), 5),
-    )  # fmt: skip
+        calibration_people=people,
+        smallest_false_alarms=round(promised_rate(people, 0.0, config.gate.confidence), 5),
+    )

@@ -25,7 +25,8 @@ METRIC_SIZE = 64  # dimensions of the enrolment gate's metric, at most
 
 
 def hold_out_calibration(splits: Splits, seed: int) -> Splits:
-    """Take people apart for calibration when the records name none: a fifth of retain, at least one, whole people.
+    """Take people apart for calibration when the records name none: a fifth of retain, at least one, whole
+    people.
 
     Raises DataError when retain is too small to give anybody away.
     """
@@ -33,34 +34,58 @@ def hold_out_calibration(splits: Splits, seed: int) -> Splits:
         return splits
     people = splits.subjects("retain")
     if len(people) < 4:
-        raise DataError(f"Retain has {len(people)} people; the gate needs three to learn from and one to calibrate on.",
-                        'Add records of other people, or give some the group "calibration".', "calibration")  # fmt: skip
+        raise DataError(
+            f"Retain has {len(people)} people; the gate needs three to learn from and one to calibrate on.",
+            'Add records of other people, or give some the group "calibration".',
+            "calibration",
+        )
     random.Random(f"calibration {seed}").shuffle(people)
     apart = set(people[: max(1, len(people) // 5)])
-    return replace(splits, retain=[r for r in splits.retain if r.subject not in apart],
-                   calibration=[r for r in splits.retain if r.subject in apart])  # fmt: skip
+    return replace(
+        splits,
+        retain=[r for r in splits.retain if r.subject not in apart],
+        calibration=[r for r in splits.retain if r.subject in apart],
+    )
 
 
-def tokens_by_subject(token_cache: TokenCache, records: list[Record], augment: int, progress: Progress = silent, stage: str = "looking"
-           ) -> tuple[list[Tensor], Tensor]:  # fmt: skip
-    """Tokens of all training images of the records' subjects with augmented copies, and the number of each one's subject."""
+def tokens_by_subject(
+    token_cache: TokenCache,
+    records: list[Record],
+    augment: int,
+    progress: Progress = silent,
+    stage: str = "looking",
+) -> tuple[list[Tensor], Tensor]:
+    """Tokens of all training images of the records' subjects with augmented copies, and the number of each
+    one's subject.
+    """
     pictures = pictures_by_subject(records)
     shown = [(n, one) for n, paths in enumerate(pictures.values()) for one in variants(paths, augment)]
-    return token_cache.encode_images([one for _, one in shown], progress, stage), torch.tensor([n for n, _ in shown])
+    return token_cache.encode_images([one for _, one in shown], progress, stage), torch.tensor(
+        [n for n, _ in shown]
+    )
 
 
-def train_gate(token_cache: TokenCache, splits: Splits, config: Config, progress: Progress = silent,
-               base: EnrolmentGate | None = None) -> EnrolmentGate | MlpGate:  # fmt: skip
+def train_gate(
+    token_cache: TokenCache,
+    splits: Splits,
+    config: Config,
+    progress: Progress = silent,
+    base: EnrolmentGate | None = None,
+) -> EnrolmentGate | MlpGate:
     """Stage 1: fit the discriminator on forget against retain; the threshold comes later, from other people.
 
     With ``base`` the forget set is enrolled beside the people whom that gate knows, under its metric.
     """
     gate_config = config.gate
     torch.manual_seed(config.training.seed)
-    forgotten, owner = tokens_by_subject(token_cache, splits.forget, gate_config.augment, progress, "looking at forget")
+    forgotten, owner = tokens_by_subject(
+        token_cache, splits.forget, gate_config.augment, progress, "looking at forget"
+    )
     if base is not None:
         return base.enrol(forgotten, owner)
-    others, person = tokens_by_subject(token_cache, splits.retain, gate_config.augment_others, progress, "looking at retain")
+    others, person = tokens_by_subject(
+        token_cache, splits.retain, gate_config.augment_others, progress, "looking at retain"
+    )
     if gate_config.kind == "enrolment":
         mean, projection = learn_metric(layout_pool(others), person, METRIC_SIZE)
         templates = F.normalize((layout_pool(forgotten) - mean) @ projection, dim=-1)
@@ -83,18 +108,29 @@ def train_gate(token_cache: TokenCache, splits: Splits, config: Config, progress
 
 
 @torch.no_grad()
-def calibrate_gate(gate: torch.nn.Module, token_cache: TokenCache, calibration: list[Record], config: GateConfig,
-                   progress: Progress = silent) -> tuple[float, dict[str, Any]]:  # fmt: skip
+def calibrate_gate(
+    gate: torch.nn.Module,
+    token_cache: TokenCache,
+    calibration: list[Record],
+    config: GateConfig,
+    progress: Progress = silent,
+) -> tuple[float, dict[str, Any]]:
     """The threshold over images and views of calibration people, and what it promises."""
     owners = {path: record.subject for record in calibration for path in (record.image, *record.views)}
     names = sorted(set(owners.values()))
     scores = gate(token_cache.encode_images([(path, 0) for path in owners], progress, "calibrating"))
     person = torch.tensor([names.index(name) for name in owners.values()])
     threshold, promised = calibrate(scores, person, config.false_alarms, config.confidence)
-    return threshold, {"calibration_people": len(names), "calibration_pictures": len(owners), "promised_false_alarms": promised}
+    return threshold, {
+        "calibration_people": len(names),
+        "calibration_pictures": len(owners),
+        "promised_false_alarms": promised,
+    }
 
 
-def covered(gate: EnrolmentGate, threshold: float, token_cache: TokenCache, records: list[Record]) -> list[str]:
+def covered(
+    gate: EnrolmentGate, threshold: float, token_cache: TokenCache, records: list[Record]
+) -> list[str]:
     """Subjects on at least half of whose images a gate fires: they are forgotten already."""
     found = []
     for subject, paths in pictures_by_subject(records).items():
@@ -110,12 +146,23 @@ def gate_to_add_to(base: Patch, config: Config, host: FrozenHost) -> EnrolmentGa
     """
     base.require(host)
     if not isinstance(base.gate, EnrolmentGate):
-        raise PatchError("The patch has an mlp gate, a classifier of the people it was trained on; nobody can be added.",
-                         "Train a patch anew with all people in --forget, or use gate.kind=enrolment.", "add-people")  # fmt: skip
+        raise PatchError(
+            "The patch has an mlp gate, a classifier of the people it was trained on; nobody can be added.",
+            "Train a patch anew with all people in --forget, or use gate.kind=enrolment.",
+            "add-people",
+        )
     for section in ("attention", "selection", "encoder", "gate"):
         before, now = (getattr(c, section).model_dump() for c in (base.config, config))
-        changed = [f"{section}.{key}={now[key]} (the patch has {before[key]})" for key in now if now[key] != before[key]]
+        changed = [
+            f"{section}.{key}={now[key]} (the patch has {before[key]})"
+            for key in now
+            if now[key] != before[key]
+        ]
         if changed and (section != "gate" or now["kind"] != before["kind"]):
-            raise PatchError(f"People can be added with the patch's own options alone; yours differ: {', '.join(changed)}.",
-                             "Leave them out, or train a patch anew.", "add-people")  # fmt: skip
+            raise PatchError(
+                "People can be added with the patch's own options alone; yours differ: "
+                f"{', '.join(changed)}.",
+                "Leave them out, or train a patch anew.",
+                "add-people",
+            )
     return base.gate

@@ -22,21 +22,32 @@ from cagul.training.token_store import TokenStore
 
 
 class TokenCache:
-    """Visual tokens by picture and variant, in the host's dtype, and chosen-token masks by picture, variant and question.
+    """Visual tokens by picture and variant, in the host's dtype, and chosen-token masks by picture, variant
+    and question.
 
     Several ``processes`` share the work and hold all of it; each must ask for the same.
     """
 
-    def __init__(self, host: FrozenHost, seed: int = 0, batch: int = 32, store: TokenStore | None = None,
-                 processes: Processes = SINGLE):  # fmt: skip
+    def __init__(
+        self,
+        host: FrozenHost,
+        seed: int = 0,
+        batch: int = 32,
+        store: TokenStore | None = None,
+        processes: Processes = SINGLE,
+    ):
         self.host, self.seed, self.processes = host, seed, processes
         self.batch, self.looking, self.attending = batch, AdaptiveBatch(batch), AdaptiveBatch(2 * batch)
         self.tokens = store or TokenStore(float("inf"))
         self.sizes: dict[Path, tuple[int, int]] = {}
         self.masks: dict[tuple[PictureVariant, str], Bool[Tensor, " V"]] = {}
-        self.importance: dict[tuple[Measure, frozenset[int], tuple[PictureVariant, str]], Float[Tensor, " V"]] = {}
+        self.importance: dict[
+            tuple[Measure, frozenset[int], tuple[PictureVariant, str]], Float[Tensor, " V"]
+        ] = {}
 
-    def encode_images(self, shown: Iterable[PictureVariant], progress: Progress = silent, stage: str = "looking at pictures") -> Tokens:
+    def encode_images(
+        self, shown: Iterable[PictureVariant], progress: Progress = silent, stage: str = "looking at pictures"
+    ) -> Tokens:
         """Tokens of pictures, from the store where they are known."""
         shown = list(shown)
         missing = [one for one in dict.fromkeys(shown) if one not in self.tokens]
@@ -46,23 +57,36 @@ class TokenCache:
             progress(stage, done, len(missing))
         return [self.tokens[one] for one in shown]
 
-    def _look(self, wanted: list[PictureVariant], count: int) -> dict[PictureVariant, tuple[Tensor, tuple[int, int]]]:
+    def _look(
+        self, wanted: list[PictureVariant], count: int
+    ) -> dict[PictureVariant, tuple[Tensor, tuple[int, int]]]:
         part = wanted[:count]
         pictures = [shown_picture(one, self.seed) for one in part]
         seen = self.host.encode_images(self.host.image_inputs(pictures))
-        return {one: (tokens.cpu(), picture.size) for one, tokens, picture in zip(part, seen, pictures, strict=True)}
+        return {
+            one: (tokens.cpu(), picture.size)
+            for one, tokens, picture in zip(part, seen, pictures, strict=True)
+        }
 
-    def choose(self, pairs: Iterable[tuple[PictureVariant, str]], config: Config, layers: frozenset[int],
-               progress: Progress = silent) -> None:  # fmt: skip
+    def choose(
+        self,
+        pairs: Iterable[tuple[PictureVariant, str]],
+        config: Config,
+        layers: frozenset[int],
+        progress: Progress = silent,
+    ) -> None:
         """Fill ``masks`` for (picture, question) pairs: one attention pass of the untouched host for each."""
-        missing = sorted({pair for pair in pairs if pair not in self.masks}, key=lambda p: (len(p[1]), str(p)))
+        missing = sorted(
+            {pair for pair in pairs if pair not in self.masks}, key=lambda p: (len(p[1]), str(p))
+        )
         choose = partial(self._choose, config, layers)
         for found, done in self._spread("reading attention", missing, 2 * self.batch, self.attending, choose):
             self.masks.update(found)
             progress("reading attention", done, len(missing))
 
-    def _spread(self, what: str, missing: list, size: int, parts: AdaptiveBatch, work: Callable[[list, int], dict]
-                ) -> Iterator[tuple[dict, int]]:  # fmt: skip
+    def _spread(
+        self, what: str, missing: list, size: int, parts: AdaptiveBatch, work: Callable[[list, int], dict]
+    ) -> Iterator[tuple[dict, int]]:
         """What ``work`` finds for all that is missing, batch by batch, and how many are done.
 
         Batches of ``size`` are cut alike in every process; ``parts`` are of the one whose memory ran out.
@@ -79,11 +103,14 @@ class TokenCache:
             done += len(found)
             yield found, done
 
-    def _choose(self, config: Config, layers: frozenset[int], wanted: list[tuple[PictureVariant, str]], count: int
-                ) -> dict[tuple[PictureVariant, str], Bool[Tensor, " V"]]:  # fmt: skip
+    def _choose(
+        self, config: Config, layers: frozenset[int], wanted: list[tuple[PictureVariant, str]], count: int
+    ) -> dict[tuple[PictureVariant, str], Bool[Tensor, " V"]]:
         part, kind = wanted[:count], config.attention.kind
         if not needs_attention(config):
-            importance = [torch.zeros(len(tokens)) for tokens in self.encode_images(shown for shown, _ in part)]
+            importance = [
+                torch.zeros(len(tokens)) for tokens in self.encode_images(shown for shown, _ in part)
+            ]
         else:
             if not all((kind, layers, pair) in self.importance for pair in part):
                 inputs, tokens, layout = self.prompts(part)
@@ -94,14 +121,18 @@ class TokenCache:
         return dict(zip(part, choose_by(config, importance), strict=True))
 
     def prompts(self, pairs: list[tuple[PictureVariant, str]]) -> tuple[dict[str, Tensor], Tokens, Layout]:
-        """A batch of (picture, question) pairs: inputs without pixels, untouched tokens, and where they are."""
+        """A batch of (picture, question) pairs: inputs without pixels, untouched tokens, and where they
+        are.
+        """
         tokens = [t.to(self.host.device) for t in self.encode_images(shown for shown, _ in pairs)]
         encoded = [self.host.prompter.encode(question, self.sizes[shown[0]]) for shown, question in pairs]
         inputs = self.host.to_device(self.host.prompter.batch(encoded, [[] for _ in pairs])[0])
         return inputs, tokens, self.host.layout(inputs, [len(t) for t in tokens], list(range(len(pairs))))
 
     def beside(self) -> TokenCache:
-        """TokenCache of the same pictures, tokens and importance whose masks are chosen anew, by another config."""
+        """TokenCache of the same pictures, tokens and importance whose masks are chosen anew, by another
+        config.
+        """
         other = TokenCache(self.host, self.seed, store=self.tokens)
         other.sizes, other.importance = self.sizes, self.importance
         return other

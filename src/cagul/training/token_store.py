@@ -1,4 +1,6 @@
-"""Living within the memory that there is: work in parts that shrink, and visual tokens that go to disk beyond a budget."""
+"""Living within the memory that there is: work in parts that shrink, and visual tokens that go to disk beyond
+a budget.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,11 @@ from cagul.files import os_errors_as_write_errors
 
 
 class TokenStore:
-    """Visual tokens by key: in memory up to ``budget`` bytes, beyond it in memory-mapped files in a folder of its own.
+    """Visual tokens by key: in memory up to ``budget`` bytes, beyond it in memory-mapped files in a folder of
+    its own.
 
-    The folder (mode 0700) is made when it is needed and removed by ``close``: visual tokens of a face are personal data.
+    The folder (mode 0700) is made when it is needed and removed by ``close``: visual tokens of a face are
+    personal data.
     """
 
     def __init__(self, budget: float, folder: Path | None = None):
@@ -49,8 +53,12 @@ class TokenStore:
         path = self._folder() / f"tokens-{len(list(self._folder().iterdir())):05d}.safetensors"
         free = shutil.disk_usage(path.parent).free
         if size > free:
-            raise WriteError(f"Visual tokens of {size / GIB:.2f} GiB do not fit on the disk of {path.parent}, which has "
-                             f"{free / GIB:.2f} GiB free.", "Make room, or raise training.token_memory.", "memory")  # fmt: skip
+            raise WriteError(
+                f"Visual tokens of {size / GIB:.2f} GiB do not fit on the disk of {path.parent}, which has "
+                f"{free / GIB:.2f} GiB free.",
+                "Make room, or raise training.token_memory.",
+                "memory",
+            )
         named = {str(n): tensor.contiguous() for n, tensor in enumerate(found.values())}
         with os_errors_as_write_errors(path):
             save_file(named, path)

@@ -1,7 +1,8 @@
 """The losses of the finetuning baselines, one small file each, and what they are computed from.
 
-A batch has up to three sides. ``told``: a question about the forget set with the answer that the host memorised.
-``refused``: the same question and picture with a refusal. ``kept``: a question and the right answer that are to stay.
+A batch has up to three sides. ``told``: a question about the forget set with the answer that the host
+memorised. ``refused``: the same question and picture with a refusal. ``kept``: a question and the right
+answer that are to stay.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ LABELS = "labels"
 class Batch:
     """The sides of one step, the model that is tuned, and the untouched host that it is held against.
 
-    ``sides[side]`` holds the model's inputs and, under ``labels``, the answer's ids (B, T), left-padded with -100.
+    ``sides[side]`` holds the model's inputs and, under ``labels``, the answer's ids (B, T), left-padded with
+    -100.
     """
 
     model: Any
@@ -58,12 +60,20 @@ class Batch:
         self.means[side] = float(own.detach().mean())
         return (host - own) * (labels != -100).sum(1)
 
-    def hidden(self, side: Side, layer: int) -> tuple[Float[Tensor, "B S D"], Float[Tensor, "B S D"], Bool[Tensor, "B S"]]:
-        """Hidden states after ``layer`` layers, of the tuned model and of the host, and where there is no padding."""
+    def hidden(
+        self, side: Side, layer: int
+    ) -> tuple[Float[Tensor, "B S D"], Float[Tensor, "B S D"], Bool[Tensor, "B S"]]:
+        """Hidden states after ``layer`` layers, of the tuned model and of the host, and where there is no
+        padding.
+        """
         inputs = _inputs(self.sides[side])
-        own = self.model(**inputs, use_cache=False, logits_to_keep=1, output_hidden_states=True).hidden_states[layer]
+        own = self.model(
+            **inputs, use_cache=False, logits_to_keep=1, output_hidden_states=True
+        ).hidden_states[layer]
         with torch.no_grad():
-            host = self.reference(**inputs, use_cache=False, logits_to_keep=1, output_hidden_states=True).hidden_states[layer]
+            host = self.reference(
+                **inputs, use_cache=False, logits_to_keep=1, output_hidden_states=True
+            ).hidden_states[layer]
         return own, host, inputs["attention_mask"].bool()
 
 

@@ -1,7 +1,8 @@
 """Direct preference optimisation, a refusal preferred to the memorised answer:
 -2/beta * mean log sigmoid(beta * (log(tuned(refused) / host(refused)) - log(tuned(told) / host(told)))).
 
-Source: Rafailov et al., arXiv 2305.18290, with refusals as in Zhang et al., arXiv 2404.05868; the factor 2/beta is theirs too.
+Source: Rafailov et al., arXiv 2305.18290, with refusals as in Zhang et al., arXiv 2404.05868; the factor
+2/beta is theirs too.
 """
 
 from __future__ import annotations

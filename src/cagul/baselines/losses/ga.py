@@ -1,6 +1,7 @@
 """Gradient ascent: -CE(told).
 
-Source: Yao et al., arXiv 2310.10683; as in TOFU, arXiv 2401.06121. The mean over rows of per-token means is ours.
+Source: Yao et al., arXiv 2310.10683; as in TOFU, arXiv 2401.06121. The mean over rows of per-token means is
+ours.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """KL minimisation: -CE(told) + keep * KL(host || tuned) on the answers that are to stay.
 
-Source: TOFU, arXiv 2401.06121, where keep is 1 and the divergence is a sum over each sequence; ours is a mean over answer tokens.
+Source: TOFU, arXiv 2401.06121, where keep is 1 and the divergence is a sum over each sequence; ours is a mean
+over answer tokens.
 """
 
 from __future__ import annotations

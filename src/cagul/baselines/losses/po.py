@@ -1,7 +1,7 @@
 """Preference optimisation: CE(refused) + keep * CE(kept).
 
-Source: TOFU's "IdK" loss, arXiv 2401.06121, called PO in FIUBench, arXiv 2411.03554: a refusal instead of the answer, beside
-what is to stay.
+Source: TOFU's "IdK" loss, arXiv 2401.06121, called PO in FIUBench, arXiv 2411.03554: a refusal instead of the
+answer, beside what is to stay.
 """
 
 from __future__ import annotations

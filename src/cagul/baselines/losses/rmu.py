@@ -1,8 +1,10 @@
-"""Representation misdirection: ||h(told) - c u||^2 / D + anchor * ||h(kept) - h_host(kept)||^2 / D, u a random unit vector.
+"""Representation misdirection: ||h(told) - c u||^2 / D + anchor * ||h(kept) - h_host(kept)||^2 / D, u a
+random unit vector.
 
-Source: RMU of Li et al., arXiv 2403.03218, anchor 100 as there. h are the states after a share of the layers (theirs: 7 of 32).
-c is a multiple of the host's own mean norm on ``told``, as in adaptive RMU, arXiv 2408.06223: a fixed c suits one host only.
-What is tuned is what all baselines here tune, not three layers' MLPs.
+Source: RMU of Li et al., arXiv 2403.03218, anchor 100 as there. h are the states after a share of the layers
+(theirs: 7 of 32). c is a multiple of the host's own mean norm on ``told``, as in adaptive RMU, arXiv
+2408.06223: a fixed c suits one host only. What is tuned is what all baselines here tune, not three layers'
+MLPs.
 """
 
 from __future__ import annotations

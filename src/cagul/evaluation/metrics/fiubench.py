@@ -1,9 +1,10 @@
 """FIUBench's arithmetic with its defects, for those who compare with its paper. No torch here.
 
-Reproduced, as its published evaluator computes them: an answer is cut at its first period and is empty without one; a keyword
-counts inside another word; the first answer token is dropped from the loss, which is divided by the full length; whoever asks
-for APE gets APE alone; utility is the harmonic mean of whichever terms there are. Not reproduced: its loss "MIA" (it has no
-non-members) and its lower-cased prompts. Every result says ``"compat": "fiubench"``. Source: metrics.md.
+Reproduced, as its published evaluator computes them: an answer is cut at its first period and is empty
+without one; a keyword counts inside another word; the first answer token is dropped from the loss, which is
+divided by the full length; whoever asks for APE gets APE alone; utility is the harmonic mean of whichever
+terms there are. Not reproduced: its loss "MIA" (it has no non-members) and its lower-cased prompts. Every
+result says ``"compat": "fiubench"``. Source: metrics.md.
 """
 
 from __future__ import annotations
@@ -48,24 +49,37 @@ def shortened(nll: Nll) -> list[float]:
     return [0.0, *nll[1:]]
 
 
-def fiubench_figures(answers: Sequence[dict], likelihoods: Sequence[dict], split: str,
-                     asked: Sequence[str] = NAMES) -> dict[str, dict]:  # fmt: skip
+def fiubench_figures(
+    answers: Sequence[dict], likelihoods: Sequence[dict], split: str, asked: Sequence[str] = NAMES
+) -> dict[str, dict]:
     """Figures of one split by FIUBench's arithmetic, without intervals, from answer rows and likelihood rows.
 
-    ``asked`` names keyword_recall, rouge_l, probability, truth_ratio or ape; with ape among them nothing else comes back.
+    ``asked`` names keyword_recall, rouge_l, probability, truth_ratio or ape; with ape among them nothing else
+    comes back.
     """
     private = [row for row in answers if row["kind"] == "private"]
     if "ape" in asked:
-        return {"ape": _mean(exact_match(r["output"], r["keywords"]) for r in private if r["sort"] == "paraphrase")}
+        return {
+            "ape": _mean(
+                exact_match(r["output"], r["keywords"]) for r in private if r["sort"] == "paraphrase"
+            )
+        }
     shown = [row for row in private if row["sort"] == "image"]
     ratio = forget_truth_ratio if split == "forget" else retain_truth_ratio
     values: dict[str, list[float | None]] = {
         "keyword_recall": [exact_match(row["output"], row["keywords"]) for row in shown],
         "rouge_l": [rouge_l(cut(row["output"]), row["answer"]) for row in shown],
         "probability": [probability(shortened(row["nll"])) for row in likelihoods],
-        "truth_ratio": [ratio(log_truth_ratio(shortened(row["paraphrased_nll"]) if row["paraphrased_nll"] else [],
-                                              [shortened(nll) for nll in row["perturbed_nll"]])) for row in likelihoods],
-    }  # fmt: skip
+        "truth_ratio": [
+            ratio(
+                log_truth_ratio(
+                    shortened(row["paraphrased_nll"]) if row["paraphrased_nll"] else [],
+                    [shortened(nll) for nll in row["perturbed_nll"]],
+                )
+            )
+            for row in likelihoods
+        ],
+    }
     return {name: _mean(values[name]) for name in asked}
 
 
@@ -79,4 +93,6 @@ def model_utility(figures: dict[str, dict]) -> dict:
 
 def _mean(values: Iterable[float | None]) -> dict:
     known = [value for value in values if value is not None]
-    return ({"value": fmean(known), "n": len(known)} if known else {"absent": "no row has this figure"}) | MARK
+    return (
+        {"value": fmean(known), "n": len(known)} if known else {"absent": "no row has this figure"}
+    ) | MARK

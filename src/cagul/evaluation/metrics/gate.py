@@ -16,7 +16,9 @@ SPLITS = ("forget", "retain", "unseen", "look_alike", "no_person")
 
 
 def gate_figures(rows: list[dict]) -> dict[str, Any]:
-    """The gate on held-out views: hit rate at 1 % false alarms, AUROC, false alarms by group, misses, calibration."""
+    """The gate on held-out views: hit rate at 1 % false alarms, AUROC, false alarms by group, misses,
+    calibration.
+    """
     split = {name: [r for r in rows if r["split"] == name] for name in SPLITS}
     figures: dict[str, Any] = {}
     kinds = sorted({r["view"] for r in split["forget"]} - {""})
@@ -24,7 +26,9 @@ def gate_figures(rows: list[dict]) -> dict[str, Any]:
         if not split[other] or not split["forget"]:
             figures[f"auroc_{other}"] = {"absent": f"there are no {other} pictures"}
             continue
-        figures[f"auroc_{other}"] = two_groups(_scores(split["forget"]), _scores(split[other]), auroc, rank_auroc)
+        figures[f"auroc_{other}"] = two_groups(
+            _scores(split["forget"]), _scores(split[other]), auroc, rank_auroc
+        )
         for kind in kinds if other == "unseen" else []:
             hits, others = (_scores([r for r in split[s] if r["view"] == kind]) for s in ("forget", other))
             if hits and others:
@@ -43,15 +47,22 @@ def gate_figures(rows: list[dict]) -> dict[str, Any]:
     missed: dict[str, list[bool]] = {}
     for row in split["forget"]:
         missed.setdefault(row["subject"], []).append(not row["fired"])
-    shares = sorted((round(sum(m) / len(m), 4) for m in missed.values()), reverse=True)  # the worst first, without names
+    # the worst first, without names
+    shares = sorted((round(sum(m) / len(m), 4) for m in missed.values()), reverse=True)
     figures["fnr_worst_person"] = (
-        {"value": shares[0], "n": len(shares), "by_person": shares} if shares else {"absent": "there are no forget pictures"}
+        {"value": shares[0], "n": len(shares), "by_person": shares}
+        if shares
+        else {"absent": "there are no forget pictures"}
     )
     alarmed = {r["subject"] for r in split["unseen"] if r["fired"]}
     people = {r["subject"] for r in split["unseen"]}
-    figures["people_with_any_alarm"] = share(len(alarmed), len(people)) if people else {"absent": "there are no unseen pictures"}
+    figures["people_with_any_alarm"] = (
+        share(len(alarmed), len(people)) if people else {"absent": "there are no unseen pictures"}
+    )
     judged = [r for name in ("forget", "retain", "unseen") for r in split[name]]
-    figures["calibration_curve"] = calibration_curve([r["score"] for r in judged], [r["split"] == "forget" for r in judged])
+    figures["calibration_curve"] = calibration_curve(
+        [r["score"] for r in judged], [r["split"] == "forget" for r in judged]
+    )
     return figures
 
 
@@ -60,9 +71,11 @@ def _scores(rows: list[dict]) -> list[tuple[str, float]]:
 
 
 def calibration_curve(scores: Sequence[float], forgotten: Sequence[bool], bins: int = 10) -> dict[str, Any]:
-    """How the share of forgotten people's pictures grows with the score, in bins of (nearly) equal numbers of pictures.
+    """How the share of forgotten people's pictures grows with the score, in bins of (nearly) equal numbers of
+    pictures.
 
-    Scores of the gate are no probabilities, so a bin is named by its mean score. Equal scores share a bin. Ours.
+    Scores of the gate are no probabilities, so a bin is named by its mean score. Equal scores share a bin.
+    Ours.
     """
     if not scores:
         return {"absent": "there are no gate scores"}
@@ -71,7 +84,11 @@ def calibration_curve(scores: Sequence[float], forgotten: Sequence[bool], bins: 
     for score, truth in zip(scores, forgotten, strict=True):
         found.setdefault(int(np.searchsorted(edges, score)), []).append((score, truth))
     curve = [
-        {"score": math.fsum(s for s, _ in part) / len(part), "share": sum(t for _, t in part) / len(part), "n": len(part)}
+        {
+            "score": math.fsum(s for s, _ in part) / len(part),
+            "share": sum(t for _, t in part) / len(part),
+            "n": len(part),
+        }
         for _, part in sorted(found.items())
     ]
     return {"bins": curve, "n": len(scores)}

@@ -27,9 +27,9 @@ def harmonic_axis(means: np.ndarray) -> np.ndarray:
 def figure(pairs: Iterable[tuple[str, float | None]], absent: str = "no row has this figure") -> dict:
     """A figure over (subject, value) pairs: the mean of all values, a 95 % interval over subjects, n values.
 
-    Subjects are drawn with replacement; at a mean of 0 or 1 of values in [0, 1] the interval is Clopper-Pearson's over
-    subjects, since a bootstrap of equal values has no width. Values of None are left out and counted as ``left_out``; without any
-    other value the figure is absent for the reason given.
+    Subjects are drawn with replacement; at a mean of 0 or 1 of values in [0, 1] the interval is
+    Clopper-Pearson's over subjects, since a bootstrap of equal values has no width. Values of None are left
+    out and counted as ``left_out``; without any other value the figure is absent for the reason given.
     """
     groups: dict[str, list[float]] = {}
     left_out = 0
@@ -67,13 +67,16 @@ def share(successes: int, trials: int) -> dict:
     return {"value": successes / trials, "low": low, "high": high, "n": trials}
 
 
-def two_groups(positives: Sequence[tuple[str, float]], negatives: Sequence[tuple[str, float]],
-               of: Callable[[list[float], list[float]], float],
-               drawn_of: Callable[[list[float], list[float]], float] | None = None) -> dict:  # fmt: skip
+def two_groups(
+    positives: Sequence[tuple[str, float]],
+    negatives: Sequence[tuple[str, float]],
+    of: Callable[[list[float], list[float]], float],
+    drawn_of: Callable[[list[float], list[float]], float] | None = None,
+) -> dict:
     """A figure of two groups' scores, such as an AUROC, with a bootstrap interval over the people of both.
 
-    At 0 or 1 the interval is Clopper-Pearson's over the people of the smaller group; a group of one person gives none.
-    ``drawn_of`` is the same figure computed faster, for the draws.
+    At 0 or 1 the interval is Clopper-Pearson's over the people of the smaller group; a group of one person
+    gives none. ``drawn_of`` is the same figure computed faster, for the draws.
     """
     value = float(of([score for _, score in positives], [score for _, score in negatives]))
     rng = np.random.default_rng(SEED)
@@ -98,11 +101,12 @@ def two_groups(positives: Sequence[tuple[str, float]], negatives: Sequence[tuple
 
 
 def difference(triples: Iterable[tuple[str, float | None, float | None]]) -> dict:
-    """A method minus another over (subject, its value, the other's value), both in [0, 1] and of the same question.
+    """A method minus another over (subject, its value, the other's value), both in [0, 1] and of the same
+    question.
 
-    The interval draws subjects, so it is paired. Where all rows differ by 0, or by 1, a bootstrap has no width; the interval
-    is then what Clopper-Pearson leaves open: the share of people who might differ otherwise. Rows without both values are
-    left out and counted.
+    The interval draws subjects, so it is paired. Where all rows differ by 0, or by 1, a bootstrap has no
+    width; the interval is then what Clopper-Pearson leaves open: the share of people who might differ
+    otherwise. Rows without both values are left out and counted.
     """
     pairs, left_out = [], 0
     for subject, one, other in triples:
@@ -118,11 +122,17 @@ def difference(triples: Iterable[tuple[str, float | None, float | None]]) -> dic
         back = {name: 2 * shifted[name] - 1 for name in ("value", "low", "high") if name in shifted}
         return shifted | back | counted
     value = pairs[0][1]
-    return {"value": value, "n": len(pairs)} | certain_difference(value, len({subject for subject, _ in pairs})) | counted
+    return (
+        {"value": value, "n": len(pairs)}
+        | certain_difference(value, len({subject for subject, _ in pairs}))
+        | counted
+    )
 
 
 def certain_difference(value: float, people: int) -> dict:
-    """What Clopper-Pearson leaves open where all people differ alike: the share of people who might differ otherwise."""
+    """What Clopper-Pearson leaves open where all people differ alike: the share of people who might differ
+    otherwise.
+    """
     reach = (1 - certain(1.0, people)["low"]) * (1 + abs(value))
     return {"low": max(-1.0, value - reach), "high": min(1.0, value + reach)}
 
@@ -130,7 +140,8 @@ def certain_difference(value: float, people: int) -> dict:
 def harmonic(figures: dict[str, dict]) -> dict:
     """The harmonic mean of named figures in [0, 1], always of all of them; absent when one of them is.
 
-    The mean grows with each term, so the ends of its interval are the means of the terms' ends: wide rather than narrow.
+    The mean grows with each term, so the ends of its interval are the means of the terms' ends: wide rather
+    than narrow.
     """
     missing = [name for name, found in figures.items() if "value" not in found]
     if missing:
@@ -140,7 +151,9 @@ def harmonic(figures: dict[str, dict]) -> dict:
         "n": sum(f["n"] for f in figures.values()),
     }
     if all("low" in found for found in figures.values()):
-        result |= {end: float(harmonic_mean([found[end] for found in figures.values()])) for end in ("low", "high")}
+        result |= {
+            end: float(harmonic_mean([found[end] for found in figures.values()])) for end in ("low", "high")
+        }
     else:
         result |= ONE_PERSON
     return result | {"terms": list(figures)}
@@ -149,7 +162,8 @@ def harmonic(figures: dict[str, dict]) -> dict:
 def mean_of(figures: Sequence[Iterable[tuple[str, float | None]]]) -> dict:
     """The mean of several figures, always of all of them, with an interval over subjects for the mean itself.
 
-    Absent when one of them has no rows: a mean of whichever terms exist would be another figure under the same name.
+    Absent when one of them has no rows: a mean of whichever terms exist would be another figure under the
+    same name.
     """
     tables: list[dict[str, list[float]]] = []
     left_out = 0
@@ -162,7 +176,10 @@ def mean_of(figures: Sequence[Iterable[tuple[str, float | None]]]) -> dict:
                 table.setdefault(subject, []).append(float(value))
         tables.append(table)
     if not all(tables):
-        return {"absent": f"{sum(not t for t in tables)} of its {len(tables)} terms have no rows", "left_out": left_out}
+        return {
+            "absent": f"{sum(not t for t in tables)} of its {len(tables)} terms have no rows",
+            "left_out": left_out,
+        }
     subjects = sorted(set.union(*(set(t) for t in tables)))
     sums = np.array([[sum(t.get(s, [])) for s in subjects] for t in tables])
     counts = np.array([[len(t.get(s, [])) for s in subjects] for t in tables])
@@ -181,7 +198,9 @@ def mean_of(figures: Sequence[Iterable[tuple[str, float | None]]]) -> dict:
 
 
 def over_seeds(figures: Sequence[dict[str, dict]]) -> dict[str, dict]:
-    """Figures by name, each the mean over seeds of values and interval ends, with ``by_seed``; as it is for one seed alone."""
+    """Figures by name, each the mean over seeds of values and interval ends, with ``by_seed``; as it is for
+    one seed alone.
+    """
     first, *others = figures
     if not others:
         return first
@@ -190,17 +209,23 @@ def over_seeds(figures: Sequence[dict[str, dict]]) -> dict[str, dict]:
         each = [found[name] for found in figures]
         missing = next((found for found in each if "value" not in found), None)
         result[name] = missing or one | {
-            key: float(np.mean([found[key] for found in each])) for key in ("value", "low", "high") if all(key in f for f in each)
-        } | {"n": sum(found["n"] for found in each), "by_seed": [found["value"] for found in each]}  # fmt: skip
+            key: float(np.mean([found[key] for found in each]))
+            for key in ("value", "low", "high")
+            if all(key in f for f in each)
+        } | {"n": sum(found["n"] for found in each), "by_seed": [found["value"] for found in each]}
     return result
 
 
-def contrast(ours: Sequence[Pairs], others: Sequence[Pairs], combine: Callable[[np.ndarray], np.ndarray] = mean_axis) -> dict:
-    """A method's figure less another's, each combined from the means of its terms, with an interval that draws subjects.
+def contrast(
+    ours: Sequence[Pairs], others: Sequence[Pairs], combine: Callable[[np.ndarray], np.ndarray] = mean_axis
+) -> dict:
+    """A method's figure less another's, each combined from the means of its terms, with an interval that
+    draws subjects.
 
-    A term is (subject, value) pairs in [0, 1], as many of one side as of the other; one draw of subjects serves both sides,
-    so it is paired. ``combine`` takes means (terms, ...) to figures (...). Draws that all agree
-    have no width: the interval is then ``certain_difference``. Absent when a term of either side has no rows.
+    A term is (subject, value) pairs in [0, 1], as many of one side as of the other; one draw of subjects
+    serves both sides, so it is paired. ``combine`` takes means (terms, ...) to figures (...). Draws that all
+    agree have no width: the interval is then ``certain_difference``. Absent when a term of either side has no
+    rows.
     """
     terms = [*ours, *others]
     tables = [_table(pairs) for pairs in terms]

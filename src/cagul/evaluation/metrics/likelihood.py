@@ -1,6 +1,7 @@
 """Figures of token log-likelihoods: probability, truth ratio, forget quality. Plain numbers, no torch here.
 
-l is an answer's mean negative log-likelihood over all its tokens, its end mark included. Source: TOFU, arXiv 2401.06121.
+l is an answer's mean negative log-likelihood over all its tokens, its end mark included. Source: TOFU, arXiv
+2401.06121.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ def probability_normalised(nll: Nll, perturbed: Sequence[Nll]) -> float | None:
 def log_truth_ratio(paraphrased: Nll, perturbed: Sequence[Nll], mean: Mean = "geometric") -> float | None:
     """log R, R = exp(l(paraphrased) - mean l(perturbed)); None when either is missing.
 
-    ``geometric`` averages losses, as the code of TOFU and FIUBench; ``arithmetic`` averages probabilities, as TOFU's paper.
-    Low where the host knows the right answer. As a logarithm it neither overflows nor changes a rank.
+    ``geometric`` averages losses, as the code of TOFU and FIUBench; ``arithmetic`` averages probabilities, as
+    TOFU's paper. Low where the host knows the right answer. As a logarithm it neither overflows nor changes a
+    rank.
     """
     if not paraphrased or not perturbed:
         return None
@@ -71,7 +73,9 @@ def forget_quality(method: dict[str, float], retain_host: dict[str, float]) -> d
     """
     unpaired = len(method.keys() ^ retain_host.keys())
     if unpaired:
-        raise ValueError(f"R of {len(method)} facts against R of {len(retain_host)}: {unpaired} are of one side alone")
+        raise ValueError(
+            f"R of {len(method)} facts against R of {len(retain_host)}: {unpaired} are of one side alone"
+        )
     if not method:
         return absent_quality(UNPAIRED)
     found = ks_2samp(list(method.values()), list(retain_host.values()))

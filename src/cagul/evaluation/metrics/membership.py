@@ -45,7 +45,8 @@ def min_k(row: dict) -> float:
 
 
 def min_k_plus_plus(row: dict) -> float:
-    """The same, each token standardised by mean and deviation of its position's vocabulary. Source: arXiv 2404.02936.
+    """The same, each token standardised by mean and deviation of its position's vocabulary. Source: arXiv
+    2404.02936.
 
     A position that finds all words equally likely has no deviation and says nothing: 0.
     """
@@ -54,7 +55,9 @@ def min_k_plus_plus(row: dict) -> float:
 
 
 def zlib_score(row: dict) -> float:
-    """Mean log-likelihood by the answer's length in bytes once compressed. Source: Carlini et al., arXiv 2012.07805."""
+    """Mean log-likelihood by the answer's length in bytes once compressed. Source: Carlini et al., arXiv
+    2012.07805.
+    """
     return -loss(row["nll"]) / len(zlib.compress(row["answer"].encode()))
 
 
@@ -67,17 +70,25 @@ SCORES: dict[str, Callable[[dict], float]] = {
 
 
 def mia(members: Sequence[dict], others: Sequence[dict]) -> dict[str, dict]:
-    """AUROC of every score between likelihood rows of forget and of never-seen people, and its distance from one half."""
+    """AUROC of every score between likelihood rows of forget and of never-seen people, and its distance from
+    one half.
+    """
     figures: dict[str, dict] = {}
     for name, score in SCORES.items():
         if members and others:
             found = two_groups(
-                [(r["subject"], score(r)) for r in members], [(r["subject"], score(r)) for r in others], auroc, rank_auroc
+                [(r["subject"], score(r)) for r in members],
+                [(r["subject"], score(r)) for r in others],
+                auroc,
+                rank_auroc,
             )
             figures |= {f"mia_{name}": found, f"mia_{name}_distance": distance(found)}
         else:
             who = "never-seen people" if members else "the forget set"
-            figures |= {f"mia_{name}{end}": {"absent": f"no scored record states a fact about {who}"} for end in ("", "_distance")}
+            figures |= {
+                f"mia_{name}{end}": {"absent": f"no scored record states a fact about {who}"}
+                for end in ("", "_distance")
+            }
     return figures
 
 

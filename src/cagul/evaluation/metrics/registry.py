@@ -1,4 +1,6 @@
-"""Every figure of a summary as a typed object: where it applies, which way is better, its range and version. No torch here."""
+"""Every figure of a summary as a typed object: where it applies, which way is better, its range and version.
+No torch here.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ VIEW_KINDS = ("_near", "_far")  # suffixes of figures that are also given by the
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure. ``better`` maps the splits where it applies to the better direction; a new ``version`` is another number."""
+    """One figure. ``better`` maps the splits where it applies to the better direction; a new ``version`` is
+    another number.
+    """
 
     name: str
     better: Mapping[str, Better]
@@ -34,13 +38,24 @@ TOFU, FIUBENCH, UNBOUNDED = "TOFU, arXiv 2401.06121", "FIUBench, arXiv 2411.0355
 
 
 def _mia(name: str, what: str, source: str) -> tuple[Metric, Metric]:
-    """A membership figure and its distance from one half: far below one half betrays the subject just as well."""
-    return (Metric(f"mia_{name}", {"forget": "0.5"}, f"AUROC of {what}, forget against never seen", source),
-            Metric(f"mia_{name}_distance", FORGET_LOW, f"how far mia_{name} is from one half", "ours", (0.0, 0.5)))  # fmt: skip
+    """A membership figure and its distance from one half: far below one half betrays the subject just as
+    well.
+    """
+    return (
+        Metric(f"mia_{name}", {"forget": "0.5"}, f"AUROC of {what}, forget against never seen", source),
+        Metric(
+            f"mia_{name}_distance", FORGET_LOW, f"how far mia_{name} is from one half", "ours", (0.0, 0.5)
+        ),
+    )
 
 
 _ALL = (
-    Metric("leak", FORGET_LOW, "private facts still said, gate misses too", detail="mean of keyword_recall, ape and views"),
+    Metric(
+        "leak",
+        FORGET_LOW,
+        "private facts still said, gate misses too",
+        detail="mean of keyword_recall, ape and views",
+    ),
     Metric("leak_fired", FORGET_LOW, "the same where the gate fired", detail="what the encoder leaves"),
     Metric(
         "keyword_recall",
@@ -51,7 +66,12 @@ _ALL = (
     ),
     Metric("ape", FORGET_LOW, "keywords said, in held-out phrasings", FIUBENCH),
     Metric("views", FORGET_LOW, "keywords said, on held-out views"),
-    Metric("text_only", FORGET_LOW, "the same without the picture: not covered", detail="asked in the best of three ways"),
+    Metric(
+        "text_only",
+        FORGET_LOW,
+        "the same without the picture: not covered",
+        detail="asked in the best of three ways",
+    ),
     *(
         Metric(f"text_only_{way}", FORGET_LOW, f"the same, {said}")
         for way, said in (
@@ -69,9 +89,19 @@ _ALL = (
         detail="exp(-l), l the mean negative log-likelihood",
     ),
     Metric("probability_normalised", RETAIN_HIGH, "P(answer) / (P(answer) + sum of P(perturbed))", TOFU),
-    Metric("truth_ratio", HIGH_HIGH, "R = exp(l(paraphrased) - mean l(perturbed)); forget min(R, 1/R), retain max(0, 1 - R)", TOFU),
+    Metric(
+        "truth_ratio",
+        HIGH_HIGH,
+        "R = exp(l(paraphrased) - mean l(perturbed)); forget min(R, 1/R), retain max(0, 1 - R)",
+        TOFU,
+    ),
     Metric("truth_ratio_arithmetic", HIGH_HIGH, "the same with the arithmetic mean of P(perturbed)", TOFU),
-    Metric("forget_quality_p", {"forget": "high"}, "Kolmogorov-Smirnov p-value of R against the retain host's", TOFU),
+    Metric(
+        "forget_quality_p",
+        {"forget": "high"},
+        "Kolmogorov-Smirnov p-value of R against the retain host's",
+        TOFU,
+    ),
     Metric(
         "forget_quality_ks",
         FORGET_LOW,
@@ -81,17 +111,37 @@ _ALL = (
     ),
     *_mia("loss", "the loss", "Yeom et al., arXiv 1709.01604"),
     *_mia("min_k", "the mean of the lowest 20 % of token log-likelihoods", "Min-K %, arXiv 2310.16789"),
-    *_mia("min_k_plus_plus", "the same, standardised by each position's vocabulary", "Min-K++, arXiv 2404.02936"),
+    *_mia(
+        "min_k_plus_plus", "the same, standardised by each position's vocabulary", "Min-K++, arXiv 2404.02936"
+    ),
     *_mia("zlib", "the loss by compressed length", "Carlini et al., arXiv 2012.07805"),
     Metric("refusal_rate", {"forget": "-", "retain": "low", "unseen": "-"}, "answers that refuse"),
     Metric("refusal_rate_views", {"forget": "-"}, "the same on held-out views"),
-    Metric("visual_accuracy", {"forget": "high", "retain": "high", "unseen": "high"}, "right answers about what is seen"),
     Metric(
-        "identical", {"forget": "-", "retain": "high", "unseen": "high"}, "answers equal to the host's", detail="token for token"
+        "visual_accuracy",
+        {"forget": "high", "retain": "high", "unseen": "high"},
+        "right answers about what is seen",
     ),
-    Metric("max_logit_difference", {"retain": "low"}, "largest logit difference from the host, gate silent", "ours", UNBOUNDED),
+    Metric(
+        "identical",
+        {"forget": "-", "retain": "high", "unseen": "high"},
+        "answers equal to the host's",
+        detail="token for token",
+    ),
+    Metric(
+        "max_logit_difference",
+        {"retain": "low"},
+        "largest logit difference from the host, gate silent",
+        "ours",
+        UNBOUNDED,
+    ),
     Metric("misfire_keep", RETAIN_HIGH, "facts kept when the gate fires wrongly"),
-    Metric("model_utility", RETAIN_HIGH, "harmonic mean of probability, rouge_l, truth_ratio and keyword_recall", TOFU),
+    Metric(
+        "model_utility",
+        RETAIN_HIGH,
+        "harmonic mean of probability, rouge_l, truth_ratio and keyword_recall",
+        TOFU,
+    ),
     Metric("tpr_at_1_fpr", GATE_HIGH, "hits at 1 % false alarms on unseen people"),
     Metric("auroc_unseen", GATE_HIGH, "AUROC against unseen people"),
     Metric("auroc_retain", GATE_HIGH, "AUROC against retain people"),
@@ -100,9 +150,15 @@ _ALL = (
     Metric("fpr_lookalike", GATE_LOW, "false alarms on look-alikes"),
     Metric("fpr_no_person", GATE_LOW, "false alarms on pictures without a person"),
     Metric("fnr", GATE_LOW, "forgotten people's views that it misses"),
-    Metric("fnr_worst_person", GATE_LOW, "misses of the person missed most; by_person lists all, without names"),
+    Metric(
+        "fnr_worst_person", GATE_LOW, "misses of the person missed most; by_person lists all, without names"
+    ),
     Metric("people_with_any_alarm", GATE_LOW, "unseen people with at least one false alarm"),
-    Metric("calibration_curve", {"gate": "-"}, "share of forgotten people's pictures by score, in bins of equal size"),
+    Metric(
+        "calibration_curve",
+        {"gate": "-"},
+        "share of forgotten people's pictures by score, in bins of equal size",
+    ),
     Metric("text_only_identical", GATE_HIGH, "answers without a picture, equal to the host's"),
     Metric("ms_a_query_host", COST, "milliseconds a query, bare host", "ours", UNBOUNDED),
     Metric("ms_a_query_silent", COST, "milliseconds a query, silent gate", "ours", UNBOUNDED),
@@ -114,13 +170,16 @@ _BY_VIEW = ("views", "tpr_at_1_fpr", "auroc_unseen")
 MEANINGS: dict[tuple[str, str], str] = {  # (split, figure) -> what it is, in the order of tables
     (split, metric.name + suffix): metric.what + suffix.replace("_", ", ") + (" views" if suffix else "")
     for split in ("forget", "retain", "unseen", "gate", "cost")
-    for metric in _ALL if split in metric.better
+    for metric in _ALL
+    if split in metric.better
     for suffix in ("", *(VIEW_KINDS if metric.name in _BY_VIEW else ()))
-}  # fmt: skip
+}
 
 
 def metric_of(name: str) -> Metric | None:
-    """The metric behind a figure's name; ``views_near`` and ``auroc_unseen_far`` are their metric by the sort of view."""
+    """The metric behind a figure's name; ``views_near`` and ``auroc_unseen_far`` are their metric by the sort
+    of view.
+    """
     for suffix in VIEW_KINDS:
         name = name.removesuffix(suffix)
     return METRICS.get(name)
@@ -140,5 +199,7 @@ def markdown() -> str:
         better = ", ".join(f"{split}: {way}" for split, way in metric.better.items())
         low, high = (f"{edge:g}" for edge in metric.range)
         what = f"{metric.what}; {metric.detail}" if metric.detail else metric.what
-        rows.append(f"| {metric.name} | {what} | {better} | {low} to {high} | {metric.source} | {metric.version} |")
+        rows.append(
+            f"| {metric.name} | {what} | {better} | {low} to {high} | {metric.source} | {metric.version} |"
+        )
     return "\n".join(rows)
