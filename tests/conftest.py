@@ -10,11 +10,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 import torch
 
-from cagul.cli.common import idle_cores
 from helpers import save_tiny_host, save_tiny_records
 from made_runs import RIVALS, make_run
 
-torch.set_num_threads(idle_cores())
+torch.set_num_threads(1)  # beside other workers two threads are many times slower than one
 
 
 @pytest.fixture
