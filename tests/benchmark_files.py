@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from datasets import Image, List, TokenCache, Value
+from datasets import Features, Image, List, Value
 
 from helpers import png, write_parquet
 
@@ -62,7 +62,7 @@ CHOICE = {
     "Question": Value("string"),
 }
 TASK = {"Ground_Truth": Value("string"), "Question": Value("string"), "Type": Value("string")}
-MLLMU = TokenCache(
+MLLMU = Features(
     {
         "image": Image(),
         "ID": Value("string"),
@@ -114,7 +114,7 @@ def write_mllmu(folder, forget=(0, 1), retain=(2, 3, 4), **changes):
         shift = 200 if config == "Retain_Set" else 0  # celebrities, numbered anew
         rows = changes.get(config, [mllmu_row(n, shift=shift) for n in people])
         write_parquet(folder / config / "train-00000-of-00001.parquet", rows, MLLMU)
-    shown = TokenCache({"images": List(Image()), "ID": Value("string")})
+    shown = Features({"images": List(Image()), "ID": Value("string")})
     rows = [
         {"images": [{"bytes": png(100 + n), "path": None}, {"bytes": png(n), "path": None}], "ID": f"{n:03d}"}
         for n in range(5)

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from cagul.errors import UsageError, did_you_mean
+from cagul.errors import UsageError, did_you_mean, mistakes, reason
 
 # nats a token; the demo host gives its least likely token of a fact that it never saw 13, by the median
 FLOOR_CAP = 16.0
@@ -158,27 +158,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def _known_keys(section: type[BaseModel], path: tuple[str, ...]) -> list[str]:
-    for part in path:
-        inner = section.model_fields[part].annotation if part in section.model_fields else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return list(section.model_fields)
-        section = inner
-    return list(section.model_fields)
-
-
-def _explain(error: ValidationError, model: type[BaseModel]) -> str:
-    lines = []
-    for problem in error.errors():
-        where = [str(part) for part in problem["loc"]]
-        if problem["type"] == "extra_forbidden":
-            hint = did_you_mean(where[-1], _known_keys(model, tuple(where[:-1])))
-            lines.append(f"unknown key {'.'.join(where)}. {hint}")
-        else:
-            lines.append(f"{'.'.join(where)} = {problem['input']!r}: {problem['msg'].lower()}")
-    return "; ".join(dict.fromkeys(lines))
-
-
 def load_config(source: str | Config = "default", settings: list[str] | None = None) -> Config:
     """Build a config from a preset's name, a YAML file or another config, then ``key=value`` settings; all
     mistakes at once.
@@ -194,12 +173,15 @@ def load_config(source: str | Config = "default", settings: list[str] | None = N
         try:
             data = yaml.safe_load(Path(source).read_text("utf-8")) or {}
         except (yaml.YAMLError, UnicodeDecodeError) as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f" (line {mark.line + 1})" if mark else ""
+            what = getattr(error, "problem", None) or reason(error)
             raise UsageError(
-                f"{source} is not readable as YAML: {error}", "Mend the file.", "config"
+                f"{source} cannot be read as YAML: {what}{where}.", "Fix the file.", "config"
             ) from None
         if not isinstance(data, dict):
             raise UsageError(
-                f"{source} holds a {type(data).__name__}, not keys and values.", "Mend the file.", "config"
+                f"{source} holds a {type(data).__name__}, not keys and values.", "Fix the file.", "config"
             )
     else:
         raise UsageError(
@@ -235,8 +217,9 @@ def checked(model: type[Options], data: dict[str, Any], settings: list[str] | No
     try:
         return model.model_validate(data)
     except ValidationError as error:
+        listed = "; ".join(mistakes(error, model, values=True)).removesuffix(".")
         raise UsageError(
-            f"The config has {error.error_count()} mistake(s): {_explain(error, model)}.",
+            f"The config has {error.error_count()} mistake(s): {listed}.",
             "docs/cli.md lists the keys.",
             "config",
         ) from None

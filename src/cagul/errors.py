@@ -1,6 +1,6 @@
 """Every error that cagul raises on purpose. Each names what happened with its numbers, then the remedy.
 
-    CagulError                 exit 1   our fault
+    CagulError                 exit 1   a bug in cagul
     ├── UsageError             exit 2   a wrong option or config
     ├── DataError              exit 3   records and pictures
     ├── HostError              exit 4   the frozen model
@@ -19,7 +19,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
+
+LONGEST_REASON = 300  # characters
+LONGEST_VALUE = 80
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -82,7 +88,7 @@ def printable(text: str) -> str:
     """Text from a file or a path as a terminal may show it: control characters and lone surrogates become
     escapes.
     """
-    return _UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], text)
+    return _UNPRINTABLE.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -91,3 +97,64 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     near = get_close_matches(word, known, n=1, cutoff=0.5)
     listed = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
     return (f"Did you mean {near[0]!r}? " if near else "") + f"Known: {listed}."
+
+
+def reason(error: BaseException) -> str:
+    """Why ``error`` was raised, in one line without a full stop, at most LONGEST_REASON characters.
+
+    The system's message for an OSError, the first mistake for a validation error, else the first line of the
+    text (the second too, where the first ends in a colon), else the class's name.
+    """
+    system = getattr(error, "strerror", None)
+    if isinstance(system, str) and system:
+        return system
+    if callable(getattr(error, "errors", None)) and callable(getattr(error, "error_count", None)):
+        return mistakes(error)[0]  # type: ignore[arg-type]
+    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    text = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return text[:LONGEST_REASON].removesuffix(".")
+
+
+def mistakes(error: ValidationError, model: type[BaseModel] | None = None, values: bool = False) -> list[str]:
+    """One text for each mistake that pydantic found, without a full stop.
+
+    With ``model`` an unknown key is answered by the nearest known one. With ``values`` a bad value is quoted;
+    leave it out where values may be private.
+    """
+    texts = []
+    for problem in error.errors():
+        place = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        message = message[:1].lower() + message[1:]
+        if problem["type"] == "missing":
+            texts.append(f"{place!r} is missing")
+        elif problem["type"] == "extra_forbidden":
+            known = _known_keys(model, problem["loc"][:-1]) if model else []
+            hint = f". {did_you_mean(str(problem['loc'][-1]), known)}".removesuffix(".") if known else ""
+            texts.append(f"unknown key {place}{hint}")
+        elif problem["type"] == "literal_error":
+            known = re.findall(r"'([^']*)'", str(problem["ctx"]["expected"]))
+            texts.append(f"{place} is {_shortened(problem['input'])}, not one of {', '.join(known)}")
+        elif values:
+            texts.append(f"{place} = {_shortened(problem['input'])}: {message}")
+        else:
+            texts.append(f"{place}: {message}" if place else message)
+    return list(dict.fromkeys(texts))
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
+
+
+def _known_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """The keys of the section of ``model`` that ``path`` leads to, as far as it leads."""
+    section: Any = model
+    for part in path:
+        field = section.model_fields.get(part)
+        if field is None or not hasattr(field.annotation, "model_fields"):
+            break
+        section = field.annotation
+    return list(section.model_fields)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cagul.errors import WriteError
+from cagul.errors import WriteError, reason
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def os_errors_as_write_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise WriteError(
-            f"Cannot write {path}: {error.strerror or error}.",
+            f"Cannot write {path}: {reason(error)}.",
             "Give another place with --out, or make room and set the permissions.",
         ) from error
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from cagul.data.records import validated
 from cagul.data.tables import Pictures, Source, as_list, table_rows
-from cagul.errors import DataError, UsageError, did_you_mean
+from cagul.errors import DataError, UsageError, did_you_mean, reason
 
 FIUBENCH_PEOPLE = 400  # later rows of full.json were never trained on
 FIUBENCH_FILES = ("full.json", "split.json", "SFHQ.zip")
@@ -93,9 +93,8 @@ def _download(name: str) -> Path:
     try:
         return Path(snapshot_download(name, repo_type="dataset", allow_patterns=list(FIUBENCH_FILES)))
     except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise DataError(
-            f"{name} is no local folder and cannot be fetched: {reason}",
+            f"{name} is no local folder and cannot be fetched: {reason(error)}.",
             "Give the folder of a copy.",
             "source",
         ) from error
@@ -106,7 +105,9 @@ def _unpack(archive: Path, target: Path) -> None:
         with zipfile.ZipFile(archive) as packed:
             packed.extractall(target)
     except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{archive} cannot be unpacked: {error}.", "Fetch it again.", "source") from None
+        raise DataError(
+            f"{archive} cannot be unpacked: {reason(error)}.", "Fetch it again.", "source"
+        ) from None
 
 
 def _fiubench_picture(path: str, folder: Path, unpacked: Path) -> Path:
@@ -130,9 +131,8 @@ def _json_or_lines(path: Path) -> list[Any]:
         except ValueError:
             return [json.loads(line) for line in text.split("\n") if line.strip()]
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
         raise DataError(
-            f"{path} cannot be read as JSON: {reason}.",
+            f"{path} cannot be read as JSON: {reason(error)}.",
             "Give the folder of a whole copy of the release.",
             "source",
         ) from None

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps, UnidentifiedImageError
 
 from cagul.data.records import Record
-from cagul.errors import DataError
+from cagul.errors import DataError, reason
 
 MAX_PIXELS = 64_000_000
 UNREADABLE = (
@@ -119,7 +119,9 @@ def _upright(
         ) from None
     except UNREADABLE as error:
         raise DataError(
-            f"{name} cannot be read as a picture: {error}.", "Give a PNG, JPEG or WebP file.", "picture"
+            f"{name} cannot be read as a picture: {reason(error)}.",
+            "Give a PNG, JPEG or WebP file.",
+            "picture",
         ) from None
 
 

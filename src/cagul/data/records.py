@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from cagul.data.sameness import same_contents, same_paths
-from cagul.errors import DataError, did_you_mean
+from cagul.errors import DataError, did_you_mean, mistakes, reason
 
 Kind = Literal["private", "visual", "general"]
 UNREADABLE = (OSError, ValueError)  # ValueError: bytes that are no text, a NUL in the path
@@ -52,35 +52,22 @@ class Record(BaseModel):
         return value
 
 
-def _complaint(error: ValidationError) -> str:
-    parts = []
-    for problem in error.errors():
-        name = ".".join(str(p) for p in problem["loc"]) or "the line"
-        if problem["type"] == "missing":
-            parts.append(f"{name!r} is missing")
-        elif problem["type"] == "literal_error":
-            parts.append(f"{name} is {problem['input']!r}, not one of {', '.join(get_args(Kind))}")
-        else:
-            parts.append(f"{name}: {problem['msg'].lower()}")
-    return "; ".join(parts)
-
-
 def parse_records(lines: Iterable[str], folder: Path, source: str) -> list[Record]:
     """Parse JSON Lines. Relative paths are taken beside the file, in ``folder``.
 
     Raises DataError that names the first bad lines by number, with what is wrong and what to write.
     """
     records: list[Record] = []
-    mistakes: list[str] = []
+    bad: list[str] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             record = Record.model_validate(json.loads(line))
         except ValidationError as error:
-            mistakes.append(f"line {number}: {_complaint(error)}")
+            bad.append(f"line {number}: {'; '.join(mistakes(error))}")
         except (ValueError, RecursionError) as error:
-            mistakes.append(f"line {number}: not JSON ({error})")
+            bad.append(f"line {number}: not JSON ({error})")
         else:
             near = [
                 key
@@ -88,7 +75,7 @@ def parse_records(lines: Iterable[str], folder: Path, source: str) -> list[Recor
                 if get_close_matches(key, Record.model_fields, 1, 0.8)
             ]
             if near:
-                mistakes.append(
+                bad.append(
                     f"line {number}: unknown key {near[0]!r}. {did_you_mean(near[0], Record.model_fields)}"
                 )
             records.append(
@@ -99,10 +86,10 @@ def parse_records(lines: Iterable[str], folder: Path, source: str) -> list[Recor
                     }
                 )
             )
-    if mistakes:
-        shown = "; ".join(mistakes[:5]) + (f"; and {len(mistakes) - 5} more" if len(mistakes) > 5 else "")
+    if bad:
+        shown = "; ".join(bad[:5]) + (f"; and {len(bad) - 5} more" if len(bad) > 5 else "")
         raise DataError(
-            f"{source}: {len(mistakes)} bad record(s): {shown}.",
+            f"{source}: {len(bad)} bad record(s): {shown}.",
             'Write one JSON object a line: {"subject": "p1", "image": "a.png", "question": "...", "answer": '
             '"..."}.',
             "records",
@@ -117,7 +104,7 @@ def validated(fields: dict, where: str) -> Record:
     try:
         return Record.model_validate(fields)
     except ValidationError as error:
-        raise DataError(f"{where}: {_complaint(error)}.", "Mend or remove it.", "records") from None
+        raise DataError(f"{where}: {'; '.join(mistakes(error))}.", "Fix or remove it.", "records") from None
 
 
 def read_records(path: str | Path) -> list[Record]:
@@ -130,7 +117,7 @@ def read_records(path: str | Path) -> list[Record]:
         text = path.read_text("utf-8-sig")
     except UNREADABLE as error:
         raise DataError(
-            f"Cannot read records {path}: {_reason(error)}.",
+            f"Cannot read records {path}: {reason(error)}.",
             "Give a JSON Lines file with --records.",
             "records",
         ) from None
@@ -151,10 +138,6 @@ def load_records(path: str | Path) -> list[Record]:
             "records",
         )
     return records
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
 
 
 def is_file(path: Path) -> bool:
@@ -189,7 +172,7 @@ def parse_subjects(text: str) -> list[str]:
             text = Path(text[1:]).read_text("utf-8-sig")
         except UNREADABLE as error:
             raise DataError(
-                f"Cannot read the list {text[1:]}: {_reason(error)}.", "Write one subject a line.", "subjects"
+                f"Cannot read the list {text[1:]}: {reason(error)}.", "Write one subject a line.", "subjects"
             ) from None
     return [part.strip() for part in text.replace("\n", ",").split(",") if part.strip()]
 

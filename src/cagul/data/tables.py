@@ -18,7 +18,7 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from cagul.data.records import Record
-from cagul.errors import DataError, UsageError
+from cagul.errors import DataError, UsageError, reason
 from cagul.files import os_errors_as_write_errors
 
 
@@ -74,7 +74,7 @@ class Pictures:
                 kind = (Image.open(io.BytesIO(cell)).format or "png").lower()
             except (UnidentifiedImageError, OSError) as error:
                 raise DataError(
-                    f"A picture of {subject!r} ({len(cell)} bytes) cannot be read: {error}.",
+                    f"A picture of {subject!r} ({len(cell)} bytes) cannot be read: {reason(error)}.",
                     "Give PNG, JPEG or WebP bytes.",
                     "picture",
                 ) from None
@@ -128,7 +128,8 @@ def table_rows(
             table = datasets.load_dataset(str(source), config, split=split, streaming=True)
         yield from table.decode(False)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(
-            f"{where} cannot be read as a data set: {reason}", "Give a hub name or a local folder.", "source"
+            f"{where} cannot be read as a data set: {reason(error)}.",
+            "Give a hub name or a local folder.",
+            "source",
         ) from error

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import nn
 
 from cagul.config import Config
 from cagul.environment import versions
-from cagul.errors import PatchError, WriteError
+from cagul.errors import PatchError, WriteError, reason
 from cagul.files import atomic_folder, os_errors_as_write_errors, write_bytes, write_json, write_text
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.gate import load_gate
@@ -42,8 +42,8 @@ tags: [machine-unlearning, privacy]
 
 # CAGUL patch
 
-Makes a frozen vision-language model forget {people} people. It changes no weight of the host: it hides, it does not
-erase, and whoever holds the host's weights can leave it out.
+Makes a frozen vision-language model forget {people} people. It changes no weight of the host: the weights still
+contain the information. Anyone with the weights can bypass the guard by not loading it.
 
 | | |
 |---|---|
@@ -194,7 +194,7 @@ class Patch:
             packed = (folder / "patch.safetensors").read_bytes()
             tensors = safetensors.load(packed)
         except (OSError, ValueError, RecursionError, SafetensorError) as error:
-            raise PatchError(f"{folder} is no whole patch: {error}.", REMAKE) from None
+            raise PatchError(f"{folder} is no whole patch: {reason(error)}.", REMAKE) from None
         if not isinstance(data, dict) or type(data.get("format")) is not int:
             raise PatchError(f"{folder}/config.json names no format.", REMAKE)
         if data["format"] > FORMAT:
@@ -211,7 +211,7 @@ class Patch:
                 )
         except (ValueError, RuntimeError) as error:
             raise PatchError(
-                f"{folder} does not hold what its config says: {_reason(error)}.", REMAKE
+                f"{folder} does not hold what its config says: {reason(error)}.", REMAKE
             ) from None
         written = data.pop("sha256", None)
         for part, found in _digests(data, packed).items():
@@ -328,9 +328,8 @@ def _hub(what: str) -> Iterator[None]:
         OfflineModeIsEnabled,
         OSError,
     ) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise PatchError(
-            f"{what}: {reason}", "Check the name, the network and `hf auth login`.", "patch-hub"
+            f"{what}: {reason(error)}.", "Check the name, the network and `hf auth login`.", "patch-hub"
         ) from error
 
 
@@ -367,16 +366,6 @@ def _load_encoder(stored: _Stored, tensors: dict[str, torch.Tensor]) -> VisualTo
         encoder = VisualTokenEncoder(stored.host.width, sizes.hidden, sizes.depth)
     encoder.load_state_dict(tensors, assign=True)
     return encoder.float()
-
-
-def _reason(error: Exception) -> str:
-    """One line of a long complaint: pydantic's first mistake with its place, or any other error's first
-    line.
-    """
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].lower()}"
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _part(tensors: dict[str, Any], prefix: str) -> dict[str, Any]:
