@@ -2,6 +2,7 @@
 new state.
 """
 
+# ruff: noqa: F811 - imported fixtures are arguments
 from __future__ import annotations
 
 import errno

@@ -2,6 +2,7 @@
 them there.
 """
 
+# ruff: noqa: F811 - imported fixtures are arguments
 from __future__ import annotations
 
 import os

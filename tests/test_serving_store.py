@@ -1,5 +1,6 @@
 """A served store: who is added or revoked is hidden or shown from the next answer on, without a restart."""
 
+# ruff: noqa: F811 - imported fixtures are arguments
 from __future__ import annotations
 
 import sqlite3

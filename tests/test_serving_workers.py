@@ -1,5 +1,6 @@
 """Several workers: who is added or revoked by another process is hidden or shown by every one of them."""
 
+# ruff: noqa: F811 - imported fixtures are arguments
 from __future__ import annotations
 
 import json
