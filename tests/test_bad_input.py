@@ -369,7 +369,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
 
 def test_a_full_disk_at_the_end_keeps_the_training(unlearn, tmp_path, monkeypatch):
     """The patch cannot be saved: exit 7, no half of it, and the same command makes it once there is room."""
-    import cagul.runs
+    import cagul.files
 
     real, full = os.fsync, [True]
 

@@ -126,15 +126,15 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(tiny_host, splits, monke
 
 def test_looking_and_attention_shrink_too(tiny_host, splits, monkeypatch):
     whole = unlearn(tiny_host, splits, load_config("default", QUICK))
-    look, attend = tiny_host.look, tiny_host.attend
+    look, attend = tiny_host.encode_images, tiny_host.capture_attention
     monkeypatch.setattr(
         tiny_host,
-        "look",
+        "encode_images",
         lambda inputs: look(inputs) if len(inputs["pixel_values"]) <= 5 else out_of_memory(),
     )
     monkeypatch.setattr(
         tiny_host,
-        "attend",
+        "capture_attention",
         lambda inputs, *rest: attend(inputs, *rest) if len(rest[2]) <= 7 else out_of_memory(),
     )
     again = unlearn(tiny_host, splits, load_config("default", QUICK))
@@ -207,7 +207,7 @@ torch.set_num_threads(1)
 from cagul.cli.common import load_host
 from cagul.config import load_config
 from cagul.data.records import load_records, split_records
-from cagul.training import unlearn
+from cagul.training.unlearn import unlearn
 host, records = load_host(sys.argv[1], None), load_records(sys.argv[2])
 settings = ["training.steps=2", "training.batch=2048", "training.augment=0", "gate.augment=0", "gate.augment_others=0",
             "encoder.hidden=32", "selection.k=6", "gate.false_alarms=0.3"]

@@ -8,10 +8,10 @@ import json
 import re
 import shutil
 
-import cagul.doctor
 import pytest
 import torch
 
+import cagul.cli.doctor_checks
 from cagul.cli.app import main
 from cagul.cli.doctor_checks import Check, examine, exit_code
 from cagul.errors import HostError
@@ -36,8 +36,8 @@ def test_a_good_host_holds_every_contract_and_stays_as_it_was(tiny_host):
 
 def test_a_host_that_ignores_the_tokens_it_is_given(tiny_host, monkeypatch):
     own = []
-    look = tiny_host.look
-    monkeypatch.setattr(tiny_host, "look", lambda inputs: own.append(look(inputs)) or own[-1])
+    look = tiny_host.encode_images
+    monkeypatch.setattr(tiny_host, "encode_images", lambda inputs: own.append(look(inputs)) or own[-1])
     features = tiny_host.features
     monkeypatch.setattr(tiny_host, "features", lambda tokens: features(own[-1]))
     broken = {v.name: v.detail for v in selfcheck(tiny_host) if not v.passed}
@@ -46,13 +46,13 @@ def test_a_host_that_ignores_the_tokens_it_is_given(tiny_host, monkeypatch):
 
 
 def test_a_host_that_looks_at_other_tokens(tiny_host, monkeypatch):
-    look = tiny_host.look
-    monkeypatch.setattr(tiny_host, "look", lambda inputs: [token.flip(0) for token in look(inputs)])
+    look = tiny_host.encode_images
+    monkeypatch.setattr(tiny_host, "encode_images", lambda inputs: [token.flip(0) for token in look(inputs)])
     assert failed(tiny_host) == ["untouched tokens = host", "silent = host"]
 
 
 def test_a_host_that_changes_as_it_is_used(tiny_host, monkeypatch):
-    look = tiny_host.look
+    look = tiny_host.encode_images
 
     def learning(inputs):
         with torch.no_grad():
@@ -60,7 +60,7 @@ def test_a_host_that_changes_as_it_is_used(tiny_host, monkeypatch):
             next(tiny_host.language_model.parameters()).view(-1)[0] += 1
         return look(inputs)
 
-    monkeypatch.setattr(tiny_host, "look", learning)
+    monkeypatch.setattr(tiny_host, "encode_images", learning)
     assert failed(tiny_host) == ["host unchanged"]
 
 
@@ -102,13 +102,13 @@ def test_a_host_whose_turns_are_not_told_apart(tiny_host, monkeypatch):
 
 
 def test_a_host_that_is_left_switched(tiny_host, monkeypatch):
-    attend = tiny_host.attend
+    attend = tiny_host.capture_attention
 
     def switching(*args):
         attend(*args)
         tiny_host.language_model.config._attn_implementation = "eager"
 
-    monkeypatch.setattr(tiny_host, "attend", switching)
+    monkeypatch.setattr(tiny_host, "capture_attention", switching)
     assert "nothing left behind" in failed(tiny_host)
 
 
@@ -167,9 +167,9 @@ def test_doctor_on_another_host_and_on_none(doctor, tiny_folder, tmp_path):
 def test_doctor_names_a_broken_contract(doctor, tiny_folder, monkeypatch):
     from cagul.host.frozen import FrozenHost
 
-    look = FrozenHost.look
+    look = FrozenHost.encode_images
     monkeypatch.setattr(
-        FrozenHost, "look", lambda self, inputs: [token.flip(0) for token in look(self, inputs)]
+        FrozenHost, "encode_images", lambda self, inputs: [token.flip(0) for token in look(self, inputs)]
     )
     code, shown = doctor("--host", tiny_folder, "--json")
     assert code == 4

@@ -391,14 +391,14 @@ def test_a_guard_that_fails_midway_ends_the_stream_with_an_error(guard, monkeypa
 
 
 def test_one_broken_request_takes_no_other_with_it(guard, monkeypatch):
-    look = guard.host.look
+    look = guard.host.encode_images
 
     def picky(inputs):
         if (inputs["input_ids"] == guard.host.processor.tokenizer.vocab["finch"]).any():
             raise RuntimeError("no")
         return look(inputs)
 
-    monkeypatch.setattr(guard.host, "look", picky)
+    monkeypatch.setattr(guard.host, "encode_images", picky)
     with serving(OneGuard(guard), batch_wait=100) as running, ThreadPoolExecutor(4) as threads:
         bodies = [asked(shown(picture(n), "finch ?" if n == 2 else QUESTION)) for n in range(4)]
         assert [answer.status_code for answer in threads.map(running.post, bodies)] == [200, 200, 503, 200]

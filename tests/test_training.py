@@ -38,13 +38,13 @@ def config():
 def test_unseen_people_are_never_opened_and_calibration_only_to_calibrate(
     tiny_host, splits, config, monkeypatch
 ):
-    import cagul.features
-
-    import cagul.training
+    import cagul.data.pictures
+    import cagul.training.gate
+    import cagul.training.unlearn
 
     opened: dict[str, set[str]] = {"training": set(), "calibrating": set()}
     stage = ["training"]
-    real_open, real_calibrate = cagul.training.token_cache.open_picture, cagul.training.gate.calibrate_gate
+    real_open, real_calibrate = cagul.data.pictures.open_picture, cagul.training.gate.calibrate_gate
 
     def counting(path):
         opened[stage[0]].add(path.name.split("_")[0])
@@ -57,7 +57,7 @@ def test_unseen_people_are_never_opened_and_calibration_only_to_calibrate(
         finally:
             stage[0] = "training"
 
-    monkeypatch.setattr(cagul.training.token_cache, "open_picture", counting)
+    monkeypatch.setattr(cagul.data.pictures, "open_picture", counting)
     monkeypatch.setattr(cagul.training.unlearn, "calibrate_gate", calibrating)
     unlearn(tiny_host, splits, config)
     apart = set(hold_out_calibration(splits, 0).subjects("calibration"))
@@ -67,13 +67,11 @@ def test_unseen_people_are_never_opened_and_calibration_only_to_calibrate(
 
 
 def test_views_are_not_trained_on(tiny_host, splits, config, monkeypatch):
-    import cagul.features
+    import cagul.data.pictures
 
     names = set()
-    real = cagul.training.token_cache.open_picture
-    monkeypatch.setattr(
-        cagul.training.token_cache, "open_picture", lambda path: names.add(path.name) or real(path)
-    )
+    real = cagul.data.pictures.open_picture
+    monkeypatch.setattr(cagul.data.pictures, "open_picture", lambda path: names.add(path.name) or real(path))
     unlearn(tiny_host, splits, config)
     assert "p0_0.png" in names
     assert not {"p0_3.png", "p0_4.png"} & names  # the forgotten person's views
@@ -148,7 +146,7 @@ def test_a_torn_checkpoint_is_dropped_and_said(tiny_host, splits, tmp_path):
 
 
 def test_slow_steps_are_saved_by_the_clock(tiny_host, splits, tmp_path, monkeypatch):
-    import cagul.encoder_training
+    import cagul.training.encoder
 
     monkeypatch.setattr(cagul.training.encoder, "CHECKPOINT_SECONDS", 0.0)
     unlearn(tiny_host, splits, load_config("default", [*QUICK, *SPARSE, "training.steps=3"]), work=tmp_path)

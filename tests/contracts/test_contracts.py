@@ -168,7 +168,7 @@ def test_attention_rows_match_eager(host, tmp_path):
 def test_no_attention_pass_when_silent_and_nothing_left_behind(host, monkeypatch):
     before = host.language_model.config._attn_implementation
     guard = Guard(host, make_patch(host, fires=False))
-    monkeypatch.setattr(host, "attend", lambda *a, **k: pytest.fail("attended although silent"))
+    monkeypatch.setattr(host, "capture_attention", lambda *a, **k: pytest.fail("attended although silent"))
     generate(guard, batch(host))
     assert host.language_model.config._attn_implementation == before
 

@@ -52,7 +52,7 @@ def asked(request, monkeypatch):
     guard, computed = Guard(host, make_patch(host)), []
     for part in (host.model, host.model.model):
         part.register_forward_pre_hook(lambda *_: computed.append("forward"))
-    monkeypatch.setattr(host, "look", lambda inputs: computed.append("look"))
+    monkeypatch.setattr(host, "encode_images", lambda inputs: computed.append("look"))
     return guard, inputs, computed
 
 

@@ -51,7 +51,7 @@ def recorded(monkeypatch):
     found = []
 
     def watch(host):
-        attend = host.attend
+        attend = host.capture_attention
 
         def watched(inputs, tokens, layout, images, layers, sink, kind="attention"):
             caller = get_ident()
@@ -62,7 +62,7 @@ def recorded(monkeypatch):
 
             attend(inputs, tokens, layout, images, layers, noted, kind)
 
-        monkeypatch.setattr(host, "attend", watched)
+        monkeypatch.setattr(host, "capture_attention", watched)
 
     watch.found = found
     return watch
