@@ -18,7 +18,7 @@ FIRST, LAST = ("llava_next", "llava_onevision"), ("idefics3", "smolvlm", "intern
 
 
 @dataclass(frozen=True)
-class Grid:
+class TokenGrid:
     """``rows`` x ``columns`` tokens from number ``first`` on, in reading order, that cover ``box`` of the
     picture.
 
@@ -32,7 +32,7 @@ class Grid:
     box: tuple[int, int, int, int]
 
 
-def grid_of(host: FrozenHost, inputs: dict[str, Tensor], tokens: int, size: tuple[int, int]) -> Grid:
+def grid_of(host: FrozenHost, inputs: dict[str, Tensor], tokens: int, size: tuple[int, int]) -> TokenGrid:
     """The grid of the only picture of ``inputs``, of ``size`` (width, height) pixels and so many visual
     tokens.
 
@@ -44,11 +44,11 @@ def grid_of(host: FrozenHost, inputs: dict[str, Tensor], tokens: int, size: tupl
     if inputs.get("image_grid_thw") is not None:
         _, rows, columns = (int(n) for n in inputs["image_grid_thw"][0])
         merge = int(config.vision_config.spatial_merge_size)
-        return _checked(Grid(0, rows // merge, columns // merge, whole), tokens, name)
+        return _checked(TokenGrid(0, rows // merge, columns // merge, whole), tokens, name)
     if name == "mistral3":
         patch = int(config.vision_config.patch_size) * int(config.spatial_merge_size)
         height, width = (int(n) for n in inputs["image_sizes"][0])
-        return _checked(Grid(0, height // patch, width // patch, whole), tokens, name)
+        return _checked(TokenGrid(0, height // patch, width // patch, whole), tokens, name)
     if name in FIRST:
         view = (int(config.vision_config.image_size) // int(config.vision_config.patch_size)) ** 2
         return _square(0, view, tokens, whole, name)
@@ -66,14 +66,14 @@ def _middle(size: tuple[int, int]) -> tuple[int, int, int, int]:
     return left, top, left + edge, top + edge
 
 
-def _square(first: int, count: int, tokens: int, box: tuple[int, int, int, int], name: str) -> Grid:
+def _square(first: int, count: int, tokens: int, box: tuple[int, int, int, int], name: str) -> TokenGrid:
     side = isqrt(max(0, count))
     if side * side != count:
-        return _checked(Grid(first, 0, 0, box), tokens, name)
-    return _checked(Grid(first, side, side, box), tokens, name)
+        return _checked(TokenGrid(first, 0, 0, box), tokens, name)
+    return _checked(TokenGrid(first, side, side, box), tokens, name)
 
 
-def _checked(grid: Grid, tokens: int, name: str) -> Grid:
+def _checked(grid: TokenGrid, tokens: int, name: str) -> TokenGrid:
     if grid.rows * grid.columns == 0 or grid.first < 0 or grid.first + grid.rows * grid.columns > tokens:
         raise HostError(
             f"The {tokens} visual tokens of this {name} host do not lie on the picture as expected "
