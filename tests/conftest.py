@@ -13,6 +13,8 @@ import torch
 from helpers import save_tiny_host, save_tiny_records
 from made_runs import RIVALS, make_run
 
+pytest_plugins = ["deletion_fixtures"]
+
 torch.set_num_threads(1)  # beside other workers two threads are many times slower than one
 
 

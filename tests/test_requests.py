@@ -21,69 +21,16 @@ from cagul.cli.app import app
 from cagul.cli.requests import VERBS
 from cagul.config import load_config
 from cagul.data.pictures import open_picture
-from cagul.data.records import load_records, split_records
+from cagul.data.records import split_records
 from cagul.deletion import service as desk_module
 from cagul.deletion.service import make_store, open_service
 from cagul.deletion.verification import PROBES, probes_of, verdict
 from cagul.errors import DataError, PatchError, StoreError, UsageError
 from cagul.training.token_cache import TokenCache
 from cagul.training.unlearn import unlearn
+from deletion_fixtures import QUICK, pictures_of, stub_verification
 
-QUICK = [
-    "training.steps=8",
-    "training.batch=4",
-    "training.augment=0",
-    "gate.augment=1",
-    "encoder.hidden=16",
-    "selection.k=6",
-    "gate.false_alarms=0.3",
-]
 QUESTION = "Who is this person ?"
-
-
-@pytest.fixture(scope="module")
-def records_file(tiny_records, tmp_path_factory):
-    """The tiny records, whose last two people are for calibration."""
-    path = tmp_path_factory.mktemp("calibrated") / "records.jsonl"
-    rows = [json.loads(line) for line in tiny_records.read_text().splitlines()]
-    for row in rows:
-        row["group"] = "calibration" if row["group"] == "unseen" else row["group"]
-        row["image"] = str(tiny_records.parent / row["image"])
-        row["views"] = [str(tiny_records.parent / view) for view in row.get("views", [])]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-@pytest.fixture(scope="module")
-def records(records_file):
-    return load_records(records_file)
-
-
-@pytest.fixture(scope="module")
-def base_folder(tiny_folder, records, tmp_path_factory):
-    from cagul.host.frozen import FrozenHost
-
-    made = unlearn(
-        FrozenHost.load(tiny_folder), split_records(records, ["p0"]), load_config("default", QUICK)
-    )
-    return made.save(tmp_path_factory.mktemp("base") / "patch")
-
-
-@pytest.fixture
-def base(base_folder):
-    from cagul.guard.patch import Patch
-
-    return Patch.load(base_folder)
-
-
-@pytest.fixture
-def service(tiny_host, base, records, tmp_path):
-    make_store(tmp_path / "requests.db", tmp_path / "key", tiny_host, base, records, {})
-    return open_service(tmp_path / "requests.db", tmp_path / "key", tiny_host, base)
-
-
-def pictures_of(records, subject):
-    return list(dict.fromkeys(r.image for r in records if r.subject == subject))
 
 
 def logits(guard, path):
@@ -266,26 +213,10 @@ def test_verification_measures_what_the_guard_says(service, records):
     assert {"low", "high", "value"} <= set(found["leak"])
 
 
-def leaky(monkeypatch, *values):
-    """Make verification find these leaks, one after the other."""
-    left, true = list(values), desk_module.verify
-
-    def verify(*given):
-        figures = true(*given)
-        return (
-            figures
-            | {name: figures["hit_rate"] | {"value": left[0]} for name in ("leak", "leak_fired")}
-            | {"hit_rate": figures["hit_rate"] | {"value": 1.0}, "told": left.pop(0)}
-        )
-
-    monkeypatch.setattr(desk_module, "verify", verify)
-    monkeypatch.setattr(desk_module, "ESCALATION_STEPS", 4)
-
-
 def test_who_leaks_is_escalated_and_earlier_requests_are_replayed(service, base, records, monkeypatch):
     kept = service.add("p2", pictures_of(records, "p2"), keep_pictures=True)
     assert kept.state in ("verified", "failed")
-    leaky(monkeypatch, 0.4, 0.3, 0.0, 0.0, 0.5, 0.4, 0.3, 0.2, 0.9, 0.9)
+    stub_verification(monkeypatch, 0.4, 0.3, 0.0, 0.0, 0.5, 0.4, 0.3, 0.2, 0.9, 0.9)
     found = service.add("p3", pictures_of(records, "p3"), records=records)
     escalation = found.verification["escalation"]
     assert (found.state, found.escalated, escalation["adopted"], escalation["steps"]) == (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -15,21 +16,35 @@ from cagul.cli.app import app
 from cagul.deletion.certificate import certify, check_certificate, signing_key, write_certificate
 from cagul.deletion.keys import StoreKey
 from cagul.deletion.log import sha256
-from cagul.deletion.service import Added
+from cagul.deletion.service import Added, open_service
 from cagul.deletion.store import Request
 from cagul.errors import StoreError, UsageError
-from test_requests import base, base_folder, pictures_of, records, records_file, service  # noqa: F401
+from cagul.guard.patch import Patch
+from cagul.host.frozen import FrozenHost
+from deletion_fixtures import pictures_of
+
+
+@pytest.fixture(scope="session")
+def certified(tiny_folder, base_folder, empty_store, records, tmp_path_factory):
+    """A folder with a store of one request, its certificate and page, and the signing keys."""
+    folder = tmp_path_factory.mktemp("certified")
+    shutil.copytree(empty_store, folder, dirs_exist_ok=True)
+    host, patch = FrozenHost.load(tiny_folder), Patch.load(base_folder)
+    service = open_service(folder / "requests.db", folder / "key", host, patch)
+    request = service.add("Dee Moss", pictures_of(records, "p3"), by="her lawyer", records=records)
+    document = certify(service.store, request.id, signing_key(folder / "signing"))
+    write_certificate(folder / "certificate.json", document)
+    return folder
 
 
 @pytest.fixture
-def certificate(service, records, tmp_path):  # noqa: F811
-    request = service.add("Dee Moss", pictures_of(records, "p3"), by="her lawyer", records=records)
-    path = tmp_path / "certificate.json"
-    write_certificate(path, certify(service.store, request.id, signing_key(tmp_path / "signing")))
-    return path
+def certificate(certified, tmp_path):
+    """A certificate of this test's own, in ``tmp_path`` with all that it is made of."""
+    shutil.copytree(certified, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "certificate.json"
 
 
-def test_a_certificate_is_valid_and_names_nobody(certificate, tmp_path, records):  # noqa: F811
+def test_a_certificate_is_valid_and_names_nobody(certificate, tmp_path, records):
     document = check_certificate(certificate, tmp_path / "signing.pub")
     page = certificate.with_suffix(".md").read_text()
     assert document["request"]["state"] in ("verified", "failed")
@@ -47,7 +62,7 @@ def test_a_certificate_is_valid_and_names_nobody(certificate, tmp_path, records)
     assert (tmp_path / "signing").stat().st_mode & 0o777 == 0o600
 
 
-def test_whose_encoder_is_in_use_is_escalated_in_certificate_and_output(service, records, tmp_path):  # noqa: F811
+def test_whose_encoder_is_in_use_is_escalated_in_certificate_and_output(service, records, tmp_path):
     store, vectors = service.store, (b"vectors", b"best")
     for name in ("r1", "r2", "r3"):
         store.receive(name, f"Person {name}", "")
@@ -89,7 +104,7 @@ def invoke(*words):
     return CliRunner().invoke(app, ["requests", *map(str, words)], standalone_mode=False)
 
 
-def test_figures_are_shown_with_the_date_of_their_measurement(service, records, tmp_path):  # noqa: F811
+def test_figures_are_shown_with_the_date_of_their_measurement(service, records, tmp_path):
     request = service.add("Dee [Moss]", pictures_of(records, "p3"), name="r-1", by="her lawyer")
     store, why = ("--store", service.store.path), request.verification["why"]
     measured = next(entry.at for entry in service.store.entries() if entry.action == request.state)
@@ -135,7 +150,7 @@ def test_a_failed_request_has_an_exit_code_of_its_own(monkeypatch, tmp_path, sta
         assert (as_json.exit_code, json.loads(as_json.stdout)["state"]) == (code, state)
 
 
-def test_a_certificate_is_written_over_with_force_alone(service, records, tmp_path):  # noqa: F811
+def test_a_certificate_is_written_over_with_force_alone(service, records, tmp_path):
     service.add("Dee Moss", pictures_of(records, "p3"), name="r-1")
     words = [
         "export-certificate",
@@ -251,7 +266,7 @@ def test_what_readers_could_read_in_two_ways_is_no_certificate(certificate, tmp_
         check_certificate(certificate, tmp_path / "signing.pub")
 
 
-def test_a_certificate_does_not_lie_where_its_page_is_written(service, records, tmp_path):  # noqa: F811
+def test_a_certificate_does_not_lie_where_its_page_is_written(service, records, tmp_path):
     request = service.add("Dee Moss", pictures_of(records, "p3"))
     common = [
         "--store",

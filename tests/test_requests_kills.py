@@ -16,10 +16,13 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 
+from typer.testing import CliRunner
+
+from cagul.cli.app import app
 from cagul.deletion.keys import StoreKey, keep_secret
 from cagul.deletion.store import Store
 from cagul.errors import StoreError, WriteError
-from test_requests import base_folder, pictures_of, records, records_file, run  # noqa: F401
+from deletion_fixtures import pictures_of
 
 PROGRAM = """
 import json, os, signal, sys
@@ -78,7 +81,7 @@ STORE, MANY = ("--store", "s.db", "--key", "keys/k"), 10_000
 
 
 @pytest.mark.slow
-def test_a_killed_init_is_done_again(tiny_folder, base_folder, records_file, tmp_path):  # noqa: F811
+def test_a_killed_init_is_done_again(tiny_folder, base_folder, records_file, tmp_path):
     words = [
         "requests",
         "init",
@@ -190,7 +193,7 @@ def test_what_a_kill_left_of_a_key_goes_and_what_others_are_writing_stays(tmp_pa
 @pytest.mark.slow
 def test_a_killed_add_goes_on_where_it_was(
     tiny_folder, base_folder, records_file, records, tmp_path, monkeypatch
-):  # noqa: F811
+):
     pictures = [word for path in pictures_of(records, "p3") for word in ("--images", path)]
     words = ["requests", "add", "Dee Moss", *pictures, "--id", "r-1", "--keep-pictures", *STORE]
     folders = [(count, tmp_path / str(count)) for count in (0, 1, 2, MANY)]
@@ -217,7 +220,8 @@ def test_a_killed_add_goes_on_where_it_was(
         before.append([entry.action for entry in found.entries()])
         assert [request.state for request in found.requests()] == before[-1][-1:]
         monkeypatch.chdir(folder)
-        assert run(*words).exception is None
+        found = CliRunner().invoke(app, [str(word) for word in words], standalone_mode=False)
+        assert found.exception is None
         after.append([entry.action for entry in found.entries()])
         assert len(found.pictures("r-1")) == len(pictures) // 2
         assert found.check() == []

@@ -17,8 +17,8 @@ from cagul.deletion import service as desk_module
 from cagul.deletion.pictures import opened_pictures, sweep, write_picture
 from cagul.deletion.store import Store
 from cagul.errors import WriteError
+from deletion_fixtures import pictures_of, stub_verification
 from made_stores import make, make_base
-from test_requests import base, base_folder, leaky, pictures_of, records, records_file, service  # noqa: F401
 
 DATA = b"a face" * 100
 
@@ -133,12 +133,12 @@ def test_nothing_of_the_users_is_touched(made, tmp_path):
     assert (theirs / "r1_0").read_bytes() == DATA
 
 
-def test_a_finetune_without_kept_pictures_opens_no_folder(service, records, monkeypatch):  # noqa: F811
+def test_a_finetune_without_kept_pictures_opens_no_folder(service, records, monkeypatch):
     opened, true = [], desk_module.opened_pictures
     monkeypatch.setattr(
         desk_module, "opened_pictures", lambda folder: (opened.append(folder), true(folder))[1]
     )
-    leaky(monkeypatch, 0.4, 0.0, 0.0, 0.4, 0.0)
+    stub_verification(monkeypatch, 0.4, 0.0, 0.0, 0.4, 0.0)
     assert service.add("p2", pictures_of(records, "p2"), records=records).escalated
     assert service.add("p3", pictures_of(records, "p3"), keep_pictures=True).state == "verified"
     assert opened == []
@@ -148,7 +148,7 @@ def test_a_finetune_without_kept_pictures_opens_no_folder(service, records, monk
 
 def test_verifying_and_finetuning_open_pictures_beside_the_store_alone(
     service, records, monkeypatch, tmp_path
-):  # noqa: F811
+):
     seen, folder, true = [], service.store.folder, desk_module.verify
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
 

@@ -26,8 +26,8 @@ from cagul.serving.api import REFUSED, ChatRequest
 from cagul.serving.logs import where
 from cagul.serving.options import ServeOptions
 from cagul.serving.workers import _in_worker, listen_on, serve
+from deletion_fixtures import pictures_of
 from documents import ROOT, stage
-from test_requests import base_folder, pictures_of, records, records_file  # noqa: F401
 
 PAGE = (ROOT / "docs" / "serving.md").read_text()
 KEY = "k" * 24
@@ -70,7 +70,7 @@ def test_the_page_names_every_parameter():
 
 
 @pytest.mark.slow
-def test_every_command_of_the_page_runs(tiny_folder, base_folder, records, tmp_path):  # noqa: F811
+def test_every_command_of_the_page_runs(tiny_folder, base_folder, records, tmp_path):
     staged = stage(tmp_path / "serving", tiny_folder)
     folder = staged.folder
     shutil.copytree(base_folder, folder / "base-patch")
@@ -117,7 +117,7 @@ def refused(*words: object) -> Exception | None:
     return CliRunner().invoke(app, ["serve", *map(str, words)], standalone_mode=False).exception
 
 
-def test_mistakes_on_the_command_line(tiny_folder, base_folder, tmp_path, monkeypatch):  # noqa: F811
+def test_mistakes_on_the_command_line(tiny_folder, base_folder, tmp_path, monkeypatch):
     monkeypatch.delenv(command.KEY_VARIABLE, raising=False)
     known = ("--host", tiny_folder, "--patch", base_folder, "--port", 0)
     keys = tmp_path / "keys"
@@ -160,7 +160,7 @@ def test_mistakes_on_the_command_line(tiny_folder, base_folder, tmp_path, monkey
     says(UsageError, "`cagul serve` needs fastapi", *known)
 
 
-def test_what_is_started_is_what_was_asked_for(tiny_folder, base_folder, monkeypatch):  # noqa: F811
+def test_what_is_started_is_what_was_asked_for(tiny_folder, base_folder, monkeypatch):
     started = []
     monkeypatch.setattr(
         "cagul.serving.workers.serve", lambda make, bound, workers: started.append((make, bound, workers))
@@ -245,7 +245,7 @@ def test_a_worker_that_cannot_start_says_why(capfd):
 
 
 @pytest.mark.slow
-def test_the_server_ends_when_a_worker_cannot_start(base_folder, tmp_path, capfd, monkeypatch):  # noqa: F811
+def test_the_server_ends_when_a_worker_cannot_start(base_folder, tmp_path, capfd, monkeypatch):
     # it is seen to be gone, not waited for
     monkeypatch.setattr("cagul.serving.workers.ANSWERED_SECONDS", 3600)
     make = partial(command.make_app, ServeOptions(host=str(tmp_path / "none"), patch=base_folder))

@@ -19,18 +19,18 @@ from cagul.errors import PatchError, StoreError
 from cagul.guard.patch import Patch
 from cagul.host.frozen import FrozenHost
 from cagul.serving.guard_providers import LOOK_SECONDS, StoreGuardProvider
+from deletion_fixtures import pictures_of
 from helpers import make_patch
 from served import QUESTION, asked, serving, shown
-from test_requests import base_folder, pictures_of, records, records_file  # noqa: F401
 
 
 @pytest.fixture
-def store(tmp_path, tiny_host, base_folder, records):  # noqa: F811
+def store(tmp_path, tiny_host, base_folder, records):
     make_store(tmp_path / "s.db", tmp_path / "k", tiny_host, Patch.load(base_folder), records, {})
     return tmp_path / "s.db", tmp_path / "k"
 
 
-def test_added_and_revoked_people_take_effect_at_once(store, tiny_host, base_folder, records):  # noqa: F811
+def test_added_and_revoked_people_take_effect_at_once(store, tiny_host, base_folder, records):
     pictures = pictures_of(records, "p3")
     base = Patch.load(base_folder)
     service = open_service(*store, tiny_host, base)  # another process in life
@@ -49,7 +49,7 @@ def test_added_and_revoked_people_take_effect_at_once(store, tiny_host, base_fol
         assert answer() == host_says
 
 
-def test_a_store_that_cannot_be_read_answers_nobody(store, tiny_host, base_folder, records):  # noqa: F811
+def test_a_store_that_cannot_be_read_answers_nobody(store, tiny_host, base_folder, records):
     path, key = store
     pictures = pictures_of(records, "p3")
     body, now = asked(shown(open_picture(pictures[0]))), [0.0]
@@ -68,7 +68,7 @@ def test_a_store_that_cannot_be_read_answers_nobody(store, tiny_host, base_folde
         assert running.post(body).status_code == 200
 
 
-def test_a_store_that_was_tampered_with_answers_nobody(store, tiny_host, base_folder, records):  # noqa: F811
+def test_a_store_that_was_tampered_with_answers_nobody(store, tiny_host, base_folder, records):
     path, key = store
     pictures, base = pictures_of(records, "p3"), Patch.load(base_folder)
     body = asked(shown(open_picture(pictures[0])))
@@ -89,7 +89,7 @@ def test_a_store_that_was_tampered_with_answers_nobody(store, tiny_host, base_fo
         assert running.get("/ready").status_code == 503
 
 
-def test_a_tampered_copy_in_the_stores_place_answers_nobody(store, tiny_host, base_folder, records):  # noqa: F811
+def test_a_tampered_copy_in_the_stores_place_answers_nobody(store, tiny_host, base_folder, records):
     """Its log ends as the served one does; every look finds it, not the first alone."""
     path, key = store
     pictures, base = pictures_of(records, "p3"), Patch.load(base_folder)
@@ -110,7 +110,7 @@ def test_a_tampered_copy_in_the_stores_place_answers_nobody(store, tiny_host, ba
 
 def test_the_host_is_hashed_once_and_never_for_a_store_that_is_not_whole(
     store, tiny_host, base_folder, monkeypatch
-):  # noqa: F811
+):
     path, key = store
     hashed, true = [], FrozenHost.fingerprint
     monkeypatch.setattr(FrozenHost, "fingerprint", lambda self: (hashed.append(1), true(self))[1])
@@ -135,7 +135,7 @@ def test_the_host_is_hashed_once_and_never_for_a_store_that_is_not_whole(
     assert len(hashed) == 1
 
 
-def test_only_a_changed_entry_is_checked(store, tiny_host, base_folder, records, monkeypatch):  # noqa: F811
+def test_only_a_changed_entry_is_checked(store, tiny_host, base_folder, records, monkeypatch):
     checked, true = [], Store.check
     monkeypatch.setattr(Store, "check", lambda self: (checked.append(self.last_entry()[0]), true(self))[1])
     base = Patch.load(base_folder)
@@ -150,7 +150,7 @@ def test_only_a_changed_entry_is_checked(store, tiny_host, base_folder, records,
     assert checked == [3]
 
 
-def test_a_backup_and_another_request_in_its_place_are_served(store, tiny_host, base_folder, records):  # noqa: F811
+def test_a_backup_and_another_request_in_its_place_are_served(store, tiny_host, base_folder, records):
     """As many entries as before, but others: whoever was added last is hidden, not whoever the backup did not
     know.
     """
@@ -173,7 +173,7 @@ def test_a_backup_and_another_request_in_its_place_are_served(store, tiny_host, 
     assert torch.equal(templates(), service.guard().patch.gate.templates)
 
 
-def test_asking_whether_it_is_ready_reads_no_store_each_time(store, tiny_host, base_folder):  # noqa: F811
+def test_asking_whether_it_is_ready_reads_no_store_each_time(store, tiny_host, base_folder):
     now, looked = [0.0], []
     guards = StoreGuardProvider(tiny_host, *store, Patch.load(base_folder), clock=lambda: now[0])
     last_entry = guards._desk.store.last_entry
@@ -184,7 +184,7 @@ def test_asking_whether_it_is_ready_reads_no_store_each_time(store, tiny_host, b
     assert looked == [1.0, 2.1]
 
 
-def test_another_file_in_the_stores_place_is_opened(store, tiny_host, base_folder, records):  # noqa: F811
+def test_another_file_in_the_stores_place_is_opened(store, tiny_host, base_folder, records):
     path, key = store
     pictures, base = pictures_of(records, "p3"), Patch.load(base_folder)
     body = asked(shown(open_picture(pictures[0])))
@@ -202,7 +202,7 @@ def test_another_file_in_the_stores_place_is_opened(store, tiny_host, base_folde
         assert running.post(body).json()["choices"] != before
 
 
-def test_a_store_or_patch_of_another_host_is_not_served(store, tiny_host, base_folder):  # noqa: F811
+def test_a_store_or_patch_of_another_host_is_not_served(store, tiny_host, base_folder):
     from cagul.serving.guard_providers import PatchGuardProvider
     from helpers import save_tiny_host
 

@@ -22,9 +22,9 @@ pytest.importorskip("sqlalchemy")
 from cagul.data.pictures import open_picture
 from cagul.deletion.service import make_store, open_service
 from cagul.guard.patch import Patch
+from deletion_fixtures import pictures_of
 from documents import stage
 from served import PATIENCE, QUESTION, asked, shown, until
-from test_requests import base_folder, pictures_of, records, records_file  # noqa: F401
 
 WORKERS = 2
 
@@ -97,7 +97,7 @@ def by_worker(url: str, log: Path, body: dict) -> dict[int, set[str]]:
 @pytest.mark.slow
 def test_what_another_process_adds_or_revokes_holds_in_every_worker(
     tiny_folder, base_folder, records, tmp_path
-):  # noqa: F811
+):
     """Not within some time: in every answer that begins after the command has ended."""
     from cagul.host.frozen import FrozenHost
 
