@@ -192,13 +192,17 @@ def test_a_config_that_is_none(saved, text):
         Patch.load(saved)
 
 
-def test_what_is_no_patch_is_not_overwritten(tiny_host, tmp_path):
+def test_nothing_is_overwritten(tiny_host, tmp_path):
     (tmp_path / "people").mkdir()
     (tmp_path / "people" / "records.jsonl").touch()
-    with pytest.raises(WriteError, match="is no patch"):
+    with pytest.raises(WriteError, match="people is already there"):
         make_patch(tiny_host).save(tmp_path / "people")
-    again = make_patch(tiny_host).save(tmp_path / "patch")
-    assert make_patch(tiny_host, seed=1).save(again) == again
+    (tmp_path / "empty").mkdir()
+    for name in ("patch", "empty"):
+        folder = make_patch(tiny_host).save(tmp_path / name)
+        with pytest.raises(WriteError, match=f"{name} holds a patch already"):
+            make_patch(tiny_host, seed=1).save(folder)
+        assert Patch.load(folder).digest() == make_patch(tiny_host).digest()
 
 
 def test_another_family_or_width_is_refused(tiny_host):

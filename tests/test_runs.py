@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from cagul.errors import UsageError, WriteError
 from cagul.evaluation.run_folder import Rows, Run
-from cagul.files import atomic_folder, digest, write_text
+from cagul.files import atomic_folder, digest, write_bytes, write_text
 
 
 def test_rows_survive_a_kill_in_the_middle_of_a_line(tmp_path):
@@ -47,6 +53,128 @@ def test_a_folder_is_whole_or_absent(tmp_path):
     with atomic_folder(tmp_path / "p") as folder:
         (folder / "whole").touch()
     assert (tmp_path / "p" / "whole").exists()
+
+
+def fill(target, name):
+    with atomic_folder(target) as folder:
+        (folder / name).touch()
+
+
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("at", range(1, 6))
+def test_what_is_in_a_folder_outlives_every_failure(tmp_path, monkeypatch, failure, at):
+    """Whichever rename fails, what was there stays, and nothing half-written lies beside it."""
+    fill(tmp_path / "p", "old")
+    calls = []
+
+    def failing(real):
+        def rename(*arguments, **options):
+            calls.append(arguments)
+            if len(calls) == at:
+                raise failure
+            return real(*arguments, **options)
+
+        return rename
+
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(os, name, failing(getattr(os, name)))
+        monkeypatch.setattr(Path, name, failing(getattr(Path, name)))
+    with suppress(WriteError, KeyboardInterrupt):
+        fill(tmp_path / "p", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+    assert [path.name for path in (tmp_path / "p").iterdir()] == ["old"]
+
+
+def test_a_rename_that_fails_leaves_an_empty_folder_as_it_was(tmp_path, monkeypatch):
+    (tmp_path / "p").mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(OSError(13, "Permission denied")))
+        with pytest.raises(WriteError, match="Cannot write .*p: Permission denied"):
+            fill(tmp_path / "p", "new")
+    assert [*tmp_path.rglob("*")] == [tmp_path / "p"]
+    fill(tmp_path / "p", "new")
+    assert (tmp_path / "p" / "new").exists()
+
+
+def test_a_folder_that_another_process_filled_meanwhile_is_not_replaced(tmp_path):
+    def late():
+        with atomic_folder(tmp_path / "p") as folder:
+            (folder / "late").touch()
+            fill(tmp_path / "p", "early")
+
+    with pytest.raises(WriteError, match="p is already there"):
+        late()
+    assert [*tmp_path.rglob("*")] == [tmp_path / "p", tmp_path / "p" / "early"]
+
+
+def test_two_writers_of_one_file_hand_out_whole_files(tmp_path, monkeypatch):
+    """The second one begins and ends while the first one is about to rename its file."""
+    path, real, seen = tmp_path / "f", os.fsync, []
+
+    def fsync(descriptor):
+        real(descriptor)
+        if not seen:
+            seen.append("first")
+            write_bytes(path, b"B" * 3)
+            seen.append(path.read_bytes())
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_bytes(path, b"A" * 999)
+    assert seen == ["first", b"BBB"]
+    assert path.read_bytes() == b"A" * 999
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_many_writers_of_one_file(tmp_path):
+    path, texts = tmp_path / "f", [bytes([65 + n]) * 10_000 for n in range(8)]
+
+    def write(text):
+        for _ in range(20):
+            write_bytes(path, text)
+            assert path.read_bytes() in texts
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, texts))
+    assert [*tmp_path.iterdir()] == [path]
+
+
+KILLED = """
+import os, signal
+from pathlib import Path
+from cagul.files import write_bytes
+
+os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+write_bytes(Path("f"), b"half", 0o600)
+"""
+
+
+def test_what_killed_writers_left_is_removed_and_a_living_ones_is_not(tmp_path, monkeypatch):
+    path = tmp_path / "f"
+    for _ in range(3):
+        assert subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path, check=False).returncode == -9
+        assert [left.suffix for left in tmp_path.iterdir()] == [".part"]  # the earlier one is gone
+    (tmp_path / ".f.mine.part").touch()  # somebody else's
+    assert not path.exists()
+    real, beside = os.fsync, []
+
+    def fsync(descriptor):
+        real(descriptor)
+        if not beside:
+            beside.extend(p for p in tmp_path.glob(".f.*.part") if p.stat().st_size)
+            write_bytes(path, b"another")
+            assert beside[0].exists()
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_bytes(path, b"first", 0o600)
+    assert path.read_bytes() == b"first"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert sorted(left.name for left in tmp_path.iterdir()) == [".f.mine.part", "f"]
+
+
+def test_long_names_leave_room_for_a_temporary(tmp_path):
+    write_text(tmp_path / ("n" * 255), "x")
+    write_text(tmp_path / ("\N{SNOWMAN}" * 85), "x")
+    fill(tmp_path / ("f" * 255), "x")
 
 
 def test_what_cannot_be_written_is_named(tmp_path):

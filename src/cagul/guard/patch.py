@@ -138,16 +138,17 @@ class Patch:
         return found.hexdigest()
 
     def save(self, folder: str | Path) -> Path:
-        """Write the patch whole or not at all.
+        """Write the patch whole or not at all; ``folder`` is absent or empty.
 
-        Raises WriteError when the place cannot be written or holds something that is no patch.
+        Raises WriteError when the place cannot be written or holds something: a patch is never overwritten.
         """
         folder = Path(folder)
         with os_errors_as_write_errors(folder):
-            other = folder.exists() and not (folder / "patch.safetensors").is_file()
-            other = other and (not folder.is_dir() or any(folder.iterdir()))
-        if other:
-            raise WriteError(f"{folder} is already there and is no patch.", "Give another place.")
+            if (folder / "patch.safetensors").is_file():
+                raise WriteError(
+                    f"{folder} holds a patch already, and a patch is never overwritten.",
+                    "Give another folder, or remove that one.",
+                )
         tensors = {f"gate.{k}": v.detach().cpu().contiguous() for k, v in self.gate.state_dict().items()}
         tensors |= {
             f"encoder.{k}": v.detach().cpu().contiguous() for k, v in self.encoder.state_dict().items()
