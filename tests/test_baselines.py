@@ -5,6 +5,7 @@ behind.
 from __future__ import annotations
 
 import math
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +15,7 @@ from cagul.baselines.dataset import Collator, UnlearningDataset
 from cagul.baselines.finetune import FinetuneConfig, finetune
 from cagul.baselines.losses import LOSSES, Batch
 from cagul.baselines.search_space import GRIDS, grid
-from cagul.baselines.trainer import WHOLE
+from cagul.baselines.trainer import TRAINED, WHOLE
 from cagul.comparison.tuning import POINTS
 from cagul.config import checked
 from cagul.data.records import Splits, load_records, split_records
@@ -225,6 +226,45 @@ def test_a_killed_run_goes_on_and_ends_equal_to_the_bit(tiny_host, splits, tmp_p
     assert (resumed.facts["resumed_from"], resumed.facts["steps"]) == (4, 9)
     assert resumed.host.fingerprint() == whole.host.fingerprint()
     assert not list(tmp_path.iterdir())
+
+
+def kill_after(step):
+    def kill(stage, done, total):
+        if done == step:
+            raise Killed
+
+    return kill
+
+
+@pytest.mark.parametrize("name", [TRAINED, "optimizer.pt", "rng_state.pth", "trainer_state.json", WHOLE])
+def test_a_torn_checkpoint_is_removed_whole_and_training_starts_over(tiny_host, splits, tmp_path, name):
+    settings = config("npo_retain", steps=6, checkpoint=2, dropout=0.1)
+    undisturbed = finetune(tiny_host, splits, settings)
+    with pytest.raises(Killed):
+        finetune(tiny_host, splits, settings, work=tmp_path, progress=kill_after(5))
+    (left,) = (tmp_path / "finetune").glob("checkpoint-*")
+    good = (left / name).read_bytes()
+    kept = tmp_path.parent / f"{tmp_path.name}-kept"
+    shutil.copytree(tmp_path, kept)
+    lengths = (0, 1, len(good) // 2, len(good) - 1) if name == TRAINED else (len(good) // 2,)
+    for length in lengths:
+        shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
+        (left / name).write_bytes(good[:length])
+        with pytest.warns(UserWarning, match=rf"checkpoint-4 is torn \({name}\), so it is removed"):
+            again = finetune(tiny_host, splits, settings, work=tmp_path)
+        assert (again.facts["resumed_from"], again.facts["steps"]) == (0, 6)
+        assert again.host.fingerprint() == undisturbed.host.fingerprint()
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_without_all_trained_weights_is_an_error(tiny_host, splits, tmp_path, monkeypatch):
+    settings = config("gd", steps=6, checkpoint=2)
+    with pytest.raises(Killed):
+        finetune(tiny_host, splits, settings, work=tmp_path, progress=kill_after(3))
+    monkeypatch.setattr("cagul.baselines.trainer.load_checkpoint", lambda path: None)
+    with pytest.raises(HostError, match=r"trained.pt holds 0 of \d+ trained weights") as error:
+        finetune(tiny_host, splits, settings, work=tmp_path)
+    assert "checkpoint-2 and run again" in error.value.remedy
 
 
 def test_another_jobs_checkpoint_is_not_taken(tiny_host, splits, tmp_path):

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -147,6 +148,83 @@ def test_two_processes_finish_an_evaluation_that_one_began(tiny_folder, tiny_hos
             if split != "cost":
                 assert both["methods"][method][split] == figures
     assert json.loads((tmp_path / "two" / "summary.json").read_text()) == both
+
+
+FAILING = """
+import os, sys, time
+import torch
+torch.set_num_threads(1)
+from cagul.config import load_config
+from cagul.data.records import load_records, split_records
+from cagul.errors import CagulError
+from cagul.host.frozen import FrozenHost
+from cagul.training import encoder
+from cagul.training.distributed import Processes
+from cagul.training.unlearn import unlearn
+
+host = FrozenHost.load(sys.argv[1])
+splits = split_records(load_records(sys.argv[2]), ["p0"])
+config = load_config("default", ["training.steps=20", "training.batch=8", "encoder.hidden=32"])
+part_loss, failing = encoder._part_loss, os.environ["RANK"] == sys.argv[3]
+
+def fail(stage, done, total):
+    if failing and stage == "training the encoder" and done == 3:
+        if sys.argv[4] == "loss":
+            encoder._part_loss = lambda *arguments: (torch.tensor(float("nan"), requires_grad=True), 0.0)
+        else:
+            raise MemoryError("no room")
+
+try:
+    with Processes.start("cpu") as processes:
+        unlearn(host, splits, config, processes=processes, progress=fail)
+except Exception as error:
+    print(f"{type(error).__name__}: {error}", flush=True)
+    if failing:
+        time.sleep(600)  # as a notebook that shows the error and lives on
+    os._exit(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("rank", "what", "reason"),
+    [("0", "memory", "MemoryError: no room"), ("1", "loss", "The loss is nan at step 3.")],
+)
+def test_an_error_in_one_process_ends_the_others(tiny_folder, tiny_records, rank, what, reason):
+    """Both are started by hand: no launcher stops the other one, and the failed process does not end."""
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(sys.modules["cagul"].__file__).parent.parent),
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+    }
+    command = [sys.executable, "-c", FAILING, str(tiny_folder), str(tiny_records), rank, what]
+    both = [
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment | {"RANK": str(number), "LOCAL_RANK": str(number)},
+        )
+        for number in range(2)
+    ]
+    failed, other = both[int(rank)], both[1 - int(rank)]
+    try:
+        printed, _ = other.communicate(timeout=120)
+        assert other.returncode == 1
+        assert f"Process {rank} of 2 failed, so this one ends too: {reason}" in printed
+        assert failed.poll() is None  # alive: what ended the other one is no lost connection
+    finally:
+        failed.kill()
+        other.kill()
+        printed, _ = failed.communicate()
+    assert reason in printed
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def test_alone_nothing_is_shared():

@@ -4,11 +4,13 @@ on from.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -20,6 +22,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from cagul.baselines.losses import LOSSES, Batch
 from cagul.baselines.settings import FinetuneConfig
+from cagul.errors import HostError
 from cagul.files import os_errors_as_write_errors, write_text
 from cagul.host.frozen import FrozenHost, checkpointing
 from cagul.training.checkpoint import load_checkpoint, save_checkpoint
@@ -54,7 +57,8 @@ class TrainingMonitor(TrainerCallback):
         self.steps = self.resumed_from = state.global_step
         if state.global_step:
             saved = Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE
-            self.recent, self.before = json.loads(saved.read_text("utf-8"))
+            written = json.loads(saved.read_text("utf-8"))
+            self.recent, self.before = written["recent"], written["spent"]
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         self.loaded = _memory()
@@ -70,12 +74,16 @@ class TrainingMonitor(TrainerCallback):
         if len(self.recent) == STOP_WINDOW and (
             mean >= self.config.stop_at if way == "above" else mean <= self.config.stop_at
         ):
-            self.stopped = f"{self.config.stop} {self.config.stop_at} at step {self.steps}: mean loss {mean:.3f} of {STOP_WINDOW} steps"
+            self.stopped = (
+                f"{self.config.stop} {self.config.stop_at} at step {self.steps}: "
+                f"mean loss {mean:.3f} of {STOP_WINDOW} steps"
+            )
             control.should_training_stop = True
 
     def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        saved = Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE
-        write_text(saved, json.dumps([self.recent, self.spent()]))
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        written = {"recent": self.recent, "spent": self.spent(), "files": _file_digests(folder)}
+        write_text(folder / WHOLE, json.dumps(written))
 
     @staticmethod
     def clocks() -> tuple[float, float]:
@@ -138,9 +146,19 @@ class LossTrainer(Trainer):
         save_checkpoint(Path(output_dir or str(self.args.output_dir)) / TRAINED, trained)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        self.model.load_state_dict(
-            load_checkpoint(Path(resume_from_checkpoint) / TRAINED) or {}, strict=False
-        )
+        """Raises HostError when the checkpoint does not hold every trained weight: nothing is trained on from
+        half of them.
+        """
+        path = Path(resume_from_checkpoint) / TRAINED
+        saved = load_checkpoint(path) or {}
+        wanted = {name for name, p in self.model.named_parameters() if p.requires_grad}
+        if saved.keys() != wanted:
+            raise HostError(
+                f"The checkpoint {path} holds {len(saved.keys() & wanted)} of {len(wanted)} trained weights.",
+                f"Remove the folder {path.parent} and run again.",
+                "checkpoint",
+            )
+        self.model.load_state_dict(saved, strict=False)
 
 
 def arguments(
@@ -192,8 +210,40 @@ def checkpoint_folder(work: Path | None, mark: str) -> Iterator[Path]:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole; half-written ones of a killed run are removed."""
+    """The newest checkpoint that is whole, None without one.
+
+    A half-written one of a killed run is removed; so is one whose files are not what was written, with a
+    warning that training starts over.
+    """
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    for torn in [path for path in found if not (path / WHOLE).exists()]:
-        shutil.rmtree(torn)
-    return next((path for path in reversed(found) if path.exists()), None)
+    for checkpoint in reversed(found):
+        if not (checkpoint / WHOLE).exists():
+            shutil.rmtree(checkpoint)
+        elif torn := _torn_files(checkpoint):
+            warnings.warn(
+                f"The checkpoint {checkpoint} is torn ({', '.join(torn)}), so it is removed.", stacklevel=2
+            )
+            shutil.rmtree(checkpoint)
+        else:
+            return checkpoint
+    return None
+
+
+def _file_digests(checkpoint: Path) -> dict[str, str]:
+    """SHA-256 of every file of a checkpoint, by its name; ``WHOLE`` itself left out."""
+    digests = {}
+    for path in sorted(checkpoint.iterdir()):
+        if path.name != WHOLE:
+            with path.open("rb") as file:
+                digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
+def _torn_files(checkpoint: Path) -> list[str]:
+    """Names of the files that are not as they were written."""
+    try:
+        written = json.loads((checkpoint / WHOLE).read_text("utf-8"))["files"]
+    except (ValueError, TypeError, KeyError):
+        return [WHOLE]
+    now = _file_digests(checkpoint)
+    return sorted(name for name in written.keys() | now.keys() if written.get(name) != now.get(name))

@@ -120,7 +120,7 @@ def print_json(data: Any) -> None:
 def processes_of(device: str | None) -> Iterator[Processes]:
     """The processes of this job; all but the main one are quiet. They part at the end of the block."""
     from cagul.errors import CagulError
-    from cagul.training.distributed import Processes
+    from cagul.training.distributed import Processes, is_lost_connection
 
     if "ACCELERATE_MIXED_PRECISION" in os.environ and "WORLD_SIZE" not in os.environ:
         err.print(
@@ -128,19 +128,19 @@ def processes_of(device: str | None) -> Iterator[Processes]:
             "several: "
             "python -m torch.distributed.run --nproc_per_node N -m cagul ...[/]"
         )
-    found = Processes.start(device)
-    out.quiet = not found.main
+    processes = Processes.start(device)
+    out.quiet = not processes.main
     try:
-        yield found
-    except RuntimeError as error:  # what gloo and NCCL raise when a process is gone
-        if found.size == 1 or "connection" not in str(error).lower():
+        with processes:
+            yield processes
+    except RuntimeError as error:
+        if processes.size == 1 or not is_lost_connection(error):
             raise
         raise CagulError(
             "Another process of this job has stopped, so this one does too.",
             "What that one said is the reason.",
             "processes",
         ) from error
-    found.end()
 
 
 def require_store(store: Path | None, key: Path | None) -> None:

@@ -3,13 +3,18 @@ it did not.
 
 What is shared out is cut as one process would cut it, and every process gets every result in the same order,
 so that several processes come to the same figures as one. The main process alone writes.
+
+An error in one process ends all of them: it takes part in the next exchange with the error in place of a
+result, and the others raise it there instead of waiting for a result that never comes.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, TypeVar
 
 import torch
@@ -17,14 +22,34 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import nn
 
-from cagul.errors import UsageError
+from cagul.errors import CagulError, UsageError
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True)
+class ProcessFailure:
+    """What a failed process sends in place of its result."""
+
+    rank: int
+    reason: str
+
+
+class OtherProcessFailed(CagulError):
+    """Another process of the job failed, so this one ends too."""
+
+    anchor = "processes"
+
+    def __init__(self, reason: str):
+        super().__init__(reason, "Fix what that process reports, then start all of them again: they resume.")
+
+
 class Processes:
-    """All processes of a job and which of them this is; without an accelerator it is alone."""
+    """All processes of a job and which of them this is; without an accelerator it is alone.
+
+    A ``with`` block ends the job: in peace at its end, and with an error in all processes when one raises.
+    """
 
     def __init__(self, accelerator: Accelerator | None = None):
         self._accelerator = accelerator
@@ -45,13 +70,24 @@ class Processes:
                 f"--device {device} was given to {wanted} processes.",
                 "Give cuda, for one GPU a process, or leave it out.",
             )
-        found = cls(Accelerator(cpu=device != "cuda", device_placement=False))
-        if found.size != wanted:
+        processes = cls(Accelerator(cpu=device != "cuda", device_placement=False))
+        if processes.size != wanted:
             raise UsageError(
-                f"{wanted} processes were started and {found.size} joined.",
+                f"{wanted} processes were started and {processes.size} joined.",
                 "Start them with `python -m torch.distributed.run --nproc_per_node N -m cagul ...`.",
             )
-        return found
+        return processes
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.end()
+        elif not (isinstance(error, OtherProcessFailed) or is_lost_connection(error)):
+            self.fail(error)
 
     @property
     def main(self) -> bool:
@@ -67,18 +103,22 @@ class Processes:
         return items[self.rank :: self.size]
 
     def map(self, parts: Sequence[Part], work: Callable[[Part], Result]) -> Iterator[Result]:
-        """``work(part)`` of every part, in order. Each process does its share, and all get every result."""
+        """``work(part)`` of every part, in order. Each process does its share, and all get every result.
+
+        Raises OtherProcessFailed when another process failed.
+        """
         for start in range(0, len(parts), self.size):
-            found = [work(part) for part in parts[start + self.rank : start + self.rank + 1]]
-            yield from found if self._accelerator is None else gather_object(found)
+            own = [work(part) for part in parts[start + self.rank : start + self.rank + 1]]
+            for results in self._exchange(own):
+                yield from results
 
     def broadcast(self, work: Callable[[], Result]) -> Result:
-        """What the main process finds, in all of them."""
+        """The result of the main process, in all of them."""
         return next(self.map([None], lambda _: work()))
 
     def total(self, number: float) -> float:
         """The sum of a number over all processes."""
-        return number if self._accelerator is None else sum(gather_object([number]))
+        return sum(self._exchange(number))
 
     def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Make every gradient the sum of those of all processes."""
@@ -88,15 +128,50 @@ class Processes:
             own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             parameter.grad = self._accelerator.reduce(own, "sum")
 
-    def main_first(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
         """The main process goes through the block before the others do."""
-        return nullcontext() if self._accelerator is None else self._accelerator.main_process_first()
+        if not self.main:
+            self._exchange(None)
+        yield
+        if self.main:
+            self._exchange(None)
+
+    def fail(self, error: BaseException) -> None:
+        """Tell the other processes that this one failed; they raise OtherProcessFailed at their next
+        exchange. Returns when they have been told, or at once when they are gone.
+        """
+        if self._accelerator is None:
+            return
+        reason = getattr(error, "what", None) or f"{type(error).__name__}: {error}"
+        try:
+            gather_object([ProcessFailure(self.rank, reason)])
+        except RuntimeError as lost:
+            if not is_lost_connection(lost):
+                raise
 
     def end(self) -> None:
-        """Part in peace: without it some runs abort at exit."""
+        """Part in peace: without it some runs abort at exit. Raises OtherProcessFailed."""
         if self._accelerator is not None:
-            self._accelerator.wait_for_everyone()
+            self._exchange(None)
             self._accelerator.end_training()
+
+    def _exchange(self, own: Result) -> list[Result]:
+        """The results of all processes, by their rank. Raises OtherProcessFailed."""
+        if self._accelerator is None:
+            return [own]
+        results: list[Any] = gather_object([own])
+        for failure in results:
+            if isinstance(failure, ProcessFailure):
+                raise OtherProcessFailed(
+                    f"Process {failure.rank} of {self.size} failed, so this one ends too: {failure.reason}"
+                )
+        return results
+
+
+def is_lost_connection(error: BaseException) -> bool:
+    """Whether an error is what gloo and NCCL raise when another process is gone."""
+    return isinstance(error, RuntimeError) and "connection" in str(error).lower()
 
 
 SINGLE = Processes()
