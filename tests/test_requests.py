@@ -22,7 +22,7 @@ from cagul.cli.requests import VERBS
 from cagul.config import load_config
 from cagul.data.pictures import open_picture
 from cagul.data.records import split_records
-from cagul.deletion import service as desk_module
+from cagul.deletion import service as service_module
 from cagul.deletion.service import make_store, open_service
 from cagul.deletion.verification import PROBES, probes_of, verdict
 from cagul.errors import DataError, PatchError, StoreError, UsageError
@@ -31,6 +31,16 @@ from cagul.training.unlearn import unlearn
 from deletion_fixtures import QUICK, pictures_of, stub_verification
 
 QUESTION = "Who is this person ?"
+
+
+@pytest.fixture
+def store_of_requests(service):
+    """A store with one failed request of a long name."""
+    service.store.receive("r-0123456789abcdef", "A person of a long name", "a clerk of a long name")
+    service.store.enrol("r-0123456789abcdef", b"", b"")
+    why = {"why": "the gate fires on 50% of the pictures, less than 90%"}
+    service.store.settle("r-0123456789abcdef", "failed", why)
+    return service.store.path
 
 
 def logits(guard, path):
@@ -91,7 +101,7 @@ def test_the_same_id_is_added_once_and_goes_on_where_it_was(service, records, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr(desk_module, "verify", stop)
+        broken.setattr(service_module, "verify", stop)
         with pytest.raises(KeyboardInterrupt):
             service.add("Dee Moss", paths, name="r1")
     assert service.store.request("r1").state == "enrolled"
@@ -107,6 +117,46 @@ def test_the_same_id_is_added_once_and_goes_on_where_it_was(service, records, mo
     service.revoke("r1")
     with pytest.raises(StoreError, match="r1 was revoked"):
         service.add("Dee Moss", paths, name="r1")
+
+
+def test_an_unfinished_request_is_continued_without_its_id(service, records, monkeypatch):
+    """Or the same command would enrol the person twice, and a revocation leave the first one in the gate."""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    paths, named = pictures_of(records, "p3"), []
+    with monkeypatch.context() as broken:
+        broken.setattr(service_module, "verify", stop)
+        with pytest.raises(KeyboardInterrupt):
+            service.add("Dee Moss", paths, announce=lambda *given: named.append(given))
+        for subject, others in (("Dee Moss", paths[:2]), ("Another Dee", paths)):
+            with pytest.raises(KeyboardInterrupt):
+                service.add(subject, others)
+    (first, resumed), *_ = named
+    assert not resumed
+    assert len(service.store.requests()) == 3  # other pictures, or another subject, are another request
+    finished = service.add("Dee Moss", paths, announce=lambda *given: named.append(given))
+    assert named == [(first, False), (first, True)]
+    assert finished.id == first
+    assert finished.state in ("verified", "failed")
+    assert len(service.store.requests()) == 3
+
+
+def test_a_request_that_was_not_enrolled_is_continued_where_its_pictures_were_kept(
+    service, records, monkeypatch
+):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    paths = pictures_of(records, "p3")
+    for keep in (False, True):
+        with monkeypatch.context() as broken:
+            broken.setattr(service.store, "enrol", stop)
+            with pytest.raises(KeyboardInterrupt):
+                service.add("Dee Moss", paths, keep_pictures=keep)
+    kept = next(one.id for one in service.store.requests() if service.store.pictures(one.id))
+    assert service.add("Dee Moss", paths, keep_pictures=True).id == kept
 
 
 def test_pictures_are_kept_only_when_asked_for_and_sealed(service, records):
@@ -259,7 +309,7 @@ def test_who_leaks_is_escalated_and_earlier_requests_are_replayed(service, base,
     assert service.verify_again(alone.id, pictures_of(records, "p5")).state in ("verified", "failed")
 
 
-def test_a_request_is_measured_anew(service, records):
+def test_a_request_is_measured_again(service, records):
     paths = pictures_of(records, "p3")
     request = service.add("p3", paths)
     service.add("p4", pictures_of(records, "p4"))
@@ -327,6 +377,41 @@ def test_every_command_of_the_docs_runs(
     )
 
 
+def test_an_interrupted_add_names_its_id_and_is_continued(
+    tiny_folder, base_folder, records_file, records, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    common = ("--store", "s.db", "--key", "k")
+    made = ("--host", tiny_folder, "--patch", base_folder, "--calibration", records_file)
+    assert run("requests", "init", *common, *made).exception is None
+    images = [word for path in pictures_of(records, "p3") for word in ("--images", path)]
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(service_module, "verify", stop)
+        stopped = run("requests", "add", "Dee Moss", *images, *common, "--json")
+    assert stopped.exit_code == 130
+    assert stopped.stdout == ""
+    name = re.search(r"Request (r-[0-9a-f]{16})\.", stopped.stderr)[1]
+    assert "a request that was named above is continued" in " ".join(stopped.stderr.split())
+    again = run("requests", "add", "Dee Moss", *images, *common, "--json")
+    assert f"Continuing request {name}." in again.stderr
+    assert json.loads(again.stdout)["id"] == name
+    assert run("requests", "revoke", name, *common).exception is None
+    as_json = json.loads(run("requests", "list", "--store", "s.db", "--json").stdout)["requests"]
+    assert [(one["id"], one["state"]) for one in as_json] == [(name, "revoked")]
+
+
+def test_the_list_fits_80_columns(store_of_requests, monkeypatch):
+    monkeypatch.setattr("cagul.cli.requests_output.out.width", 80)
+    said = run("requests", "list", "--store", store_of_requests).stdout
+    assert max(map(len, said.splitlines()[:-1])) <= 80
+    assert "r-0123456789abcdef" in said
+    assert said.splitlines()[-1].startswith("r-0123456789abcdef: the gate fires on")
+
+
 def test_mistakes_on_the_command_line(tiny_folder, base_folder, records_file, records, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     common = ("--store", "s.db", "--key", "k")
@@ -359,20 +444,20 @@ def test_mistakes_on_the_command_line(tiny_folder, base_folder, records_file, re
         records_file,
     )
     said = " ".join(run("requests", "init", *again, "--confidence", 0.9).stdout.split())
-    assert "calibrated on 2 people who ask for nothing." in said
+    assert "calibrated on 2 people without a deletion request." in said
     # 1 - 0.1 ** (1 / 2)
-    assert "strangers' pictures the gate takes at most 68.4% for somebody, for 90% of such groups" in said
-    assert "30.0% is asked: give more calibration people." in said
+    assert "At most 68.4% of strangers' pictures are flagged, in 90% of such groups of people." in said
+    assert "The patch asks for 30.0%: give more calibration people." in said
     assert isinstance(run("requests", "add", "Ada", *common).exception, DataError)
     assert "requests init" in str(run("requests", "list", "--store", "none.db").exception)
     assert isinstance(run("requests", "verify", "r1", "--store", "s.db").exception, UsageError)
     lost = run("requests", "init", "--store", "u.db", *again[2:-1], "nope.jsonl").exception
     assert "Cannot read records nope.jsonl" in lost.what
     assert (lost.remedy, lost.exit_code) == ("Give a JSON Lines file with --calibration.", 3)
-    took = desk_module.Added("r-3", "today", "verified", "Ada", "", {"why": "leak 0%"}, ("r-1", "r-2"))
-    monkeypatch.setattr(desk_module.DeletionService, "add", lambda *_, **__: took)
+    took = service_module.Added("r-3", "today", "verified", "Ada", "", {"why": "leak 0%"}, ("r-1", "r-2"))
+    monkeypatch.setattr(service_module.DeletionService, "add", lambda *_, **__: took)
     said = " ".join(run("requests", "add", "Ada", "--images", tiny_folder, *common).stdout.split())
-    assert "r-1, r-2 had been verified under the encoder that this one takes the place of" in said
+    assert "r-1, r-2: verified with the encoder that was just replaced." in said
     assert json.loads(run("requests", "add", "Ada", *common, "--json").stdout)["to_verify_again"] == [
         "r-1",
         "r-2",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -79,7 +80,7 @@ def test_whose_encoder_is_in_use_is_escalated_in_certificate_and_output(service,
     store.revoke("r2")
     key = signing_key(tmp_path / "signing")
     for name, escalated, says in (
-        ("r1", True, "finetuned one was taken"),
+        ("r1", True, "new encoder is now in use"),
         ("r3", False, "did not help and was dropped"),
     ):
         document = certify(store, name, key)
@@ -97,7 +98,7 @@ def test_whose_encoder_is_in_use_is_escalated_in_certificate_and_output(service,
         .invoke(app, ["requests", "show", "r1", "--store", str(store.path)], standalone_mode=False)
         .stdout
     )
-    assert "finetuned one was taken" in " ".join(said.split())
+    assert "new encoder is now in use" in " ".join(said.split())
 
 
 def invoke(*words):
@@ -119,7 +120,7 @@ def test_figures_are_shown_with_the_date_of_their_measurement(service, records, 
     ):
         assert part in said
     service.revoke("r-1")
-    assert f"was: {why}" in " ".join(invoke("show", "r-1", *store).stdout.split())
+    assert f"before: {why}" in " ".join(invoke("show", "r-1", *store).stdout.split())
     assert "gate fires" not in " ".join(invoke("list", *store).stdout.split())
     document = certify(service.store, "r-1", signing_key(tmp_path / "signing"))
     page = write_certificate(tmp_path / "c.json", document).read_text()
@@ -134,8 +135,8 @@ def test_a_failed_request_has_an_exit_code_of_its_own(monkeypatch, tmp_path, sta
     opened.add = lambda *_, **__: Added(**vars(made))
     opened.verify_again = lambda *_: made
     opened.request, opened.require_whole, opened.entries = lambda _: made, lambda: None, list
-    monkeypatch.setattr("cagul.cli.requests.service_at", lambda *_: opened)
-    monkeypatch.setattr("cagul.deletion.store.Store", lambda *_: opened)
+    monkeypatch.setattr("cagul.cli.requests.service_at", lambda *_: nullcontext(opened))
+    monkeypatch.setattr("cagul.deletion.store.Store", lambda *_: nullcontext(opened))
     StoreKey.create(tmp_path / "key")
     common = ("--store", tmp_path / "s.db", "--key", tmp_path / "key", "--images", tmp_path)
     for words in (("add", "Dee"), ("verify", "r-1")):

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 
-from cagul.deletion import service as desk_module
+from cagul.deletion import service as service_module
 from cagul.deletion.pictures import opened_pictures, sweep, write_picture
 from cagul.deletion.store import Store
 from cagul.errors import WriteError
@@ -134,9 +134,9 @@ def test_nothing_of_the_users_is_touched(made, tmp_path):
 
 
 def test_a_finetune_without_kept_pictures_opens_no_folder(service, records, monkeypatch):
-    opened, true = [], desk_module.opened_pictures
+    opened, true = [], service_module.opened_pictures
     monkeypatch.setattr(
-        desk_module, "opened_pictures", lambda folder: (opened.append(folder), true(folder))[1]
+        service_module, "opened_pictures", lambda folder: (opened.append(folder), true(folder))[1]
     )
     stub_verification(monkeypatch, 0.4, 0.0, 0.0, 0.4, 0.0)
     assert service.add("p2", pictures_of(records, "p2"), records=records).escalated
@@ -149,7 +149,7 @@ def test_a_finetune_without_kept_pictures_opens_no_folder(service, records, monk
 def test_verifying_and_finetuning_open_pictures_beside_the_store_alone(
     service, records, monkeypatch, tmp_path
 ):
-    seen, folder, true = [], service.store.folder, desk_module.verify
+    seen, folder, true = [], service.store.folder, service_module.verify
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
 
     def verify(*given):
@@ -158,7 +158,7 @@ def test_verifying_and_finetuning_open_pictures_beside_the_store_alone(
         )
         return true(*given)
 
-    monkeypatch.setattr(desk_module, "verify", verify)
+    monkeypatch.setattr(service_module, "verify", verify)
     paths = pictures_of(records, "p3")
     kept = service.add("p3", paths, keep_pictures=True)
     service.verify_again(kept.id, paths)

@@ -28,7 +28,7 @@ from cagul.cli import (
     study,
     unlearn,
 )
-from cagul.cli.common import err
+from cagul.cli.common import INTERRUPTED, err
 from cagul.errors import CagulError, UsageError, WriteError
 
 VERBS: dict[str, Callable[..., None]] = {
@@ -53,7 +53,7 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "requests": ("Deletion requests as they arrive: add, revoke, verify, certify.", requests.VERBS),
 }
 SHARED = ("unlearn", "evaluate")  # verbs that several processes may share
-INTERRUPTED = 130
+EXIT_INTERRUPTED = 130
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 app = typer.Typer(
@@ -104,8 +104,9 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **options)
         except KeyboardInterrupt:
-            err.print("Interrupted. What was done is kept; the same command goes on.")
-            sys.exit(INTERRUPTED)
+            text = INTERRUPTED.get(command, "What was done is kept; the same command goes on.")
+            err.print(f"Interrupted. {text}", highlight=False)
+            sys.exit(EXIT_INTERRUPTED)
 
     return run
 

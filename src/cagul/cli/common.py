@@ -7,7 +7,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -62,6 +62,19 @@ SUBJECT_OPTIONS = ("--forget", "--unseen", "--exclude")
 
 out = Console()
 err = Console(stderr=True)
+
+
+INTERRUPTED: dict[Callable[..., None], str] = {}  # what the user of a verb reads after Ctrl-C
+
+
+def if_interrupted(text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Mark a verb with what holds after Ctrl-C, and how to continue."""
+
+    def mark(verb: Callable[..., None]) -> Callable[..., None]:
+        INTERRUPTED[verb] = text
+        return verb
+
+    return mark
 
 
 def repeating_command() -> str:

@@ -15,11 +15,20 @@ from cagul.cli.common import (
     HostOption,
     JsonOption,
     ThreadsOption,
+    if_interrupted,
     load_host,
     out,
     print_json,
     progress_bar,
     set_up,
+)
+from cagul.cli.requests_output import (
+    print_history,
+    print_id,
+    print_list,
+    print_request,
+    print_store,
+    print_to_verify_again,
 )
 
 if TYPE_CHECKING:
@@ -27,8 +36,7 @@ if TYPE_CHECKING:
     from cagul.deletion.store import Request
 
 KEY_HELP = "Path of the file with the store's secret (the path, not the secret)"
-# exit code of a request that ends in state failed: none of cagul.errors, for the command itself has done its
-# work
+# exit code of a request that ends in state failed: none of cagul.errors, because the command itself worked
 FAILED = 8
 
 StoreOption = Annotated[Path, typer.Option("--store", help="Store file (SQLite).")]
@@ -37,10 +45,10 @@ KeyOption = Annotated[
 ]
 OptionalKey = Annotated[Path | None, typer.Option("--key", envvar="CAGUL_STORE_KEY", help=KEY_HELP + ".")]
 HostAgain = Annotated[
-    str | None, typer.Option("--host", help="Where the host is now; where it was, if not given.")
+    str | None, typer.Option("--host", help="Path to the model (default: the path recorded at init).")
 ]
 PatchAgain = Annotated[
-    Path | None, typer.Option("--patch", help="Where the base patch is now; where it was, if not given.")
+    Path | None, typer.Option("--patch", help="Path to the base patch (default: the path recorded at init).")
 ]
 Images = Annotated[
     list[Path] | None, typer.Option("--images", help="A picture of the person or a folder; may be repeated.")
@@ -51,6 +59,7 @@ RecordsOption = Annotated[
 RequestId = Annotated[str, typer.Argument(help="Id of the request.")]
 
 
+@if_interrupted("Run the same command again: a key that was already made is used.")
 def init(
     store: StoreOption,
     key: KeyOption,
@@ -67,8 +76,7 @@ def init(
             "--confidence",
             min=0,
             max=0.999,
-            help="How sure the false-alarm budget is: in what share of such groups of people it holds; the "
-            "patch's, if not given.",
+            help="Share of such groups of people in which the false-alarm budget holds; default: the patch's.",
         ),
     ] = None,
     dtype: DtypeOption = "auto",
@@ -82,7 +90,6 @@ def init(
     from cagul.data.records import load_records
     from cagul.errors import DataError
     from cagul.guard.patch import Patch
-    from cagul.method.calibration import promised_rate
 
     base = Patch.load(patch)
     try:
@@ -96,39 +103,13 @@ def init(
         "patch": str(patch.resolve()),
     }
     with progress_bar(json) as progress:
-        made = make_store(
-            store, key, load_host(host, device, dtype), base, records, places, progress, confidence
-        )
-    people = len(set(made.calibration()[0]))
-    asked, sure = base.config.gate.false_alarms, made.facts["confidence"]
-    promised = promised_rate(people, asked, sure)
-    if json:
-        print_json(
-            {
-                "store": str(store),
-                "key": str(key),
-                "host": made.facts["host"],
-                "calibration_people": people,
-                "confidence": sure,
-                "false_alarms": {"asked": asked, "promised": promised},
-            }
-        )
-        return
-    out.print(
-        f"Store [bold]{store}[/] for host {made.facts['host']['sha256'][:16]}, calibrated on {people} "
-        "people who ask for nothing."
-    )
-    when = (
-        f"for {sure:.0%} of such groups of people"
-        if sure
-        else "on average; with --confidence 0.9 that would hold for nine of ten such groups of people"
-    )
-    out.print(f"Of strangers' pictures the gate takes at most {promised:.1%} for somebody, {when}.")
-    if promised > asked:
-        out.print(f"[yellow]{asked:.1%} is asked: give more calibration people.[/]")
-    out.print(f"Its key is in [bold]{key}[/]: keep it in another place than the store.")
+        loaded = load_host(host, device, dtype)
+        made = make_store(store, key, loaded, base, records, places, progress, confidence)
+    with made:
+        print_store(store, key, made, base.config.gate.false_alarms, json)
 
 
+@if_interrupted("Run the same command again: a request that was named above is continued.")
 def add(
     subject: Annotated[str, typer.Argument(help="Who it is about: free text, erased on revocation.")],
     store: StoreOption,
@@ -153,28 +134,26 @@ def add(
     request failed).
     """
     loaded = _records(records)
-    pictures = _pictures(images) or list(dict.fromkeys(r.image for r in loaded if r.subject == subject))
-    service = service_at(store, key, host, patch, dtype, device, threads)
-    with progress_bar(json) as progress:
-        request = service.add(
-            subject,
-            pictures,
-            by=by,
-            name=name,
-            keep_pictures=keep_pictures,
-            records=loaded,
-            progress=progress,
-        )
-    _show(request, json)
-    if request.to_verify_again and not json:
-        out.print(
-            f"[yellow]{', '.join(request.to_verify_again)} had been verified under the encoder that this "
-            "one takes the place "
-            "of: run `cagul requests verify` on each.[/]"
-        )
+    pictures = _pictures(images, loaded, subject)
+    with service_at(store, key, host, patch, dtype, device, threads) as service:
+        with progress_bar(json) as progress:
+            request = service.add(
+                subject,
+                pictures,
+                by=by,
+                name=name,
+                keep_pictures=keep_pictures,
+                records=loaded,
+                progress=progress,
+                announce=print_id,
+            )
+    print_request(request, json)
+    if not json:
+        print_to_verify_again(request.to_verify_again, "just replaced")
     _exit_if_failed(request)
 
 
+@if_interrupted("Run the same command again: opening the store finishes an erasure.")
 def revoke(
     request: RequestId,
     store: StoreOption,
@@ -186,87 +165,62 @@ def revoke(
     threads: ThreadsOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Take a request back: the host answers about that person as before, and what was stored is
-    overwritten.
-    """
-    still, unproven = service_at(store, key, host, patch, dtype, device, threads).revoke(request)
+    """Revoke a request: the host answers about that person as before, and what was stored is overwritten."""
+    with service_at(store, key, host, patch, dtype, device, threads) as service:
+        still_firing, to_verify_again = service.revoke(request)
     if json:
         print_json(
-            {"id": request, "state": "revoked", "templates_still_firing": still, "to_verify_again": unproven}
+            {
+                "id": request,
+                "state": "revoked",
+                "templates_still_firing": still_firing,
+                "to_verify_again": to_verify_again,
+            }
         )
         return
     out.print(f"Request {request} is revoked; its templates, text and pictures are overwritten.")
-    if still:
+    if still_firing:
         out.print(
-            f"[yellow]{still} of its templates still fire the gate: another request or the base patch is "
-            "that near.[/]"
+            f"[yellow]The gate still fires on {still_firing} of its templates: another request or the base "
+            "patch covers them.[/]"
         )
-    if unproven:
-        out.print(
-            f"[yellow]The encoder that {', '.join(unproven)} had been verified under is erased with it: run "
-            "`cagul requests verify` on each.[/]"
-        )
+    print_to_verify_again(to_verify_again, "erased with this request")
 
 
+@if_interrupted("Nothing was changed.")
 def list_requests(store: StoreOption, json: JsonOption = False) -> None:
     """List the requests."""
     with extra("requests"):
         from cagul.deletion.store import Store
-    found = Store(store).requests()
+    with Store(store) as opened:
+        requests = opened.requests()
     if json:
-        print_json({"requests": [vars(request) for request in found]})
-        return
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=str(store), title_justify="left")
-    for column in ("id", "at", "state", "subject", "by", "outcome"):
-        table.add_column(column, overflow="fold")
-    for one in found:
-        cells = (
-            one.id,
-            one.at,
-            one.state,
-            one.subject,
-            one.by,
-            "" if one.state == "revoked" else one.verification.get("why", ""),
-        )
-        table.add_row(*map(escape, cells))
-    out.print(table)
+        print_json({"requests": [vars(request) for request in requests]})
+    else:
+        print_list(store, requests)
 
 
+@if_interrupted("Nothing was changed.")
 def show(request: RequestId, store: StoreOption, json: JsonOption = False) -> None:
     """Show a request with its figures and its history."""
-    from rich.table import Table
-
     with extra("requests"):
-        from cagul.deletion.certificate import measured_on, rows_of
         from cagul.deletion.store import Store
-    opened = Store(store)
-    found = opened.request(request)
-    history = [entry for entry in opened.entries() if entry.request == request]
+    with Store(store) as opened:
+        shown = opened.request(request)
+        history = [entry for entry in opened.entries() if entry.request == request]
     if json:
-        print_json(vars(found) | {"history": [vars(entry) for entry in history]})
+        print_json(vars(shown) | {"history": [vars(entry) for entry in history]})
         return
-    _show(found, False)
-    if found.subject or found.by:
-        out.print(f"  subject: {found.subject}   by: {found.by}", markup=False, highlight=False)
-    if rows := rows_of(found.verification):
-        table = Table(
-            f"measured on {measured_on((e.at, e.action) for e in history)}", "value", "95 % interval", "of"
-        )
-        for row in rows:
-            table.add_row(*row)
-        out.print(table)
-    for entry in history:
-        out.print(f"  {entry.at}  {entry.action}  (entry {entry.number}, {entry.hash[:16]})", highlight=False)
+    print_request(shown, False)
+    print_history(shown, history)
 
 
+@if_interrupted("The earlier outcome stays. Run the same command again.")
 def verify(
     store: StoreOption,
     request: Annotated[
         str | None,
-        typer.Argument(help="A request to measure anew, with --images; the log alone if left out."),
+        typer.Argument(help="A request to measure again, with --images; only the log if left out."),
     ] = None,
     key: OptionalKey = None,
     images: Images = None,
@@ -278,36 +232,36 @@ def verify(
     threads: ThreadsOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Check the log for changed and missing entries, with the key its end too; measure a request anew where
-    one is named (exit code 8 if it failed).
+    """Check the log for changed and missing entries. Measure a request again where one is named (exit code 8
+    if it failed).
     """
     from cagul.errors import UsageError
 
     with extra("requests"):
         from cagul.deletion.keys import StoreKey
         from cagul.deletion.store import Store
-    opened = Store(store, StoreKey.load(key) if key else None)
-    opened.require_whole()
-    entries = len(opened.entries())
-    if request is not None:
-        if key is None:
-            raise UsageError("Measuring a request needs the store's key.", "Give --key.")
+    if request is not None and key is None:
+        raise UsageError("Measuring a request needs the store's key.", "Give --key.")
+    with Store(store, StoreKey.load(key) if key else None) as opened:
+        opened.require_whole()
+        entries = len(opened.entries())
+        subject = opened.request(request).subject if request is not None else ""
+    if request is not None and key is not None:
         loaded = _records(records)
-        subject = opened.request(request).subject
-        pictures = _pictures(images) or list(dict.fromkeys(r.image for r in loaded if r.subject == subject))
-        measured = service_at(store, key, host, patch, dtype, device, threads).verify_again(
-            request, pictures, loaded
-        )
-        _show(measured, json)
+        pictures = _pictures(images, loaded, subject)
+        with service_at(store, key, host, patch, dtype, device, threads) as service:
+            measured = service.verify_again(request, pictures, loaded)
+        print_request(measured, json)
         _exit_if_failed(measured)
         return
     if json:
         print_json({"entries": entries, "wrong": [], "end_checked": key is not None})
         return
-    end = "its end too" if key else "but not its end: give --key for that"
-    out.print(f"The log of {entries} entries is whole, {end}.")
+    end = "none missing or cut off" if key else "none missing; give --key to check that none is cut off"
+    out.print(f"Log intact: {entries} entries, {end}.")
 
 
+@if_interrupted("Run the same command again, with --force if one of the two files is there.")
 def export_certificate(
     request: RequestId,
     store: StoreOption,
@@ -332,9 +286,9 @@ def export_certificate(
     certificate.page_of(path)
     if not force:
         certificate.require_free(path)
-    opened = Store(store, StoreKey.load(key))
-    opened.request(request)
-    document = certificate.certify(opened, request, certificate.signing_key(signing_key))
+    with Store(store, StoreKey.load(key)) as opened:
+        opened.request(request)
+        document = certificate.certify(opened, request, certificate.signing_key(signing_key))
     page = certificate.write_certificate(path, document)
     if json:
         print_json({"certificate": str(path), "page": str(page), "public_key": f"{signing_key}.pub"})
@@ -342,6 +296,7 @@ def export_certificate(
     out.print(f"Certificate in [bold]{path}[/], to read in {page}; public key in {signing_key}.pub.")
 
 
+@if_interrupted("Nothing was changed.")
 def verify_certificate(
     path: Annotated[Path, typer.Argument(help="The JSON document.")],
     public_key: Annotated[Path, typer.Option("--public-key", help="The issuer's public key (PEM).")],
@@ -395,9 +350,9 @@ def service_at(
         from cagul.deletion.store import Store
     from cagul.guard.patch import Patch
 
-    opened = Store(store, StoreKey.load(key))
-    opened.require_facts()  # fails before the host is loaded
-    places = opened.facts["places"]
+    with Store(store, StoreKey.load(key)) as opened:
+        opened.require_facts()  # fails before the host is loaded
+        places = opened.facts["places"]
     base = Patch.load(patch or places["patch"])
     set_up(threads)
     return open_service(store, key, load_host(host or places["host"], device, dtype), base)
@@ -409,38 +364,14 @@ def _records(path: Path | None) -> list[Any]:
     return load_records(path) if path else []
 
 
-def _pictures(given: list[Path] | None) -> list[Path]:
-    """The named pictures, and all files of the named folders that are not hidden."""
+def _pictures(given: list[Path] | None, records: list[Any], subject: str) -> list[Path]:
+    """The named pictures and all files of the named folders that are not hidden; else the subject's own."""
     found: list[Path] = []
     for path in given or []:
-        found += (
-            sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
-            if path.is_dir()
-            else [path]
-        )
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        found += [f for f in files if not path.is_dir() or (f.is_file() and not f.name.startswith("."))]
+    found = found or [record.image for record in records if record.subject == subject]
     return list(dict.fromkeys(found))
-
-
-def _show(request: Request, json: bool) -> None:
-    if json:
-        print_json(vars(request))
-        return
-    out.print(f"Request [bold]{request.id}[/]: {request.state}", highlight=False)
-    if "why" in request.verification:
-        was = "was: " if request.state == "revoked" else ""
-        out.print(f"  {was}{request.verification['why']}", highlight=False)
-    if request.escalated or "escalation" in request.verification:
-        taken = "was taken" if request.escalated else "did not help and was dropped"
-        out.print(f"  The encoder did not cover this person and was finetuned; the finetuned one {taken}.")
-    if request.state == "failed":
-        out.print(
-            "  It stays in the gate and hides what it can. For more, revoke it and add the person anew: "
-            "with --records of "
-            "other people for a finetune of the encoder (more --images where the gate misses), or in a "
-            "store whose base "
-            "patch is of `cagul unlearn --config store`.",
-            highlight=False,
-        )
 
 
 def _exit_if_failed(request: Request) -> None:

@@ -89,6 +89,15 @@ def open_engine(path: Path) -> Engine:
 
 
 @contextmanager
+def closing(engine: Engine) -> Iterator[Engine]:
+    """Close the engine's connections at the end, whatever happened."""
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """One transaction that may write: done whole at the end, or not at all."""
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
@@ -107,13 +116,9 @@ def run_raw(engine: Engine, statement: str) -> list[Any]:
 def require_free(path: Path) -> None:
     """Raises StoreError where a store or another database lies. What a killed `init` has left is neither."""
     if path.is_file() and path.stat().st_size:
-        engine = open_engine(path)
-        with explained(path), engine.connect() as connection:
-            taken = (
-                version_of(connection)
-                or connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one()
-            )
-        engine.dispose()
+        with explained(path), closing(open_engine(path)) as engine, engine.connect() as connection:
+            tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one()
+            taken = version_of(connection) or tables
         if taken:
             raise StoreError(f"{path} is already there.", ALREADY, "store")
 

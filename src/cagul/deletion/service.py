@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from cagul.config import load_config
 from cagul.data.pictures import variants
@@ -31,6 +33,7 @@ from cagul.training.gate import covered
 from cagul.training.progress import Progress, silent
 from cagul.training.token_cache import TokenCache
 
+SAME_TEMPLATE = 0.9999  # cosine similarity of a picture's template to itself, taken again
 ESCALATION_STEPS, ESCALATION_ROUNDS = 60, 3  # of training; rounds end when the request is verified
 
 
@@ -44,8 +47,14 @@ class Added(Request):
 
 
 def open_service(store: Path, key: Path, host: FrozenHost, patch: Patch) -> DeletionService:
+    """The service of a store file. Raises StoreError as ``Store`` and ``DeletionService`` do."""
     secret = StoreKey.load(key)
-    return DeletionService(Store(store, secret), secret, host, patch)
+    opened = Store(store, secret)
+    try:
+        return DeletionService(opened, secret, host, patch)
+    except BaseException:
+        opened.close()
+        raise
 
 
 def make_store(
@@ -78,6 +87,7 @@ def make_store(
 
 class DeletionService:
     """A store at work with its host and base patch. ``fingerprint`` is the host's, taken now if not given.
+    ``close`` it, or use it in a ``with``: that closes the store.
 
     Raises StoreError for a store of another host or patch, or whose facts were changed.
     """
@@ -96,6 +106,15 @@ class DeletionService:
             )
         self.store, self.key, self.host = store, key, host
         self.store_gate = StoreGate(store, key, base)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.store.close()
 
     def guard(self, checked: bool = False) -> Guard:
         """A guard for the requests that are active now. Raises StoreError for a store that is not as its log
@@ -118,24 +137,29 @@ class DeletionService:
         keep_pictures: bool = False,
         records: Sequence[Record] = (),
         progress: Progress = silent,
+        announce: Callable[[str, bool], None] = lambda name, resumed: None,
     ) -> Added:
         """Enrol a person in the gate, verify, and finetune the encoder if it still leaks.
 
-        With the ``name`` (id) of an earlier call it goes on where that one ended: nothing is done twice.
-        ``records`` may hold the person's questions (of ``subject``) and other people, whom a finetune needs
-        to keep.
+        With the ``name`` (id) of an earlier call it continues where that one ended: nothing is done twice.
+        Without a ``name`` it continues an unfinished request about the same ``subject`` on the same
+        pictures, where there is one. ``announce`` gets the id, and whether an earlier call is continued,
+        before anything is written. ``records`` may hold the person's questions (of ``subject``) and other
+        people, whom a finetune needs to keep.
 
         Raises DataError without pictures, StoreError for a store that is not as its log says, a picture on
         which the gate would not recognise the person, or an id that was revoked.
         """
         self.store.require_whole()
-        name = name or new_id()
         if not pictures:
             raise DataError(
                 "A request needs at least one picture of the person.", "Give --images.", "store-pictures"
             )
         token_cache = TokenCache(self.host, self.store_gate.base.config.training.seed)
-        if self.store.state(name) in (None, "received"):
+        name = name or self._unfinished(subject, pictures, token_cache) or new_id()
+        state = self.store.state(name)
+        announce(name, state is not None)
+        if state in (None, "received"):
             enrolled = self._embed(token_cache, pictures)
             kept = (
                 [self.key.seal(path.read_bytes(), f"{name} pictures") for path in pictures]
@@ -155,13 +179,37 @@ class DeletionService:
             unproven = self._settle(request, token_cache, pictures, own, records, progress)
         return Added(**vars(self.store.request(name)), to_verify_again=tuple(unproven))
 
+    def _unfinished(self, subject: str, pictures: Sequence[Path], token_cache: TokenCache) -> str | None:
+        """The id of a request about ``subject`` that has these pictures and waits for its verification.
+
+        The templates tell whether the pictures are the same: nothing else is kept of them. A request that was
+        interrupted before its enrolment is found by its kept pictures, if there are any.
+        """
+        waiting = [one for one in self.store.requests() if one.subject == subject]
+        enrolled = self.store_gate.enrolled() if waiting else {}
+        for one in waiting:
+            if one.state == "received":
+                kept = [self.key.open(data, f"{one.id} pictures") for data in self.store.pictures(one.id)]
+                given = [path.read_bytes() for path in pictures if path.is_file()]
+                if kept and kept == given:
+                    return one.id
+            elif one.state == "enrolled" and one.id in enrolled:
+                if same_templates(enrolled[one.id].vectors, self._templates(token_cache, pictures)):
+                    return one.id
+        return None
+
+    def _templates(self, token_cache: TokenCache, pictures: Sequence[Path]) -> Float[Tensor, "N M"]:
+        """The pictures and their augmented copies in the store's metric space."""
+        shown = variants(pictures, self.store_gate.base.config.gate.augment)
+        return self.store_gate.gate.embed([t.float().cpu() for t in token_cache.encode_images(shown)])
+
     def _embed(self, token_cache: TokenCache, pictures: Sequence[Path]) -> Enrolled:
         """Templates of the pictures and their augmented copies.
 
         Raises StoreError that names a picture whose other copies would not fire the gate.
         """
-        gate, copies = self.store_gate.gate, self.store_gate.base.config.gate.augment
-        vectors = gate.embed([t.float().cpu() for t in token_cache.encode_images(variants(pictures, copies))])
+        copies = self.store_gate.base.config.gate.augment
+        vectors = self._templates(token_cache, pictures)
         enrolled = Enrolled(vectors, self.store_gate.best(vectors))
         union = self.store_gate.enrolled() | {"": enrolled}
         threshold, _ = self.store_gate.threshold(union)
@@ -332,6 +380,11 @@ class DeletionService:
         written = self._written(guard, figures, why, began) | kept
         self.store.settle(name, "verified" if found == "verified" else "failed", written, under=under)
         return self.store.request(name)
+
+
+def same_templates(one: Float[Tensor, "N M"], other: Float[Tensor, "K M"]) -> bool:
+    """Whether two sets of unit vectors are equal up to what another device or thread count changes."""
+    return one.shape == other.shape and bool(((one * other).sum(1) > SAME_TEMPLATE).all())
 
 
 def _asked(subject: str, pictures: Sequence[Path], records: Sequence[Record]) -> list[Record]:

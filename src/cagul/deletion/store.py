@@ -16,12 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Connection
 
 from cagul.deletion.database import (
     ALREADY,
+    closing,
     explained,
     open_engine,
     require_free,
@@ -85,7 +86,7 @@ def now() -> str:
 
 
 class Store:
-    """A store file. Writing needs ``key``; listing does not.
+    """A store file. Writing needs ``key``; listing does not. ``close`` it, or use it in a ``with``.
 
     Raises StoreError when the file is missing, is no store, was made by a newer cagul, or ``key`` is not its
     key.
@@ -98,6 +99,24 @@ class Store:
                 f"There is no store {self.path}.", "Make one with `cagul requests init`.", "store"
             )
         self.engine = open_engine(self.path)
+        try:
+            self.reload()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections to the file. A closed store opens them again when it is used."""
+        self.engine.dispose()
+
+    def reload(self) -> None:
+        """Read the facts again and finish what a killed process left. Raises StoreError as opening does."""
         with understood(self.path), self.engine.connect() as connection:
             version = version_of(connection)
             if version > SCHEMA:
@@ -110,12 +129,12 @@ class Store:
                 raise StoreError(f"{self.path} is no store.", "Make one with `cagul requests init`.", "store")
             self.facts = facts_of(connection)
             name, mark = self.facts["id"], self.facts["key"]
-        if key is not None:
-            if mark != key.mark(name, "store"):
+        if self.key is not None:
+            if mark != self.key.mark(name, "store"):
                 raise StoreError(
                     "This key is not the one that the store was made with.",
-                    "Give that key file with --key. A store from before the first release is to be made "
-                    "anew.",
+                    "Give that key file with --key. A store from before the first release must be made again "
+                    "with `cagul requests init`.",
                     "store-key",
                 )
             self.folder = folder_of(self.path, name)  # of open pictures
@@ -137,7 +156,7 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         engine = open_engine(path)
-        with explained(path):
+        with explained(path), closing(engine):
             run_raw(engine, "PRAGMA journal_mode=WAL")
             with writing(engine) as connection:
                 # made meanwhile
@@ -155,7 +174,6 @@ class Store:
                     FACTS.insert(), [{"name": k, "value": json.dumps(v)} for k, v in kept.items()]
                 )
                 connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA}")
-        engine.dispose()
         return cls(path, key)
 
     # -- reading
