@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
+import cagul.evaluation.evaluate as evaluate_module
 from cagul.data.records import load_records, split_records
 from cagul.evaluation.evaluate import evaluate
 from cagul.evaluation.questions import Sample
@@ -49,3 +52,25 @@ def test_importance_by_layer_is_kept_of_a_sample_and_explains_what_was_chosen(
             ]
             left = [value for v, value in enumerate(mean) if v not in said["chosen"]]
             assert max(mean[v] for v in said["chosen"]) <= min(left) + 1e-3
+
+
+@pytest.mark.parametrize(("private", "silent"), [(100, 99), (100, 33), (20, 13), (33, 32)])
+def test_silent_pictures_are_looked_for_among_the_private_questions_alone(monkeypatch, private, silent):
+    """Most records are visual: the stride over all of them once skipped all private ones but the first."""
+    retain = [SimpleNamespace(kind="visual", image=-1)] * 10_000
+    retain += [SimpleNamespace(kind="private", image=n) for n in range(private)]
+    looked = []
+
+    def judge(picture):
+        looked.append(picture)
+        return [0.0 if picture >= silent else 1.0]
+
+    host = SimpleNamespace(image_inputs=lambda pictures: pictures[0], encode_images=lambda inputs: inputs)
+    guard = SimpleNamespace(host=host, judge=judge, patch=SimpleNamespace(threshold=0.5))
+    monkeypatch.setattr(evaluate_module, "open_picture", lambda image: image)
+    found = evaluate_module._silent_record(guard, SimpleNamespace(retain=retain))
+    assert len(looked) <= 32
+    assert looked == sorted(set(looked))
+    if private <= 32 or silent <= 96:
+        assert found.image >= silent
+    assert len(looked) >= (20 if found is None else 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cagul.evaluation.metrics.intervals import certain, two_groups
-from cagul.evaluation.metrics.membership import auroc, rank_auroc
+from cagul.evaluation.metrics.membership import auroc
 from cagul.evaluation.metrics.text_metrics import hit_rate
 
 
@@ -28,7 +28,7 @@ def test_one_person_in_a_group_gives_no_interval(of, forgotten, others, low):
 @pytest.mark.parametrize(("forgotten", "others"), [(8, 2), (2, 8), (8, 300)])
 def test_a_certain_figure_has_the_interval_of_the_smaller_group(forgotten, others):
     for low, high, value in ((2.0, 3.0, 1.0), (-3.0, -2.0, 0.0)):
-        found = two_groups(group("f", forgotten, low, high), group("u", others, 0.0, 1.0), auroc, rank_auroc)
+        found = two_groups(group("f", forgotten, low, high), group("u", others, 0.0, 1.0), auroc)
         assert found == {"value": value, "n": 2 * (forgotten + others)} | certain(
             value, min(forgotten, others)
         )
@@ -36,5 +36,5 @@ def test_a_certain_figure_has_the_interval_of_the_smaller_group(forgotten, other
 
 
 def test_people_of_both_groups_are_drawn():
-    found = two_groups(group("f", 5, 0.3, 1.0), group("u", 5, 0.0, 0.7), auroc, rank_auroc)
+    found = two_groups(group("f", 5, 0.3, 1.0), group("u", 5, 0.0, 0.7), auroc)
     assert 0.0 < found["low"] < found["value"] < found["high"] <= 1.0

@@ -196,3 +196,33 @@ def test_what_is_secret_about_a_run_cannot_be_tried_from_its_manifest(tmp_path):
     Run(tmp_path / "run", {"host": "h"}, "cagul evaluate", forgotten)
     with pytest.raises(UsageError, match="other inputs or options"):
         Run(tmp_path / "run", {"host": "h"}, "cagul evaluate", ["p4"])
+
+
+def test_a_run_killed_before_its_manifest_is_begun_again(tmp_path, monkeypatch):
+    """The salt is written first: a kill right after it leaves a folder with a salt and no manifest."""
+    import cagul.evaluation.run_folder as module
+
+    def killed(path, data):
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Run(folder, {"a": 1})
+    (folder / ".manifest.json.part").write_text("{")
+    assert (folder / "salt").exists()
+    assert not (folder / "manifest.json").exists()
+    Run(folder, {"a": 1}).rows.append([{"key": "x"}])
+    assert "x" in Run(folder, {"a": 1}).rows.found
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter.txt").write_text("mine")
+    with pytest.raises(UsageError, match="is not empty and is no run"):
+        Run(tmp_path / "other", {"a": 1})
+
+
+def test_dropped_rows_are_gone_from_the_file_too(tmp_path):
+    run = Run(tmp_path / "run", {})
+    run.rows.append([{"key": str(n)} for n in range(4)])
+    run.rows.drop(iter(["1", "3"]))
+    assert list(run.rows.found) == list(Run(tmp_path / "run", {}).rows.found) == ["0", "2"]

@@ -27,10 +27,10 @@ from cagul.evaluation.questions import (
     scored_facts,
     text_only_items,
 )
+from cagul.evaluation.result_rows import RETAIN_HOST, TrialFields
 from cagul.evaluation.rows import Answerer, answer_rows, gate_rows, likelihood_rows
 from cagul.evaluation.run_folder import Run
 from cagul.evaluation.score import require_same_tokens
-from cagul.evaluation.summary import RETAIN_HOST
 from cagul.guard.guard import Guard
 
 # cagul's options and finetuning's steps under --quick
@@ -270,7 +270,7 @@ class Comparison:
         )
         diverged = built.diverged
         if built.answerer is not None:
-            extra_fields = {"seed": seed, "point": label(point)}
+            extra_fields: TrialFields = {"seed": seed, "point": label(point)}
             answerer = Answerer(
                 name if part == "test" else f"{name}:validation",
                 built.answerer,

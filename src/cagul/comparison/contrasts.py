@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,7 +21,7 @@ from cagul.evaluation.metrics.intervals import (
     mean_axis,
 )
 from cagul.evaluation.metrics.likelihood import log_truth_ratio, probability, retain_truth_ratio
-from cagul.evaluation.metrics.membership import SCORES, rank_auroc
+from cagul.evaluation.metrics.membership import SCORES, auroc
 from cagul.evaluation.summary import LEAK_SORTS
 
 DRAWS, SEED = 400, 0
@@ -154,14 +155,12 @@ def _by_person(values: Iterable[tuple[dict, float | None]]) -> dict[str, list[fl
 def mia_distance(score: str) -> Measure:
     """|AUROC - 0.5| of a membership score, forgotten people's rows against all never-seen people's."""
 
-    def of(rows: list[dict]) -> OfPeople | None:
+    def of(rows: list[Any]) -> OfPeople | None:
         members = _by_person((row, SCORES[score](row)) for row in rows)
         others = [SCORES[score](row) for row in rows if row["split"] == "unseen"]
         if not members or not others:
             return None
-        return lambda people: abs(
-            rank_auroc(np.concatenate([members[person] for person in people]), others) - 0.5
-        )
+        return lambda people: abs(auroc(np.concatenate([members[person] for person in people]), others) - 0.5)
 
     return of
 

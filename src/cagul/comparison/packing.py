@@ -14,7 +14,7 @@ from typing import Any
 from cagul.comparison.results import ABOUT, DONE
 from cagul.errors import DataError
 from cagul.evaluation.metrics.likelihood import loss
-from cagul.evaluation.run_folder import SECRET_LINE
+from cagul.evaluation.result_rows import HEADER
 from cagul.files import write_bytes, write_json
 from cagul.report.redaction import Redactor
 
@@ -74,7 +74,7 @@ def pack(runs: Sequence[Path], out: Path) -> Path:
             ("", "") if row["method"] in (ABOUT, DONE) else (row["key"].partition("/")[2], row["key"])
         )
     )
-    lines = [json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in (SECRET_LINE, *small)]
+    lines = [json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in (HEADER, *small)]
     write_bytes(out / ROWS, lzma.compress("\n".join(lines).encode() + b"\n", preset=9))
     told = {"identity": first["identity"], "command": "; ".join(dict.fromkeys(commands))}
     write_json(out / MANIFEST, told | {"versions": first["versions"]})

@@ -48,7 +48,7 @@ def judged(rows: list[dict], host: list[dict], silent: bool) -> dict[str, Any]:
     rows.
     """
 
-    def figures(part: list[dict]) -> dict[str, dict[str, Any]]:
+    def figures(part: list[Any]) -> dict[str, dict[str, Any]]:
         scored = [row for row in part if row["method"].endswith(LIKELIHOOD)]
         return method_figures(
             [row for row in part if not row["method"].endswith(LIKELIHOOD)], scored, None, [], []

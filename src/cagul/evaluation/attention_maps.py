@@ -8,13 +8,14 @@ from torch import Tensor
 
 from cagul.data.pictures import open_picture
 from cagul.evaluation.questions import Item, Sample
+from cagul.evaluation.result_rows import IMPORTANCE, ImportanceRow, importance_key
 from cagul.evaluation.run_folder import Run
 from cagul.host.frozen import FrozenHost
 
 
 def importance_rows(host: FrozenHost, method: str, items: list[Item], run: Run, sample: Sample) -> None:
-    """One row for each of a sample of questions that ``method`` was asked: importance (L, V) of the untouched
-    host by layer.
+    """Append one row for each of a sample of questions that ``method`` was asked: importance (L, V) of the
+    untouched host by layer.
 
     Of forget and of retain, of private and of visual questions, ``sample.importance`` each; of forget those
     on which the gate fired.
@@ -29,27 +30,23 @@ def importance_rows(host: FrozenHost, method: str, items: list[Item], run: Run, 
                 and (split == "retain" or run.rows.found[f"{method}/{item.asked.key}"]["fired"])
             ]
             for item in sample.draw(asked, sample.importance, f"importance {split} {kind}"):
-                key = f"importance/{item.asked.key}"
-                if key not in run.rows.found:
-                    layers = importance_by_layer(host, item)
-                    run.rows.append(
-                        [
-                            {
-                                "key": key,
-                                "method": "importance",
-                                "split": split,
-                                "sort": item.sort,
-                                "kind": kind,
-                                "subject": item.record.subject,
-                                "picture": str(item.asked.picture),
-                                "question": item.asked.question,
-                                "layers": {
-                                    str(n): [float(f"{value:.4g}") for value in row]
-                                    for n, row in enumerate(layers.tolist())
-                                },
-                            }
-                        ]
-                    )
+                if importance_key(item.asked.key) not in run.rows.found:
+                    run.rows.append([_importance_row(host, item)])
+
+
+def _importance_row(host: FrozenHost, item: Item) -> ImportanceRow:
+    layers = importance_by_layer(host, item).tolist()
+    return {
+        "key": importance_key(item.asked.key),
+        "method": IMPORTANCE,
+        "split": item.split,
+        "sort": item.sort,
+        "kind": item.record.kind,
+        "subject": item.record.subject,
+        "picture": str(item.asked.picture),
+        "question": item.asked.question,
+        "layers": {str(n): [float(f"{value:.4g}") for value in row] for n, row in enumerate(layers)},
+    }
 
 
 @torch.no_grad()

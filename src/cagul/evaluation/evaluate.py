@@ -5,9 +5,12 @@ summary.
 from __future__ import annotations
 
 import json
+import math
 import resource
 import statistics
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from cagul.data.records import Record, Splits
 from cagul.evaluation.attention_maps import importance_rows
 from cagul.evaluation.metrics.fiubench import require_known
 from cagul.evaluation.questions import (
+    Item,
     Sample,
     forget_items,
     misfire_items,
@@ -26,10 +30,24 @@ from cagul.evaluation.questions import (
     scored_facts,
     text_only_items,
 )
+from cagul.evaluation.result_rows import (
+    COST,
+    HOST,
+    RETAIN_HOST,
+    SILENCE,
+    CostRow,
+    PromptRow,
+    SilenceRow,
+    absent_cost_row,
+    cost_row,
+    prompt_key,
+    prompt_row,
+    silence_row,
+)
 from cagul.evaluation.rows import Answerer, answer_rows, gate_rows, likelihood_rows
 from cagul.evaluation.run_folder import Run
 from cagul.evaluation.score import require_same_tokens
-from cagul.evaluation.summary import RETAIN_HOST, summarise
+from cagul.evaluation.summary import summarise
 from cagul.guard.guard import Guard
 from cagul.host.frozen import FrozenHost
 from cagul.training.distributed import SINGLE, Processes
@@ -69,37 +87,10 @@ def evaluate(
         *other_items(splits, "retain", sample.retain, sample),
         *other_items(splits, "unseen", sample.unseen, sample),
     ]
-    texts = text_only_items(splits, sample)
-    voices = [Answerer("host", host), *([Answerer(method, guard)] if guard else [])]
-    for answerer in voices:
-        answer_rows(answerer, items, run, progress, processes)
-        answer_rows(answerer.part("text_only"), texts, run, progress, processes)
-    facts = scored_facts(splits, sample)
-    for answerer in voices:
-        likelihood_rows(answerer, facts, run, progress, processes)
-    if retain_host is not None:
-        likelihood_rows(
-            Answerer(RETAIN_HOST, retain_host),
-            [fact for fact in facts if fact[0] == "forget"],
-            run,
-            progress,
-            processes,
-        )
+    asking = _Asking(splits, items, sample, run, progress, processes)
+    asking.ask_all([Answerer(HOST, host), *([Answerer(method, guard)] if guard else [])], retain_host)
     if guard is not None:
-        importance_rows(host, method, items, run, sample)
-        with guard.forced():
-            answer_rows(
-                Answerer(method, guard).part("forced"),
-                misfire_items(splits, sample),
-                run,
-                progress,
-                processes,
-            )
-        gate_rows(guard, splits, run, sample, progress, processes=processes)
-        _prompt_rows(guard, prompts or [], run, processes)
-        for key, measure in (("silence", _silence_row), ("cost", _cost_row)):
-            if key not in run.rows.found:
-                run.rows.append([processes.broadcast(partial(measure, guard, splits))])
+        asking.ask_guard(guard, method, prompts or [])
     summary = summarise(list(run.rows.found.values()), method if guard else None, compat)
     summary["host"] = {
         "name": host.name,
@@ -113,10 +104,8 @@ def evaluate(
     if guard is not None:
         summary["patch"] = guard.patch.describe()
         cost = summary["methods"][method].setdefault("cost", {})
-        cost |= {
-            "trainable_parameters": guard.patch.parameters(),
-            **{k: v for k, v in guard.patch.facts.items() if "seconds" in k},
-        }
+        cost["trainable_parameters"] = guard.patch.parameters()
+        cost |= {name: value for name, value in guard.patch.facts.items() if "seconds" in name}
     summary["evaluation"] = {
         "seconds": round(time.perf_counter() - began, 1),
         "threads": torch.get_num_threads(),
@@ -128,21 +117,63 @@ def evaluate(
     return summary
 
 
+@dataclass(frozen=True)
+class _Asking:
+    """What is asked of whom, and where the rows go."""
+
+    splits: Splits
+    items: list[Item]
+    sample: Sample
+    run: Run
+    progress: Progress
+    processes: Processes
+
+    def ask_all(self, answerers: list[Answerer], retain_host: FrozenHost | None) -> None:
+        """What host and guard are both asked, with and without pictures; likelihoods of given answers."""
+        texts, facts = text_only_items(self.splits, self.sample), scored_facts(self.splits, self.sample)
+        for answerer in answerers:
+            self._answers(answerer, self.items)
+            self._answers(answerer.part("text_only"), texts)
+        for answerer in answerers:
+            self._likelihoods(answerer, facts)
+        if retain_host is not None:
+            forget = [fact for fact in facts if fact[0] == "forget"]
+            self._likelihoods(Answerer(RETAIN_HOST, retain_host), forget)
+
+    def ask_guard(self, guard: Guard, method: str, prompts: list[str]) -> None:
+        """What only a guard has: importance, answers with the gate forced, gate scores, silence, cost."""
+        importance_rows(guard.host, method, self.items, self.run, self.sample)
+        with guard.forced():
+            self._answers(Answerer(method, guard).part("forced"), misfire_items(self.splits, self.sample))
+        gate_rows(guard, self.splits, self.run, self.sample, self.progress, processes=self.processes)
+        _prompt_rows(guard, prompts, self.run, self.processes)
+        if SILENCE not in self.run.rows.found:
+            self.run.rows.append([self.processes.broadcast(partial(_silence_row, guard, self.splits))])
+        if COST not in self.run.rows.found:
+            self.run.rows.append([self.processes.broadcast(partial(_cost_row, guard, self.splits))])
+
+    def _answers(self, answerer: Answerer, items: list[Item]) -> None:
+        answer_rows(answerer, items, self.run, self.progress, self.processes)
+
+    def _likelihoods(self, answerer: Answerer, facts: list[tuple[str, Record]]) -> None:
+        likelihood_rows(answerer, facts, self.run, self.progress, self.processes)
+
+
 def _prompt_rows(guard: Guard, prompts: list[str], run: Run, processes: Processes = SINGLE) -> None:
     """Questions without a picture: the guard's tokens against the host's."""
-    missing = [n for n in range(len(prompts)) if f"prompt/{n}" not in run.rows.found]
+    missing = [n for n in range(len(prompts)) if prompt_key(n) not in run.rows.found]
 
-    def same(n: int) -> dict:
+    def same(n: int) -> PromptRow:
         inputs = guard.host.inputs([guard.host.prompter.prompt(prompts[n], 0)], [])
         options = guard.host.generation_options(32)
-        equal = torch.equal(guard.generate(**inputs, **options), guard.host.generate(inputs, **options))
-        return {"key": f"prompt/{n}", "method": "prompt", "subject": f"prompt {n}", "identical": equal}
+        guarded, plain = guard.generate(**inputs, **options), guard.host.generate(inputs, **options)
+        return prompt_row(n, torch.equal(guarded, plain))
 
     for row in processes.map(missing, same):
         run.rows.append([row])
 
 
-def _silence_row(guard: Guard, splits: Splits) -> dict:
+def _silence_row(guard: Guard, splits: Splits) -> SilenceRow:
     """The largest logit difference between guard and host on a batch of retain pictures on which the gate is
     silent.
     """
@@ -153,53 +184,44 @@ def _silence_row(guard: Guard, splits: Splits) -> dict:
     with torch.no_grad():
         guarded = guard(**inputs).logits
         fired = torch.tensor([decision.fired for decision in guard.decisions])
-        bare = guard.host.model(**inputs).logits
-    difference = (guarded - bare)[~fired].abs().max().item() if not bool(fired.all()) else None
-    return {
-        "key": "silence",
-        "method": "silence",
-        "subject": "",
-        "rows": int((~fired).sum()),
-        "difference": difference,
-    }
+        plain = guard.host.model(**inputs).logits
+    difference = (guarded - plain)[~fired].abs().max().item() if not bool(fired.all()) else None
+    return silence_row(int((~fired).sum()), difference)
 
 
-def _cost_row(guard: Guard, splits: Splits, repeats: int = 7) -> dict:
-    """Milliseconds of one query: the bare host, a silent gate, a fired one; medians, side by side."""
+def _cost_row(guard: Guard, splits: Splits, repeats: int = 7) -> CostRow:
+    """Milliseconds of one query of the host, of a silent gate, of a fired one: medians, side by side."""
     host = guard.host
     record = _silent_record(guard, splits)
     if record is None:
-        return {
-            "key": "cost",
-            "method": "cost",
-            "subject": "",
-            "absent": "the gate fired on every picture tried",
-        }
+        return absent_cost_row("the gate fired on every picture tried")
     inputs = host.inputs([host.prompter.prompt(record.question)], [open_picture(record.image)])
     options = host.generation_options(32) | {"min_new_tokens": 12, "max_new_tokens": 12}
-    spent: dict[str, list[float]] = {"host": [], "silent": [], "fired": []}
-    for _ in range(repeats):
-        for name, times in spent.items():
-            started = time.perf_counter()
-            if name == "host":
-                host.generate(inputs, **options)
-            elif name == "silent":
-                guard.generate(**inputs, **options)
-            else:
-                with guard.forced():
-                    guard.generate(**inputs, **options)
-            times.append(1000 * (time.perf_counter() - started))
-    return {
-        "key": "cost",
-        "method": "cost",
-        "subject": "",
-        **{k: statistics.median(v) for k, v in spent.items()},
+
+    def fired() -> None:
+        with guard.forced():
+            guard.generate(**inputs, **options)
+
+    queries: dict[str, Callable[[], object]] = {
+        "host": lambda: host.generate(inputs, **options),
+        "silent": lambda: guard.generate(**inputs, **options),
+        "fired": fired,
     }
+    spent: dict[str, list[float]] = {name: [] for name in queries}
+    for _ in range(repeats):
+        for name, query in queries.items():
+            started = time.perf_counter()
+            query()
+            spent[name].append(1000 * (time.perf_counter() - started))
+    return cost_row(**{name: statistics.median(times) for name, times in spent.items()})
 
 
 def _silent_record(guard: Guard, splits: Splits, tries: int = 32) -> Record | None:
-    """A private question about a retained person on whose picture the gate is silent."""
-    for record in [r for r in splits.retain if r.kind == "private"][:: max(1, len(splits.retain) // tries)]:
+    """A private question about a retained person on whose picture the gate is silent; None where it fires on
+    all of ``tries`` questions, taken evenly from all private ones.
+    """
+    private = [record for record in splits.retain if record.kind == "private"]
+    for record in private[:: max(1, math.ceil(len(private) / tries))]:
         tokens = guard.host.encode_images(guard.host.image_inputs([open_picture(record.image)]))
         if float(guard.judge(tokens)[0]) <= guard.patch.threshold:
             return record

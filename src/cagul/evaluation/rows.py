@@ -4,20 +4,27 @@ twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from cagul.data.pictures import open_picture
 from cagul.data.records import Record, Splits
 from cagul.evaluation.ask import Question, Response, ask_batch, batches
 from cagul.evaluation.metrics.text_metrics import is_refusal, keyword_recall, rouge_l
 from cagul.evaluation.questions import Item, Sample, states_a_fact, view_kind
+from cagul.evaluation.result_rows import (
+    LIKELIHOOD,
+    SHARED_GATE,
+    AnswerRow,
+    GateRow,
+    LikelihoodRow,
+    TrialFields,
+    gate_key,
+    gate_row,
+)
 from cagul.evaluation.run_folder import Run
 from cagul.evaluation.score import Triple, score
-from cagul.evaluation.summary import LIKELIHOOD
 from cagul.guard.guard import Guard
 from cagul.host.frozen import FrozenHost
 from cagul.training.distributed import SINGLE, Processes
@@ -36,7 +43,7 @@ class Answerer:
     method: str
     model: FrozenHost | Guard
     key_prefix: str = ""
-    extra_fields: Mapping[str, Any] = field(default_factory=dict)
+    extra_fields: TrialFields = field(default_factory=TrialFields)
 
     @property
     def prefix(self) -> str:
@@ -50,20 +57,19 @@ class Answerer:
 def answer_rows(
     answerer: Answerer, items: list[Item], run: Run, progress: Progress, processes: Processes = SINGLE
 ) -> None:
-    """One row an item: what is said, and what of the truth is in it."""
+    """Ask every item that has no row yet, and append one row each: what is said, and what of the truth is in
+    it.
+    """
     by_key = {item.asked.key: item for item in items}
 
-    def ask(part: list[Question]) -> list[dict]:
-        return [
-            _answer_row(answerer, by_key[said.asked.key], said) for said in ask_batch(answerer.model, part)
-        ]
+    def ask(part: list[Question]) -> list[AnswerRow]:
+        responses = ask_batch(answerer.model, part)
+        return [_answer_row(answerer, by_key[response.asked.key], response) for response in responses]
 
-    parts = batches([item.asked for item in items])
-    missing = [
-        part
-        for part in parts
-        if not all(f"{answerer.prefix}/{asked.key}" in run.rows.found for asked in part)
-    ]
+    def done_before(part: list[Question]) -> bool:
+        return all(f"{answerer.prefix}/{asked.key}" in run.rows.found for asked in part)
+
+    missing = [part for part in batches([item.asked for item in items]) if not done_before(part)]
     done = len(items) - sum(map(len, missing))
     for rows in processes.map(missing, ask):
         run.rows.append([row for row in rows if row["key"] not in run.rows.found])
@@ -71,28 +77,27 @@ def answer_rows(
         progress(f"asking {answerer.method}", done, len(items))
 
 
-def _answer_row(answerer: Answerer, item: Item, said: Response) -> dict:
-    record, decision = item.record, said.decision
+def _answer_row(answerer: Answerer, item: Item, response: Response) -> AnswerRow:
+    record, asked, decision = item.record, response.asked, response.decision
+    has_truth = item.split == "forget" or states_a_fact(record)
     return {
-        "key": f"{answerer.prefix}/{said.asked.key}",
+        "key": f"{answerer.prefix}/{asked.key}",
         "method": answerer.method,
         **answerer.extra_fields,
         "split": item.split,
         "sort": item.sort,
         "kind": record.kind,
         "subject": record.subject,
-        "picture": str(said.asked.picture or ""),
-        "view": view_kind(said.asked.picture) if item.sort == "view" and said.asked.picture else "",
-        "question": said.asked.question,
+        "picture": str(asked.picture or ""),
+        "view": view_kind(asked.picture) if item.sort == "view" and asked.picture else "",
+        "question": asked.question,
         "answer": record.answer,
         "keywords": list(record.keywords),
-        "output": said.text,
-        "tokens": list(said.tokens),
-        "recall": keyword_recall(said.text, record.keywords),
-        "refused": is_refusal(said.text),
-        "rouge_l": rouge_l(said.text, record.answer)
-        if item.split == "forget" or states_a_fact(record)
-        else None,
+        "output": response.text,
+        "tokens": list(response.tokens),
+        "recall": keyword_recall(response.text, record.keywords),
+        "refused": is_refusal(response.text),
+        "rouge_l": rouge_l(response.text, record.answer) if has_truth else None,
         "fired": decision.fired if decision else None,
         "score": decision.score if decision else None,
         "chosen": list(decision.chosen) if decision else [],
@@ -107,51 +112,56 @@ def likelihood_rows(
     progress: Progress,
     processes: Processes = SINGLE,
 ) -> None:
-    """One row a fact: token likelihoods of its answer, its paraphrased answer and its perturbed answers."""
+    """Append one row for each (split, fact) that has none yet: token likelihoods of its answer, its
+    paraphrased answer and its perturbed answers.
+    """
     keyed = {
         f"{answerer.prefix}{LIKELIHOOD}/{split}/{r.subject}/{r.image}/{r.question}/{r.answer}": (split, r)
         for split, r in facts
     }
     missing = [key for key in keyed if key not in run.rows.found]
+    parts = [missing[start : start + FACTS] for start in range(0, len(missing), FACTS)]
 
-    def scored_rows(part: list[str]) -> list[dict]:
-        records = [keyed[key][1] for key in part]
-        triples = [
-            Triple(r.image, r.question, answer)
-            for r in records
-            for answer in (r.answer, r.paraphrased_answer, *r.perturbed_answers)
-            if answer
-        ]
-        scored, rows = iter(score(answerer.model, triples)), []
-        for key in part:
-            split, record = keyed[key]
-            told = next(scored)
-            rows.append(
-                {
-                    "key": key,
-                    "method": f"{answerer.method}{LIKELIHOOD}",
-                    **answerer.extra_fields,
-                    "split": split,
-                    "kind": record.kind,
-                    "subject": record.subject,
-                    "picture": str(record.image),
-                    "question": record.question,
-                    "answer": record.answer,
-                    "nll": told.nll,
-                    "mean": told.mean,
-                    "deviation": told.deviation,
-                    "paraphrased_nll": next(scored).nll if record.paraphrased_answer else (),
-                    "perturbed_nll": [next(scored).nll for answer in record.perturbed_answers if answer],
-                    "fired": told.decision.fired if told.decision else None,
-                }
-            )
-        return rows
+    def score_part(keys: list[str]) -> list[LikelihoodRow]:
+        return _likelihood_part(answerer, {key: keyed[key] for key in keys})
 
     done = 0
-    for rows in processes.map([missing[n : n + FACTS] for n in range(0, len(missing), FACTS)], scored_rows):
+    for rows in processes.map(parts, score_part):
         run.rows.append(rows)
         done += len(rows)
         progress(f"scoring answers, {answerer.method}", done, len(missing))
+
+
+def _likelihood_part(answerer: Answerer, facts: dict[str, tuple[str, Record]]) -> list[LikelihoodRow]:
+    """The rows of some facts, by their keys; all their answers are scored together."""
+    triples = [
+        Triple(record.image, record.question, answer)
+        for _, record in facts.values()
+        for answer in (record.answer, record.paraphrased_answer, *record.perturbed_answers)
+        if answer
+    ]
+    scored, rows = iter(score(answerer.model, triples)), []
+    for key, (split, record) in facts.items():
+        true = next(scored)
+        row: LikelihoodRow = {
+            "key": key,
+            "method": f"{answerer.method}{LIKELIHOOD}",
+            **answerer.extra_fields,
+            "split": split,
+            "kind": record.kind,
+            "subject": record.subject,
+            "picture": str(record.image),
+            "question": record.question,
+            "answer": record.answer,
+            "nll": true.nll,
+            "mean": true.mean,
+            "deviation": true.deviation,
+            "paraphrased_nll": next(scored).nll if record.paraphrased_answer else (),
+            "perturbed_nll": [next(scored).nll for answer in record.perturbed_answers if answer],
+            "fired": true.decision.fired if true.decision else None,
+        }
+        rows.append(row)
+    return rows
 
 
 def gate_rows(
@@ -160,10 +170,12 @@ def gate_rows(
     run: Run,
     sample: Sample,
     progress: Progress,
-    method: str = "gate",
+    method: str = SHARED_GATE,
     processes: Processes = SINGLE,
 ) -> None:
-    """Gate scores on held-out views; on images where a group has no views. ``method`` is the rows' own."""
+    """Append gate scores on held-out views; on images where a group has no views. ``method`` is the rows'
+    own.
+    """
     for split in ("forget", "retain", "unseen", "look_alike", "no_person"):
         records: list[Record] = getattr(splits, split)
         viewed = [(r.subject, view) for r in records for view in r.views]
@@ -175,7 +187,7 @@ def gate_rows(
         missing = [
             part
             for part in parts
-            if not all(f"{method}/{split}/{path}" in run.rows.found for _, path in part)
+            if not all(gate_key(method, split, path) in run.rows.found for _, path in part)
         ]
         done = len(pictures) - sum(map(len, missing))
         for rows in processes.map(missing, partial(_gate_part, guard, method, split)):
@@ -184,18 +196,10 @@ def gate_rows(
             progress(f"scoring {split}", done, len(pictures))
 
 
-def _gate_part(guard: Guard, method: str, split: str, part: list[tuple[str, Path]]) -> list[dict]:
+def _gate_part(guard: Guard, method: str, split: str, part: list[tuple[str, Path]]) -> list[GateRow]:
     tokens = guard.host.encode_images(guard.host.image_inputs([open_picture(path) for _, path in part]))
+    scores: list[float] = guard.judge(tokens).tolist()
     return [
-        {
-            "key": f"{method}/{split}/{path}",
-            "method": method,
-            "split": split,
-            "subject": subject,
-            "picture": str(path),
-            "view": view_kind(path),
-            "score": score,
-            "fired": score > guard.patch.threshold,
-        }
-        for (subject, path), score in zip(part, guard.judge(tokens).tolist(), strict=True)
+        gate_row(method, split, subject, path, view_kind(path), score, guard.patch.threshold)
+        for (subject, path), score in zip(part, scores, strict=True)
     ]

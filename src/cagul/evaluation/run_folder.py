@@ -4,51 +4,55 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cagul.environment import versions
 from cagul.errors import DataError, UsageError
+from cagul.evaluation.result_rows import HEADER, dump_lines, parse_line
 from cagul.files import digest, os_errors_as_write_errors, require_writable, write_json, write_text
-
-SECRET_LINE = {"_": "This file holds private answers of the forget set. Keep it to yourself."}
 
 
 class Rows:
     """Rows of a run, appended as they come and found again after a kill, by their ``key``.
 
-    A half-written last line (a kill in the middle) is dropped and asked anew. Without ``writing`` the file
+    A half-written last line (a kill in the middle) is dropped and asked again. Without ``writing`` the file
     stays as it is.
     """
 
     def __init__(self, path: Path, writing: bool = True):
         self.path, self.writing = path, writing
-        self.found: dict[str, dict] = {}
+        self.found: dict[str, dict[str, Any]] = {}
         whole = []
         if path.exists():
             for line in path.read_bytes().split(b"\n"):
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    continue
-                if isinstance(row, dict) and "key" in row:
+                if (row := parse_line(line)) is not None:
                     self.found[row["key"]] = row
                     whole.append(line.decode())
         if writing:
-            write_text(path, "\n".join([json.dumps(SECRET_LINE), *whole]) + "\n", 0o600)
+            write_text(path, dump_lines([HEADER]) + "".join(line + "\n" for line in whole), 0o600)
 
-    def append(self, rows: list[dict]) -> None:
+    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows to the file and to ``found``. Raises WriteError."""
         if self.writing:
             with os_errors_as_write_errors(self.path), self.path.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        self.found |= {row["key"]: row for row in rows}
+                file.write(dump_lines(rows))
+        self.found |= {row["key"]: dict(row) for row in rows}
 
-    def drop(self, keys: list[str]) -> None:
+    def drop(self, keys: Iterable[str]) -> None:
         """Take rows out again, whole or not at all."""
-        self.found = {key: row for key, row in self.found.items() if key not in set(keys)}
+        dropped = set(keys)
+        self.found = {key: row for key, row in self.found.items() if key not in dropped}
         if self.writing:
-            lines = [json.dumps(row, ensure_ascii=False) for row in (SECRET_LINE, *self.found.values())]
-            write_text(self.path, "\n".join(lines) + "\n", 0o600)
+            write_text(self.path, dump_lines([HEADER, *self.found.values()]), 0o600)
+
+
+def _left_by_a_kill(path: Path) -> bool:
+    """Whether a run that was killed before its manifest was there may have left this file: its salt, or a
+    temporary file of either.
+    """
+    return path.name == "salt" or path.name.startswith((".salt.", ".manifest.json."))
 
 
 class Run:
@@ -93,7 +97,7 @@ class Run:
                     "Give another --out, or remove the folder.",
                     "run",
                 )
-        elif any(self.folder.iterdir()):
+        elif not all(_left_by_a_kill(path) for path in self.folder.iterdir()):
             raise UsageError(f"{self.folder} is not empty and is no run.", "Give another --out.", "run")
         write_text(salt_path, salt, 0o600)
         write_json(

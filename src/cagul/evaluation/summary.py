@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 from cagul.evaluation.metrics import fiubench, registry
 from cagul.evaluation.metrics.gate import gate_figures
@@ -20,29 +20,39 @@ from cagul.evaluation.metrics.likelihood import (
     retain_truth_ratio,
 )
 from cagul.evaluation.metrics.membership import mia
+from cagul.evaluation.result_rows import (
+    HOST,
+    LIKELIHOOD,
+    RETAIN_HOST,
+    AnswerRow,
+    LikelihoodRow,
+    Row,
+    RowTable,
+    by_seed,
+    group_by,
+    question_key,
+)
+
+__all__ = ["LEAK_SORTS", "LIKELIHOOD", "RETAIN_HOST", "forget_figures", "method_figures", "summarise"]
 
 Pairs = list[tuple[str, float | None]]
+AnyRow = TypeVar("AnyRow", bound=Row)
 LEAK_SORTS = ("image", "paraphrase", "view")
-# rows of method "cagul:likelihood" hold token likelihoods
-LIKELIHOOD, RETAIN_HOST = ":likelihood", "retain_host"
 NO_RETAIN_HOST = "no retain host was given; train one without the forget set and give it with --retain-host"
 TEXT_SORTS = ("named", "told", "bare")
 UTILITY = ("probability", "rouge_l", "truth_ratio", "keyword_recall")
 
 
-def _pairs(rows: Iterable[dict], key: str) -> Pairs:
+def _pairs(rows: Iterable[Mapping[str, Any]], key: str) -> Pairs:
     return [(row["subject"], None if row[key] is None else float(row[key])) for row in rows]
 
 
 def by_method_of(rows: Iterable[dict]) -> dict[str, list[dict]]:
-    found: dict[str, list[dict]] = {}
-    for row in rows:
-        found.setdefault(row["method"], []).append(row)
-    return found
+    return group_by(rows, lambda row: row["method"])
 
 
 def summarise(
-    rows: list[dict], methods: str | Sequence[str] | None, compat: str | None = None
+    rows: Sequence[Mapping[str, Any]], methods: str | Sequence[str] | None, compat: str | None = None
 ) -> dict[str, Any]:
     """The summary's methods, the host among them, what the first of them does otherwise than the others, and
     metric versions.
@@ -50,36 +60,40 @@ def summarise(
     ``methods`` names those whose rows are there beside the host's; None when only the host was asked. Rows of
     one question under several seeds (``seed``) count side by side. ``compat`` of "fiubench" adds, to each
     method, ``compat_fiubench``: forget, retain and utility by FIUBench's arithmetic.
+
+    Raises RowError for a row that lacks a field.
     """
     names = [] if methods is None else [methods] if isinstance(methods, str) else list(methods)
-    by_method = by_method_of(rows)
-    host = {row["key"].partition("/")[2]: row for row in by_method.get("host", [])}
-    retain_host = by_method.get(RETAIN_HOST + LIKELIHOOD, [])
+    table = RowTable(rows)
+    host = table.answers_by_question(HOST)
+    retain_host = table.likelihoods(RETAIN_HOST)
     found: dict[str, Any] = {}
-    for name in dict.fromkeys(("host", *names)):
-        if name not in by_method:
+    for name in dict.fromkeys((HOST, *names)):
+        if name not in table.by_method:
             continue
-        answers, scored, texts = (by_method.get(name + end, []) for end in ("", LIKELIHOOD, ":text_only"))
-        found[name] = method_figures(answers, scored, None if name == "host" else host, retain_host, texts)
+        answers, scored = table.answers(name), table.likelihoods(name)
+        found[name] = method_figures(
+            answers, scored, None if name == HOST else host, retain_host, table.text_only(name)
+        )
         if compat == "fiubench":
             found[name]["compat_fiubench"] = _fiubench(answers, scored)
-        if name != "host":
-            _guard_figures(found[name], name, by_method)
+        if name != HOST:
+            _add_guard_figures(found[name], name, table)
     result: dict[str, Any] = {"methods": found}
     if names and names[0] in found:
-        others = ["host", *(name for name in names[1:] if name in found)]
+        others = [HOST, *(name for name in names[1:] if name in found)]
         result["differences"] = {
-            f"{names[0]} - {other}": differences(by_method, names[0], other) for other in others
+            f"{names[0]} - {other}": differences(table, names[0], other) for other in others
         }
     return result | {"metrics": registry.versions(result)}
 
 
 def method_figures(
-    answers: list[dict],
-    scored: list[dict],
-    host: dict[str, dict] | None,
-    retain_host: list[dict],
-    texts: list[dict],
+    answers: Sequence[AnswerRow],
+    scored: Sequence[LikelihoodRow],
+    host: Mapping[str, AnswerRow] | None,
+    retain_host: Sequence[LikelihoodRow],
+    texts: Sequence[AnswerRow],
 ) -> dict[str, dict[str, Any]]:
     """Figures of one method by split. ``host`` holds the host's answers by question; None where they are the
     host's own.
@@ -94,58 +108,54 @@ def method_figures(
     return parts
 
 
-def _guard_figures(parts: dict[str, dict[str, Any]], name: str, by_method: dict[str, list[dict]]) -> None:
+def _add_guard_figures(parts: dict[str, dict[str, Any]], name: str, table: RowTable) -> None:
     """Add what only a method with a gate has: misfires, gate scores, silence, milliseconds."""
-    parts["retain"]["misfire_keep"] = figure(_pairs(by_method.get(f"{name}:forced", []), "recall"))
-    parts["gate"] = gate_figures(by_method.get(f"{name}:gate", by_method.get("gate", [])))
-    # not those of the guardrail of that name
-    prompts = [row for row in by_method.get("prompt", []) if "identical" in row]
-    if prompts:
+    parts["retain"]["misfire_keep"] = figure(_pairs(table.forced(name), "recall"))
+    parts["gate"] = gate_figures(table.gate_scores(name))
+    if prompts := table.prompts():
         parts["gate"]["text_only_identical"] = figure(_pairs(prompts, "identical"))
-    for row in by_method.get("silence", []):
+    for silence in table.silences():
         parts["retain"]["max_logit_difference"] = (
-            {"value": row["difference"], "n": row["rows"]}
-            if row["rows"]
+            {"value": silence["difference"], "n": silence["rows"]}
+            if silence["rows"]
             else {"absent": "the gate fired on every picture"}
         )
-    for row in by_method.get("cost", []):
-        kinds = {f"ms_a_query_{k}": k for k in ("host", "silent", "fired")}
+    for cost in table.costs():
+        absent = {"absent": cost["absent"]} if "absent" in cost else None
         parts["cost"] = {
-            key: {"absent": row["absent"]} if "absent" in row else round(row[k], 2)
-            for key, k in kinds.items()
+            "ms_a_query_host": absent or round(cost["host"], 2),
+            "ms_a_query_silent": absent or round(cost["silent"], 2),
+            "ms_a_query_fired": absent or round(cost["fired"], 2),
         }
 
 
-def _answer_figures(rows: list[dict], host: dict[str, dict] | None) -> dict[str, Any]:
-    parts: dict[str, list[dict]] = {}
-    for row in rows:
-        parts.setdefault(row["split"], []).append(row)
-    result: dict[str, Any] = {}
-    for split, found in parts.items():
-        private = [r for r in found if r["kind"] == "private"]
-        result[split] = {
-            "visual_accuracy": figure(_pairs([r for r in found if r["kind"] == "visual"], "recall"))
-        }
+def _answer_figures(
+    rows: Sequence[AnswerRow], host: Mapping[str, AnswerRow] | None
+) -> dict[str, dict[str, Any]]:
+    result: dict[str, dict[str, Any]] = {}
+    for split, found in group_by(rows, lambda row: row["split"]).items():
+        private = [row for row in found if row["kind"] == "private"]
+        visual = [row for row in found if row["kind"] == "visual"]
+        figures = {"visual_accuracy": figure(_pairs(visual, "recall"))}
         if split == "forget":
-            result[split] |= forget_figures(private)
+            figures |= forget_figures(private)
         else:
-            result[split]["keyword_recall"] = figure(_pairs(private, "recall"))
-            result[split] |= {"rouge_l": figure(_pairs(private, "rouge_l"))} if split == "retain" else {}
-            result[split]["refusal_rate"] = figure(_pairs(private, "refused"))
+            figures["keyword_recall"] = figure(_pairs(private, "recall"))
+            if split == "retain":
+                figures["rouge_l"] = figure(_pairs(private, "rouge_l"))
+            figures["refusal_rate"] = figure(_pairs(private, "refused"))
         if host is not None:
-            result[split]["identical"] = figure(
-                (r["subject"], float(r["tokens"] == host[r["key"].partition("/")[2]]["tokens"]))
-                for r in found
-            )
+            same = ((r["subject"], float(r["tokens"] == host[question_key(r)]["tokens"])) for r in found)
+            figures["identical"] = figure(same)
+        result[split] = figures
     return result
 
 
-def forget_figures(private: list[dict]) -> dict[str, Any]:
+def forget_figures(private: Sequence[AnswerRow]) -> dict[str, Any]:
     """leak and its parts, with and without the rows that the gate missed."""
-    sorts = {sort: [r for r in private if r["sort"] == sort] for sort in LEAK_SORTS}
-    fired = {sort: [r for r in found if r["fired"]] for sort, found in sorts.items()}
+    sorts = {sort: [row for row in private if row["sort"] == sort] for sort in LEAK_SORTS}
     figures = {
-        "leak": mean_of([_pairs(found, "recall") for found in sorts.values()]),
+        "leak": mean_of([_pairs(rows, "recall") for rows in sorts.values()]),
         "keyword_recall": figure(_pairs(sorts["image"], "recall")),
         "ape": figure(_pairs(sorts["paraphrase"], "recall")),
         "views": figure(_pairs(sorts["view"], "recall")),
@@ -153,141 +163,155 @@ def forget_figures(private: list[dict]) -> dict[str, Any]:
         "refusal_rate": figure(_pairs(sorts["image"], "refused")),
         "refusal_rate_views": figure(_pairs(sorts["view"], "refused")),
     }
-    for kind in sorted({r["view"] for r in sorts["view"]} - {""}):
-        figures[f"views_{kind}"] = figure(_pairs([r for r in sorts["view"] if r["view"] == kind], "recall"))
-    if any(r["fired"] is not None for r in private):
-        figures["leak_fired"] = mean_of([_pairs(found, "recall") for found in fired.values()])
+    for kind, rows in sorted(group_by(sorts["view"], lambda row: row["view"]).items()):
+        if kind:
+            figures[f"views_{kind}"] = figure(_pairs(rows, "recall"))
+    if any(row["fired"] is not None for row in private):
+        fired = [[row for row in rows if row["fired"]] for rows in sorts.values()]
+        figures["leak_fired"] = mean_of([_pairs(rows, "recall") for rows in fired])
     return figures
 
 
-def text_only_figures(rows: list[dict]) -> dict[str, Any]:
+def text_only_figures(rows: Sequence[AnswerRow]) -> dict[str, Any]:
     """What is said without a picture: a fact counts by the way of asking that brings out most of it, under
     each seed on its own; then way by way.
     """
-    facts: dict[tuple, list[float]] = {}
-    for row in rows:
-        if row["recall"] is not None:
-            facts.setdefault((row["subject"], row["answer"], row.get("seed")), []).append(row["recall"])
-    figures = {"text_only": figure((subject, max(found)) for (subject, *_), found in facts.items())}
+    known = [row for row in rows if row["recall"] is not None]
+    facts = group_by(known, lambda row: (row["subject"], row["answer"], row.get("seed")))
+    most = ((subject, max(row["recall"] or 0.0 for row in asked)) for (subject, *_), asked in facts.items())
+    figures = {"text_only": figure(most)}
     for sort in TEXT_SORTS:
-        figures[f"text_only_{sort}"] = figure(_pairs([r for r in rows if r["sort"] == sort], "recall"))
+        figures[f"text_only_{sort}"] = figure(_pairs([row for row in rows if row["sort"] == sort], "recall"))
     return figures
 
 
-def likelihood_figures(rows: list[dict], retain_host: list[dict]) -> dict[str, dict[str, Any]]:
+def likelihood_figures(
+    rows: Sequence[LikelihoodRow], retain_host: Sequence[LikelihoodRow]
+) -> dict[str, dict[str, Any]]:
     """Probability, truth ratio, forget quality and membership of one method, by split; ``retain_host`` has
     rows of forget.
     """
-    split = {name: [r for r in rows if r["split"] == name] for name in ("forget", "retain", "unseen")}
-    figures: dict[str, dict[str, Any]] = {}
-    for name, bounded in (("forget", forget_truth_ratio), ("retain", retain_truth_ratio)):
-        found = split[name]
-        figures[name] = {
-            "probability": figure((r["subject"], probability(r["nll"])) for r in found),
-            "truth_ratio": figure(((r["subject"], bounded(_log_r(r))) for r in found), UNPAIRED),
-            "truth_ratio_arithmetic": figure(
-                (
-                    (
-                        r["subject"],
-                        bounded(log_truth_ratio(r["paraphrased_nll"], r["perturbed_nll"], "arithmetic")),
-                    )
-                    for r in found
-                ),
-                UNPAIRED,
-            ),
-        }
+    forget, retain = (_of_split(rows, split) for split in ("forget", "retain"))
+    figures = {
+        "forget": _likelihoods_of_split(forget, forget_truth_ratio),
+        "retain": _likelihoods_of_split(retain, retain_truth_ratio),
+    }
     figures["retain"]["probability_normalised"] = figure(
-        ((r["subject"], probability_normalised(r["nll"], r["perturbed_nll"])) for r in split["retain"]),
+        ((row["subject"], probability_normalised(row["nll"], row["perturbed_nll"])) for row in retain),
         "no record has perturbed answers",
     )
-    quality, inference = [], []
-    for seeded in _by_seed(rows):
-        forget, unseen = ([r for r in seeded if r["split"] == name] for name in ("forget", "unseen"))
-        quality.append(
-            absent_quality(NO_RETAIN_HOST)
-            if not retain_host
-            else absent_quality("no answer was scored")
-            if not forget
-            else forget_quality(_ratios(forget), _ratios(retain_host))
-        )
-        inference.append(mia(forget, unseen))
-    figures["forget"] |= over_seeds(quality) | over_seeds(inference)
+    seeds = list(by_seed(rows).values()) or [[]]
+    quality = [_forget_quality(_of_split(seed, "forget"), retain_host) for seed in seeds]
+    membership = [mia(_of_split(seed, "forget"), _of_split(seed, "unseen")) for seed in seeds]
+    figures["forget"] |= over_seeds(quality) | over_seeds(membership)
     return figures
 
 
-def _by_seed(rows: list[dict]) -> list[list[dict]]:
-    found: dict[Any, list[dict]] = {}
-    for row in rows:
-        found.setdefault(row.get("seed"), []).append(row)
-    return list(found.values()) or [[]]
+def _of_split(rows: Iterable[LikelihoodRow], split: str) -> list[LikelihoodRow]:
+    return [row for row in rows if row["split"] == split]
 
 
-def _log_r(row: dict) -> float | None:
+def _likelihoods_of_split(
+    rows: Sequence[LikelihoodRow], bounded: Callable[[float | None], float | None]
+) -> dict[str, Any]:
+    """Probability and truth ratio; ``bounded`` takes log R to [0, 1]."""
+
+    def arithmetic(row: LikelihoodRow) -> float | None:
+        return log_truth_ratio(row["paraphrased_nll"], row["perturbed_nll"], "arithmetic")
+
+    return {
+        "probability": figure((row["subject"], probability(row["nll"])) for row in rows),
+        "truth_ratio": figure(((row["subject"], bounded(_log_r(row))) for row in rows), UNPAIRED),
+        "truth_ratio_arithmetic": figure(
+            ((row["subject"], bounded(arithmetic(row))) for row in rows), UNPAIRED
+        ),
+    }
+
+
+def _forget_quality(
+    forget: Sequence[LikelihoodRow], retain_host: Sequence[LikelihoodRow]
+) -> dict[str, dict[str, Any]]:
+    if not retain_host:
+        return absent_quality(NO_RETAIN_HOST)
+    if not forget:
+        return absent_quality("no answer was scored")
+    return forget_quality(_log_r_by_fact(forget), _log_r_by_fact(retain_host))
+
+
+def _log_r(row: LikelihoodRow) -> float | None:
     return log_truth_ratio(row["paraphrased_nll"], row["perturbed_nll"])
 
 
-def _ratios(rows: list[dict]) -> dict[str, float]:
+def _log_r_by_fact(rows: Sequence[LikelihoodRow]) -> dict[str, float]:
     """log R by fact, whoever was asked."""
-    found = {row["key"].partition("/")[2]: _log_r(row) for row in rows}
+    found = {question_key(row): _log_r(row) for row in rows}
     return {key: value for key, value in found.items() if value is not None}
 
 
-def differences(
-    by_method: dict[str, list[dict]], method: str, other: str = "host"
-) -> dict[str, dict[str, Any]]:
+def differences(table: RowTable, method: str, other: str = HOST) -> dict[str, dict[str, Any]]:
     """What a method does differently from another on the same private questions, paired, by split and
     figure.
     """
-    sides = [
-        ([r for r in by_method.get(name, []) if r["kind"] == "private"], by_method.get(name + LIKELIHOOD, []))
-        for name in (method, other)
-    ]
-    (rows, scored), (other_rows, other_scored) = sides
-    sorts = {"keyword_recall": "image", "ape": "paraphrase", "views": "view"}
-    result: dict[str, dict[str, Any]] = {"forget": {}, "retain": {}}
-    for split, figures in result.items():
+    answers, other_answers = (
+        [row for row in table.answers(name) if row["kind"] == "private"] for name in (method, other)
+    )
+    scored, other_scored = table.likelihoods(method), table.likelihoods(other)
+    sorts = {"keyword_recall": "image", "ape": "paraphrase", "views": "view", "rouge_l": "image"}
+    result: dict[str, dict[str, Any]] = {}
+    for split in ("forget", "retain"):
+        if split == "forget":
+            asked = sorts
+        else:  # all private questions: of others no phrasings are held out
+            asked = {"keyword_recall": "", "rouge_l": ""}
+        figures = {}
+        for name, sort in asked.items():
+            of = _rouge_l if name == "rouge_l" else _recall
 
-        def paired(
-            ours: list[dict],
-            theirs: list[dict],
-            of: Callable[[dict], float | None],
-            sort: str = "",
-            split: str = split,
-        ) -> dict:
-            one, two = (
-                _by_question([r for r in part if r["split"] == split and (not sort or r["sort"] == sort)], of)
-                for part in (ours, theirs)
-            )
-            return difference((*one[asked], two[asked][1]) for asked in one if asked in two)
+            def chosen(rows: list[AnswerRow], split: str = split, sort: str = sort) -> list[AnswerRow]:
+                return [row for row in rows if row["split"] == split and sort in ("", row["sort"])]
 
-        for name, sort in sorts.items() if split == "forget" else [("keyword_recall", "")]:
-            figures[name] = paired(rows, other_rows, _field("recall"), sort)
-        figures["rouge_l"] = paired(rows, other_rows, _field("rouge_l"), "" if split == "retain" else "image")
-        figures["probability"] = paired(scored, other_scored, lambda row: probability(row["nll"]))
+            figures[name] = _paired(chosen(answers), chosen(other_answers), of)
+        figures["probability"] = _paired(
+            _of_split(scored, split), _of_split(other_scored, split), lambda row: probability(row["nll"])
+        )
+        result[split] = figures
     return result
 
 
-def _field(name: str) -> Callable[[dict], float | None]:
-    return lambda row: row[name]
+def _paired(
+    ours: Sequence[AnyRow], theirs: Sequence[AnyRow], of: Callable[[AnyRow], float | None]
+) -> dict[str, Any]:
+    """The difference of a figure on the questions that both were asked."""
+    one, two = _by_question(ours, of), _by_question(theirs, of)
+    return difference((*one[question], two[question][1]) for question in one if question in two)
 
 
-def _by_question(rows: list[dict], of: Callable[[dict], float | None]) -> dict[str, tuple[str, float | None]]:
+def _recall(row: AnswerRow) -> float | None:
+    return row["recall"]
+
+
+def _rouge_l(row: AnswerRow) -> float | None:
+    return row["rouge_l"]
+
+
+def _by_question(
+    rows: Sequence[AnyRow], of: Callable[[AnyRow], float | None]
+) -> dict[str, tuple[str, float | None]]:
     """(subject, value) of every question, the value a mean over seeds."""
-    found: dict[str, tuple[str, list[float]]] = {}
-    for row in rows:
-        subject, values = found.setdefault(row["key"].partition("/")[2], (row["subject"], []))
-        if (value := of(row)) is not None:
-            values.append(float(value))
-    return {asked: (subject, fmean(values) if values else None) for asked, (subject, values) in found.items()}
+    found: dict[str, tuple[str, float | None]] = {}
+    for question, asked in group_by(rows, question_key).items():
+        values = [float(value) for value in map(of, asked) if value is not None]
+        subject: str = asked[0]["subject"]  # type: ignore[typeddict-item]
+        found[question] = (subject, fmean(values) if values else None)
+    return found
 
 
-def _fiubench(answers: list[dict], scored: list[dict]) -> dict[str, Any]:
+def _fiubench(answers: Sequence[AnswerRow], scored: Sequence[LikelihoodRow]) -> dict[str, Any]:
     """Forget, retain and utility of one method by FIUBench's arithmetic."""
     found: dict[str, Any] = {}
     for split in ("forget", "retain"):
-        asked, told = ([r for r in part if r["split"] == split] for part in (answers, scored))
-        found[split] = fiubench.fiubench_figures(asked, told, split)
-    found["forget"] |= fiubench.fiubench_figures(
-        [r for r in answers if r["split"] == "forget"], [], "forget", ["ape"]
-    )
+        asked = [row for row in answers if row["split"] == split]
+        found[split] = fiubench.fiubench_figures(asked, _of_split(scored, split), split)
+    forget = [row for row in answers if row["split"] == "forget"]
+    found["forget"] |= fiubench.fiubench_figures(forget, [], "forget", ["ape"])
     return found | {"model_utility": fiubench.model_utility(found["retain"])} | fiubench.MARK

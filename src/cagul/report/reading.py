@@ -23,24 +23,10 @@ from pydantic import (
 
 from cagul.errors import DataError
 from cagul.evaluation.metrics.registry import MEANINGS
+from cagul.evaluation.result_rows import RowError
 
 AGAIN = "Run it again into an empty folder."
 WHO_WRITES = "Give the folder that `cagul demo`, `evaluate`, `compare` or `study` wrote with --out."
-
-
-FIELDS = (  # what figures are made of
-    "subject",
-    "split",
-    "sort",
-    "kind",
-    "view",
-    "tokens",
-    "recall",
-    "rouge_l",
-    "refused",
-    "fired",
-    "score",
-)
 
 
 class _Part(BaseModel):
@@ -359,9 +345,9 @@ def _check_figures(folder: Path, summary: Summary, raw: list[dict[str, Any]]) ->
 
     try:
         again = summarise(raw, [name for name in summary.methods if name != "host"])["methods"]
-    except KeyError as error:
-        if error.args[0] in FIELDS:
-            return f"its rows are of an older cagul and have no field {error.args[0]}"
+    except RowError as error:
+        return f"its rows are of an older cagul and have no field {error.field}"
+    except KeyError:
         raise DataError(
             f"{folder}/rows.jsonl lacks rows that the summary was made of.", AGAIN, "run"
         ) from None

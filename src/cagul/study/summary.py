@@ -16,6 +16,7 @@ from scipy.stats import spearmanr
 from cagul.evaluation.metrics.intervals import figure, two_groups
 from cagul.evaluation.metrics.membership import auroc
 from cagul.evaluation.metrics.text_metrics import front, hit_rate
+from cagul.evaluation.result_rows import RowTable
 from cagul.evaluation.summary import forget_figures
 
 K = 0.5  # the share whose stability is measured: the default's
@@ -296,15 +297,13 @@ def training_figures(trainings: Rows, asked: Rows) -> dict[str, Any]:
     """Leak, refusal, visual accuracy and misfire_keep of each short training, the gate forced, and the Pareto
     front.
     """
-    by_method: dict[str, Rows] = {}
-    for row in asked:
-        by_method.setdefault(row["method"], []).append(row)
+    table = RowTable(asked)
     found: dict[str, Any] = {}
     for training in trainings:
-        rows = by_method.get(training["same_as"], [])
+        rows = table.answers(training["same_as"])
         private = forget_figures([r for r in rows if r["kind"] == "private"])
         visual = [(r["subject"], r["recall"]) for r in rows if r["kind"] == "visual"]
-        misfired = [(r["subject"], r["recall"]) for r in by_method.get(f"{training['same_as']}:misfire", [])]
+        misfired = [(r["subject"], r["recall"]) for r in table.answers(f"{training['same_as']}:misfire")]
         found[training["variant"]] = {
             "leak": private["leak"],
             "refusal_rate": private["refusal_rate"],

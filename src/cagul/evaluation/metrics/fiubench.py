@@ -21,6 +21,7 @@ from cagul.evaluation.metrics.likelihood import (
     retain_truth_ratio,
 )
 from cagul.evaluation.metrics.text_metrics import rouge_l
+from cagul.evaluation.result_rows import AnswerRow, LikelihoodRow
 
 COMPAT = ("fiubench",)
 MARK = {"compat": "fiubench"}
@@ -50,7 +51,10 @@ def shortened(nll: Nll) -> list[float]:
 
 
 def fiubench_figures(
-    answers: Sequence[dict], likelihoods: Sequence[dict], split: str, asked: Sequence[str] = NAMES
+    answers: Sequence[AnswerRow],
+    likelihoods: Sequence[LikelihoodRow],
+    split: str,
+    asked: Sequence[str] = NAMES,
 ) -> dict[str, dict]:
     """Figures of one split by FIUBench's arithmetic, without intervals, from answer rows and likelihood rows.
 

@@ -9,65 +9,83 @@ from typing import Any
 import numpy as np
 
 from cagul.evaluation.metrics.intervals import figure, share, two_groups
-from cagul.evaluation.metrics.membership import auroc, rank_auroc
+from cagul.evaluation.metrics.membership import auroc
 from cagul.evaluation.metrics.text_metrics import hit_rate
+from cagul.evaluation.result_rows import GateRow, group_by
 
 SPLITS = ("forget", "retain", "unseen", "look_alike", "no_person")
+FPR = {  # figure -> split
+    "fpr_retain": "retain",
+    "fpr_unseen": "unseen",
+    "fpr_lookalike": "look_alike",
+    "fpr_no_person": "no_person",
+}
 
 
-def gate_figures(rows: list[dict]) -> dict[str, Any]:
-    """The gate on held-out views: hit rate at 1 % false alarms, AUROC, false alarms by group, misses,
-    calibration.
+def gate_figures(rows: Sequence[GateRow]) -> dict[str, Any]:
+    """The gate on held-out views: AUROC, true positive rate at 1 % false positives, false positive rate by
+    group, false negative rate, calibration.
     """
-    split = {name: [r for r in rows if r["split"] == name] for name in SPLITS}
-    figures: dict[str, Any] = {}
-    kinds = sorted({r["view"] for r in split["forget"]} - {""})
-    for other in ("unseen", "retain"):
-        if not split[other] or not split["forget"]:
-            figures[f"auroc_{other}"] = {"absent": f"there are no {other} pictures"}
-            continue
-        figures[f"auroc_{other}"] = two_groups(
-            _scores(split["forget"]), _scores(split[other]), auroc, rank_auroc
-        )
-        for kind in kinds if other == "unseen" else []:
-            hits, others = (_scores([r for r in split[s] if r["view"] == kind]) for s in ("forget", other))
-            if hits and others:
-                figures[f"auroc_unseen_{kind}"] = two_groups(hits, others, auroc, rank_auroc)
-                figures[f"tpr_at_1_fpr_{kind}"] = two_groups(hits, others, hit_rate)
-    if split["unseen"] and split["forget"]:
-        figures["tpr_at_1_fpr"] = two_groups(_scores(split["forget"]), _scores(split["unseen"]), hit_rate)
-    for name, part in (
-        ("fpr_retain", "retain"),
-        ("fpr_unseen", "unseen"),
-        ("fpr_lookalike", "look_alike"),
-        ("fpr_no_person", "no_person"),
-    ):
-        figures[name] = figure((r["subject"], float(r["fired"])) for r in split[part])
-    figures["fnr"] = figure((r["subject"], float(not r["fired"])) for r in split["forget"])
-    missed: dict[str, list[bool]] = {}
-    for row in split["forget"]:
-        missed.setdefault(row["subject"], []).append(not row["fired"])
-    # the worst first, without names
-    shares = sorted((round(sum(m) / len(m), 4) for m in missed.values()), reverse=True)
-    figures["fnr_worst_person"] = (
-        {"value": shares[0], "n": len(shares), "by_person": shares}
-        if shares
-        else {"absent": "there are no forget pictures"}
-    )
-    alarmed = {r["subject"] for r in split["unseen"] if r["fired"]}
-    people = {r["subject"] for r in split["unseen"]}
-    figures["people_with_any_alarm"] = (
-        share(len(alarmed), len(people)) if people else {"absent": "there are no unseen pictures"}
-    )
-    judged = [r for name in ("forget", "retain", "unseen") for r in split[name]]
+    split = {name: [row for row in rows if row["split"] == name] for name in SPLITS}
+    forget, retain, unseen = split["forget"], split["retain"], split["unseen"]
+    figures = _separation(forget, unseen, retain)
+    for name, part in FPR.items():
+        figures[name] = figure((row["subject"], float(row["fired"])) for row in split[part])
+    figures["fnr"] = figure((row["subject"], float(not row["fired"])) for row in forget)
+    figures["fnr_worst_person"] = _worst_person(forget)
+    figures["people_with_any_alarm"] = _people_with_any_alarm(unseen)
+    judged = [*forget, *retain, *unseen]
     figures["calibration_curve"] = calibration_curve(
-        [r["score"] for r in judged], [r["split"] == "forget" for r in judged]
+        [row["score"] for row in judged], [row["split"] == "forget" for row in judged]
     )
     return figures
 
 
-def _scores(rows: list[dict]) -> list[tuple[str, float]]:
+def _separation(
+    forget: Sequence[GateRow], unseen: Sequence[GateRow], retain: Sequence[GateRow]
+) -> dict[str, Any]:
+    """How well scores tell forgotten people's pictures from others'; from unseen ones by sort of view too."""
+    figures: dict[str, Any] = {}
+    positives = _scores(forget)
+    for name, others in (("unseen", unseen), ("retain", retain)):
+        figures[f"auroc_{name}"] = (
+            two_groups(positives, _scores(others), auroc)
+            if forget and others
+            else {"absent": f"there are no {name if forget else 'forget'} pictures"}
+        )
+    by_view, others_by_view = (group_by(rows, lambda row: row["view"]) for rows in (forget, unseen))
+    for view in sorted((by_view.keys() & others_by_view.keys()) - {""}):
+        hits, others_scores = _scores(by_view[view]), _scores(others_by_view[view])
+        figures[f"auroc_unseen_{view}"] = two_groups(hits, others_scores, auroc)
+        figures[f"tpr_at_1_fpr_{view}"] = two_groups(hits, others_scores, hit_rate)
+    if forget and unseen:
+        figures["tpr_at_1_fpr"] = two_groups(positives, _scores(unseen), hit_rate)
+    return figures
+
+
+def _scores(rows: Sequence[GateRow]) -> list[tuple[str, float]]:
     return [(row["subject"], row["score"]) for row in rows]
+
+
+def _worst_person(forget: Sequence[GateRow]) -> dict[str, Any]:
+    """The false negative rate of the person missed most, and of all people, the worst first, without
+    names.
+    """
+    if not forget:
+        return {"absent": "there are no forget pictures"}
+    shares = [
+        round(sum(not row["fired"] for row in rows) / len(rows), 4)
+        for rows in group_by(forget, lambda row: row["subject"]).values()
+    ]
+    shares.sort(reverse=True)
+    return {"value": shares[0], "n": len(shares), "by_person": shares}
+
+
+def _people_with_any_alarm(unseen: Sequence[GateRow]) -> dict[str, Any]:
+    if not unseen:
+        return {"absent": "there are no unseen pictures"}
+    people = {row["subject"] for row in unseen}
+    return share(len({row["subject"] for row in unseen if row["fired"]}), len(people))
 
 
 def calibration_curve(scores: Sequence[float], forgotten: Sequence[bool], bins: int = 10) -> dict[str, Any]:
@@ -79,16 +97,15 @@ def calibration_curve(scores: Sequence[float], forgotten: Sequence[bool], bins: 
     """
     if not scores:
         return {"absent": "there are no gate scores"}
-    found: dict[int, list[tuple[float, bool]]] = {}
     edges = np.quantile(scores, np.linspace(0, 1, bins + 1)[1:-1])
-    for score, truth in zip(scores, forgotten, strict=True):
-        found.setdefault(int(np.searchsorted(edges, score)), []).append((score, truth))
+    pairs = zip(scores, forgotten, strict=True)
+    binned = group_by(pairs, lambda pair: int(np.searchsorted(edges, pair[0])))
     curve = [
         {
-            "score": math.fsum(s for s, _ in part) / len(part),
-            "share": sum(t for _, t in part) / len(part),
+            "score": math.fsum(score for score, _ in part) / len(part),
+            "share": sum(truth for _, truth in part) / len(part),
             "n": len(part),
         }
-        for _, part in sorted(found.items())
+        for _, part in sorted(binned.items())
     ]
     return {"bins": curve, "n": len(scores)}

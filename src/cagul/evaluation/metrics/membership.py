@@ -8,21 +8,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.metrics import roc_auc_score
 
 from cagul.evaluation.metrics.intervals import two_groups
 from cagul.evaluation.metrics.likelihood import loss
+from cagul.evaluation.result_rows import LikelihoodRow
 
 SHARE = 0.2  # of the tokens, the least likely ones: Min-K % and Min-K++
 
 
-def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float:
-    """Chance that a positive scores above a negative, ties by halves. 0 to 1."""
-    return float(roc_auc_score([1] * len(positives) + [0] * len(negatives), [*positives, *negatives]))
-
-
-def rank_auroc(positives: ArrayLike, negatives: ArrayLike) -> float:
-    """The same by ranks alone, many times faster: for intervals."""
+def auroc(positives: ArrayLike, negatives: ArrayLike) -> float:
+    """Chance that a positive scores above a negative; a tie counts one half. From ranks. 0 to 1."""
     others = np.sort(negatives)
     below = np.searchsorted(others, positives, "left") + np.searchsorted(others, positives, "right")
     return float(below.mean() / 2 / len(others))
@@ -34,17 +29,17 @@ def lowest(values: Sequence[float], share: float = SHARE) -> float:
     return math.fsum(kept) / len(kept)
 
 
-def loss_score(row: dict) -> float:
+def loss_score(row: LikelihoodRow) -> float:
     """The answer's mean log-likelihood. Source: Yeom et al., arXiv 1709.01604."""
     return -loss(row["nll"])
 
 
-def min_k(row: dict) -> float:
+def min_k(row: LikelihoodRow) -> float:
     """Mean of the lowest token log-likelihoods. Source: arXiv 2310.16789."""
     return lowest([-nll for nll in row["nll"]])
 
 
-def min_k_plus_plus(row: dict) -> float:
+def min_k_plus_plus(row: LikelihoodRow) -> float:
     """The same, each token standardised by mean and deviation of its position's vocabulary. Source: arXiv
     2404.02936.
 
@@ -54,14 +49,14 @@ def min_k_plus_plus(row: dict) -> float:
     return lowest([(-nll - mean) / deviation if deviation > 0 else 0.0 for nll, mean, deviation in found])
 
 
-def zlib_score(row: dict) -> float:
+def zlib_score(row: LikelihoodRow) -> float:
     """Mean log-likelihood by the answer's length in bytes once compressed. Source: Carlini et al., arXiv
     2012.07805.
     """
     return -loss(row["nll"]) / len(zlib.compress(row["answer"].encode()))
 
 
-SCORES: dict[str, Callable[[dict], float]] = {
+SCORES: dict[str, Callable[[LikelihoodRow], float]] = {
     "loss": loss_score,
     "min_k": min_k,
     "min_k_plus_plus": min_k_plus_plus,
@@ -69,7 +64,7 @@ SCORES: dict[str, Callable[[dict], float]] = {
 }
 
 
-def mia(members: Sequence[dict], others: Sequence[dict]) -> dict[str, dict]:
+def mia(members: Sequence[LikelihoodRow], others: Sequence[LikelihoodRow]) -> dict[str, dict]:
     """AUROC of every score between likelihood rows of forget and of never-seen people, and its distance from
     one half.
     """
@@ -80,7 +75,6 @@ def mia(members: Sequence[dict], others: Sequence[dict]) -> dict[str, dict]:
                 [(r["subject"], score(r)) for r in members],
                 [(r["subject"], score(r)) for r in others],
                 auroc,
-                rank_auroc,
             )
             figures |= {f"mia_{name}": found, f"mia_{name}_distance": distance(found)}
         else:

@@ -1,0 +1,304 @@
+"""The rows of rows.jsonl: what each kind holds, and how they are written and read. No torch here.
+
+The first line of the file is ``HEADER``. Every other line is one row: a JSON object with a unique ``key`` and
+the ``method`` that it is of. A key is a prefix, a slash, and a question that has the same text for every
+method (``question_key``).
+
+=================== ================ =========================================================================
+``method``          row              is
+=================== ================ =========================================================================
+NAME                AnswerRow        an answer of the host ("host") or of a method ("cagul", "gd", ...)
+NAME:text_only      AnswerRow        an answer to a question without a picture
+NAME:forced         AnswerRow        an answer with the gate forced to fire
+NAME:likelihood     LikelihoodRow    token likelihoods of a fact's answers
+gate, NAME:gate     GateRow          the gate's score of a picture
+importance          ImportanceRow    importance of the visual tokens by layer
+prompt              PromptRow        whether the guard answers as the host does without a picture
+silence             SilenceRow       the largest logit difference where the gate is silent
+cost                CostRow          milliseconds of a query
+=================== ================ =========================================================================
+
+To read them: ``RowTable(rows).answers("host")`` and so on; every reader raises RowError for a row that lacks
+a field of its kind. To write them: the functions that end in ``_row``, then ``Rows.append`` of run_folder.py.
+"""
+
+# Annotations are evaluated here: a TypedDict reads NotRequired from objects, not from texts.
+import json
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict, TypeVar, cast
+
+from cagul.errors import DataError
+
+HEADER = {"_": "This file holds private answers of the forget set. Keep it to yourself."}
+HOST, RETAIN_HOST = "host", "retain_host"
+LIKELIHOOD, TEXT_ONLY, FORCED, GATE = ":likelihood", ":text_only", ":forced", ":gate"  # what a method ends in
+SHARED_GATE, IMPORTANCE, PROMPT, SILENCE, COST = "gate", "importance", "prompt", "silence", "cost"
+
+Item = TypeVar("Item")
+Group = TypeVar("Group", bound=Hashable)
+Shape = TypeVar("Shape")
+
+
+class Row(TypedDict):
+    """What every row holds."""
+
+    key: str
+    method: str
+
+
+class TrialFields(TypedDict, total=False):
+    """What rows of a comparison hold besides: the seed, and the point of the search space."""
+
+    seed: int
+    point: str
+
+
+class AnswerRow(Row, TrialFields):
+    """One answer to one question. ``fired`` and what follows is None or empty where no gate was asked.
+
+    ``sort`` is image, paraphrase, view or visual; named, told or bare without a picture. ``view`` is near,
+    far or empty.
+    """
+
+    split: str
+    sort: str
+    kind: str
+    subject: str
+    view: str
+    tokens: Sequence[int]
+    recall: float | None
+    rouge_l: float | None
+    refused: bool
+    fired: bool | None
+    score: NotRequired[float | None]
+    picture: NotRequired[str]
+    question: NotRequired[str]
+    answer: NotRequired[str]
+    keywords: NotRequired[Sequence[str]]
+    output: NotRequired[str]
+    chosen: NotRequired[Sequence[int]]
+    visual_tokens: NotRequired[int | None]
+
+
+class LikelihoodRow(Row, TrialFields):
+    """Negative log-likelihoods of the tokens of a fact's answers; of the true one also mean and deviation of
+    the log-likelihood over the vocabulary at each position.
+    """
+
+    split: str
+    kind: str
+    subject: str
+    answer: str
+    nll: Sequence[float]
+    mean: Sequence[float]
+    deviation: Sequence[float]
+    paraphrased_nll: Sequence[float]
+    perturbed_nll: Sequence[Sequence[float]]
+    picture: NotRequired[str]
+    question: NotRequired[str]
+    fired: NotRequired[bool | None]
+
+
+class GateRow(Row):
+    """The gate's score of one picture."""
+
+    split: str
+    subject: str
+    view: str
+    score: float
+    fired: bool
+    picture: NotRequired[str]
+
+
+class ImportanceRow(Row):
+    """Importance of the visual tokens (V) for one question, by layer number."""
+
+    split: str
+    sort: str
+    kind: str
+    subject: str
+    picture: str
+    question: str
+    layers: dict[str, list[float]]
+
+
+class PromptRow(Row):
+    """Whether the guard's tokens are the host's for a question without a picture."""
+
+    subject: str
+    identical: bool
+
+
+class SilenceRow(Row):
+    """The largest logit difference between guard and host on ``rows`` pictures where the gate is silent; None
+    where it fired on all.
+    """
+
+    subject: str
+    rows: int
+    difference: float | None
+
+
+class CostRow(Row):
+    """Median milliseconds of one query: the host, a silent gate, a fired gate; or why there are none."""
+
+    subject: str
+    host: NotRequired[float]
+    silent: NotRequired[float]
+    fired: NotRequired[float]
+    absent: NotRequired[str]
+
+
+class RowError(DataError):
+    """A row lacks a field that its figures are made of, such as a row that an older cagul wrote.
+
+    Attributes:
+        field: the missing field.
+    """
+
+    def __init__(self, row: Mapping[str, Any], field: str):
+        super().__init__(
+            f"The row {row.get('key', '')!r} has no field {field!r}.",
+            "Run it again into an empty folder.",
+            "run",
+        )
+        self.field = field
+
+
+def group_by(items: Iterable[Item], of: Callable[[Item], Group]) -> dict[Group, list[Item]]:
+    """Items by what ``of`` says of them, groups and items in the order in which they come."""
+    groups: dict[Group, list[Item]] = {}
+    for item in items:
+        groups.setdefault(of(item), []).append(item)
+    return groups
+
+
+def by_seed(rows: Iterable[Item]) -> dict[int | None, list[Item]]:
+    """Rows by their seed; None where they have none."""
+    return group_by(rows, lambda row: cast(Mapping[str, Any], row).get("seed"))
+
+
+def question_key(row: Mapping[str, Any]) -> str:
+    """The key without its prefix: the same for every method's row of one question."""
+    return str(row["key"]).partition("/")[2]
+
+
+class RowTable:
+    """Rows by method, each kind with its own type.
+
+    Every reader returns an empty list where there are no rows. It raises RowError for a row that lacks a
+    field.
+    """
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]]):
+        self.by_method = group_by(rows, lambda row: str(row["method"]))
+
+    def answers(self, method: str) -> list[AnswerRow]:
+        return self._typed(method, AnswerRow)
+
+    def text_only(self, method: str) -> list[AnswerRow]:
+        return self._typed(method + TEXT_ONLY, AnswerRow)
+
+    def forced(self, method: str) -> list[AnswerRow]:
+        return self._typed(method + FORCED, AnswerRow)
+
+    def likelihoods(self, method: str) -> list[LikelihoodRow]:
+        return self._typed(method + LIKELIHOOD, LikelihoodRow)
+
+    def gate_scores(self, method: str) -> list[GateRow]:
+        """The method's own scores; those of the run's one gate where it has none."""
+        own = method + GATE
+        return self._typed(own if own in self.by_method else SHARED_GATE, GateRow)
+
+    def importance(self) -> list[ImportanceRow]:
+        return self._typed(IMPORTANCE, ImportanceRow)
+
+    def prompts(self) -> list[PromptRow]:
+        """A guardrail may be named prompt too: its rows are answers and are left out."""
+        rows = [row for row in self.by_method.get(PROMPT, []) if "identical" in row]
+        return _checked(rows, PromptRow)
+
+    def silences(self) -> list[SilenceRow]:
+        return self._typed(SILENCE, SilenceRow)
+
+    def costs(self) -> list[CostRow]:
+        return self._typed(COST, CostRow)
+
+    def answers_by_question(self, method: str) -> dict[str, AnswerRow]:
+        return {question_key(row): row for row in self.answers(method)}
+
+    def _typed(self, method: str, shape: type[Shape]) -> list[Shape]:
+        return _checked(self.by_method.get(method, []), shape)
+
+
+def _checked(rows: Sequence[Mapping[str, Any]], shape: type[Shape]) -> list[Shape]:
+    required: frozenset[str] = shape.__required_keys__  # type: ignore[attr-defined]
+    for row in rows:
+        if missing := required - row.keys():
+            raise RowError(row, min(missing))
+    return cast(list[Shape], list(rows))
+
+
+def gate_row(
+    prefix: str, split: str, subject: str, picture: Path, view: str, score: float, threshold: float
+) -> GateRow:
+    """The gate's score of one picture; it fires above ``threshold``."""
+    return {
+        "key": gate_key(prefix, split, picture),
+        "method": prefix,
+        "split": split,
+        "subject": subject,
+        "picture": str(picture),
+        "view": view,
+        "score": score,
+        "fired": score > threshold,
+    }
+
+
+def gate_key(prefix: str, split: str, picture: Path) -> str:
+    return f"{prefix}/{split}/{picture}"
+
+
+def importance_key(question: str) -> str:
+    return f"{IMPORTANCE}/{question}"
+
+
+def prompt_row(number: int, identical: bool) -> PromptRow:
+    return {
+        "key": prompt_key(number),
+        "method": PROMPT,
+        "subject": f"prompt {number}",
+        "identical": identical,
+    }
+
+
+def prompt_key(number: int) -> str:
+    return f"{PROMPT}/{number}"
+
+
+def silence_row(rows: int, difference: float | None) -> SilenceRow:
+    return {"key": SILENCE, "method": SILENCE, "subject": "", "rows": rows, "difference": difference}
+
+
+def cost_row(host: float, silent: float, fired: float) -> CostRow:
+    """Milliseconds of one query."""
+    return {"key": COST, "method": COST, "subject": "", "host": host, "silent": silent, "fired": fired}
+
+
+def absent_cost_row(reason: str) -> CostRow:
+    return {"key": COST, "method": COST, "subject": "", "absent": reason}
+
+
+def dump_lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as lines of JSON, the last one ended too."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def parse_line(line: bytes | str) -> dict[str, Any] | None:
+    """The row of one line; None for the header, and for what is torn or is no row."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and "key" in row else None
