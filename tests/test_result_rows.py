@@ -14,7 +14,6 @@ from cagul.evaluation.result_rows import (
     cost_row,
     dump_lines,
     gate_row,
-    group_by,
     parse_line,
     prompt_row,
     question_key,
@@ -74,6 +73,5 @@ def test_lines_are_read_as_they_were_written():
     assert parse_line(lines[1][:-4].encode()) is None
 
 
-def test_groups_keep_their_order():
-    assert group_by("banana", lambda letter: letter) == {"b": ["b"], "a": ["a"] * 3, "n": ["n"] * 2}
+def test_seeds_keep_their_order():
     assert list(by_seed([ANSWER, {"key": "x"}, ANSWER | {"seed": 1}])) == [0, None, 1]

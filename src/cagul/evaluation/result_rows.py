@@ -24,10 +24,11 @@ a field of its kind. To write them: the functions that end in ``_row``, then ``R
 
 # Annotations are evaluated here: a TypedDict reads NotRequired from objects, not from texts.
 import json
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, TypeVar, cast
 
+from cagul.data.grouping import group_by
 from cagul.errors import DataError
 
 HEADER = {"_": "This file holds private answers of the forget set. Keep it to yourself."}
@@ -36,7 +37,6 @@ LIKELIHOOD, TEXT_ONLY, FORCED, GATE = ":likelihood", ":text_only", ":forced", ":
 SHARED_GATE, IMPORTANCE, PROMPT, SILENCE, COST = "gate", "importance", "prompt", "silence", "cost"
 
 Item = TypeVar("Item")
-Group = TypeVar("Group", bound=Hashable)
 Shape = TypeVar("Shape")
 
 
@@ -164,14 +164,6 @@ class RowError(DataError):
             "run",
         )
         self.field = field
-
-
-def group_by(items: Iterable[Item], of: Callable[[Item], Group]) -> dict[Group, list[Item]]:
-    """Items by what ``of`` says of them, groups and items in the order in which they come."""
-    groups: dict[Group, list[Item]] = {}
-    for item in items:
-        groups.setdefault(of(item), []).append(item)
-    return groups
 
 
 def by_seed(rows: Iterable[Item]) -> dict[int | None, list[Item]]:

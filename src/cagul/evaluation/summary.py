@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any, TypeVar
 
+from cagul.data.grouping import group_by
 from cagul.evaluation.metrics import fiubench, registry
 from cagul.evaluation.metrics.gate import gate_figures
 from cagul.evaluation.metrics.intervals import difference, figure, harmonic, mean_of, over_seeds
@@ -29,7 +30,6 @@ from cagul.evaluation.result_rows import (
     Row,
     RowTable,
     by_seed,
-    group_by,
     question_key,
 )
 

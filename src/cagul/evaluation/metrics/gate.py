@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from cagul.data.grouping import group_by
 from cagul.evaluation.metrics.intervals import figure, share, two_groups
 from cagul.evaluation.metrics.membership import auroc
 from cagul.evaluation.metrics.text_metrics import hit_rate
-from cagul.evaluation.result_rows import GateRow, group_by
+from cagul.evaluation.result_rows import GateRow
 
 SPLITS = ("forget", "retain", "unseen", "look_alike", "no_person")
 FPR = {  # figure -> split
