@@ -6,13 +6,14 @@ import json
 
 import pytest
 import torch
+from jinja2 import TemplateError
 from transformers import DynamicCache
 from typer.testing import CliRunner
 
 from cagul.errors import GuardBypass
 from cagul.guard.guard import Guard
 from cagul.guard.token_edit import choose_tokens
-from cagul.host.prompt_layout import TurnMarks, earlier_turns, question_rows
+from cagul.host.prompt_layout import TurnMarks, earlier_turns, question_rows, turn_marks
 from families import tokenizer
 from helpers import make_patch, picture
 
@@ -181,6 +182,112 @@ def test_a_system_turn_is_hidden_before_the_first_user_too():
     ][0]
     real = torch.ones(len(alone), dtype=torch.bool)
     assert not earlier_turns(alone, real, tokens, set(tokens.all_special_ids), marks, []).any()
+
+
+# -- turns that cannot be told apart
+# ------------------------------------------------------------------------------
+
+FOREIGN = f"[BOS] <image> Q : {SEEN} A : Red . Q : {PRIVATE} A :"  # of another host's template
+ONE_TURN = (
+    "{% if messages | length > 1 %}{{ raise_exception('one turn alone') }}{% endif %}[BOS]### Human : "
+    "{% for part in messages[0]['content'] %}{% if part['type'] == 'image' %}<image> "
+    "{% else %}{{ part['text'] }} {% endif %}{% endfor %}### Assistant :"
+)
+
+
+@pytest.fixture
+def one_turn_host(tiny_host):
+    """A host whose chat template raises for several turns."""
+    tiny_host.processor.chat_template = ONE_TURN
+    with pytest.raises(TemplateError, match="one turn alone"):
+        tiny_host.prompter.conversation(TURNS)
+    tiny_host.marks = turn_marks(tiny_host.processor)
+    return tiny_host
+
+
+def asked_by_hand(host, prompt):
+    guard = Guard(host, make_patch(host))
+    output = generate(guard, host.inputs([prompt], [picture(1)]))
+    return output, guard.decisions
+
+
+def test_a_template_that_raises_for_several_turns_still_marks_one(one_turn_host):
+    assert one_turn_host.marks == TurnMarks("[BOS]###Human:", "", "###Assistant:")
+    answer = Guard(one_turn_host, make_patch(one_turn_host)).answer(picture(1), PRIVATE, max_new_tokens=2)
+    assert [(d.fired, d.fallback) for d in answer.decisions] == [(True, False)]
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ raise_exception('no') }}", "{{ nothing.at.all }}", "{% broken", "Q:"]
+)
+def test_a_template_that_renders_no_turn_has_no_marks_and_is_refused(tiny_host, template):
+    tiny_host.processor.chat_template, prompt = template, tiny_host.prompter.prompt(PRIVATE)
+    tiny_host.marks = turn_marks(tiny_host.processor)
+    assert tiny_host.marks is None
+    with pytest.raises(GuardBypass, match="no marks of turns, so its prompt of .* characters") as caught:
+        asked_by_hand(tiny_host, prompt)
+    assert caught.value.anchor == "turns"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reason"),
+    [
+        (
+            f"[BOS]### Human : <image> {SEEN} ### Assistant : Red . ### Human : {PRIVATE} ### Assistant :",
+            "2 ans",
+        ),
+        (
+            f"[BOS]### Human : <image> {SEEN} ### Assistant : Red . ### Human : {PRIVATE}",
+            "1 answers and does not",
+        ),
+        (f"[BOS]### Human : <image> {PRIVATE}", "0 answers and does not end there"),
+        (FOREIGN, "0 answers and does not end there"),
+        (f"{FOREIGN} ### Assistant :", "none of the chat template's marks"),
+    ],
+)
+def test_several_turns_are_refused_where_the_template_tells_one_alone(one_turn_host, prompt, reason):
+    with pytest.raises(GuardBypass, match=reason) as caught:
+        asked_by_hand(one_turn_host, prompt)
+    assert caught.value.anchor == "turns"
+    # a gate that stays silent needs no marks
+    guard = Guard(one_turn_host, make_patch(one_turn_host, fires=False))
+    inputs = one_turn_host.inputs([prompt], [picture(1)])
+    assert torch.equal(generate(guard, inputs), generate(one_turn_host.model, inputs))
+
+
+@pytest.mark.parametrize(
+    "prompt", [FOREIGN, f"[BOS]{SEEN} ### Assistant : <image> {PRIVATE} ### Assistant :"]
+)
+def test_several_turns_of_another_template_are_refused(tiny_host, prompt):
+    with pytest.raises(GuardBypass, match=r"none of the chat template's marks|asks for 2 answers"):
+        asked_by_hand(tiny_host, prompt)
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        f"[BOS]### Human : <image> {SEEN} ### Assistant : Red . ",  # an answer that was cut short: no end mark
+        f"[BOS]### Human : <image> Who ? ### Assistant : Ada . [EOS] ### Human : {SEEN} ### Assistant : Red . ",
+        f"Q : {SEEN} A : Red . [BOS]### Human : <image> Who ? ### Assistant : Ada . ",
+    ],
+)
+def test_an_earlier_turn_whose_end_mark_is_missing_is_hidden_too(tiny_host, earlier):
+    inputs = tiny_host.inputs([f"{earlier}### Human : {PRIVATE} ### Assistant :"], [picture(1)])
+    assert asking(tiny_host, inputs, 0) == (PRIVATE, False)
+    hidden = tiny_host.hidden(inputs, tiny_host.layout(inputs, [16], [0]), [0])
+    seen = tiny_host.processor.tokenizer.decode(inputs["input_ids"][~hidden])
+    assert "Red" not in seen
+    assert "Ada" not in seen
+    assert PRIVATE in seen
+
+
+def test_what_stands_before_the_first_turn_is_hidden(tiny_host):
+    prompt = f"Q : {SEEN} A : Red . [BOS]### Human : <image> {PRIVATE} ### Assistant :"
+    inputs = tiny_host.inputs([prompt], [picture(1)])
+    hidden = tiny_host.hidden(inputs, tiny_host.layout(inputs, [16], [0]), [0])
+    seen = tiny_host.processor.tokenizer.decode(inputs["input_ids"][~hidden])
+    assert "Red" not in seen
+    assert PRIVATE in seen
 
 
 def test_what_is_hidden_at_prefill_stays_hidden_in_a_loop_by_hand(host):

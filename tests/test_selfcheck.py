@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -91,7 +92,19 @@ def test_a_host_whose_attention_cannot_be_read(tiny_host, monkeypatch):
 
 
 def test_a_host_whose_turns_are_not_told_apart(tiny_host, monkeypatch):
-    monkeypatch.setattr(tiny_host, "marks", None)
+    monkeypatch.setattr(tiny_host, "marks", replace(tiny_host.marks, user="", opening=""))
+    broken = {v.name: v.detail for v in selfcheck(tiny_host) if not v.passed}
+    assert list(broken) == ["earlier turns hidden"]
+    assert broken["earlier turns hidden"] == (
+        "GuardBypass: A picture fires, but its last user turn is not told from the earlier ones: the prompt asks "
+        "for 2 answers."
+    )
+
+
+def test_a_host_that_shows_earlier_turns(tiny_host, monkeypatch):
+    monkeypatch.setattr(
+        tiny_host, "hidden", lambda inputs, *_: torch.zeros_like(inputs["input_ids"], dtype=torch.bool)
+    )
     broken = {v.name: v.detail for v in selfcheck(tiny_host) if not v.passed}
     assert list(broken) == ["earlier turns hidden"]
     assert re.fullmatch(

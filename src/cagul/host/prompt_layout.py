@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
+from jinja2 import TemplateError
 from torch import Tensor
 
-from cagul.errors import HostError
+from cagul.errors import GuardBypass, HostError
 
 _SENTINELS = ("zqAlpha", "zqBeta", "zqGamma")
 
@@ -38,11 +39,12 @@ class QuestionRows:
 
 @dataclass(frozen=True)
 class TurnMarks:
-    """What the chat template writes before the first user's words, before a later user's and after them,
-    without white space.
+    """What the chat template writes before the first user's words (``head``), before a later user's
+    (``user``) and after a user's, where the host is to answer (``generation``); without white space.
 
-    ``opening`` is what the first two end with: before a user who speaks first after a system turn stands
-    neither the head nor the end of an answer, with which a later user's mark may begin.
+    ``opening`` is what the first two end with. It stands before a user who speaks first after a system turn,
+    and before a user who follows an answer that was cut short. ``user`` and ``opening`` are empty where the
+    template does not render several turns, or writes nothing between them.
     """
 
     head: str
@@ -52,25 +54,39 @@ class TurnMarks:
 
 
 def turn_marks(processor: Any) -> TurnMarks | None:
-    """Read the marks off the processor's own chat template; None without a template."""
+    """Read the marks off the processor's own chat template.
 
-    def message(role: str, text: str) -> dict:
-        return {"role": role, "content": [{"type": "text", "text": text}]}
-
+    A template that does not render several turns, such as one that raises ``jinja2.TemplateError``, gives the
+    marks of one turn. None if it does not render one either, or changes the words.
+    """
     first, reply, second = _SENTINELS
-    turns = [message("user", first), message("assistant", reply), message("user", second)]
-    try:
-        text = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-        head = text.split(first, 1)[0]
-        between = text.split(reply, 1)[1].split(second, 1)[0]
-        after = text.split(second, 1)[1]
-    except (ValueError, TypeError, IndexError, AttributeError):
-        return None
+    turns = [_message("user", first), _message("assistant", reply), _message("user", second)]
+    text = _rendered(processor, turns)
+    if all(text.count(word) == 1 for word in _SENTINELS):
+        head, rest = text.split(first)
+        between, after = rest.split(reply)[1].split(second)
+    else:
+        text = _rendered(processor, turns[:1])
+        if text.count(first) != 1:
+            return None
+        (head, after), between = text.split(first), ""
     head, between, after = map(_squeeze, (head, between, after))
     special = "|".join(re.escape(token) for token in processor.tokenizer.all_special_tokens)
     pieces = [re.split(f"({special})", text)[::-1] for text in (head, between)]
     shared = [one for one, other in takewhile(lambda pair: pair[0] == pair[1], zip(*pieces, strict=False))]
     return TurnMarks(head, between, after, "".join(reversed(shared)))
+
+
+def _message(role: str, text: str) -> dict:
+    return {"role": role, "content": [{"type": "text", "text": text}]}
+
+
+def _rendered(processor: Any, turns: list[dict]) -> str:
+    """The conversation as the chat template writes it; empty if the template does not take it."""
+    try:
+        return str(processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
+    except (TemplateError, ValueError, TypeError, LookupError, AttributeError):
+        return ""
 
 
 def _squeeze(text: str) -> str:
@@ -189,11 +205,51 @@ def _last_turn(ids: Tensor, real: Tensor, tokenizer: Any, marks: TurnMarks) -> t
 
 
 def _last_user(text: str, marks: TurnMarks) -> tuple[int, int]:
-    """Where the mark before the last user's words is, -1 if there is none, and its length."""
-    at = text.rfind(marks.user) if marks.user else -1
-    if at >= 0 or marks.head in text or not marks.opening:
-        return at, len(marks.user)
-    return text.rfind(marks.opening), len(marks.opening)
+    """Where the mark before the last user's words is, and its length; -1 and 0 if there is none."""
+    at, mark = (text.rfind(marks.user), marks.user) if marks.user else (-1, "")
+    if marks.opening and marks.generation:
+        # a later user's mark may begin with the end of an answer, which one that was cut short lacks
+        answer = text.find(marks.generation, max(0, at))
+        later = text.rfind(marks.opening, answer + len(marks.generation)) if answer >= 0 else -1
+        if later >= 0:
+            return later, len(marks.opening)
+    if at < 0 and marks.head:
+        at, mark = text.find(marks.head), marks.head
+    if at < 0 and marks.opening:
+        at, mark = text.rfind(marks.opening), marks.opening
+    return (at, len(mark)) if at >= 0 else (-1, 0)
+
+
+def _require_one_turn(text: str, marks: TurnMarks | None) -> None:
+    """Raises GuardBypass unless ``text``, what is left of a prompt from its last user turn on, is surely one
+    turn.
+
+    It is one where the host is to answer once at most; where the template does not tell a later user's mark,
+    nothing may follow the place for that answer either. Without any marks nobody can tell.
+    """
+    remedy = "Write the prompt with the host's chat template, or ask one question without earlier turns."
+    if marks is None or not (marks.user or marks.generation):
+        raise GuardBypass(
+            "A picture fires, but the host's chat template shows no marks of turns, so its prompt of "
+            f"{len(text)} characters may hold several.",
+            "Give the processor a chat template that renders a user's turn and a place for the answer.",
+            "turns",
+        )
+    answers = text.count(marks.generation) if marks.generation else 0
+    if answers > 1:
+        raise GuardBypass(
+            f"A picture fires, but its last user turn is not told from the earlier ones: the prompt asks for "
+            f"{answers} answers.",
+            remedy,
+            "turns",
+        )
+    if not marks.user and not (answers == 1 and text.endswith(marks.generation)):
+        raise GuardBypass(
+            f"A picture fires, but its prompt asks for {answers} answers and does not end there, and the "
+            "host's chat template does not tell where a later turn begins.",
+            remedy,
+            "turns",
+        )
 
 
 def _decoded(ids: Tensor, real: Tensor, tokenizer: Any) -> tuple[str, list[int]]:
@@ -218,11 +274,22 @@ def earlier_turns(
     """What was said before the last user turn: all from the template's head to that turn's words, but
     ``pictures`` (columns) and the host's own marks and white space beside them. Without it the prompt is one
     turn with all the pictures. Source: ours.
+
+    Raises GuardBypass where the prompt is not surely one turn and the last one is not found: no mark of a user
+    stands in it, or what is left would still hold several turns (see ``_require_one_turn``).
     """
     hidden = torch.zeros(len(ids), dtype=torch.bool)
     text, owner = _decoded(ids, real, tokenizer)
     at, length = _last_user(text, marks) if marks is not None else (-1, 0)
+    _require_one_turn(text[max(0, at) + length :], marks)
     if marks is None or at < 0:
+        if marks is None or marks.head:
+            raise GuardBypass(
+                f"A picture fires, but none of the chat template's marks of a user stands in its prompt of "
+                f"{len(text)} characters, so earlier turns cannot be told from the question.",
+                "Write the prompt with the host's chat template.",
+                "turns",
+            )
         return hidden
     head = text.find(marks.head)
     # the tokenizer may set a mark before it
