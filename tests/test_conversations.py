@@ -266,8 +266,9 @@ def test_several_turns_of_another_template_are_refused(tiny_host, prompt):
 @pytest.mark.parametrize(
     "earlier",
     [
-        f"[BOS]### Human : <image> {SEEN} ### Assistant : Red . ",  # an answer that was cut short: no end mark
-        f"[BOS]### Human : <image> Who ? ### Assistant : Ada . [EOS] ### Human : {SEEN} ### Assistant : Red . ",
+        # answers that were cut short have no end mark
+        f"[BOS]### Human : <image> {SEEN} ### Assistant : Red . ",
+        f"[BOS]### Human : <image> Who ? ### Assistant : Ada . [EOS] ### Human : {SEEN} ### Assistant : Red ",
         f"Q : {SEEN} A : Red . [BOS]### Human : <image> Who ? ### Assistant : Ada . ",
     ],
 )

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from contextvars import ContextVar, copy_context
+from threading import enumerate as enumerate_threads
+from time import sleep
+
 import pytest
 import torch
 from transformers import DynamicCache
@@ -167,3 +173,77 @@ def test_only_the_last_turn_asks(tiny_host):
     words = tiny_host.processor.tokenizer.decode(inputs["input_ids"][0][question.rows])
     assert words.split() == "Where do they live ?".split()
     assert not question.fallback
+
+
+# -- streams and guards that end
+# ------------------------------------------------------------------------------------------
+
+
+def streams():
+    return [thread for thread in enumerate_threads() if thread.name == "stream"]
+
+
+@pytest.mark.parametrize("end", ["close", "collect"])
+@pytest.mark.parametrize("who", ["guard", "host"])
+def test_a_reader_that_stops_early_ends_the_generation(guard, inputs, tiny_host, monkeypatch, who, end):
+    steps = []
+    tiny_host.model.register_forward_pre_hook(lambda *_: steps.append(sleep(0.02)))
+    # no end before the context's
+    monkeypatch.setattr(tiny_host.model.generation_config, "eos_token_id", None)
+    if who == "guard":
+        pieces = guard.stream(picture(1), "Who is this person ?", max_new_tokens=200)
+    else:
+        options = tiny_host.generation_options(200)
+        pieces = tiny_host.stream(inputs, **options)
+    assert streams() == []  # nothing runs before the first piece is asked for
+    next(pieces)
+    assert len(streams()) == 1
+    if end == "close":
+        pieces.close()
+    else:
+        del pieces
+        gc.collect()
+    assert streams() == []
+    assert len(steps) < 100
+
+
+def test_a_streams_own_stopping_criteria_count_beside_the_readers(inputs, tiny_host):
+    whole = "".join(tiny_host.stream(inputs, **tiny_host.generation_options(8)))
+    short = [lambda ids, scores, **_: torch.tensor([ids.shape[1] >= inputs["input_ids"].shape[1] + 2])]
+    cut = "".join(tiny_host.stream(inputs, stopping_criteria=short, **tiny_host.generation_options(8)))
+    assert whole.startswith(cut)
+    assert len(cut) < len(whole)
+
+
+def test_guards_make_no_context_variables_and_are_freed(tiny_host):
+    def variables():
+        gc.collect()
+        return sum(type(one) is ContextVar for one in gc.get_objects())
+
+    patch, before = make_patch(tiny_host), variables()
+    guards = [Guard(tiny_host, patch) for _ in range(5)]
+    for one in guards:
+        with one.forced(), one.disabled():
+            pass
+    assert variables() == before
+    left = weakref.ref(guards[0])
+    del guards, one
+    gc.collect()
+    assert left() is None
+
+
+def test_forced_and_disabled_are_of_one_guard_and_of_a_copied_context(tiny_host, inputs):
+    first, second = (Guard(tiny_host, make_patch(tiny_host, fires=False)) for _ in range(2))
+
+    def fired(guard):
+        guard.generate(**inputs, max_new_tokens=1)
+        return [decision.fired for decision in guard.decisions]
+
+    with first.forced():
+        inside = copy_context()
+        assert (fired(first), fired(second)) == ([True], [False])
+        with second.forced(), first.disabled():
+            assert (fired(first), fired(second)) == ([], [True])
+        assert (fired(first), fired(second)) == ([True], [False])
+    assert fired(first) == [False]
+    assert inside.run(fired, first) == [True]

@@ -96,8 +96,8 @@ def test_a_host_whose_turns_are_not_told_apart(tiny_host, monkeypatch):
     broken = {v.name: v.detail for v in selfcheck(tiny_host) if not v.passed}
     assert list(broken) == ["earlier turns hidden"]
     assert broken["earlier turns hidden"] == (
-        "GuardBypass: A picture fires, but its last user turn is not told from the earlier ones: the prompt asks "
-        "for 2 answers."
+        "GuardBypass: A picture fires, but its last user turn is not told from the earlier ones: the prompt "
+        "asks for 2 answers."
     )
 
 

@@ -21,14 +21,15 @@ from weakref import WeakKeyDictionary
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import Cache, TextIteratorStreamer
+from transformers import Cache
 
 from cagul.data.pictures import open_picture
 from cagul.errors import GuardBypass, HostError
 from cagul.guard.patch import Patch
 from cagul.guard.token_edit import choose_tokens, rewrite
-from cagul.host.frozen import FrozenHost, Layout, Tokens, stream_pieces
+from cagul.host.frozen import FrozenHost, Layout, Tokens
 from cagul.host.prompt_layout import hide
+from cagul.host.streaming import stream_pieces
 from cagul.host.visual_tokens import without_pixels
 
 REFUSED_INPUTS = {
@@ -84,6 +85,21 @@ class _Prefilled:
     length: int = 0  # of the cache, in tokens: what is beyond it came from elsewhere
 
 
+# A context keeps every ContextVar that was set in it, so these two belong to the module and not to a guard.
+_disabled: ContextVar[frozenset[Guard]] = ContextVar("cagul_disabled_guards", default=frozenset())
+_forced: ContextVar[frozenset[Guard]] = ContextVar("cagul_forced_guards", default=frozenset())
+
+
+@contextmanager
+def _member(guards: ContextVar[frozenset[Guard]], guard: Guard) -> Iterator[None]:
+    """Inside the block, and in this thread's context alone, ``guard`` is one of ``guards``."""
+    token = guards.set(guards.get() | {guard})
+    try:
+        yield
+    finally:
+        guards.reset(token)
+
+
 @cache
 def _named(guard: Any, name: str) -> Any:
     return type(name, (guard,), {"__doc__": guard.__doc__, "__module__": guard.__module__})
@@ -108,8 +124,6 @@ class Guard:
         self.host, self.patch = host, patch
         self._move()
         self._local = local()
-        self._off: ContextVar[bool] = ContextVar(f"guard off {id(self)}", default=False)
-        self._force: ContextVar[bool] = ContextVar(f"guard forced {id(self)}", default=False)
         self._caches: WeakKeyDictionary[Cache, _Prefilled] = WeakKeyDictionary()
 
     @classmethod
@@ -127,7 +141,7 @@ class Guard:
         if inputs is not None:
             options["input_ids"] = inputs
         self._refuse(options, self.host.model.generation_config, options.get("generation_config"))
-        if self._off.get():
+        if self in _disabled.get():
             self._disown(options)
             return self.host.generate(options)
         cache, held = self._held(options)
@@ -148,7 +162,7 @@ class Guard:
         if input_ids is not None:
             inputs["input_ids"] = input_ids
         self._refuse(inputs)
-        if self._off.get():
+        if self in _disabled.get():
             self._disown(inputs)
             return self.host.model(**inputs)
         cache, held = self._held(inputs)
@@ -177,7 +191,7 @@ class Guard:
         """
         self._local.decisions = ()
         self._refuse(inputs)
-        if self._off.get():
+        if self in _disabled.get():
             return self.host.encode_images(inputs)
         return self._pass_gate(dict(inputs))[1] or []
 
@@ -195,23 +209,22 @@ class Guard:
     def stream(
         self, image: Image.Image | str | Path | Sequence | None, question: str, *, max_new_tokens: int = 48
     ) -> Iterator[str]:
-        """The pieces of ``answer`` as they come."""
+        """The pieces of ``answer`` as they come; ``decisions`` hold its verdicts after the last one. A reader
+        that stops early ends the generation.
+        """
         inputs = self._ask(image, question)
-        streamer = TextIteratorStreamer(
-            self.host.processor.tokenizer, skip_prompt=True, skip_special_tokens=True
-        )
         options = self.host.generation_options(max_new_tokens)
         verdicts: list[Decision] = []
         context = copy_context()  # the worker's thread sees forced() and disabled() as this call does
 
-        def work() -> None:
-            context.run(self.generate, **inputs, streamer=streamer, **options)
+        def generate(**streaming: Any) -> None:
+            context.run(self.generate, **inputs, **options, **streaming)
             verdicts.extend(self.decisions)
 
-        return self._streaming(streamer, work, verdicts)
+        return self._streaming(generate, verdicts)
 
-    def _streaming(self, streamer: Any, work: Callable[[], None], verdicts: list[Decision]) -> Iterator[str]:
-        yield from stream_pieces(streamer, work)
+    def _streaming(self, generate: Callable[..., None], verdicts: list[Decision]) -> Iterator[str]:
+        yield from stream_pieces(self.host.processor.tokenizer, generate)
         self._local.decisions = tuple(verdicts)
 
     def _ask(self, image: Any, question: str) -> dict[str, Tensor]:
@@ -227,22 +240,16 @@ class Guard:
     @contextmanager
     def disabled(self) -> Iterator[FrozenHost]:
         """Inside the block, and in this thread alone, the guard is the host."""
-        token = self._off.set(True)
-        try:
+        with _member(_disabled, self):
             yield self.host
-        finally:
-            self._off.reset(token)
 
     @contextmanager
     def forced(self) -> Iterator[Guard]:
         """Inside the block, and in this thread alone, the gate fires on every picture: what a false alarm
         costs.
         """
-        token = self._force.set(True)
-        try:
+        with _member(_forced, self):
             yield self
-        finally:
-            self._force.reset(token)
 
     # -- the gate
     # -------------------------------------------------------------------------------------------------
@@ -288,7 +295,9 @@ class Guard:
         tokens = self.host.encode_images(inputs)
         scores = self.judge(tokens)
         fired = [
-            i for i, score in enumerate(scores.tolist()) if self._force.get() or score > self.patch.threshold
+            i
+            for i, score in enumerate(scores.tolist())
+            if self in _forced.get() or score > self.patch.threshold
         ]
         layout = self.host.layout(inputs, [len(token) for token in tokens], fired)
         edited, masks, hidden = list(tokens), {}, None

@@ -10,7 +10,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, TextIteratorStreamer
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
@@ -35,6 +34,7 @@ from cagul.host.prompt_layout import (
     visual_spans,
 )
 from cagul.host.prompter import BY_PICTURE, Prompter
+from cagul.host.streaming import stream_pieces
 from cagul.host.visual_tokens import Seam, without_pixels
 from cagul.host.weights import device_of, fingerprint, unwrapped
 
@@ -435,9 +435,12 @@ class FrozenHost:
         return self.model.generate(**inputs, **options)
 
     def stream(self, inputs: dict[str, Any], tokens: Tokens | None = None, **options: Any) -> Iterator[str]:
-        """The same answer as ``generate`` for one prompt, in pieces as they come."""
-        streamer = TextIteratorStreamer(self.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
-        return stream_pieces(streamer, lambda: self.generate(inputs, tokens, streamer=streamer, **options))
+        """The same answer as ``generate`` for one prompt, in pieces as they come. A reader that stops early
+        ends the generation.
+        """
+        criteria = options.pop("stopping_criteria", None)
+        generate = partial(self.generate, inputs, tokens, **options)
+        return stream_pieces(self.processor.tokenizer, generate, criteria)
 
     def decode(self, prompt_length: int, sequences: Int[Tensor, "B S"]) -> list[str]:
         """Decoded answers without prompts and special tokens."""
@@ -480,22 +483,3 @@ def checkpointing(language_model: nn.Module) -> Iterator[None]:
     finally:
         for layer, (training, switched) in zip(layers, before, strict=True):
             layer.training, layer.gradient_checkpointing = training, switched
-
-
-def stream_pieces(streamer: TextIteratorStreamer, work: Callable[[], Any]) -> Iterator[str]:
-    """Run ``work`` in a thread of its own and yield what it streams; its error is raised here."""
-    failure: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:  # noqa: BLE001 - handed to the reader below
-            failure.append(error)
-            streamer.end()
-
-    thread = Thread(target=run, daemon=True)
-    thread.start()
-    yield from streamer
-    thread.join()
-    if failure:
-        raise failure[0]

@@ -275,8 +275,8 @@ def earlier_turns(
     ``pictures`` (columns) and the host's own marks and white space beside them. Without it the prompt is one
     turn with all the pictures. Source: ours.
 
-    Raises GuardBypass where the prompt is not surely one turn and the last one is not found: no mark of a user
-    stands in it, or what is left would still hold several turns (see ``_require_one_turn``).
+    Raises GuardBypass where the last turn is not found: no mark of a user stands in the prompt, or what is
+    left may still hold several turns (see ``_require_one_turn``).
     """
     hidden = torch.zeros(len(ids), dtype=torch.bool)
     text, owner = _decoded(ids, real, tokenizer)
