@@ -1,8 +1,7 @@
-"""What several verbs share: options, the progress bar, threads, loading."""
+"""What several verbs share: options, threads, loading."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shlex
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from cagul.cli.terminal import err, out, print_json, progress_bar
 
 if TYPE_CHECKING:
     from cagul.data.records import Splits
@@ -60,8 +59,7 @@ DeviceOption = Annotated[
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 SUBJECT_OPTIONS = ("--forget", "--unseen", "--exclude")
 
-out = Console()
-err = Console(stderr=True)
+__all__ = ["err", "out", "print_json", "progress_bar"]  # for verbs that do not name cli.terminal yet
 
 
 INTERRUPTED: dict[Callable[..., None], str] = {}  # what the user of a verb reads after Ctrl-C
@@ -121,12 +119,6 @@ def splits_or_demo(
             "--host, --records and --forget go together.", "Give all three, or none of them for the demo's."
         )
     return split_records(load_records(records), parse_subjects(forget), parse_subjects(unseen)), None
-
-
-def print_json(data: Any) -> None:
-    """One JSON object on standard output, nothing else."""
-    if not out.quiet:
-        typer.echo(json.dumps(data, ensure_ascii=False))
 
 
 @contextmanager
@@ -222,18 +214,3 @@ def load_hosts(
 def everybody(splits: Splits) -> list[dict[str, Any]]:
     """All records of all splits, as a run's digest wants them."""
     return [r.model_dump(mode="json") for split in vars(splits).values() for r in split]
-
-
-@contextmanager
-def progress_bar(quiet: bool = False) -> Iterator[Any]:
-    """A progress callback (stage, done, total), one bar a stage, on standard error."""
-    columns = (TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, disable=quiet or out.quiet, transient=not err.is_terminal) as bars:
-        tasks: dict[str, Any] = {}
-
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done, total=total)
-
-        yield show

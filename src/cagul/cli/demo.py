@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.markup import escape
 
 from cagul.cli.common import (
     JsonOption,
@@ -20,6 +20,7 @@ from cagul.cli.common import (
     set_up,
 )
 from cagul.cli.evaluate import memorisation, table
+from cagul.cli.terminal import FittedTable
 
 
 def demo(
@@ -106,13 +107,11 @@ def demo(
     )
 
 
-def _five(rows: dict[str, dict]) -> Table:
+def _five(rows: dict[str, dict]) -> FittedTable:
     """Five questions before and after: two private and one visual of a forgotten person, one of a retained,
     one unseen.
     """
-    shown = Table(title="Five questions", title_justify="left")
-    for name in ("about", "question", "host", "with the patch"):
-        shown.add_column(name, overflow="fold")
+    shown = []
     wanted = [
         ("forget", "image"),
         ("forget", "view"),
@@ -129,6 +128,9 @@ def _five(rows: dict[str, dict]) -> Table:
             if key.startswith(f"host/{split}/{sort}/") and row["subject"] not in seen and known:
                 seen.add(row["subject"])
                 after = rows["cagul/" + key.partition("/")[2]]
-                shown.add_row(f"{split}, {sort}", row["question"], row["output"], after["output"])
+                texts = (f"{split}, {sort}", row["question"], row["output"], after["output"])
+                shown.append([escape(text) for text in texts])
                 break
-    return shown
+    return FittedTable(
+        "Five questions", ["about", "question", "host", "with the patch"], shown, narrow="list"
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from cagul.cli.common import (
     DemoForgetOption,
@@ -31,6 +30,8 @@ from cagul.cli.common import (
     set_up,
     splits_or_demo,
 )
+from cagul.cli.terminal import FittedTable
+from cagul.evaluation.metrics.figures import format_figure
 from cagul.evaluation.metrics.registry import MEANINGS
 
 ROWS = (  # (split, figure)
@@ -160,22 +161,20 @@ def memorisation(summary: dict[str, Any]) -> str:
     return text
 
 
-def table(summary: dict[str, Any]) -> Table:
-    """Host and guard side by side."""
-    shown = Table(title="Before and after (95 % intervals over people)", title_justify="left")
-    for name in ("split", "figure", "host", *(m for m in summary["methods"] if m != "host"), "what it says"):
-        shown.add_column(
-            name, justify="right" if name in summary["methods"] else "left", no_wrap=name != "what it says"
-        )
+def table(summary: dict[str, Any]) -> FittedTable:
+    """Host and guard side by side, one row a figure with its interval."""
+    methods = list(summary["methods"])
+    rows = []
     for split, name in ROWS:
-        cells = []
-        for method in summary["methods"].values():
-            found = method.get(split, {}).get(name)
-            if not found or "value" not in found:
-                cells.append("")
-            else:
-                span = f" [dim]{found['low']:.2f}-{found['high']:.2f}[/]" if "low" in found else ""
-                cells.append(f"{found['value']:.3f}{span}")
+        figures = [summary["methods"][method].get(split, {}).get(name) for method in methods]
+        cells = [format_figure(figure, between="-", interval=" [dim]{}[/]", absent="") for figure in figures]
         if any(cells):
-            shown.add_row(split, name, *cells, MEANINGS[split, name])
-    return shown
+            rows.append([split, name, *cells, MEANINGS[split, name]])
+    return FittedTable(
+        "Before and after (95 % intervals over people)",
+        ["split", "figure", *methods, "what it says"],
+        rows,
+        numbers=methods,
+        narrow="notes",
+        keys=2,
+    )

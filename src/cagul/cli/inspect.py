@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from cagul.cli.common import JsonOption, out, print_json
+from cagul.cli.common import JsonOption
+from cagul.cli.terminal import facts_table, out, print_json
 
 
 def inspect(patch: Annotated[Path, typer.Argument(help="Patch folder.")], json: JsonOption = False) -> None:
@@ -19,32 +21,22 @@ def inspect(patch: Annotated[Path, typer.Argument(help="Patch folder.")], json: 
     if json:
         print_json(facts)
         return
-    from rich.table import Table
-
-    table = Table(title=str(patch), show_header=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
     config = loaded.config
-    for name, value in (
+    layers = ", ".join(map(str, sorted(loaded.layers)))
+    rate = loaded.facts.get("promised_false_alarms", float("nan"))
+    personal = (
+        "yes: enrolment vectors are face templates" if facts["personal_data"] else "no enrolment vectors"
+    )
+    shown = [
         ("format", facts["format"]),
         ("host", f"{loaded.host['model_type']}, width {loaded.host['width']}"),
         ("host SHA-256", loaded.host["sha256"]),
         ("gate", f"{config.gate.kind}, threshold {loaded.threshold:.4f}"),
-        (
-            "promised false alarms",
-            f"{loaded.facts.get('promised_false_alarms', float('nan')):.2%} of unknown people's pictures",
-        ),
-        (
-            "tokens",
-            f"{config.selection.choose} {config.selection.k}, attention of layers {sorted(loaded.layers)}",
-        ),
+        ("promised false alarms", f"{rate:.2%} of unknown people's pictures"),
+        ("tokens", f"{config.selection.choose} {config.selection.k}, attention of layers {layers}"),
         ("trained parameters", f"{loaded.parameters():,}"),
         ("people", loaded.facts.get("people", "")),
         ("steps", f"{loaded.facts.get('steps', '')} ({loaded.facts.get('stopped', '')})"),
-        (
-            "personal data",
-            "yes: enrolment vectors are face templates" if facts["personal_data"] else "no enrolment vectors",
-        ),
-    ):
-        table.add_row(name, str(value))
-    out.print(table)
+        ("personal data", personal),
+    ]
+    out.print(facts_table(str(patch), [(name, escape(str(value))) for name, value in shown]))

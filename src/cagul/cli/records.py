@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from cagul.cli.common import JsonOption, out, print_json
+from cagul.cli.common import JsonOption
+from cagul.cli.terminal import facts_table, out, print_json
 
 if TYPE_CHECKING:
     from cagul.data.tables import Source
@@ -134,13 +136,9 @@ def _facts(found: Source, counted: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show(source: str, facts: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    shown = Table(title=source, show_header=False, title_justify="left")
-    shown.add_column(style="bold")
-    shown.add_column(overflow="fold")
+    shown = []
     for name, value in facts.items():
         if isinstance(value, dict):
             value = ", ".join(f"{key}: {count}" for key, count in value.items()) or "none"
-        shown.add_row(name.replace("_", " "), str(value))
-    out.print(shown)
+        shown.append((name.replace("_", " "), escape(str(value))))
+    out.print(facts_table(source, shown))

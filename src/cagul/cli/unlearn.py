@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from cagul.cli.common import (
     DeviceOption,
@@ -24,6 +23,7 @@ from cagul.cli.common import (
     require_free,
     set_up,
 )
+from cagul.cli.terminal import FittedTable
 
 if TYPE_CHECKING:
     from cagul.config import Config
@@ -163,15 +163,9 @@ def _show_plan(host: FrozenHost, splits: Splits, config: Config, base: Patch | N
     if json:
         print_json(vars(found))
         return
-    shown = Table(
-        title="What the job will take (measured on one batch of each part); nothing was written",
-        title_justify="left",
-    )
-    for name in ("part", "people", "records"):
-        shown.add_column(name, justify="left" if name == "part" else "right")
-    for name, people in found.people.items():
-        shown.add_row(name, str(people), str(found.records[name]))
-    out.print(shown)
+    rows = [(name, str(people), str(found.records[name])) for name, people in found.people.items()]
+    title = "What the job will take (measured on one batch of each part); nothing was written"
+    out.print(FittedTable(title, ["part", "people", "records"], rows, numbers=["people", "records"]))
     out.print(
         f"{found.pictures} pictures to look at, {found.attention_pairs} attention passes, {found.steps} "
         "steps."

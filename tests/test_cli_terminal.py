@@ -1,0 +1,116 @@
+"""What the command line prints fits the terminal, and tells of its progress with and without one."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+import cagul.cli.terminal as terminal
+from cagul.cli.terminal import FittedTable, facts_table, progress_bar
+
+TITLE = "A title that is longer than the table below it, and is not wrapped at that table's width"
+COLUMNS = ["figure", "host", "what it says"]
+ROWS = [
+    [
+        "leak",
+        "0.958 [dim]0.90-1.00[/]",
+        "private facts in the answers, with the misses of the gate counted too",
+    ],
+    ["fnr", "", "pictures of forgotten people that the gate misses"],
+]
+
+
+def printed(renderable, width, **options):
+    console = Console(width=width, file=io.StringIO(), **options)
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("narrow", ["wrap", "notes", "drop", "list"])
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_a_table_fits_the_console(narrow, width):
+    shown = printed(FittedTable("Figures", COLUMNS, ROWS, numbers=["host"], narrow=narrow), width)
+    assert max(map(len, shown.splitlines())) <= width
+    assert "0.958" in shown
+    words = " ".join(shown.replace("│", " ").split())
+    if width == 120:
+        assert "│ fnr " in shown
+        assert words.count("misses") == 2
+    elif narrow == "drop":
+        assert "misses" not in shown
+    elif narrow != "wrap":
+        assert "pictures of forgotten people that the gate misses" in words
+    if narrow == "list":
+        assert ("│" in shown) == (width == 120)
+
+
+def test_notes_are_headed_by_the_keys_and_have_no_padding():
+    table = FittedTable("Figures", COLUMNS, [["a", "b", "c" * 70]], narrow="notes", keys=2)
+    assert printed(table, 80).splitlines()[-1] == f"a b  {'c' * 70}"
+
+
+def test_a_title_takes_the_whole_width():
+    for table in (FittedTable(TITLE, ["a"], [["1"]]), facts_table(TITLE, [("a", "1")])):
+        assert printed(table, 120).splitlines()[0] == TITLE
+
+
+def test_colour_is_for_terminals_alone():
+    table = FittedTable("Figures", COLUMNS, ROWS)
+    assert "\x1b[" not in printed(table, 80)
+    assert "\x1b[" in printed(table, 80, force_terminal=True, color_system="standard")
+
+
+def test_without_a_terminal_there_is_a_plain_line_every_half_minute(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(terminal, "err", Console(file=stream, width=80, force_terminal=True))
+    assert terminal.PROGRESS_SECONDS == 30
+    monkeypatch.setattr(terminal, "PROGRESS_SECONDS", 0.02)
+    with progress_bar() as show:
+        show("training", 120, 400)
+        deadline = time.monotonic() + 20
+        while "training" not in stream.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert "training: 120/400, 0:00 elapsed\n" in stream.getvalue()
+    assert "\x1b" not in stream.getvalue()
+    ended = stream.getvalue()
+    time.sleep(0.1)
+    assert stream.getvalue() == ended
+
+
+def test_a_job_of_less_than_half_a_minute_prints_no_progress(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(terminal, "err", Console(file=stream))
+    with progress_bar(quiet=True) as show:
+        show("training", 1, 2)
+    assert stream.getvalue() == ""
+
+
+def test_a_terminal_shows_a_bar_for_each_stage(monkeypatch):
+    stream = Terminal()
+    monkeypatch.setattr(terminal, "err", Console(file=stream, width=80, force_terminal=True))
+    with progress_bar() as show:
+        show("reading", 3, 3)
+        show("training", 1, 4)
+    assert "━" in stream.getvalue()
+    assert "3/3" in stream.getvalue()
+    assert "1/4" in stream.getvalue()
+    assert "elapsed" not in stream.getvalue()
+
+
+def test_a_quiet_process_reports_nothing(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(terminal, "err", Console(file=stream))
+    monkeypatch.setattr(terminal.out, "quiet", True)
+    monkeypatch.setattr(terminal, "PROGRESS_SECONDS", 0.01)
+    with progress_bar() as show:
+        show("training", 1, 2)
+        time.sleep(0.05)
+    assert stream.getvalue() == ""
