@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cagul.data.records import load_records, parse_records, parse_subjects, split_records
+from cagul.data.groups import HELD_OUT_GROUPS, canonical_group
+from cagul.data.records import Record, load_records, parse_records, parse_subjects, split_records
 from cagul.errors import DataError
 from helpers import picture
 
@@ -87,6 +88,99 @@ def test_splits_take_people_apart(tmp_path):
         "look_alike": ["l1"],
         "no_person": ["n1"],
     }
+
+
+@pytest.mark.parametrize(
+    ("written", "group"),
+    [
+        ("look_alike", "look-alike"),
+        ("Look Alike", "look-alike"),
+        ("lookalike", "look-alike"),
+        ("look\N{NON-BREAKING HYPHEN}alike", "look-alike"),
+        ("Unseen", "unseen"),
+        (" UNSEEN\n", "unseen"),
+        ("calibration ", "calibration"),
+        ("no_person", "no-person"),
+        ("known", "known"),
+        ("stranger", "stranger"),
+        ("celebrity", "celebrity"),
+        ("invented", "invented"),
+        ("seen", "seen"),
+        (" family", "family"),
+        ("", ""),
+    ],
+)
+def test_every_spelling_of_a_group_is_one(tmp_path, written, group):
+    (record,) = parsed(tmp_path, *people("u1", group=written))
+    assert record.group == group
+    splits = split_records(parsed(tmp_path, *people("p1", "p2"), *people("u1", group=written)), ["p1"])
+    split = group.replace("-", "_") if group in HELD_OUT_GROUPS else "retain"
+    assert "u1" in splits.subjects(split)
+
+
+TYPOS = {
+    "unsen": "unseen",
+    "unseeen": "unseen",
+    "unseen-people": "unseen",
+    "calibraton": "calibration",
+    "calib": "calibration",
+    "Calibration set": "calibration",
+    "callibration": "calibration",
+    "lookalikes": "look-alike",
+    "look": "look-alike",
+    "loook_alike": "look-alike",
+    "noperso": "no-person",
+    "nopersons": "no-person",
+}
+
+
+@pytest.mark.parametrize(("written", "near"), TYPOS.items())
+def test_a_misspelled_group_is_an_error_that_names_the_nearest(tmp_path, written, near):
+    with pytest.raises(DataError) as caught:
+        parsed(tmp_path, *people("p1"), *people("u1", "u2", group=written))
+    text = str(caught.value)
+    assert "2 bad record(s): line 2: group: " in text
+    assert f"{written!r} is no group. Did you mean {near!r}?" in text
+    assert "line 3: " in text
+    # neither where the record did not come from a file
+    records = [Record(**(GOOD | {"subject": name})) for name in ("p1", "p2")]
+    records.append(records[0].model_copy(update={"subject": "u1", "group": written}))
+    with pytest.raises(DataError, match=f"Records about 'u1': group: .*Did you mean '{near}'"):
+        split_records(records, ["p1"])
+
+
+@pytest.mark.parametrize("written", ["test", "held-out", "Holdout", "validation", "unknown"])
+def test_a_word_that_means_held_out_elsewhere_is_an_error(tmp_path, written):
+    with pytest.raises(DataError, match="would be trained on. Groups that are held out: unseen, calibration"):
+        parsed(tmp_path, *people("u1", group=written))
+
+
+@given(st.sampled_from(HELD_OUT_GROUPS), st.data())
+def test_no_single_slip_of_the_hand_trains_on_held_out_people(name, data):
+    """One letter dropped, doubled, changed or swapped: the group is understood or refused."""
+    at = data.draw(st.integers(0, len(name) - 1))
+    letter = data.draw(st.sampled_from("abcdefghijklmnopqrstuvwxyz-_ "))
+    typo = data.draw(
+        st.sampled_from(
+            [
+                name[:at] + name[at + 1 :],
+                name[:at] + name[at] + name[at:],
+                name[:at] + letter + name[at + 1 :],
+                name[:at] + letter + name[at:],
+                name[:at] + name[at : at + 2][::-1] + name[at + 2 :],
+            ]
+        )
+    )
+    try:
+        assert canonical_group(typo) == name
+    except ValueError as error:
+        assert "Did you mean" in str(error)  # noqa: PT017 - either outcome is right
+
+
+@pytest.mark.parametrize("key", ["Group", "GROUP", " group ", "grup", "split", "set"])
+def test_a_group_under_another_key_is_an_error(tmp_path, key):
+    with pytest.raises(DataError, match=f"line 2: unknown key '{key}'"):
+        parsed(tmp_path, *people("p1"), *people("u1", **{key: "unseen"}))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -11,12 +12,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from cagul.data.groups import HELD_OUT_GROUPS, canonical_group, names_held_out
 from cagul.data.sameness import same_contents, same_paths
 from cagul.errors import DataError, did_you_mean, mistakes, reason
 
 Kind = Literal["private", "visual", "general"]
 UNREADABLE = (OSError, ValueError)  # ValueError: bytes that are no text, a NUL in the path
-HELD_OUT_GROUPS = ("unseen", "calibration", "look-alike", "no-person")  # groups that no training opens
+HELD_OUT_SPLITS = tuple(group.replace("-", "_") for group in HELD_OUT_GROUPS)
+GROUPS_REMEDY = "docs/records.md lists the groups."
 
 
 class Record(BaseModel):
@@ -44,6 +47,11 @@ class Record(BaseModel):
     def _one_or_many(cls, value: object) -> object:
         return () if value is None else (value,) if isinstance(value, str) else value
 
+    @field_validator("group")
+    @classmethod
+    def _group(cls, value: str) -> str:
+        return canonical_group(value)
+
     @field_validator("subject", "question", "answer")
     @classmethod
     def _not_blank(cls, value: str) -> str:
@@ -63,29 +71,16 @@ def parse_records(lines: Iterable[str], folder: Path, source: str) -> list[Recor
         if not line.strip():
             continue
         try:
-            record = Record.model_validate(json.loads(line))
+            fields = json.loads(line)
+            record = Record.model_validate(fields)
         except ValidationError as error:
-            bad.append(f"line {number}: {'; '.join(mistakes(error))}")
+            bad.append(f"line {number}: {'; '.join(mistakes(error)).removesuffix('.')}")
         except (ValueError, RecursionError) as error:
-            bad.append(f"line {number}: not JSON ({error})")
+            bad.append(f"line {number}: not JSON ({reason(error)})")
         else:
-            near = [
-                key
-                for key in set(json.loads(line)) - set(Record.model_fields)
-                if get_close_matches(key, Record.model_fields, 1, 0.8)
-            ]
-            if near:
-                bad.append(
-                    f"line {number}: unknown key {near[0]!r}. {did_you_mean(near[0], Record.model_fields)}"
-                )
-            records.append(
-                record.model_copy(
-                    update={
-                        "image": folder / record.image,
-                        "views": tuple(folder / view for view in record.views),
-                    }
-                )
-            )
+            bad += [f"line {number}: {text}" for text in _suspicious_keys(fields)]
+            places = {"image": folder / record.image, "views": tuple(folder / view for view in record.views)}
+            records.append(record.model_copy(update=places))
     if bad:
         shown = "; ".join(bad[:5]) + (f"; and {len(bad) - 5} more" if len(bad) > 5 else "")
         raise DataError(
@@ -97,6 +92,20 @@ def parse_records(lines: Iterable[str], folder: Path, source: str) -> list[Recor
     if not records:
         raise DataError(f"{source} holds no records.", "Write at least one JSON object a line.", "records")
     return records
+
+
+def _suspicious_keys(fields: dict[str, object]) -> list[str]:
+    """A text for each unknown key that looks like a known one, or that holds the name of a held-out group."""
+    texts = []
+    for key in sorted(set(fields) - set(Record.model_fields)):
+        plain = re.sub(r"\W+", "_", key.strip()).casefold()
+        if get_close_matches(plain, Record.model_fields, 1, 0.8):
+            texts.append(f"unknown key {key!r}. {did_you_mean(plain, Record.model_fields)}".removesuffix("."))
+        elif names_held_out(fields[key]):
+            texts.append(
+                f"unknown key {key!r} holds {fields[key]!r}, the name of a group. Write it as 'group'"
+            )
+    return texts
 
 
 def validated(fields: dict, where: str) -> Record:
@@ -199,21 +208,13 @@ def split_records(records: Sequence[Record], forget: Sequence[str], unseen: Sequ
         raise DataError(
             f"{sorted(both)[0]!r} is both to be forgotten and unseen.", "Name each subject once.", "subjects"
         )
-    gone, hidden = set(forget), set(unseen)
-    parts: dict[str, list[Record]] = {
-        group.replace("-", "_"): [] for group in ("forget", "retain", *HELD_OUT_GROUPS)
-    }
+    named = dict.fromkeys(unseen, "unseen") | dict.fromkeys(forget, "forget")
+    parts: dict[str, list[Record]] = {name: [] for name in ("forget", "retain", *HELD_OUT_SPLITS)}
     for record in records:
-        if record.subject in gone:
-            split = "forget"
-        elif record.subject in hidden:
-            split = "unseen"
-        else:
-            split = record.group if record.group in HELD_OUT_GROUPS else "retain"
-        parts[split.replace("-", "_")].append(record)
+        parts[named.get(record.subject) or _split_of_group(record)].append(record)
     if not parts["retain"]:
         raise DataError(
-            f"The forget set names all {len(gone)} subject(s), so nobody is left to retain.",
+            f"The forget set names all {len(set(forget))} subject(s), so nobody is left to retain.",
             "Leave at least one subject out of --forget.",
             "subjects",
         )
@@ -230,13 +231,26 @@ def split_records(records: Sequence[Record], forget: Sequence[str], unseen: Sequ
     return Splits(**parts)
 
 
+def _split_of_group(record: Record) -> str:
+    """The split of a record whose subject is not named. Raises DataError for a group that is near a held-out
+    one, which no validated record has.
+    """
+    try:
+        group = canonical_group(record.group)
+    except ValueError as error:
+        raise DataError(
+            f"Records about {record.subject!r}: group: {error}.", GROUPS_REMEDY, "records"
+        ) from None
+    return group.replace("-", "_") if group in HELD_OUT_GROUPS else "retain"
+
+
 def _require_own_pictures(parts: dict[str, list[Record]]) -> None:
     """Raises DataError when a picture has two parts to play. Contents are compared only where training reads
     them anyway.
     """
     images = {name: {r.image for r in part} for name, part in parts.items()}
     held_out = {v for part in parts.values() for r in part for v in r.views}
-    held_out |= {image for group in HELD_OUT_GROUPS for image in images[group.replace("-", "_")]}
+    held_out |= {image for name in HELD_OUT_SPLITS for image in images[name]}
     found = same_paths(images["forget"] | images["retain"], held_out)
     if found:
         raise DataError(
