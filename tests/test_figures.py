@@ -20,6 +20,7 @@ LEAK = {"value": 0.8125, "low": 0.7, "high": 0.9049, "n": 1200}
         ({"value": 0.5, "n": 1, "interval": "absent: one person gives none"}, {}, "0.500"),
         ({"value": 1.25e-5, "n": 32}, {}, "1.25e-05"),
         ({"value": 0.0, "low": 0.0, "high": 0.2, "n": 4}, {}, "0.000 (0.00 to 0.20)"),
+        ({"value": 0.8187, "low": 0.8186, "high": 0.81884, "n": 4}, {}, "0.819 (0.8186 to 0.8188)"),
         ({"absent": "no retain host was given"}, {}, "absent (no retain host was given)"),
         ({"absent": "no retain host was given"}, {"absent": "absent"}, "absent"),
         ({"absent": "no retain host was given"}, {"absent": ""}, ""),

@@ -4,27 +4,18 @@ No torch here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cagul.evaluation.metrics.intervals import (
-    ONE_PERSON,
-    WIDTHLESS,
-    Pairs,
-    certain_difference,
-    contrast,
-    harmonic_axis,
-    mean_axis,
-)
+from cagul.data.grouping import group_by
+from cagul.evaluation.metrics.intervals import Pairs, bootstrap, contrast, harmonic_axis, mean_axis
 from cagul.evaluation.metrics.likelihood import log_truth_ratio, probability, retain_truth_ratio
 from cagul.evaluation.metrics.membership import SCORES, auroc
 from cagul.evaluation.summary import LEAK_SORTS
-
-DRAWS, SEED = 400, 0
 
 
 @dataclass
@@ -119,24 +110,43 @@ def ks_statistic(one: ArrayLike, other: ArrayLike) -> float:
     )
 
 
-OfPeople = Callable[[Sequence[str]], float]  # a figure of some forgotten people, one as often as drawn
-# from likelihood rows of one seed; None without the rows that it needs
-Measure = Callable[[list[dict]], OfPeople | None]
+# how often each person is drawn, (draws, people), to figures (draws); NaN where a draw has none
+OfDraws = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure in [0, ``greatest``] of likelihood rows. ``of`` takes rows of one seed and the people that are
+    drawn, and returns None without the rows that it needs.
+    """
+
+    of: Callable[[list[Any], list[str]], OfDraws | None]
+    greatest: float = 1.0
 
 
 def ks_to(retain_host: list[dict]) -> Measure:
     """KS of log R, a method's rows against the retain host's."""
     reference = _ratios(retain_host)
 
-    def of(rows: list[dict]) -> OfPeople | None:
+    def of(rows: list[Any], people: list[str]) -> OfDraws | None:
         own = _ratios(rows)
         if not own or own.keys() != reference.keys():
             return None
-        return lambda people: ks_statistic(
-            *(np.concatenate([side[person] for person in people]) for side in (own, reference))
+        at = np.unique(np.concatenate([*own.values(), *reference.values()]))
+        # values of each person that are at or below each of ``at``: (people, at)
+        below, other_below = (
+            np.array([np.searchsorted(np.sort(side.get(who, [])), at, "right") for who in people])
+            for side in (own, reference)
         )
 
-    return of
+        def statistic(drawn: np.ndarray) -> np.ndarray:
+            first, second = drawn @ below, drawn @ other_below
+            with np.errstate(invalid="ignore"):
+                return np.abs(first / first[:, -1:] - second / second[:, -1:]).max(1)
+
+        return statistic
+
+    return Measure(of)
 
 
 def _ratios(rows: list[dict]) -> dict[str, list[float]]:
@@ -145,51 +155,53 @@ def _ratios(rows: list[dict]) -> dict[str, list[float]]:
 
 def _by_person(values: Iterable[tuple[dict, float | None]]) -> dict[str, list[float]]:
     """Values of forget rows by person."""
-    found: dict[str, list[float]] = {}
-    for row, number in values:
-        if row["split"] == "forget" and number is not None:
-            found.setdefault(row["subject"], []).append(number)
-    return found
+    known = [
+        (row["subject"], value) for row, value in values if row["split"] == "forget" and value is not None
+    ]
+    return group_by(known, lambda pair: pair[0], lambda pair: pair[1])
 
 
 def mia_distance(score: str) -> Measure:
     """|AUROC - 0.5| of a membership score, forgotten people's rows against all never-seen people's."""
 
-    def of(rows: list[Any]) -> OfPeople | None:
+    def of(rows: list[Any], people: list[str]) -> OfDraws | None:
         members = _by_person((row, SCORES[score](row)) for row in rows)
         others = [SCORES[score](row) for row in rows if row["split"] == "unseen"]
         if not members or not others:
             return None
-        return lambda people: abs(auroc(np.concatenate([members[person] for person in people]), others) - 0.5)
+        counts = np.array([len(members.get(who, [])) for who in people])
+        # an AUROC of some people is the mean over their rows of the AUROC of each row alone
+        sums = np.array([sum(auroc([one], others) for one in members.get(who, [])) for who in people])
 
-    return of
+        def statistic(drawn: np.ndarray) -> np.ndarray:
+            with np.errstate(invalid="ignore"):
+                return np.abs(drawn @ sums / (drawn @ counts) - 0.5)
+
+        return statistic
+
+    return Measure(of, 0.5)
 
 
 def over_people(measure: Measure, ours: MethodRows, others: MethodRows | None = None) -> dict:
     """A measure of likelihood rows, or its difference from another method's, a mean over seeds, with an
-    interval that draws forgotten people. Draws that all agree have no width: the interval is then
-    ``certain_difference``. Absent without the rows that it needs.
+    interval that draws forgotten people. Absent without the rows that it needs.
     """
-    sides = [[measure(rows) for rows in _seeds(said.scored)] for said in (ours, others) if said is not None]
     people = sorted({row["subject"] for row in ours.scored if row["split"] == "forget"})
+    sides = [
+        [measure.of(rows, people) for rows in _seeds(side.scored)]
+        for side in (ours, others)
+        if side is not None
+    ]
     known = [[of for of in side if of is not None] for side in sides]
     if not people or not all(known):
         return {"absent": "no answers with what it needs were scored"}
 
-    def figure(drawn: Sequence[str]) -> float:
-        means = [float(np.mean([of(drawn) for of in side])) for side in known]
-        return means[0] - (means[1] if len(means) > 1 else 0.0)
+    def statistic(drawn: np.ndarray) -> np.ndarray:
+        means = [np.mean([of(drawn) for of in side], 0) for side in known]
+        return means[0] - means[1] if len(means) > 1 else means[0]
 
-    rng = np.random.default_rng(SEED)
-    draws = [figure([people[i] for i in rng.integers(0, len(people), len(people))]) for _ in range(DRAWS)]
-    result = {"value": figure(people), "n": len(people)}
-    if len(people) == 1:
-        return result | ONE_PERSON
-    if np.ptp(draws) < WIDTHLESS:
-        found = certain_difference(result["value"], len(people))
-        return result | (found if others is not None else found | {"low": max(0.0, found["low"])})
-    low, high = (float(q) for q in np.quantile(draws, (0.025, 0.975)))
-    return result | {"low": low, "high": high}
+    least = 0.0 if others is None else -measure.greatest
+    return bootstrap(statistic, [len(people)], (least, measure.greatest)) | {"n": len(people)}
 
 
 def _seeds(rows: list[dict]) -> list[list[dict]]:

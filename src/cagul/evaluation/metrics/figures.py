@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+MOST_DIGITS = 6  # decimal places of a narrow interval
 NO_INTERVAL = "absent: "  # how the reason in a figure's "interval" begins
 
 
@@ -39,9 +40,10 @@ def figure_text(
 ) -> FigureText:
     """The parts of a figure in words.
 
-    ``digits`` and ``interval_digits`` are decimal places; a value that would be rounded to 0 keeps as many
-    significant digits instead. ``sign`` writes a plus sign too, for differences. ``between`` stands between
-    the ends of an interval, and is " to " where one of them has a sign.
+    ``digits`` and ``interval_digits`` are decimal places. A value that would be rounded to 0 keeps as many
+    significant digits instead, and an interval gets as many places as tell its ends apart. ``sign`` writes
+    a plus sign too, for differences. ``between`` stands between the ends of an interval, and is " to " where
+    one of them has a sign.
     """
     figure = figure or {}
     left_out = f"{figure['left_out']:,} left out" if figure.get("left_out") else ""
@@ -53,7 +55,10 @@ def figure_text(
     if figure.get("low") is None or figure.get("high") is None:
         return FigureText(value, "", (figure.get("interval") or "").removeprefix(NO_INTERVAL), n)
     low, high = figure["low"], figure["high"]
-    ends = (_number(end, interval_digits, sign, small=False) for end in (low, high))
+    ends = [_number(end, interval_digits, sign, small=False) for end in (low, high)]
+    while len(set(ends)) == 1 and low < high and interval_digits < MOST_DIGITS:
+        interval_digits += 1  # a narrow interval does not read as one of no width
+        ends = [_number(end, interval_digits, sign, small=False) for end in (low, high)]
     return FigureText(value, (" to " if sign or low < 0 else between).join(ends), "", n)
 
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from cagul.data.grouping import group_by
-from cagul.evaluation.metrics.intervals import figure, share, two_groups
-from cagul.evaluation.metrics.membership import auroc
+from cagul.evaluation.metrics.intervals import figure, share, two_groups, two_groups_auroc
 from cagul.evaluation.metrics.text_metrics import hit_rate
 from cagul.evaluation.result_rows import GateRow
 
@@ -50,14 +49,14 @@ def _separation(
     positives = _scores(forget)
     for name, others in (("unseen", unseen), ("retain", retain)):
         figures[f"auroc_{name}"] = (
-            two_groups(positives, _scores(others), auroc)
+            two_groups_auroc(positives, _scores(others))
             if forget and others
             else {"absent": f"there are no {name if forget else 'forget'} pictures"}
         )
     by_view, others_by_view = (group_by(rows, lambda row: row["view"]) for rows in (forget, unseen))
     for view in sorted((by_view.keys() & others_by_view.keys()) - {""}):
         hits, others_scores = _scores(by_view[view]), _scores(others_by_view[view])
-        figures[f"auroc_unseen_{view}"] = two_groups(hits, others_scores, auroc)
+        figures[f"auroc_unseen_{view}"] = two_groups_auroc(hits, others_scores)
         figures[f"tpr_at_1_fpr_{view}"] = two_groups(hits, others_scores, hit_rate)
     if forget and unseen:
         figures["tpr_at_1_fpr"] = two_groups(positives, _scores(unseen), hit_rate)

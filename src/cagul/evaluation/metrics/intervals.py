@@ -1,17 +1,46 @@
-"""Figures with their uncertainty: bootstrap over subjects, Clopper-Pearson where a share is 0 or 1."""
+"""Figures with their uncertainty: one bootstrap over people for all of them. No torch here.
+
+``bootstrap`` draws people with replacement, 2000 times. Three rules go beyond the percentile interval:
+
+- Few people: a percentile interval of n people is too narrow, by sqrt((n - 1) / n) because a bootstrap
+  divides by n, and because it takes the normal's quantile for Student's. Both ends are moved away from the
+  value by t / z * sqrt(n / (n - 1)), t with n - 1 degrees of freedom: 1.87 for 4 people, 1.29 for 8, 1.10 for
+  20.
+- All people alike: a bootstrap of equal values has no width. The interval is then what Clopper-Pearson
+  leaves open: up to 1 - 0.025 ** (1 / n) of all people may differ, as far as the figure's bounds allow. At 0
+  and 1 of a share this is Clopper-Pearson's own interval. A figure without bounds has no interval then.
+- One person gives no interval.
+
+Measured by tests/test_intervals.py over 4, 8 and 20 people, 300 samples each: shares, rare events, mixtures,
+continuous and equal values are covered in 0.89 of the samples or more. What no sample shows cannot be
+covered: where one person in ten is unlike all others, or values are very skew, 0.71 is the least measured.
+
+Sources: Hesterberg, arXiv 1411.5279, for the factor (there applied to quantiles); Clopper and Pearson,
+Biometrika 1934; the rule for people who are alike is ours.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from statistics import harmonic_mean
+from typing import Any
 
 import numpy as np
-from scipy.stats import beta
+from scipy.stats import binomtest, norm, t
+
+from cagul.data.grouping import group_by
 
 DRAWS, SEED = 2000, 0
-WIDTHLESS = 1e-12  # draws of a bootstrap that differ by less are one value
+WIDTHLESS = 1e-12  # an interval that is narrower is that of equal values
 ONE_PERSON = {"interval": "absent: one person gives none"}
-Pairs = Iterable[tuple[str, float | None]]
+ALIKE = {"interval": "absent: all people have the same value"}
+UNIT, SIGNED = (0.0, 1.0), (-1.0, 1.0)  # bounds of shares and of their differences
+UNBOUNDED = (-math.inf, math.inf)
+Pairs = Iterable[tuple[str, float | None]]  # (person, value)
+Table = Mapping[str, Sequence[float]]  # values by person
+Combine = Callable[[np.ndarray], np.ndarray]  # means (terms, draws) to figures (draws)
 
 
 def mean_axis(means: np.ndarray) -> np.ndarray:
@@ -24,119 +53,208 @@ def harmonic_axis(means: np.ndarray) -> np.ndarray:
         return len(means) / (1 / means).sum(0)
 
 
-def figure(pairs: Iterable[tuple[str, float | None]], absent: str = "no row has this figure") -> dict:
-    """A figure over (subject, value) pairs: the mean of all values, a 95 % interval over subjects, n values.
+def bootstrap(
+    statistic: Callable[..., np.ndarray],
+    people: Sequence[int],
+    bounds: tuple[float, float] = UNIT,
+    draws: int = DRAWS,
+) -> dict[str, Any]:
+    """Value and 95 % interval of a statistic, people drawn with replacement from one or more groups.
 
-    Subjects are drawn with replacement; at a mean of 0 or 1 of values in [0, 1] the interval is
-    Clopper-Pearson's over subjects, since a bootstrap of equal values has no width. Values of None are left
-    out and counted as ``left_out``; without any other value the figure is absent for the reason given.
+    ``statistic`` takes one array (draws, people) for each group, how often each person was drawn, and returns
+    figures (draws); NaN where a draw has none. ``people`` are the groups' sizes, ``bounds`` the least and the
+    greatest value that the figure can have.
+
+    Returns value, low and high; in place of low and high a reason, "interval", where there is no interval.
     """
-    groups: dict[str, list[float]] = {}
-    left_out = 0
-    for subject, value in pairs:
-        if value is None:
-            left_out += 1
-        else:
-            groups.setdefault(subject, []).append(float(value))
-    if not groups:
+    value = float(statistic(*(np.ones((1, count)) for count in people))[0])
+    least = min(people)
+    if least == 1:
+        return {"value": value} | ONE_PERSON
+    found = statistic(*(_drawn(count, draws, place) for place, count in enumerate(people)))
+    low, high = (float(end) for end in np.quantile(found[~np.isnan(found)], (0.025, 0.975)))
+    if high - low < WIDTHLESS:
+        return {"value": value} | alike(value, least, bounds)
+    factor = t.ppf(0.975, least - 1) / norm.ppf(0.975) * math.sqrt(least / (least - 1))
+    return {
+        "value": value,
+        "low": max(bounds[0], value - factor * max(value - low, 0.0)),
+        "high": min(bounds[1], value + factor * max(high - value, 0.0)),
+    }
+
+
+@lru_cache(maxsize=8)
+def _drawn(people: int, draws: int, place: int) -> np.ndarray:
+    """How often each of ``people`` was drawn, (draws, people); another table for each ``place``."""
+    rng = np.random.default_rng([SEED, place])
+    return rng.multinomial(people, np.full(people, 1 / people), draws).astype(float)
+
+
+def alike(value: float, people: int, bounds: tuple[float, float] = UNIT) -> dict[str, Any]:
+    """The 95 % interval where all of n ``people`` have the same value: up to 1 - 0.025 ** (1 / n) of all
+    people may have another one, as far as the bounds allow. Absent without bounds.
+    """
+    if not all(map(math.isfinite, bounds)):
+        return dict(ALIKE)
+    others = 1 - 0.025 ** (1 / people)
+    return {"low": value - others * (value - bounds[0]), "high": value + others * (bounds[1] - value)}
+
+
+def figure(pairs: Pairs, absent: str = "no row has this figure") -> dict[str, Any]:
+    """A figure over (person, value) pairs with values in [0, 1]: the mean of all values, a 95 % interval over
+    people, n values.
+
+    Values of None are left out and counted as ``left_out``; without any other value the figure is absent for
+    the reason given.
+    """
+    (table,), left_out = _tables([pairs])
+    if not table:
         return {"absent": absent, "left_out": left_out}
-    sums = np.array([sum(values) for values in groups.values()])
-    counts = np.array([len(values) for values in groups.values()])
-    value, people = float(sums.sum() / counts.sum()), len(groups)
-    result: dict = {"value": value, "n": int(counts.sum())} | ({"left_out": left_out} if left_out else {})
-    if value in (0.0, 1.0):
-        return result | certain(value, people)
-    if people == 1:
-        return result | ONE_PERSON
-    draws = np.random.default_rng(SEED).integers(0, people, (DRAWS, people))
-    means = sums[draws].sum(1) / counts[draws].sum(1)
-    low, high = (float(q) for q in np.quantile(means, (0.025, 0.975)))
-    return result | {"low": low, "high": high}
+    return _of_means([table], mean_axis, UNIT, left_out)
 
 
-def certain(value: float, people: int) -> dict:
-    """Clopper-Pearson's 95 % interval over people where a share is 0 or 1."""
-    edge = 0.025 ** (1 / people)
-    return {"low": 0.0, "high": 1 - edge} if value == 0.0 else {"low": edge, "high": 1.0}
+def mean_of(figures: Sequence[Pairs]) -> dict[str, Any]:
+    """The mean of several figures, always of all of them, with an interval over people for the mean itself.
+
+    Absent when one of them has no rows: a mean of whichever terms exist would be another figure under the
+    same name.
+    """
+    tables, left_out = _tables(figures)
+    if not all(tables):
+        return {"absent": _missing_terms(tables), "left_out": left_out}
+    return _of_means(tables, mean_axis, UNIT, left_out)
 
 
-def share(successes: int, trials: int) -> dict:
+def difference(triples: Iterable[tuple[str, float | None, float | None]]) -> dict[str, Any]:
+    """A method minus another over (person, its value, the other's value), both in [0, 1] and of the same
+    question.
+
+    The interval draws people, so it is paired. Rows without both values are left out and counted.
+    """
+    pairs = (
+        (person, None if one is None or other is None else one - other) for person, one, other in triples
+    )
+    (table,), left_out = _tables([pairs])
+    if not table:
+        return {"absent": "no row has this figure for both", "left_out": left_out}
+    return _of_means([table], mean_axis, SIGNED, left_out)
+
+
+def contrast(ours: Sequence[Pairs], others: Sequence[Pairs], combine: Combine = mean_axis) -> dict[str, Any]:
+    """A method's figure less another's, each combined from the means of its terms, with an interval that
+    draws people.
+
+    A term is (person, value) pairs in [0, 1], as many of one side as of the other; one draw of people serves
+    both sides, so it is paired. ``combine`` takes means (terms, draws) to figures (draws). Absent when a term
+    of either side has no rows.
+    """
+    tables, _ = _tables([*ours, *others])
+    if not all(tables):
+        return {"absent": _missing_terms(tables)}
+
+    def delta(means: np.ndarray) -> np.ndarray:
+        return combine(means[: len(ours)]) - combine(means[len(ours) :])
+
+    return _of_means(tables, delta, SIGNED)
+
+
+def _tables(terms: Iterable[Pairs]) -> tuple[list[Table], int]:
+    """Values by person of every term, and how many values are None."""
+    tables: list[Table] = []
+    left_out = 0
+    for pairs in terms:
+        known = []
+        for person, value in pairs:
+            if value is None:
+                left_out += 1
+            else:
+                known.append((person, float(value)))
+        tables.append(group_by(known, lambda pair: pair[0], lambda pair: pair[1]))
+    return tables, left_out
+
+
+def _missing_terms(tables: Sequence[Table]) -> str:
+    return f"{sum(not table for table in tables)} of its {len(tables)} terms have no rows"
+
+
+def _of_means(
+    tables: Sequence[Table], combine: Combine, bounds: tuple[float, float], left_out: int = 0
+) -> dict[str, Any]:
+    """A figure combined from the means of its terms; one draw of people serves all terms."""
+    people = sorted(set().union(*tables))
+    sums = np.array([[sum(table.get(person, ())) for person in people] for table in tables])
+    counts = np.array([[len(table.get(person, ())) for person in people] for table in tables])
+
+    def statistic(drawn: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore"):  # a draw without rows in a term: NaN
+            return combine((drawn @ sums.T / (drawn @ counts.T)).T)
+
+    result = bootstrap(statistic, [len(people)], bounds) | {"n": int(counts.sum())}
+    return result | ({"left_out": left_out} if left_out else {})
+
+
+def share(successes: int, trials: int) -> dict[str, Any]:
     """A share with Clopper-Pearson's 95 % interval."""
-    low = 0.0 if successes == 0 else float(beta.ppf(0.025, successes, trials - successes + 1))
-    high = 1.0 if successes == trials else float(beta.ppf(0.975, successes + 1, trials - successes))
-    return {"value": successes / trials, "low": low, "high": high, "n": trials}
+    found = binomtest(successes, trials).proportion_ci(0.95, "exact")
+    return {"value": successes / trials, "low": float(found.low), "high": float(found.high), "n": trials}
 
 
 def two_groups(
     positives: Sequence[tuple[str, float]],
     negatives: Sequence[tuple[str, float]],
-    of: Callable[[list[float], list[float]], float],
-) -> dict:
-    """A figure of two groups' scores, such as an AUROC, with a bootstrap interval over the people of both.
+    of: Callable[[Any, Any], float],
+) -> dict[str, Any]:
+    """A figure in [0, 1] of two groups' scores, with a bootstrap interval over the people of both.
 
-    At 0 or 1 the interval is Clopper-Pearson's over the people of the smaller group; a group of one person
-    gives none.
+    Where all draws agree, as at an AUROC of 1, the interval is that of the smaller group.
     """
-    value = float(of([score for _, score in positives], [score for _, score in negatives]))
-    rng = np.random.default_rng(SEED)
-    groups = []
-    for pairs in (positives, negatives):
-        people: dict[str, list[float]] = {}
-        for subject, score in pairs:
-            people.setdefault(subject, []).append(score)
-        groups.append(list(people.values()))
-    result = {"value": value, "n": len(positives) + len(negatives)}
-    people_of_smaller = min(len(group) for group in groups)
-    if people_of_smaller == 1:
-        return result | ONE_PERSON
-    if value in (0.0, 1.0):
-        return result | certain(value, people_of_smaller)
-    draws = []
-    for _ in range(200):
-        drawn = [[s for i in rng.integers(0, len(g), len(g)) for s in g[i]] for g in groups]
-        draws.append(of(*drawn))
-    low, high = (float(q) for q in np.quantile(draws, (0.025, 0.975)))
-    return result | {"low": low, "high": high}
+    sides = [_scores_by_person(pairs) for pairs in (positives, negatives)]
+
+    def statistic(*drawn: np.ndarray) -> np.ndarray:
+        figures = []
+        for weights in zip(*drawn, strict=True):
+            one, other = (
+                np.repeat(scores, times[person].astype(int))
+                for (scores, person), times in zip(sides, weights, strict=True)
+            )
+            figures.append(of(one, other))
+        return np.array(figures)
+
+    people = [int(person.max()) + 1 for _, person in sides]
+    return bootstrap(statistic, people) | {"n": len(positives) + len(negatives)}
 
 
-def difference(triples: Iterable[tuple[str, float | None, float | None]]) -> dict:
-    """A method minus another over (subject, its value, the other's value), both in [0, 1] and of the same
-    question.
+def two_groups_auroc(
+    positives: Sequence[tuple[str, float]], negatives: Sequence[tuple[str, float]]
+) -> dict[str, Any]:
+    """The AUROC of two groups' scores, with a bootstrap interval over the people of both.
 
-    The interval draws subjects, so it is paired. Where all rows differ by 0, or by 1, a bootstrap has no
-    width; the interval is then what Clopper-Pearson leaves open: the share of people who might differ
-    otherwise. Rows without both values are left out and counted.
+    The same as ``two_groups`` with ``auroc``, without a sort for each draw: how often a person's scores are
+    above another's is counted once for each pair of people.
     """
-    pairs, left_out = [], 0
-    for subject, one, other in triples:
-        if one is None or other is None:
-            left_out += 1
-        else:
-            pairs.append((subject, one - other))
-    if not pairs:
-        return {"absent": "no row has this figure for both", "left_out": left_out}
-    counted = {"left_out": left_out} if left_out else {}
-    if len({delta for _, delta in pairs}) > 1:
-        shifted = figure((subject, (delta + 1) / 2) for subject, delta in pairs)
-        back = {name: 2 * shifted[name] - 1 for name in ("value", "low", "high") if name in shifted}
-        return shifted | back | counted
-    value = pairs[0][1]
-    return (
-        {"value": value, "n": len(pairs)}
-        | certain_difference(value, len({subject for subject, _ in pairs}))
-        | counted
-    )
+    (scores, person), (others, other_person) = (_scores_by_person(p) for p in (positives, negatives))
+    order = np.argsort(others)
+    ranked = others[order]
+    wins = np.zeros((int(person.max()) + 1, int(other_person.max()) + 1))
+    for who, score in zip(person, scores, strict=True):
+        above = np.searchsorted(ranked, score, "left"), np.searchsorted(ranked, score, "right")
+        for end in above:
+            np.add.at(wins[who], other_person[order[:end]], 0.5)
+    counts = np.bincount(person), np.bincount(other_person)
+
+    def statistic(drawn: np.ndarray, other_drawn: np.ndarray) -> np.ndarray:
+        return ((drawn @ wins) * other_drawn).sum(1) / ((drawn @ counts[0]) * (other_drawn @ counts[1]))
+
+    return bootstrap(statistic, wins.shape) | {"n": len(scores) + len(others)}
 
 
-def certain_difference(value: float, people: int) -> dict:
-    """What Clopper-Pearson leaves open where all people differ alike: the share of people who might differ
-    otherwise.
-    """
-    reach = (1 - certain(1.0, people)["low"]) * (1 + abs(value))
-    return {"low": max(-1.0, value - reach), "high": min(1.0, value + reach)}
+def _scores_by_person(pairs: Sequence[tuple[str, float]]) -> tuple[np.ndarray, np.ndarray]:
+    """Scores, and the number of the person that each is of."""
+    _, person = np.unique([who for who, _ in pairs], return_inverse=True)
+    return np.array([score for _, score in pairs], float), person
 
 
-def harmonic(figures: dict[str, dict]) -> dict:
+def harmonic(figures: dict[str, dict]) -> dict[str, Any]:
     """The harmonic mean of named figures in [0, 1], always of all of them; absent when one of them is.
 
     The mean grows with each term, so the ends of its interval are the means of the terms' ends: wide rather
@@ -145,55 +263,17 @@ def harmonic(figures: dict[str, dict]) -> dict:
     missing = [name for name, found in figures.items() if "value" not in found]
     if missing:
         return {"absent": f"its term {missing[0]} is absent", "terms": list(figures)}
-    result: dict = {
-        "value": float(harmonic_mean([f["value"] for f in figures.values()])),
-        "n": sum(f["n"] for f in figures.values()),
+    result: dict[str, Any] = {
+        "value": float(harmonic_mean([found["value"] for found in figures.values()])),
+        "n": sum(found["n"] for found in figures.values()),
     }
-    if all("low" in found for found in figures.values()):
-        result |= {
-            end: float(harmonic_mean([found[end] for found in figures.values()])) for end in ("low", "high")
-        }
-    else:
-        result |= ONE_PERSON
+    without = next((found for found in figures.values() if "low" not in found), None)
+    if without is not None:
+        interval = without.get("interval", "absent: a term has none")
+        return result | {"interval": interval, "terms": list(figures)}
+    for end in ("low", "high"):
+        result[end] = float(harmonic_mean([found[end] for found in figures.values()]))
     return result | {"terms": list(figures)}
-
-
-def mean_of(figures: Sequence[Iterable[tuple[str, float | None]]]) -> dict:
-    """The mean of several figures, always of all of them, with an interval over subjects for the mean itself.
-
-    Absent when one of them has no rows: a mean of whichever terms exist would be another figure under the
-    same name.
-    """
-    tables: list[dict[str, list[float]]] = []
-    left_out = 0
-    for pairs in figures:
-        table: dict[str, list[float]] = {}
-        for subject, value in pairs:
-            if value is None:
-                left_out += 1
-            else:
-                table.setdefault(subject, []).append(float(value))
-        tables.append(table)
-    if not all(tables):
-        return {
-            "absent": f"{sum(not t for t in tables)} of its {len(tables)} terms have no rows",
-            "left_out": left_out,
-        }
-    subjects = sorted(set.union(*(set(t) for t in tables)))
-    sums = np.array([[sum(t.get(s, [])) for s in subjects] for t in tables])
-    counts = np.array([[len(t.get(s, [])) for s in subjects] for t in tables])
-    value = float((sums.sum(1) / counts.sum(1)).mean())
-    result: dict = {"value": value, "n": int(counts.sum())} | ({"left_out": left_out} if left_out else {})
-    if value in (0.0, 1.0):
-        return result | certain(value, len(subjects))
-    if len(subjects) == 1:
-        return result | ONE_PERSON
-    draws = np.random.default_rng(SEED).integers(0, len(subjects), (DRAWS, len(subjects)))
-    drawn = counts[:, draws].sum(2)
-    whole = (drawn > 0).all(0)  # draws in which every term has rows
-    means = (sums[:, draws].sum(2)[:, whole] / drawn[:, whole]).mean(0)
-    low, high = (float(q) for q in np.quantile(means, (0.025, 0.975)))
-    return result | {"low": low, "high": high}
 
 
 def over_seeds(figures: Sequence[dict[str, dict]]) -> dict[str, dict]:
@@ -207,52 +287,10 @@ def over_seeds(figures: Sequence[dict[str, dict]]) -> dict[str, dict]:
     for name, one in first.items():
         each = [found[name] for found in figures]
         missing = next((found for found in each if "value" not in found), None)
-        result[name] = missing or one | {
-            key: float(np.mean([found[key] for found in each]))
-            for key in ("value", "low", "high")
-            if all(key in f for f in each)
-        } | {"n": sum(found["n"] for found in each), "by_seed": [found["value"] for found in each]}
+        if missing is not None:
+            result[name] = missing
+            continue
+        ends = [end for end in ("value", "low", "high") if all(end in found for found in each)]
+        result[name] = one | {end: float(np.mean([found[end] for found in each])) for end in ends}
+        result[name] |= {"n": sum(found["n"] for found in each), "by_seed": [f["value"] for f in each]}
     return result
-
-
-def contrast(
-    ours: Sequence[Pairs], others: Sequence[Pairs], combine: Callable[[np.ndarray], np.ndarray] = mean_axis
-) -> dict:
-    """A method's figure less another's, each combined from the means of its terms, with an interval that
-    draws subjects.
-
-    A term is (subject, value) pairs in [0, 1], as many of one side as of the other; one draw of subjects
-    serves both sides, so it is paired. ``combine`` takes means (terms, ...) to figures (...). Draws that all
-    agree have no width: the interval is then ``certain_difference``. Absent when a term of either side has no
-    rows.
-    """
-    terms = [*ours, *others]
-    tables = [_table(pairs) for pairs in terms]
-    if not all(tables):
-        return {"absent": f"{sum(not table for table in tables)} of its {len(tables)} terms have no rows"}
-    subjects = sorted(set.union(*(set(table) for table in tables)))
-    sums = np.array([[sum(table.get(s, [])) for s in subjects] for table in tables])
-    counts = np.array([[len(table.get(s, [])) for s in subjects] for table in tables])
-
-    def delta(means: np.ndarray) -> np.ndarray:
-        return combine(means[: len(ours)]) - combine(means[len(ours) :])
-
-    result = {"value": float(delta(sums.sum(1) / counts.sum(1))), "n": int(counts.sum())}
-    if len(subjects) == 1:
-        return result | ONE_PERSON
-    draws = np.random.default_rng(SEED).integers(0, len(subjects), (DRAWS, len(subjects)))
-    drawn = counts[:, draws].sum(2)
-    whole = (drawn > 0).all(0)
-    found = delta(sums[:, draws].sum(2)[:, whole] / drawn[:, whole])
-    if np.ptp(found) < WIDTHLESS:
-        return result | certain_difference(result["value"], len(subjects))
-    low, high = (float(q) for q in np.quantile(found, (0.025, 0.975)))
-    return result | {"low": low, "high": high}
-
-
-def _table(pairs: Pairs) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
-    for subject, value in pairs:
-        if value is not None:
-            found.setdefault(subject, []).append(float(value))
-    return found

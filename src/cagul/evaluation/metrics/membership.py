@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cagul.evaluation.metrics.intervals import two_groups
+from cagul.evaluation.metrics.intervals import two_groups_auroc
 from cagul.evaluation.metrics.likelihood import loss
 from cagul.evaluation.result_rows import LikelihoodRow
 
@@ -71,10 +71,9 @@ def mia(members: Sequence[LikelihoodRow], others: Sequence[LikelihoodRow]) -> di
     figures: dict[str, dict] = {}
     for name, score in SCORES.items():
         if members and others:
-            found = two_groups(
-                [(r["subject"], score(r)) for r in members],
-                [(r["subject"], score(r)) for r in others],
-                auroc,
+            found = two_groups_auroc(
+                [(row["subject"], score(row)) for row in members],
+                [(row["subject"], score(row)) for row in others],
             )
             figures |= {f"mia_{name}": found, f"mia_{name}_distance": distance(found)}
         else:

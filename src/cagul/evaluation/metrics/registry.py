@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Better = Literal["low", "high", "0.5", "-"]
+INTERVALS = 2  # version of how intervals are computed; 2: wider for few people, never of no width
 VIEW_KINDS = ("_near", "_far")  # suffixes of figures that are also given by the sort of view
 
 
@@ -167,13 +168,23 @@ _ALL = (
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 _BY_VIEW = ("views", "tpr_at_1_fpr", "auroc_unseen")
-MEANINGS: dict[tuple[str, str], str] = {  # (split, figure) -> what it is, in the order of tables
-    (split, metric.name + suffix): metric.what + suffix.replace("_", ", ") + (" views" if suffix else "")
-    for split in ("forget", "retain", "unseen", "gate", "cost")
-    for metric in _ALL
-    if split in metric.better
-    for suffix in ("", *(VIEW_KINDS if metric.name in _BY_VIEW else ()))
-}
+SPLITS = ("forget", "retain", "unseen", "gate", "cost")
+
+
+def _meanings() -> dict[tuple[str, str], str]:
+    found = {}
+    for split in SPLITS:
+        for metric in _ALL:
+            if split not in metric.better:
+                continue
+            found[split, metric.name] = metric.what
+            if metric.name in _BY_VIEW:
+                for kind in VIEW_KINDS:
+                    found[split, metric.name + kind] = f"{metric.what}, {kind.removeprefix('_')} views"
+    return found
+
+
+MEANINGS = _meanings()  # (split, figure) -> what it is, in the order of tables
 
 
 def metric_of(name: str) -> Metric | None:
@@ -186,10 +197,11 @@ def metric_of(name: str) -> Metric | None:
 
 
 def versions(summary: dict) -> dict[str, int]:
-    """Name and version of every registered figure that a summary's methods hold."""
+    """Name and version of every registered figure that a summary's methods hold, and of their intervals."""
     held = {name for parts in summary["methods"].values() for figures in parts.values() for name in figures}
     known = {metric.name for metric in map(metric_of, held) if metric}
-    return {metric.name: metric.version for metric in METRICS.values() if metric.name in known}
+    held_versions = {metric.name: metric.version for metric in METRICS.values() if metric.name in known}
+    return held_versions | {"intervals": INTERVALS}
 
 
 def markdown() -> str:
