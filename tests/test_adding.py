@@ -7,11 +7,14 @@ import dataclasses
 import pytest
 import torch
 
+import cagul.training.estimate as estimate_module
+import cagul.training.token_cache as token_cache_module
 from cagul.config import load_config
 from cagul.data.pictures import open_picture
 from cagul.data.records import load_records, split_records
 from cagul.errors import DataError, PatchError
 from cagul.training.estimate import estimate
+from cagul.training.token_cache import TokenCache
 from cagul.training.unlearn import unlearn
 
 QUICK = [
@@ -60,7 +63,7 @@ def test_both_are_forgotten_after_adding(tiny_host, records, base):
     assert not fires_on(base, tiny_host, records, "p3")
 
 
-def test_earlier_people_in_the_records_are_neither_retained_nor_rivals(tiny_host, records, base):
+def test_earlier_people_in_the_records_are_neither_retained_nor_impostors(tiny_host, records, base):
     both = unlearn(tiny_host, split_records(records, ["p3"]), base.config, base=base)
     assert both.facts["people_trained_again"] >= 1
     assert fires_on(both, tiny_host, records, "p0")
@@ -106,28 +109,98 @@ def test_what_cannot_be_added_to_says_why(tiny_host, records, base):
         unlearn(tiny_host, splits, base.config, base=stranger)
 
 
-def test_a_plan_counts_what_training_does(tiny_host, records):
-    splits, config = (
-        split_records(records, ["p0"]),
-        load_config("default", [*QUICK, "training.token_memory=0"]),
+@pytest.fixture
+def counted(monkeypatch):
+    """The distinct pictures that are opened and (picture, question) pairs whose importance is asked."""
+    pictures, pairs = set(), set()
+    real_picture, real_prompts = token_cache_module.shown_picture, TokenCache.prompts
+
+    def shown_picture(one, seed):
+        pictures.add(one)
+        return real_picture(one, seed)
+
+    def prompts(self, asked):
+        pairs.update(asked)
+        return real_prompts(self, asked)
+
+    monkeypatch.setattr(token_cache_module, "shown_picture", shown_picture)
+    monkeypatch.setattr(TokenCache, "prompts", prompts)
+    return pictures, pairs
+
+
+@pytest.mark.parametrize("preset", ["default", "store", "paper"])
+@pytest.mark.parametrize("more", [(), ("selection.choose=all",), ("training.led=0.5", "training.augment=1")])
+def test_an_estimate_counts_what_training_does(tiny_host, records, counted, preset, more):
+    splits = split_records(records, ["p0"])
+    config = load_config(preset, [*QUICK, "training.steps=4", "gate.steps=2", *more])
+    estimated = estimate(tiny_host, splits, config)
+    pictures, pairs = counted
+    pictures.clear()
+    pairs.clear()
+    unlearn(tiny_host, splits, config)
+    assert (estimated.pictures, estimated.attention_pairs) == (len(pictures), len(pairs))
+
+
+@pytest.mark.parametrize("preset", ["default", "store"])
+@pytest.mark.parametrize("known", [True, False])
+def test_an_estimate_of_adding_counts_replay_and_blend(tiny_host, records, base, counted, preset, known):
+    """With the base's people in the records, who are found by their pictures, and without."""
+    splits = split_records([r for r in records if known or r.subject != "p0"], ["p3"])
+    config = load_config(preset, [*QUICK, "training.steps=4"])
+    pictures, pairs = counted
+    pictures.clear()
+    estimated = estimate(tiny_host, splits, config, base)
+    pictures.clear()
+    pairs.clear()
+    unlearn(tiny_host, splits, config, base=base)
+    assert (estimated.pictures, estimated.attention_pairs) == (len(pictures), len(pairs))
+
+
+def test_an_estimate_times_the_encoder_with_its_base(tiny_host, records, base, monkeypatch):
+    given = []
+    real = estimate_module.train_encoder
+    monkeypatch.setattr(
+        estimate_module,
+        "train_encoder",
+        lambda *arguments, **options: given.append(options["base"]) or real(*arguments, **options),
     )
+    estimate(tiny_host, split_records(records, ["p3"]), base.config, base)
+    assert given == [base.encoder]
+
+
+def test_an_estimate_says_what_a_job_takes(tiny_host, records):
+    splits = split_records(records, ["p0"])
     before = tiny_host.fingerprint()
-    found = estimate(tiny_host, splits, config)
-    looked, asked = {}, {}
-
-    def progress(stage, done, total):
-        (asked if stage == "reading attention" else looked)[stage] = total
-
-    unlearn(tiny_host, splits, config, progress=progress)
+    estimated = estimate(tiny_host, splits, load_config("default", [*QUICK, "training.token_memory=0"]))
     assert tiny_host.fingerprint() == before
-    assert found.attention_pairs == asked["reading attention"]
-    assert found.pictures == sum(
-        total for stage, total in looked.items() if "training the encoder" not in stage
+    assert estimated.people["forget"] == 1
+    assert estimated.steps == 20
+    assert estimated.seconds["all"] == pytest.approx(
+        sum(v for k, v in estimated.seconds.items() if k != "all"), abs=0.05
     )
-    assert found.people["forget"] == 1
-    assert found.steps == 20
-    assert found.seconds["all"] == pytest.approx(
-        sum(v for k, v in found.seconds.items() if k != "all"), abs=0.05
-    )
-    assert found.tokens_gib["disk"] > 0 == found.tokens_gib["memory"]
-    assert (found.calibration_people, found.smallest_false_alarms) == (1, 0.5)
+    assert estimated.tokens_gib["disk"] > 0 == estimated.tokens_gib["memory"]
+    assert (estimated.calibration_people, estimated.smallest_false_alarms) == (1, 0.5)
+
+
+def test_tokens_are_chosen_again_where_the_options_differ(tiny_host, records):
+    """Masks belong to the selection, the kind of importance and the layers, not to picture and question
+    alone.
+    """
+    pair = ((records[0].image, 0), records[0].question)
+    shared = TokenCache(tiny_host)
+    layers = frozenset({0, 1})
+    for settings, read in (
+        (["selection.k=6"], layers),
+        (["selection.k=3"], layers),
+        (["selection.k=0.25"], layers),
+        (["selection.k=6", "selection.choose=top"], layers),
+        (["selection.k=6", "attention.kind=value_norm"], layers),
+        (["selection.k=6"], frozenset({3})),
+        (["selection.choose=all"], layers),
+        (["selection.choose=random", "selection.k=6"], layers),
+    ):
+        config, alone = load_config("default", settings), TokenCache(tiny_host)
+        for cache in (shared, alone):
+            cache.choose([pair], config, read)
+        (mask,), (expected,) = (cache.masks_of([pair], config, read) for cache in (shared, alone))
+        assert torch.equal(mask, expected), settings

@@ -75,7 +75,7 @@ def unlearn(
     with processes_of(device) as processes:
         if dry_run:
             set_up(threads)
-            _show_plan(load_host(host, processes.device(device), dtype), splits, chosen, start, json)
+            _show_estimate(load_host(host, processes.device(device), dtype), splits, chosen, start, json)
             return
         work = patch.parent / f".{patch.name}.work"
         require_writable(work)
@@ -156,7 +156,7 @@ def _remove_empty(work: Path) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _show_plan(host: FrozenHost, splits: Splits, config: Config, base: Patch | None, json: bool) -> None:
+def _show_estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch | None, json: bool) -> None:
     from cagul.training.estimate import estimate
 
     found = estimate(host, splits, config, base)

@@ -30,10 +30,10 @@ from cagul.study.trainings import (
     by_layers,
     by_measure,
     plan_trainings,
-    require_lengths,
     surface,
     training_rows,
 )
+from cagul.training.encoder import require_lengths
 from cagul.training.progress import Progress, silent
 from cagul.training.sampler import TrainingRow
 from cagul.training.token_cache import TokenCache

@@ -73,19 +73,6 @@ def plan_trainings(splits: Splits, config: Config, sample: StudySample) -> list[
     return [row for step in range(sample.steps) for row in schedule.rows(step)]
 
 
-def require_lengths(token_cache: TokenCache, rows: Iterable[TrainingRow], progress: Progress) -> None:
-    """Look at the pictures of all rows. Raises DataError when a question and its answer are longer than the
-    host's context.
-    """
-    rows, prompter = list(rows), token_cache.host.prompter
-    token_cache.encode_images([row.shown for row in rows], progress, "looking at training pictures")
-    for row in rows:
-        where = f"The record with the question {row.question[:60]!r}"
-        prompter.check_length(
-            row.question, row.answer, token_cache.sizes[row.shown[0]], token_cache.host.context, where
-        )
-
-
 def training_rows(
     token_cache: TokenCache,
     splits: Splits,
@@ -149,9 +136,7 @@ def _train_and_ask(
         mark.write_text(name, "utf-8")
     began = time.perf_counter()
     layers = resolve_layers(config.attention.layers, host.layers)
-    encoder, _ = train_encoder(
-        token_cache.beside(), splits, config, layers, checkpoint=checkpoint, progress=progress
-    )
+    encoder, _ = train_encoder(token_cache, splits, config, layers, checkpoint=checkpoint, progress=progress)
     spent = time.perf_counter() - began
     # its gate is forced, never asked
     patch = Patch(config, layers, MlpGate(host.width), encoder, float("inf"), host_card(host))

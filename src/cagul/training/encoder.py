@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cagul.config import Config
+from cagul.data.pictures import PictureVariant
 from cagul.data.records import Splits
 from cagul.errors import HostError
 from cagul.guard.token_edit import rewrite
@@ -42,7 +43,7 @@ def train_encoder(
     progress: Progress = silent,
 ) -> tuple[VisualTokenEncoder, dict]:
     """L = CE(refusal | x') + keep * KL(host(x) || host(x')) + size * ||x' - x||^2 / D, plus the terms along
-    the memorised answer.
+    the memorised answer. Returns the encoder and facts about its training.
 
     With ``base`` training starts from that encoder, and replay * ||x' - base(x)||^2 / D over pictures of
     people who are not forgotten keeps it near: what it does for the people that it was trained on, whose
@@ -51,108 +52,189 @@ def train_encoder(
 
     Raises HostError when the loss is not a number, DataError when a record is longer than the host's context.
     """
-    host, settings, processes = token_cache.host, config.training, token_cache.processes
-    schedule = ExampleSampler(splits, config)
-    plan = [schedule.rows(step) for step in range(settings.steps)]
-    replayed = [schedule.replayed(step) if base is not None else [] for step in range(settings.steps)]
-    everything = [row for rows in (*plan, *replayed) for row in rows]
-    pictures = [shown for row in everything for shown in (row.shown, row.other) if shown is not None]
-    token_cache.encode_images(pictures, progress, "looking at training pictures")
-    for row in everything:
+    rows = EncoderRows.draw(splits, config, replay=base is not None)
+    prepare_rows(token_cache, rows, config, layers, progress)
+    return EncoderTrainer(EncoderLoss(token_cache, config, layers), rows, base, progress).run(checkpoint)
+
+
+@dataclass(frozen=True)
+class EncoderRows:
+    """The rows of every step, and the replayed ones beside them (none without a base)."""
+
+    steps: list[list[TrainingRow]]
+    replayed: list[list[TrainingRow]]
+
+    @classmethod
+    def draw(cls, splits: Splits, config: Config, *, replay: bool) -> EncoderRows:
+        sampler, steps = ExampleSampler(splits, config), range(config.training.steps)
+        return cls(
+            [sampler.rows(step) for step in steps],
+            [sampler.replayed(step) if replay else [] for step in steps],
+        )
+
+    def of(self, steps: range) -> list[TrainingRow]:
+        """All rows of some steps, then their replayed ones."""
+        drawn = [row for step in steps for row in self.steps[step]]
+        return drawn + [row for step in steps for row in self.replayed[step]]
+
+    @property
+    def everything(self) -> list[TrainingRow]:
+        return self.of(range(len(self.steps)))
+
+
+def shown_in(rows: list[TrainingRow]) -> list[PictureVariant]:
+    """The pictures that rows show, those of somebody else among them."""
+    return [shown for row in rows for shown in (row.shown, row.other) if shown is not None]
+
+
+def asked_in(rows: list[TrainingRow]) -> list[tuple[PictureVariant, str]]:
+    """The (picture, question) pairs of rows, whose tokens are chosen."""
+    return [(row.shown, row.question) for row in rows]
+
+
+def prepare_rows(
+    token_cache: TokenCache, rows: EncoderRows, config: Config, layers: frozenset[int], progress: Progress
+) -> None:
+    """Encode the rows' pictures and choose their tokens. Raises DataError when a row is longer than the
+    host's context.
+    """
+    everything = rows.everything
+    require_lengths(token_cache, everything, progress)
+    token_cache.choose(asked_in(everything), config, layers, progress)
+
+
+def require_lengths(token_cache: TokenCache, rows: list[TrainingRow], progress: Progress = silent) -> None:
+    """Encode the pictures of rows. Raises DataError when a question and its answer are longer than the host's
+    context.
+    """
+    host = token_cache.host
+    token_cache.encode_images(shown_in(rows), progress, "looking at training pictures")
+    for row in rows:
         where = f"The record with the question {row.question[:60]!r}"
         host.prompter.check_length(
             row.question, row.answer, token_cache.sizes[row.shown[0]], host.context, where
         )
-    token_cache.choose([(row.shown, row.question) for row in everything], config, layers, progress)
-    torch.manual_seed(settings.seed)
-    encoder = VisualTokenEncoder(host.width, config.encoder.hidden, config.encoder.depth)
-    if base is not None:
-        encoder.load_state_dict(base.state_dict())
-        base = base.to(host.device)
-    encoder.to(host.device)
-    optimiser = torch.optim.AdamW(encoder.parameters(), lr=settings.rate, weight_decay=0.0)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, partial(_rate, settings.steps))
-    state: dict[str, Any] = {"step": 0, "losses": []}
-    if loaded := processes.broadcast(lambda: load_checkpoint(checkpoint)):
-        encoder.load_state_dict(loaded["encoder"])
-        optimiser.load_state_dict(loaded["optimiser"])
-        scheduler.load_state_dict(loaded["scheduler"])
-        state = {"step": loaded["step"], "losses": loaded["losses"]}
-    stopped, resumed_from, saved_at, parts = (
-        "all steps done",
-        state["step"],
-        time.monotonic(),
-        AdaptiveBatch(settings.rows_at_once or settings.batch),
-    )
-    for step in range(state["step"], settings.steps):
 
-        def gradients(size: int, step: int = step) -> float:
-            optimiser.zero_grad()
-            refusal = 0.0
-            for loss, part_refusal in _losses(
-                token_cache, encoder, base, plan[step], replayed[step], config, size
-            ):
-                if not bool(torch.isfinite(loss)):
-                    raise HostError(
-                        f"The loss is {loss.item()} at step {step}.", "Lower training.rate.", "loss"
-                    )
-                loss.backward()
-                refusal += part_refusal
-            return refusal
 
-        state["losses"].append(processes.total(parts.run("training the encoder", gradients)))
-        processes.add_gradients(encoder.parameters())
-        if not torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0) and step == 0:
+class EncoderTrainer:
+    """The encoder with its optimiser: one step after the other, from a checkpoint where there is one."""
+
+    def __init__(
+        self, loss: EncoderLoss, rows: EncoderRows, base: VisualTokenEncoder | None, progress: Progress
+    ):
+        self.loss, self.rows, self.progress = loss, rows, progress
+        self.host, self.processes = loss.token_cache.host, loss.token_cache.processes
+        self.settings = loss.config.training
+        torch.manual_seed(self.settings.seed)
+        shape = loss.config.encoder
+        self.encoder = VisualTokenEncoder(self.host.width, shape.hidden, shape.depth)
+        if base is not None:
+            self.encoder.load_state_dict(base.state_dict())
+        self.base = None if base is None else base.to(self.host.device)
+        self.encoder.to(self.host.device)
+        self.optimiser = torch.optim.AdamW(self.encoder.parameters(), lr=self.settings.rate, weight_decay=0.0)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self.optimiser, partial(_rate, self.settings.steps)
+        )
+        self.at_once = AdaptiveBatch(self.settings.rows_at_once or self.settings.batch)
+        self.losses: list[float] = []  # the refusal loss of every step
+        self.stopped, self.saved_at = "", time.monotonic()
+
+    def run(self, checkpoint: Path | None) -> tuple[VisualTokenEncoder, dict]:
+        """All steps, or fewer by the early stop: the encoder, and facts about its training."""
+        resumed_from = self.resume(checkpoint)
+        self.saved_at = time.monotonic()
+        for step in range(resumed_from, self.settings.steps):
+            self.step(step)
+            self.progress("training the encoder", step + 1, self.settings.steps)
+            if self.stop_early(step):
+                break
+            due = (step + 1) % self.settings.checkpoint == 0
+            if due or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
+                self.save(checkpoint, step + 1)
+        facts = {
+            "steps": len(self.losses),
+            "resumed_from": resumed_from,
+            "stopped": self.stopped or "all steps done",
+            "refusal_loss": self.losses[-1],
+            "rows_at_once": self.at_once.size,
+            "processes": self.processes.size,
+        }
+        return self.encoder.eval(), facts
+
+    def step(self, step: int) -> None:
+        """One update. Raises HostError when the loss is not a number, or no gradient comes back."""
+        refusal = self.at_once.run("training the encoder", partial(self.gradients, step))
+        self.losses.append(self.processes.total(refusal))
+        self.processes.add_gradients(self.encoder.parameters())
+        if not torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 1.0) and step == 0:
             raise HostError(
-                f"No gradient comes back through {host.name}, so an encoder cannot be trained on it.",
+                f"No gradient comes back through {self.host.name}, so an encoder cannot be trained on it.",
                 "Load it without quantised activations.",
                 "no-gradient",
             )
-        optimiser.step()
-        scheduler.step()
-        progress("training the encoder", step + 1, settings.steps)
-        recent = state["losses"][-STOP_WINDOW:]
-        if (
-            settings.stop_loss
-            and len(recent) == STOP_WINDOW
-            and sum(recent) / STOP_WINDOW <= settings.stop_loss
-        ):
-            stopped = f"early stop at step {step + 1}: mean refusal loss of {STOP_WINDOW} steps <= {settings.stop_loss}"
-            break
-        due = (step + 1) % settings.checkpoint == 0 or time.monotonic() - saved_at > CHECKPOINT_SECONDS
-        if checkpoint is not None and due and processes.main:
-            saved = {
-                "encoder": encoder.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "step": step + 1,
-                "scheduler": scheduler.state_dict(),
-                "losses": state["losses"],
-            }
-            save_checkpoint(checkpoint, saved)
-            saved_at = time.monotonic()
-    facts = {
-        "steps": len(state["losses"]),
-        "resumed_from": resumed_from,
-        "stopped": stopped,
-        "refusal_loss": state["losses"][-1],
-        "rows_at_once": parts.size,
-        "processes": processes.size,
-    }
-    return encoder.eval(), facts
+        self.optimiser.step()
+        self.scheduler.step()
+
+    def gradients(self, step: int, size: int) -> float:
+        """Add up the gradients of a step's rows, ``size`` at once. Returns the refusal loss of this process's
+        rows.
+        """
+        self.optimiser.zero_grad()
+        refusal = 0.0
+        rows, replayed = self.rows.steps[step], self.rows.replayed[step]
+        for loss, part_refusal in self.loss.parts(self.encoder, self.base, rows, replayed, size):
+            if not bool(torch.isfinite(loss)):
+                raise HostError(f"The loss is {loss.item()} at step {step}.", "Lower training.rate.", "loss")
+            loss.backward()
+            refusal += part_refusal
+        return refusal
+
+    def stop_early(self, step: int) -> bool:
+        """Whether the refusal loss of the last steps is low enough."""
+        recent = self.losses[-STOP_WINDOW:]
+        limit = self.settings.stop_loss
+        if not limit or len(recent) < STOP_WINDOW or sum(recent) / STOP_WINDOW > limit:
+            return False
+        self.stopped = f"early stop at step {step + 1}: mean refusal loss of {STOP_WINDOW} steps <= {limit}"
+        return True
+
+    def resume(self, checkpoint: Path | None) -> int:
+        """Go on from a checkpoint. Returns the step to start with, 0 without one."""
+        state = self.processes.broadcast(lambda: load_checkpoint(checkpoint))
+        if state is None:
+            return 0
+        self.encoder.load_state_dict(state["encoder"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.losses = state["losses"]
+        return state["step"]
+
+    def save(self, checkpoint: Path | None, step: int) -> None:
+        """Write the checkpoint, in the main process alone. Raises WriteError."""
+        if checkpoint is None or not self.processes.main:
+            return
+        state = {
+            "encoder": self.encoder.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": step,
+            "scheduler": self.scheduler.state_dict(),
+            "losses": self.losses,
+        }
+        save_checkpoint(checkpoint, state)
+        self.saved_at = time.monotonic()
 
 
 def _rate(steps: int, step: int) -> float:
     """Share of the learning rate at a step: linear over the first tenth, then a cosine to zero."""
     warm = max(1, steps // 10)
-    return (
-        (step + 1) / warm
-        if step < warm
-        else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-    )
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 @dataclass(frozen=True)
-class _Counts:
+class LossCounts:
     """What the means of the losses are taken over, of a batch or of a part of it."""
 
     refused: int
@@ -160,125 +242,120 @@ class _Counts:
     chosen: int
     memorised: int
 
-    @classmethod
-    def of(cls, token_cache: TokenCache, rows: list[TrainingRow]) -> _Counts:
-        kept = [
-            len(token_cache.host.prompter.answer_ids(row.question, row.answer))
-            for row in rows
-            if not row.refuse
+
+@dataclass(frozen=True)
+class EncoderLoss:
+    """The loss of rows, by the untouched host and under one choice of tokens."""
+
+    token_cache: TokenCache
+    config: Config
+    layers: frozenset[int]
+
+    def parts(
+        self,
+        encoder: VisualTokenEncoder,
+        base: VisualTokenEncoder | None,
+        rows: list[TrainingRow],
+        replayed: list[TrainingRow],
+        size: int,
+    ) -> Iterator[tuple[Tensor, float]]:
+        """The loss and its refusal term, in parts of at most ``size`` rows whose sums, over all processes,
+        are the whole batch's.
+        """
+        processes, replay = self.token_cache.processes, self.config.training.replay
+        whole, own = self.counts(rows), processes.shard(rows)
+        for start in range(0, len(own), size):
+            yield self.part(encoder, own[start : start + size], whole)
+        if base is not None and replayed and replay and processes.main:
+            tokens, masks = self.tokens_of(replayed)
+            with torch.no_grad():
+                before = rewrite(base, tokens, masks)
+            yield replay * size_loss(before, rewrite(encoder, tokens, masks), masks), 0.0
+
+    def part(
+        self, encoder: VisualTokenEncoder, rows: list[TrainingRow], whole: LossCounts
+    ) -> tuple[Tensor, float]:
+        """The loss and its refusal term of some rows of a batch that counts ``whole``."""
+        host, settings, part = self.token_cache.host, self.config.training, self.counts(rows)
+        inputs, labels = self.prompts(rows, [row.answer for row in rows])
+        tokens, masks = self.tokens_of(rows)
+        edited = rewrite(encoder, tokens, masks)
+        last = labels.shape[1] + 1
+        logits = host.score(inputs, edited, last, settings.gradient_checkpointing)[:, :-1]
+        refuse = torch.tensor([row.refuse for row in rows], device=host.device)
+        refusal = answer_loss(logits[refuse], labels[refuse]).sum() / max(1, whole.refused)
+        changed = size_loss(tokens, edited, masks) * part.chosen / max(1, whole.chosen)
+        loss = refusal + settings.size * changed
+        if settings.keep and part.kept_tokens:
+            kept = (~refuse).nonzero().flatten()
+            with torch.no_grad():
+                kept_inputs = {key: value[kept] for key, value in inputs.items()}
+                before = host.score(kept_inputs, [tokens[i] for i in kept.tolist()], last)[:, :-1]
+            divergence = keep_loss(before, logits[kept], labels[kept])
+            loss = loss + settings.keep * divergence * part.kept_tokens / whole.kept_tokens
+        if (settings.preference or settings.blend or settings.floor) and part.memorised:
+            loss = loss + self.memorised(edited, tokens, rows) * part.memorised / whole.memorised
+        return loss, float(refusal.detach())
+
+    def memorised(self, edited: list[Tensor], tokens: list[Tensor], rows: list[TrainingRow]) -> Tensor:
+        """The terms along the memorised answer, mean over the rows that have one."""
+        host, settings = self.token_cache.host, self.config.training
+        wanted = [i for i, row in enumerate(rows) if row.memorised]
+        asked = [rows[i] for i in wanted]
+        inputs, labels = self.prompts(asked, [row.memorised or "" for row in asked])
+        last = labels.shape[1] + 1
+        changed = [edited[i] for i in wanted]
+        after = host.score(inputs, changed, last, settings.gradient_checkpointing)[:, :-1]
+        loss = after.new_zeros(())
+        if settings.preference:
+            with torch.no_grad():
+                before = answer_loss(host.score(inputs, [tokens[i] for i in wanted], last)[:, :-1], labels)
+            loss = loss + settings.preference * preference_loss(answer_loss(after, labels), before)
+        if settings.floor:
+            loss = loss + settings.floor * floor_loss(after, labels, settings.floor_nats).mean()
+        if settings.blend:
+            other = self.others_logits(asked, last)
+            loss = loss + settings.blend * blend_loss(other, after, labels).mean()
+        return loss
+
+    @torch.no_grad()
+    def others_logits(self, rows: list[TrainingRow], last: int) -> Float[Tensor, "B T vocab"]:
+        """What the host predicts along the memorised answer where it sees each row's other person."""
+        host = self.token_cache.host
+        others = [replace(row, shown=row.other) for row in rows if row.other is not None]
+        inputs, _ = self.prompts(others, [row.memorised or "" for row in others])
+        shown = self.token_cache.encode_images(row.shown for row in others)
+        return host.score(inputs, [tokens.to(host.device) for tokens in shown], last)[:, :-1]
+
+    def prompts(
+        self, rows: list[TrainingRow], answers: list[str]
+    ) -> tuple[dict[str, Tensor], Int[Tensor, "B T"]]:
+        """The rows' questions with these answers as inputs without pixels, and the answers' ids, left-padded
+        with -100.
+        """
+        host, prompter = self.token_cache.host, self.token_cache.host.prompter
+        prompts = [prompter.encode(row.question, self.token_cache.sizes[row.shown[0]]) for row in rows]
+        answer_ids = [
+            prompter.answer_ids(row.question, answer) for row, answer in zip(rows, answers, strict=True)
         ]
-        chosen = sum(int(token_cache.masks[row.shown, row.question].sum()) for row in rows)
-        return cls(
-            sum(row.refuse for row in rows), sum(kept), chosen, sum(bool(row.memorised) for row in rows)
+        inputs, labels = prompter.batch(prompts, answer_ids)
+        return host.to_device(inputs), labels.to(host.device)
+
+    def masks_of(self, rows: list[TrainingRow]) -> list[Bool[Tensor, " V"]]:
+        return self.token_cache.masks_of(asked_in(rows), self.config, self.layers)
+
+    def tokens_of(self, rows: list[TrainingRow]) -> tuple[list[Tensor], list[Bool[Tensor, " V"]]]:
+        """The visual tokens of the rows' pictures, on the host's device, and which of them are chosen."""
+        device = self.token_cache.host.device
+        tokens = [token.to(device) for token in self.token_cache.encode_images(row.shown for row in rows)]
+        return tokens, self.masks_of(rows)
+
+    def counts(self, rows: list[TrainingRow]) -> LossCounts:
+        prompter = self.token_cache.host.prompter
+        kept = [len(prompter.answer_ids(row.question, row.answer)) for row in rows if not row.refuse]
+        return LossCounts(
+            refused=sum(row.refuse for row in rows),
+            kept_tokens=sum(kept),
+            chosen=sum(int(mask.sum()) for mask in self.masks_of(rows)),
+            memorised=sum(bool(row.memorised) for row in rows),
         )
-
-
-def _losses(
-    token_cache: TokenCache,
-    encoder: VisualTokenEncoder,
-    base: VisualTokenEncoder | None,
-    rows: list[TrainingRow],
-    replayed: list[TrainingRow],
-    config: Config,
-    size: int,
-) -> Iterator[tuple[Tensor, float]]:
-    """The loss and its refusal term, in parts of at most ``size`` rows whose sums, over all processes, are
-    the whole batch's.
-    """
-    whole, own = _Counts.of(token_cache, rows), token_cache.processes.shard(rows)
-    for start in range(0, len(own), size):
-        yield _part_loss(token_cache, encoder, own[start : start + size], whole, config)
-    if base is not None and replayed and config.training.replay and token_cache.processes.main:
-        tokens, masks = _shown(token_cache, replayed)
-        with torch.no_grad():
-            before = rewrite(base, tokens, masks)
-        yield config.training.replay * size_loss(before, rewrite(encoder, tokens, masks), masks), 0.0
-
-
-def _part_loss(
-    token_cache: TokenCache,
-    encoder: VisualTokenEncoder,
-    rows: list[TrainingRow],
-    whole: _Counts,
-    config: Config,
-) -> tuple[Tensor, float]:
-    host, settings, part = token_cache.host, config.training, _Counts.of(token_cache, rows)
-    inputs, labels = _prompts(token_cache, rows, [row.answer for row in rows])
-    tokens, masks = _shown(token_cache, rows)
-    edited = rewrite(encoder, tokens, masks)
-    keep = labels.shape[1] + 1
-    logits = host.score(inputs, edited, keep, settings.gradient_checkpointing)[:, :-1]
-    refuse = torch.tensor([row.refuse for row in rows], device=host.device)
-    refusal = answer_loss(logits[refuse], labels[refuse]).sum() / max(1, whole.refused)
-    loss = refusal + settings.size * size_loss(tokens, edited, masks) * part.chosen / max(1, whole.chosen)
-    if settings.keep and part.kept_tokens:
-        kept = (~refuse).nonzero().flatten()
-        with torch.no_grad():
-            own = {key: value[kept] for key, value in inputs.items()}
-            before = host.score(own, [tokens[i] for i in kept.tolist()], keep)[:, :-1]
-        loss = (
-            loss
-            + settings.keep
-            * keep_loss(before, logits[kept], labels[kept])
-            * part.kept_tokens
-            / whole.kept_tokens
-        )
-    if (settings.preference or settings.blend or settings.floor) and part.memorised:
-        loss = (
-            loss
-            + _memorised_loss(token_cache, edited, tokens, rows, config) * part.memorised / whole.memorised
-        )
-    return loss, float(refusal.detach())
-
-
-def _memorised_loss(
-    token_cache: TokenCache,
-    edited: list[Tensor],
-    tokens: list[Tensor],
-    rows: list[TrainingRow],
-    config: Config,
-) -> Tensor:
-    """The terms along the memorised answer, mean over the rows that have one."""
-    host, settings, wanted = (
-        token_cache.host,
-        config.training,
-        [i for i, row in enumerate(rows) if row.memorised],
-    )
-    asked = [rows[i] for i in wanted]
-    inputs, labels = _prompts(token_cache, asked, [row.memorised or "" for row in asked])
-    keep = labels.shape[1] + 1
-    after = host.score(inputs, [edited[i] for i in wanted], keep, settings.gradient_checkpointing)[:, :-1]
-    loss = after.new_zeros(())
-    if settings.preference:
-        with torch.no_grad():
-            before = answer_loss(host.score(inputs, [tokens[i] for i in wanted], keep)[:, :-1], labels)
-        loss = loss + settings.preference * preference_loss(answer_loss(after, labels), before)
-    if settings.floor:
-        loss = loss + settings.floor * floor_loss(after, labels, settings.floor_nats).mean()
-    if settings.blend:
-        others = [replace(row, shown=row.other) for row in asked if row.other is not None]
-        inputs, _ = _prompts(token_cache, others, [row.memorised or "" for row in others])
-        with torch.no_grad():
-            seen = [token.to(host.device) for token in token_cache.encode_images(row.shown for row in others)]
-            other = host.score(inputs, seen, keep)[:, :-1]
-        loss = loss + settings.blend * blend_loss(other, after, labels).mean()
-    return loss
-
-
-def _prompts(
-    token_cache: TokenCache, rows: list[TrainingRow], answers: list[str]
-) -> tuple[dict[str, Tensor], Tensor]:
-    host, prompter = token_cache.host, token_cache.host.prompter
-    prompts = [prompter.encode(row.question, token_cache.sizes[row.shown[0]]) for row in rows]
-    answer_ids = [
-        prompter.answer_ids(row.question, answer) for row, answer in zip(rows, answers, strict=True)
-    ]
-    inputs, labels = prompter.batch(prompts, answer_ids)
-    return host.to_device(inputs), labels.to(host.device)
-
-
-def _shown(token_cache: TokenCache, rows: list[TrainingRow]) -> tuple[list[Tensor], list[Tensor]]:
-    tokens = [
-        token.to(token_cache.host.device) for token in token_cache.encode_images(row.shown for row in rows)
-    ]
-    return tokens, [token_cache.masks[row.shown, row.question] for row in rows]

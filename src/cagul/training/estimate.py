@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import resource
+import sys
 import time
 from dataclasses import dataclass
 
+import psutil
+
 from cagul.config import Config
-from cagul.data.pictures import pictures_by_subject, variants
+from cagul.data.grouping import group_by
+from cagul.data.pictures import PictureVariant, variants
 from cagul.data.records import Splits
 from cagul.environment import GIB
 from cagul.guard.patch import Patch
+from cagul.guard.token_edit import needs_attention
 from cagul.host.frozen import FrozenHost
 from cagul.method.calibration import promised_rate
+from cagul.method.gate import EnrolmentGate
 from cagul.method.importance import resolve_layers
-from cagul.training.encoder import train_encoder
-from cagul.training.gate import gate_to_add_to, hold_out_calibration
-from cagul.training.sampler import ExampleSampler
+from cagul.training.encoder import EncoderRows, asked_in, shown_in, train_encoder
+from cagul.training.gate import covered, gate_to_add_to
+from cagul.training.job_splits import JobSplits
 from cagul.training.token_cache import TokenCache
-from cagul.training.token_store import TokenStore
+
+try:
+    import resource
+except ImportError:  # Windows has none
+    resource = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -39,57 +48,111 @@ class Estimate:
 
 
 def estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch | None = None) -> Estimate:
-    """Run one batch of looking, attention and training, and scale to the whole job. Nothing is kept.
+    """Measure one batch of encoding, attention and training, and scale to the whole job. Nothing is kept.
 
-    With ``base`` people are to be added to that patch; people of it who are in the records are not looked for
-    here.
+    With ``base`` people are to be added to that patch, and every image is encoded once to find whom it
+    forgets already.
 
     Raises DataError for records that cannot be split or are too long, PatchError when ``base`` does not fit;
     what only all pictures can tell, ``unlearn`` raises.
     """
+    gate = gate_to_add_to(base, config, host) if base is not None else None
+    known = _covered(host, gate, splits, config, base)
+    job = JobSplits.of(splits, config, base, known)
+    rows = EncoderRows.draw(job.encoder, config, replay=base is not None)
+    pictures = _gate_pictures(job, config) | set(shown_in(rows.everything))
     if base is not None:
-        gate_to_add_to(base, config, host)
-    apart = hold_out_calibration(splits, config.training.seed)
-    layers, schedule = resolve_layers(config.attention.layers, host.layers), ExampleSampler(apart, config)
-    steps = [schedule.rows(step) for step in range(config.training.steps)]
-    shown = {row.shown for rows in steps for row in rows}
-    shown |= {(path, 0) for r in apart.calibration for path in (r.image, *r.views)}
-    for records, copies in ((apart.forget, config.gate.augment), (apart.retain, config.gate.augment_others)):
-        for paths in pictures_by_subject(records).values():
-            shown |= set(variants(paths, copies))
-    pairs = {(row.shown, row.question) for rows in steps for row in rows}
-
-    token_cache, first, seconds = (
-        TokenCache(host, config.training.seed, store=TokenStore(float("inf"))),
-        steps[0],
-        {},
-    )
-    began = time.perf_counter()
-    tokens = token_cache.encode_images(row.shown for row in first)
-    seconds["looking"] = (time.perf_counter() - began) / len({row.shown for row in first}) * len(shown)
-    began = time.perf_counter()
-    probe = {(row.shown, row.question) for row in first}
-    token_cache.choose(probe, config, layers)
-    seconds["attention"] = (time.perf_counter() - began) / len(probe) * len(pairs)
-    one = config.model_copy(update={"training": config.training.model_copy(update={"steps": 1})})
-    began = time.perf_counter()
-    _, facts = train_encoder(token_cache, apart, one, layers)
-    seconds["training"] = (time.perf_counter() - began) * config.training.steps
+        pictures |= set(variants((r.image for r in splits.retain + splits.forget), 0))
+    pairs = set(asked_in(rows.everything)) if needs_attention(config) else set()
+    measured = _Measured.on(host, job, config, base, rows)
+    seconds = {
+        "looking": measured.picture_seconds * len(pictures),
+        "attention": measured.pair_seconds * len(pairs),
+        "training": measured.step_seconds * config.training.steps,
+    }
     seconds["all"] = sum(seconds.values())
-
-    size = sum(token.nbytes for token in tokens) / len(tokens) * len(shown) / GIB
+    size = measured.picture_bytes * len(pictures) / GIB
     held = min(size, config.training.token_memory)
-    people = len(apart.subjects("calibration"))
+    people = len(job.gate.subjects("calibration"))
     return Estimate(
         people={name: len(splits.subjects(name)) for name in vars(splits)},
         records={name: len(part) for name, part in vars(splits).items()},
-        pictures=len(shown),
+        pictures=len(pictures),
         attention_pairs=len(pairs),
         steps=config.training.steps,
-        rows_at_once=facts["rows_at_once"],
+        rows_at_once=measured.rows_at_once,
         seconds={name: round(value, 2) for name, value in seconds.items()},
         tokens_gib={"memory": round(held, 4), "disk": round(size - held, 4)},
-        peak_memory_gib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB + held, 3),
+        peak_memory_gib=round(_peak_memory() / GIB + held, 3),
         calibration_people=people,
         smallest_false_alarms=round(promised_rate(people, 0.0, config.gate.confidence), 5),
     )
+
+
+def _covered(
+    host: FrozenHost, gate: EnrolmentGate | None, splits: Splits, config: Config, base: Patch | None
+) -> list[str]:
+    """Subjects whom the base patch forgets already. One subject's tokens are held at a time."""
+    if gate is None or base is None:
+        return []
+    by_subject = group_by(splits.retain + splits.forget, lambda record: record.subject)
+    return [
+        subject
+        for records in by_subject.values()
+        for subject in covered(gate, base.threshold, TokenCache(host, config.training.seed), records)
+    ]
+
+
+def _gate_pictures(job: JobSplits, config: Config) -> set[PictureVariant]:
+    """The pictures that the gate is trained and calibrated on."""
+    splits = job.gate
+    pictures = {(path, 0) for r in splits.calibration for path in (r.image, *r.views)}
+    for records, copies in (
+        (splits.forget, config.gate.augment),
+        (splits.retain, config.gate.augment_others),
+    ):
+        pictures |= set(variants((record.image for record in records), copies))
+    return pictures
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What one batch of each part took."""
+
+    picture_seconds: float
+    picture_bytes: float
+    pair_seconds: float
+    step_seconds: float
+    rows_at_once: int
+
+    @classmethod
+    def on(
+        cls, host: FrozenHost, job: JobSplits, config: Config, base: Patch | None, rows: EncoderRows
+    ) -> _Measured:
+        """Encode, choose and train on the rows of the first step."""
+        token_cache = TokenCache(host, config.training.seed)
+        layers = resolve_layers(config.attention.layers, host.layers)
+        first = rows.of(range(1))
+        shown, pairs = list(dict.fromkeys(shown_in(first))), list(dict.fromkeys(asked_in(first)))
+        began = time.perf_counter()
+        tokens = token_cache.encode_images(shown)
+        encoded = time.perf_counter()
+        token_cache.choose(pairs, config, layers)
+        chosen = time.perf_counter()
+        one = config.model_copy(update={"training": config.training.model_copy(update={"steps": 1})})
+        _, facts = train_encoder(token_cache, job.encoder, one, layers, base=base.encoder if base else None)
+        return cls(
+            picture_seconds=(encoded - began) / len(shown),
+            picture_bytes=sum(token.nbytes for token in tokens) / len(tokens),
+            pair_seconds=(chosen - encoded) / len(pairs),
+            step_seconds=time.perf_counter() - chosen,
+            rows_at_once=facts["rows_at_once"],
+        )
+
+
+def _peak_memory() -> int:
+    """The most bytes that this process held; what it holds now where the system keeps no record."""
+    if resource is None:
+        return psutil.Process().memory_info().rss
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

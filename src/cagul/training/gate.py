@@ -119,7 +119,8 @@ def calibrate_gate(
     owners = {path: record.subject for record in calibration for path in (record.image, *record.views)}
     names = sorted(set(owners.values()))
     scores = gate(token_cache.encode_images([(path, 0) for path in owners], progress, "calibrating"))
-    person = torch.tensor([names.index(name) for name in owners.values()])
+    number = {name: n for n, name in enumerate(names)}
+    person = torch.tensor([number[name] for name in owners.values()])
     threshold, promised = calibrate(scores, person, config.false_alarms, config.confidence)
     return threshold, {
         "calibration_people": len(names),
@@ -132,11 +133,12 @@ def covered(
     gate: EnrolmentGate, threshold: float, token_cache: TokenCache, records: list[Record]
 ) -> list[str]:
     """Subjects on at least half of whose images a gate fires: they are forgotten already."""
-    found = []
+    subjects = []
     for subject, paths in pictures_by_subject(records).items():
-        if float((gate(token_cache.encode_images(variants(paths, 0))) > threshold).float().mean()) >= 0.5:
-            found.append(subject)
-    return found
+        scores = gate(token_cache.encode_images(variants(paths, 0)))
+        if float((scores > threshold).float().mean()) >= 0.5:
+            subjects.append(subject)
+    return subjects
 
 
 def gate_to_add_to(base: Patch, config: Config, host: FrozenHost) -> EnrolmentGate:
@@ -148,7 +150,7 @@ def gate_to_add_to(base: Patch, config: Config, host: FrozenHost) -> EnrolmentGa
     if not isinstance(base.gate, EnrolmentGate):
         raise PatchError(
             "The patch has an mlp gate, a classifier of the people it was trained on; nobody can be added.",
-            "Train a patch anew with all people in --forget, or use gate.kind=enrolment.",
+            "Train a new patch with all people in --forget, or use gate.kind=enrolment.",
             "add-people",
         )
     for section in ("attention", "selection", "encoder", "gate"):
@@ -162,7 +164,7 @@ def gate_to_add_to(base: Patch, config: Config, host: FrozenHost) -> EnrolmentGa
             raise PatchError(
                 "People can be added with the patch's own options alone; yours differ: "
                 f"{', '.join(changed)}.",
-                "Leave them out, or train a patch anew.",
+                "Leave them out, or train a new patch.",
                 "add-people",
             )
     return base.gate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,13 @@ from cagul.training.distributed import SINGLE, Processes
 from cagul.training.progress import Progress, silent
 from cagul.training.token_store import TokenStore
 
+Pair = tuple[PictureVariant, str]  # a picture and the question about it
+Choice = tuple[Hashable, ...]  # all that a choice of tokens depends on, besides the pair
+
 
 class TokenCache:
-    """Visual tokens by picture and variant, in the host's dtype, and chosen-token masks by picture, variant
-    and question.
+    """Visual tokens by picture and variant, in the host's dtype; chosen-token masks by the choice (selection,
+    and what it reads: kind of importance and layers), picture, variant and question.
 
     Several ``processes`` share the work and hold all of it; each must ask for the same.
     """
@@ -40,10 +43,8 @@ class TokenCache:
         self.batch, self.looking, self.attending = batch, AdaptiveBatch(batch), AdaptiveBatch(2 * batch)
         self.tokens = store or TokenStore(float("inf"))
         self.sizes: dict[Path, tuple[int, int]] = {}
-        self.masks: dict[tuple[PictureVariant, str], Bool[Tensor, " V"]] = {}
-        self.importance: dict[
-            tuple[Measure, frozenset[int], tuple[PictureVariant, str]], Float[Tensor, " V"]
-        ] = {}
+        self.masks: dict[tuple[Choice, Pair], Bool[Tensor, " V"]] = {}
+        self.importance: dict[tuple[Measure, frozenset[int], Pair], Float[Tensor, " V"]] = {}
 
     def encode_images(
         self, shown: Iterable[PictureVariant], progress: Progress = silent, stage: str = "looking at pictures"
@@ -69,20 +70,26 @@ class TokenCache:
         }
 
     def choose(
-        self,
-        pairs: Iterable[tuple[PictureVariant, str]],
-        config: Config,
-        layers: frozenset[int],
-        progress: Progress = silent,
+        self, pairs: Iterable[Pair], config: Config, layers: frozenset[int], progress: Progress = silent
     ) -> None:
-        """Fill ``masks`` for (picture, question) pairs: one attention pass of the untouched host for each."""
+        """Choose tokens for (picture, question) pairs: one attention pass of the untouched host for each,
+        where the selection reads importance.
+        """
+        choice = _choice(config, layers)
         missing = sorted(
-            {pair for pair in pairs if pair not in self.masks}, key=lambda p: (len(p[1]), str(p))
+            {pair for pair in pairs if (choice, pair) not in self.masks}, key=lambda p: (len(p[1]), str(p))
         )
         choose = partial(self._choose, config, layers)
-        for found, done in self._spread("reading attention", missing, 2 * self.batch, self.attending, choose):
-            self.masks.update(found)
+        for masks, done in self._spread("reading attention", missing, 2 * self.batch, self.attending, choose):
+            self.masks.update({(choice, pair): mask for pair, mask in masks.items()})
             progress("reading attention", done, len(missing))
+
+    def masks_of(
+        self, pairs: Iterable[Pair], config: Config, layers: frozenset[int]
+    ) -> list[Bool[Tensor, " V"]]:
+        """The chosen tokens of pairs for which ``choose`` was called with the same options."""
+        choice = _choice(config, layers)
+        return [self.masks[choice, pair] for pair in pairs]
 
     def _spread(
         self, what: str, missing: list, size: int, parts: AdaptiveBatch, work: Callable[[list, int], dict]
@@ -104,8 +111,8 @@ class TokenCache:
             yield found, done
 
     def _choose(
-        self, config: Config, layers: frozenset[int], wanted: list[tuple[PictureVariant, str]], count: int
-    ) -> dict[tuple[PictureVariant, str], Bool[Tensor, " V"]]:
+        self, config: Config, layers: frozenset[int], wanted: list[Pair], count: int
+    ) -> dict[Pair, Bool[Tensor, " V"]]:
         part, kind = wanted[:count], config.attention.kind
         if not needs_attention(config):
             importance = [
@@ -120,7 +127,7 @@ class TokenCache:
             importance = [self.importance[kind, layers, pair] for pair in part]
         return dict(zip(part, choose_by(config, importance), strict=True))
 
-    def prompts(self, pairs: list[tuple[PictureVariant, str]]) -> tuple[dict[str, Tensor], Tokens, Layout]:
+    def prompts(self, pairs: list[Pair]) -> tuple[dict[str, Tensor], Tokens, Layout]:
         """A batch of (picture, question) pairs: inputs without pixels, untouched tokens, and where they
         are.
         """
@@ -129,10 +136,8 @@ class TokenCache:
         inputs = self.host.to_device(self.host.prompter.batch(encoded, [[] for _ in pairs])[0])
         return inputs, tokens, self.host.layout(inputs, [len(t) for t in tokens], list(range(len(pairs))))
 
-    def beside(self) -> TokenCache:
-        """TokenCache of the same pictures, tokens and importance whose masks are chosen anew, by another
-        config.
-        """
-        other = TokenCache(self.host, self.seed, store=self.tokens)
-        other.sizes, other.importance = self.sizes, self.importance
-        return other
+
+def _choice(config: Config, layers: frozenset[int]) -> Choice:
+    """What the masks of a pair depend on. A selection that reads no importance depends on no layers."""
+    selection = (config.selection.choose, type(config.selection.k), config.selection.k)
+    return (*selection, config.attention.kind, layers) if needs_attention(config) else selection

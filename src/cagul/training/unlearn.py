@@ -1,23 +1,24 @@
-"""Training a patch: stage 1, the discriminator, is here; stage 2 is encoder_training. The host never enters
+"""Training a patch: stage 1 fits the gate (gate.py), stage 2 the encoder (encoder.py). The host never enters
 an optimiser.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from cagul.config import Config
 from cagul.data.pictures import variants
-from cagul.data.records import Record, Splits
+from cagul.data.records import Splits
 from cagul.environment import GIB
-from cagul.errors import DataError, HostError
+from cagul.errors import HostError
 from cagul.guard.patch import Patch, host_card
 from cagul.host.frozen import FrozenHost
-from cagul.method.gate import EnrolmentGate
+from cagul.method.gate import EnrolmentGate, MlpGate
 from cagul.method.importance import resolve_layers
 from cagul.training.distributed import SINGLE, Processes
 from cagul.training.encoder import train_encoder
@@ -25,35 +26,13 @@ from cagul.training.gate import (
     calibrate_gate,
     covered,
     gate_to_add_to,
-    hold_out_calibration,
     tokens_by_subject,
     train_gate,
 )
+from cagul.training.job_splits import JobSplits
 from cagul.training.progress import Progress, silent
 from cagul.training.token_cache import TokenCache
 from cagul.training.token_store import TokenStore
-
-
-def _images(records: list[Record]) -> list[Path]:
-    return list(dict.fromkeys(record.image for record in records))
-
-
-def _require_somebody(splits: Splits, base: Patch) -> None:
-    """Raises DataError when the patch covers everybody who is to be added, or everybody who is to be
-    retained.
-    """
-    for part, remedy in (
-        (splits.forget, "Nothing is to be done; evaluate the patch as it is."),
-        (splits.retain, "Add records of other people."),
-    ):
-        if not part:
-            who = "to be added" if part is splits.forget else "of the others"
-            raise DataError(
-                f"The patch of {base.facts.get('people', 'some')} people fires on everybody who is {who} "
-                "already.",
-                remedy,
-                "add-people",
-            )
 
 
 def unlearn(
@@ -78,86 +57,104 @@ def unlearn(
     """
     own = work if work is None or processes.main else work / f"process-{processes.rank}"
     store = TokenStore(config.training.token_memory * GIB, own)
+    token_cache = TokenCache(host, config.training.seed, store=store, processes=processes)
     try:
-        return _unlearn(
-            TokenCache(host, config.training.seed, store=store, processes=processes),
-            splits,
-            config,
-            base,
-            work,
-            progress,
-        )
+        return _Job(token_cache, config, base, work, progress).run(splits)
     finally:
         store.close()
 
 
-def _unlearn(
-    token_cache: TokenCache,
-    splits: Splits,
-    config: Config,
-    base: Patch | None,
-    work: Path | None,
-    progress: Progress,
-) -> Patch:
-    host = token_cache.host
-    began, began_cpu, before = time.perf_counter(), time.process_time(), host_card(host)
-    earlier = gate_to_add_to(base, config, host) if base is not None else None
-    again: list[Record] = []  # of people whom base forgets already
-    if base is not None and earlier is not None:
-        known = covered(earlier, base.threshold, token_cache, splits.retain + splits.forget)
-        again = [r for r in splits.retain + splits.forget if r.subject in known]
-        splits = replace(
-            splits,
-            retain=[r for r in splits.retain if r.subject not in known],
-            forget=[r for r in splits.forget if r.subject not in known],
+@dataclass(frozen=True)
+class _Job:
+    """One training of a patch: what its stages share."""
+
+    token_cache: TokenCache
+    config: Config
+    base: Patch | None
+    work: Path | None
+    progress: Progress
+
+    def run(self, splits: Splits) -> Patch:
+        """Both stages. Raises what ``unlearn`` raises."""
+        host, clock = self.token_cache.host, _Clock()
+        before = host_card(host)
+        earlier = gate_to_add_to(self.base, self.config, host) if self.base is not None else None
+        job = JobSplits.of(splits, self.config, self.base, self.covered(earlier, splits))
+        layers = resolve_layers(self.config.attention.layers, host.layers)
+        gate, threshold, promise = self.train_gate(job.gate, earlier)
+        spent_on_gate = clock.spent()
+        recognised = self.own_pictures_recognised(gate, threshold, job.gate)
+        encoder, training = train_encoder(
+            self.token_cache,
+            job.encoder,
+            self.config,
+            layers,
+            base=self.base.encoder if self.base else None,
+            progress=self.progress,
+            checkpoint=None if self.work is None else self.work / "encoder.pt",
         )
-        _require_somebody(splits, base)
-    calibrated_on = (
-        "people apart" if splits.calibration else "people taken out of retain, whom the host may know"
-    )
-    if base is not None and not splits.calibration:
-        calibrated_on += " and the earlier gate may have learned from: the promise is not sure"
-    splits = hold_out_calibration(splits, config.training.seed)
-    layers = resolve_layers(config.attention.layers, host.layers)
-    gate = train_gate(token_cache, splits, config, progress, earlier)
-    threshold, promise = calibrate_gate(gate, token_cache, splits.calibration, config.gate, progress)
-    if isinstance(gate, EnrolmentGate):
-        promise["impostors"] = gate.learn_impostors(
-            *tokens_by_subject(token_cache, splits.retain, config.gate.augment_others), threshold
-        )
-    gate_seconds, gate_cpu = time.perf_counter() - began, time.process_time() - began_cpu
-    scores = gate(token_cache.encode_images(variants(_images(splits.forget), 0)))
-    promise["own_pictures_recognised"] = round(float((scores > threshold).float().mean()), 4)
-    encoder, training = train_encoder(
-        token_cache,
-        replace(splits, forget=splits.forget + again),
-        config,
-        layers,
-        base=base.encoder if base else None,
-        progress=progress,
-        checkpoint=None if work is None else work / "encoder.pt",
-    )
-    if host.fingerprint() != before["sha256"]:
-        raise HostError(
-            "The host's weights changed while the patch was trained.",
-            "This is a bug: please report it.",
-            "host-changed",
-        )
-    promise["calibrated_on"] = calibrated_on
-    added = (
-        {"people_before": base.facts["people"], "people_trained_again": len({r.subject for r in again})}
-        if base
-        else {}
-    )
-    facts = {
-        "people": len(splits.subjects("forget")) + added.get("people_before", 0),
-        **added,
-        **promise,
-        **training,
-        "gate_seconds": round(gate_seconds, 2),
-        "seconds": round(time.perf_counter() - began, 2),
-        "gate_cpu_seconds": round(gate_cpu, 2),
-        "cpu_seconds": round(time.process_time() - began_cpu, 2),
-        "threads": torch.get_num_threads(),
-    }
-    return Patch(config, layers, gate, encoder, threshold, before, facts)
+        if host.fingerprint() != before["sha256"]:
+            raise HostError(
+                "The host's weights changed while the patch was trained.",
+                "This is a bug: please report it.",
+                "host-changed",
+            )
+        facts = {
+            **self.people(job),
+            **promise,
+            "own_pictures_recognised": recognised,
+            **training,
+            "calibrated_on": job.calibrated_on,
+            **{f"gate_{name}": value for name, value in spent_on_gate.items()},
+            **clock.spent(),
+            "threads": torch.get_num_threads(),
+        }
+        return Patch(self.config, layers, gate, encoder, threshold, before, facts)
+
+    def covered(self, earlier: EnrolmentGate | None, splits: Splits) -> list[str]:
+        """Subjects whom the base patch forgets already."""
+        if self.base is None or earlier is None:
+            return []
+        return covered(earlier, self.base.threshold, self.token_cache, splits.retain + splits.forget)
+
+    def train_gate(
+        self, splits: Splits, earlier: EnrolmentGate | None
+    ) -> tuple[EnrolmentGate | MlpGate, float, dict[str, Any]]:
+        """Stage 1: the gate, its threshold, and what that promises."""
+        config = self.config.gate
+        gate = train_gate(self.token_cache, splits, self.config, self.progress, earlier)
+        threshold, promise = calibrate_gate(gate, self.token_cache, splits.calibration, config, self.progress)
+        if isinstance(gate, EnrolmentGate):
+            others, person = tokens_by_subject(self.token_cache, splits.retain, config.augment_others)
+            promise["impostors"] = gate.learn_impostors(others, person, threshold)
+        return gate, threshold, promise
+
+    def own_pictures_recognised(
+        self, gate: EnrolmentGate | MlpGate, threshold: float, splits: Splits
+    ) -> float:
+        """Share of the forget set's own images on which the gate fires."""
+        images = dict.fromkeys(record.image for record in splits.forget)
+        scores = gate(self.token_cache.encode_images(variants(images, 0)))
+        return round(float((scores > threshold).float().mean()), 4)
+
+    def people(self, job: JobSplits) -> dict[str, int]:
+        """How many people the patch forgets, and with a base how many of them are old."""
+        people = len(job.gate.subjects("forget"))
+        if self.base is None:
+            return {"people": people}
+        before = self.base.facts["people"]
+        again = len({record.subject for record in job.again})
+        return {"people": people + before, "people_before": before, "people_trained_again": again}
+
+
+class _Clock:
+    """Wall and CPU seconds since it was made."""
+
+    def __init__(self) -> None:
+        self.began, self.began_cpu = time.perf_counter(), time.process_time()
+
+    def spent(self) -> dict[str, float]:
+        return {
+            "seconds": round(time.perf_counter() - self.began, 2),
+            "cpu_seconds": round(time.process_time() - self.began_cpu, 2),
+        }
