@@ -159,25 +159,25 @@ def _remove_empty(work: Path) -> None:
 def _show_estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch | None, json: bool) -> None:
     from cagul.training.estimate import estimate
 
-    found = estimate(host, splits, config, base)
+    estimated = estimate(host, splits, config, base)
     if json:
-        print_json(vars(found))
+        print_json(vars(estimated))
         return
-    rows = [(name, str(people), str(found.records[name])) for name, people in found.people.items()]
+    rows = [(name, str(people), str(estimated.records[name])) for name, people in estimated.people.items()]
     title = "What the job will take (measured on one batch of each part); nothing was written"
     out.print(FittedTable(title, ["part", "people", "records"], rows, numbers=["people", "records"]))
     out.print(
-        f"{found.pictures} pictures to look at, {found.attention_pairs} attention passes, {found.steps} "
-        "steps."
+        f"{estimated.pictures} pictures to look at, {estimated.attention_pairs} attention passes, "
+        f"{estimated.steps} steps."
     )
-    spent = ", ".join(f"{name} {value:.0f} s" for name, value in found.seconds.items() if name != "all")
-    out.print(f"About {found.seconds['all']:.0f} s on this machine: {spent}.")
+    spent = ", ".join(f"{name} {value:.0f} s" for name, value in estimated.seconds.items() if name != "all")
+    out.print(f"About {estimated.seconds['all']:.0f} s on this machine: {spent}.")
+    tokens = estimated.tokens_gib
     out.print(
-        f"Visual tokens: {found.tokens_gib['memory']:.2f} GiB in memory, {found.tokens_gib['disk']:.2f} GiB "
-        "on disk; "
-        f"memory at its peak about {found.peak_memory_gib:.1f} GiB."
+        f"Visual tokens: {tokens['memory']:.2f} GiB in memory, {tokens['disk']:.2f} GiB on disk; memory at its "
+        f"peak about {estimated.peak_memory_gib:.1f} GiB."
     )
     out.print(
-        f"Gate: calibrated on {found.calibration_people} people apart, so no false-alarm rate below "
-        f"{found.smallest_false_alarms:.2%} can be promised; {config.gate.false_alarms:.2%} is asked for."
+        f"Gate: calibrated on {estimated.calibration_people} people apart, so no false-alarm rate below "
+        f"{estimated.smallest_false_alarms:.2%} can be promised; {config.gate.false_alarms:.2%} is asked for."
     )

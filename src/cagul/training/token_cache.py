@@ -139,5 +139,6 @@ class TokenCache:
 
 def _choice(config: Config, layers: frozenset[int]) -> Choice:
     """What the masks of a pair depend on. A selection that reads no importance depends on no layers."""
-    selection = (config.selection.choose, type(config.selection.k), config.selection.k)
-    return (*selection, config.attention.kind, layers) if needs_attention(config) else selection
+    selection = config.selection
+    read = (config.attention.kind, layers) if needs_attention(config) else ()
+    return (selection.choose, type(selection.k), selection.k, *read)
