@@ -41,11 +41,11 @@ class Served:
     @property
     def inside(self) -> int:
         """Requests that wait or are at work."""
-        return self.app.state.service.admission.requests
+        return self.app.state.served.admission.requests
 
     def submitted(self) -> list[Job]:
         """The jobs that come to the engine from here on, as they come."""
-        engine = self.app.state.service.engine
+        engine = self.app.state.engine
         submit, jobs = engine.submit, []
         engine.submit = lambda job: (submit(job), jobs.append(job))
         return jobs
@@ -72,6 +72,9 @@ class OneGuard:
 
     def check(self) -> bool:
         return True
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def tiny_guard(folder: Path) -> Guard:

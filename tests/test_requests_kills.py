@@ -220,8 +220,8 @@ def test_a_killed_add_goes_on_where_it_was(
         before.append([entry.action for entry in found.entries()])
         assert [request.state for request in found.requests()] == before[-1][-1:]
         monkeypatch.chdir(folder)
-        found = CliRunner().invoke(app, [str(word) for word in words], standalone_mode=False)
-        assert found.exception is None
+        result = CliRunner().invoke(app, [str(word) for word in words], standalone_mode=False)
+        assert result.exception is None
         after.append([entry.action for entry in found.entries()])
         assert len(found.pictures("r-1")) == len(pictures) // 2
         assert found.check() == []

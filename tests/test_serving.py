@@ -21,7 +21,7 @@ from openai import OpenAI
 
 from cagul.guard.guard import Guard
 from cagul.host.frozen import FrozenHost
-from cagul.serving.app import Answering
+from cagul.serving.app import JobEvents
 from cagul.serving.engine import Engine, Job
 from cagul.serving.logs import JsonLines
 from cagul.serving.sampling import SampledChoice, Sampling, draw
@@ -225,7 +225,7 @@ def test_what_does_not_fit_together_is_no_batch(guard):
 
 def test_an_engine_that_stopped_is_not_waited_for(guard):
     with serving(OneGuard(guard)) as running:
-        running.app.state.service.engine.stop()
+        running.app.state.engine.stop()
         assert running.post(asked()).status_code == 503
         assert running.get("/health").status_code == running.get("/ready").status_code == 503
 
@@ -290,10 +290,10 @@ def test_answers_leave_on_the_grid(guard, monkeypatch):
             await asyncio.sleep(0.001)
         await asyncio.sleep(0.001)  # what the engine told last is handed over by now
 
-    monkeypatch.setattr(Answering, "clock", staticmethod(clock))
-    monkeypatch.setattr(Answering, "sleep", staticmethod(sleep))
+    monkeypatch.setattr(JobEvents, "clock", staticmethod(clock))
+    monkeypatch.setattr(JobEvents, "sleep", staticmethod(sleep))
     with serving(OneGuard(guard), pad_latency=300) as running:
-        client, watcher = running.client(), running.app.state.service.engine.watcher
+        client, watcher = running.client(), running.app.state.engine.watcher
         batch = watcher.batch
         monkeypatch.setattr(watcher, "batch", lambda *a: (batch(*a), ended.append(1)))
         whole = client.chat.completions.create(**asked()).choices[0].message.content

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from cagul.serving import middleware as doorway
+from cagul.serving import middleware
 from cagul.serving.app import create_app
 from cagul.serving.metrics import Metrics
 from cagul.serving.middleware import CHAT, PATHS, RequestMiddleware
@@ -79,7 +79,7 @@ def test_a_body_is_read_on_one_path_alone_and_after_the_key(guard):
         assert ask(app, CHAT, "POST", receive, key)[0] == 200
         assert reads
     finally:
-        app.state.service.engine.stop()
+        app.state.engine.stop()
 
 
 def test_too_many_bytes_at_once_are_sent_away(guard):
@@ -119,7 +119,7 @@ def test_too_many_bytes_at_once_are_sent_away(guard):
     ],
 )
 def test_the_room_of_a_body_is_given_back_however_it_ends(monkeypatch, body, ends, status):
-    monkeypatch.setattr(doorway, "BODY_SECONDS", 0.05)
+    monkeypatch.setattr(middleware, "BODY_SECONDS", 0.05)
     held = []
 
     async def app(scope, receive, send):
@@ -146,8 +146,8 @@ def test_the_room_of_a_body_is_given_back_however_it_ends(monkeypatch, body, end
 
 
 def test_a_body_that_comes_too_slowly_is_refused(guard, monkeypatch):
-    assert doorway.BODY_SECONDS == 30
-    monkeypatch.setattr(doorway, "BODY_SECONDS", 0.6)
+    assert middleware.BODY_SECONDS == 30
+    monkeypatch.setattr(middleware, "BODY_SECONDS", 0.6)
     with serving(OneGuard(guard)) as running:
         host, port = running.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as connection:

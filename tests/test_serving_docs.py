@@ -195,9 +195,9 @@ def test_what_is_started_is_what_was_asked_for(tiny_folder, base_folder, monkeyp
     assert f'"url": "http://127.0.0.1:{bound.getsockname()[1]}/v1"' in shown.stdout
     assert KEY not in shown.stdout + repr(options)
     bound.close()
-    service = make().state.service
-    assert service.rules.limits.body == 2**20
-    service.engine.stop()
+    served = make().state.served
+    assert served.rules.limits.body == 2**20
+    served.engine.stop()
 
 
 def test_a_uvicorn_without_what_workers_lean_on_is_refused(monkeypatch):

@@ -316,7 +316,7 @@ def test_a_template_that_fails_is_the_turns_fault(server, monkeypatch, error):
     def failing(*_, **__):
         raise error(SECRET)
 
-    monkeypatch.setattr(server.app.state.service.engine._prompter, "conversation", failing)
+    monkeypatch.setattr(server.app.state.engine._prompter, "conversation", failing)
     found = server.post(asked())
     refused(found, 422, "The host's chat template takes no such order of turns.")
     assert found.json()["error"]["code"] == "turns"
@@ -452,7 +452,7 @@ def test_too_many_pixels_at_once_are_sent_away_before_they_are_opened(guard, mon
         refused(running.post(asked(shown(picture(1, (101, 100))))), 422, "101 x 100 pixels, more than 5,000")
         gated.go.set()
         assert [answer.result().status_code for answer in inside] == [200, 200]
-        assert running.app.state.service.admission.pixels == 0
+        assert running.app.state.served.admission.pixels == 0
     with serving(gated, limits=Limits(waiting_pixels=1)) as running:
         assert running.post(several).status_code == 200
 

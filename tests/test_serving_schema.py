@@ -31,7 +31,7 @@ def page(tiny_folder):
         OneGuard(tiny_guard(tiny_folder)), ServeOptions(host="", name="tiny", limits=Limits(tokens=4))
     )
     yield schemathesis.openapi.from_asgi("/openapi.json", app)
-    app.state.service.engine.stop()
+    app.state.engine.stop()
 
 
 def answerable(body):

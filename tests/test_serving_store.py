@@ -3,7 +3,11 @@
 # ruff: noqa: F811 - imported fixtures are arguments
 from __future__ import annotations
 
+import dataclasses
+import os
 import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
 
 import pytest
 
@@ -176,8 +180,8 @@ def test_a_backup_and_another_request_in_its_place_are_served(store, tiny_host, 
 def test_asking_whether_it_is_ready_reads_no_store_each_time(store, tiny_host, base_folder):
     now, looked = [0.0], []
     guards = StoreGuardProvider(tiny_host, *store, Patch.load(base_folder), clock=lambda: now[0])
-    last_entry = guards._desk.store.last_entry
-    guards._desk.store.last_entry = lambda: (looked.append(now[0]), last_entry())[1]
+    last_entry = guards._service.store.last_entry
+    guards._service.store.last_entry = lambda: (looked.append(now[0]), last_entry())[1]
     for seconds in (0.0, 0.5, 1.0, 1.2, 1.9, 2.1):
         now[0] = seconds
         assert [guards.check() for _ in range(20)] == [True] * 20
@@ -211,3 +215,49 @@ def test_a_store_or_patch_of_another_host_is_not_served(store, tiny_host, base_f
         StoreGuardProvider(other, *store, Patch.load(base_folder))
     with pytest.raises(PatchError, match="The patch is for a host with SHA-256"):
         PatchGuardProvider(other, make_patch(tiny_host))
+
+
+def open_descriptors(folder):
+    """How many descriptors of this process lead into the folder."""
+    links = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            links.append(os.readlink(link))
+    return sum(link.startswith(str(folder)) for link in links)
+
+
+def test_no_descriptor_stays_open(store, tiny_host, base_folder, tmp_path):
+    path, key = store
+    base = Patch.load(base_folder)
+    with Store(path) as opened:
+        opened.requests()
+    with open_service(path, key, tiny_host, base) as service:
+        service.guard()
+        assert open_descriptors(tmp_path) > 0
+    (tmp_path / "other").write_text("11" * 32)
+    with pytest.raises(StoreError, match="not the one that the store was made with"):
+        open_service(path, tmp_path / "other", tiny_host, base)
+    with pytest.raises(StoreError, match="The store is for a patch"):
+        open_service(path, key, tiny_host, dataclasses.replace(base, threshold=0.1))
+    with serving(StoreGuardProvider(tiny_host, path, key, base)) as running:
+        assert running.post(asked()).status_code == 200
+    assert open_descriptors(tmp_path) == 0
+
+
+def test_a_store_that_stays_wrong_is_not_opened_at_every_look(store, tiny_host, base_folder, tmp_path):
+    path, key = store
+    guards = StoreGuardProvider(tiny_host, path, key, Patch.load(base_folder))
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("UPDATE facts SET value='\"0\"' WHERE name='head'")
+    guards._entry = None  # as after a change
+    counts = set()
+    for _ in range(20):
+        with pytest.raises(StoreError, match="the log does not end at entry 0"):
+            guards.guard()
+        counts.add(open_descriptors(tmp_path))
+    assert len(counts) == 1
+    path.rename(path.with_name("away"))
+    with pytest.raises(StoreError, match="There is no store"):
+        guards.guard()
+    assert open_descriptors(tmp_path) == 0
+    guards.close()

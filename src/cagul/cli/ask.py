@@ -79,7 +79,8 @@ def ask(
 
     guard = None
     if store and key:
-        guard = service_at(store, key, host, None, dtype, device, threads).guard()
+        with service_at(store, key, host, None, dtype, device, threads) as service:
+            guard = service.guard()
     frozen = guard.host if guard else load_host(host or str(demo_assets().host), device, dtype)
     if loaded is not None:
         guard = Guard(frozen, loaded)

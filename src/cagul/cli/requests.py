@@ -76,7 +76,7 @@ def init(
             "--confidence",
             min=0,
             max=0.999,
-            help="Share of such groups of people in which the false-alarm budget holds; default: the patch's.",
+            help="Share of such groups of people in which the budget holds; the patch's if not given.",
         ),
     ] = None,
     dtype: DtypeOption = "auto",

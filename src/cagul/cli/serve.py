@@ -17,6 +17,7 @@ from cagul.cli.common import (
     JsonOption,
     ThreadsOption,
     idle_cores,
+    if_interrupted,
     load_host,
     out,
     print_json,
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 KEY_VARIABLE = "CAGUL_API_KEY"
+MIB = 2**20
 
 
+@if_interrupted("The server was not started.")
 def serve(
     host: DemoHostOption = None,
     patch: Annotated[
@@ -99,51 +102,23 @@ def serve(
     json: JsonOption = False,
 ) -> None:
     """Serve a host behind its guard, as OpenAI-compatible chat completions. Never without a guard."""
-    from cagul.errors import UsageError
-
-    with extra("serve"):  # found, not imported: prometheus_client looks at its folder of numbers when it is
-        for module in ("fastapi", "uvicorn", "prometheus_client"):
-            if find_spec(module) is None:
-                raise ModuleNotFoundError(name=module)
-    from cagul.demo.assets import demo_assets
-    from cagul.guard.patch import Patch
+    _require_extra()
     from cagul.serving.options import Limits, ServeOptions, digests
     from cagul.serving.workers import listen_on, read_keys
     from cagul.serving.workers import serve as run
 
-    require_store(store, key)
-    if store is not None and key is None:
-        raise UsageError("--store needs --key.", "Give the key file of the store.", "serve")
-    if store is not None and key is not None:
-        with extra("requests"):
-            from cagul.deletion.keys import StoreKey
-            from cagul.deletion.store import Store
-        opened = Store(store, StoreKey.load(key))
-        opened.require_facts()
-        places = opened.facts["places"]
-        host, patch = host or places["host"], patch or Path(places["patch"])
-    if patch is None:
-        raise UsageError(
-            "Neither --patch nor --store is given; the bare host is not served.", "Give one of them.", "serve"
-        )
-    host = host or str(demo_assets().host)
+    host, patch = _places(host, patch, store, key)
     keys = digests(read_keys(api_key_file, os.environ.get(KEY_VARIABLE)))
-    if address not in LOOPBACK and not keys:
-        raise UsageError(
-            f"{address} can be reached by others, and there is no API key.",
-            f"Give --api-key-file or {KEY_VARIABLE}.",
-            "serve",
-        )
-    Patch.load(patch)  # before any worker starts
+    _require_api_key(address, keys)
     limits = Limits(
-        body=int(max_body * 2**20),
+        body=int(max_body * MIB),
         pixels=max_pixels,
         images=max_images,
         tokens=max_tokens,
         waiting=max_waiting,
         choices=max_choices or min(4, batch),
         waiting_pixels=max_waiting_pixels,
-        waiting_body=int(max_waiting_body * 2**20),
+        waiting_body=int(max_waiting_body * MIB),
     )
     options = ServeOptions(
         host=host,
@@ -162,18 +137,73 @@ def serve(
         limits=limits,
     )
     bound = listen_on(address, port)
-    place = f"[{address}]" if ":" in address else address
-    url = f"http://{place}:{bound.getsockname()[1]}/v1"
-    if json:
-        print_json({"url": url, "model": options.name, "workers": workers, "api_key": bool(keys)})
-    else:
-        out.print(
-            f"Model [bold]{options.name}[/] behind its guard, soon at [bold]{url}[/] ({workers} worker(s)).",
-            highlight=False,
-        )
-        if not keys:
-            out.print("No API key: everybody on this machine may ask.")
+    _print_address(address, bound.getsockname()[1], workers, options, json)
     run(partial(make_app, options), bound, workers)
+
+
+def _require_extra() -> None:
+    """Raises UsageError when a package is missing. Found, not imported: prometheus_client reads its folder of
+    numbers when it is imported.
+    """
+    with extra("serve"):
+        for module in ("fastapi", "uvicorn", "prometheus_client"):
+            if find_spec(module) is None:
+                raise ModuleNotFoundError(name=module)
+
+
+def _places(host: str | None, patch: Path | None, store: Path | None, key: Path | None) -> tuple[str, Path]:
+    """Where host and patch are: as given, as the store recorded them, or the demo's host. The patch is read
+    once, before any worker starts.
+
+    Raises UsageError without a patch or store, PatchError or StoreError where one cannot be read.
+    """
+    from cagul.demo.assets import demo_assets
+    from cagul.errors import UsageError
+    from cagul.guard.patch import Patch
+
+    require_store(store, key)
+    if store is not None and key is None:
+        raise UsageError("--store needs --key.", "Give the key file of the store.", "serve")
+    if store is not None and key is not None:
+        with extra("requests"):
+            from cagul.deletion.keys import StoreKey
+            from cagul.deletion.store import Store
+        with Store(store, StoreKey.load(key)) as opened:
+            opened.require_facts()
+        places = opened.facts["places"]
+        host, patch = host or places["host"], patch or Path(places["patch"])
+    if patch is None:
+        raise UsageError(
+            "Neither --patch nor --store is given; the bare host is not served.", "Give one of them.", "serve"
+        )
+    Patch.load(patch)
+    return host or str(demo_assets().host), patch
+
+
+def _require_api_key(address: str, keys: tuple[bytes, ...]) -> None:
+    """Raises UsageError where others can reach the server and no key keeps them out."""
+    from cagul.errors import UsageError
+
+    if address not in LOOPBACK and not keys:
+        raise UsageError(
+            f"{address} can be reached by others, and there is no API key.",
+            f"Give --api-key-file or {KEY_VARIABLE}.",
+            "serve",
+        )
+
+
+def _print_address(address: str, port: int, workers: int, options: ServeOptions, json: bool) -> None:
+    url = f"http://{f'[{address}]' if ':' in address else address}:{port}/v1"
+    if json:
+        print_json({"url": url, "model": options.name, "workers": workers, "api_key": bool(options.keys)})
+        return
+    count = f"{workers} worker{'s' if workers > 1 else ''}"
+    out.print(
+        f"Model [bold]{options.name}[/]: guarded server starting at [bold]{url}[/] ({count}).",
+        highlight=False,
+    )
+    if not options.keys:
+        out.print("No API key: any local user can send requests.")
 
 
 def make_app(options: ServeOptions) -> FastAPI:

@@ -64,8 +64,8 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-class Watch:
-    """Batches into metrics, failures into metrics and log. ``padded``: no times, they would tell what
+class EngineMetrics:
+    """The engine's watcher: counts batches and failures. ``padded``: it keeps no times, which would show what
     ``pad_latency`` hides.
     """
 
@@ -83,13 +83,13 @@ class Watch:
             LOGGER.error("the guard failed", extra={"fields": {"error": where(error)}})
 
 
-class Service:
+class ServedModel:
     """What the routes share: the engine, the rules of the host's conversations, the served model's name."""
 
     def __init__(self, guards: GuardProvider, options: ServeOptions):
         self.options, self.metrics = options, Metrics()
-        watch = Watch(self.metrics, options.pad_latency > 0)
-        self.engine = Engine(guards, batch=options.batch, wait=options.batch_wait / 1000, watcher=watch)
+        watcher = EngineMetrics(self.metrics, options.pad_latency > 0)
+        self.engine = Engine(guards, batch=options.batch, wait=options.batch_wait / 1000, watcher=watcher)
         self.context, self.admission = guards.host.context, Admission(options.limits)
         self.rules = Rules(guards.host.prompter, options.limits, self.context)
         self.created = int(time.time())
@@ -151,13 +151,13 @@ class Service:
         return Job(prompt, pictures, inputs, choices, tell, bool(asked.stream), place.leave)
 
 
-class Answering:
-    """One job on its way: its events, on the grid of ``pad_latency`` where one is set."""
+class JobEvents:
+    """The events of one job, handed out on the grid of ``pad_latency`` where one is set."""
 
     clock, sleep = staticmethod(time.monotonic), staticmethod(asyncio.sleep)
 
-    def __init__(self, service: Service, request: Request):
-        self.service, self.request, self.began = service, request, self.clock()
+    def __init__(self, served: ServedModel, request: Request):
+        self.served, self.request, self.began = served, request, self.clock()
         self.events: asyncio.Queue[Event] = asyncio.Queue()
         self._loop, self._due = asyncio.get_running_loop(), deque[Event]()
 
@@ -170,26 +170,27 @@ class Answering:
         """The next event, not before the next point of the grid."""
         if not self._due:
             self._due.append(await self.events.get())
-            if grid := self.service.options.pad_latency / 1000:
+            if grid := self.served.options.pad_latency / 1000:
                 await self.sleep(-(self.clock() - self.began) % grid)
             while not self.events.empty():
                 self._due.append(self.events.get_nowait())
         return self._due.popleft()
 
     async def leaving(self) -> None:
-        """Until the client is gone."""
+        """Returns once the client is gone."""
         while (await self.request.receive())["type"] != "http.disconnect":
             pass
 
 
 def create_app(guards: GuardProvider, options: ServeOptions) -> FastAPI:
     """The server of one worker, over a guard that is loaded."""
-    service = Service(guards, options)
+    served = ServedModel(guards, options)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        service.engine.stop()
+        served.engine.stop()
+        guards.close()
 
     app = FastAPI(
         title="cagul",
@@ -199,8 +200,8 @@ def create_app(guards: GuardProvider, options: ServeOptions) -> FastAPI:
         redoc_url=None,
         description="A vision-language model behind a guard that forgets people.",
     )
-    app.state.service = service
-    app.add_middleware(RequestMiddleware, options=options, metrics=service.metrics)
+    app.state.served, app.state.engine = served, served.engine
+    app.add_middleware(RequestMiddleware, options=options, metrics=served.metrics)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_http)
 
@@ -211,11 +212,11 @@ def create_app(guards: GuardProvider, options: ServeOptions) -> FastAPI:
         summary="Ask the guarded host",
     )
     async def chat(asked: ChatRequest, request: Request) -> Response:
-        return await _chat(service, asked, request)
+        return await _chat(served, asked, request)
 
     @app.get("/v1/models", response_model=ModelList, responses={401: ERRORS[401]}, summary="The served model")
     async def models() -> ModelList:
-        return ModelList(data=[service.model])
+        return ModelList(data=[served.model])
 
     @app.get(
         "/v1/models/{name}",
@@ -228,13 +229,13 @@ def create_app(guards: GuardProvider, options: ServeOptions) -> FastAPI:
             raise Refused(
                 404, "model_not_found", "There is no such model here; GET /v1/models names it.", "model"
             )
-        return service.model
+        return served.model
 
     @app.get(
         "/health", response_model=State, responses={503: {"model": State}}, summary="Whether the worker lives"
     )
     async def health() -> Response:
-        alive = service.engine.alive
+        alive = served.engine.alive
         return JSONResponse({"status": "ok" if alive else "stopped"}, 200 if alive else 503)
 
     @app.get(
@@ -244,7 +245,7 @@ def create_app(guards: GuardProvider, options: ServeOptions) -> FastAPI:
         summary="Whether questions are answered",
     )
     async def ready() -> Response:
-        able = service.engine.alive and await asyncio.to_thread(service.engine.able)
+        able = served.engine.alive and await asyncio.to_thread(served.engine.able)
         return JSONResponse({"status": "ready" if able else "not ready"}, 200 if able else 503)
 
     @app.get(
@@ -254,7 +255,7 @@ def create_app(guards: GuardProvider, options: ServeOptions) -> FastAPI:
         summary="Prometheus metrics, without personal data",
     )
     async def metrics() -> Response:
-        return Response(service.metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(served.metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return app
 
@@ -340,24 +341,24 @@ async def _http(request: Request, error: Exception) -> Response:
 # ----------------------------------------------------------------------------------------------------------
 
 
-async def _chat(service: Service, asked: ChatRequest, request: Request) -> Response:
-    if not service.engine.alive:
+async def _chat(served: ServedModel, asked: ChatRequest, request: Request) -> Response:
+    if not served.engine.alive:
         raise _failure(Failed(None, False))
-    answering, place = Answering(service, request), service.admission.enter()
+    events, place = JobEvents(served, request), served.admission.enter()
     try:
-        job = await asyncio.to_thread(service.job, asked, answering.tell, place)
+        job = await asyncio.to_thread(served.job, asked, events.tell, place)
     except BaseException:
         place.leave()
         raise
     notes = request.scope["state"]["notes"]
     notes |= {"pictures": len(job.pictures), "prompt_tokens": job.prompt_tokens, "stream": job.streaming}
-    if service.options.log_text:
+    if served.options.log_text:
         notes["asked"] = [
             part.text for message in asked.messages for part in message.parts if part.type == "text"
         ]
-    service.engine.submit(job)
+    served.engine.submit(job)
     try:
-        first = await _unless_gone(answering, job)
+        first = await _unless_gone(events, job)
     except asyncio.CancelledError:
         job.cancelled = True
         raise
@@ -368,19 +369,19 @@ async def _chat(service: Service, asked: ChatRequest, request: Request) -> Respo
     head = {
         "id": f"chatcmpl-{secrets.token_hex(12)}",
         "created": int(time.time()),
-        "model": service.options.name,
-        "system_fingerprint": service.fingerprint,
+        "model": served.options.name,
+        "system_fingerprint": served.fingerprint,
     }
     if job.streaming:
         return StreamingResponse(
-            _events(service, asked, job, answering, first, head, notes), media_type="text/event-stream"
+            _events(served, asked, job, events, first, head, notes), media_type="text/event-stream"
         )
-    return JSONResponse(_completion(service, job, first, head, notes))
+    return JSONResponse(_completion(served, job, first, head, notes))
 
 
-async def _unless_gone(answering: Answering, job: Job) -> Event | None:
+async def _unless_gone(events: JobEvents, job: Job) -> Event | None:
     """The first event; None, and a cancelled job, when the client left before it."""
-    event, gone = asyncio.ensure_future(answering.next()), asyncio.ensure_future(answering.leaving())
+    event, gone = asyncio.ensure_future(events.next()), asyncio.ensure_future(events.leaving())
     try:
         await asyncio.wait((event, gone), return_when=asyncio.FIRST_COMPLETED)
         if event.done():
@@ -398,13 +399,13 @@ def _failure(failed: Failed) -> Refused:
     return Refused(503, "guard_failed", "The guard could not do its work, so nothing is answered.")
 
 
-def _usage(service: Service, job: Job, done: Done, notes: dict[str, Any]) -> Usage:
+def _usage(served: ServedModel, job: Job, done: Done, notes: dict[str, Any]) -> Usage:
     said = sum(tokens for _, _, tokens in done.choices)
-    service.metrics.tokens.labels("prompt").inc(job.prompt_tokens)
-    service.metrics.tokens.labels("answer").inc(said)
-    service.metrics.pictures.inc(len(job.pictures))
+    served.metrics.tokens.labels("prompt").inc(job.prompt_tokens)
+    served.metrics.tokens.labels("answer").inc(said)
+    served.metrics.pictures.inc(len(job.pictures))
     notes |= {"answer_tokens": said, "finish": [finish for _, finish, _ in done.choices]}
-    if service.options.log_text:
+    if served.options.log_text:
         notes["answered"] = [text for text, _, _ in done.choices]
     return Usage(
         prompt_tokens=job.prompt_tokens, completion_tokens=said, total_tokens=job.prompt_tokens + said
@@ -412,13 +413,13 @@ def _usage(service: Service, job: Job, done: Done, notes: dict[str, Any]) -> Usa
 
 
 def _completion(
-    service: Service, job: Job, done: Any, head: dict[str, Any], notes: dict[str, Any]
+    served: ServedModel, job: Job, done: Any, head: dict[str, Any], notes: dict[str, Any]
 ) -> dict[str, Any]:
     choices = [
         Choice(index=n, message=AssistantMessage(content=text), finish_reason=_reason(why))
         for n, (text, why, _) in enumerate(done.choices)
     ]
-    return ChatCompletion(choices=choices, usage=_usage(service, job, done, notes), **head).model_dump()
+    return ChatCompletion(choices=choices, usage=_usage(served, job, done, notes), **head).model_dump()
 
 
 def _reason(finish: str) -> Literal["stop", "length"]:
@@ -426,10 +427,10 @@ def _reason(finish: str) -> Literal["stop", "length"]:
 
 
 async def _events(
-    service: Service,
+    served: ServedModel,
     asked: ChatRequest,
     job: Job,
-    answering: Answering,
+    events: JobEvents,
     event: Event,
     head: dict[str, Any],
     notes: dict[str, Any],
@@ -444,13 +445,13 @@ async def _events(
             yield chunk(ChunkChoice(index=index, delta=Delta(role="assistant", content="")))
         while isinstance(event, Piece):
             yield chunk(ChunkChoice(index=event.index, delta=Delta(content=event.text)))
-            event = await answering.next()
+            event = await events.next()
         if isinstance(event, Failed):
             refused = _failure(event)
             notes["code"] = refused.code
             yield f"data: {json.dumps(error_body(refused))}\n\n"
             return
-        usage = _usage(service, job, event, notes)
+        usage = _usage(served, job, event, notes)
         for index, (_, finish, _) in enumerate(event.choices):
             yield chunk(ChunkChoice(index=index, delta=Delta(), finish_reason=_reason(finish)))
         if asked.stream_options and asked.stream_options.include_usage:

@@ -18,6 +18,7 @@ from transformers import LogitsProcessorList, StoppingCriteriaList
 from cagul.errors import CagulError, DataError
 from cagul.host.prompter import Prompter
 from cagul.serving.guard_providers import GuardProvider
+from cagul.serving.logs import LOGGER, where
 from cagul.serving.sampling import DrawEach, PushEach, SampledChoice, Sampling
 
 
@@ -66,6 +67,17 @@ class Job:
         self.prompt_tokens = int(self.inputs["attention_mask"].sum())
 
 
+def _finish(job: Job, event: Done | Failed) -> None:
+    """The last event of a job, which has left by then. An error of one job's listener takes no other with
+    it.
+    """
+    for call in (job.leave, lambda: job.tell(event)):
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001 - its listener is gone, the others wait
+            LOGGER.error("a request could not be told its end", extra={"fields": {"error": where(error)}})
+
+
 class Watcher(Protocol):
     """Who is told about batches and failures, for metrics and logs."""
 
@@ -80,11 +92,16 @@ class Engine:
 
     A batch runs until its last row has ended. What fails is answered by Failed, never by the bare host; a job
     that fails among others is asked again alone, so that one broken request takes no other with it.
+
+    Any other error, such as the watcher's, ends the engine: every job that waits is answered by Failed, later
+    ones too, and ``on_failure`` is called. Its state is unknown then, so the process must be started again.
     """
 
     def __init__(
         self, guards: GuardProvider, *, batch: int = 8, wait: float = 0.005, watcher: Watcher | None = None
     ):
+        self.on_failure: Callable[[], None] = lambda: None
+        self.failure: BaseException | None = None
         self.guards, self.host = guards, guards.host
         self.batch, self.wait, self.watcher = batch, wait, watcher
         processor = copy.deepcopy(self.host.processor)  # a tokenizer at work in two threads fails
@@ -95,6 +112,8 @@ class Engine:
         ends = self.host.model.generation_config.eos_token_id
         self._ends = frozenset(ends if isinstance(ends, list) else [ends])
         self._waiting: list[Job] = []
+        self._current: list[Job] = []  # the batch at work
+        self._ended = False
         self._changed = threading.Condition()
         self._stopped = False
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
@@ -120,9 +139,13 @@ class Engine:
             return self._prompter.inputs([prompt], pictures)
 
     def submit(self, job: Job) -> None:
+        """Put a job in line; after the engine's end it is answered by Failed at once."""
         with self._changed:
-            self._waiting.append(job)
-            self._changed.notify()
+            if not self._ended:
+                self._waiting.append(job)
+                self._changed.notify()
+                return
+        _finish(job, Failed(None, False))
 
     def stop(self) -> None:
         with self._changed:
@@ -134,11 +157,27 @@ class Engine:
     # -----------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        while jobs := self._collect():
-            began, rows = time.perf_counter(), sum(len(job.choices) for job in jobs)
-            self._try(jobs)
-            if self.watcher:
-                self.watcher.batch(rows, time.perf_counter() - began)
+        try:
+            while jobs := self._collect():
+                self._current = jobs
+                began, rows = time.perf_counter(), sum(len(job.choices) for job in jobs)
+                self._try(jobs)
+                if self.watcher:
+                    self.watcher.batch(rows, time.perf_counter() - began)
+        except BaseException as error:  # noqa: BLE001 - or its jobs would wait for ever
+            self.failure = error
+            LOGGER.error("the engine ended", extra={"fields": {"error": where(error)}})
+        self._end()
+        if self.failure:
+            self.on_failure()
+
+    def _end(self) -> None:
+        """Answer whoever waits: nobody else will. A job that has its answer already ignores this one."""
+        with self._changed:
+            self._ended = True
+            left, self._waiting = [*self._current, *self._waiting], []
+        for job in left:
+            _finish(job, Failed(None, False))
 
     def _collect(self) -> list[Job]:
         """The oldest job and what goes with it; empty when the engine is stopped."""
@@ -151,10 +190,10 @@ class Engine:
             if self._stopped:
                 return []
             taken: list[Job] = []
-            for job in list(self._waiting):
+            for job in self._waiting:
                 if not taken or self._together([*taken, job]):
                     taken.append(job)
-                    self._waiting.remove(job)
+            self._waiting = [job for job in self._waiting if job not in taken]
             return taken
 
     def _together(self, jobs: list[Job]) -> bool:
@@ -190,12 +229,10 @@ class Engine:
                 self.watcher.failed(error)
             failed = Failed(error if isinstance(error, CagulError) else None, isinstance(error, DataError))
             for job in jobs:
-                job.leave()
-                job.tell(failed)
+                _finish(job, failed)
             return
         for job, own in zip(jobs, rows, strict=True):
-            job.leave()
-            job.tell(Done(tuple((row.text, row.finish or "length", len(row.ids)) for row in own)))
+            _finish(job, Done(tuple((row.text, row.finish or "length", len(row.ids)) for row in own)))
 
     def _answer(self, jobs: list[Job], started: list[bool]) -> list[list[SampledChoice]]:
         guard, host = self.guards.guard(), self.host

@@ -7,12 +7,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import RLock
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cagul.errors import CagulError
 from cagul.guard.guard import Guard
 from cagul.guard.patch import Patch
 from cagul.host.frozen import FrozenHost
+
+if TYPE_CHECKING:
+    from cagul.deletion.service import DeletionService
+    from cagul.deletion.store import Store
 
 
 class GuardProvider(Protocol):
@@ -24,6 +28,10 @@ class GuardProvider(Protocol):
 
     def check(self) -> bool:
         """Whether there is one. Called from any thread, and by anybody as often as they like."""
+        ...
+
+    def close(self) -> None:
+        """Free what it holds open. Called at the end of the server."""
         ...
 
 
@@ -41,6 +49,9 @@ class PatchGuardProvider:
 
     def check(self) -> bool:
         return True
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class StoreGuardProvider:
@@ -62,36 +73,55 @@ class StoreGuardProvider:
         self.host, self._lock, self._clock = host, RLock(), clock
         self._store, self._key, self._base = store, key, base
         self._fingerprint: str | None = None  # the host's, hashed once
-        self._open()
+        self._opened: Store | None = None
+        self._inode: int | None = None  # of the file that is open
+        self._service: DeletionService | None = None  # None until all is well
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
         self._looked, self._able = clock(), True
 
+    def close(self) -> None:
+        """Close the store."""
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()
+            self._opened = self._service = None
+
     def _open(self) -> None:
+        """Check the store and take its guard. A file that stays in its place is opened once, however often it
+        is found wrong.
+        """
         from cagul.deletion.keys import StoreKey
         from cagul.deletion.service import DeletionService
         from cagul.deletion.store import Store
 
-        self._file: int | None = None  # until all is well: the next look opens it anew
-        found = self._store.stat().st_ino if self._store.is_file() else None
+        self._service = None
+        inode = self._store.stat().st_ino if self._store.is_file() else None
         key = StoreKey.load(self._key)
-        store = Store(self._store, key)
-        entry = store.last_entry()
-        store.require_whole()  # at every look of a store that is not: before anything dear
+        if self._opened is None or inode is None or inode != self._inode:
+            self.close()
+            self._opened, self._inode = Store(self._store, key), inode
+        else:
+            self._opened.key = key
+            self._opened.reload()
+        entry = self._opened.last_entry()
+        self._opened.require_whole()  # before the host is hashed
         self._fingerprint = self._fingerprint or self.host.fingerprint()
-        self._desk = DeletionService(store, key, self.host, self._base, self._fingerprint)
-        self._guard, self._entry = self._desk.guard(checked=True), entry
-        self._file = found
-
-    def _take(self, entry: tuple[int, str]) -> None:
-        """The guard of the store as it is now, whose check is not cheap, and so at a change alone."""
-        self._guard, self._entry = self._desk.guard(), entry
+        service = DeletionService(self._opened, key, self.host, self._base, self._fingerprint)
+        self._guard, self._entry = service.guard(checked=True), entry
+        self._service = service
 
     def guard(self) -> Guard:
         with self._lock:
             self._looked, self._able = self._clock(), False
-            if not self._store.is_file() or self._store.stat().st_ino != self._file:
-                self._open()  # another file lies there now, such as a backup
-            elif (entry := self._desk.store.last_entry()) != self._entry:
-                self._take(entry)
+            service, is_there = self._service, self._store.is_file()
+            if service is None or not is_there or self._store.stat().st_ino != self._inode:
+                self._open()  # the first time, after a failure, or another file such as a backup
+            elif (entry := service.store.last_entry()) != self._entry:
+                self._guard, self._entry = service.guard(), entry  # checked at a change alone: it takes time
             self._able = True
             return self._guard
 

@@ -1,4 +1,4 @@
-"""The doorway of the server (ASGI): keys, bodies, request ids, one log line and one count for each
+"""The middleware of the server (ASGI): keys, bodies, request ids, one log line and one count for each
 request.
 """
 

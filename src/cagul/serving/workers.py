@@ -1,9 +1,10 @@
-"""Listen, serve in one process or several, and start workers anew that die."""
+"""Listen, serve in one process or several, and start dead workers again."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -13,23 +14,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cagul.errors import CagulError, HostError, UsageError
-from cagul.serving.logs import log_config
+from cagul.serving.logs import log_config, where
 from cagul.serving.options import METRICS_FOLDER
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from uvicorn import Config
 
-ANSWERED_SECONDS = 20  # a worker that does not answer its parent for so long is started anew
+ANSWERED_SECONDS = 20  # a worker that does not answer its parent for so long is started again
 OPEN_SECONDS = 30  # how long open connections may go on after the server was told to stop
 
 
 def _in_worker(make: Callable[[], FastAPI]) -> FastAPI:
-    """``make()``; an error of ours ends the worker for good, in words and without a traceback."""
+    """``make()``, whose engine ends the worker when it fails. A CagulError ends the worker for good, in words
+    and without a traceback.
+    """
     from uvicorn.config import STARTUP_FAILURE
 
     try:
-        return make()
+        app = make()
+        # the parent starts the worker again
+        app.state.engine.on_failure = lambda: os.kill(os.getpid(), signal.SIGTERM)
+        return app
     except CagulError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         sys.exit(STARTUP_FAILURE)
@@ -54,11 +60,11 @@ def listen_on(address: str, port: int) -> socket.socket:
 
 
 def serve(make: Callable[[], FastAPI], bound: socket.socket, workers: int) -> None:
-    """Serve until told to stop (SIGINT, SIGTERM). Workers are processes of their own; one that dies is
-    started anew.
+    """Serve until told to stop (SIGINT, SIGTERM). Several workers are processes of their own; one that dies
+    is started again. ``make`` gives an app with its engine as ``app.state.engine``.
 
-    Raises HostError when a worker could not start; why is on standard error then. UsageError for several
-    workers under a uvicorn that has not what they lean on.
+    Raises HostError when a worker could not start (the reason is on standard error), or when the engine of
+    the only one failed; UsageError for several workers under a uvicorn without what they need.
     """
     from uvicorn import Config, Server
 
@@ -76,11 +82,19 @@ def serve(make: Callable[[], FastAPI], bound: socket.socket, workers: int) -> No
         }
         if workers == 1:
             app = make()
-            Server(Config(lambda: app, **common)).run(sockets=[bound])  # type: ignore[arg-type]
+            server = Server(Config(lambda: app, **common))  # type: ignore[arg-type]
+            app.state.engine.on_failure = lambda: setattr(server, "should_exit", True)
+            server.run(sockets=[bound])
+            if app.state.engine.failure is not None:
+                raise HostError(
+                    f"The engine failed: {where(app.state.engine.failure)}.",
+                    "Start the server again; a process supervisor should do so. The log holds the request.",
+                    "serve",
+                )
             return
         if not _several(Config(partial(_in_worker, make), workers=workers, **common), bound):  # type: ignore[arg-type]
             raise HostError(
-                "A worker could not start; its error is above.", "Mend that, or try --workers 1.", "serve"
+                "A worker could not start; its error is above.", "Fix that, or try --workers 1.", "serve"
             )
     finally:
         os.environ.pop(METRICS_FOLDER, None)
