@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cagul.baselines.losses import LABELS, Side
+from cagul.data.picture_cache import PictureCache
 from cagul.data.pictures import PictureVariant, open_picture, pictures_by_subject, shown_picture
 from cagul.data.records import Record
 from cagul.host.frozen import FrozenHost
@@ -89,7 +90,7 @@ class Collator:
 
     def __init__(self, host: FrozenHost, sides: tuple[Side, ...], seed: int):
         self.host, self.sides = host, sides
-        self.picture = lru_cache(maxsize=512)(lambda shown: shown_picture(shown, seed))
+        self.picture = PictureCache[PictureVariant](lambda variant: shown_picture(variant, seed))
 
     def __call__(self, lessons: list[Lesson]) -> dict[str, dict[str, Tensor]]:
         return {side: self.side([lesson[side] for lesson in lessons]) for side in self.sides}

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
+from PIL import Image
+
+from cagul.data.picture_cache import PictureCache
 from cagul.data.pictures import open_picture
 from cagul.guard.guard import Decision, Guard
 from cagul.host.frozen import FrozenHost
 
 BATCH = 64
-_open = lru_cache(maxsize=512)(open_picture)
 
 
 @dataclass(frozen=True)
@@ -50,26 +52,54 @@ def batches(questions: Sequence[Question], batch: int = BATCH) -> list[list[Ques
 def ask(
     answerer: FrozenHost | Guard, questions: Sequence[Question], *, max_new_tokens: int = 32
 ) -> Iterator[list[Response]]:
-    """Greedy answers, a batch at a time."""
-    for part in batches(questions):
-        yield ask_batch(answerer, part, max_new_tokens)
+    """Greedy answers, a batch at a time. Decoded pictures are kept until the last batch."""
+    with PictureCache(open_picture) as pictures:
+        for part in batches(questions):
+            yield ask_batch(answerer, part, max_new_tokens, pictures)
 
 
-def ask_batch(answerer: FrozenHost | Guard, part: list[Question], max_new_tokens: int = 32) -> list[Response]:
-    """Greedy answers to one batch, through the host's or the guard's own ``generate``."""
+def ask_batch(
+    answerer: FrozenHost | Guard,
+    part: Sequence[Question],
+    max_new_tokens: int = 32,
+    opened: Callable[[Path], Image.Image] = open_picture,
+) -> list[Response]:
+    """Greedy answers to one batch of questions, all with a picture or all without; ``opened`` opens them."""
+    asked = [([] if q.picture is None else [opened(q.picture)], q.question) for q in part]
+    answers = answer_batch(answerer, asked, max_new_tokens)
+    decisions: Sequence[Decision | None] = answers.decisions or [None] * len(part)
+    return [Response(*row) for row in zip(part, answers.texts, answers.tokens, decisions, strict=True)]
+
+
+@dataclass(frozen=True)
+class BatchAnswers:
+    """Texts and token ids (without prompt and padding), one a prompt; the gate's decisions, one a picture."""
+
+    texts: list[str]
+    tokens: list[tuple[int, ...]]
+    decisions: tuple[Decision, ...]
+
+
+def answer_batch(
+    answerer: FrozenHost | Guard,
+    asked: Sequence[tuple[Sequence[Image.Image], str]],
+    max_new_tokens: int = 32,
+) -> BatchAnswers:
+    """Greedy answers to (pictures, question) prompts, in one batch through the host's or the guard's own
+    ``generate``.
+    """
     host = answerer.host if isinstance(answerer, Guard) else answerer
-    pictures = [_open(q.picture) for q in part if q.picture is not None]
-    inputs = host.inputs(
-        [host.prompter.prompt(q.question, int(q.picture is not None)) for q in part], pictures
-    )
+    prompts = [host.prompter.prompt(question, len(pictures)) for pictures, question in asked]
+    inputs = host.inputs(prompts, [picture for pictures, _ in asked for picture in pictures])
     options: dict[str, Any] = host.generation_options(max_new_tokens)
-    decisions: list[Decision | None] = [None] * len(part)
+    decisions: tuple[Decision, ...] = ()
     if isinstance(answerer, Guard):
-        output = answerer.generate(**inputs, **options)
-        decisions = list(answerer.decisions) or decisions
+        with torch.no_grad():
+            output = answerer.generate(**inputs, **options)
+        decisions = tuple(answerer.decisions)
     else:
         output = host.generate(inputs, **options)
     start = inputs["input_ids"].shape[1]
     pad = host.processor.tokenizer.pad_token_id
     tokens = [tuple(t for t in row if t != pad) for row in output[:, start:].tolist()]
-    return [Response(*row) for row in zip(part, host.decode(start, output), tokens, decisions, strict=True)]
+    return BatchAnswers(host.decode(start, output), tokens, decisions)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from cagul.data.picture_cache import PictureCache
 from cagul.data.pictures import open_picture
 from cagul.data.records import Record, Splits
 from cagul.evaluation.ask import Question, Response, ask_batch, batches
@@ -63,7 +64,7 @@ def answer_rows(
     by_key = {item.asked.key: item for item in items}
 
     def ask(part: list[Question]) -> list[AnswerRow]:
-        responses = ask_batch(answerer.model, part)
+        responses = ask_batch(answerer.model, part, opened=pictures)
         return [_answer_row(answerer, by_key[response.asked.key], response) for response in responses]
 
     def done_before(part: list[Question]) -> bool:
@@ -71,10 +72,11 @@ def answer_rows(
 
     missing = [part for part in batches([item.asked for item in items]) if not done_before(part)]
     done = len(items) - sum(map(len, missing))
-    for rows in processes.map(missing, ask):
-        run.rows.append([row for row in rows if row["key"] not in run.rows.found])
-        done += len(rows)
-        progress(f"asking {answerer.method}", done, len(items))
+    with PictureCache(open_picture) as pictures:
+        for rows in processes.map(missing, ask):
+            run.rows.append([row for row in rows if row["key"] not in run.rows.found])
+            done += len(rows)
+            progress(f"asking {answerer.method}", done, len(items))
 
 
 def _answer_row(answerer: Answerer, item: Item, response: Response) -> AnswerRow:
