@@ -18,7 +18,7 @@ from typer.models import OptionInfo, ParameterInfo
 
 from cagul import errors
 from cagul.baselines.settings import FinetuneConfig
-from cagul.cli.app import app
+from cagul.cli.app import LazyCommand, app, load
 from cagul.cli.memorise import DEFAULTS
 from cagul.config import PRESETS, Config
 
@@ -34,7 +34,9 @@ def commands(group: typer.Typer, prefix: str = "cagul") -> Iterator[tuple[str, C
     """Every verb with the function behind it, those of sub-commands too."""
     for command in group.registered_commands:
         if command.callback is not None and not command.hidden:
-            yield f"{prefix} {command.name or command.callback.__name__.replace('_', '-')}", command.callback
+            name = command.name or command.callback.__name__.replace("_", "-")
+            lazy = isinstance(command.cls, type) and issubclass(command.cls, LazyCommand)
+            yield f"{prefix} {name}", load(command.cls.verb) if lazy else command.callback
     for inner in group.registered_groups:
         if inner.typer_instance is not None:
             yield from commands(
@@ -152,10 +154,11 @@ def exit_codes() -> Iterator[str]:
     named: dict[int, list[str]] = {}
     for kind in found:
         named.setdefault(kind.exit_code, []).append(f"`{kind.__name__}`")
-    yield _row("0", "all is well")
+    yield _row("0", "success")
     for code, names in sorted(named.items()):
         yield _row(str(code), ", ".join(names))
-    yield _row("130", "interrupted; the same command goes on where it was")
+    yield _row("8", "a deletion request that failed; the command itself worked")
+    yield _row("130", "interrupted; the last line says what is kept")
 
 
 def page() -> str:

@@ -5,11 +5,11 @@ somewhere.
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from cagul.cli.app import app
 from cagul.data.records import parse_records
@@ -37,9 +37,7 @@ def test_the_command_line_page_has_every_verb_and_option(make_cli):
     page = make_cli.page()
     for verb in verbs:
         shown = page.split(f"## cagul {verb}\n")[1].split("\n## ")[0]
-        plain = subprocess.run(
-            [sys.executable, "-m", "cagul", verb, "--help"], capture_output=True, text=True, check=True
-        ).stdout
+        plain = CliRunner().invoke(app, [verb, "--help"], catch_exceptions=False).stdout
         options = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", plain.split("Options")[1])) - {"--help"}
         assert "--json" in options
         assert options <= set(re.findall(r"`(--[\w-]+)`", shown)), verb

@@ -3,54 +3,68 @@
 from __future__ import annotations
 
 import errno
-import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 from cagul import __version__
-from cagul.cli import (
-    ask,
-    compare,
-    demo,
-    doctor,
-    evaluate,
-    hosts,
-    inspect,
-    memorise,
-    records,
-    report,
-    requests,
-    serve,
-    study,
-    unlearn,
-)
-from cagul.cli.common import INTERRUPTED, err
+from cagul.cli.common import INTERRUPTED
+from cagul.cli.terminal import err
 from cagul.errors import CagulError, UsageError, WriteError
 
-VERBS: dict[str, Callable[..., None]] = {
-    "demo": demo.demo,
-    "memorise": memorise.memorise,
-    "unlearn": unlearn.unlearn,
-    "ask": ask.ask,
-    "evaluate": evaluate.evaluate,
-    "compare": compare.compare,
-    "study": study.study,
-    "serve": serve.serve,
-    "inspect": inspect.inspect,
-    "report": report.report,
-    "doctor": doctor.doctor,
-    "hosts": hosts.hosts,
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb: its function in cagul.cli as "module.function", and its line in the list of verbs."""
+
+    function: str
+    summary: str
+
+
+VERBS = {
+    "demo": Verb("demo.demo", "Make the demo host forget eight people, and measure it."),
+    "memorise": Verb("memorise.memorise", "Finetune a copy of a host until it knows records."),
+    "unlearn": Verb("unlearn.unlearn", "Train a patch that makes a frozen host forget people."),
+    "ask": Verb("ask.ask", "Ask a host about a picture, through the guard or without it."),
+    "evaluate": Verb("evaluate.evaluate", "Measure a host with and without a patch."),
+    "compare": Verb("compare.compare", "Tune many methods alike and compare them."),
+    "study": Verb("study.study", "Study the role of visual tokens in a host."),
+    "serve": Verb("serve.serve", "Serve a guarded host, as OpenAI-compatible chat completions."),
+    "inspect": Verb("inspect.inspect", "Show what a patch is made of, without the people."),
+    "report": Verb("report.report", "Write a run as one HTML page that opens offline."),
+    "doctor": Verb("doctor.doctor", "Check the installation, the machine and a host."),
+    "hosts": Verb("hosts.hosts", "List the supported and the refused families of hosts."),
 }
-GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+GROUPS = {
     "records": (
         "Look into records of any source, and write them as JSON Lines.",
-        {"check": records.check, "convert": records.convert},
+        {
+            "check": Verb("records.check", "Validate records and show what is in them."),
+            "convert": Verb("records.convert", "Write records as JSON Lines."),
+        },
     ),
-    "requests": ("Deletion requests as they arrive: add, revoke, verify, certify.", requests.VERBS),
+    "requests": (
+        "Deletion requests as they arrive: add, revoke, verify, certify.",
+        {
+            "init": Verb("requests.init", "Make a store for a host and a base patch, and its key."),
+            "add": Verb("requests.add", "Enrol a person, verify, and finetune if needed."),
+            "revoke": Verb("requests.revoke", "Take a request back and overwrite what was stored."),
+            "list": Verb("requests.list_requests", "List the requests."),
+            "show": Verb("requests.show", "Show a request with its figures and its history."),
+            "verify": Verb("requests.verify", "Check the log; measure a request again."),
+            "export-certificate": Verb(
+                "requests.export_certificate", "Write a signed certificate of a request."
+            ),
+            "verify-certificate": Verb("requests.verify_certificate", "Check a certificate's signature."),
+        },
+    ),
 }
 SHARED = ("unlearn", "evaluate")  # verbs that several processes may share
 EXIT_INTERRUPTED = 130
@@ -98,31 +112,59 @@ def root(
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
-def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(command)
-    def run(*args: Any, **options: Any) -> None:
-        try:
-            command(*args, **options)
-        except KeyboardInterrupt:
-            text = INTERRUPTED.get(command, "What was done is kept; the same command goes on.")
-            err.print(f"Interrupted. {text}", highlight=False)
-            sys.exit(EXIT_INTERRUPTED)
-
-    return run
+def load(verb: Verb) -> Callable[..., None]:
+    """The function of a verb. Imports its module."""
+    module, _, name = verb.function.partition(".")
+    function: Callable[..., None] = getattr(import_module(f"cagul.cli.{module}"), name)
+    return function
 
 
-for verb, function in VERBS.items():
-    app.command(verb)(_interruptible(function))
-for name, (about, verbs) in GROUPS.items():
+class LazyCommand(TyperCommand):
+    """A verb in the list of verbs, without its options. Its module is imported when it is called, or when
+    its own help is asked for.
+    """
+
+    verb: Verb
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """The context of the whole command, which parses ``args``."""
+        with _interruptible():
+            function = load(self.verb)
+        whole = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+        whole.command(info_name)(_interruptible(INTERRUPTED.get(function, ""))(function))
+        return typer.main.get_command(whole).make_context(info_name, args, parent, **extra)
+
+
+@contextmanager
+def _interruptible(text: str = "") -> Iterator[None]:
+    """Turn Ctrl-C into a line that ends in ``text``, what holds now, and an exit code."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print(f"Interrupted. {text}".strip(), highlight=False)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _register(group: typer.Typer, verbs: dict[str, Verb]) -> None:
+    for name, verb in verbs.items():
+        lazy = type("LazyCommand", (LazyCommand,), {"verb": verb})
+        group.command(name, cls=lazy, help=verb.summary)(_no_options)
+
+
+def _no_options() -> None:
+    """Stands for the function of a verb that is not imported yet."""
+
+
+_register(app, VERBS)
+for group_name, (about, group_verbs) in GROUPS.items():
     group = typer.Typer(no_args_is_help=True, help=about)
-    for verb, function in verbs.items():
-        group.command(verb)(_interruptible(function))
-    app.add_typer(group, name=name)
+    _register(group, group_verbs)
+    app.add_typer(group, name=group_name)
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 good, 1 our fault, 2 usage, 3 data, 4 host, 5 patch, 6 store, 7 cannot
-    write, 8 a deletion request that failed, 130 interrupted.
+    """Entry point. Exit codes: 0 success, 1 a bug in cagul, 2 usage, 3 data, 4 host, 5 patch, 6 store,
+    7 cannot write, 8 a deletion request that failed, 130 interrupted.
     """
     try:
         app()

@@ -62,6 +62,8 @@ SUBJECT_OPTIONS = ("--forget", "--unseen", "--exclude")
 __all__ = ["err", "out", "print_json", "progress_bar"]  # for verbs that do not name cli.terminal yet
 
 
+RESUMES = "What was done is kept. Run the same command again to resume."
+NOTHING_WRITTEN = "Nothing was written."
 INTERRUPTED: dict[Callable[..., None], str] = {}  # what the user of a verb reads after Ctrl-C
 
 

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from cagul.cli.common import (
+    RESUMES,
     DemoForgetOption,
     DemoHostOption,
     DemoRecordsOption,
@@ -22,6 +23,7 @@ from cagul.cli.common import (
     UnseenOption,
     err,
     everybody,
+    if_interrupted,
     load_hosts,
     out,
     print_json,
@@ -42,6 +44,7 @@ COLUMNS = (
 )
 
 
+@if_interrupted(RESUMES)
 def compare(
     run: RunOption,
     host: DemoHostOption = None,

@@ -10,8 +10,10 @@ import typer
 from rich.markup import escape
 
 from cagul.cli.common import (
+    RESUMES,
     JsonOption,
     ThreadsOption,
+    if_interrupted,
     load_host,
     out,
     print_json,
@@ -23,6 +25,7 @@ from cagul.cli.evaluate import memorisation, table
 from cagul.cli.terminal import FittedTable
 
 
+@if_interrupted(RESUMES)
 def demo(
     run: Annotated[Path, typer.Option("--out", help="Run folder; the patch goes into it too.")] = Path(
         "cagul-demo"

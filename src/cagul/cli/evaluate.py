@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cagul.cli.common import (
+    RESUMES,
     DemoForgetOption,
     DemoHostOption,
     DemoRecordsOption,
@@ -21,6 +22,7 @@ from cagul.cli.common import (
     UnseenOption,
     err,
     everybody,
+    if_interrupted,
     load_hosts,
     out,
     print_json,
@@ -55,6 +57,7 @@ ROWS = (  # (split, figure)
 )
 
 
+@if_interrupted(RESUMES)
 def evaluate(
     run: RunOption,
     host: DemoHostOption = None,

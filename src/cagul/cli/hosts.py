@@ -25,6 +25,4 @@ def hosts(json: JsonOption = False) -> None:
         by_reason.setdefault(reason, []).append(name)
     refused = [(", ".join(names), reason) for reason, names in by_reason.items()]
     out.print(FittedTable("Refused by name", ["model_type", "reason"], refused, narrow="list"))
-    out.print(
-        "Any other model_type has to pass the same contracts when it is loaded, and is refused if it fails one."
-    )
+    out.print("Any other model_type has to pass the same contracts when it is loaded, or it is refused.")

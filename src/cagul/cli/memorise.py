@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cagul.cli.common import (
+    RESUMES,
     DeviceOption,
     DtypeOption,
     HostOption,
     JsonOption,
     RecordsOption,
     ThreadsOption,
+    if_interrupted,
     load_host,
     out,
     print_json,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 DEFAULTS = {"loss": "memorise", "epochs": 10.0, "augment": 0}
 
 
+@if_interrupted(RESUMES)
 def memorise(
     host: HostOption,
     records: RecordsOption,

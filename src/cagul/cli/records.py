@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from cagul.cli.common import JsonOption
+from cagul.cli.common import NOTHING_WRITTEN, JsonOption, if_interrupted
 from cagul.cli.terminal import facts_table, out, print_json
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ ConfigOption = Annotated[str | None, typer.Option("--config", help="Config of a 
 SplitOption = Annotated[str, typer.Option("--split", help="Split of a hub data set.")]
 
 
+@if_interrupted(NOTHING_WRITTEN)
 def check(
     source: SourceArgument,
     form: FormatOption = None,
@@ -55,6 +56,7 @@ def check(
         require_sound(found.records, source)
 
 
+@if_interrupted(NOTHING_WRITTEN)
 def convert(
     source: SourceArgument,
     folder: Annotated[

@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from cagul.cli.common import (
+    RESUMES,
     DemoForgetOption,
     DemoHostOption,
     DemoRecordsOption,
@@ -18,6 +19,7 @@ from cagul.cli.common import (
     ThreadsOption,
     UnseenOption,
     everybody,
+    if_interrupted,
     load_hosts,
     out,
     print_json,
@@ -36,6 +38,7 @@ SET_BY_STUDY = {
 }
 
 
+@if_interrupted(RESUMES)
 def study(
     run: RunOption,
     host: DemoHostOption = None,

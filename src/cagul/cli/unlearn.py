@@ -15,6 +15,7 @@ from cagul.cli.common import (
     JsonOption,
     RecordsOption,
     ThreadsOption,
+    if_interrupted,
     load_host,
     out,
     print_json,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from cagul.host.frozen import FrozenHost
 
 
+@if_interrupted("Run the same command again to resume. A --dry-run keeps nothing.")
 def unlearn(
     host: HostOption,
     records: RecordsOption,
