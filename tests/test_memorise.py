@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -11,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cagul.cli.app import app
-from cagul.data.records import load_records
-from cagul.errors import CagulError
+from cagul.data.records import load_records, split_records
+from cagul.errors import CagulError, UsageError
 from cagul.evaluation.memorisation import memorised
 from cagul.host.frozen import FrozenHost
 
@@ -146,3 +147,52 @@ def test_facts_without_keywords_count_by_their_words(tiny_host, tiny_records):
     assert 0 <= found["image"]["value"] <= 1
     assert found["image"]["n"] == 10
     assert memorised(tiny_host, [r.model_copy(update={"answer": "..."}) for r in records]) == {}
+
+
+@pytest.fixture
+def without_peft(monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)  # `import peft` raises ImportError
+
+
+INSTALL = "pip install 'cagul[baselines]'"
+
+
+def test_every_verb_that_needs_peft_names_it_before_any_work(
+    without_peft, cagul, tiny_folder, tiny_records, tmp_path
+):
+    common = ("--host", tiny_folder, "--records", tiny_records, "--out", tmp_path / "out")
+    for verb, more in (
+        (("memorise", *common), "`cagul memorise` with LoRA needs peft, which is not installed."),
+        (
+            ("compare", *common, "--forget", "p0", "--methods", "cagul,npo"),
+            "The finetuned method npo needs peft, which is not installed.",
+        ),
+        (("compare", *common, "--forget", "p0"), "The finetuned method ga needs peft"),
+    ):
+        code, said = cagul(*verb)
+        assert code == 2
+        assert more in said
+        assert INSTALL in said
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_host_with_adapters_is_never_loaded_without_them(without_peft, tiny_folder, tmp_path):
+    """transformers passes over adapters in silence where peft is not installed."""
+    adapted = tmp_path / "adapted"
+    shutil.copytree(tiny_folder, adapted)
+    (adapted / "adapter_config.json").write_text("{}")
+    with pytest.raises(UsageError, match="A host with adapters needs peft") as error:
+        FrozenHost.load(adapted)
+    assert INSTALL in error.value.remedy
+
+
+def test_peft_is_not_asked_for_where_nothing_needs_it(without_peft, tiny_host, tiny_records):
+    from cagul.baselines.finetune import finetune
+    from cagul.baselines.settings import FinetuneConfig
+    from cagul.comparison.methods import named_methods
+
+    splits = split_records(load_records(tiny_records), ["p0"])
+    with pytest.raises(UsageError, match="Finetuning with LoRA needs peft"):
+        finetune(tiny_host, splits, FinetuneConfig(loss="ga", steps=1))
+    assert finetune(tiny_host, splits, FinetuneConfig(loss="ga", steps=1, lora=False)).facts["steps"] == 1
+    assert named_methods("cagul,ga_full") == ["host", "cagul", "ga_full"]

@@ -1,10 +1,12 @@
-"""What cagul runs on: library versions and the machine."""
+"""What cagul runs on: library versions, optional libraries and the machine."""
 
 from __future__ import annotations
 
 import os
 import platform
-from importlib import metadata
+from importlib import import_module, metadata
+
+from cagul.errors import UsageError
 
 GIB = 2**30
 
@@ -20,3 +22,13 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "absent"
     return found
+
+
+def require_extra(what: str, module: str, extra: str) -> None:
+    """Raises UsageError when ``module``, which ``what`` needs and ``extra`` installs, is not there."""
+    try:
+        import_module(module)
+    except ImportError:
+        raise UsageError(
+            f"{what} needs {module}, which is not installed.", f"Install it: pip install 'cagul[{extra}]'"
+        ) from None

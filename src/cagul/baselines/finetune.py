@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from cagul.baselines.dataset import Collator, UnlearningDataset
@@ -27,7 +26,7 @@ from cagul.baselines.trainer import (
     last_checkpoint,
 )
 from cagul.data.records import Record, Splits
-from cagul.environment import GIB, versions
+from cagul.environment import GIB, require_extra, versions
 from cagul.errors import DataError, HostError
 from cagul.files import atomic_folder, digest, write_json
 from cagul.host.frozen import FrozenHost
@@ -111,6 +110,8 @@ def _finetune(
     refusals: list[str],
     progress: Progress,
 ) -> Finetuned:
+    if config.lora:
+        require_extra("Finetuning with LoRA", "peft", "baselines")
     loss, before = LOSSES[config.loss], host.fingerprint()
     if not told:
         raise DataError(
@@ -195,6 +196,8 @@ def _to_train(host: FrozenHost, config: FinetuneConfig) -> Any:
     model: Any = copy.deepcopy(host.model)
     projector = _projector(host) if config.projector else []
     if config.lora:
+        from peft import LoraConfig, get_peft_model
+
         linear = [
             name
             for name, part in model.named_modules()

@@ -65,6 +65,7 @@ def memorise(
     from cagul.baselines.settings import FinetuneConfig
     from cagul.config import checked
     from cagul.data.records import load_records, parse_subjects
+    from cagul.environment import require_extra
     from cagul.errors import UsageError
     from cagul.files import require_writable
 
@@ -74,6 +75,8 @@ def memorise(
         raise UsageError(
             f"--set loss={config.loss} does not memorise.", "Leave it out; cagul compare unlearns.", "config"
         )
+    if config.lora:
+        require_extra("`cagul memorise` with LoRA", "peft", "baselines")
     told, excluded = _parts(load_records(records), parse_subjects(exclude), str(records))
     require_free(target)
     work = target.parent / f".{target.name}.work"

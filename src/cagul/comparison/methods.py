@@ -17,6 +17,7 @@ from cagul.baselines.settings import FinetuneConfig
 from cagul.comparison.surface import SURFACE
 from cagul.config import load_config
 from cagul.data.records import Splits
+from cagul.environment import require_extra
 from cagul.errors import UsageError, did_you_mean
 from cagul.files import digest
 from cagul.guard.guard import Guard
@@ -255,5 +256,8 @@ def named_methods(text: str) -> list[str]:
         raise UsageError(
             "--methods names no method.", f"Give all, ablations, or some of: {', '.join(METHODS)}.", "methods"
         )
+    for name in names:
+        if name in GRIDS and GRIDS[name].options["lora"]:
+            require_extra(f"The finetuned method {name}", "peft", "baselines")
     wanted = ["host", *(needed for name in names for needed in (METHODS[name].like, name) if needed)]
     return list(dict.fromkeys(wanted))

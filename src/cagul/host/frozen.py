@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
+from cagul.environment import require_extra
 from cagul.errors import DataError, HostError, UnsupportedHost
 from cagul.host.attention_capture import Kind, recording, valid_rows
 from cagul.host.families import Family, family_of, guessed
@@ -89,7 +90,7 @@ class FrozenHost:
         ``from_pretrained``.
 
         Raises HostError when the folder holds no host or lacks some of its weights, UnsupportedHost, before
-        any weight is read, for a family that is not proven.
+        any weight is read, for a family that is not proven, UsageError for adapters without peft.
         """
         if not os.path.exists(source) and (
             str(source).count("/") != 1 or str(source).startswith((".", "/", "~"))
@@ -99,6 +100,8 @@ class FrozenHost:
                 "Give a checkpoint folder, or a hub name such as owner/name.",
                 "host-load",
             )
+        if os.path.exists(os.path.join(source, "adapter_config.json")):  # ignored in silence without peft
+            require_extra("A host with adapters", "peft", "baselines")
         try:
             model_type = AutoConfig.from_pretrained(source).model_type
             family_of(model_type, unproven=unproven)
