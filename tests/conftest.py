@@ -10,6 +10,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 import torch
 
+from families import unchanged
 from helpers import save_tiny_host, save_tiny_records
 from made_runs import RIVALS, make_run
 
@@ -39,8 +40,23 @@ def tiny_folder(tmp_path_factory):
     return save_tiny_host(tmp_path_factory.mktemp("tiny") / "host")
 
 
+@pytest.fixture(scope="session")
+def loaded_tiny_host(tiny_folder):
+    from cagul.host.frozen import FrozenHost
+
+    return FrozenHost.load(tiny_folder)
+
+
 @pytest.fixture
-def tiny_host(tiny_folder):
+def tiny_host(loaded_tiny_host):
+    """The tiny host, loaded once a session. A test that changes it takes ``fresh_tiny_host``."""
+    with unchanged(loaded_tiny_host):
+        yield loaded_tiny_host
+
+
+@pytest.fixture
+def fresh_tiny_host(tiny_folder):
+    """The tiny host, loaded for this test alone."""
     from cagul.host.frozen import FrozenHost
 
     return FrozenHost.load(tiny_folder)

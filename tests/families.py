@@ -7,6 +7,9 @@ by hand, and run the family's own code for pictures and text.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
@@ -458,6 +461,38 @@ FAMILIES = {
         mistral3,
     )
 }
+
+
+@cache
+def _built(name: str) -> Any:
+    return FAMILIES[name]()
+
+
+@contextmanager
+def shared_host(name: str) -> Iterator[Any]:
+    """The tiny host of a family, built once a process and lent to one test after the other."""
+    host = _built(name)
+    with unchanged(host):
+        yield host
+
+
+@contextmanager
+def unchanged(host: Any) -> Iterator[None]:
+    """Fail where a test changes the weights, the mode or the attention of a host that others use too."""
+    before = _state(host)
+    yield
+    after = _state(host)
+    changed = [name for name, value in before.items() if value != after[name]]
+    assert not changed, f"the test changes the shared host ({', '.join(changed)}): it needs one of its own"
+
+
+def _state(host: Any) -> dict[str, Any]:
+    parameters = host.model.parameters()
+    return {
+        "weights": [(p.data_ptr(), p._version, p.requires_grad, p.grad is None) for p in parameters],
+        "mode": [module.training for module in host.model.modules()],
+        "attention": host.language_model.config._attn_implementation,
+    }
 
 
 def vipllava(seed: int = 0) -> Any:

@@ -27,6 +27,12 @@ LN2 = math.log(2)
 QUICK = {"batch": 4, "rate": 1e-2, "augment": 1, "dropout": 0.0}
 
 
+@pytest.fixture
+def tiny_host(fresh_tiny_host):
+    """These tests change the host."""
+    return fresh_tiny_host
+
+
 @pytest.fixture(scope="module")
 def splits(tiny_records):
     return split_records(load_records(tiny_records), ["p0", "p1"])

@@ -19,6 +19,12 @@ from cagul.errors import HostError
 from cagul.guard.selfcheck import CONTRACTS, selfcheck
 
 
+@pytest.fixture
+def tiny_host(fresh_tiny_host):
+    """These tests change the host."""
+    return fresh_tiny_host
+
+
 def failed(host):
     return [verdict.name for verdict in selfcheck(host) if not verdict.passed]
 

@@ -12,7 +12,7 @@ import torch
 from cagul.guard.guard import Guard
 from cagul.host.attention_capture import PREFIX
 from cagul.host.families import PROVEN
-from families import FAMILIES
+from families import FAMILIES, shared_host
 from helpers import make_patch, picture
 
 QUESTIONS = [
@@ -29,7 +29,8 @@ def test_every_proven_family_is_tested():
 
 @pytest.fixture(params=FAMILIES)
 def host(request):
-    return FAMILIES[request.param]()
+    with shared_host(request.param) as host:
+        yield host
 
 
 def batch(host, seeds=(1, 2, 3)):
@@ -120,7 +121,9 @@ def test_no_gradient_in_and_no_changed_byte_of_the_host(host):
     assert host.fingerprint() == before
 
 
-def test_the_fingerprint_sees_one_changed_weight(host):
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_fingerprint_sees_one_changed_weight(name):
+    host = FAMILIES[name]()
     before = host.fingerprint()
     parameter = next(host.model.parameters())
     with torch.no_grad():
@@ -137,12 +140,14 @@ def test_untouched_features_are_the_pictures_bit_for_bit(host):
     assert torch.equal(through, logits(host.model, inputs))
 
 
-def test_attention_rows_match_eager(host, tmp_path):
+@pytest.mark.parametrize("name", FAMILIES)
+def test_attention_rows_match_eager(name, tmp_path):
     """Every layer's rows against output_attentions of the same host loaded with eager attention, padding
     included.
     """
     from transformers import AutoModelForImageTextToText
 
+    host = FAMILIES[name]()
     host.model.save_pretrained(tmp_path)
     eager = AutoModelForImageTextToText.from_pretrained(tmp_path, attn_implementation="eager").eval()
     inputs = batch(host)

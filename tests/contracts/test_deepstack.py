@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from cagul.guard.guard import Guard
-from families import FAMILIES
+from families import shared_host
 from helpers import make_patch, picture
 
 
 @pytest.fixture
 def host():
-    return FAMILIES["qwen3_vl"]()
+    with shared_host("qwen3_vl") as host:
+        yield host
 
 
 def asked(host, seed):

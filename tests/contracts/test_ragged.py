@@ -9,7 +9,7 @@ import torch
 
 from cagul.guard.guard import Guard
 from cagul.host.families import PROVEN
-from families import FAMILIES
+from families import FAMILIES, shared_host
 from helpers import make_patch, picture
 
 QUESTIONS = [
@@ -38,7 +38,8 @@ def test_every_family_is_asked_and_the_ragged_ones_are_known():
 
 @pytest.fixture(params=FAMILIES)
 def host(request):
-    return FAMILIES[request.param]()
+    with shared_host(request.param) as host:
+        yield host
 
 
 def asked(host, rows):
