@@ -1,9 +1,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export CHROMIUM ?= /usr/bin/chromium
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: setup demo study test test-slow test-browser check docs results bench demo-assets second-host clean
+.PHONY: setup demo study test test-slow test-nightly test-browser check docs results bench demo-assets second-host clean
 
 setup: .venv/.ready
 
@@ -16,11 +18,17 @@ setup: .venv/.ready
 demo: setup
 	$(BIN)/cagul demo --out runs/demo
 
+# in two processes, each with one torch thread
 test: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow and not nightly"
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
+
+# what takes ten minutes: run before an issue is called resolved
+test-nightly: setup
+	@began=$$(date +%s); $(PYTEST) -m nightly; status=$$?; \
+	echo "nightly tests: $$(( ($$(date +%s) - began) / 60 )) min"; exit $$status
 
 # the report in Debian's Chromium, which is installed if it is missing (as root, or by sudo)
 test-browser: setup

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -10,6 +12,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 import torch
 
+from documents import ROOT, stage
 from families import unchanged
 from helpers import save_tiny_host, save_tiny_records
 from made_runs import RIVALS, make_run
@@ -72,6 +75,28 @@ def demo():
     from cagul.demo.assets import demo_assets
 
     return demo_assets()
+
+
+@pytest.fixture(scope="session")
+def demo_run(tiny_folder, tmp_path_factory):
+    """`make demo` in a folder of its own, run once for all workers: what it printed, and its run folder.
+
+    Only the set-up is taken as done.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    printed = shared / "demo.txt"
+    with (shared / "demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not printed.exists():
+            staged = stage(shared / "demo", tiny_folder)
+            for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+                shutil.copy(ROOT / name, staged.folder / name)
+                os.utime(staged.folder / name, (0, 0))
+            (staged.folder / ".venv" / ".ready").touch()
+            printed.write_text(staged.run("make --silent demo", timeout=1200))
+    return printed.read_text(), shared / "demo" / "runs" / "demo"
 
 
 @pytest.fixture(scope="session")

@@ -131,16 +131,9 @@ def test_the_full_host_says_what_the_retain_host_does_not(demo, demo_host, demo_
 
 
 @pytest.mark.slow
-def test_the_whole_story_reaches_its_figures(tmp_path, monkeypatch):
-    """`cagul demo` from the command line: the table, five questions, the check, and what summary.json
-    holds.
-    """
-    from typer.testing import CliRunner
-
-    from cagul.cli.app import app
-
-    result = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "run")], standalone_mode=False)
-    assert result.exception is None, result.exception
+def test_the_whole_story_reaches_its_figures(demo_run):
+    """The table, five questions, the check, and what summary.json holds."""
+    printed, folder = demo_run
     for part in (
         "Memorisation check",
         "Five questions",
@@ -149,11 +142,11 @@ def test_the_whole_story_reaches_its_figures(tmp_path, monkeypatch):
         "summary.json",
         "report.html",
     ):
-        assert part in result.stdout
-    page = (tmp_path / "run" / "report.html").read_text()
+        assert part in printed
+    page = (folder / "report.html").read_text()
     assert "The people of this page are invented" in page
     assert 400_000 > len(page) > 200_000
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    summary = json.loads((folder / "summary.json").read_text())
     assert summary["host"]["sha256_before"] == summary["host"]["sha256_after"]
     host, cagul = summary["methods"]["host"], summary["methods"]["cagul"]
     forget = {name: figure["value"] for name, figure in cagul["forget"].items() if "value" in figure}
@@ -178,7 +171,7 @@ def test_the_whole_story_reaches_its_figures(tmp_path, monkeypatch):
     assert cagul["cost"]["trainable_parameters"] <= limit
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_host_of_eight_people_learns_people_not_pictures(tmp_path, demo_host):
     """Train a small host as the demo's was, on the shipped tower; ask about far views that its training did
     not hold.

@@ -1,4 +1,4 @@
-"""The second host: its records, its prompts, its training after a kill, and (slow) the whole way to a
+"""The second host: its records, its prompts, its training after a kill, and (nightly) the whole way to a
 patch.
 """
 
@@ -157,7 +157,7 @@ class Counted:
         return self.call(*arguments)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_second_family_from_nothing_to_a_patch(tmp_path):
     """Build the Gemma 3 host with its own command, then unlearn and evaluate it with the default config."""
     from typer.testing import CliRunner
