@@ -37,7 +37,7 @@ def require_an_answer(environment, folder):
 def test_the_wheel_holds_the_package_and_asks_the_demo(tmp_path):
     """Installed alone; what it depends on is this environment's."""
     wheel = wheel_in(tmp_path)
-    assert wheel.stat().st_size <= 24_500_000
+    assert wheel.stat().st_size <= 25_000_000  # the pictures are 15 MB of lossy WebP, the hosts 9 MB
     names = zipfile.ZipFile(wheel).namelist()
     assert "cagul/py.typed" in names
     assert [name for name in names if not name.startswith(("cagul/", "cagul-"))] == []
