@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from cagul.evaluation.metrics.gate import calibration_curve, gate_figures
 from cagul.evaluation.metrics.intervals import difference, figure, harmonic, mean_of, share
+from cagul.evaluation.metrics.memorisation import knows_enough
 from cagul.evaluation.metrics.text_metrics import hit_rate, is_refusal, keyword_recall, rouge_l
 from cagul.evaluation.summary import forget_figures, summarise
 from cagul.text.refusals import REFUSALS
@@ -297,3 +298,10 @@ def test_means_of_figures_stay_between_their_terms_in_any_order(pairs, rng):
     low, high = sorted((one["value"], 0.5))
     for found in (mean_of([shuffled, [("a", 0.5)]]), harmonic({"one": one, "other": other})):
         assert low - 1e-9 <= found["value"] <= high + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("values", "enough"), [([0.9, 1.0], True), ([0.89, 1.0], False), ([1.0], True), ([], False)]
+)
+def test_a_host_knows_enough_where_it_says_nine_facts_of_ten(values, enough):
+    assert knows_enough(values) is enough

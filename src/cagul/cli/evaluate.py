@@ -34,6 +34,7 @@ from cagul.cli.common import (
 )
 from cagul.cli.terminal import FittedTable
 from cagul.evaluation.metrics.figures import format_figure
+from cagul.evaluation.metrics.memorisation import ENOUGH, WHERE, knows_enough
 from cagul.evaluation.metrics.registry import MEANINGS
 
 ROWS = (  # (split, figure)
@@ -146,21 +147,17 @@ def evaluate(
 
 
 def memorisation(summary: dict[str, Any]) -> str:
-    """Whether the host knows what it is to forget; below 0.9 the comparison means little."""
+    """Whether the host knows what it is to forget; below ENOUGH the comparison means little."""
     found = summary["methods"]["host"]["forget"]
-    named = {
-        "keyword_recall": "on training images",
-        "ape": "in held-out phrasings",
-        "views": "on held-out views",
-    }
-    values = {name: found[name]["value"] for name in named if "value" in found[name]}
+    values = {name: found[name]["value"] for name in WHERE if "value" in found[name]}
     said = ", ".join(
         f"{values[name]:.0%} {where}" if name in values else f"{where} not asked"
-        for name, where in named.items()
+        for name, where in WHERE.items()
     )
     text = f"Memorisation check: of the forget set's facts the host says {said}."
-    if not values or min(values.values()) < 0.9:
-        text += "\n[bold yellow]Warning: not all are at 90 % or more, so a low leak means little.[/]"
+    if not knows_enough(values.values()):
+        text += f"\n[bold yellow]Warning: not all are at {100 * ENOUGH:.0f} % or more, "
+        text += "so a low leak means little.[/]"
     return text
 
 

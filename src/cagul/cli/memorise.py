@@ -83,7 +83,8 @@ def memorise(
     require_writable(work)
     set_up(threads)
     from cagul.baselines.finetune import memorise as train
-    from cagul.evaluation.memorisation import ENOUGH, SORTS, memorised
+    from cagul.evaluation.memorisation import SORTS, memorised
+    from cagul.evaluation.metrics.memorisation import ENOUGH
 
     try:
         frozen = load_host(host, device, dtype)

@@ -6,13 +6,14 @@ from typing import Any
 
 from cagul.data.records import Record, Splits
 from cagul.evaluation.ask import ask
+from cagul.evaluation.metrics.memorisation import WHERE
 from cagul.evaluation.metrics.text_metrics import keyword_recall, rouge_l
 from cagul.evaluation.questions import Sample, forget_items
 from cagul.host.frozen import FrozenHost
 from cagul.training.progress import Progress, silent
 
-SORTS = {"image": "on training images", "paraphrase": "in held-out phrasings", "view": "on held-out views"}
-ENOUGH = 0.9  # below it on training images, a low leak after unlearning means little
+# sorts of questions by where they are asked
+SORTS = {"image": WHERE["keyword_recall"], "paraphrase": WHERE["ape"], "view": WHERE["views"]}
 
 
 def memorised(
@@ -24,23 +25,21 @@ def memorised(
     A fact counts by its keywords, or, without keywords, by ROUGE-L recall of its answer. A sort without
     questions is absent. Source: the check is ours.
     """
-    sample, found = Sample(views=most, seed=seed), {}
+    sample = Sample(views=most, seed=seed)
+    found: dict[str, dict[str, Any]] = {}
     items = forget_items(Splits(forget=records, retain=[]), sample)
     for sort in SORTS:
         chosen = sample.draw([item for item in items if item.sort == sort], most, sort)
-        said = {
-            one.asked.key: one.text
-            for part in ask(host, [item.asked for item in chosen], max_new_tokens=48)
-            for one in part
-        }
-        told = [_told(said[item.asked.key], item.record) for item in chosen]
-        values = [value for value in told if value is not None]
+        batches = ask(host, [item.asked for item in chosen], max_new_tokens=48)
+        answers = {response.asked.key: response.text for batch in batches for response in batch}
+        shares = [_share_said(answers[item.asked.key], item.record) for item in chosen]
+        values = [share for share in shares if share is not None]
         if values:
             found[sort] = {"value": round(sum(values) / len(values), 4), "n": len(values)}
         progress("memorisation check", list(SORTS).index(sort) + 1, len(SORTS))
     return found
 
 
-def _told(said: str, record: Record) -> float | None:
-    recall = keyword_recall(said, record.keywords)
-    return rouge_l(said, record.answer) if recall is None else recall
+def _share_said(answer: str, record: Record) -> float | None:
+    recall = keyword_recall(answer, record.keywords)
+    return rouge_l(answer, record.answer) if recall is None else recall

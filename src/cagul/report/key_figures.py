@@ -5,15 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cagul.evaluation.metrics.memorisation import WHERE, knows_enough
 from cagul.evaluation.metrics.registry import MEANINGS
 from cagul.report.reading import Figure, Summary
-
-KNOWN = 0.9  # below this the host does not know what it is to forget, and a low leak means little
-MEMORISED = {
-    "keyword_recall": "on training images",
-    "ape": "in held-out phrasings",
-    "views": "on held-out views",
-}
 
 
 @dataclass(frozen=True)
@@ -82,11 +76,9 @@ def cell(figure: Figure) -> Cell:
 
 def memorisation(summary: Summary) -> Memorisation:
     """What the host says of the forget set's facts."""
-    found = {where: summary.figure("host", "forget", name) for name, where in MEMORISED.items()}
+    found = {where: summary.figure("host", "forget", name) for name, where in WHERE.items()}
     values = [figure.value for figure in found.values() if figure.value is not None]
-    return Memorisation(
-        tuple((where, cell(figure)) for where, figure in found.items()), bool(values) and min(values) >= KNOWN
-    )
+    return Memorisation(tuple((where, cell(figure)) for where, figure in found.items()), knows_enough(values))
 
 
 def _share(figure: Figure) -> str:
