@@ -75,6 +75,7 @@ def ask(
     loaded = Patch.load(patch) if patch else None
     set_up(threads)
     from cagul.demo.assets import demo_assets
+    from cagul.evaluation.ask import answer_batch
     from cagul.guard.guard import Guard
 
     guard = None
@@ -86,9 +87,7 @@ def ask(
         guard = Guard(frozen, loaded)
     decisions: tuple[Decision, ...] = ()
     if guard is None:
-        inputs = frozen.inputs([frozen.prompter.prompt(question, len(pictures))], pictures)
-        output = frozen.generate(inputs, **frozen.generation_options(max_new_tokens))
-        text = frozen.decode(inputs["input_ids"].shape[1], output)[0]
+        text = answer_batch(frozen, [(pictures, question)], max_new_tokens).texts[0]
     else:
         answer = guard.answer(pictures, question, max_new_tokens=max_new_tokens)
         text, decisions = answer.text, answer.decisions

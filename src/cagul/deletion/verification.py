@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cagul.data.pictures import PictureVariant, shown_picture
 from cagul.data.records import Record
-from cagul.evaluation.ask import BATCH
+from cagul.evaluation.ask import BATCH, answer_batch
 from cagul.evaluation.metrics.intervals import share
 from cagul.evaluation.metrics.text_metrics import is_refusal, keyword_recall
 from cagul.guard.guard import Guard
@@ -115,17 +113,12 @@ def _answers(
     """Greedy answers, and whether the gate fired."""
     texts: list[str] = []
     fired: list[bool] = []
-    host = guard.host
     for start in range(0, len(pairs), BATCH):
         part = pairs[start : start + BATCH]
-        inputs = host.inputs(
-            [host.prompter.prompt(probe.question) for _, probe in part],
-            [shown_picture(one, token_cache.seed) for one, _ in part],
-        )
-        with torch.no_grad():
-            output = guard.generate(**inputs, **host.generation_options(32))
-        texts += host.decode(inputs["input_ids"].shape[1], output)
-        fired += [decision.fired for decision in guard.decisions]
+        asked = [([shown_picture(one, token_cache.seed)], probe.question) for one, probe in part]
+        answers = answer_batch(guard, asked)
+        texts += answers.texts
+        fired += [decision.fired for decision in answers.decisions]
     return texts, fired
 
 

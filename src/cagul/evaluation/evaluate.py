@@ -68,8 +68,7 @@ def evaluate(
     progress: Progress = silent,
     processes: Processes = SINGLE,
 ) -> dict[str, Any]:
-    """Ask everything, append rows to ``run`` as they come, write and return its summary. A killed run goes on
-    where it was.
+    """Ask everything, append rows to ``run``, write and return its summary. A killed run is continued.
 
     ``prompts`` are questions without a picture, for which the guard must be the host. ``retain_host`` was
     trained without the forget set; forget quality is measured against it. ``compat`` of "fiubench" adds

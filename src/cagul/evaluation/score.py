@@ -73,21 +73,14 @@ def _score(answerer: FrozenHost | Guard, triples: list[Triple], count: int) -> l
     prompts = host.inputs(
         [host.prompter.prompt(question, int(picture is not None)) for picture, question in asked], pictures
     )
-    tokens: Tokens = []
-    decisions: list[Decision | None] = [None] * len(asked)
-    if pictures and isinstance(answerer, Guard):
-        tokens = answerer.tokens(prompts)
-        decisions = list(answerer.decisions) or decisions
-    elif pictures:
-        tokens = host.encode_images(prompts)
+    tokens, decisions = _tokens(answerer, prompts, len(asked)) if pictures else ([], [None] * len(asked))
     rows = [asked.index((t.picture, t.question)) for t in part]
     labels = pad_sequence(
         [torch.tensor(host.prompter.answer_ids(t.question, t.answer)) for t in part], True, -1
     ).to(host.device)
     if host.family.token_types:
-        logits = _whole_logits(
-            host, part, dict(zip((a for a in asked if a[0] is not None), tokens, strict=True))
-        )
+        pictured = (question for question in asked if question[0] is not None)
+        logits = _whole_logits(host, part, dict(zip(pictured, tokens, strict=True)))
     else:
         logits = _logits(host, prompts, tokens, torch.tensor(rows, device=host.device), labels)
     values = token_values(logits, labels).cpu()
@@ -96,6 +89,18 @@ def _score(answerer: FrozenHost | Guard, triples: list[Triple], count: int) -> l
         nll, mean, deviation = (tuple(value[n][labels[n].cpu() >= 0].tolist()) for value in values)
         scored.append(Scored(nll, mean, deviation, decisions[row]))
     return scored
+
+
+def _tokens(
+    answerer: FrozenHost | Guard, prompts: dict[str, Tensor], count: int
+) -> tuple[Tokens, Sequence[Decision | None]]:
+    """Visual tokens of ``count`` prompts, as the guard rewrote them, and the gate's decisions; None of a
+    host.
+    """
+    if isinstance(answerer, Guard):
+        tokens = answerer.tokens(prompts)
+        return tokens, list(answerer.decisions) or [None] * count
+    return answerer.encode_images(prompts), [None] * count
 
 
 def _logits(
@@ -114,12 +119,12 @@ def _logits(
         input_ids=prompts["input_ids"], attention_mask=mask, **given, use_cache=True, logits_to_keep=1
     )
     read.past_key_values.batch_select_indices(rows)
-    told = host.model(
+    continued = host.model(
         input_ids=labels.clamp(min=0),
         attention_mask=torch.cat([mask[rows], (labels >= 0).to(mask)], 1),
         past_key_values=read.past_key_values,
     )
-    return torch.cat([read.logits[rows], told.logits[:, :-1]], 1)
+    return torch.cat([read.logits[rows], continued.logits[:, :-1]], 1)
 
 
 def _whole_logits(

@@ -46,20 +46,33 @@ def figure_text(
     one of them has a sign.
     """
     figure = figure or {}
-    left_out = f"{figure['left_out']:,} left out" if figure.get("left_out") else ""
     if figure.get("value") is None:
-        return FigureText(n=left_out, absent=figure.get("absent") or "not measured")
-    count = f"{figure['n']:,}" if figure.get("n") else ""
-    n = f"{count} ({left_out})" if count and left_out else count or left_out
+        return FigureText(n=_count(figure), absent=figure.get("absent") or "not measured")
     value = _number(figure["value"], digits, sign)
-    if figure.get("low") is None or figure.get("high") is None:
-        return FigureText(value, "", (figure.get("interval") or "").removeprefix(NO_INTERVAL), n)
-    low, high = figure["low"], figure["high"]
-    ends = [_number(end, interval_digits, sign, small=False) for end in (low, high)]
-    while len(set(ends)) == 1 and low < high and interval_digits < MOST_DIGITS:
-        interval_digits += 1  # a narrow interval does not read as one of no width
-        ends = [_number(end, interval_digits, sign, small=False) for end in (low, high)]
-    return FigureText(value, (" to " if sign or low < 0 else between).join(ends), "", n)
+    if value.strip("+-0.") == "" and figure["value"]:
+        value = f"{figure['value']:{'+' if sign else ''}.{digits}g}"
+    low, high = figure.get("low"), figure.get("high")
+    if low is None or high is None:
+        return FigureText(value, "", (figure.get("interval") or "").removeprefix(NO_INTERVAL), _count(figure))
+    between = " to " if sign or low < 0 else between
+    return FigureText(value, between.join(_ends(low, high, interval_digits, sign)), "", _count(figure))
+
+
+def _count(figure: Mapping[str, Any]) -> str:
+    """How many values a figure is of, and how many were left out."""
+    n, left_out = figure.get("n"), figure.get("left_out")
+    aside = f"{left_out:,} left out" if left_out else ""
+    if not n or figure.get("value") is None:
+        return aside
+    return f"{n:,} ({aside})" if aside else f"{n:,}"
+
+
+def _ends(low: float, high: float, digits: int, sign: bool) -> list[str]:
+    """The ends of an interval; a narrow one gets more digits, so that it does not read as one of no width."""
+    ends = [_number(end, digits, sign) for end in (low, high)]
+    if ends[0] == ends[1] and low < high and digits < MOST_DIGITS:
+        return _ends(low, high, digits + 1, sign)
+    return ends
 
 
 def format_figure(
@@ -83,9 +96,5 @@ def format_figure(
     return text.value + (interval.format(text.interval) if text.interval else "")
 
 
-def _number(value: float, digits: int, sign: bool, small: bool = True) -> str:
-    """``value`` with ``digits`` decimal places; of a ``small`` one the significant digits."""
-    plus = "+" if sign else ""
-    if small and value and abs(value) < 0.5 * 10**-digits:
-        return f"{value:{plus}.{digits}g}"
-    return f"{value:{plus}.{digits}f}"
+def _number(value: float, digits: int, sign: bool) -> str:
+    return f"{value:{'+' if sign else ''}.{digits}f}"

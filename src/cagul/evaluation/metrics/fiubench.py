@@ -74,17 +74,15 @@ def fiubench_figures(
         "keyword_recall": [exact_match(row["output"], row["keywords"]) for row in shown],
         "rouge_l": [rouge_l(cut(row["output"]), row["answer"]) for row in shown],
         "probability": [probability(shortened(row["nll"])) for row in likelihoods],
-        "truth_ratio": [
-            ratio(
-                log_truth_ratio(
-                    shortened(row["paraphrased_nll"]) if row["paraphrased_nll"] else [],
-                    [shortened(nll) for nll in row["perturbed_nll"]],
-                )
-            )
-            for row in likelihoods
-        ],
+        "truth_ratio": [ratio(_log_r(row)) for row in likelihoods],
     }
     return {name: _mean(values[name]) for name in asked}
+
+
+def _log_r(row: LikelihoodRow) -> float | None:
+    """log R of shortened losses."""
+    paraphrased = shortened(row["paraphrased_nll"]) if row["paraphrased_nll"] else []
+    return log_truth_ratio(paraphrased, [shortened(nll) for nll in row["perturbed_nll"]])
 
 
 def model_utility(figures: dict[str, dict]) -> dict:
