@@ -127,9 +127,7 @@ def test_a_picture_that_fires_is_asked_about_by_the_last_turn_alone(host):
     """Or whoever writes the assistant's turns could make the host go on from what it never said."""
     guard = Guard(host, make_patch(host, selection={"k": 3}))
     inputs, alone = (conversation(host, turns, [picture(1)]) for turns in (TURNS, [user(None, PRIVATE)]))
-    visible = inputs["input_ids"][
-        ~host.hidden(inputs, host.layout(inputs, [len(host.encode_images(inputs)[0])], [0]), [0])
-    ]
+    visible = inputs["input_ids"][~host.hidden(host.prefill(inputs, host.encode_images(inputs)))]
     words = host.processor.tokenizer.decode(visible)
     assert "".join(words.split()) == "".join(host.processor.tokenizer.decode(alone["input_ids"][0]).split())
     assert SEEN not in words
@@ -146,7 +144,7 @@ def test_a_picture_that_fires_is_asked_about_by_the_last_turn_alone(host):
 
 def test_a_first_turn_without_a_picture_is_hidden_too(host):
     inputs = conversation(host, [user(SEEN), said("Ada ."), user(None, PRIVATE)], [picture(1)])
-    hidden = host.hidden(inputs, host.layout(inputs, [len(host.encode_images(inputs)[0])], [0]), [0])
+    hidden = host.hidden(host.prefill(inputs, host.encode_images(inputs)))
     assert SEEN in host.processor.tokenizer.decode(inputs["input_ids"][hidden])
     assert PRIVATE in host.processor.tokenizer.decode(inputs["input_ids"][~hidden])
     assert not (hidden & (inputs["input_ids"] == host.image_token)).any()
@@ -275,7 +273,7 @@ def test_several_turns_of_another_template_are_refused(tiny_host, prompt):
 def test_an_earlier_turn_whose_end_mark_is_missing_is_hidden_too(tiny_host, earlier):
     inputs = tiny_host.inputs([f"{earlier}### Human : {PRIVATE} ### Assistant :"], [picture(1)])
     assert asking(tiny_host, inputs, 0) == (PRIVATE, False)
-    hidden = tiny_host.hidden(inputs, tiny_host.layout(inputs, [16], [0]), [0])
+    hidden = tiny_host.hidden(tiny_host.prefill(inputs, tiny_host.encode_images(inputs)))
     seen = tiny_host.processor.tokenizer.decode(inputs["input_ids"][~hidden])
     assert "Red" not in seen
     assert "Ada" not in seen
@@ -285,7 +283,7 @@ def test_an_earlier_turn_whose_end_mark_is_missing_is_hidden_too(tiny_host, earl
 def test_what_stands_before_the_first_turn_is_hidden(tiny_host):
     prompt = f"Q : {SEEN} A : Red . [BOS]### Human : <image> {PRIVATE} ### Assistant :"
     inputs = tiny_host.inputs([prompt], [picture(1)])
-    hidden = tiny_host.hidden(inputs, tiny_host.layout(inputs, [16], [0]), [0])
+    hidden = tiny_host.hidden(tiny_host.prefill(inputs, tiny_host.encode_images(inputs)))
     seen = tiny_host.processor.tokenizer.decode(inputs["input_ids"][~hidden])
     assert "Red" not in seen
     assert PRIVATE in seen
@@ -397,9 +395,9 @@ def test_a_second_question_that_the_cache_does_not_cover_is_refused_by_name(host
     cache, first = prefilled(guard)
     held = guard._caches[cache]
     inputs = {"input_ids": second_turn(host, first, SEEN)}
-    guard._last_turn_alone(inputs, host.layout(inputs, [len(held.tokens[0])], [0]), [0])
-    layout = host.layout(inputs, [len(held.tokens[0])], [0])
-    wanted = choose_tokens(host, guard.patch.config, guard.patch.layers, inputs, held.tokens, layout, [0])[0]
+    guard._last_turn_alone(host.prefill(inputs, held.tokens))
+    prefill = host.prefill(inputs, held.tokens)
+    wanted = choose_tokens(host, guard.patch.config, guard.patch.layers, prefill)[0]
     held.masks[0] = torch.roll(wanted, 1)  # as if the first question had chosen its neighbour
     with pytest.raises(GuardBypass, match=r"does not cover the new question: 1 of its 1 tokens of picture 0"):
         generate(guard, inputs, past_key_values=cache)

@@ -30,9 +30,7 @@ QUESTION = "Who is this person ?"
 
 def asked(host, pictures):
     inputs = host.inputs([host.prompter.prompt(QUESTION)] * len(pictures), pictures)
-    tokens = host.encode_images(inputs)
-    images = list(range(len(pictures)))
-    return inputs, tokens, host.layout(inputs, [len(t) for t in tokens], images), images
+    return host.prefill(inputs, host.encode_images(inputs))
 
 
 def test_maps_averaged_are_importance():
@@ -70,8 +68,8 @@ def test_gradient_times_attention_is_that_of_plain_autograd(tiny_folder):
     from cagul.host.frozen import FrozenHost
 
     host = FrozenHost.load(tiny_folder)
-    inputs, tokens, layout, images = asked(host, [picture(1)])
-    found = importance_of(host, "gradient", frozenset({0, 1}), inputs, tokens, layout, images)[0]
+    inputs, tokens, layout = prefill = asked(host, [picture(1)])
+    found = importance_of(host, "gradient", frozenset({0, 1}), prefill)[0]
     host.model.set_attn_implementation("eager")
     leaves = [t.clone().requires_grad_() for t in tokens]
     given = {k: v for k, v in inputs.items() if k != "pixel_values"}
@@ -90,7 +88,7 @@ def test_gradient_times_attention_is_that_of_plain_autograd(tiny_folder):
 
 
 def test_the_value_norm_weighs_attention(tiny_host, monkeypatch):
-    inputs, tokens, layout, images = asked(tiny_host, [picture(1)])
+    prefill = asked(tiny_host, [picture(1)])
     # values of the same direction and length everywhere: nothing is weighed
     for layer in tiny_host.language_model.layers:
         projection = layer.self_attn.v_proj
@@ -98,15 +96,14 @@ def test_the_value_norm_weighs_attention(tiny_host, monkeypatch):
             projection, "forward", lambda x, width=projection.out_features: torch.ones(*x.shape[:2], width)
         )
     plain, weighted = (
-        importance_of(tiny_host, k, frozenset({0}), inputs, tokens, layout, images)
-        for k in ("attention", "value_norm")
+        importance_of(tiny_host, k, frozenset({0}), prefill) for k in ("attention", "value_norm")
     )
     assert torch.allclose(weighted, plain * 8**0.5, rtol=1e-4)  # eight dimensions a head
 
 
 def test_occlusion_is_what_a_plain_host_says_without_the_token(tiny_host, monkeypatch):
-    inputs, tokens, layout, images = asked(tiny_host, [picture(1), picture(2)])
-    found = importance_of(tiny_host, "occlusion", frozenset(), inputs, tokens, layout, images)
+    inputs, tokens, layout = prefill = asked(tiny_host, [picture(1), picture(2)])
+    found = importance_of(tiny_host, "occlusion", frozenset(), prefill)
     given = {key: value for key, value in inputs.items() if key != "pixel_values"}
 
     def first(changed):
@@ -123,7 +120,7 @@ def test_occlusion_is_what_a_plain_host_says_without_the_token(tiny_host, monkey
     assert float(found.min()) >= 0  # a KL, and not its rounding
     # of a larger picture several give way together, and each does
     monkeypatch.setattr("cagul.guard.token_edit.OCCLUDED", 5)
-    parts = importance_of(tiny_host, "occlusion", frozenset(), inputs, tokens, layout, images)[0]
+    parts = importance_of(tiny_host, "occlusion", frozenset(), prefill)[0]
     values, sizes = parts.unique(return_counts=True)
     assert (len(values), sizes.min(), sizes.max()) == (5, 3, 4)
     together = [t.clone() for t in tokens]
@@ -136,7 +133,7 @@ def test_occlusion_is_what_a_plain_host_says_without_the_token(tiny_host, monkey
 def test_occlusion_takes_fewer_at_once_where_memory_runs_out(tiny_host, monkeypatch):
     given = asked(tiny_host, [picture(1)])
     whole, first_token, sizes = (
-        importance_of(tiny_host, "occlusion", frozenset(), *given),
+        importance_of(tiny_host, "occlusion", frozenset(), given),
         tiny_host.first_token,
         [],
     )
@@ -148,7 +145,7 @@ def test_occlusion_takes_fewer_at_once_where_memory_runs_out(tiny_host, monkeypa
         return first_token(*arguments)
 
     monkeypatch.setattr(tiny_host, "first_token", narrow)
-    assert torch.allclose(importance_of(tiny_host, "occlusion", frozenset(), *given), whole, rtol=1e-3)
+    assert torch.allclose(importance_of(tiny_host, "occlusion", frozenset(), given), whole, rtol=1e-3)
     assert sizes == [1, 16, 16, 16, 8, 4, 4, 4, 4]  # of 64, 32 and 16 there are 16
 
 
@@ -157,8 +154,8 @@ def test_the_answer_changes_no_choice_wherever_the_padding_stands(tiny_host, kin
     """Question before the answer, and with the answer and its labels behind the question: the same
     importance.
     """
-    inputs, tokens, layout, images = asked(tiny_host, [picture(1)])
-    before = importance_of(tiny_host, kind, frozenset({0, 1}), inputs, tokens, layout, images)[0]
+    inputs, tokens, layout = prefill = asked(tiny_host, [picture(1)])
+    before = importance_of(tiny_host, kind, frozenset({0, 1}), prefill)[0]
     pad = tiny_host.processor.tokenizer.pad_token_id
     behind = tiny_host.processor.tokenizer("The bank is red .", add_special_tokens=False)["input_ids"]
     for left, right in (([], behind), ([], [*behind, pad, pad]), ([pad, pad], behind)):
@@ -173,23 +170,21 @@ def test_the_answer_changes_no_choice_wherever_the_padding_stands(tiny_host, kin
         mask[0, : len(left)] = 0
         mask[0, row.shape[1] - right.count(pad) :] = 0
         longer = inputs | {"input_ids": row, "attention_mask": mask, "labels": row}
-        found = importance_of(
-            tiny_host, kind, frozenset({0, 1}), longer, tokens, tiny_host.layout(longer, [16], images), images
-        )
+        found = importance_of(tiny_host, kind, frozenset({0, 1}), tiny_host.prefill(longer, tokens))
         assert torch.allclose(found[0], before, rtol=1e-3, atol=1e-9), (kind, left, right)
 
 
 @pytest.mark.parametrize("kind", get_args(Measure)[1:])
 def test_a_batch_is_its_rows_alone_and_leaves_nothing_behind(tiny_host, kind):
     before = tiny_host.fingerprint()
-    inputs, tokens, layout, images = asked(tiny_host, [picture(1), picture(2)])
-    together = importance_of(tiny_host, kind, frozenset({0, 1}), inputs, tokens, layout, images)
+    inputs, tokens, layout = prefill = asked(tiny_host, [picture(1), picture(2)])
+    together = importance_of(tiny_host, kind, frozenset({0, 1}), prefill)
     with torch.inference_mode():
-        alone = importance_of(tiny_host, kind, frozenset({0, 1}), *asked(tiny_host, [picture(2)]))
+        alone = importance_of(tiny_host, kind, frozenset({0, 1}), asked(tiny_host, [picture(2)]))
     assert torch.allclose(together[1], alone[0], atol=1e-6)
     config = Config.model_validate({"attention": {"kind": kind}})
     with torch.no_grad():
-        masks = choose_tokens(tiny_host, config, frozenset({0, 1}), inputs, tokens, layout, images)
+        masks = choose_tokens(tiny_host, config, frozenset({0, 1}), prefill)
     assert [int(mask.sum()) for mask in masks] == [8, 8]
     assert tiny_host.fingerprint() == before
     assert not any(p.grad is not None for p in tiny_host.model.parameters())
@@ -222,8 +217,8 @@ def test_every_deal_holds_every_token_once_and_effects_are_found():
 def test_occlusion_meets_every_familys_seam(name):
     assert len(FAMILIES) == 12
     host = FAMILIES[name]()
-    found = importance_of(host, "occlusion", frozenset(), *asked(host, [picture(1), picture(2, (64, 40))]))
-    alone = importance_of(host, "occlusion", frozenset(), *asked(host, [picture(2, (64, 40))]))[0]
+    found = importance_of(host, "occlusion", frozenset(), asked(host, [picture(1), picture(2, (64, 40))]))
+    alone = importance_of(host, "occlusion", frozenset(), asked(host, [picture(2, (64, 40))]))[0]
     assert torch.allclose(found[1][: len(alone)], alone, atol=1e-6)
     assert (float(found.min()) > -1e-6, float(found.max()) > 1e-9) == (True, True)
 

@@ -109,7 +109,7 @@ def test_a_host_whose_turns_are_not_told_apart(tiny_host, monkeypatch):
 
 def test_a_host_that_shows_earlier_turns(tiny_host, monkeypatch):
     monkeypatch.setattr(
-        tiny_host, "hidden", lambda inputs, *_: torch.zeros_like(inputs["input_ids"], dtype=torch.bool)
+        tiny_host, "hidden", lambda prefill: torch.zeros_like(prefill.inputs["input_ids"], dtype=torch.bool)
     )
     broken = {v.name: v.detail for v in selfcheck(tiny_host) if not v.passed}
     assert list(broken) == ["earlier turns hidden"]

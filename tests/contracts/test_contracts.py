@@ -114,7 +114,7 @@ def test_no_gradient_in_and_no_changed_byte_of_the_host(host):
     before = host.fingerprint()
     inputs = batch(host)
     tokens = [t.clone().requires_grad_() for t in host.encode_images(inputs)]
-    host.score(inputs, tokens, keep=2).float().square().sum().backward()
+    host.score(inputs, tokens, logits_to_keep=2).float().square().sum().backward()
     assert all(t.grad is not None and t.grad.abs().sum() > 0 for t in tokens)
     assert all(p.grad is None and not p.requires_grad for p in host.model.parameters())
     generate(Guard(host, make_patch(host)), inputs)
@@ -154,16 +154,16 @@ def test_attention_rows_match_eager(name, tmp_path):
     with torch.no_grad():
         reference = eager(**inputs, output_attentions=True).attentions
     tokens = host.encode_images(inputs)
-    layout = host.layout(inputs, [len(t) for t in tokens], [0, 1, 2])
+    prefill = host.prefill(inputs, tokens)
     seen = {}
 
     def sink(layer, weights, valid):
         seen[layer] = (weights, valid)
 
-    host.capture_attention(inputs, tokens, layout, [0, 1, 2], frozenset(range(host.layers)), sink)
+    host.capture_attention(prefill, frozenset(range(host.layers)), sink)
     assert sorted(seen) == list(range(host.layers))
     for layer, (weights, valid) in seen.items():
-        for image, question in layout.questions.items():
+        for image, question in prefill.layout.questions.items():
             rows = question.rows
             assert valid[image].sum() == len(rows)
             expected = reference[layer][image][:, rows]
@@ -185,14 +185,14 @@ def test_an_exception_leaves_nothing_switched(host):
     before = host.language_model.config._attn_implementation
     inputs = batch(host)
     tokens = host.encode_images(inputs)
-    layout = host.layout(inputs, [len(t) for t in tokens], [0, 1, 2])
+    prefill = host.prefill(inputs, tokens, [0, 1, 2])
     hooked = hooks()
 
     def broken(*_):
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        host.capture_attention(inputs, tokens, layout, [0], frozenset({0}), broken)
+        host.capture_attention(prefill, frozenset({0}), broken)
     assert host.language_model.config._attn_implementation == before
     assert not before.startswith(PREFIX)
     assert hooks() == hooked
@@ -258,8 +258,8 @@ def test_the_edit_is_applied_once_in_every_decoding(host, options):
     patch = make_patch(host)
     guard = Guard(host, patch)
     tokens = host.encode_images(inputs)
-    layout = host.layout(inputs, [len(t) for t in tokens], [0, 1, 2])
-    masks = choose_tokens(host, patch.config, patch.layers, inputs, tokens, layout, [0, 1, 2])
+    prefill = host.prefill(inputs, tokens, [0, 1, 2])
+    masks = choose_tokens(host, patch.config, patch.layers, prefill)
     with torch.no_grad():
         edited = rewrite(patch.encoder, tokens, masks)
     given = {k: v for k, v in inputs.items() if k != "pixel_values"}

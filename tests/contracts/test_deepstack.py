@@ -24,7 +24,7 @@ def asked(host, seed):
 
 def answer(host, inputs, tokens):
     with torch.no_grad():
-        return host.score(inputs, tokens, keep=1)
+        return host.score(inputs, tokens, logits_to_keep=1)
 
 
 def test_of_a_picture_whose_tokens_are_another_pictures_nothing_is_left(host):

@@ -98,7 +98,7 @@ def test_a_batch_mixes_fired_and_silent_rows(host):
 def test_gradients_reach_the_tokens_and_no_weight(host):
     inputs, before = batch(host), host.fingerprint()
     tokens = [token.clone().requires_grad_() for token in host.encode_images(inputs)]
-    host.score(inputs, tokens, keep=2).float().square().sum().backward()
+    host.score(inputs, tokens, logits_to_keep=2).float().square().sum().backward()
     assert all(bool(token.grad.abs().sum() > 0) for token in tokens)
     assert all(parameter.grad is None for parameter in host.model.parameters())
     assert host.fingerprint() == before
@@ -110,8 +110,8 @@ def test_gradients_reach_the_tokens_and_no_weight(host):
 def test_the_edit_is_applied_once(host, options):
     inputs, patch = batch(host), make_patch(host)
     tokens = host.encode_images(inputs)
-    layout = host.layout(inputs, [len(token) for token in tokens], [0, 1, 2])
-    masks = choose_tokens(host, patch.config, patch.layers, inputs, tokens, layout, [0, 1, 2])
+    prefill = host.prefill(inputs, tokens, [0, 1, 2])
+    masks = choose_tokens(host, patch.config, patch.layers, prefill)
     with torch.no_grad():
         edited = rewrite(patch.encoder, tokens, masks)
     torch.manual_seed(0)
@@ -155,8 +155,8 @@ def test_what_a_row_alone_would_choose_otherwise_matters_alike(monkeypatch):
         for rows in ((0, 1, 2), (0,), (1,), (2,)):
             inputs = batch(host, rows)
             tokens, images = host.encode_images(inputs), list(range(len(rows)))
-            layout = host.layout(inputs, [len(token) for token in tokens], images)
-            masks += choose_tokens(host, patch.config, patch.layers, inputs, tokens, layout, images)
+            prefill = host.prefill(inputs, tokens, images)
+            masks += choose_tokens(host, patch.config, patch.layers, prefill)
         for row in range(3):
             exchanged = importances[row][: len(masks[row])][masks[row] != masks[3 + row]]
             if len(exchanged):

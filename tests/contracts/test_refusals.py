@@ -13,7 +13,6 @@ from cagul.errors import DataError, GuardBypass, UnsupportedHost
 from cagul.guard.guard import REFUSED_INPUTS, Guard
 from cagul.host.families import PROVEN, REFUSED
 from cagul.host.frozen import FrozenHost
-from cagul.host.visual_tokens import PIXEL_KEYS
 from families import FAMILIES
 from helpers import make_patch, picture
 
@@ -67,8 +66,7 @@ def test_video_is_refused_by_name(asked):
     guard, inputs, computed = asked
     video = {VIDEO: torch.zeros(1, 2, 3, 32, 32)}
     refused(guard, inputs | video, computed, f"{VIDEO} is refused: video input is not guarded")
-    alone = {key: value for key, value in inputs.items() if key not in PIXEL_KEYS}
-    refused(guard, alone | video, computed, f"{VIDEO} is refused")
+    refused(guard, guard.host.without_pixels(inputs) | video, computed, f"{VIDEO} is refused")
 
 
 def test_a_chunked_prefill_is_refused_by_name(asked):
@@ -107,9 +105,9 @@ def test_missing_token_types_are_refused_by_name(asked):
 
 def test_every_input_of_a_family_is_gated_refused_or_about_text(asked):
     """A parameter that nobody has thought of may be a way around the gate."""
-    model = asked[0].host.model
+    model, pixels = asked[0].host.model, asked[0].host.family.pixel_keys
     named = {name for part in (model, model.model) for name in inspect.signature(part.forward).parameters}
-    known = TEXT_INPUTS | BESIDE_PICTURES | BESIDE_VIDEO | set(PIXEL_KEYS) | set(REFUSED_INPUTS)
+    known = TEXT_INPUTS | BESIDE_PICTURES | BESIDE_VIDEO | set(pixels) | set(REFUSED_INPUTS)
     assert named - known == set()
     assert {"pixel_values", "inputs_embeds", "mm_encoder_outputs"} <= named
 

@@ -53,14 +53,14 @@ def recorded(monkeypatch):
     def watch(host):
         attend = host.capture_attention
 
-        def watched(inputs, tokens, layout, images, layers, sink, kind="attention"):
+        def watched(prefill, layers, sink, kind="attention"):
             caller = get_ident()
 
             def noted(*rows):
                 found.append((caller, get_ident()))
                 sink(*rows)
 
-            attend(inputs, tokens, layout, images, layers, noted, kind)
+            attend(prefill, layers, noted, kind)
 
         monkeypatch.setattr(host, "capture_attention", watched)
 

@@ -18,7 +18,6 @@ from cagul.data.picture_cache import PictureCache
 from cagul.data.pictures import PictureVariant, open_picture, pictures_by_subject, shown_picture
 from cagul.data.records import Record
 from cagul.host.frozen import FrozenHost
-from cagul.host.visual_tokens import PIXEL_KEYS
 from cagul.text.refusals import REFUSALS
 
 
@@ -105,7 +104,11 @@ class Collator:
             prompts, [prompter.answer_ids(turn.question, turn.answer) for turn in turns]
         )
         pixels = prompter.inputs([prompter.prompt("", 1)] * len(pictures), pictures)
-        return inputs | {key: pixels[key] for key in PIXEL_KEYS if key in pixels} | {LABELS: labels}
+        return (
+            inputs
+            | {key: pixels[key] for key in self.host.family.pixel_keys if key in pixels}
+            | {LABELS: labels}
+        )
 
     def check(self, lessons: UnlearningDataset) -> None:
         """Raises DataError for a row that is longer than the host's context."""

@@ -169,5 +169,5 @@ class RefusalGuard(Guard):
 def prompted(host: FrozenHost, instruction: str) -> FrozenHost:
     """The same host, with an instruction before every question. No weight is copied."""
     told = FrozenHost(host.model, host.processor, host.name, unproven=not host.family.proven)
-    told.prompter = Prompter(host.processor, host.name, host.family.token_types, instruction)
+    told.prompter = Prompter(host.processor, host.family, host.name, instruction)
     return told

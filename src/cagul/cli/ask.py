@@ -149,9 +149,8 @@ def _overlay(
     config = patch.config if patch else Config()
     inputs = host.inputs([host.prompter.prompt(question, 1)], [picture])
     tokens = host.encode_images(inputs)
-    layout = host.layout(inputs, [len(tokens[0])], [0])
     layers = patch.layers if patch else resolve_layers(config.attention.layers, host.layers)
-    importance = importance_of(host, config.attention.kind, layers, inputs, tokens, layout, [0])[0].tolist()
+    importance = importance_of(host, config.attention.kind, layers, host.prefill(inputs, tokens))[0].tolist()
     grid = grid_of(host, inputs, len(tokens[0]), picture.size)
     shown = range(grid.first, grid.first + grid.rows * grid.columns)
     chosen = [n - grid.first for decision in decisions for n in decision.chosen if n in shown]

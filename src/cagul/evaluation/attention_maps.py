@@ -57,10 +57,9 @@ def importance_by_layer(host: FrozenHost, item: Item) -> Float[Tensor, "L V"]:
     inputs = host.inputs(
         [host.prompter.prompt(item.asked.question)], [open_picture(item.asked.picture or "")]
     )
-    tokens = host.encode_images(inputs)
-    layout = host.layout(inputs, [len(tokens[0])], [0])
-    reading = Maps([layout.spans[0].columns])
-    host.capture_attention(inputs, tokens, layout, [0], frozenset(range(host.layers)), reading.add)
+    prefill = host.prefill(inputs, host.encode_images(inputs))
+    reading = Maps([prefill.layout.spans[0].columns])
+    host.capture_attention(prefill, frozenset(range(host.layers)), reading.add)
     return reading.result()[0].mean(1)
 
 

@@ -137,7 +137,7 @@ def _whole_logits(
     for one in part:
         if one.picture is None:
             ids = host.prompter.inputs([host.prompter.prompt(one.question, 0)], [])["input_ids"][0].tolist()
-            encoded.append(Encoded(ids, {name: [0] * len(ids) for name in host.prompter.token_types}, {}))
+            encoded.append(Encoded(ids, {name: [0] * len(ids) for name in host.family.token_types}, {}))
         else:
             encoded.append(host.prompter.encode(one.question, open_picture(one.picture).size))
     inputs, labels = host.prompter.batch(encoded, answers)

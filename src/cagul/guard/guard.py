@@ -27,10 +27,9 @@ from cagul.data.pictures import open_picture
 from cagul.errors import GuardBypass, HostError
 from cagul.guard.patch import Patch
 from cagul.guard.token_edit import choose_tokens, rewrite
-from cagul.host.frozen import FrozenHost, Layout, Tokens
+from cagul.host.frozen import FrozenHost, Prefill, Tokens
 from cagul.host.prompt_layout import hide
 from cagul.host.streaming import stream_pieces
-from cagul.host.visual_tokens import without_pixels
 
 REFUSED_INPUTS = {
     "inputs_embeds": "they may already hold visual tokens that the gate cannot see",
@@ -73,7 +72,7 @@ class Answer:
 
 
 @dataclass
-class _Prefilled:
+class _CacheRecord:
     """What a cache of this guard holds: the untouched tokens of its images and which of them were
     rewritten.
     """
@@ -124,7 +123,7 @@ class Guard:
         self.host, self.patch = host, patch
         self._move()
         self._local = local()
-        self._caches: WeakKeyDictionary[Cache, _Prefilled] = WeakKeyDictionary()
+        self._caches: WeakKeyDictionary[Cache, _CacheRecord] = WeakKeyDictionary()
 
     @classmethod
     def load(cls, host: str | Path, patch: str | Path, **options: Any) -> Guard:
@@ -177,7 +176,7 @@ class Guard:
             output = self.host.model(**(inputs if held.hidden is None else self.host.with_positions(inputs)))
         else:
             held, tokens = self._pass_gate(inputs)
-            given = inputs if tokens is None else without_pixels(inputs)
+            given = inputs if tokens is None else self.host.without_pixels(inputs)
             given = given if held.hidden is None else self.host.with_positions(given)
             if tokens:
                 given["mm_encoder_outputs"] = self.host.features(tokens)
@@ -270,14 +269,14 @@ class Guard:
         return scores
 
     @torch.no_grad()
-    def _pass_gate(self, inputs: dict[str, Any]) -> tuple[_Prefilled, Tokens | None]:
+    def _pass_gate(self, inputs: dict[str, Any]) -> tuple[_CacheRecord, Tokens | None]:
         """Look, gate, attend, select, encode. Returns what a cache will hold and the tokens to answer from.
 
         Where a picture fires, the ``attention_mask`` of ``inputs`` hides its conversation's earlier turns
         from here on.
         """
         if inputs.get("pixel_values") is None:
-            return _Prefilled([], {}), None
+            return _CacheRecord([], {}), None
         if inputs.get("input_ids") is None:
             raise GuardBypass(
                 "A picture came without input_ids, so nobody can tell what is asked of it.",
@@ -299,13 +298,11 @@ class Guard:
             for i, score in enumerate(scores.tolist())
             if self in _forced.get() or score > self.patch.threshold
         ]
-        layout = self.host.layout(inputs, [len(token) for token in tokens], fired)
+        prefill = self.host.prefill(inputs, tokens, fired)
         edited, masks, hidden = list(tokens), {}, None
         if fired:
-            hidden = self._last_turn_alone(inputs, layout, fired)
-            chosen = choose_tokens(
-                self.host, self.patch.config, self.patch.layers, inputs, tokens, layout, fired
-            )
+            hidden = self._last_turn_alone(prefill)
+            chosen = choose_tokens(self.host, self.patch.config, self.patch.layers, prefill)
             rewritten = rewrite(self.patch.encoder, [tokens[i] for i in fired], chosen)
             for i, mask, token in zip(fired, chosen, rewritten, strict=True):
                 edited[i], masks[i] = token, mask
@@ -317,18 +314,23 @@ class Guard:
                 i in masks,
                 tuple(masks[i].nonzero().flatten().tolist()) if i in masks else (),
                 len(tokens[i]),
-                i in masks and layout.questions[i].fallback,
+                i in masks and prefill.layout.questions[i].fallback,
                 spent,
             )
             for i, score in enumerate(scores)
         )
-        return _Prefilled(tokens, masks, hidden), edited
+        return _CacheRecord(tokens, masks, hidden), edited
 
-    def _last_turn_alone(self, inputs: dict[str, Any], layout: Layout, fired: list[int]) -> Tensor:
-        """Hide all turns but the last one, pictures left out, from the prompts of ``fired`` images; what is
-        hidden. Whoever writes both sides of a conversation could make the host go on from answers that it
-        never gave (measured in LOG.md). Ours.
+    def _last_turn_alone(self, prefill: Prefill) -> Tensor:
+        """Hide all turns but the last one, pictures left out, from the prompts of ``prefill.images``. Returns
+        what is hidden, (B, S).
+
+        Whoever writes both sides of a conversation could make the host go on from answers that it never gave
+        (measured in LOG.md). Ours.
+
+        Raises GuardBypass where turns cannot be told apart, or cannot be hidden.
         """
+        inputs = prefill.inputs
         mask, ids = inputs.get("attention_mask"), inputs["input_ids"]
         if mask is not None and (not isinstance(mask, Tensor) or mask.shape != ids.shape):
             shapes = f"{tuple(getattr(mask, 'shape', ()))}: input_ids have {tuple(ids.shape)}"
@@ -337,14 +339,14 @@ class Guard:
                 f"{shapes}.",
                 "Give the processor's own attention_mask.",
             )
-        hidden = self.host.hidden(inputs, layout, fired)
+        hidden = self.host.hidden(prefill)
         hide(inputs, hidden, hidden.shape[1])
         return hidden
 
     # -- caches and ways around
     # -----------------------------------------------------------------------------------
 
-    def _held(self, inputs: dict[str, Any]) -> tuple[Cache | None, _Prefilled | None]:
+    def _held(self, inputs: dict[str, Any]) -> tuple[Cache | None, _CacheRecord | None]:
         """The cache of a call and, when it is filled, what this guard put into it."""
         cache = inputs.get("past_key_values")
         if cache is None or (isinstance(cache, Cache) and cache.get_seq_length() == 0):
@@ -364,7 +366,7 @@ class Guard:
             )
         return cache, held
 
-    def _require_cover(self, held: _Prefilled, inputs: dict[str, Any]) -> _Prefilled:
+    def _require_cover(self, held: _CacheRecord, inputs: dict[str, Any]) -> _CacheRecord:
         """A new question over a rewritten picture needs every token that it would choose to be rewritten
         already. Returns what is held, with the turns hidden that are earlier ones now.
         """
@@ -380,11 +382,9 @@ class Guard:
                 "cache",
             )
         images = sorted(held.masks)
-        layout = self.host.layout(inputs, [len(token) for token in held.tokens], images)
-        hidden = self._last_turn_alone(inputs, layout, images)
-        wanted = choose_tokens(
-            self.host, self.patch.config, self.patch.layers, inputs, held.tokens, layout, images
-        )
+        prefill = self.host.prefill(inputs, held.tokens, images)
+        hidden = self._last_turn_alone(prefill)
+        wanted = choose_tokens(self.host, self.patch.config, self.patch.layers, prefill)
         for image, mask in zip(images, wanted, strict=True):
             missing = int((mask & ~held.masks[image]).sum())
             if missing:
@@ -396,7 +396,7 @@ class Guard:
                 )
         return replace(held, hidden=hidden)
 
-    def _remember(self, held: _Prefilled, *caches: Any) -> None:
+    def _remember(self, held: _CacheRecord, *caches: Any) -> None:
         for one in caches:
             if isinstance(one, Cache):
                 self._caches[one] = replace(held, length=int(one.get_seq_length()))

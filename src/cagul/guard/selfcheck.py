@@ -4,9 +4,11 @@ checkpoint.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,12 @@ from torch import Tensor, nn
 from cagul.config import Config
 from cagul.environment import versions
 from cagul.errors import HostError, UnsupportedHost
-from cagul.files import cache_folder, write_json
+from cagul.files import cache_folder, digest, write_json
 from cagul.guard.guard import Guard
 from cagul.guard.patch import Patch, host_card
 from cagul.guard.token_edit import choose_tokens, rewrite
 from cagul.host.families import PROVEN
 from cagul.host.frozen import FrozenHost
-from cagul.host.visual_tokens import without_pixels
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.gate import MlpGate
 from cagul.method.importance import resolve_layers
@@ -65,136 +66,139 @@ def selfcheck(host: FrozenHost) -> list[ContractVerdict]:
     The host is left as it was; torch's random state too. Raises HostError when the host's processor takes no
     picture with a question.
     """
-    try:
-        card, inputs = host_card(host), host.inputs([host.prompter.prompt(QUESTION)], [drawn_picture()])
-    except Exception as error:
-        raise HostError(
-            f"{host.name} takes no picture with a question: {type(error).__name__}: {error}",
-            "Check that the processor beside it is its own.",
-            "host-load",
-        ) from error
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        guards = {fires: Guard(host, _probe(host, card, fires), check=False) for fires in (True, False)}
-    attention = host.language_model.config._attn_implementation
+    contracts = _Contracts(host)
+    return [_verdict(name, contract) for name, contract in zip(CONTRACTS, contracts.all(), strict=True)]
 
-    def seam() -> tuple[bool, str]:
-        tokens = host.encode_images(inputs)
+
+class _Contracts:
+    """The contracts of one host: each method returns whether it holds and what it has shown."""
+
+    def __init__(self, host: FrozenHost):
+        self.host = host
+        try:
+            self.card = host_card(host)
+            self.inputs = host.inputs([host.prompter.prompt(QUESTION)], [drawn_picture()])
+        except Exception as error:
+            raise HostError(
+                f"{host.name} takes no picture with a question: {type(error).__name__}: {error}",
+                "Check that the processor beside it is its own.",
+                "host-load",
+            ) from error
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.firing, self.silent = (
+                Guard(host, _probe(host, self.card, fires), check=False) for fires in (True, False)
+            )
+        self.attention = host.language_model.config._attn_implementation
+
+    def all(self) -> tuple[Callable[[], tuple[bool, str]], ...]:
+        """In the order of ``CONTRACTS``."""
+        return (
+            self.untouched_tokens,
+            self.pictures_apart,
+            self.off_is_host,
+            self.silent_is_host,
+            self.fired_differs,
+            self.gradients,
+            self.attention_rows,
+            self.applied_once,
+            self.earlier_turns,
+            self.nothing_left_behind,
+            self.host_unchanged,
+        )
+
+    def untouched_tokens(self) -> tuple[bool, str]:
+        host, tokens = self.host, self.host.encode_images(self.inputs)
         with torch.no_grad():
-            through = host.model(**without_pixels(inputs), mm_encoder_outputs=host.features(tokens)).logits
-        return _same(
-            through,
-            _logits(host.model, inputs),
-            f"{sum(map(len, tokens))} visual tokens given back untouched",
-        )
+            output = host.model(**host.without_pixels(self.inputs), mm_encoder_outputs=host.features(tokens))
+        what = f"{sum(map(len, tokens))} visual tokens given back untouched"
+        return _same(output.logits, _logits(host.model, self.inputs), what)
 
-    def off() -> tuple[bool, str]:
-        with guards[True].disabled():
-            return _same(_logits(guards[True], inputs), _logits(host.model, inputs), "the disabled guard")
+    def pictures_apart(self) -> tuple[bool, str]:
+        host, pictures = self.host, [drawn_picture(), drawn_picture((96, 64))]
+        alone = [host.encode_images(host.image_inputs([picture]))[0] for picture in pictures]
+        two_prompts = host.encode_images(host.image_inputs(pictures))
+        one_prompt = host.encode_images(host.inputs([host.prompter.prompt(QUESTION, 2)], pictures))
+        same = [len(t) for t in two_prompts] == [len(t) for t in alone] and len(one_prompt) == 2
+        lists = f"{len(two_prompts)} lists of visual tokens in two prompts, {len(one_prompt)} in one"
+        return same, f"two pictures give {lists}"
 
-    def silent() -> tuple[bool, str]:
-        return _same(
-            _logits(guards[False], inputs), _logits(host.model, inputs), "the guard with a silent gate"
-        )
+    def off_is_host(self) -> tuple[bool, str]:
+        with self.firing.disabled():
+            off = _logits(self.firing, self.inputs)
+        return _same(off, _logits(self.host.model, self.inputs), "the disabled guard")
 
-    def fired() -> tuple[bool, str]:
-        edited, bare = _logits(guards[True], inputs), _logits(host.model, inputs)
-        chosen = [len(decision.chosen) for decision in guards[True].decisions]
-        moved = (edited.float() - bare.float()).abs().max().item()
+    def silent_is_host(self) -> tuple[bool, str]:
+        silent = _logits(self.silent, self.inputs)
+        return _same(silent, _logits(self.host.model, self.inputs), "the guard with a silent gate")
+
+    def fired_differs(self) -> tuple[bool, str]:
+        fired, own = _logits(self.firing, self.inputs), _logits(self.host.model, self.inputs)
+        chosen = [len(decision.chosen) for decision in self.firing.decisions]
+        moved = (fired.float() - own.float()).abs().max().item()
         return moved > 0, f"{sum(chosen)} visual tokens rewritten, logits moved by up to {moved:.3g}"
 
-    def apart() -> tuple[bool, str]:
-        alone = [
-            host.encode_images(host.image_inputs([picture]))[0]
-            for picture in (drawn_picture(), drawn_picture((96, 64)))
-        ]
-        pictures = [drawn_picture(), drawn_picture((96, 64))]
-        both, beside = (
-            host.encode_images(host.image_inputs(pictures)),
-            host.encode_images(host.inputs([host.prompter.prompt(QUESTION, 2)], pictures)),
-        )
-        same = [len(t) for t in both] == [len(t) for t in alone] and len(beside) == 2
-        return (
-            same,
-            f"two pictures give {len(both)} lists of visual tokens in two prompts, {len(beside)} in one",
-        )
-
-    def gradients() -> tuple[bool, str]:
-        tokens = [token.clone().requires_grad_() for token in host.encode_images(inputs)]
-        host.score(inputs, tokens, 1).float().logsumexp(-1).sum().backward()
+    def gradients(self) -> tuple[bool, str]:
+        host = self.host
+        tokens = [token.clone().requires_grad_() for token in host.encode_images(self.inputs)]
+        host.score(self.inputs, tokens, 1).float().logsumexp(-1).sum().backward()
         reached = sum(token.grad is not None and bool(token.grad.abs().sum() > 0) for token in tokens)
         taken = sum(p.grad is not None for p in host.model.parameters())
-        return reached == len(
-            tokens
-        ) and not taken, f"{reached} of {len(tokens)} pictures and {taken} parameters got a gradient"
+        holds = reached == len(tokens) and not taken
+        return holds, f"{reached} of {len(tokens)} pictures and {taken} parameters got a gradient"
 
-    def attention_rows() -> tuple[bool, str]:
-        error = _attention_error(host, inputs)
-        return error <= TOLERANCE[
-            host.dtype
-        ], f"recorded rows differ from eager attention by up to {error:.2g}"
+    def attention_rows(self) -> tuple[bool, str]:
+        error = _attention_error(self.host, self.inputs)
+        holds = error <= TOLERANCE[self.host.dtype]
+        return holds, f"recorded rows differ from eager attention by up to {error:.2g}"
 
-    def once() -> tuple[bool, str]:
+    def applied_once(self) -> tuple[bool, str]:
+        host, inputs, probe = self.host, self.inputs, self.firing.patch
         tokens = host.encode_images(inputs)
-        layout = host.layout(inputs, [len(t) for t in tokens], [0])
-        probe = guards[True].patch
         with torch.no_grad():
-            masks = choose_tokens(host, probe.config, probe.layers, inputs, tokens, layout, [0])
+            masks = choose_tokens(host, probe.config, probe.layers, host.prefill(inputs, tokens, [0]))
             edited = rewrite(probe.encoder, tokens, masks)
         same = 0
         for beams in (1, 2):
             options: dict[str, Any] = {"max_new_tokens": 4, "do_sample": False, "num_beams": beams}
-            same += torch.equal(
-                host.generate(inputs, edited, **options), guards[True].generate(**inputs, **options)
-            )
+            own = host.generate(inputs, edited, **options)
+            same += torch.equal(own, self.firing.generate(**inputs, **options))
         return (
             same == 2,
             f"{same} of 2 decodings (greedy, 2 beams) say what the host says from tokens edited once",
         )
 
-    def earlier() -> tuple[bool, str]:
-        said = [
+    def earlier_turns(self) -> tuple[bool, str]:
+        host = self.host
+        asked = [
             host.inputs([host.prompter.conversation(_turns(reply))], [drawn_picture()]) for reply in REPLIES
         ]
-        fired, bare = (
-            [_logits(answerer, one)[:, -1].float() for one in said] for answerer in (guards[True], host.model)
+        fired, own = (
+            [_logits(answerer, one)[:, -1].float() for one in asked] for answerer in (self.firing, host.model)
         )
-        moved, host_moved = (float((one - other).abs().max()) for one, other in (fired, bare))
-        told = f"another earlier answer moves the next logits by {moved:.3g} where the gate fires, the host's by {host_moved:.3g}"
-        return moved <= TOLERANCE[host.dtype] * float(fired[0].abs().max()), told
-
-    def left_behind() -> tuple[bool, str]:
-        now = host.language_model.config._attn_implementation
-        return now == attention, f"attention is {now}, was {attention}"
-
-    def unchanged() -> tuple[bool, str]:
-        now, learning = host.fingerprint(), sum(p.requires_grad for p in host.model.parameters())
-        said = (
-            f"SHA-256 {card['sha256'][:12]} before, {now[:12]} after; {learning} parameters take a gradient"
+        moved, host_moved = (float((one - other).abs().max()) for one, other in (fired, own))
+        shown = (
+            f"another earlier answer moves the next logits by {moved:.3g} where the gate fires, "
+            f"the host's by {host_moved:.3g}"
         )
-        return now == card["sha256"] and not learning, said
+        return moved <= TOLERANCE[host.dtype] * float(fired[0].abs().max()), shown
 
-    asked = (
-        seam,
-        apart,
-        off,
-        silent,
-        fired,
-        gradients,
-        attention_rows,
-        once,
-        earlier,
-        left_behind,
-        unchanged,
-    )
-    return [_verdict(name, contract) for name, contract in zip(CONTRACTS, asked, strict=True)]
+    def nothing_left_behind(self) -> tuple[bool, str]:
+        now = self.host.language_model.config._attn_implementation
+        return now == self.attention, f"attention is {now}, was {self.attention}"
+
+    def host_unchanged(self) -> tuple[bool, str]:
+        before, now = self.card["sha256"], self.host.fingerprint()
+        learning = sum(p.requires_grad for p in self.host.model.parameters())
+        shown = f"SHA-256 {before[:12]} before, {now[:12]} after; {learning} parameters take a gradient"
+        return now == before and not learning, shown
 
 
 def load_host(
     source: str | Path, *, device: str | None = None, dtype: torch.dtype | str = "auto", **options: Any
 ) -> FrozenHost:
-    """Load a host of any family that holds the contracts. One without a row is selfchecked, once for each
-    fingerprint.
+    """Load a host of any family that holds the contracts. One that is not proven is selfchecked, once for
+    each fingerprint and everything else that ``verdict_key`` names.
 
     Raises UnsupportedHost with the contracts that failed, and what ``FrozenHost.load`` raises.
     """
@@ -204,20 +208,16 @@ def load_host(
 
 
 def require_contracts(host: FrozenHost) -> None:
-    """Let a proven family pass; one that is not, or a quantised host, after a selfcheck, kept by the host's
-    fingerprint.
+    """Let a proven family over a proven language model pass; one that is not, or a quantised host, after a
+    selfcheck. What passed is kept in the cache folder and not asked again for the same ``verdict_key``.
 
     Raises UnsupportedHost with the contracts that failed.
     """
     if host.family.proven and not host.quantised:
         return
-    kept = (
-        cache_folder()
-        / "selfcheck"
-        / f"{host.fingerprint()}-{versions()['cagul']}-{versions()['transformers']}.json"
-    )
+    kept = cache_folder() / "selfcheck" / f"{host.fingerprint()}-{digest(verdict_key(host))}.json"
     try:
-        verdicts = [ContractVerdict(**found) for found in json.loads(kept.read_text("utf-8"))]
+        verdicts = [ContractVerdict(**verdict) for verdict in json.loads(kept.read_text("utf-8"))]
         if tuple(verdict.name for verdict in verdicts) != CONTRACTS:
             raise ValueError("other contracts were asked")
     except (OSError, ValueError, TypeError):
@@ -227,14 +227,49 @@ def require_contracts(host: FrozenHost) -> None:
             write_json(kept, [vars(verdict) for verdict in verdicts])
     failed = [f"{verdict.name} ({verdict.detail})" for verdict in verdicts if not verdict.passed]
     if failed or not verdicts:
-        unproven = (
-            "Quantised hosts are" if host.family.proven else f"The family {host.family.model_type!r} is"
-        )
         raise UnsupportedHost(
-            f"{unproven} not proven, and {host.name} fails "
+            f"{_what_is_unproven(host)} not proven, and {host.name} fails "
             f"{len(failed)} of {len(verdicts)} contracts: {'; '.join(failed)}.",
             f"Take a host of a proven family: {', '.join(PROVEN)}.",
         )
+
+
+def verdict_key(host: FrozenHost) -> dict[str, Any]:
+    """What a verdict belongs to beside the weights: the attention that ran, the models, the processor's
+    template, the device, the libraries and the code that was checked.
+    """
+    found = versions()
+    return {
+        "attention": host.language_model.config._attn_implementation,
+        "family": host.family.model_type,
+        "text_model": host.language_model.config.model_type,
+        "quantised": host.quantised,
+        "device": host.device.type,
+        "chat_template": str(host.processor.chat_template),
+        "versions": {name: found[name] for name in ("cagul", "torch", "transformers", "accelerate")},
+        "source": _source_digest(),
+    }
+
+
+@cache
+def _source_digest() -> str:
+    """SHA-256 over the package's modules that a verdict depends on: a version alone does not change while the
+    package is worked on.
+    """
+    package, found = Path(__file__).parent.parent, hashlib.sha256()
+    for folder in ("guard", "host", "method"):
+        for path in sorted((package / folder).glob("*.py")):
+            found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return found.hexdigest()
+
+
+def _what_is_unproven(host: FrozenHost) -> str:
+    if host.family.proven:
+        return "Quantised hosts are"
+    if host.family.model_type in PROVEN:
+        text_model = host.language_model.config.model_type
+        return f"{host.family.title} over the language model {text_model!r} is"
+    return f"The family {host.family.model_type!r} is"
 
 
 def drawn_picture(size: tuple[int, int] = (96, 96)) -> Image.Image:
@@ -275,32 +310,29 @@ def _probe(host: FrozenHost, card: dict, fires: bool) -> Patch:
 
 @torch.no_grad()
 def _attention_error(host: FrozenHost, inputs: dict[str, Tensor]) -> float:
-    """The largest difference between the rows that ``attend`` records and those of eager attention, over all
-    layers.
+    """The largest difference, over all layers, between the rows that ``capture_attention`` records and those
+    of eager attention.
     """
     tokens = host.encode_images(inputs)
-    layout = host.layout(inputs, [len(t) for t in tokens], [0])
-    rows, found = layout.questions[0].rows.to(host.device), {}
-    host.capture_attention(
-        inputs,
-        tokens,
-        layout,
-        [0],
-        frozenset(range(host.layers)),
-        lambda layer, weights, _: found.update({layer: weights}),
-    )
+    prefill = host.prefill(inputs, tokens, [0])
+    rows = prefill.layout.questions[0].rows.to(host.device)
+    recorded: dict[int, Tensor] = {}
+
+    def record(layer: int, weights: Tensor, _: Tensor) -> None:
+        recorded[layer] = weights
+
+    host.capture_attention(prefill, frozenset(range(host.layers)), record)
     config = host.language_model.config
     before = config._attn_implementation
     try:
         config._attn_implementation = "eager"
-        own = host.model(
-            **without_pixels(inputs), mm_encoder_outputs=host.features(tokens), output_attentions=True
-        ).attentions
+        given = host.without_pixels(inputs) | {"mm_encoder_outputs": host.features(tokens)}
+        own = host.model(**given, output_attentions=True).attentions
     finally:
         config._attn_implementation = before
-    eager = [layer[..., -found[n].shape[-1] :] for n, layer in enumerate(own)]
+    eager = [layer[..., -recorded[n].shape[-1] :] for n, layer in enumerate(own)]
     return max(
-        float((found[n].float() - layer[:, :, rows].float()).abs().max()) for n, layer in enumerate(eager)
+        float((recorded[n].float() - layer[:, :, rows].float()).abs().max()) for n, layer in enumerate(eager)
     )
 
 

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from cagul.config import Config, Measure
 from cagul.host.adaptive_batch import AdaptiveBatch
-from cagul.host.frozen import FrozenHost, Layout, Tokens
+from cagul.host.frozen import FrozenHost, Prefill, Tokens
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.importance import Importance
 from cagul.method.losses import answer_divergence, pad_tokens
@@ -22,46 +22,37 @@ AT_ONCE = 64
 
 
 def importance_of(
-    host: FrozenHost,
-    kind: Measure,
-    layers: frozenset[int],
-    inputs: dict[str, Tensor],
-    tokens: Tokens,
-    layout: Layout,
-    images: list[int],
+    host: FrozenHost, kind: Measure, layers: frozenset[int], prefill: Prefill
 ) -> Float[Tensor, "B V"]:
-    """How important the question finds each visual token of ``images``, by the untouched host; padding is 0.
+    """How important the question finds each visual token of ``prefill.images``, by the untouched host;
+    padding is 0.
 
     One pass, or with occlusion, which reads no layers, one for each token.
     """
     if kind == "occlusion":
-        return pad_sequence([occlusion(host, inputs, tokens, layout, i) for i in images], batch_first=True)
-    reading = Importance([layout.spans[i].columns for i in images])
-    host.capture_attention(inputs, tokens, layout, images, layers, reading.add, kind)
+        return pad_sequence([occlusion(host, prefill, i) for i in prefill.images], batch_first=True)
+    reading = Importance([prefill.layout.spans[i].columns for i in prefill.images])
+    host.capture_attention(prefill, layers, reading.add, kind)
     return reading.result().cpu()
 
 
 @torch.no_grad()
-def occlusion(
-    host: FrozenHost, inputs: dict[str, Tensor], tokens: Tokens, layout: Layout, image: int
-) -> Float[Tensor, " V"]:
+def occlusion(host: FrozenHost, prefill: Prefill, image: int) -> Float[Tensor, " V"]:
     """How far the answer's first token is, in nats of KL, from the host's own when each visual token gives
     way to the picture's mean token. More than ``OCCLUDED`` tokens are dealt at random, by a fixed seed, into
     so many parts that give way together.
 
     Source: arXiv 1311.2901, there of patches of the picture and a class; of visual tokens and an answer ours.
     """
-    own = tokens[image]
+    own = prefill.tokens[image]
     mean = own.float().mean(0).to(own.dtype).expand_as(own)
     count = min(len(own), OCCLUDED)
     part = torch.randperm(len(own), generator=torch.Generator().manual_seed(0)) % count
-    before, at_once = host.first_token(inputs, tokens, layout, image, [own]), AdaptiveBatch(AT_ONCE)
+    before, at_once = host.first_token(prefill, image, [own]), AdaptiveBatch(AT_ONCE)
 
     def changes(first: int, size: int) -> list[float]:
         wanted = range(first, min(first + size, count))
-        after = host.first_token(
-            inputs, tokens, layout, image, [replace(own, part == n, mean) for n in wanted]
-        )
+        after = host.first_token(prefill, image, [replace(own, part == n, mean) for n in wanted])
         return answer_divergence(before.expand_as(after)[:, None], after[:, None]).tolist()
 
     found: list[float] = []
@@ -71,22 +62,16 @@ def occlusion(
 
 
 def choose_tokens(
-    host: FrozenHost,
-    config: Config,
-    layers: frozenset[int],
-    inputs: dict[str, Tensor],
-    tokens: Tokens,
-    layout: Layout,
-    images: list[int],
+    host: FrozenHost, config: Config, layers: frozenset[int], prefill: Prefill
 ) -> list[Bool[Tensor, " V"]]:
-    """The mask of chosen tokens for each of ``images``, by their importance to the untouched host.
+    """The mask of chosen tokens for each of ``prefill.images``, by their importance to the untouched host.
 
     ``selection.choose`` of all or random asks for none, and none is computed.
     """
-    sizes = [len(tokens[i]) for i in images]
+    sizes = [len(prefill.tokens[i]) for i in prefill.images]
     if not needs_attention(config):
         return choose_by(config, [torch.zeros(n) for n in sizes])
-    importance = importance_of(host, config.attention.kind, layers, inputs, tokens, layout, images)
+    importance = importance_of(host, config.attention.kind, layers, prefill)
     return choose_by(config, [row[:n] for row, n in zip(importance, sizes, strict=True)])
 
 

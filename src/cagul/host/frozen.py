@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -24,7 +24,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from cagul.environment import require_extra
 from cagul.errors import DataError, HostError, UnsupportedHost
 from cagul.host.attention_capture import Kind, recording, valid_rows
-from cagul.host.families import Family, family_of, guessed
+from cagul.host.families import Family, family_of, of_host
 from cagul.host.prompt_layout import (
     QuestionRows,
     Span,
@@ -34,9 +34,9 @@ from cagul.host.prompt_layout import (
     turn_marks,
     visual_spans,
 )
-from cagul.host.prompter import BY_PICTURE, Prompter
+from cagul.host.prompter import Prompter
 from cagul.host.streaming import stream_pieces
-from cagul.host.visual_tokens import Seam, without_pixels
+from cagul.host.visual_tokens import Seam
 from cagul.host.weights import device_of, fingerprint, unwrapped
 
 Tokens = list[Float[Tensor, "V D"]]
@@ -51,6 +51,20 @@ class Layout:
     questions: dict[int, QuestionRows]  # by image
 
 
+class Prefill(NamedTuple):
+    """Prompts as the host reads them: the model's inputs, the untouched visual tokens of all their pictures,
+    and where those stand. ``images`` are the ones that are asked about.
+    """
+
+    inputs: dict[str, Any]
+    tokens: Tokens
+    layout: Layout
+
+    @property
+    def images(self) -> list[int]:
+        return list(self.layout.questions)
+
+
 class FrozenHost:
     """A host whose parameters take no gradient and whose every use goes over the pre-computed-features seam.
 
@@ -59,18 +73,14 @@ class FrozenHost:
 
     def __init__(self, model: Any, processor: Any, name: str = "host", *, unproven: bool = False):
         model = unwrapped(model)
-        self.family: Family = family_of(model.config.model_type, unproven=unproven)
-        if not self.family.proven:
-            self.family = guessed(self.family, model, processor)
+        family = family_of(model.config.model_type, unproven=unproven)
+        self.family: Family = of_host(family, model, processor, unproven=unproven)
         self.model: Any = model.eval().requires_grad_(False)
-        self.processor, self.name = processor, name
-        self.prompter = Prompter(processor, name, self.family.token_types)
+        self.prompter = Prompter(processor, self.family, name)
+        self.processor, self.name = self.prompter.processor, name
         self._seam: Seam | None = None
         self.marks = turn_marks(processor)
-        language_model: Any = model
-        for part in self.family.language_model.split("."):
-            language_model = getattr(language_model, part)
-        self.language_model: Any = language_model
+        self.language_model: Any = model.get_submodule(self.family.language_model)
 
     @classmethod
     def load(
@@ -218,8 +228,15 @@ class FrozenHost:
         return {key: value.to(self.device) for key, value in inputs.items()}
 
     def image_inputs(self, pictures: list[Image.Image]) -> dict[str, Tensor]:
-        """Inputs to look at pictures without a question."""
+        """Inputs for ``encode_images`` of pictures alone, one a prompt. They hold a whole prompt with an
+        empty question: some families count a picture's tokens by its placeholders, and processors take no
+        picture without a text.
+        """
         return self.inputs([self.prompter.prompt("", 1)] * len(pictures), pictures)
+
+    def without_pixels(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The inputs that go beside visual tokens: all but what only ``get_image_features`` reads."""
+        return {key: value for key, value in inputs.items() if key not in self.family.pixel_keys}
 
     # -- look, attend, score, generate, stream
     # --------------------------------------------------------------------
@@ -229,7 +246,7 @@ class FrozenHost:
         """The projected visual tokens of every picture: exactly the rows that replace its placeholders.
 
         A picture that the host cuts into tiles is one picture. ``inputs`` are a whole prompt's or those of
-        ``pixels``.
+        ``image_inputs``.
         """
         wanted = inspect.signature(self.model.model.get_image_features).parameters
         pixels = {key: inputs[key] for key in wanted if inputs.get(key) is not None and key != "input_ids"}
@@ -261,15 +278,23 @@ class FrozenHost:
             )
         return Layout(spans, questions)
 
-    def hidden(self, inputs: dict[str, Any], layout: Layout, images: list[int]) -> Bool[Tensor, "B S"]:
-        """What the prompts of ``images`` say before their last user turn, pictures left out: see
-        ``earlier_turns``.
+    def prefill(self, inputs: dict[str, Any], tokens: Tokens, images: list[int] | None = None) -> Prefill:
+        """A batch of prompts with the untouched ``tokens`` of its pictures, of which ``images`` (without them
+        all) are asked about.
         """
+        asked = list(range(len(tokens))) if images is None else images
+        return Prefill(inputs, tokens, self.layout(inputs, [len(token) for token in tokens], asked))
+
+    def hidden(self, prefill: Prefill) -> Bool[Tensor, "B S"]:
+        """What the prompts of ``prefill.images`` say before their last user turn, pictures left out: see
+        ``earlier_turns``, also for the GuardBypass that it raises.
+        """
+        inputs, layout = prefill.inputs, prefill.layout
         ids, mask = inputs["input_ids"].cpu(), inputs.get("attention_mask")
         real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool().cpu()
         special = {self.image_token, *self.processor.tokenizer.all_special_ids}
         hidden = torch.zeros_like(ids, dtype=torch.bool)
-        for row in {layout.spans[image].row for image in images}:
+        for row in {layout.spans[image].row for image in prefill.images}:
             inside = [span.columns for span in layout.spans if span.row == row]
             hidden[row] = earlier_turns(
                 ids[row], real[row], self.processor.tokenizer, special, self.marks, inside
@@ -293,41 +318,32 @@ class FrozenHost:
 
     @torch.no_grad()
     def capture_attention(
-        self,
-        inputs: dict[str, Tensor],
-        tokens: Tokens,
-        layout: Layout,
-        images: list[int],
-        layers: frozenset[int],
-        sink: AttentionSink,
-        kind: Kind = "attention",
+        self, prefill: Prefill, layers: frozenset[int], sink: AttentionSink, kind: Kind = "attention"
     ) -> None:
-        """Run the untouched host over the prompts of ``images`` and hand out their questions' attention rows.
+        """Run the untouched host over the prompts of ``prefill.images`` and hand out the attention rows of
+        their questions.
 
         ``sink`` gets (layer, weights (B, H, R, S), valid (B, R)), one layer at a time; row b belongs to
-        ``images[b]``. The pass ends after the last wanted layer. ``tokens`` are the untouched tokens of all
-        images of the batch.
+        ``prefill.images[b]``. The pass ends after the last wanted layer.
 
         ``kind`` of value_norm weighs each attention by the length of the value that it brings (arXiv
         2004.10102); gradient gives the positive part of attention times its gradient (arXiv 2103.15679), of
         the log-probability of the token that the host would say first: it runs all layers, and back, and
         hands out the last layer first.
         """
+        layout, images = prefill.layout, prefill.images
         rows, valid = (
             t.to(self.device) for t in valid_rows([layout.questions[image].rows for image in images])
         )
         prompts = [layout.spans[image].row for image in images]
-        order = torch.tensor(prompts, device=self.device)
-        features = [
-            t for row in prompts for t, span in zip(tokens, layout.spans, strict=True) if span.row == row
-        ]
-        repeated = self.with_positions(self._of_rows(inputs, order, prompts, layout))
+        features = [prefill.tokens[i] for i in _pictures_of(prompts, layout)]
+        repeated = self.with_positions(self._of_rows(prefill, prompts))
 
-        def keep(layer: int, weights: Tensor) -> None:
+        def record(layer: int, weights: Tensor) -> None:
             sink(layer, weights, valid)
 
         with recording(
-            self.language_model, rows, layers, keep, stop_early=kind != "gradient", kind=kind
+            self.language_model, rows, layers, record, stop_early=kind != "gradient", kind=kind
         ) as state:
             if kind == "gradient":
                 self._propagate(repeated, features, [layout.questions[image].end for image in images])
@@ -341,19 +357,15 @@ class FrozenHost:
             )
 
     @torch.no_grad()
-    def first_token(
-        self, inputs: dict[str, Tensor], tokens: Tokens, layout: Layout, image: int, variants: Tokens
-    ) -> Float[Tensor, "N vocab"]:
+    def first_token(self, prefill: Prefill, image: int, variants: Tokens) -> Float[Tensor, "N vocab"]:
         """Logits of the answer's first token with each of ``variants`` in place of the tokens of
         ``image``.
         """
-        row = layout.spans[image].row
-        beside = [i for i, span in enumerate(layout.spans) if span.row == row]
-        features = [variant if i == image else tokens[i] for variant in variants for i in beside]
-        prompts = [row] * len(variants)
-        repeated = self.with_positions(
-            self._of_rows(inputs, torch.tensor(prompts, device=self.device), prompts, layout)
-        )
+        layout = prefill.layout
+        prompts = [layout.spans[image].row] * len(variants)
+        beside = _pictures_of(prompts[:1], layout)
+        features = [variant if i == image else prefill.tokens[i] for variant in variants for i in beside]
+        repeated = self.with_positions(self._of_rows(prefill, prompts))
         return self._first(repeated, features, [layout.questions[image].end] * len(variants))
 
     def _propagate(self, inputs: dict[str, Tensor], tokens: Tokens, ends: list[int]) -> None:
@@ -374,20 +386,20 @@ class FrozenHost:
         ).logits
         return logits[torch.arange(len(ends)), torch.tensor(ends) - first]
 
-    def _of_rows(
-        self, inputs: dict[str, Tensor], order: Tensor, prompts: list[int], layout: Layout
-    ) -> dict[str, Tensor]:
-        """The inputs of the prompts in ``order``, without pixels and labels; what goes by picture follows its
-        prompt.
+    def _of_rows(self, prefill: Prefill, prompts: list[int]) -> dict[str, Tensor]:
+        """The inputs of ``prompts`` (rows of the batch), without pixels and labels; what goes by picture
+        follows its prompt.
         """
-        shape = inputs["input_ids"].shape
+        inputs = prefill.inputs
+        shape, order = inputs["input_ids"].shape, torch.tensor(prompts, device=self.device)
         found = {
             key: value[order]
             for key, value in inputs.items()
             if isinstance(value, Tensor) and value.shape[:2] == shape and key != "labels"
         }
-        owner = [i for row in prompts for i, span in enumerate(layout.spans) if span.row == row]
-        return found | {key: inputs[key][owner] for key in BY_PICTURE if inputs.get(key) is not None}
+        owner = _pictures_of(prompts, prefill.layout)
+        by_picture = [key for key in self.family.picture_keys if inputs.get(key) is not None]
+        return found | {key: inputs[key][owner] for key in by_picture}
 
     @property
     def _global_tile(self) -> int | None:
@@ -402,37 +414,41 @@ class FrozenHost:
         """Tokens in the family's own container, a fresh one for each call: generate overwrites the one it is
         given.
 
-        Raises HostError before the first ``look``, which tells what the container is.
+        Raises HostError before the first ``encode_images``, which shows what the container is.
         """
         if self._seam is None:
             raise HostError(
-                "No picture was looked at yet, so the container of visual tokens is unknown.",
-                "Call look first.",
+                "No picture was encoded yet, so the container of visual tokens is unknown.",
+                "Call encode_images first.",
                 "host",
             )
         return {"image": self._seam.pack([token.to(self.dtype) for token in tokens])}
 
     def score(
-        self, inputs: dict[str, Tensor], tokens: Tokens, keep: int, gradient_checkpointing: bool = False
+        self,
+        inputs: dict[str, Tensor],
+        tokens: Tokens,
+        logits_to_keep: int,
+        gradient_checkpointing: bool = False,
     ) -> Float[Tensor, "B T vocab"]:
-        """Logits of the last ``keep`` positions, with gradients to ``tokens`` and to no parameter of the
-        host.
+        """Logits of the last ``logits_to_keep`` positions (T), with gradients to ``tokens`` and to no
+        parameter of the host.
 
         ``gradient_checkpointing`` keeps each layer's input alone and runs the layer again in the backward
         pass.
         """
-        given = without_pixels(inputs)
+        given = self.without_pixels(inputs)
         if tokens:
             given["mm_encoder_outputs"] = self.features(tokens)
         with checkpointing(self.language_model) if gradient_checkpointing else nullcontext():
-            return self.model(**given, use_cache=False, logits_to_keep=keep).logits
+            return self.model(**given, use_cache=False, logits_to_keep=logits_to_keep).logits
 
     @torch.no_grad()
     def generate(self, inputs: dict[str, Any], tokens: Tokens | None = None, **options: Any) -> Any:
         """What the host generates from the prompts, from ``tokens`` in place of the pictures where they are
         given.
         """
-        inputs = dict(inputs) if tokens is None else without_pixels(inputs)
+        inputs = dict(inputs) if tokens is None else self.without_pixels(inputs)
         if tokens:
             inputs["mm_encoder_outputs"] = self.features(tokens)
         return self.model.generate(**inputs, **options)
@@ -465,6 +481,11 @@ class FrozenHost:
         if settings.pad_token_id is None:
             settings.pad_token_id = self.processor.tokenizer.pad_token_id
         return {"generation_config": settings}
+
+
+def _pictures_of(prompts: list[int], layout: Layout) -> list[int]:
+    """The images of ``prompts`` (rows of the batch), prompt by prompt."""
+    return [i for row in prompts for i, span in enumerate(layout.spans) if span.row == row]
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from cagul.errors import DataError, HostError
-
-BY_PICTURE = ("image_grid_thw",)  # inputs with a row for each picture that the language model reads too
+from cagul.host.families import Family
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,7 @@ class Prompter:
     system's.
     """
 
-    def __init__(
-        self,
-        processor: Any,
-        name: str = "host",
-        token_types: dict[str, int] | None = None,
-        instruction: str = "",
-    ):
+    def __init__(self, processor: Any, family: Family, name: str = "host", instruction: str = ""):
         if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
             raise HostError(
                 f"The processor of {name} is no processor of pictures and text.",
@@ -53,11 +47,9 @@ class Prompter:
                 "Save one with its processor.",
                 "chat-template",
             )
-        self.processor, self.tokenizer = processor, processor.tokenizer
-        self.tokenizer.padding_side = "left"
-        if self.tokenizer.pad_token_id is None:
-            self.tokenizer.pad_token = self.tokenizer.eos_token
-        self.token_types, self.instruction = token_types or {}, instruction
+        self.processor = left_padding(processor)
+        self.tokenizer = self.processor.tokenizer
+        self.family, self.instruction = family, instruction
         self._encoded: dict[tuple[str, tuple[int, int]], Encoded] = {}
         self._answers: dict[tuple[str, str], list[int]] = {}
 
@@ -91,7 +83,7 @@ class Prompter:
             found = dict(
                 self.tokenizer(prompts, padding=True, return_tensors="pt", return_token_type_ids=False)
             )
-            found |= {name: torch.zeros_like(found["input_ids"]) for name in self.token_types}
+            found |= {name: torch.zeros_like(found["input_ids"]) for name in self.family.token_types}
         return {key: value for key, value in found.items() if key != "labels"}
 
     def _deal(self, prompts: list[str], pictures: list[Image.Image]) -> list[list[Image.Image]]:
@@ -112,29 +104,34 @@ class Prompter:
         if key not in self._encoded:
             found = self.inputs([self.prompt(question)], [Image.new("RGB", size)])
             ids = found.pop("input_ids")
-            types = {name: found[name][0].tolist() for name in self.token_types}
-            by_picture = {name: found[name] for name in BY_PICTURE if name in found}
+            types = {name: found[name][0].tolist() for name in self.family.token_types}
+            by_picture = {name: found[name] for name in self.family.picture_keys if name in found}
             self._encoded[key] = Encoded(ids[0].tolist(), types, by_picture)
         return self._encoded[key]
 
     def answer_ids(self, question: str, answer: str) -> list[int]:
         """Ids that the host would have to say: the template's own rendering of the answer, its end mark
         included.
+
+        Where ids of prompt and answer merge at their border, those of the answer alone: generation goes on
+        from the prompt's own ids. Raises HostError for a template that renders an answered question otherwise
+        than the question and then the answer: what the host would have to say is unknown then.
         """
         key = (question, answer)
         if key not in self._answers:
             before = self.prompt(question, 0)
-            said = {"role": "assistant", "content": [{"type": "text", "text": answer}]}
-            whole = self.conversation([self._user(question, 0), said], answering=False)
-            if whole.startswith(before):
-                start, full = (self._text_ids(text) for text in (before, whole))
-                ids = (
-                    full[len(start) :]
-                    if full[: len(start)] == start
-                    else self._text_ids(whole[len(before) :])
+            reply = {"role": "assistant", "content": [{"type": "text", "text": answer}]}
+            whole = self.conversation([self._user(question, 0), reply], answering=False)
+            if not whole.startswith(before):
+                raise HostError(
+                    f"The chat template writes {before[-40:]!r} where the host is to answer, but not before "
+                    "an answer that is given.",
+                    "Save a chat template whose generation prompt begins every assistant's turn.",
+                    "chat-template",
                 )
-            else:
-                ids = self._text_ids(answer)
+            start, full = (self._text_ids(text) for text in (before, whole))
+            apart = full[: len(start)] == start
+            ids = full[len(start) :] if apart else self._text_ids(whole[len(before) :])
             eos = self.tokenizer.eos_token_id  # what a template writes after it is nothing to say
             self._answers[key] = [*ids[: ids.index(eos)], eos] if eos in ids else [*ids, eos]
         return self._answers[key]
@@ -160,12 +157,12 @@ class Prompter:
             mask[i, length - len(row) :] = 1
             labels[i, longest - len(answer) :] = torch.tensor(answer)
         inputs = {"input_ids": ids, "attention_mask": mask}
-        for name, value in self.token_types.items():
+        for name, value in self.family.token_types.items():
             inputs[name] = torch.zeros_like(ids)
             for i, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
                 types = prompt.token_types[name] + [value] * len(answer)
                 inputs[name][i, length - len(types) :] = torch.tensor(types)
-        for name in BY_PICTURE:
+        for name in self.family.picture_keys:
             given = [prompt.by_picture[name] for prompt in prompts if name in prompt.by_picture]
             if given:
                 inputs[name] = torch.cat(given)
@@ -184,3 +181,17 @@ class Prompter:
     def _user(self, question: str, images: int) -> dict:
         asked = f"{self.instruction} {question}" if self.instruction else question
         return {"role": "user", "content": [{"type": "image"}] * images + [{"type": "text", "text": asked}]}
+
+
+def left_padding(processor: Any) -> Any:
+    """The processor itself if its tokenizer pads on the left and has a pad token; else a copy that does, with
+    the end token as pad token where there is none. The caller's own is left as it is.
+    """
+    if processor.tokenizer.padding_side == "left" and processor.tokenizer.pad_token_id is not None:
+        return processor
+    own = copy.copy(processor)
+    own.tokenizer = copy.deepcopy(processor.tokenizer)
+    own.tokenizer.padding_side = "left"
+    if own.tokenizer.pad_token_id is None:
+        own.tokenizer.pad_token = own.tokenizer.eos_token
+    return own

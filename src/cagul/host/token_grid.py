@@ -13,9 +13,6 @@ from cagul.errors import HostError
 if TYPE_CHECKING:
     from cagul.host.frozen import FrozenHost
 
-# which tile shows the whole picture
-FIRST, LAST = ("llava_next", "llava_onevision"), ("idefics3", "smolvlm", "internvl")
-
 
 @dataclass(frozen=True)
 class TokenGrid:
@@ -38,25 +35,24 @@ def grid_of(host: FrozenHost, inputs: dict[str, Tensor], tokens: int, size: tupl
 
     Raises HostError when they do not lie as the family's are known to.
     """
-    config, processor = host.model.config, host.processor
-    name, images = host.family.model_type, processor.image_processor
+    config, family = host.model.config, host.family
     whole = (0, 0, *size)
-    if inputs.get("image_grid_thw") is not None:
+    if family.grid == "image_grid_thw":
         _, rows, columns = (int(n) for n in inputs["image_grid_thw"][0])
         merge = int(config.vision_config.spatial_merge_size)
-        return _checked(TokenGrid(0, rows // merge, columns // merge, whole), tokens, name)
-    if name == "mistral3":
+        return _checked(TokenGrid(0, rows // merge, columns // merge, whole), tokens, family.model_type)
+    if family.grid == "image_sizes":
         patch = int(config.vision_config.patch_size) * int(config.spatial_merge_size)
         height, width = (int(n) for n in inputs["image_sizes"][0])
-        return _checked(TokenGrid(0, height // patch, width // patch, whole), tokens, name)
-    if name in FIRST:
+        return _checked(TokenGrid(0, height // patch, width // patch, whole), tokens, family.model_type)
+    if family.grid == "first tile":
         view = (int(config.vision_config.image_size) // int(config.vision_config.patch_size)) ** 2
-        return _square(0, view, tokens, whole, name)
-    if name in LAST:
-        view = int(getattr(processor, "image_seq_length", None) or processor.image_seq_len)
-        return _square(tokens - view, view, tokens, whole, name)
-    crop = getattr(images, "do_center_crop", False)
-    return _square(0, tokens, tokens, _middle(size) if crop else whole, name)
+        return _square(0, view, tokens, whole, family.model_type)
+    if family.grid == "last tile":
+        view = int(getattr(host.processor, "image_seq_length", None) or host.processor.image_seq_len)
+        return _square(tokens - view, view, tokens, whole, family.model_type)
+    crop = getattr(host.processor.image_processor, "do_center_crop", False)
+    return _square(0, tokens, tokens, _middle(size) if crop else whole, family.model_type)
 
 
 def _middle(size: tuple[int, int]) -> tuple[int, int, int, int]:

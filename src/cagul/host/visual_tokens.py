@@ -4,7 +4,6 @@ output.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +12,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cagul.errors import HostError
-
-PIXEL_KEYS = ("pixel_values", "pixel_attention_mask", "image_sizes", "batch_num_images", "num_crops")
-"""What only ``get_image_features`` reads: left out where visual tokens are given in place of pictures."""
-
-
-def without_pixels(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs that go beside visual tokens: all but what only ``get_image_features`` reads."""
-    return {key: value for key, value in inputs.items() if key not in PIXEL_KEYS}
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ class Engine:
         self.batch, self.wait, self.watcher = batch, wait, watcher
         processor = copy.deepcopy(self.host.processor)  # a tokenizer at work in two threads fails
         self._prompter, self._prompting = (
-            Prompter(processor, self.host.name, self.host.family.token_types),
+            Prompter(processor, self.host.family, self.host.name),
             threading.Lock(),
         )
         ends = self.host.model.generation_config.eos_token_id

@@ -127,7 +127,8 @@ def causal_rows(
 def measure(token_cache: TokenCache, pair: Pair, layers: frozenset[int]) -> dict[str, Float[Tensor, " V"]]:
     """Every measure of importance that needs no replacing, of one pair."""
     host = token_cache.host
-    inputs, tokens, layout = token_cache.prompts([(pair.shown, pair.question)])
+    prefill = token_cache.prompts([(pair.shown, pair.question)])
+    inputs, layout = prefill.inputs, prefill.layout
     every = frozenset(range(host.layers))
     found = {}
     for name, kind, read in (
@@ -138,17 +139,11 @@ def measure(token_cache: TokenCache, pair: Pair, layers: frozenset[int]) -> dict
         ("gradient_all", "gradient", every),
         ("occlusion", "occlusion", layers),
     ):
-        found[name] = importance_of(host, kind, read, inputs, tokens, layout, [0])[0]  # type: ignore[arg-type]
+        found[name] = importance_of(host, kind, read, prefill)[0]  # type: ignore[arg-type]
     positions = torch.arange(inputs["input_ids"].shape[1])
     reading = Rollout()
-    host.capture_attention(
-        inputs,
-        tokens,
-        Layout(layout.spans, {0: QuestionRows(positions, False, len(positions) - 1)}),
-        [0],
-        every,
-        reading.add,
-    )
+    whole = Layout(layout.spans, {0: QuestionRows(positions, False, len(positions) - 1)})
+    host.capture_attention(prefill._replace(layout=whole), every, reading.add)
     found["rollout"] = reading.result([layout.questions[0].rows], [layout.spans[0].columns])[0]
     return found
 

@@ -31,12 +31,10 @@ TIMES = 15  # repetitions of each timing; their median counts
 
 def read_maps(token_cache: TokenCache, asked: list[tuple[PictureVariant, str]], size: int) -> list[Tensor]:
     """Maps (L, H, V) of the first ``size`` (picture, question) pairs, of all layers."""
-    inputs, tokens, layout = token_cache.prompts(asked[:size])
-    images = list(range(len(tokens)))
-    reading = Maps([layout.spans[i].columns for i in images])
-    token_cache.host.capture_attention(
-        inputs, tokens, layout, images, frozenset(range(token_cache.host.layers)), reading.add
-    )
+    prefill = token_cache.prompts(asked[:size])
+    reading = Maps([span.columns for span in prefill.layout.spans])
+    every = frozenset(range(token_cache.host.layers))
+    token_cache.host.capture_attention(prefill, every, reading.add)
     return reading.result()
 
 
@@ -154,16 +152,15 @@ def _time_rows(token_cache: TokenCache, pairs: list[Pair], run: Run) -> None:
     if "time" in run.rows.found or not pairs:
         return
     host = token_cache.host
-    inputs, tokens, layout = token_cache.prompts([(pairs[0].shown, pairs[0].question)])
+    prefill = token_cache.prompts([(pairs[0].shown, pairs[0].question)])
 
     def attend(depth: int) -> None:
-        host.capture_attention(
-            inputs, tokens, layout, [0], frozenset(range(depth)), Maps([layout.spans[0].columns]).add
-        )
+        reading = Maps([prefill.layout.spans[0].columns])
+        host.capture_attention(prefill, frozenset(range(depth)), reading.add)
 
     jobs = {f"first {depth}": partial(attend, depth) for depth in depths(host.layers)}
     options = host.generation_options(12) | {"min_new_tokens": 12}
-    jobs["answer of 12 tokens"] = partial(host.generate, inputs, tokens, **options)
+    jobs["answer of 12 tokens"] = partial(host.generate, prefill.inputs, prefill.tokens, **options)
     spent: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(TIMES):
         for name, job in jobs.items():

@@ -15,7 +15,7 @@ from cagul.config import Config, Measure
 from cagul.data.pictures import PictureVariant, shown_picture
 from cagul.guard.token_edit import choose_by, importance_of, needs_attention
 from cagul.host.adaptive_batch import AdaptiveBatch
-from cagul.host.frozen import FrozenHost, Layout, Tokens
+from cagul.host.frozen import FrozenHost, Prefill, Tokens
 from cagul.training.distributed import SINGLE, Processes
 from cagul.training.progress import Progress, silent
 from cagul.training.token_store import TokenStore
@@ -120,21 +120,21 @@ class TokenCache:
             ]
         else:
             if not all((kind, layers, pair) in self.importance for pair in part):
-                inputs, tokens, layout = self.prompts(part)
-                read = importance_of(self.host, kind, layers, inputs, tokens, layout, list(range(len(part))))
-                found = zip(part, read, tokens, strict=True)
+                prefill = self.prompts(part)
+                read = importance_of(self.host, kind, layers, prefill)
+                found = zip(part, read, prefill.tokens, strict=True)
                 self.importance |= {(kind, layers, pair): row[: len(own)] for pair, row, own in found}
             importance = [self.importance[kind, layers, pair] for pair in part]
         return dict(zip(part, choose_by(config, importance), strict=True))
 
-    def prompts(self, pairs: list[Pair]) -> tuple[dict[str, Tensor], Tokens, Layout]:
+    def prompts(self, pairs: list[Pair]) -> Prefill:
         """A batch of (picture, question) pairs: inputs without pixels, untouched tokens, and where they
         are.
         """
         tokens = [t.to(self.host.device) for t in self.encode_images(shown for shown, _ in pairs)]
         encoded = [self.host.prompter.encode(question, self.sizes[shown[0]]) for shown, question in pairs]
         inputs = self.host.to_device(self.host.prompter.batch(encoded, [[] for _ in pairs])[0])
-        return inputs, tokens, self.host.layout(inputs, [len(t) for t in tokens], list(range(len(pairs))))
+        return self.host.prefill(inputs, tokens)
 
 
 def _choice(config: Config, layers: frozenset[int]) -> Choice:
