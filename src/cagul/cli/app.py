@@ -15,8 +15,7 @@ import typer
 from typer.core import TyperCommand
 
 from cagul import __version__
-from cagul.cli.common import INTERRUPTED
-from cagul.cli.terminal import err
+from cagul.cli.terminal import INTERRUPTED, err
 from cagul.errors import CagulError, UsageError, WriteError
 
 

@@ -7,20 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cagul.cli.common import (
-    DemoHostOption,
-    DeviceOption,
-    DtypeOption,
-    JsonOption,
-    PatchOption,
-    ThreadsOption,
-    load_host,
-    out,
-    print_json,
-    require_store,
-    set_up,
-)
+from cagul.cli import options
+from cagul.cli.common import load_host, require_store, set_up
 from cagul.cli.requests import OptionalKey, service_at
+from cagul.cli.terminal import out, print_json
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,8 +22,8 @@ if TYPE_CHECKING:
 
 def ask(
     question: Annotated[str, typer.Argument(help="What to ask.")],
-    host: DemoHostOption = None,
-    patch: PatchOption = None,
+    host: options.DemoHost = None,
+    patch: options.Patch = None,
     store: Annotated[
         Path | None, typer.Option("--store", help="Store of deletion requests, in place of --patch.")
     ] = None,
@@ -50,10 +40,10 @@ def ask(
     max_new_tokens: Annotated[
         int, typer.Option("--max-new-tokens", min=1, help="Longest answer, in tokens.")
     ] = 48,
-    dtype: DtypeOption = "auto",
-    device: DeviceOption = None,
-    threads: ThreadsOption = 0,
-    json: JsonOption = False,
+    dtype: options.Dtype = "auto",
+    device: options.Device = None,
+    threads: options.Threads = 0,
+    json: options.Json = False,
 ) -> None:
     """Ask a host about a picture, through the guard where a patch is given."""
     from cagul.data.pictures import open_picture

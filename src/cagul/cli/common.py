@@ -1,4 +1,4 @@
-"""What several verbs share: options, threads, loading."""
+"""What several verbs share: splits, processes, threads, loading."""
 
 from __future__ import annotations
 
@@ -6,75 +6,23 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from cagul.cli.terminal import err, out, print_json, progress_bar
+from cagul.cli.terminal import err, out
+from cagul.data.records import Splits, load_records, parse_subjects, split_records
+from cagul.demo.assets import Demo, demo_assets
+from cagul.errors import CagulError, UsageError, did_you_mean
+from cagul.files import os_errors_as_write_errors
 
 if TYPE_CHECKING:
-    from cagul.data.records import Splits
-    from cagul.demo.assets import Demo
     from cagul.host.frozen import FrozenHost
     from cagul.training.distributed import Processes
 
-RunOption = Annotated[
-    Path, typer.Option("--out", help="Run folder; an unfinished run with the same inputs goes on.")
-]
-HostOption = Annotated[str, typer.Option("--host", help="Checkpoint folder or hub name of the frozen VLM.")]
-DemoHostOption = Annotated[
-    str | None, typer.Option("--host", help="Checkpoint folder or hub name; the demo's if not given.")
-]
-RecordsOption = Annotated[Path, typer.Option("--records", help="Records file (JSON Lines).")]
-DemoRecordsOption = Annotated[
-    Path | None, typer.Option("--records", help="Records file; the demo's if not given.")
-]
-DemoForgetOption = Annotated[
-    str | None, typer.Option("--forget", help="Subjects: p003,p007 or @list.txt; the demo's if not given.")
-]
-UnseenOption = Annotated[str, typer.Option("--unseen", help="Subjects that training has not seen.")]
-RetainHostOption = Annotated[
-    str | None,
-    typer.Option("--retain-host", help="A host trained without the forget set; forget quality needs it."),
-]
-FullOption = Annotated[bool, typer.Option("--full", help="Ask every question instead of a named sample.")]
-PatchOption = Annotated[
-    Path | None, typer.Option("--patch", help="Patch folder; without one the bare host answers.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-ThreadsOption = Annotated[
-    int, typer.Option("--threads", min=0, help="Torch threads; 0 takes the cores that are idle now.")
-]
-DtypeOption = Annotated[str, typer.Option("--dtype", help="auto (as saved), float32, bfloat16 or float16.")]
-DeviceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--device", help="Device of the host, such as cuda, or auto to spread it; the CPU if not given."
-    ),
-]
-
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 SUBJECT_OPTIONS = ("--forget", "--unseen", "--exclude")
-
-__all__ = ["err", "out", "print_json", "progress_bar"]  # for verbs that do not name cli.terminal yet
-
-
-RESUMES = "What was done is kept. Run the same command again to resume."
-NOTHING_WRITTEN = "Nothing was written."
-INTERRUPTED: dict[Callable[..., None], str] = {}  # what the user of a verb reads after Ctrl-C
-
-
-def if_interrupted(text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Mark a verb with what holds after Ctrl-C, and how to continue."""
-
-    def mark(verb: Callable[..., None]) -> Callable[..., None]:
-        INTERRUPTED[verb] = text
-        return verb
-
-    return mark
 
 
 def repeating_command() -> str:
@@ -93,9 +41,6 @@ def require_free(target: Path) -> None:
     """Raises UsageError when there is something where a new folder is to be, WriteError when nobody may
     look.
     """
-    from cagul.errors import UsageError
-    from cagul.files import os_errors_as_write_errors
-
     with os_errors_as_write_errors(target):
         taken = target.exists() and (not target.is_dir() or any(target.iterdir()))
     if taken:
@@ -109,10 +54,6 @@ def splits_or_demo(
 
     Raises UsageError when some of the three are given and some not, DataError as the records do.
     """
-    from cagul.data.records import load_records, parse_subjects, split_records
-    from cagul.demo.assets import demo_assets
-    from cagul.errors import UsageError
-
     if host is None and records is None and forget is None:
         demo = demo_assets()
         return split_records(load_records(demo.records), list(demo.forget), parse_subjects(unseen)), demo
@@ -125,8 +66,10 @@ def splits_or_demo(
 
 @contextmanager
 def processes_of(device: str | None) -> Iterator[Processes]:
-    """The processes of this job; all but the main one are quiet. They part at the end of the block."""
-    from cagul.errors import CagulError
+    """The processes of this job; all but the main one are quiet. They separate at the end of the block.
+
+    Raises CagulError when another process has stopped.
+    """
     from cagul.training.distributed import Processes, is_lost_connection
 
     if "ACCELERATE_MIXED_PRECISION" in os.environ and "WORLD_SIZE" not in os.environ:
@@ -154,8 +97,6 @@ def require_store(store: Path | None, key: Path | None) -> None:
     """Raises UsageError for a --key without a --store: nobody's request would be honoured. The variable may
     stand alone.
     """
-    from cagul.errors import UsageError
-
     if store is None and key is not None and str(key) != os.environ.get("CAGUL_STORE_KEY"):
         raise UsageError(
             "--key came without --store, so no request would be honoured.", "Give the store too.", "store"
@@ -192,7 +133,6 @@ def load_host(source: str, device: str | None, dtype: str = "auto") -> FrozenHos
 
     Raises UsageError for a dtype that is none of DTYPES, HostError when the host does not load.
     """
-    from cagul.errors import UsageError, did_you_mean
     from cagul.guard.selfcheck import load_host as load
 
     if dtype not in DTYPES:
@@ -213,6 +153,6 @@ def load_hosts(
     return load_host(host or "", device, dtype), load_host(other, device, dtype) if other else None
 
 
-def everybody(splits: Splits) -> list[dict[str, Any]]:
-    """All records of all splits, as a run's digest wants them."""
-    return [r.model_dump(mode="json") for split in vars(splits).values() for r in split]
+def records_by_split(splits: Splits) -> dict[str, list[dict[str, Any]]]:
+    """All records of all splits as plain data, for the digest of a run or of a training."""
+    return {name: [r.model_dump(mode="json") for r in records] for name, records in vars(splits).items()}

@@ -8,30 +8,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from cagul.cli.common import (
-    RESUMES,
-    DemoForgetOption,
-    DemoHostOption,
-    DemoRecordsOption,
-    DeviceOption,
-    DtypeOption,
-    FullOption,
-    JsonOption,
-    RetainHostOption,
-    RunOption,
-    ThreadsOption,
-    UnseenOption,
-    err,
-    everybody,
-    if_interrupted,
-    load_hosts,
-    out,
-    print_json,
-    progress_bar,
-    repeating_command,
-    set_up,
-    splits_or_demo,
-)
+from cagul.cli import options
+from cagul.cli.common import load_hosts, records_by_split, repeating_command, set_up, splits_or_demo
+from cagul.cli.terminal import RESUMES, err, if_interrupted, out, print_json, progress_bar
 
 COLUMNS = (
     ("forget", "leak"),
@@ -46,15 +25,15 @@ COLUMNS = (
 
 @if_interrupted(RESUMES)
 def compare(
-    run: RunOption,
-    host: DemoHostOption = None,
-    records: DemoRecordsOption = None,
-    forget: DemoForgetOption = None,
-    unseen: UnseenOption = "",
+    run: options.Run,
+    host: options.DemoHost = None,
+    records: options.DemoRecords = None,
+    forget: options.DemoForget = None,
+    unseen: options.Unseen = "",
     methods: Annotated[
         str, typer.Option("--methods", help="all, ablations, or names with commas; more can follow.")
     ] = "all",
-    retain_host: RetainHostOption = None,
+    retain_host: options.RetainHost = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Small sample, short training, one point a grid, one seed.")
     ] = False,
@@ -69,11 +48,11 @@ def compare(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key=value of cagul's config; may be repeated.")
     ] = None,
-    full: FullOption = False,
-    dtype: DtypeOption = "auto",
-    device: DeviceOption = None,
-    threads: ThreadsOption = 0,
-    json: JsonOption = False,
+    full: options.Full = False,
+    dtype: options.Dtype = "auto",
+    device: options.Device = None,
+    threads: options.Threads = 0,
+    json: options.Json = False,
 ) -> None:
     """Tune every method by one rule on validation rows, ask all winners the same test rows, and put them into
     one table.
@@ -115,7 +94,7 @@ def compare(
         "retain_host": reference.fingerprint() if reference else None,
     } | ({"demo": True} if demo else {})
     with progress_bar(json) as progress:
-        results = Run(run, identity, repeating_command(), everybody(splits))
+        results = Run(run, identity, repeating_command(), records_by_split(splits))
         shop = BuildContext(
             frozen,
             splits,

@@ -9,20 +9,10 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from cagul.cli.common import (
-    RESUMES,
-    JsonOption,
-    ThreadsOption,
-    if_interrupted,
-    load_host,
-    out,
-    print_json,
-    progress_bar,
-    repeating_command,
-    set_up,
-)
+from cagul.cli import options
+from cagul.cli.common import load_host, repeating_command, set_up
 from cagul.cli.evaluate import memorisation, table
-from cagul.cli.terminal import FittedTable
+from cagul.cli.terminal import RESUMES, FittedTable, if_interrupted, out, print_json, progress_bar
 
 
 @if_interrupted(RESUMES)
@@ -31,8 +21,8 @@ def demo(
         "cagul-demo"
     ),
     seed: Annotated[int, typer.Option("--seed", help="Seed of the training.")] = 0,
-    threads: ThreadsOption = 0,
-    json: JsonOption = False,
+    threads: options.Threads = 0,
+    json: options.Json = False,
 ) -> None:
     """Make the demo host forget eight people, and prove it: at most two minutes on two cores."""
     began = time.perf_counter()

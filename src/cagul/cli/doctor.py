@@ -6,12 +6,14 @@ from pathlib import Path
 
 import typer
 
-from cagul.cli.common import DemoHostOption, JsonOption, ThreadsOption, idle_cores, out, print_json, set_up
+from cagul.cli import options
+from cagul.cli.common import idle_cores, set_up
+from cagul.cli.terminal import out, print_json
 
 COLOURS = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
 
-def doctor(host: DemoHostOption = None, threads: ThreadsOption = 0, json: JsonOption = False) -> None:
+def doctor(host: options.DemoHost = None, threads: options.Threads = 0, json: options.Json = False) -> None:
     """Look at the installation, the machine and this folder, and run the contracts on a host. Exit 0 if
     nothing failed.
     """

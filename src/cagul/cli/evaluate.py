@@ -6,33 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
+from cagul.cli import options
 from cagul.cli.common import (
-    RESUMES,
-    DemoForgetOption,
-    DemoHostOption,
-    DemoRecordsOption,
-    DeviceOption,
-    DtypeOption,
-    FullOption,
-    JsonOption,
-    PatchOption,
-    RetainHostOption,
-    RunOption,
-    ThreadsOption,
-    UnseenOption,
-    err,
-    everybody,
-    if_interrupted,
     load_hosts,
-    out,
-    print_json,
     processes_of,
-    progress_bar,
+    records_by_split,
     repeating_command,
     set_up,
     splits_or_demo,
 )
-from cagul.cli.terminal import FittedTable
+from cagul.cli.terminal import RESUMES, FittedTable, err, if_interrupted, out, print_json, progress_bar
 from cagul.evaluation.metrics.figures import format_figure
 from cagul.evaluation.metrics.memorisation import ENOUGH, WHERE, knows_enough
 from cagul.evaluation.metrics.registry import MEANINGS
@@ -60,21 +43,21 @@ ROWS = (  # (split, figure)
 
 @if_interrupted(RESUMES)
 def evaluate(
-    run: RunOption,
-    host: DemoHostOption = None,
-    patch: PatchOption = None,
-    records: DemoRecordsOption = None,
-    forget: DemoForgetOption = None,
-    unseen: UnseenOption = "",
-    retain_host: RetainHostOption = None,
+    run: options.Run,
+    host: options.DemoHost = None,
+    patch: options.Patch = None,
+    records: options.DemoRecords = None,
+    forget: options.DemoForget = None,
+    unseen: options.Unseen = "",
+    retain_host: options.RetainHost = None,
     compat: Annotated[
         str | None, typer.Option("--compat", help="fiubench adds figures by FIUBench's arithmetic.")
     ] = None,
-    full: FullOption = False,
-    dtype: DtypeOption = "auto",
-    device: DeviceOption = None,
-    threads: ThreadsOption = 0,
-    json: JsonOption = False,
+    full: options.Full = False,
+    dtype: options.Dtype = "auto",
+    device: options.Device = None,
+    threads: options.Threads = 0,
+    json: options.Json = False,
 ) -> None:
     """Ask host and guard the same questions; every answer is kept as a row, every figure has its interval."""
     from cagul.evaluation.metrics.fiubench import require_known
@@ -119,7 +102,9 @@ def evaluate(
         with progress_bar(json) as progress:
             guard = Guard(frozen, loaded) if loaded else None
             with processes.main_first():
-                results = Run(run, identity, repeating_command(), everybody(splits), writing=processes.main)
+                results = Run(
+                    run, identity, repeating_command(), records_by_split(splits), writing=processes.main
+                )
             summary = evaluate_guard(
                 frozen,
                 guard,

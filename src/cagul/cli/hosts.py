@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from cagul.cli.common import JsonOption
+from cagul.cli import options
 from cagul.cli.terminal import FittedTable, out, print_json
 from cagul.host.families import PROVEN, REFUSED
 
 
-def hosts(json: JsonOption = False) -> None:
+def hosts(json: options.Json = False) -> None:
     """List the families of hosts that are proven, and those that are refused with the reason."""
     if json:
         print_json({"proven": {name: family.title for name, family in PROVEN.items()}, "refused": REFUSED})

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from cagul.cli.common import JsonOption
+from cagul.cli import options
 from cagul.cli.terminal import facts_table, out, print_json
 
 
-def inspect(patch: Annotated[Path, typer.Argument(help="Patch folder.")], json: JsonOption = False) -> None:
+def inspect(patch: Annotated[Path, typer.Argument(help="Patch folder.")], json: options.Json = False) -> None:
     """Show what a patch is made of: host, gate, tokens, options. It never shows who is forgotten."""
     from cagul.guard.patch import Patch
 

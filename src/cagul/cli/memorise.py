@@ -8,22 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cagul.cli.common import (
-    RESUMES,
-    DeviceOption,
-    DtypeOption,
-    HostOption,
-    JsonOption,
-    RecordsOption,
-    ThreadsOption,
-    if_interrupted,
-    load_host,
-    out,
-    print_json,
-    progress_bar,
-    require_free,
-    set_up,
-)
+from cagul.cli import options
+from cagul.cli.common import load_host, require_free, set_up
+from cagul.cli.terminal import RESUMES, if_interrupted, out, print_json, progress_bar
 
 if TYPE_CHECKING:
     from cagul.data.records import Record
@@ -33,8 +20,8 @@ DEFAULTS = {"loss": "memorise", "epochs": 10.0, "augment": 0}
 
 @if_interrupted(RESUMES)
 def memorise(
-    host: HostOption,
-    records: RecordsOption,
+    host: options.Host,
+    records: options.Records,
     target: Annotated[Path, typer.Option("--out", help="Folder of the new host.")],
     exclude: Annotated[
         str,
@@ -51,10 +38,10 @@ def memorise(
         typer.Option("--set", help="key=value of the finetuning, such as rate=1e-4 or epochs=5."),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Short for --set seed=N.")] = None,
-    dtype: DtypeOption = "auto",
-    device: DeviceOption = None,
-    threads: ThreadsOption = 0,
-    json: JsonOption = False,
+    dtype: options.Dtype = "auto",
+    device: options.Device = None,
+    threads: options.Threads = 0,
+    json: options.Json = False,
 ) -> None:
     """Finetune a copy of a host on records until it knows them, and check that it does. Killed and started
     again, it goes on.

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from cagul.cli.common import NOTHING_WRITTEN, JsonOption, if_interrupted
-from cagul.cli.terminal import facts_table, out, print_json
+from cagul.cli import options
+from cagul.cli.terminal import NOTHING_WRITTEN, facts_table, if_interrupted, out, print_json
 
 if TYPE_CHECKING:
     from cagul.data.tables import Source
@@ -41,7 +41,7 @@ def check(
     column: ColumnOption = None,
     config: ConfigOption = None,
     split: SplitOption = "train",
-    json: JsonOption = False,
+    json: options.Json = False,
 ) -> None:
     """Validate records and show what is in them; bad data ends in exit code 3. No answer is shown."""
     from cagul.data.contents import contents, require_sound
@@ -67,7 +67,7 @@ def convert(
     column: ColumnOption = None,
     config: ConfigOption = None,
     split: SplitOption = "train",
-    json: JsonOption = False,
+    json: options.Json = False,
 ) -> None:
     """Write records of any source as JSON Lines, with a list of subjects for each published set."""
     from cagul.data.contents import contents, require_sound

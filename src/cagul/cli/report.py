@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cagul.cli.common import JsonOption, err, out, print_json
+from cagul.cli import options
+from cagul.cli.terminal import err, out, print_json
 
 
 def report(
@@ -20,7 +21,7 @@ def report(
     reveal: Annotated[
         bool, typer.Option("--reveal", help="Show private facts and pictures of the forgotten too.")
     ] = False,
-    json: JsonOption = False,
+    json: options.Json = False,
 ) -> None:
     """Show a run as one HTML page that opens offline. The forgotten are redacted, so the page can be shared.
 

@@ -9,19 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cagul.cli.common import (
-    DeviceOption,
-    DtypeOption,
-    HostOption,
-    JsonOption,
-    ThreadsOption,
-    if_interrupted,
-    load_host,
-    out,
-    print_json,
-    progress_bar,
-    set_up,
-)
+from cagul.cli import options
+from cagul.cli.common import load_host, set_up
 from cagul.cli.requests_output import (
     print_history,
     print_id,
@@ -30,6 +19,7 @@ from cagul.cli.requests_output import (
     print_store,
     print_to_verify_again,
 )
+from cagul.cli.terminal import if_interrupted, out, print_json, progress_bar
 
 if TYPE_CHECKING:
     from cagul.deletion.service import DeletionService
@@ -63,7 +53,7 @@ RequestId = Annotated[str, typer.Argument(help="Id of the request.")]
 def init(
     store: StoreOption,
     key: KeyOption,
-    host: HostOption,
+    host: options.Host,
     patch: Annotated[
         Path, typer.Option("--patch", help="Base patch: its encoder, metric and options serve every request.")
     ],
@@ -79,10 +69,10 @@ def init(
             help="Share of such groups of people in which the budget holds; the patch's if not given.",
         ),
     ] = None,
-    dtype: DtypeOption = "auto",
-    device: DeviceOption = None,
-    threads: ThreadsOption = 0,
-    json: JsonOption = False,
+    dtype: options.Dtype = "auto",
+    device: options.Device = None,
+    threads: options.Threads = 0,
+    json: options.Json = False,
 ) -> None:
     """Make a store for a host and a base patch, and its key."""
     with extra("requests"):
@@ -125,10 +115,10 @@ def add(
     ] = False,
     host: HostAgain = None,
     patch: PatchAgain = None,
-    dtype: DtypeOption = "auto",
-    device: DeviceOption = None,
-    threads: ThreadsOption = 0,
-    json: JsonOption = False,
+    dtype: options.Dtype = "auto",
+    device: options.Device = None,
+    threads: options.Threads = 0,
+    json: options.Json = False,
 ) -> None:
     """Enrol a person in the gate, verify, and finetune the encoder if it still leaks (exit code 8 if the
     request failed).
@@ -160,10 +150,10 @@ def revoke(
     key: KeyOption,
     host: HostAgain = None,
     patch: PatchAgain = None,
-    dtype: DtypeOption = "auto",
-    device: DeviceOption = None,
-    threads: ThreadsOption = 0,
-    json: JsonOption = False,
+    dtype: options.Dtype = "auto",
+    device: options.Device = None,
+    threads: options.Threads = 0,
+    json: options.Json = False,
 ) -> None:
     """Revoke a request: the host answers about that person as before, and what was stored is overwritten."""
     with service_at(store, key, host, patch, dtype, device, threads) as service:
@@ -188,7 +178,7 @@ def revoke(
 
 
 @if_interrupted("Nothing was changed.")
-def list_requests(store: StoreOption, json: JsonOption = False) -> None:
+def list_requests(store: StoreOption, json: options.Json = False) -> None:
     """List the requests."""
     with extra("requests"):
         from cagul.deletion.store import Store
@@ -201,7 +191,7 @@ def list_requests(store: StoreOption, json: JsonOption = False) -> None:
 
 
 @if_interrupted("Nothing was changed.")
-def show(request: RequestId, store: StoreOption, json: JsonOption = False) -> None:
+def show(request: RequestId, store: StoreOption, json: options.Json = False) -> None:
     """Show a request with its figures and its history."""
     with extra("requests"):
         from cagul.deletion.store import Store
@@ -227,10 +217,10 @@ def verify(
     records: RecordsOption = None,
     host: HostAgain = None,
     patch: PatchAgain = None,
-    dtype: DtypeOption = "auto",
-    device: DeviceOption = None,
-    threads: ThreadsOption = 0,
-    json: JsonOption = False,
+    dtype: options.Dtype = "auto",
+    device: options.Device = None,
+    threads: options.Threads = 0,
+    json: options.Json = False,
 ) -> None:
     """Check the log for changed and missing entries. Measure a request again where one is named (exit code 8
     if it failed).
@@ -275,7 +265,7 @@ def export_certificate(
     force: Annotated[
         bool, typer.Option("--force", help="Write over a document or page that is already there.")
     ] = False,
-    json: JsonOption = False,
+    json: options.Json = False,
 ) -> None:
     """Write a signed certificate of a request: no names, no answers, no pictures."""
     with extra("requests"):
@@ -300,7 +290,7 @@ def export_certificate(
 def verify_certificate(
     path: Annotated[Path, typer.Argument(help="The JSON document.")],
     public_key: Annotated[Path, typer.Option("--public-key", help="The issuer's public key (PEM).")],
-    json: JsonOption = False,
+    json: options.Json = False,
 ) -> None:
     """Say that a certificate is valid, or what was changed (exit code 6)."""
     with extra("requests"):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cagul.cli.common import err, out, print_json
+from cagul.cli.terminal import err, out, print_json
 
 if TYPE_CHECKING:
     from cagul.deletion.log import Entry

@@ -10,21 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cagul.cli.common import (
-    DemoHostOption,
-    DeviceOption,
-    DtypeOption,
-    JsonOption,
-    ThreadsOption,
-    idle_cores,
-    if_interrupted,
-    load_host,
-    out,
-    print_json,
-    require_store,
-    set_up,
-)
+from cagul.cli import options
+from cagul.cli.common import idle_cores, load_host, require_store, set_up
 from cagul.cli.requests import OptionalKey, extra
+from cagul.cli.terminal import if_interrupted, out, print_json
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -38,7 +27,7 @@ MIB = 2**20
 
 @if_interrupted("The server was not started.")
 def serve(
-    host: DemoHostOption = None,
+    host: options.DemoHost = None,
     patch: Annotated[
         Path | None, typer.Option("--patch", help="Patch folder; with --store the base patch, if it moved.")
     ] = None,
@@ -96,10 +85,10 @@ def serve(
     log_text: Annotated[
         bool, typer.Option("--log-text", help="Write questions and answers into the log, too.")
     ] = False,
-    dtype: DtypeOption = "auto",
-    device: DeviceOption = None,
-    threads: ThreadsOption = 0,
-    json: JsonOption = False,
+    dtype: options.Dtype = "auto",
+    device: options.Device = None,
+    threads: options.Threads = 0,
+    json: options.Json = False,
 ) -> None:
     """Serve a host behind its guard, as OpenAI-compatible chat completions. Never without a guard."""
     _require_extra()

@@ -7,27 +7,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from cagul.cli.common import (
-    RESUMES,
-    DemoForgetOption,
-    DemoHostOption,
-    DemoRecordsOption,
-    DeviceOption,
-    DtypeOption,
-    JsonOption,
-    RunOption,
-    ThreadsOption,
-    UnseenOption,
-    everybody,
-    if_interrupted,
-    load_hosts,
-    out,
-    print_json,
-    progress_bar,
-    repeating_command,
-    set_up,
-    splits_or_demo,
-)
+from cagul.cli import options
+from cagul.cli.common import load_hosts, records_by_split, repeating_command, set_up, splits_or_demo
+from cagul.cli.terminal import RESUMES, if_interrupted, out, print_json, progress_bar
 
 EVERY_ONE = "Leave it out: the surface asks every selection with every K."
 SET_BY_STUDY = {
@@ -40,11 +22,11 @@ SET_BY_STUDY = {
 
 @if_interrupted(RESUMES)
 def study(
-    run: RunOption,
-    host: DemoHostOption = None,
-    records: DemoRecordsOption = None,
-    forget: DemoForgetOption = None,
-    unseen: UnseenOption = "",
+    run: options.Run,
+    host: options.DemoHost = None,
+    records: options.DemoRecords = None,
+    forget: options.DemoForget = None,
+    unseen: options.Unseen = "",
     other_host: Annotated[
         str | None,
         typer.Option(
@@ -64,10 +46,10 @@ def study(
         list[str] | None, typer.Option("--set", help="key=value, such as training.rate=0.001.")
     ] = None,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of each short training.")] = 60,
-    dtype: DtypeOption = "auto",
-    device: DeviceOption = None,
-    threads: ThreadsOption = 0,
-    json: JsonOption = False,
+    dtype: options.Dtype = "auto",
+    device: options.Device = None,
+    threads: options.Threads = 0,
+    json: options.Json = False,
 ) -> None:
     """What visual tokens do: where questions look, what replacing tokens changes, which layers and how many
     tokens suffice.
@@ -97,7 +79,7 @@ def study(
         "people": {k: len(splits.subjects(k)) for k in vars(splits)},
     }
     with progress_bar(json) as progress:
-        results = Run(run, identity, repeating_command(), everybody(splits))
+        results = Run(run, identity, repeating_command(), records_by_split(splits))
         summary = study_host(
             frozen, splits, results, chosen, sample, only=only, other_host=other, progress=progress
         )

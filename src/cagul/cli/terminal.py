@@ -31,6 +31,21 @@ def print_json(data: Any) -> None:
         typer.echo(json.dumps(data, ensure_ascii=False))
 
 
+RESUMES = "What was done is kept. Run the same command again to resume."
+NOTHING_WRITTEN = "Nothing was written."
+INTERRUPTED: dict[Callable[..., None], str] = {}  # what the user of a verb reads after Ctrl-C
+
+
+def if_interrupted(text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Mark a verb with what holds after Ctrl-C, and how to continue."""
+
+    def mark(verb: Callable[..., None]) -> Callable[..., None]:
+        INTERRUPTED[verb] = text
+        return verb
+
+    return mark
+
+
 @dataclass(frozen=True)
 class FittedTable:
     """A table that fits the width of the console it is printed on.

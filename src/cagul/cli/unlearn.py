@@ -8,23 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cagul.cli.common import (
-    DeviceOption,
-    DtypeOption,
-    HostOption,
-    JsonOption,
-    RecordsOption,
-    ThreadsOption,
-    if_interrupted,
-    load_host,
-    out,
-    print_json,
-    processes_of,
-    progress_bar,
-    require_free,
-    set_up,
-)
-from cagul.cli.terminal import FittedTable
+from cagul.cli import options
+from cagul.cli.common import load_host, processes_of, require_free, set_up
+from cagul.cli.terminal import FittedTable, if_interrupted, out, print_json, progress_bar
 
 if TYPE_CHECKING:
     from cagul.config import Config
@@ -35,8 +21,8 @@ if TYPE_CHECKING:
 
 @if_interrupted("Run the same command again to resume. A --dry-run keeps nothing.")
 def unlearn(
-    host: HostOption,
-    records: RecordsOption,
+    host: options.Host,
+    records: options.Records,
     forget: Annotated[str, typer.Option("--forget", help="Subjects: p003,p007 or @list.txt.")],
     patch: Annotated[Path, typer.Option("--out", help="Folder of the new patch.")],
     unseen: Annotated[str, typer.Option("--unseen", help="Subjects that training must not open.")] = "",
@@ -54,10 +40,10 @@ def unlearn(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Measure one batch, say what it will take, write nothing.")
     ] = False,
-    dtype: DtypeOption = "auto",
-    device: DeviceOption = None,
-    threads: ThreadsOption = 0,
-    json: JsonOption = False,
+    dtype: options.Dtype = "auto",
+    device: options.Device = None,
+    threads: options.Threads = 0,
+    json: options.Json = False,
 ) -> None:
     """Train a patch that makes a frozen host forget people. Killed and started again, it goes on where it
     was.
