@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
 from PIL import Image
 from transformers import AutoConfig
 
+import cagul
 from cagul.errors import DataError, GuardBypass, UnsupportedHost
 from cagul.guard.guard import REFUSED_INPUTS, Guard
-from cagul.host.families import PROVEN, REFUSED
+from cagul.host.families import PROVEN, REFUSED, Family
 from cagul.host.frozen import FrozenHost
 from families import FAMILIES
 from helpers import make_patch, picture
@@ -41,6 +46,24 @@ def test_every_proven_family_is_asked():
         "gemma3",
         "paligemma",
     }
+
+
+def test_the_page_on_adding_a_family_names_every_field_of_its_row():
+    page = (Path(__file__).parents[2] / "docs" / "adding-a-family.md").read_text("utf-8")
+    names = [field.name for field in fields(Family)]
+    assert len(names) == 11
+    assert [name for name in names if f"`{name}`" not in page] == []
+    # and what a field of few values may hold
+    values = [value for kind in get_type_hints(Family).values() for value in get_args(kind)]
+    assert [value for value in values if isinstance(value, str) and f"`{value}`" not in page] == []
+
+
+def test_nothing_but_its_row_names_a_family():
+    package = Path(cagul.__file__).parent
+    names = re.compile(rf"""["']({"|".join(map(re.escape, PROVEN))})["']""")
+    code = [path for path in package.rglob("*.py") if path != package / "host" / "families.py"]
+    assert len(code) > 50
+    assert [(str(path), found[0]) for path in code if (found := names.search(path.read_text("utf-8")))] == []
 
 
 @pytest.fixture(params=FAMILIES)
