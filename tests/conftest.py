@@ -90,6 +90,7 @@ def demo_run(tiny_folder, tmp_path_factory):
     with (shared / "demo.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not printed.exists():
+            shutil.rmtree(shared / "demo", ignore_errors=True)  # what a failed run left
             staged = stage(shared / "demo", tiny_folder)
             for name in ("Makefile", "pyproject.toml", "constraints.txt"):
                 shutil.copy(ROOT / name, staged.folder / name)
