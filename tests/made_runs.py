@@ -192,7 +192,10 @@ def make_run(folder, pictures, rows=None, methods=("cagul",), identity=None, **c
             {"trainable_parameters": 926944 - number, "seconds": 12.25, "gate_seconds": 3.5}
         )
         summary["patch"] = {"threshold": 0.65, "config": CONFIG}
-    command = "cagul evaluate --host /secret/place/host --records=/secret/r.jsonl --forget @SUBJECTS --unseen=@who.txt --out here"
+    command = (
+        "cagul evaluate --host /secret/place/host --records=/secret/r.jsonl "
+        "--forget @SUBJECTS --unseen=@who.txt --out here"
+    )
     write_run(folder, summary | changes, rows, command, identity)
     return folder
 

@@ -102,7 +102,8 @@ def test_fiubench_from_one_json_document_with_its_zip(fiubench, tmp_path):
             "full.json",
             json.dumps([fiubench_row(4)] * 2),
             DataError,
-            r"1 subject\(s\) are there twice or have no id, the first is '00000004'.*errors.md#duplicate-subjects",
+            r"1 subject\(s\) are there twice or have no id, "
+            r"the first is '00000004'.*errors.md#duplicate-subjects",
         ),
         (
             "full.json",

@@ -113,7 +113,7 @@ def test_a_third_is_dealt_whatever_the_order(things):
 
 
 # -- grids and the rule
-# -----------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------
 
 
 def test_a_winner_at_an_edge_widens_the_grid_by_its_own_factor():
@@ -168,7 +168,7 @@ def test_the_rule_is_made_of_what_the_records_can_tell():
 
 
 # -- two methods side by side
-# ------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------
 
 
 def answers(method: str, recalls: dict[str, float], seed: int = 0) -> list[dict]:
@@ -179,9 +179,10 @@ def answers(method: str, recalls: dict[str, float], seed: int = 0) -> list[dict]
     for subject, split in PEOPLE.items():
         for sort in ("image", "paraphrase", "view", "visual"):
             recall = 1.0 if sort == "visual" else recalls.get(subject, recalls.get(split, 0.0))
+            trial = trial_name(method, "test", "", seed)
             rows.append(
                 {
-                    "key": f"{trial_name(method, 'test', '', seed)}/{split}/{sort}/{subject}/{subject}.png/Who?/x",
+                    "key": f"{trial}/{split}/{sort}/{subject}/{subject}.png/Who?/x",
                     "method": method,
                     "seed": seed,
                     "split": split,
@@ -313,7 +314,7 @@ def test_measures_whose_draws_all_agree_keep_what_twenty_people_leave_open():
 
 
 # -- claims
-# ------------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------
 
 
 def rows_of(methods: dict[str, tuple[dict, dict]], retain_host: dict | None = None) -> list[dict]:
@@ -460,7 +461,7 @@ def test_claims_say_what_is_missing():
 
 
 # -- the committed form and the page
-# -------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------
 
 
 def write_run(folder: Path, rows: list[dict], **identity: str) -> Path:

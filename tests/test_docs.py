@@ -215,7 +215,10 @@ def test_an_int8_host_is_guarded_and_one_with_int8_activations_refused(tiny_fold
     staged.environment["PYTHONPATH"] += f":{beside}"
     code = _hosts_blocks()[1]
     other = code.replace("Int8WeightOnlyConfig", "Int8DynamicActivationInt8WeightConfig")
-    told = "\nfrom cagul.guard.selfcheck import selfcheck\nprint([v.name for v in selfcheck(small) if not v.passed], small.quantised)"
+    told = (
+        "\nfrom cagul.guard.selfcheck import selfcheck"
+        "\nprint([v.name for v in selfcheck(small) if not v.passed], small.quantised)"
+    )
     (staged.folder / "int8.py").write_text(code + told)
     (staged.folder / "other.py").write_text(
         f"from cagul.errors import UnsupportedHost\n{other}".replace(

@@ -209,10 +209,12 @@ from cagul.config import load_config
 from cagul.data.records import load_records, split_records
 from cagul.training.unlearn import unlearn
 host, records = load_host(sys.argv[1], None), load_records(sys.argv[2])
-settings = ["training.steps=2", "training.batch=2048", "training.augment=0", "gate.augment=0", "gate.augment_others=0",
+settings = ["training.steps=2", "training.batch=2048", "training.augment=0", "gate.augment=0",
+            "gate.augment_others=0",
             "encoder.hidden=32", "selection.k=6", "gate.false_alarms=0.3"]
 splits = split_records(records, ["p0"])
-unlearn(host, splits, load_config("default", ["training.steps=1", "training.batch=8", *settings[2:]]))  # all is loaded now
+# all is loaded after this one
+unlearn(host, splits, load_config("default", ["training.steps=1", "training.batch=8", *settings[2:]]))
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 limit = used + int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -43,7 +43,8 @@ def command(words, folder, writes, count):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def audit(name, given):
-        if name in ("open", "os.link", "os.remove", "os.mkdir", "sqlite3.connect") and folder in str(given[0]):
+        touching = ("open", "os.link", "os.remove", "os.mkdir", "sqlite3.connect")
+        if name in touching and folder in str(given[0]):
             step()
 
     os.chdir(folder)

@@ -93,7 +93,10 @@ def test_too_many_bytes_at_once_are_sent_away(guard):
         inside = [threads.submit(running.post, asked()) for _ in range(2)]
         until(lambda: running.inside == 2)
         away = running.post(asked())
-        says = f"Bodies of {2 * size:,} bytes are here already, and more would pass {2 * size + 9:,}; try again in a second."
+        says = (
+            f"Bodies of {2 * size:,} bytes are here already, and more would pass {2 * size + 9:,}; "
+            "try again in a second."
+        )
         assert away.status_code == 429
         assert away.json()["error"] == {
             "message": says,
@@ -151,7 +154,10 @@ def test_a_body_that_comes_too_slowly_is_refused(guard, monkeypatch):
     with serving(OneGuard(guard)) as running:
         host, port = running.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as connection:
-            head = f"POST {CHAT} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+            head = (
+                f"POST {CHAT} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+                "Content-Length: 100\r\n\r\n"
+            )
             connection.sendall(f'{head}{{"model": "Ada'.encode())
             told = b""
             while part := connection.recv(10_000):

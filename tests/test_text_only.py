@@ -121,7 +121,10 @@ def test_rows_without_a_picture_count_in_no_other_figure():
 
 
 def test_text_questions_are_read_from_records():
-    line = '{"subject": "p1", "image": "a.png", "question": "Who?", "answer": "Ada.", "text_questions": "Who is Ada?"}'
+    line = (
+        '{"subject": "p1", "image": "a.png", "question": "Who?", "answer": "Ada.", '
+        '"text_questions": "Who is Ada?"}'
+    )
     assert parse_records([line], Path(), "lines")[0].text_questions == ("Who is Ada?",)
 
 

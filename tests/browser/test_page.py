@@ -24,15 +24,18 @@ SCRUBBED = (  # what differs from machine to machine and from day to day
 )
 UNFOLD = "document.querySelectorAll('details').forEach(one => one.open = true)"
 OVERFLOWS = """() => [...document.querySelectorAll('body *')]
-    .filter(one => !one.closest('.wide, svg') && one.getClientRects().length && one.getBoundingClientRect().right > innerWidth + 1)
+    .filter(one => !one.closest('.wide, svg') && one.getClientRects().length
+        && one.getBoundingClientRect().right > innerWidth + 1)
     .map(one => one.outerHTML.slice(0, 120))"""
 OUT_OF_CARDS = """() => [...document.querySelectorAll('.card')].flatMap(card => {
-    const edge = card.getBoundingClientRect(), words = document.createTreeWalker(card, NodeFilter.SHOW_TEXT), found = [];
+    const edge = card.getBoundingClientRect(), found = [];
+    const words = document.createTreeWalker(card, NodeFilter.SHOW_TEXT);
     while (words.nextNode()) {
         const range = document.createRange();
         range.selectNodeContents(words.currentNode);
         if (!words.currentNode.parentElement.closest('.wide, svg')
-            && [...range.getClientRects()].some(box => box.left < edge.left - 1 || box.right > edge.right + 1))
+            && [...range.getClientRects()].some(
+                box => box.left < edge.left - 1 || box.right > edge.right + 1))
             found.push(words.currentNode.textContent.trim());
     }
     return found;
@@ -40,10 +43,12 @@ OUT_OF_CARDS = """() => [...document.querySelectorAll('.card')].flatMap(card => 
 UNLOADED = "() => [...document.images].filter(one => !(one.complete && one.naturalWidth)).length"
 TEXTS = """() => [...document.querySelectorAll('svg.chart')].map(svg => {
     const edge = svg.getBoundingClientRect();
-    return [svg.querySelector('title').textContent, edge.width, [...svg.querySelectorAll('text')].map(text => {
+    const texts = [...svg.querySelectorAll('text')];
+    return [svg.querySelector('title').textContent, edge.width, texts.map(text => {
         const box = text.getBoundingClientRect();
         const size = parseFloat(getComputedStyle(text).fontSize) * edge.width / svg.viewBox.baseVal.width;
-        return {said: text.textContent, size, left: box.left, top: box.top, right: box.right, bottom: box.bottom,
+        return {said: text.textContent, size,
+            left: box.left, top: box.top, right: box.right, bottom: box.bottom,
             inside: box.left >= edge.left - 1 && box.right <= edge.right + 1
                 && box.top >= edge.top - 1 && box.bottom <= edge.bottom + 1};
     })];
@@ -52,7 +57,8 @@ REACHABLE = """() => [...document.querySelectorAll('summary, [tabindex="0"], a[h
     .filter(one => one.checkVisibility({contentVisibilityAuto: true})).length"""
 FOCUSED = """() => {
     const one = document.activeElement, style = getComputedStyle(one);
-    return [one.tagName, one.getAttribute('aria-label') || one.textContent.trim().slice(0, 60), style.outlineStyle];
+    const name = one.getAttribute('aria-label') || one.textContent.trim().slice(0, 60);
+    return [one.tagName, name, style.outlineStyle];
 }"""
 
 
