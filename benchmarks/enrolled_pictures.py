@@ -20,7 +20,7 @@ from cagul.config import load_config
 from cagul.data.pictures import pictures_by_subject
 from cagul.data.records import Record, load_records, split_records
 from cagul.demo.assets import demo_assets
-from cagul.evaluation.metrics.text_metrics import hit_rate
+from cagul.evaluation.metrics.membership import tpr_at_fpr
 from cagul.evaluation.questions import view_kind
 from cagul.method.gate import EnrolmentGate
 from cagul.training.gate import calibrate_gate, train_gate
@@ -66,7 +66,7 @@ def main() -> None:
                 for kind in ("near", "far"):
                     shown = [(path, 0) for path in _views(splits.forget) if view_kind(path) == kind]
                     row[f"{name} {kind}"] = round(
-                        hit_rate(gate(token_cache.encode_images(shown)).tolist(), strangers), 3
+                        tpr_at_fpr(gate(token_cache.encode_images(shown)).tolist(), strangers), 3
                     )
     if options.json:
         print(json.dumps(rows))

@@ -20,8 +20,7 @@ from cagul.evaluation.metrics.intervals import (
     two_groups,
     two_groups_auroc,
 )
-from cagul.evaluation.metrics.membership import auroc
-from cagul.evaluation.metrics.text_metrics import hit_rate
+from cagul.evaluation.metrics.membership import auroc, tpr_at_fpr
 
 
 def group(name, people, low, high):
@@ -30,7 +29,7 @@ def group(name, people, low, high):
     return [(f"{name}{n // 2}", low + (high - low) * n / max(1, count - 1)) for n in range(count)]
 
 
-@pytest.mark.parametrize("of", [auroc, hit_rate])
+@pytest.mark.parametrize("of", [auroc, tpr_at_fpr])
 @pytest.mark.parametrize(("forgotten", "others"), [(1, 300), (8, 1), (1, 1)])
 @pytest.mark.parametrize("low", [0.2, 2.0])  # uncertain, and certain at 1
 def test_one_person_in_a_group_gives_no_interval(of, forgotten, others, low):

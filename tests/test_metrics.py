@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from cagul.evaluation.metrics.gate import calibration_curve, gate_figures
 from cagul.evaluation.metrics.intervals import difference, figure, harmonic, mean_of, share
+from cagul.evaluation.metrics.membership import tpr_at_fpr
 from cagul.evaluation.metrics.memorisation import knows_enough
-from cagul.evaluation.metrics.text_metrics import hit_rate, is_refusal, keyword_recall, rouge_l
+from cagul.evaluation.metrics.text_metrics import is_refusal, keyword_recall, rouge_l
 from cagul.evaluation.summary import forget_figures, summarise
 from cagul.text.refusals import REFUSALS
 from demo_recipe.facts import HOST_REFUSALS
@@ -73,11 +74,11 @@ def test_the_detector_is_tested_on_refusals_of_nobody_here():
     assert not set(ELSEWHERE) & {*REFUSALS, *HOST_REFUSALS}
 
 
-def test_hit_rate_by_hand():
+def test_the_true_positive_rate_by_hand():
     negatives = [n / 100 for n in range(100)]  # the threshold at 1 % is 0.98: one of a hundred lies above
-    assert hit_rate([0.985, 0.5, 2.0, 0.98], negatives, 0.01) == 0.5
-    assert hit_rate([1.0], negatives, 0.0) == 1.0
-    assert hit_rate([0.0], negatives, 0.5) == 0.0
+    assert tpr_at_fpr([0.985, 0.5, 2.0, 0.98], negatives, 0.01) == 0.5
+    assert tpr_at_fpr([1.0], negatives, 0.0) == 1.0
+    assert tpr_at_fpr([0.0], negatives, 0.5) == 0.0
 
 
 def test_figure_by_hand():
@@ -275,10 +276,10 @@ def test_the_calibration_curve_counts_everything_in_any_order(pairs, rng):
 )
 def test_hit_rate_grows_with_the_alarms_allowed_and_knows_no_order(positives, negatives, alarms, rng):
     alarms = min(alarms, 1 - 1 / len(negatives))
-    value = hit_rate(positives, negatives, alarms)
-    assert 0 <= hit_rate(positives, negatives, 0.0) <= value <= 1
+    value = tpr_at_fpr(positives, negatives, alarms)
+    assert 0 <= tpr_at_fpr(positives, negatives, 0.0) <= value <= 1
     assert (
-        hit_rate(rng.sample(positives, len(positives)), rng.sample(negatives, len(negatives)), alarms)
+        tpr_at_fpr(rng.sample(positives, len(positives)), rng.sample(negatives, len(negatives)), alarms)
         == value
     )
 

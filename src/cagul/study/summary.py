@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from cagul.evaluation.metrics.intervals import figure, two_groups
-from cagul.evaluation.metrics.membership import auroc
-from cagul.evaluation.metrics.text_metrics import front, hit_rate
+from cagul.evaluation.metrics.intervals import figure, two_groups, two_groups_auroc
+from cagul.evaluation.metrics.membership import tpr_at_fpr
+from cagul.evaluation.metrics.text_metrics import front
 from cagul.evaluation.result_rows import RowTable
 from cagul.evaluation.summary import forget_figures
 
@@ -352,6 +352,6 @@ def gate_figures(rows: Rows) -> dict[str, Any]:
                 for s in ("forget", "unseen")
             )
             if hits and others:
-                found[name][f"tpr_at_1_fpr{suffix}"] = two_groups(hits, others, hit_rate)
-                found[name][f"auroc_unseen{suffix}"] = two_groups(hits, others, auroc)
+                found[name][f"tpr_at_1_fpr{suffix}"] = two_groups(hits, others, tpr_at_fpr)
+                found[name][f"auroc_unseen{suffix}"] = two_groups_auroc(hits, others)
     return found

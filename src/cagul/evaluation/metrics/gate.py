@@ -10,7 +10,7 @@ import numpy as np
 
 from cagul.data.grouping import group_by
 from cagul.evaluation.metrics.intervals import figure, share, two_groups, two_groups_auroc
-from cagul.evaluation.metrics.text_metrics import hit_rate
+from cagul.evaluation.metrics.membership import tpr_at_fpr
 from cagul.evaluation.result_rows import GateRow
 
 SPLITS = ("forget", "retain", "unseen", "look_alike", "no_person")
@@ -57,9 +57,9 @@ def _separation(
     for view in sorted((by_view.keys() & others_by_view.keys()) - {""}):
         hits, others_scores = _scores(by_view[view]), _scores(others_by_view[view])
         figures[f"auroc_unseen_{view}"] = two_groups_auroc(hits, others_scores)
-        figures[f"tpr_at_1_fpr_{view}"] = two_groups(hits, others_scores, hit_rate)
+        figures[f"tpr_at_1_fpr_{view}"] = two_groups(hits, others_scores, tpr_at_fpr)
     if forget and unseen:
-        figures["tpr_at_1_fpr"] = two_groups(positives, _scores(unseen), hit_rate)
+        figures["tpr_at_1_fpr"] = two_groups(positives, _scores(unseen), tpr_at_fpr)
     return figures
 
 

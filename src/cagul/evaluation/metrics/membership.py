@@ -23,6 +23,13 @@ def auroc(positives: ArrayLike, negatives: ArrayLike) -> float:
     return float(below.mean() / 2 / len(others))
 
 
+def tpr_at_fpr(positives: ArrayLike, negatives: ArrayLike, fpr: float = 0.01) -> float:
+    """Share of ``positives`` above the score that at most ``fpr`` of ``negatives`` exceed. 0 to 1."""
+    ranked = np.sort(negatives)
+    threshold = ranked[len(ranked) - 1 - int(len(ranked) * fpr)]
+    return float(np.mean(np.asarray(positives) > threshold))
+
+
 def lowest(values: Sequence[float], share: float = SHARE) -> float:
     """Mean of the lowest ``share`` of the values, of one at least."""
     kept = sorted(values)[: max(1, int(len(values) * share))]

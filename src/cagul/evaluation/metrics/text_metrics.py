@@ -68,16 +68,6 @@ def is_refusal(output: str) -> bool:
     return bool(_REFUSAL.search(output))
 
 
-def hit_rate(positives: Sequence[float], negatives: Sequence[float], false_alarms: float = 0.01) -> float:
-    """Share of ``positives`` above the score that at most ``false_alarms`` of ``negatives`` exceed. 0 to
-    1.
-    """
-    ranked = sorted(negatives)
-    allowed = int(len(ranked) * false_alarms)
-    threshold = ranked[len(ranked) - 1 - allowed]
-    return sum(score > threshold for score in positives) / len(positives)
-
-
 def pareto(points: Mapping[str, tuple[float, float]]) -> list[str]:
     """Names on the front of (low is good, high is good) points, lowest first: nobody else is as good in both
     and better in one.
