@@ -30,7 +30,8 @@ from served import QUESTION, asked, serving, shown
 
 @pytest.fixture
 def store(tmp_path, tiny_host, base_folder, records):
-    make_store(tmp_path / "s.db", tmp_path / "k", tiny_host, Patch.load(base_folder), records, {})
+    made = make_store(tmp_path / "s.db", tmp_path / "k", tiny_host, Patch.load(base_folder), records, {})
+    made.close()
     return tmp_path / "s.db", tmp_path / "k"
 
 

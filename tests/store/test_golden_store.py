@@ -1,0 +1,58 @@
+"""A store that earlier code made still opens and decides as it did, or is refused by its version."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("sqlalchemy")
+
+from cagul.deletion.keys import StoreKey
+from cagul.deletion.service import open_service
+from cagul.deletion.store import SCHEMA, Store
+from cagul.errors import StoreError
+from cagul.guard.patch import Patch
+from cagul.host.frozen import FrozenHost
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "store-format-1"
+
+
+@pytest.fixture
+def golden(tmp_path):
+    """A copy: opening a store may write beside it."""
+    return Path(shutil.copytree(GOLDEN, tmp_path / "golden"))
+
+
+def test_a_store_of_format_1_opens_and_decides_as_it_did(golden):
+    expected = json.loads((golden / "expected.json").read_text())
+    host, base = FrozenHost.load(golden / "host"), Patch.load(golden / "base-patch")
+    assert host.fingerprint() == expected["host_sha256"]
+    with open_service(golden / "requests.db", golden / "throwaway-test.key", host, base) as service:
+        assert service.store.check() == []
+        assert {one.id: one.state for one in service.store.requests()} == expected["requests"]
+        entries = service.store.entries()
+        assert [[one.number, one.request, one.action] for one in entries] == expected["log"]
+        assert entries[-1].hash == expected["last_hash"]
+        guard = service.guard()
+        assert guard.patch.threshold == pytest.approx(expected["threshold"], abs=1e-4)
+        for name, decided in expected["pictures"].items():
+            answer = guard.answer(
+                golden / "pictures" / f"{name}.png", "Who is this person ?", max_new_tokens=8
+            )
+            decision = answer.decisions[0]
+            assert decision.score == pytest.approx(decided["score"], abs=1e-3)
+            assert (decision.fired, len(decision.chosen)) == (decided["fired"], decided["chosen"])
+        assert service.revoke("r-active")[0] == 0
+        assert service.store.check() == []
+
+
+def test_a_store_of_a_newer_format_is_refused(golden):
+    with closing(sqlite3.connect(golden / "requests.db")) as raw:
+        raw.execute(f"PRAGMA user_version={SCHEMA + 1}")
+    with pytest.raises(StoreError, match=rf"has schema {SCHEMA + 1}, .* up to {SCHEMA}\.\n *Upgrade cagul\."):
+        Store(golden / "requests.db", StoreKey.load(golden / "throwaway-test.key"))
