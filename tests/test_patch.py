@@ -141,7 +141,7 @@ def test_gates_whose_tensors_do_not_fit(tiny_host, saved):
         "projection": torch.zeros(64, 3),
         "templates": torch.zeros(5, 3),
         "owner": torch.zeros(5, dtype=torch.long),
-        "impostors": torch.zeros(0, 3),
+        "rivals": torch.zeros(0, 3),
     }
     assert load_gate("enrolment", whole).width == 1
     for name, wrong in (

@@ -26,7 +26,7 @@ from cagul.environment import versions
 from cagul.errors import PatchError, WriteError, reason
 from cagul.files import atomic_folder, os_errors_as_write_errors, write_bytes, write_json, write_text
 from cagul.method.encoder import VisualTokenEncoder
-from cagul.method.gate import load_gate
+from cagul.method.gate import STORED_IMPOSTORS, load_gate
 
 if TYPE_CHECKING:
     from cagul.host.frozen import FrozenHost
@@ -112,7 +112,7 @@ class Patch:
         gate = sum(
             t.numel()
             for name, t in self.gate.state_dict().items()
-            if name not in ("templates", "owner", "impostors")
+            if name not in ("templates", "owner", STORED_IMPOSTORS)
         )
         return gate + sum(p.numel() for p in self.encoder.parameters())
 

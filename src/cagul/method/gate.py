@@ -75,6 +75,9 @@ class MlpGate(nn.Module):
         return gate
 
 
+STORED_IMPOSTORS = "rivals"  # the tensor's name in patches of format 1, and in the hash that stores keep
+
+
 class EnrolmentGate(nn.Module):
     """Compares a picture with enrolled ones under a learned linear metric; the score is the best similarity,
     -1 to 1.
@@ -91,7 +94,6 @@ class EnrolmentGate(nn.Module):
     projection: Tensor
     templates: Tensor
     owner: Tensor
-    impostors: Tensor
 
     def __init__(
         self,
@@ -108,10 +110,19 @@ class EnrolmentGate(nn.Module):
             "projection": projection,
             "templates": templates,
             "owner": owner,
-            "impostors": impostors,
+            STORED_IMPOSTORS: impostors,
         }
         for name, tensor in named.items():
             self.register_buffer(name, tensor)
+
+    @property
+    def impostors(self) -> Tensor:
+        """Templates (R, M) of those people."""
+        return self.get_buffer(STORED_IMPOSTORS)
+
+    @impostors.setter
+    def impostors(self, impostors: Tensor) -> None:
+        self.register_buffer(STORED_IMPOSTORS, impostors)
 
     def embed(self, tokens: list[Float[Tensor, "V D"]]) -> Float[Tensor, "B M"]:
         return F.normalize((layout_pool(tokens) - self.mean) @ self.projection, dim=-1)
@@ -133,7 +144,7 @@ class EnrolmentGate(nn.Module):
         return EnrolmentGate(self.mean, self.projection, templates, owners, self.impostors_beside(added))
 
     def impostors_beside(self, added: Float[Tensor, "N M"]) -> Float[Tensor, "R M"]:
-        """The impostors, less those who look more like these new templates than like anybody enrolled: a
+        """The impostors, less those who look more like these new templates than like anybody enrolled: an
         impostor may ask to be forgotten too.
         """
         if not len(self.impostors) or not len(added):
@@ -160,7 +171,8 @@ class EnrolmentGate(nn.Module):
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> EnrolmentGate:
-        gate = cls(**tensors)
+        others = {name: tensor for name, tensor in tensors.items() if name != STORED_IMPOSTORS}
+        gate = cls(**others, impostors=tensors.get(STORED_IMPOSTORS))
         if (gate.mean @ gate.projection).shape != gate.templates.shape[1:] or gate.templates.shape[
             1:
         ] != gate.impostors.shape[1:]:
