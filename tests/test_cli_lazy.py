@@ -11,7 +11,7 @@ import pytest
 
 import cagul.cli.app
 from cagul.cli.app import GROUPS, VERBS, load, main
-from cagul.cli.common import INTERRUPTED, NOTHING_WRITTEN, RESUMES
+from cagul.cli.terminal import INTERRUPTED, NOTHING_WRITTEN, RESUMES
 
 ALL = [([name], verb) for name, verb in VERBS.items()] + [
     ([group, name], verb) for group, (_, verbs) in GROUPS.items() for name, verb in verbs.items()
