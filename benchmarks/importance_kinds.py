@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import get_args
 
 from cagul.cli.common import load_host, progress_bar, set_up
-from cagul.config import Measure, load_config
+from cagul.config import ImportanceKind, load_config
 from cagul.data.records import load_records, split_records
 from cagul.demo.assets import demo_assets
 
-KINDS = get_args(Measure)
+KINDS = get_args(ImportanceKind)
 FIGURES = ("leak", "refusal_rate", "visual_accuracy", "misfire_keep")
 
 

@@ -51,3 +51,34 @@ def test_bad_files(tmp_path, text):
         load_config(str(path))
     with pytest.raises(UsageError):
         load_config(str(path), ["selection.k=3"])
+
+
+def test_the_false_positive_rate_has_two_names(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("gate: {false_alarms: 0.05}\n")
+    assert load_config(str(path)).gate.fpr == 0.05
+    assert load_config(str(path)).gate.false_alarms == 0.05
+    assert Config.model_validate({"gate": {"false_alarms": 0.05}}) == Config.model_validate(
+        {"gate": {"fpr": 0.05}}
+    )
+    for name in ("fpr", "false_alarms"):
+        assert load_config("default", [f"gate.{name}=0.02"]).gate.fpr == 0.02
+        assert load_config(str(path), [f"gate.{name}=0.02"]).gate.fpr == 0.02
+        assert load_config(load_config(str(path)), [f"gate.{name}=0.02"]).gate.fpr == 0.02
+    assert yaml.safe_load(load_config(str(path)).to_yaml())["gate"]["fpr"] == 0.05
+
+
+def test_both_names_of_one_option_are_an_error(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("gate: {false_alarms: 0.05, fpr: 0.05}\n")
+    with pytest.raises(UsageError, match="fpr and false_alarms are one option"):
+        load_config(str(path))
+    with pytest.raises(UsageError, match="gate.fpr and gate.false_alarms, which are one option"):
+        load_config("default", ["gate.fpr=0.02", "gate.false_alarms=0.02"])
+
+
+def test_a_file_that_is_no_yaml_is_named_with_the_line(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("gate:\n  kind: [\n")
+    with pytest.raises(UsageError, match=r"c.yaml cannot be read as YAML: .* \(line \d\)"):
+        load_config(str(path))

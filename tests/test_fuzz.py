@@ -194,7 +194,7 @@ def test_patch_configs(tiny_host, tmp_path, monkeypatch):
 
     monkeypatch.setattr(cagul.cli.inspect, "out", Console(file=io.StringIO()))
     patch = make_patch(tiny_host)
-    patch.facts = {"people": 1, "promised_false_alarms": 0.01, "steps": 3, "stopped": "all steps done"}
+    patch.facts = {"people": 1, "promised_fpr": 0.01, "steps": 3, "stopped": "all steps done"}
     folder = patch.save(tmp_path / "patch")
     whole = json.loads((folder / "config.json").read_text())
     seen = {"loaded": 0, "refused": set()}

@@ -61,9 +61,7 @@ def test_a_new_store_fires_as_its_base_patch_does(service, base, records):
 
 
 def test_a_sure_store_asks_for_a_higher_threshold(tiny_host, base, records, tmp_path):
-    config = base.config.model_copy(
-        update={"gate": base.config.gate.model_copy(update={"false_alarms": 0.1})}
-    )
+    config = base.config.model_copy(update={"gate": base.config.gate.model_copy(update={"fpr": 0.1})})
     base, thresholds = dataclasses.replace(base, config=config), []
     for confidence in (None, 0.9):
         path = tmp_path / f"{confidence}.db"

@@ -9,21 +9,38 @@ open; every default below is our decision unless its comment says otherwise.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cagul.errors import UsageError, did_you_mean, mistakes, reason
 
 # nats a token; the demo host gives its least likely token of a fact that it never saw 13, by the median
 FLOOR_CAP = 16.0
-Measure = Literal["attention", "value_norm", "gradient", "occlusion"]
+ProbedKind = Literal["attention", "value_norm", "gradient"]  # read in one pass of the host
+ImportanceKind = Literal[ProbedKind, "occlusion"]
 Options = TypeVar("Options", bound=BaseModel)
 
 
+def _with_new_names(renamed: dict[str, str], data: dict[str, Any]) -> dict[str, Any]:
+    """Options by their names of now. Raises ValueError where one is given under both names."""
+    for older, now in renamed.items():
+        if {older, now} <= set(data):
+            raise ValueError(f"{now} and {older} are one option, so give one")
+    return {renamed.get(key, key): value for key, value in data.items()}
+
+
 class _Section(BaseModel):
+    """Options of one kind. ``renamed`` maps older names of options, which stay valid, to those of now."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
+    renamed: ClassVar[dict[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older_names(cls, data: Any) -> Any:
+        return _with_new_names(cls.renamed, data) if isinstance(data, dict) else data
 
 
 class AttentionConfig(_Section):
@@ -34,7 +51,7 @@ class AttentionConfig(_Section):
     layers: Literal["first_quarter", "all"] | list[int] = Field(
         "first_quarter", description="first_quarter (at least 2), all, or a list of layer numbers"
     )
-    kind: Measure = Field(
+    kind: ImportanceKind = Field(
         "attention",
         description="attention itself, weighted by the length of the values, times its gradient; "
         "or occlusion, the answer's first token without it, at a pass a token (at most 200)",
@@ -65,11 +82,19 @@ class EncoderConfig(_Section):
 
 
 class GateConfig(_Section):
-    """The discriminator. ``mlp`` is the paper's classifier; ``enrolment`` and the calibration are ours."""
+    """The gate (the paper's discriminator). ``mlp`` is the paper's classifier; ``enrolment`` and the
+    calibration are ours. ``false_alarms`` is an older name of ``fpr`` and stays valid.
+    """
+
+    renamed: ClassVar[dict[str, str]] = {"false_alarms": "fpr"}
 
     kind: Literal["enrolment", "mlp"] = "enrolment"
-    false_alarms: float = Field(
-        0.01, gt=0, lt=1, description="share of unknown people that may be taken for forgotten ones"
+    fpr: float = Field(
+        0.01,
+        gt=0,
+        lt=1,
+        description="false-positive rate: share of unknown people that may be taken for forgotten ones; "
+        "also `gate.false_alarms`",
     )
     confidence: float = Field(
         0.0,
@@ -83,6 +108,10 @@ class GateConfig(_Section):
     )
     steps: int = Field(400, ge=1, description="optimiser steps of the mlp kind")
     rate: float = Field(1e-3, gt=0)
+
+    @property
+    def false_alarms(self) -> float:
+        return self.fpr
 
 
 class TrainingConfig(_Section):
@@ -196,24 +225,18 @@ def checked(model: type[Options], data: dict[str, Any], settings: list[str] | No
     Raises UsageError for a setting without a key that may be set, an unknown key (with the nearest known one)
     or a bad value.
     """
+    given: set[str] = set()
     for setting in settings or []:
         key, separator, value = setting.partition("=")
         if not separator:
             raise UsageError(f"--set {setting!r} has no '='.", "Write it as selection.k=0.25.", "config")
-        target: Any = data
-        *parents, last = key.strip().split(".")
-        for part in parents:
-            target = target.setdefault(part, {})
-            if not isinstance(target, dict):
-                raise UsageError(
-                    f"--set {setting!r}: {part} has no keys below it.",
-                    "Name a key such as selection.k.",
-                    "config",
-                )
-        try:
-            target[last] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            target[last] = value
+        given.add(key.strip())
+        _set(model, data, setting, key.strip().split("."), value)
+    for older, now in _renamed_keys(model).items():
+        if {older, now} <= given:
+            raise UsageError(
+                f"--set gives {now} and {older}, which are one option.", "Give one of them.", "config"
+            )
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -223,3 +246,38 @@ def checked(model: type[Options], data: dict[str, Any], settings: list[str] | No
             "docs/cli.md lists the keys.",
             "config",
         ) from None
+
+
+def _set(model: type[BaseModel], data: dict[str, Any], setting: str, path: list[str], value: str) -> None:
+    """Put the value of one ``setting`` into ``data``, in place of the same option under its older name too."""
+    target: Any = data
+    section: Any = model
+    for part in path[:-1]:
+        field = section.model_fields.get(part) if section is not None else None
+        section = field.annotation if field and hasattr(field.annotation, "model_fields") else None
+        target = target.setdefault(part, {})
+        if not isinstance(target, dict):
+            raise UsageError(
+                f"--set {setting!r}: {part} has no keys below it.",
+                "Name a key such as selection.k.",
+                "config",
+            )
+    renamed = getattr(section, "renamed", {})
+    key = renamed.get(path[-1], path[-1])
+    for older, now in renamed.items():
+        if now == key and now not in target:
+            target.pop(older, None)
+    try:
+        target[key] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        target[key] = value
+
+
+def _renamed_keys(model: type[BaseModel]) -> dict[str, str]:
+    """Older names of the options of all sections, and the names of now, as --set writes them."""
+    sections = {name: field.annotation for name, field in model.model_fields.items()}
+    return {
+        f"{name}.{older}": f"{name}.{now}"
+        for name, section in sections.items()
+        for older, now in getattr(section, "renamed", {}).items()
+    }

@@ -23,7 +23,7 @@ def inspect(patch: Annotated[Path, typer.Argument(help="Patch folder.")], json: 
         return
     config = loaded.config
     layers = ", ".join(map(str, sorted(loaded.layers)))
-    rate = loaded.facts.get("promised_false_alarms", float("nan"))
+    rate = loaded.facts.get("promised_fpr", float("nan"))
     personal = (
         "yes: enrolment vectors are face templates" if facts["personal_data"] else "no enrolment vectors"
     )

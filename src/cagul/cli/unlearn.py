@@ -124,7 +124,7 @@ def unlearn(
     )
     out.print(
         f"Gate {chosen.gate.kind}: threshold from {facts['calibration_people']} people apart; at most "
-        f"{facts['promised_false_alarms']:.2%} of unknown people's pictures should fire."
+        f"{facts['promised_fpr']:.2%} of unknown people's pictures should fire."
     )
     out.print(
         f"It fires on {facts['own_pictures_recognised']:.0%} of the forgotten people's own images; `cagul "
@@ -167,5 +167,5 @@ def _show_estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch
     )
     out.print(
         f"Gate: calibrated on {estimated.calibration_people} people apart, so no false-alarm rate below "
-        f"{estimated.smallest_false_alarms:.2%} can be promised; {config.gate.false_alarms:.2%} is asked for."
+        f"{estimated.smallest_false_alarms:.2%} can be promised; {config.gate.fpr:.2%} is asked for."
     )

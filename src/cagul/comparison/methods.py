@@ -58,7 +58,8 @@ class BuildContext:
 
     def patch(self, preset: str, settings: tuple[str, ...], seed: int) -> Patch:
         """A patch by these options, trained now or before."""
-        config = load_config(preset, [*self.settings, *settings, f"training.seed={seed}"])
+        chosen = load_config(preset, list(self.settings))
+        config = load_config(chosen, [*settings, f"training.seed={seed}"])
         place = self.folder / "patches" / digest([config.model_dump(), self.host.fingerprint()])
         if not (place / "config.json").exists():
             unlearn(self.host, self.splits, config, work=self.folder, progress=self.progress).save(place)

@@ -285,7 +285,7 @@ class DeletionService:
             "why": why,
             "threshold": guard.patch.threshold,
             "encoder": sha256(encoder),
-            "promised_false_alarms": guard.patch.facts["promised_false_alarms"],
+            "promised_false_alarms": guard.patch.facts["promised_fpr"],
             "confidence": self.store_gate.confidence,
             "seconds": round(time.perf_counter() - began, 3),
         }

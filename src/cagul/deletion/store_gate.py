@@ -154,7 +154,7 @@ class StoreGate:
         best = self._base_best
         for one in enrolled.values():
             best = torch.maximum(best, one.best)
-        return calibrate(best, self.people, self.base.config.gate.false_alarms, self.confidence)
+        return calibrate(best, self.people, self.base.config.gate.fpr, self.confidence)
 
     @torch.no_grad()
     def union(self, enrolled: dict[str, Enrolled]) -> EnrolmentGate:
@@ -173,7 +173,7 @@ class StoreGate:
         enrolled = self.enrolled()
         threshold, promised = self.threshold(enrolled)
         people = self.base.facts.get("people", len(self.gate.owner.unique())) + len(enrolled)
-        facts = self.base.facts | {"people": people, "promised_false_alarms": promised}
+        facts = self.base.facts | {"people": people, "promised_fpr": promised}
         gate, encoder = self.union(enrolled).eval(), self.encoder()[1]
         return dataclasses.replace(self.base, gate=gate, encoder=encoder, threshold=threshold, facts=facts)
 

@@ -31,7 +31,9 @@ from cagul.method.gate import STORED_IMPOSTORS, load_gate
 if TYPE_CHECKING:
     from cagul.host.frozen import FrozenHost
 
-FORMAT = 1
+FORMAT = 2  # 1: the tensor gate.rivals and the facts of OLDER_FACTS; the option gate.false_alarms
+OLDER_TENSORS = {"gate.rivals": "gate.impostors"}
+OLDER_FACTS = {"rivals": "impostors", "promised_false_alarms": "promised_fpr"}
 FILES = ("config.json", "patch.safetensors", "README.md")
 
 CARD = """---
@@ -42,8 +44,8 @@ tags: [machine-unlearning, privacy]
 
 # CAGUL patch
 
-Makes a frozen vision-language model forget {people} people. It changes no weight of the host: the weights still
-contain the information. Anyone with the weights can bypass the guard by not loading it.
+Makes a frozen vision-language model forget {people} people. It changes no weight of the host: the weights
+still contain the information. Anyone with the weights can bypass the guard by not loading it.
 
 | | |
 |---|---|
@@ -60,7 +62,7 @@ PERSONAL = (
     "do not publish it."
 )
 
-REMAKE = "Make it anew with `cagul unlearn`."
+REMAKE = "Train it again with `cagul unlearn`."
 Layer = Annotated[int, Field(strict=True, ge=0)]
 
 
@@ -73,7 +75,7 @@ class _Host(BaseModel):
 
 class _Facts(BaseModel):
     model_config = ConfigDict(extra="allow")
-    promised_false_alarms: float = float("nan")
+    promised_fpr: float = float("nan")
 
 
 class _Stored(BaseModel):
@@ -130,12 +132,14 @@ class Patch:
         }
 
     def digest(self) -> str:
-        """SHA-256 over both modules' tensors."""
-        found = hashlib.sha256()
+        """SHA-256 over both modules' tensors, under the names of format 1, so that it stays what it was."""
+        older = {new.removeprefix("gate."): old.removeprefix("gate.") for old, new in OLDER_TENSORS.items()}
+        total = hashlib.sha256()
         for module in (self.gate, self.encoder):
-            for name, tensor in sorted(module.state_dict().items()):
-                found.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-        return found.hexdigest()
+            named = {older.get(name, name): tensor for name, tensor in module.state_dict().items()}
+            for name, tensor in sorted(named.items()):
+                total.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        return total.hexdigest()
 
     def save(self, folder: str | Path) -> Path:
         """Write the patch whole or not at all; ``folder`` is absent or empty.
@@ -162,7 +166,7 @@ class Patch:
             layers=sorted(self.layers),
             parameters=self.parameters(),
             people=self.facts.get("people", "some"),
-            promised=self.facts.get("promised_false_alarms", float("nan")),
+            promised=self.facts.get("promised_fpr", float("nan")),
             warning=PERSONAL if self.config.gate.kind == "enrolment" else "",
         )
         with atomic_folder(folder) as temporary:
@@ -175,33 +179,20 @@ class Patch:
 
     @classmethod
     def load(cls, folder: str | Path) -> Patch:
-        """Read a patch.
+        """Read a patch of this format or an older one.
 
         Raises PatchError when it is missing, cut off, of a newer format, does not hold what its config says,
         or is not as it was written. The last is evidence of an accident or a careless hand, not security:
-        digests can be made anew.
+        whoever changes a patch on purpose can write new digests.
         """
         folder = Path(folder)
+        data, packed = _read(folder)
         try:
-            if not folder.is_dir():
-                raise PatchError(
-                    f"There is no patch folder {folder}.", "Give the folder that `cagul unlearn --out` wrote."
-                )
-            if (folder / "rows.jsonl").is_file():
-                raise PatchError(
-                    f"{folder} is a run, not a patch.", f"Give its patch folder, such as {folder / 'patch'}."
-                )
-            data = json.loads((folder / "config.json").read_text("utf-8"))
-            packed = (folder / "patch.safetensors").read_bytes()
             tensors = safetensors.load(packed)
-        except (OSError, ValueError, RecursionError, SafetensorError) as error:
+        except SafetensorError as error:
             raise PatchError(f"{folder} is no whole patch: {reason(error)}.", REMAKE) from None
-        if not isinstance(data, dict) or type(data.get("format")) is not int:
-            raise PatchError(f"{folder}/config.json names no format.", REMAKE)
-        if data["format"] > FORMAT:
-            raise PatchError(
-                f"{folder} has format {data['format']}, this cagul reads up to {FORMAT}.", "Upgrade cagul."
-            )
+        if data["format"] < FORMAT:
+            tensors = {OLDER_TENSORS.get(name, name): tensor for name, tensor in tensors.items()}
         try:
             stored = _Stored.model_validate(data)
             encoder = _load_encoder(stored, _part(tensors, "encoder."))
@@ -214,17 +205,9 @@ class Patch:
             raise PatchError(
                 f"{folder} does not hold what its config says: {reason(error)}.", REMAKE
             ) from None
-        written = data.pop("sha256", None)
-        for part, found in _digests(data, packed).items():
-            said = written.get(part) if isinstance(written, dict) else None
-            if said != found:
-                raise PatchError(
-                    f"{folder}/{part} was changed after it was written: its SHA-256 is {found[:12]}..., "
-                    f"config.json says {str(said)[:12]}....",
-                    "Take the patch from where it was made, or make it anew with `cagul unlearn`.",
-                    "patch-changed",
-                )
-        return cls(stored.config, stored.layers, gate, encoder, stored.threshold, data["host"], data["facts"])
+        _require_unchanged(folder, data, packed)
+        facts = {OLDER_FACTS.get(name, name): fact for name, fact in data["facts"].items()}
+        return cls(stored.config, stored.layers, gate, encoder, stored.threshold, data["host"], facts)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **options: Any) -> Patch:
@@ -348,6 +331,47 @@ def _digests(described: dict[str, Any], packed: bytes) -> dict[str, str]:
         "config.json": hashlib.sha256(canonical).hexdigest(),
         "patch.safetensors": hashlib.sha256(packed).hexdigest(),
     }
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """What config.json says and the bytes of the tensors. Raises PatchError for a folder that holds no patch
+    of a known format.
+    """
+    try:
+        if not folder.is_dir():
+            raise PatchError(
+                f"There is no patch folder {folder}.", "Give the folder that `cagul unlearn --out` wrote."
+            )
+        if (folder / "rows.jsonl").is_file():
+            raise PatchError(
+                f"{folder} is a run, not a patch.", f"Give its patch folder, such as {folder / 'patch'}."
+            )
+        data = json.loads((folder / "config.json").read_text("utf-8"))
+        packed = (folder / "patch.safetensors").read_bytes()
+    except (OSError, ValueError, RecursionError) as error:
+        raise PatchError(f"{folder} is no whole patch: {reason(error)}.", REMAKE) from None
+    if not isinstance(data, dict) or type(data.get("format")) is not int:
+        raise PatchError(f"{folder}/config.json names no format.", REMAKE)
+    if data["format"] > FORMAT:
+        raise PatchError(
+            f"{folder} has format {data['format']}, this cagul reads up to {FORMAT}.", "Upgrade cagul."
+        )
+    return data, packed
+
+
+def _require_unchanged(folder: Path, data: dict[str, Any], packed: bytes) -> None:
+    """Raises PatchError where the content is not that of the SHA-256 in config.json."""
+    described = {key: value for key, value in data.items() if key != "sha256"}
+    written = data.get("sha256")
+    for part, actual in _digests(described, packed).items():
+        expected = written.get(part) if isinstance(written, dict) else None
+        if expected != actual:
+            raise PatchError(
+                f"{folder}/{part} was changed after it was written: its SHA-256 is {actual[:12]}..., "
+                f"config.json says {str(expected)[:12]}....",
+                "Take the patch from where it was made, or train it again with `cagul unlearn`.",
+                "patch-changed",
+            )
 
 
 def _load_encoder(stored: _Stored, tensors: dict[str, torch.Tensor]) -> VisualTokenEncoder:

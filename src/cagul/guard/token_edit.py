@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from cagul.config import Config, Measure
+from cagul.config import Config, ImportanceKind
 from cagul.host.adaptive_batch import AdaptiveBatch
 from cagul.host.frozen import FrozenHost, Prefill, Tokens
 from cagul.method.encoder import VisualTokenEncoder
@@ -22,7 +22,7 @@ AT_ONCE = 64
 
 
 def importance_of(
-    host: FrozenHost, kind: Measure, layers: frozenset[int], prefill: Prefill
+    host: FrozenHost, kind: ImportanceKind, layers: frozenset[int], prefill: Prefill
 ) -> Float[Tensor, "B V"]:
     """How important the question finds each visual token of ``prefill.images``, by the untouched host;
     padding is 0.

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterface
 
+from cagul.config import ProbedKind
 from cagul.errors import HostError
 
 PREFIX = "cagul_recording_"
 Sink = Callable[[int, Float[Tensor, "B H R S"]], None]
-Kind = Literal["attention", "value_norm", "gradient"]
 
 
 class LastLayerReached(Exception):
@@ -44,7 +44,7 @@ class Recording:
     layers: frozenset[int]
     sink: Sink
     stop_early: bool
-    kind: Kind = "attention"
+    kind: ProbedKind = "attention"
     seen: set[int] = field(default_factory=set)
 
 
@@ -165,7 +165,7 @@ def recording(
     sink: Sink,
     *,
     stop_early: bool,
-    kind: Kind = "attention",
+    kind: ProbedKind = "attention",
 ) -> Iterator[Recording]:
     """Record the attention of ``rows`` in ``layers`` while the block runs; the host is as before afterwards.
 

@@ -21,9 +21,10 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
+from cagul.config import ProbedKind
 from cagul.environment import require_extra
 from cagul.errors import DataError, HostError, UnsupportedHost
-from cagul.host.attention_capture import Kind, recording, valid_rows
+from cagul.host.attention_capture import recording, valid_rows
 from cagul.host.families import Family, family_of, of_host
 from cagul.host.prompt_layout import (
     QuestionRows,
@@ -318,7 +319,7 @@ class FrozenHost:
 
     @torch.no_grad()
     def capture_attention(
-        self, prefill: Prefill, layers: frozenset[int], sink: AttentionSink, kind: Kind = "attention"
+        self, prefill: Prefill, layers: frozenset[int], sink: AttentionSink, kind: ProbedKind = "attention"
     ) -> None:
         """Run the untouched host over the prompts of ``prefill.images`` and hand out the attention rows of
         their questions.

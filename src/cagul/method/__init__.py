@@ -1,3 +1,3 @@
-"""CAGUL's parts: attention to importance, selection, the encoder, the discriminator, the losses. Blind to the
+"""CAGUL's parts: attention to importance, selection, the encoder, the gate, the losses. Blind to the
 host.
 """

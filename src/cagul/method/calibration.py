@@ -10,24 +10,24 @@ from torch import Tensor
 from cagul.errors import HostError
 
 
-def promised_rate(people: int, false_alarms: float, confidence: float = 0.0) -> float:
-    """The false-alarm rate that so many calibration people can promise where ``false_alarms`` is asked; see
+def promised_rate(people: int, fpr: float, confidence: float = 0.0) -> float:
+    """The false-positive rate that so many calibration people can promise where ``fpr`` is asked; see
     `calibrate`.
     """
     best = 1 - (1 - confidence) ** (1 / people) if confidence else 1 / (people + 1)
-    return max(false_alarms, best)
+    return max(fpr, best)
 
 
 def calibrate(
-    scores: Float[Tensor, " N"], person: Int[Tensor, " N"], false_alarms: float, confidence: float = 0.0
+    scores: Float[Tensor, " N"], person: Int[Tensor, " N"], fpr: float, confidence: float = 0.0
 ) -> tuple[float, float]:
-    """The threshold over the scores of calibration people's pictures, and the false-alarm rate that can be
+    """The threshold over the scores of calibration people's pictures, and the false-positive rate that can be
     promised.
 
     A weighted quantile: every person counts the same, whatever the number of pictures; pooling them steadies
     the estimate. With ``confidence`` 0 its level is the split-conformal one for that many people: on average
     over draws of the calibration people a picture of somebody new of the same kind exceeds the threshold with
-    probability at most ``false_alarms``; n people promise 1 / (n + 1) at best. A ``confidence`` of 0.9 asks
+    probability at most ``fpr``; n people promise 1 / (n + 1) at best. A ``confidence`` of 0.9 asks
     that the rate be at most that in nine draws of ten: as many people may exceed the threshold as
     Clopper-Pearson's upper bound allows; n people promise 1 - 0.1 ** (1 / n) at best. That is of one set of
     templates, not of all that a growing store will have at once. Where less is asked than can be promised,
@@ -41,7 +41,7 @@ def calibrate(
         )
     _, index, pictures = person.unique(return_inverse=True, return_counts=True)
     people = len(pictures)
-    promised = promised_rate(people, false_alarms, confidence)
+    promised = promised_rate(people, fpr, confidence)
     if confidence:
         beyond = int(binom.ppf(1 - confidence, people, promised))  # the first number that is not too unlikely
         level = 1 - max(0, beyond - 1) / people

@@ -1,4 +1,5 @@
-"""The discriminator (gate): does this picture show somebody of the forget set? Two kinds, one interface.
+"""The gate (the paper's discriminator): does this picture show somebody of the forget set? Two kinds, one
+interface.
 
 ``mlp`` is the paper's trained classifier over visual token embeddings. ``enrolment`` is ours: a linear metric
 learned on other people tells what makes two pictures show the same person, and a picture is compared with the
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from cagul.errors import DataError, PatchError
 
 CELLS = 64
-IMPOSTOR_WEIGHT = 4.0  # how much a impostor's lead costs; chosen on three forget sets, see LOG.md
+IMPOSTOR_WEIGHT = 4.0  # how much an impostor's lead costs; chosen on three forget sets, see LOG.md
 PCA_RANK = 256  # directions that the metric is learned in, at most
 PCA_BLOCK = 1024  # dimensions that are worked on at once
 PCA_ROWS = 4096  # pictures that the directions are computed from, at most; evenly spaced
@@ -197,7 +198,7 @@ def load_gate(kind: str, tensors: dict[str, Tensor]) -> MlpGate | EnrolmentGate:
         return GATES[kind].from_tensors(tensors)
     except (KeyError, TypeError, RuntimeError, IndexError) as error:
         raise PatchError(
-            f"The patch holds no whole {kind!r} gate: {error}.", "Make it anew with `cagul unlearn`."
+            f"The patch holds no whole {kind!r} gate: {error}.", "Train it again with `cagul unlearn`."
         ) from None
 
 

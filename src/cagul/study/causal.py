@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from cagul.config import ImportanceKind
 from cagul.data.records import Splits
 from cagul.evaluation.metrics.text_metrics import keyword_recall
 from cagul.evaluation.run_folder import Run
@@ -131,15 +132,16 @@ def measure(token_cache: TokenCache, pair: Pair, layers: frozenset[int]) -> dict
     inputs, layout = prefill.inputs, prefill.layout
     every = frozenset(range(host.layers))
     found = {}
-    for name, kind, read in (
+    wanted: tuple[tuple[str, ImportanceKind, frozenset[int]], ...] = (
         ("attention", "attention", layers),
         ("attention_all", "attention", every),
         ("value_norm", "value_norm", layers),
         ("gradient", "gradient", layers),
         ("gradient_all", "gradient", every),
         ("occlusion", "occlusion", layers),
-    ):
-        found[name] = importance_of(host, kind, read, prefill)[0]  # type: ignore[arg-type]
+    )
+    for name, kind, read in wanted:
+        found[name] = importance_of(host, kind, read, prefill)[0]
     positions = torch.arange(inputs["input_ids"].shape[1])
     reading = Rollout()
     whole = Layout(layout.spans, {0: QuestionRows(positions, False, len(positions) - 1)})

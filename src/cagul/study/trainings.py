@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cagul.config import Config, load_config
+from cagul.config import Config, ProbedKind, load_config
 from cagul.data.records import Splits
 from cagul.evaluation.questions import Sample, forget_items, misfire_items
 from cagul.evaluation.rows import Answerer, answer_rows
@@ -25,7 +25,7 @@ from cagul.training.sampler import ExampleSampler, TrainingRow
 from cagul.training.token_cache import TokenCache
 
 SELECTIONS, SHARES = ("bottom", "random", "top"), (0.125, 0.25, 0.5)
-MEASURES = ("value_norm", "gradient")
+MEASURES = tuple(kind for kind in get_args(ProbedKind) if kind != "attention")
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def train_gate(
     progress: Progress = silent,
     base: EnrolmentGate | None = None,
 ) -> EnrolmentGate | MlpGate:
-    """Stage 1: fit the discriminator on forget against retain; the threshold comes later, from other people.
+    """Stage 1: fit the gate on forget against retain; the threshold comes later, from other people.
 
     With ``base`` the forget set is enrolled beside the people whom that gate knows, under its metric.
     """
@@ -103,7 +103,7 @@ def train_gate(
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        progress("training the discriminator", step + 1, gate_config.steps)
+        progress("training the gate", step + 1, gate_config.steps)
     return gate.eval()
 
 
@@ -121,11 +121,11 @@ def calibrate_gate(
     scores = gate(token_cache.encode_images([(path, 0) for path in owners], progress, "calibrating"))
     number = {name: n for n, name in enumerate(names)}
     person = torch.tensor([number[name] for name in owners.values()])
-    threshold, promised = calibrate(scores, person, config.false_alarms, config.confidence)
+    threshold, promised = calibrate(scores, person, config.fpr, config.confidence)
     return threshold, {
         "calibration_people": len(names),
         "calibration_pictures": len(owners),
-        "promised_false_alarms": promised,
+        "promised_fpr": promised,
     }
 
 

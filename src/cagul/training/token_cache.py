@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from cagul.config import Config, Measure
+from cagul.config import Config, ImportanceKind
 from cagul.data.pictures import PictureVariant, shown_picture
 from cagul.guard.token_edit import choose_by, importance_of, needs_attention
 from cagul.host.adaptive_batch import AdaptiveBatch
@@ -44,7 +44,7 @@ class TokenCache:
         self.tokens = store or TokenStore(float("inf"))
         self.sizes: dict[Path, tuple[int, int]] = {}
         self.masks: dict[tuple[Choice, Pair], Bool[Tensor, " V"]] = {}
-        self.importance: dict[tuple[Measure, frozenset[int], Pair], Float[Tensor, " V"]] = {}
+        self.importance: dict[tuple[ImportanceKind, frozenset[int], Pair], Float[Tensor, " V"]] = {}
 
     def encode_images(
         self, shown: Iterable[PictureVariant], progress: Progress = silent, stage: str = "looking at pictures"
