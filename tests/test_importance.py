@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cagul.config import Config, Measure
+from cagul.config import Config, ImportanceKind
 from cagul.errors import HostError
 from cagul.evaluation.attention_maps import Maps
 from cagul.guard.token_edit import choose_tokens, importance_of, replace
@@ -149,7 +149,7 @@ def test_occlusion_takes_fewer_at_once_where_memory_runs_out(tiny_host, monkeypa
     assert sizes == [1, 16, 16, 16, 8, 4, 4, 4, 4]  # of 64, 32 and 16 there are 16
 
 
-@pytest.mark.parametrize("kind", get_args(Measure))
+@pytest.mark.parametrize("kind", get_args(ImportanceKind))
 def test_the_answer_changes_no_choice_wherever_the_padding_stands(tiny_host, kind):
     """Question before the answer, and with the answer and its labels behind the question: the same
     importance.
@@ -174,7 +174,7 @@ def test_the_answer_changes_no_choice_wherever_the_padding_stands(tiny_host, kin
         assert torch.allclose(found[0], before, rtol=1e-3, atol=1e-9), (kind, left, right)
 
 
-@pytest.mark.parametrize("kind", get_args(Measure)[1:])
+@pytest.mark.parametrize("kind", get_args(ImportanceKind)[1:])
 def test_a_batch_is_its_rows_alone_and_leaves_nothing_behind(tiny_host, kind):
     before = tiny_host.fingerprint()
     inputs, tokens, layout = prefill = asked(tiny_host, [picture(1), picture(2)])

@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import get_args
 
 from cagul.config import Config, ProbedKind, load_config
 from cagul.data.records import Splits
