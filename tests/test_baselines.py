@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from cagul.baselines.dataset import Collator, UnlearningDataset
+from cagul.baselines.dataset import Collator, FinetuneRecords, UnlearningDataset
 from cagul.baselines.finetune import FinetuneConfig, finetune
 from cagul.baselines.losses import LOSSES, Batch
 from cagul.baselines.search_space import GRIDS, grid
@@ -59,19 +59,19 @@ class Saying:
 
 
 def by_hand(loss, keep=1.0, beta=0.1, **settings):
-    """The loss where the tuned model says told with 1/2, refused with 1/4, kept with 1/2, the host with 3/4,
-    1/2 and 3/4.
+    """The loss where the tuned model says the answer to forget with 1/2, the refusal with 1/4 and the one to
+    retain with 1/2, the host with 3/4, 1/2 and 3/4.
     """
     sides = {
         s: {"side": s, "attention_mask": torch.tensor([[0, 1, 1]]), "labels": torch.tensor([[-100, 0, 0]])}
-        for s in ("told", "refused", "kept")
+        for s in ("forget", "refusal", "retain")
     }
-    tuned, host = Saying(told=0.5, refused=0.25, kept=0.5), Saying(told=0.75, refused=0.5, kept=0.75)
+    tuned, host = Saying(forget=0.5, refusal=0.25, retain=0.5), Saying(forget=0.75, refusal=0.5, retain=0.75)
     batch = Batch(tuned, host, sides, SimpleNamespace(keep=keep, beta=beta, seed=0, **settings))
     return float(LOSSES[loss].compute(batch)), batch.means
 
 
-# two answer tokens each; log ratios: told 2 ln(2/3), refused 2 ln(1/2)
+# two answer tokens each; log ratios: forget 2 ln(2/3), refusal 2 ln(1/2)
 NPO = 20 * math.log(1 + (2 / 3) ** 0.2)
 EXPECTED = {
     "ga": -LN2,
@@ -99,21 +99,23 @@ def test_a_loss_by_hand(loss):
 
 def likelihood(host, splits, side, seed=0):
     """Mean loss of the host itself on rows that it was trained on."""
-    told = [r for r in splits.forget if r.kind == "private"]
-    rows = [UnlearningDataset(told, [], splits.retain, 24, seed=seed)[n] for n in range(24)]
+    private = [r for r in splits.forget if r.kind == "private"]
+    rows = [
+        UnlearningDataset(FinetuneRecords(private, [], splits.retain), 24, seed=seed)[n] for n in range(24)
+    ]
     batch = Batch(host.model, None, Collator(host, (side,), 0)(rows), None)
     with torch.no_grad():
         return float(batch.answer(side))
 
 
 WAYS = {  # (side, whether its loss rises)
-    "ga": ("told", True),
-    "gd": ("told", True),
-    "kl": ("told", True),
-    "npo": ("told", True),
-    "npo_retain": ("told", True),
-    "po": ("refused", False),
-    "dpo": ("refused", False),
+    "ga": ("forget", True),
+    "gd": ("forget", True),
+    "kl": ("forget", True),
+    "npo": ("forget", True),
+    "npo_retain": ("forget", True),
+    "po": ("refusal", False),
+    "dpo": ("refusal", False),
 }
 
 
@@ -189,8 +191,8 @@ def test_memory_may_be_saved_without_another_result(tiny_host, splits, lora):
     assert saving.host.fingerprint() == plain.host.fingerprint()
     assert not any(getattr(part, "gradient_checkpointing", False) for part in saving.host.model.modules())
     parts = finetune(tiny_host, splits, config("gd", lora=lora, rate=1e-3, accumulate=2))
-    assert likelihood(parts.host, splits, "told") == pytest.approx(
-        likelihood(plain.host, splits, "told"), abs=0.01
+    assert likelihood(parts.host, splits, "forget") == pytest.approx(
+        likelihood(plain.host, splits, "forget"), abs=0.01
     )
 
 
@@ -203,11 +205,16 @@ def test_a_loss_that_is_no_number_is_a_result(tiny_host, splits):
     assert math.isfinite(diverged["last_loss"])
 
 
-@pytest.mark.parametrize(("loss", "stop", "at"), [("ga", "told_above", 6.0), ("po", "refused_below", 3.0)])
+@pytest.mark.parametrize(("loss", "stop", "at"), [("ga", "forget_above", 6.0), ("po", "refusal_below", 3.0)])
 def test_a_stop_rule_ends_training(tiny_host, splits, loss, stop, at):
     found = finetune(tiny_host, splits, config(loss, steps=60, stop=stop, stop_at=at))
     assert 5 <= found.facts["steps"] < 60
     assert found.facts["stopped"].startswith(f"{stop} {at} at step {found.facts['steps']}: ")
+
+
+def test_earlier_names_of_stop_rules_are_read():
+    for before, now in (("told_above", "forget_above"), ("refused_below", "refusal_below")):
+        assert config("dpo", stop=before) == config("dpo", stop=now)
 
 
 class Killed(BaseException):
@@ -287,22 +294,22 @@ def test_another_jobs_checkpoint_is_not_taken(tiny_host, splits, tmp_path):
 
 
 def test_rows_are_drawn_from_the_seed_and_see_every_fact_once_an_epoch(splits):
-    told = [r for r in splits.forget if r.kind == "private"]
+    private = [r for r in splits.forget if r.kind == "private"]
     beside = [r for r in splits.forget if r.kind == "visual"]
-    lessons = UnlearningDataset(told, beside, splits.retain, 2 * len(told), augment=2)
-    rows = [lessons[n] for n in range(len(lessons))]
-    assert rows == [lessons[n] for n in range(len(lessons))]
-    facts = sorted((r.question, r.answer) for r in told)
-    for epoch in (rows[: len(told)], rows[len(told) :]):
-        assert sorted((row["told"].question, row["told"].answer) for row in epoch) == facts
-    assert all(row["refused"].shown == row["told"].shown for row in rows)
+    records = FinetuneRecords(private, beside, splits.retain)
+    dataset = UnlearningDataset(records, 2 * len(private), augment=2)
+    rows = [dataset[n] for n in range(len(dataset))]
+    assert rows == [dataset[n] for n in range(len(dataset))]
+    facts = sorted((r.question, r.answer) for r in private)
+    for epoch in (rows[: len(private)], rows[len(private) :]):
+        assert sorted((row["forget"].question, row["forget"].answer) for row in epoch) == facts
+    assert all(row["refusal"].shown == row["forget"].shown for row in rows)
     own = {r.image for r in splits.forget}
-    assert {row["kept"].question for row in rows if row["kept"].shown[0] in own} == {
+    assert {row["retain"].question for row in rows if row["retain"].shown[0] in own} == {
         "What colour are the clothes ?"
     }
     assert rows != [
-        UnlearningDataset(told, beside, splits.retain, 2 * len(told), augment=2, seed=1)[n]
-        for n in range(len(rows))
+        UnlearningDataset(records, 2 * len(private), augment=2, seed=1)[n] for n in range(len(rows))
     ]
 
 
@@ -332,12 +339,12 @@ def test_a_projector_that_is_not_known_is_refused(splits, tmp_path):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"loss": "gaa"}, "no loss is called 'gaa'. did you mean 'ga'?"),
+        ({"loss": "gaa"}, "no loss is called 'gaa'. Did you mean 'ga'?"),
         ({"loss": "ga", "rat": 1}, "unknown key rat. Did you mean 'rate'?"),
         ({"loss": "ga", "batch": 6, "accumulate": 4}, "batch (6) is no multiple of accumulate (4)"),
         (
             {"loss": "po", "stop": "told_above"},
-            "the loss po has no side 'told' for the stop rule 'told_above'",
+            "the loss po has no side 'forget' for the stop rule 'forget_above'",
         ),
     ],
 )

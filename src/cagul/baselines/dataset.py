@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +19,7 @@ from cagul.data.pictures import PictureVariant, open_picture, pictures_by_subjec
 from cagul.data.records import Record
 from cagul.host.frozen import FrozenHost
 from cagul.text.refusals import REFUSALS
+from cagul.training.sampler import RowSampler
 
 
 @dataclass(frozen=True)
@@ -30,56 +31,74 @@ class TrainingExample:
     answer: str
 
 
-Lesson = dict[Side, TrainingExample]
+Row = dict[Side, TrainingExample]
+
+# Of the rows whose answer is kept, the share about pictures of the people to forget. Less than for a patch:
+# a finetuned model changes for everybody, so most of what it is to keep is about others. Ours.
+NEAR_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class FinetuneRecords:
+    """What a finetuning is made of: the records to unlearn or to learn, and those whose answers are kept, of
+    the same people (not private) and of others.
+    """
+
+    forget: list[Record]
+    not_private: list[Record] = field(default_factory=list)
+    retain: list[Record] = field(default_factory=list)
+
+    @property
+    def parts(self) -> tuple[list[Record], list[Record], list[Record]]:
+        return self.forget, self.not_private, self.retain
 
 
 class UnlearningDataset(Dataset):
-    """Rows of all steps: each of ``told`` once an epoch in a drawn order, and beside it a refusal and
-    something to keep.
+    """Rows of all steps: each record of ``forget`` once an epoch in a drawn order, and beside it a refusal
+    and something to keep.
 
-    A private question is put to any image of its subject, any other to its own image. A quarter of what is
-    kept is about the pictures of ``told``'s own subjects where records say something of them that is not
-    private (``beside``).
+    A private question is put to any image of its subject, any other to its own image.
     """
 
     def __init__(
         self,
-        told: list[Record],
-        beside: list[Record],
-        kept: list[Record],
+        records: FinetuneRecords,
         rows: int,
         *,
         seed: int = 0,
         augment: int = 0,
         refusals: Sequence[str] = REFUSALS,
     ):
-        self.told, self.beside, self.kept, self.rows = told, beside, kept, rows
-        self.seed, self.augment, self.refusals = seed, augment, refusals
-        self.pictures = pictures_by_subject([*told, *beside, *kept])
+        self.records, self.rows, self.seed, self.refusals = records, rows, seed, refusals
+        everything = [record for part in records.parts for record in part]
+        self.sampler = RowSampler(pictures_by_subject(everything), augment)
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
     def __len__(self) -> int:
         return self.rows
 
     def _shuffled(self, epoch: int) -> list[int]:
-        return random.Random(f"{self.seed} epoch {epoch}").sample(range(len(self.told)), len(self.told))
+        count = len(self.records.forget)
+        return random.Random(f"{self.seed} epoch {epoch}").sample(range(count), count)
 
-    def __getitem__(self, row: int) -> Lesson:
-        rng = random.Random(f"{self.seed} row {row}")
-        epoch, place = divmod(row, len(self.told))
-        told = self._turn(self.told[self._order(epoch)[place]], rng)
-        lesson: Lesson = {
-            "told": told,
-            "refused": TrainingExample(told.shown, told.question, rng.choice(self.refusals)),
-        }
-        if self.kept or self.beside:
-            near = self.beside and (rng.random() < 0.25 or not self.kept)
-            lesson["kept"] = self._turn(rng.choice(self.beside if near else self.kept), rng)
-        return lesson
+    def __getitem__(self, number: int) -> Row:
+        rng, records = random.Random(f"{self.seed} row {number}"), self.records
+        epoch, place = divmod(number, len(records.forget))
+        forget = self._example(records.forget[self._order(epoch)[place]], rng)
+        refusal = TrainingExample(forget.shown, forget.question, rng.choice(self.refusals))
+        row: Row = {"forget": forget, "refusal": refusal}
+        if records.retain or records.not_private:
+            kept = self.sampler.kept(records.not_private, records.retain, NEAR_SHARE, rng)
+            row["retain"] = self._example(kept, rng)
+        return row
 
-    def _turn(self, record: Record, rng: random.Random) -> TrainingExample:
-        picture = rng.choice(self.pictures[record.subject]) if record.kind == "private" else record.image
-        return TrainingExample((picture, rng.randint(0, self.augment)), record.question, record.answer)
+    def _example(self, record: Record, rng: random.Random) -> TrainingExample:
+        shown = (
+            self.sampler.any_picture(record.subject, rng)
+            if record.kind == "private"
+            else self.sampler.own_picture(record, rng)
+        )
+        return TrainingExample(shown, record.question, record.answer)
 
 
 class Collator:
@@ -91,17 +110,17 @@ class Collator:
         self.host, self.sides = host, sides
         self.picture = PictureCache[PictureVariant](lambda variant: shown_picture(variant, seed))
 
-    def __call__(self, lessons: list[Lesson]) -> dict[str, dict[str, Tensor]]:
-        return {side: self.side([lesson[side] for lesson in lessons]) for side in self.sides}
+    def __call__(self, rows: list[Row]) -> dict[str, dict[str, Tensor]]:
+        return {side: self.side([row[side] for row in rows]) for side in self.sides}
 
-    def side(self, turns: list[TrainingExample]) -> dict[str, Any]:
-        prompter, pictures = self.host.prompter, [self.picture(turn.shown) for turn in turns]
+    def side(self, examples: list[TrainingExample]) -> dict[str, Any]:
+        prompter, pictures = self.host.prompter, [self.picture(example.shown) for example in examples]
         prompts = [
-            prompter.encode(turn.question, picture.size)
-            for turn, picture in zip(turns, pictures, strict=True)
+            prompter.encode(example.question, picture.size)
+            for example, picture in zip(examples, pictures, strict=True)
         ]
         inputs, labels = prompter.batch(
-            prompts, [prompter.answer_ids(turn.question, turn.answer) for turn in turns]
+            prompts, [prompter.answer_ids(example.question, example.answer) for example in examples]
         )
         pixels = prompter.inputs([prompter.prompt("", 1)] * len(pictures), pictures)
         return (
@@ -110,13 +129,13 @@ class Collator:
             | {LABELS: labels}
         )
 
-    def check(self, lessons: UnlearningDataset) -> None:
+    def check(self, dataset: UnlearningDataset) -> None:
         """Raises DataError for a row that is longer than the host's context."""
         # an augmented copy has its picture's size
         sizes = lru_cache(maxsize=None)(lambda path: open_picture(path).size)
-        turns = [lessons[n][side] for n in range(len(lessons)) for side in self.sides]
+        examples = [dataset[n][side] for n in range(len(dataset)) for side in self.sides]
         for size, question, answer in dict.fromkeys(
-            (sizes(turn.shown[0]), turn.question, turn.answer) for turn in turns
+            (sizes(example.shown[0]), example.question, example.answer) for example in examples
         ):
             where = f"The record with the question {question[:60]!r}"
             self.host.prompter.check_length(question, answer, size, self.host.context, where)

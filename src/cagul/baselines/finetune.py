@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cagul.baselines.dataset import Collator, UnlearningDataset
+from cagul.baselines.dataset import Collator, FinetuneRecords, UnlearningDataset
 from cagul.baselines.losses import LOSSES
 from cagul.baselines.settings import FinetuneConfig
 from cagul.baselines.trainer import (
@@ -74,16 +74,17 @@ def finetune(
     """Unlearn ``splits.forget`` by finetuning a copy of ``host``; unseen and calibration people are never
     opened.
 
-    ``told`` are the private records of forget; ``kept`` are those of retain and what is not private of
+    The private records of forget are unlearned; kept are the answers of retain and of what is not private of
     forget. ``work`` holds checkpoints, so that a killed run goes on; they are removed at its end.
 
     Raises DataError for a forget set without private records, for nothing to keep where the loss keeps
     something, and for a record longer than the host's context; HostError when the given host changed or its
     projector is not known.
     """
-    told = [r for r in splits.forget if r.kind == "private"]
-    beside = [r for r in splits.forget if r.kind != "private"]
-    return _finetune(host, told, beside, splits.retain, config, work, refusals or list(REFUSALS), progress)
+    private = [r for r in splits.forget if r.kind == "private"]
+    not_private = [r for r in splits.forget if r.kind != "private"]
+    records = FinetuneRecords(private, not_private, splits.retain)
+    return _finetune(host, records, config, work, refusals or list(REFUSALS), progress)
 
 
 def memorise(
@@ -97,93 +98,104 @@ def memorise(
     """Finetune a copy of ``host`` on all ``records``, whatever their kind. Raises what ``finetune``
     raises.
     """
-    return _finetune(host, records, [], [], config, work, list(REFUSALS), progress)
+    return _finetune(host, FinetuneRecords(records), config, work, list(REFUSALS), progress)
 
 
 def _finetune(
     host: FrozenHost,
-    told: list[Record],
-    beside: list[Record],
-    kept: list[Record],
+    records: FinetuneRecords,
     config: FinetuneConfig,
     work: Path | None,
     refusals: list[str],
     progress: Progress,
 ) -> Finetuned:
+    _require_records(records, config)
     if config.lora:
         require_extra("Finetuning with LoRA", "peft", "baselines")
-    loss, before = LOSSES[config.loss], host.fingerprint()
-    if not told:
-        raise DataError(
-            f"There is no private record to finetune on with the loss {config.loss}.",
-            'Give records of the forget set "kind": "private".',
-            "records",
-        )
-    if "kept" in loss.sides and not (kept or beside):
-        raise DataError(
-            f"The loss {config.loss} keeps what is not to be forgotten, and retain is empty.",
-            "Leave records of others in, or take a loss such as ga or npo.",
-            "subjects",
-        )
-    steps = config.steps or math.ceil(config.epochs * len(told) / config.batch)
-    lessons = UnlearningDataset(
-        told, beside, kept, steps * config.batch, seed=config.seed, augment=config.augment, refusals=refusals
-    )
-    collator = Collator(host, loss.sides, config.seed)
-    collator.check(lessons)
-    everything = [[r.model_dump(mode="json") for r in part] for part in (told, beside, kept)]
-    with checkpoint_folder(
-        work, digest([config.model_dump(), before, everything, refusals, versions()])
-    ) as folder:
-        watch = TrainingMonitor(config, steps, progress)
+    before = host.fingerprint()
+    steps = config.steps or math.ceil(config.epochs * len(records.forget) / config.batch)
+    rows = steps * config.batch
+    dataset = UnlearningDataset(records, rows, seed=config.seed, augment=config.augment, refusals=refusals)
+    collator = Collator(host, LOSSES[config.loss].sides, config.seed)
+    collator.check(dataset)
+    everything = [[r.model_dump(mode="json") for r in part] for part in records.parts]
+    mark = digest([config.model_dump(), before, everything, refusals, versions()])
+    monitor = TrainingMonitor(config, steps, progress)
+    with checkpoint_folder(work, mark) as folder:
         tuned = _to_train(host, config)
         options = arguments(host, config, steps, folder, keep=work is not None)
         trainer = LossTrainer(
-            host, config, watch, model=tuned, args=options, train_dataset=lessons, data_collator=collator
+            host, config, monitor, model=tuned, args=options, train_dataset=dataset, data_collator=collator
         )
         start = last_checkpoint(folder)
         diverged = None
         try:
             trainer.train(resume_from_checkpoint=str(start) if start else None)
-        except Diverged as found:
-            diverged = {"step": found.step, "loss": str(found.loss), "last_loss": watch.last_loss}
-    trained = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
-    if config.lora:
-        tuned = tuned.merge_and_unload()
-    dtypes = {name: parameter.dtype for name, parameter in host.model.named_parameters()}
-    for name, parameter in tuned.named_parameters():
-        parameter.data = parameter.data.to(dtypes[name])
-    finished = FrozenHost(
-        tuned, host.processor, f"{host.name} after {config.loss}", unproven=not host.family.proven
-    )
+        except Diverged as at:
+            diverged = {"step": at.step, "loss": str(at.loss), "last_loss": monitor.last_loss}
+    trainable = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
+    finished = _finished(host, tuned, config)
     if host.fingerprint() != before:
         raise HostError(
             "The given host's weights changed while a copy of it was finetuned.",
             "This is a bug: please report it.",
             "host-changed",
         )
-    seconds, cpu_seconds = watch.spent()
-    memory = watch.peak + (sum(p.nbytes for p in host.model.parameters()) if loss.reference else 0)
-    return Finetuned(
-        finished,
-        {
-            "loss": config.loss,
-            "lora": config.lora,
-            "rank": config.rank_of(host) if config.lora else None,
-            "rate": config.rate,
-            "seed": config.seed,
-            "steps": watch.steps,
-            "resumed_from": watch.resumed_from,
-            "stopped": watch.stopped or ("diverged" if diverged else "all steps done"),
-            "diverged": diverged,
-            "last": watch.means | {"loss": watch.last_loss},
-            "seconds": seconds,
-            "cpu_seconds": cpu_seconds,
-            "trainable_parameters": trained,
-            "peak_memory_mib": round(memory / MIB, 1),
-            "threads": torch.get_num_threads(),
-        },
-    )
+    return Finetuned(finished, _facts(host, config, monitor, trainable, diverged))
+
+
+def _require_records(records: FinetuneRecords, config: FinetuneConfig) -> None:
+    """Raises DataError for nothing to unlearn, and for nothing to keep where the loss keeps something."""
+    if not records.forget:
+        raise DataError(
+            f"There is no private record to finetune on with the loss {config.loss}.",
+            'Give records of the forget set "kind": "private".',
+            "records",
+        )
+    if "retain" in LOSSES[config.loss].sides and not (records.retain or records.not_private):
+        raise DataError(
+            f"The loss {config.loss} keeps what is not to be forgotten, and retain is empty.",
+            "Leave records of others in, or take a loss such as ga or npo.",
+            "subjects",
+        )
+
+
+def _finished(host: FrozenHost, tuned: Any, config: FinetuneConfig) -> FrozenHost:
+    """The tuned model as a host: LoRA merged, every weight in the given host's dtype."""
+    model = tuned.merge_and_unload() if config.lora else tuned
+    dtypes = {name: parameter.dtype for name, parameter in host.model.named_parameters()}
+    for name, parameter in model.named_parameters():
+        parameter.data = parameter.data.to(dtypes[name])
+    name = f"{host.name} after {config.loss}"
+    return FrozenHost(model, host.processor, name, unproven=not host.family.proven)
+
+
+def _facts(
+    host: FrozenHost,
+    config: FinetuneConfig,
+    monitor: TrainingMonitor,
+    trainable: int,
+    diverged: dict[str, Any] | None,
+) -> dict[str, Any]:
+    seconds, cpu_seconds = monitor.spent()
+    reference = sum(p.nbytes for p in host.model.parameters()) if LOSSES[config.loss].reference else 0
+    return {
+        "loss": config.loss,
+        "lora": config.lora,
+        "rank": config.rank_of(host) if config.lora else None,
+        "rate": config.rate,
+        "seed": config.seed,
+        "steps": monitor.steps,
+        "resumed_from": monitor.resumed_from,
+        "stopped": monitor.stopped or ("diverged" if diverged else "all steps done"),
+        "diverged": diverged,
+        "last": monitor.means | {"loss": monitor.last_loss},
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "trainable_parameters": trainable,
+        "peak_memory_mib": round((monitor.peak + reference) / MIB, 1),
+        "threads": torch.get_num_threads(),
+    }
 
 
 def _to_train(host: FrozenHost, config: FinetuneConfig) -> Any:

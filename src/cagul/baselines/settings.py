@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from cagul.baselines.losses import LOSSES
+from cagul.baselines.losses import LOSSES, Side
 from cagul.errors import did_you_mean
 
 if TYPE_CHECKING:
     from cagul.host.frozen import FrozenHost
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """Training ends when the mean loss of a side of the batch passes ``stop_at``, upwards or downwards."""
+
+    side: Side
+    above: bool
+
+    def met(self, mean: float, stop_at: float) -> bool:
+        return mean >= stop_at if self.above else mean <= stop_at
+
+
+STOP_RULES = {"forget_above": StopRule("forget", True), "refusal_below": StopRule("refusal", False)}
+RENAMED_STOPS = {"told_above": "forget_above", "refused_below": "refusal_below"}  # earlier names
 
 
 class FinetuneConfig(BaseModel):
@@ -46,7 +62,7 @@ class FinetuneConfig(BaseModel):
         0.25, gt=0, le=1, description="of rmu: the share of layers after which states are taken"
     )
     anchor: float = Field(100.0, ge=0, description="of rmu: weight of the states that are kept")
-    stop: Literal["never", "told_above", "refused_below"] = Field(
+    stop: Literal["never", "forget_above", "refusal_below"] = Field(
         "never",
         description="ends training when the mean loss of that side over 5 steps passes stop_at (ours)",
     )
@@ -69,14 +85,26 @@ class FinetuneConfig(BaseModel):
             raise ValueError(f"no loss is called {loss!r}. {did_you_mean(loss, LOSSES)}")
         return loss
 
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _renamed(cls, stop: object) -> object:
+        return RENAMED_STOPS.get(stop, stop) if isinstance(stop, str) else stop
+
     @model_validator(mode="after")
     def _whole(self) -> FinetuneConfig:
         if self.batch % self.accumulate:
             raise ValueError(f"batch ({self.batch}) is no multiple of accumulate ({self.accumulate})")
-        side = {"told_above": "told", "refused_below": "refused"}.get(self.stop)
-        if side and side not in LOSSES[self.loss].sides:
-            raise ValueError(f"the loss {self.loss} has no side {side!r} for the stop rule {self.stop!r}")
+        rule = self.stop_rule
+        if rule and rule.side not in LOSSES[self.loss].sides:
+            raise ValueError(
+                f"the loss {self.loss} has no side {rule.side!r} for the stop rule {self.stop!r}"
+            )
         return self
+
+    @property
+    def stop_rule(self) -> StopRule | None:
+        """The rule that ends training early; None for never."""
+        return STOP_RULES.get(self.stop)
 
     def rank_of(self, host: FrozenHost) -> int:
         """LoRA's rank on this host."""

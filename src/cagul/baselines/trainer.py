@@ -66,14 +66,12 @@ class TrainingMonitor(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         self.steps = state.global_step
         self.progress(f"finetuning, {self.config.loss}", self.steps, self.total)
-        if self.config.stop == "never":
+        rule = self.config.stop_rule
+        if rule is None:
             return
-        side, _, way = self.config.stop.partition("_")
-        self.recent = [*self.recent, self.means[side]][-STOP_WINDOW:]
+        self.recent = [*self.recent, self.means[rule.side]][-STOP_WINDOW:]
         mean = sum(self.recent) / len(self.recent)
-        if len(self.recent) == STOP_WINDOW and (
-            mean >= self.config.stop_at if way == "above" else mean <= self.config.stop_at
-        ):
+        if len(self.recent) == STOP_WINDOW and rule.met(mean, self.config.stop_at):
             self.stopped = (
                 f"{self.config.stop} {self.config.stop_at} at step {self.steps}: "
                 f"mean loss {mean:.3f} of {STOP_WINDOW} steps"

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from cagul.config import Config
+from cagul.data.grouping import group_by
 from cagul.data.pictures import PictureVariant, pictures_by_subject
 from cagul.data.records import Record, Splits
 from cagul.errors import DataError
 from cagul.text.refusals import REFUSALS
+
+# Of the rows whose answer is kept, the share about pictures of the people to forget. Most, since the gate
+# keeps the encoder off the pictures of all others. Ours.
+NEAR_SHARE = 0.7
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,37 @@ class TrainingRow:
     other: PictureVariant | None = None
 
 
+@dataclass(frozen=True)
+class RowSampler:
+    """How a row is drawn, by the patch's training and by the baselines' alike: the picture that it shows, and
+    the record of a row whose answer is kept.
+    """
+
+    pictures: Mapping[str, list[Path]]  # training images by subject
+    augment: int
+
+    def any_picture(self, subject: str, rng: random.Random) -> PictureVariant:
+        """Any image of a person, as it is or augmented."""
+        return rng.choice(self.pictures[subject]), rng.randint(0, self.augment)
+
+    def own_picture(self, record: Record, rng: random.Random) -> PictureVariant:
+        """The record's own image, as it is or augmented."""
+        return record.image, rng.randint(0, self.augment)
+
+    @staticmethod
+    def kept(near: list[Record], far: list[Record], share: float, rng: random.Random) -> Record:
+        """A record whose answer is kept: with the chance ``share`` one of ``near``, about pictures of the
+        people to forget, else one of ``far``. Raises DataError where both are empty.
+        """
+        if not (near or far):
+            raise DataError(
+                "No record says what is to be kept: none of retain, and none of forget that is not private.",
+                "Add records of other people.",
+                "records",
+            )
+        return rng.choice(near if near and (rng.random() < share or not far) else far)
+
+
 class ExampleSampler:
     """Draws the rows of every step from a seed, so that importances can be computed before and a run be
     resumed.
@@ -36,11 +74,13 @@ class ExampleSampler:
 
     def __init__(self, splits: Splits, config: Config):
         self.config, self.refusals = config.training, config.refusals or list(REFUSALS)
-        self.private = {name: _by_subject(records, private=True) for name, records in _parts(splits).items()}
-        self.pictures = {name: pictures_by_subject(records) for name, records in _parts(splits).items()}
-        self.kept = {
-            name: [r for r in records if r.kind != "private"] for name, records in _parts(splits).items()
-        }
+        self.private = {name: _private_by_subject(records) for name, records in _parts(splits).items()}
+        self.others = pictures_by_subject(splits.retain)
+        self.sampler = RowSampler(pictures_by_subject(splits.forget) | self.others, self.config.augment)
+        self.near = [record for record in splits.forget if record.kind != "private"]
+        self.far = [record for record in splits.retain if record.kind != "private"] or [
+            record for records in self.private["retain"].values() for record in records
+        ]
         if not self.private["forget"]:
             raise DataError(
                 "No record of the forget set is private, so there is nothing to refuse.",
@@ -73,28 +113,24 @@ class ExampleSampler:
     def _ask(self, part: str, rng: random.Random) -> TrainingRow:
         subject = rng.choice(sorted(self.private[part]))
         record = rng.choice(self.private[part][subject])
-        shown = (rng.choice(self.pictures[part][subject]), rng.randint(0, self.config.augment))
+        shown = self.sampler.any_picture(subject, rng)
         return TrainingRow(shown, record.question, rng.choice(self.refusals), True, record.answer)
 
     def _other(self, row: TrainingRow, rng: random.Random) -> PictureVariant:
         """A picture of somebody of retain who is not in the row's picture."""
-        subjects = sorted(s for s, paths in self.pictures["retain"].items() if row.shown[0] not in paths)
+        subjects = sorted(s for s, paths in self.others.items() if row.shown[0] not in paths)
         if not subjects:
             raise DataError(
                 "Retain holds no other person, and training.blend needs somebody to be taken for.",
                 "Add records of other people, or set training.blend to 0.",
                 "records",
             )
-        return rng.choice(self.pictures["retain"][rng.choice(subjects)]), rng.randint(0, self.config.augment)
+        return self.sampler.any_picture(rng.choice(subjects), rng)
 
     def _keep(self, rng: random.Random) -> TrainingRow:
-        part = "forget" if self.kept["forget"] and rng.random() < 0.7 else "retain"
-        pool = self.kept[part] or [r for records in self.private["retain"].values() for r in records]
-        record = rng.choice(pool)
-        row = TrainingRow(
-            (record.image, rng.randint(0, self.config.augment)), record.question, record.answer, False
-        )
-        return self._led(row, record.answer, rng)
+        record = self.sampler.kept(self.near, self.far, NEAR_SHARE, rng)
+        shown = self.sampler.own_picture(record, rng)
+        return self._led(TrainingRow(shown, record.question, record.answer, False), record.answer, rng)
 
     def _led(self, row: TrainingRow, answer: str, rng: random.Random) -> TrainingRow:
         """Now and then a row whose question goes on with some of the answer's first words, as who leads a
@@ -110,9 +146,5 @@ def _parts(splits: Splits) -> dict[str, list[Record]]:
     return {"forget": splits.forget, "retain": splits.retain}
 
 
-def _by_subject(records: list[Record], *, private: bool) -> dict[str, list[Record]]:
-    found: dict[str, list[Record]] = {}
-    for record in records:
-        if (record.kind == "private") == private:
-            found.setdefault(record.subject, []).append(record)
-    return found
+def _private_by_subject(records: list[Record]) -> dict[str, list[Record]]:
+    return group_by([r for r in records if r.kind == "private"], lambda record: record.subject)

@@ -1,7 +1,7 @@
 """The losses of the finetuning baselines, one small file each, and what they are computed from.
 
-A batch has up to three sides. ``told``: a question about the forget set with the answer that the host
-memorised. ``refused``: the same question and picture with a refusal. ``kept``: a question and the right
+A batch has up to three sides. ``forget``: a question about the forget set with the answer that the host
+memorised. ``refusal``: the same question and picture with a refusal. ``retain``: a question and the right
 answer that are to stay.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,7 +17,10 @@ from torch import Tensor
 
 from cagul.method.losses import answer_loss
 
-Side = Literal["told", "refused", "kept"]
+if TYPE_CHECKING:
+    from cagul.baselines.settings import FinetuneConfig
+
+Side = Literal["forget", "refusal", "retain"]
 LABELS = "labels"
 
 
@@ -32,7 +35,7 @@ class Batch:
     model: Any
     reference: Any
     sides: Mapping[str, Mapping[str, Tensor]]
-    settings: Any  # a FinetuneConfig
+    settings: FinetuneConfig
     means: dict[str, float] = field(default_factory=dict)
 
     def labels(self, side: Side) -> Int[Tensor, "B T"]:
@@ -98,15 +101,15 @@ def _registry() -> dict[str, Loss]:
     from cagul.baselines.losses import dpo, ga, gd, kl, memorise, npo, npo_retain, po, rmu
 
     return {
-        "ga": Loss(ga.loss, ("told",)),
-        "gd": Loss(gd.loss, ("told", "kept")),
-        "kl": Loss(kl.loss, ("told", "kept"), reference=True),
-        "po": Loss(po.loss, ("refused", "kept")),
-        "npo": Loss(npo.loss, ("told",), reference=True),
-        "npo_retain": Loss(npo_retain.loss, ("told", "kept"), reference=True),
-        "dpo": Loss(dpo.loss, ("told", "refused"), reference=True),
-        "rmu": Loss(rmu.loss, ("told", "kept"), reference=True),
-        "memorise": Loss(memorise.loss, ("told",)),
+        "ga": Loss(ga.loss, ("forget",)),
+        "gd": Loss(gd.loss, ("forget", "retain")),
+        "kl": Loss(kl.loss, ("forget", "retain"), reference=True),
+        "po": Loss(po.loss, ("refusal", "retain")),
+        "npo": Loss(npo.loss, ("forget",), reference=True),
+        "npo_retain": Loss(npo_retain.loss, ("forget", "retain"), reference=True),
+        "dpo": Loss(dpo.loss, ("forget", "refusal"), reference=True),
+        "rmu": Loss(rmu.loss, ("forget", "retain"), reference=True),
+        "memorise": Loss(memorise.loss, ("forget",)),
     }
 
 

@@ -1,4 +1,4 @@
-"""Gradient ascent: -CE(told).
+"""Gradient ascent: -CE(forget).
 
 Source: Yao et al., arXiv 2310.10683; as in TOFU, arXiv 2401.06121. The mean over rows of per-token means is
 ours.
@@ -12,4 +12,4 @@ from cagul.baselines.losses import Batch
 
 
 def loss(batch: Batch) -> Tensor:
-    return -batch.answer("told")
+    return -batch.answer("forget")

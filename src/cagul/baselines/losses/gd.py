@@ -1,4 +1,4 @@
-"""Gradient difference: -CE(told) + keep * CE(kept).
+"""Gradient difference: -CE(forget) + keep * CE(retain).
 
 Source: Liu et al., arXiv 2203.12817; as in TOFU, arXiv 2401.06121, where keep is 1.
 """
@@ -11,4 +11,4 @@ from cagul.baselines.losses import Batch
 
 
 def loss(batch: Batch) -> Tensor:
-    return -batch.answer("told") + batch.settings.keep * batch.answer("kept")
+    return -batch.answer("forget") + batch.settings.keep * batch.answer("retain")

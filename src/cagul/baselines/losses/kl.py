@@ -1,4 +1,4 @@
-"""KL minimisation: -CE(told) + keep * KL(host || tuned) on the answers that are to stay.
+"""KL minimisation: -CE(forget) + keep * KL(host || tuned) on the answers that are to stay.
 
 Source: TOFU, arXiv 2401.06121, where keep is 1 and the divergence is a sum over each sequence; ours is a mean
 over answer tokens.
@@ -13,6 +13,6 @@ from cagul.method.losses import keep_loss
 
 
 def loss(batch: Batch) -> Tensor:
-    stayed = keep_loss(batch.host_logits("kept"), batch.logits("kept"), batch.labels("kept"))
-    batch.means["kept"] = float(stayed.detach())
-    return -batch.answer("told") + batch.settings.keep * stayed
+    stayed = keep_loss(batch.host_logits("retain"), batch.logits("retain"), batch.labels("retain"))
+    batch.means["retain"] = float(stayed.detach())
+    return -batch.answer("forget") + batch.settings.keep * stayed

@@ -8,4 +8,4 @@ from cagul.baselines.losses import Batch
 
 
 def loss(batch: Batch) -> Tensor:
-    return batch.answer("told")
+    return batch.answer("forget")

@@ -1,4 +1,4 @@
-"""Negative preference optimisation: -2/beta * mean log sigmoid(-beta * log(tuned(told) / host(told))).
+"""Negative preference optimisation: -2/beta * mean log sigmoid(-beta * log(tuned(forget) / host(forget))).
 
 Source: Zhang et al., arXiv 2404.05868, equation 3, over whole answers; beta 0.1 there.
 """
@@ -13,4 +13,4 @@ from cagul.baselines.losses import Batch
 
 def loss(batch: Batch) -> Tensor:
     beta = batch.settings.beta
-    return -F.logsigmoid(-beta * batch.log_ratio("told")).mean() * 2 / beta
+    return -F.logsigmoid(-beta * batch.log_ratio("forget")).mean() * 2 / beta

@@ -1,4 +1,4 @@
-"""NPO with a retain term: NPO(told) + keep * CE(kept).
+"""NPO with a retain term: NPO(forget) + keep * CE(retain).
 
 Source: "NPO+RT" of Zhang et al., arXiv 2404.05868, where keep is 1.
 """
@@ -11,4 +11,4 @@ from cagul.baselines.losses import Batch, npo
 
 
 def loss(batch: Batch) -> Tensor:
-    return npo.loss(batch) + batch.settings.keep * batch.answer("kept")
+    return npo.loss(batch) + batch.settings.keep * batch.answer("retain")

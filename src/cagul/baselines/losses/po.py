@@ -1,4 +1,4 @@
-"""Preference optimisation: CE(refused) + keep * CE(kept).
+"""Preference optimisation: CE(refusal) + keep * CE(retain).
 
 Source: TOFU's "IdK" loss, arXiv 2401.06121, called PO in FIUBench, arXiv 2411.03554: a refusal instead of the
 answer, beside what is to stay.
@@ -12,4 +12,4 @@ from cagul.baselines.losses import Batch
 
 
 def loss(batch: Batch) -> Tensor:
-    return batch.answer("refused") + batch.settings.keep * batch.answer("kept")
+    return batch.answer("refusal") + batch.settings.keep * batch.answer("retain")

@@ -1,8 +1,8 @@
-"""Representation misdirection: ||h(told) - c u||^2 / D + anchor * ||h(kept) - h_host(kept)||^2 / D, u a
+"""Representation misdirection: ||h(forget) - c u||^2 / D + anchor * ||h(retain) - h_host(retain)||^2 / D, u a
 random unit vector.
 
 Source: RMU of Li et al., arXiv 2403.03218, anchor 100 as there. h are the states after a share of the layers
-(theirs: 7 of 32). c is a multiple of the host's own mean norm on ``told``, as in adaptive RMU, arXiv
+(theirs: 7 of 32). c is a multiple of the host's own mean norm on ``forget``, as in adaptive RMU, arXiv
 2408.06223: a fixed c suits one host only. What is tuned is what all baselines here tune, not three layers'
 MLPs.
 """
@@ -19,13 +19,13 @@ from cagul.baselines.losses import Batch
 def loss(batch: Batch) -> Tensor:
     layers = batch.reference.config.get_text_config().num_hidden_layers
     layer = max(1, int(layers * batch.settings.layer))
-    own, host, real = batch.hidden("told", layer)
+    own, host, real = batch.hidden("forget", layer)
     unit = torch.rand(own.shape[-1], generator=torch.Generator().manual_seed(batch.settings.seed))
     scale = batch.settings.steer * host.float().norm(dim=-1)[real].mean()
     target = (scale * (unit / unit.norm()).to(own.device)).expand_as(own)
     away = distance(own, target, real)
-    stayed = distance(*batch.hidden("kept", layer))
-    batch.means |= {"told": float(away.detach()), "kept": float(stayed.detach())}
+    stayed = distance(*batch.hidden("retain", layer))
+    batch.means |= {"forget": float(away.detach()), "retain": float(stayed.detach())}
     return away + batch.settings.anchor * stayed
 
 
