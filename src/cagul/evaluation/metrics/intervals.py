@@ -33,6 +33,7 @@ from scipy.stats import binomtest, norm, t
 from cagul.data.grouping import group_by
 
 DRAWS, SEED = 2000, 0
+KEPT = 1000  # tables of draws of more people (16 MB for 1000) are not kept for the next figure
 WIDTHLESS = 1e-12  # an interval that is narrower is that of equal values
 ONE_PERSON = {"interval": "absent: one person gives none"}
 ALIKE = {"interval": "absent: all people have the same value"}
@@ -75,7 +76,7 @@ def bootstrap(
     low, high = (float(end) for end in np.quantile(found[~np.isnan(found)], (0.025, 0.975)))
     if high - low < WIDTHLESS:
         return {"value": value} | alike(value, least, bounds)
-    factor = t.ppf(0.975, least - 1) / norm.ppf(0.975) * math.sqrt(least / (least - 1))
+    factor = float(t.ppf(0.975, least - 1) / norm.ppf(0.975)) * math.sqrt(least / (least - 1))
     return {
         "value": value,
         "low": max(bounds[0], value - factor * max(value - low, 0.0)),
@@ -83,9 +84,17 @@ def bootstrap(
     }
 
 
-@lru_cache(maxsize=8)
 def _drawn(people: int, draws: int, place: int) -> np.ndarray:
     """How often each of ``people`` was drawn, (draws, people); another table for each ``place``."""
+    return _draw(people, draws, place) if people > KEPT else _kept(people, draws, place)
+
+
+@lru_cache(maxsize=4)
+def _kept(people: int, draws: int, place: int) -> np.ndarray:
+    return _draw(people, draws, place)
+
+
+def _draw(people: int, draws: int, place: int) -> np.ndarray:
     rng = np.random.default_rng([SEED, place])
     return rng.multinomial(people, np.full(people, 1 / people), draws).astype(float)
 
