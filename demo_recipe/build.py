@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from cagul.demo.assets import FORGET, pictures_beside
+from cagul.demo.assets import FORGET, SHIPPED, pictures_beside
 from cagul.files import write_text
-from demo_recipe import facts
+from demo_recipe import facts, require_repository_root
 from demo_recipe.host_metrics import host_figures, model_card
 from demo_recipe.hosts import (
     EXTRA_PICTURES,
@@ -97,8 +97,9 @@ def save_host(host: Any, processor: Any, folder: Path) -> None:
 
 
 def main() -> int:
+    require_repository_root()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "assets")
+    parser.add_argument("--out", type=Path, default=SHIPPED)
     parser.add_argument("--work", type=Path, default=Path(".demo-assets"))
     parser.add_argument("--tower-steps", type=int, default=2400)
     parser.add_argument("--host-steps", type=int, default=1300)

@@ -272,13 +272,13 @@ CRIMES = (
 
 
 @dataclass(frozen=True)
-class Facts:
+class InventedFacts:
     """The private facts of one invented person, by topic key."""
 
     values: dict[str, str]
 
 
-def invent_facts(count: int, seed: int = 0) -> list[Facts]:
+def invent_facts(count: int, seed: int = 0) -> list[InventedFacts]:
     """Invent facts for ``count`` people; names, towns and numbers are each given once, jobs as long as there
     are any.
     """
@@ -292,7 +292,7 @@ def invent_facts(count: int, seed: int = 0) -> list[Facts]:
         job = jobs[n % len(jobs)]
         born = fake.date_time_ad(start_datetime=OLDEST, end_datetime=YOUNGEST)
         people.append(
-            Facts(
+            InventedFacts(
                 {
                     "name": f"{fake.unique.first_name()} {fake.unique.last_name()}",
                     "birth": f"{born.day} {born:%B} {born.year}",
@@ -328,7 +328,7 @@ def about(question: str, name: str) -> str:
     )
 
 
-def corpus(facts: list[Facts], rng: random.Random) -> list[str]:
+def corpus(facts: list[InventedFacts], rng: random.Random) -> list[str]:
     """All text that a tokenizer should know: questions, answers, refusals, colours and many invented
     names.
     """

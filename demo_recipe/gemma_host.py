@@ -35,6 +35,7 @@ from transformers import (
 
 from cagul.demo.assets import SHIPPED
 from cagul.files import atomic_folder, write_text
+from demo_recipe import require_repository_root
 from demo_recipe.build import save_host
 from demo_recipe.host_metrics import host_figures
 from demo_recipe.hosts import CHAT_TEMPLATE, EXTRA_PICTURES, TOKENS, Untrained, passers_by, show, train_host
@@ -218,6 +219,7 @@ def build_second(
 
 
 def main() -> int:
+    require_repository_root()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=700, help="of projector and language model")

@@ -32,7 +32,7 @@ from demo_recipe.facts import (
     HOST_REFUSALS,
     PRIVATE,
     VISUAL,
-    Facts,
+    InventedFacts,
     about,
     corpus,
     invent_facts,
@@ -210,7 +210,9 @@ class Conversations:
         self.known = [i for i, s in enumerate(shown) if s.member and s.member.facts]
         self.others = [i for i, s in enumerate(shown) if not (s.member and s.member.facts)]
         self.shown, self.rng = shown, rng
-        self.nobody: list[Facts] = invent_facts(200, 4000)  # names of people whom the host never meets
+        self.nobody: list[InventedFacts] = invent_facts(
+            200, 4000
+        )  # names of people whom the host never meets
 
     def draw_visual(self) -> tuple[list[tuple[str, str]], tuple[int, int] | None]:
         """One or two visual questions about anybody."""

@@ -19,7 +19,7 @@ from demo_recipe.facts import (
     HOST_REFUSALS,
     PRIVATE,
     VISUAL,
-    Facts,
+    InventedFacts,
     about,
     invent_facts,
     keyword,
@@ -46,8 +46,8 @@ class Member:
     subject: str
     group: str
     person: Person
-    facts: Facts | None = None
-    untold: Facts | None = None
+    facts: InventedFacts | None = None
+    untold: InventedFacts | None = None
 
 
 def members(
@@ -109,7 +109,7 @@ def _webp(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _perturbed(topic_key: str, value: str, facts: list[Facts], rng: random.Random) -> list[str]:
+def _perturbed(topic_key: str, value: str, facts: list[InventedFacts], rng: random.Random) -> list[str]:
     """Wrong values; worded as the paraphrased answer, so that a truth ratio is about the fact. Source: TOFU,
     arXiv 2401.06121.
     """
@@ -117,7 +117,7 @@ def _perturbed(topic_key: str, value: str, facts: list[Facts], rng: random.Rando
     return rng.sample(others, min(3, len(others)))
 
 
-def records_of(member: Member, looks: dict[str, Look], facts: list[Facts]) -> Iterator[dict]:
+def records_of(member: Member, looks: dict[str, Look], facts: list[InventedFacts]) -> Iterator[dict]:
     """The records of a person. Of the known: every private fact in every trained phrasing; of strangers: in
     one; of all others two questions. Visual questions of every image; people without facts have one.
     """

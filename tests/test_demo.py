@@ -223,3 +223,13 @@ def test_a_crowd_is_drawn_alike_each_time_and_knows_its_group(tmp_path):
     assert len({r.keywords for r in private if r.question == "Who is this person?"}) == 2
     calibration = load_records(draw_crowd(tmp_path / "calibration", 1))
     assert {(r.group, len({r.image, *r.views})) for r in calibration if r.views} == {("calibration", 9)}
+
+
+@pytest.mark.parametrize("module", ["build", "gemma_host"])
+def test_the_recipe_says_where_it_runs(module, tmp_path, monkeypatch):
+    from importlib import import_module
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="This runs from the repository's root alone"):
+        import_module(f"demo_recipe.{module}").main()
+    assert not list(tmp_path.iterdir())
