@@ -266,7 +266,8 @@ def test_ask_draws_what_a_question_looks_at(tiny_folder, tiny_records, tmp_path)
     done = run("--image", image, "--overlay", tmp_path / "o.png", "--json", QUESTION)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["overlay"] == str(tmp_path / "o.png")
-    assert Image.open(tmp_path / "o.png").size == (600, 480)
+    with Image.open(tmp_path / "o.png") as drawn:
+        assert drawn.size == (600, 480)
     refused = run("--overlay", tmp_path / "p.png", QUESTION)
     assert refused.returncode == 2
     assert "--overlay draws on one picture, and 0 came" in refused.stderr

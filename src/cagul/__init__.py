@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from cagul.config import Config, load_config
     from cagul.data.records import Record, Splits, load_records, split_records
     from cagul.errors import CagulError
-    from cagul.guard.guard import Answer, Decision, Guard
+    from cagul.guard.decision import Answer, Decision
+    from cagul.guard.guard import Guard
     from cagul.guard.patch import Patch
     from cagul.guard.selfcheck import load_host
     from cagul.host.frozen import FrozenHost
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Answer": "cagul.guard.guard",
+    "Answer": "cagul.guard.decision",
     "CagulError": "cagul.errors",
     "Config": "cagul.config",
-    "Decision": "cagul.guard.guard",
+    "Decision": "cagul.guard.decision",
     "FrozenHost": "cagul.host.frozen",
     "Guard": "cagul.guard.guard",
     "Patch": "cagul.guard.patch",

@@ -15,7 +15,7 @@ from cagul.cli.terminal import out, print_json
 if TYPE_CHECKING:
     from PIL import Image
 
-    from cagul.guard.guard import Decision
+    from cagul.guard.decision import Decision
     from cagul.guard.patch import Patch
     from cagul.host.frozen import FrozenHost
 

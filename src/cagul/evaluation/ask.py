@@ -12,7 +12,8 @@ from PIL import Image
 
 from cagul.data.picture_cache import PictureCache
 from cagul.data.pictures import open_picture
-from cagul.guard.guard import Decision, Guard
+from cagul.guard.decision import Decision
+from cagul.guard.guard import Guard
 from cagul.host.frozen import FrozenHost
 
 BATCH = 64

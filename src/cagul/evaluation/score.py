@@ -16,7 +16,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from cagul.data.pictures import open_picture
 from cagul.errors import HostError
-from cagul.guard.guard import Decision, Guard
+from cagul.guard.decision import Decision
+from cagul.guard.guard import Guard
 from cagul.host.adaptive_batch import AdaptiveBatch
 from cagul.host.frozen import FrozenHost, Tokens
 from cagul.host.prompter import Encoded

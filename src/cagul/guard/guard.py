@@ -25,6 +25,7 @@ from transformers import Cache
 
 from cagul.data.pictures import open_picture
 from cagul.errors import GuardBypass, HostError
+from cagul.guard.decision import Answer, Decision
 from cagul.guard.patch import Patch
 from cagul.guard.token_edit import choose_tokens, rewrite
 from cagul.host.frozen import FrozenHost, Prefill, Tokens
@@ -45,30 +46,6 @@ REFUSED_INPUTS = {
     "vision_feature_select_strategy": "the gate and the encoder know the host's own strategy only",
 }
 REFUSED_SETTINGS = ("prompt_lookup_num_tokens", "prefill_chunk_size", "assistant_early_exit", "use_mtp")
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The gate's verdict on one image, of ``tokens`` visual tokens.
-
-    ``fallback``: the question stood before its image, so the last row was used.
-    """
-
-    score: float
-    threshold: float
-    fired: bool
-    chosen: tuple[int, ...]
-    tokens: int
-    fallback: bool
-    milliseconds: float
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the guard said, and why."""
-
-    text: str
-    decisions: tuple[Decision, ...]
 
 
 @dataclass
@@ -169,7 +146,7 @@ class Guard:
             if held.masks and inputs["input_ids"].shape[1] > 1:
                 raise GuardBypass(
                     "This cache holds a rewritten picture, and several new tokens may be another question.",
-                    "Run the whole conversation anew without past_key_values.",
+                    "Run the whole conversation again without past_key_values.",
                     "cache",
                 )
             hide(inputs, held.hidden, held.length + inputs["input_ids"].shape[1])
@@ -378,7 +355,7 @@ class Guard:
         ):
             raise GuardBypass(
                 "The cache holds a rewritten picture, but input_ids do not hold the conversation with it.",
-                "Give input_ids from the first turn on, or run the conversation anew.",
+                "Give input_ids from the first turn on, or run the conversation again.",
                 "cache",
             )
         images = sorted(held.masks)
@@ -391,7 +368,7 @@ class Guard:
                 raise GuardBypass(
                     f"The cache does not cover the new question: {missing} of its {int(mask.sum())} tokens "
                     f"of picture {image} were not rewritten.",
-                    "Run the whole conversation anew without past_key_values.",
+                    "Run the whole conversation again without past_key_values.",
                     "cache",
                 )
         return replace(held, hidden=hidden)

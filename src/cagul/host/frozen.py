@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -17,15 +16,13 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from cagul.config import ProbedKind
-from cagul.environment import require_extra
-from cagul.errors import DataError, HostError, UnsupportedHost
+from cagul.errors import DataError, HostError
 from cagul.host.attention_capture import recording, valid_rows
 from cagul.host.families import Family, family_of, of_host
+from cagul.host.loading import load_model, require_family
 from cagul.host.prompt_layout import (
     QuestionRows,
     Span,
@@ -101,60 +98,10 @@ class FrozenHost:
         ``from_pretrained``.
 
         Raises HostError when the folder holds no host or lacks some of its weights, UnsupportedHost, before
-        any weight is read, for a family that is not proven, UsageError for adapters without peft.
+        any weight is read, for a family that is not proven.
         """
-        if not os.path.exists(source) and (
-            str(source).count("/") != 1 or str(source).startswith((".", "/", "~"))
-        ):
-            raise HostError(
-                f"There is no folder {source}.",
-                "Give a checkpoint folder, or a hub name such as owner/name.",
-                "host-load",
-            )
-        if os.path.exists(os.path.join(source, "adapter_config.json")):  # ignored in silence without peft
-            require_extra("A host with adapters", "peft", "baselines")
-        try:
-            model_type = AutoConfig.from_pretrained(source).model_type
-            family_of(model_type, unproven=unproven)
-            if model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
-                raise UnsupportedHost(
-                    f"Hosts of the family {model_type!r} are refused: transformers has no image-text-to-text "
-                    "model of it.",
-                    "Take a vision-language model.",
-                )
-            processor = AutoProcessor.from_pretrained(source)
-            if device == "auto":
-                device, options = None, {"device_map": "auto"} | options
-            loaded: Any = AutoModelForImageTextToText.from_pretrained(
-                source, dtype=dtype, output_loading_info=True, **options
-            )
-            model: Any = loaded[0]
-        except HostError:
-            raise
-        except Exception as error:  # transformers meets a broken file with whatever breaks first
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise HostError(
-                f"{source} does not load as an image-text-to-text model: {reason}",
-                "Give a checkpoint folder or hub name that transformers loads, with its processor.",
-                "host-load",
-            ) from error
-        try:
-            model = model.to(device) if device else model
-        except (RuntimeError, ValueError, AssertionError) as error:  # as it was built, spread or quantised
-            reason = " ".join(str(error).split())[:300]
-            raise HostError(
-                f"{source} does not go to the device {device!r}: {reason}",
-                "Leave --device out, or name one that torch has; `cagul doctor` lists what is there.",
-                "host-load",
-            ) from error
-        missing = sorted(loaded[1]["missing_keys"])
-        if missing:
-            raise HostError(
-                f"{source} lacks {len(missing)} of its weights, the first is {missing[0]}; they would be "
-                "random.",
-                "Give a whole checkpoint.",
-                "host-load",
-            )
+        require_family(source, unproven)
+        model, processor = load_model(source, device, dtype, options)
         return cls(model, processor, str(source), unproven=unproven)
 
     # -- facts about the host

@@ -1,0 +1,29 @@
+"""What a guard says of a call: the gate's verdict on each picture, and the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The gate's verdict on one image, of ``tokens`` visual tokens.
+
+    ``fallback``: the question stood before its image, so the last row was used.
+    """
+
+    score: float
+    threshold: float
+    fired: bool
+    chosen: tuple[int, ...]
+    tokens: int
+    fallback: bool
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the guard said, and why."""
+
+    text: str
+    decisions: tuple[Decision, ...]
