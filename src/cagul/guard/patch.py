@@ -31,8 +31,7 @@ from cagul.method.gate import STORED_IMPOSTORS, load_gate
 if TYPE_CHECKING:
     from cagul.host.frozen import FrozenHost
 
-FORMAT = 2  # 1: the tensor gate.rivals and the facts of OLDER_FACTS; the option gate.false_alarms
-OLDER_TENSORS = {"gate.rivals": "gate.impostors"}
+FORMAT = 2  # format 1 has facts under the older names below and the option gate.false_alarms
 OLDER_FACTS = {"rivals": "impostors", "promised_false_alarms": "promised_fpr"}
 FILES = ("config.json", "patch.safetensors", "README.md")
 
@@ -132,12 +131,10 @@ class Patch:
         }
 
     def digest(self) -> str:
-        """SHA-256 over both modules' tensors, under the names of format 1, so that it stays what it was."""
-        older = {new.removeprefix("gate."): old.removeprefix("gate.") for old, new in OLDER_TENSORS.items()}
+        """SHA-256 over both modules' tensors."""
         total = hashlib.sha256()
         for module in (self.gate, self.encoder):
-            named = {older.get(name, name): tensor for name, tensor in module.state_dict().items()}
-            for name, tensor in sorted(named.items()):
+            for name, tensor in sorted(module.state_dict().items()):
                 total.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
         return total.hexdigest()
 
@@ -191,8 +188,6 @@ class Patch:
             tensors = safetensors.load(packed)
         except SafetensorError as error:
             raise PatchError(f"{folder} is no whole patch: {reason(error)}.", REMAKE) from None
-        if data["format"] < FORMAT:
-            tensors = {OLDER_TENSORS.get(name, name): tensor for name, tensor in tensors.items()}
         try:
             stored = _Stored.model_validate(data)
             encoder = _load_encoder(stored, _part(tensors, "encoder."))
