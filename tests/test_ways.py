@@ -233,6 +233,7 @@ def test_a_host_compiled_in_place_says_the_same(tiny_host, tiny_folder, inputs):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # of inductor's own imports
 def test_a_host_compiled_by_inductor_moves_by_rounding_alone(tiny_host, tiny_folder, inputs):
     torch._dynamo.reset()
     compiled, guard = compiled_and_not(tiny_host, tiny_folder, "inductor")
