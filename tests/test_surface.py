@@ -9,7 +9,7 @@ import pytest
 from cagul.comparison.methods import METHODS, BuildContext
 from cagul.comparison.page import figures, page
 from cagul.comparison.results import results
-from cagul.comparison.surface import COUNTS, SELECTIONS, SURFACE
+from cagul.comparison.surface import HALF, SELECTIONS, SURFACE, TOKEN_COUNTS
 from cagul.config import Config, load_config
 from made_runs import make_run, page_of
 from test_comparing import KEEPS, KNOWS, LIKELY, UNLIKELY, answers, rows_of
@@ -38,7 +38,7 @@ def rows(**about: object) -> list[dict]:
 
 
 def test_every_selection_is_on_the_surface_with_every_k(monkeypatch):
-    assert len(SURFACE) == len(set(SURFACE.values())) == len(SELECTIONS) * len(COUNTS) + 1
+    assert len(SURFACE) == len(set(SURFACE.values())) == len(SELECTIONS) * len((*TOKEN_COUNTS, HALF)) + 1
     chosen = {}
     monkeypatch.setattr(
         BuildContext,
@@ -76,7 +76,7 @@ def test_a_surface_has_figures_a_front_a_table_and_a_chart():
         "| no. | method | selection | K | leak | refusal_rate | visual_accuracy | misfire_keep | front |"
         in text
     )
-    assert "| 3 | cagul_k8 | bottom | 8 | 0.100 (0.10–0.10) | " in text
+    assert "| 3 | cagul_k8 | bottom | 8 | 0.100 (0.08–0.25) | " in text
     assert text.count("(figures/surface.svg)") == 1
 
 

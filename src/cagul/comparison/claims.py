@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from cagul.comparison.contrasts import TERMS, MethodRows, difference_of, ks_to, mia_distance, over_people
+from cagul.evaluation.metrics.figures import format_figure
+from cagul.evaluation.result_rows import LikelihoodRow
 
 Verdict = Literal["holds", "does not hold", "cannot be told"]
 KEPT = 0.98  # share of answers about others that is to stay the same
@@ -22,23 +24,23 @@ NOT_RUN, NOBODY = "was not in this comparison", "No finetuning baseline was in t
 
 def claims(
     summary: Mapping[str, Any],
-    said: Mapping[str, MethodRows],
-    retain_host: list[dict],
+    rows: Mapping[str, MethodRows],
+    retain_host: Sequence[LikelihoodRow],
     measured: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Every claim with its verdict and the figures behind it. ``measured`` is what benchmarks/to_same_leak.py
     wrote.
     """
-    if "cagul" not in said:
+    if "cagul" not in rows:
         return []
-    finetuned = [name for name in said if name.removesuffix("_full") in FINETUNED]
+    finetuned = [name for name in rows if name.removesuffix("_full") in FINETUNED]
     return [
-        _pareto(said, finetuned),
-        _likelihoods(said, finetuned, retain_host),
+        _pareto(rows, finetuned),
+        _likelihoods(rows, finetuned, retain_host),
         _identical(summary, finetuned),
         _cheaper(measured),
-        _refusal(summary, said),
-        _paper(said),
+        _refusal(summary, rows),
+        _paper(rows),
     ]
 
 
@@ -46,12 +48,14 @@ def _claim(number: int, text: str, verdict: Verdict, figures: Sequence[str]) -> 
     return {"number": number, "claim": text, "verdict": verdict, "figures": list(figures)}
 
 
-def shown(figure: Mapping[str, Any], sign: str = "+") -> str:
-    """A difference in words, or with another sign a figure: its value and interval, or why it is absent."""
-    if "value" not in figure:
-        return f"absent ({figure.get('absent', 'not measured')})"
-    interval = f" ({figure['low']:{sign}.3f} to {figure['high']:{sign}.3f})" if "low" in figure else ""
-    return f"{figure['value']:{sign}.3f}{interval}"
+def _signed(figure: Mapping[str, Any]) -> str:
+    """A difference in words."""
+    return format_figure(figure, interval_digits=3, sign=True)
+
+
+def _plain(figure: Mapping[str, Any]) -> str:
+    """A figure in words."""
+    return format_figure(figure, interval_digits=3)
 
 
 def clearly(figure: Mapping[str, Any], side: Literal["below", "above"], bar: float = 0.0) -> bool:
@@ -72,16 +76,16 @@ def within(figure: Mapping[str, Any], low: float, high: float) -> Verdict:
     return "holds" if low <= figure["low"] and figure["high"] <= high else "cannot be told"
 
 
-def _pareto(said: Mapping[str, MethodRows], finetuned: list[str]) -> dict[str, Any]:
+def _pareto(rows: Mapping[str, MethodRows], finetuned: list[str]) -> dict[str, Any]:
     text = "No finetuning baseline has both a lower leak and a higher model_utility than cagul."
     lines, states = [], []
     for name in finetuned:
         leak, utility = (
-            difference_of(figure, said["cagul"], said[name]) for figure in ("leak", "model_utility")
+            difference_of(figure, rows["cagul"], rows[name]) for figure in ("leak", "model_utility")
         )
         if "value" not in leak or "value" not in utility:
             states.append("cannot be told")
-            lines.append(f"{name}: leak {shown(leak)}, model_utility {shown(utility)}")
+            lines.append(f"{name}: leak {_signed(leak)}, model_utility {_signed(utility)}")
             continue
         beaten = leak["value"] > 0 and utility["value"] < 0
         if clearly(leak, "above") and clearly(utility, "below"):
@@ -90,7 +94,7 @@ def _pareto(said: Mapping[str, MethodRows], finetuned: list[str]) -> dict[str, A
             no_worse = leak.get("high", 1.0) <= 0 or utility.get("low", -1.0) >= 0
             states.append("holds" if no_worse else "cannot be told")
         lines.append(
-            f"cagul less {name}: leak {shown(leak)}, model_utility {shown(utility)}"
+            f"cagul less {name}: leak {_signed(leak)}, model_utility {_signed(utility)}"
             + (": better in both by the values alone" if beaten else "")
         )
     return _claim(1, text, _worst(states), lines or [NOBODY])
@@ -103,9 +107,12 @@ def _worst(states: Sequence[str]) -> Verdict:
 
 
 def _likelihoods(
-    said: Mapping[str, MethodRows], finetuned: list[str], retain_host: list[dict]
+    rows: Mapping[str, MethodRows], finetuned: list[str], retain_host: Sequence[LikelihoodRow]
 ) -> dict[str, Any]:
-    text = "KS distance to the retain host on forget, and |membership AUROC - 0.5|, at or below the best finetuning baseline's."
+    text = (
+        "KS distance to the retain host on forget, and |membership AUROC - 0.5|, at or below the best "
+        "finetuning baseline's."
+    )
     if not retain_host:
         return _claim(2, text, "cannot be told", ["There is no retain host."])
     lines, states = [], []
@@ -115,15 +122,15 @@ def _likelihoods(
         "|AUROC - 0.5| of Min-K++": mia_distance("min_k_plus_plus"),
     }
     for words, measure in measures.items():
-        own = over_people(measure, said["cagul"])
-        impostors = {name: over_people(measure, said[name]) for name in finetuned}
-        known = {name: figure for name, figure in impostors.items() if "value" in figure}
+        own = over_people(measure, rows["cagul"])
+        baselines = {name: over_people(measure, rows[name]) for name in finetuned}
+        known = {name: figure for name, figure in baselines.items() if "value" in figure}
         if not known or "value" not in own:
             states.append("cannot be told")
             lines.append(f"{words}: {own.get('absent', NOBODY)}")
             continue
         name = min(known, key=lambda one: known[one]["value"])
-        apart = over_people(measure, said["cagul"], said[name])
+        apart = over_people(measure, rows["cagul"], rows[name])
         state = (
             "does not hold"
             if clearly(apart, "above")
@@ -133,39 +140,45 @@ def _likelihoods(
         )
         states.append(state)
         lines.append(
-            f"{words}: cagul {shown(own, '-')}, best finetuning baseline {name} {shown(known[name], '-')}; "
-            f"cagul less {name} {shown(apart)}: {state}"
+            f"{words}: cagul {_plain(own)}, best finetuning baseline {name} {_plain(known[name])}; "
+            f"cagul less {name} {_signed(apart)}: {state}"
         )
     return _claim(2, text, _worst(states), lines)
 
 
 def _identical(summary: Mapping[str, Any], finetuned: list[str]) -> dict[str, Any]:
-    text = f"Answers about retained and unseen people are the host's own in at least {KEPT}, where finetuning changes them."
+    text = (
+        f"Answers about retained and unseen people are the host's own in at least {KEPT}, where finetuning "
+        "changes them."
+    )
     lines, states = [], []
     if not finetuned:
         states.append("cannot be told")
         lines.append(NOBODY)
     for split in ("retain", "unseen"):
         own = summary["methods"]["cagul"].get(split, {}).get("identical", {"absent": "nobody was asked"})
-        impostors = {name: summary["methods"][name].get(split, {}).get("identical", {}) for name in finetuned}
+        baselines = {name: summary["methods"][name].get(split, {}).get("identical", {}) for name in finetuned}
         kept, changed = (
             within(own, KEPT, 1.0),
-            {name: within(figure, 0.0, KEPT) for name, figure in impostors.items()},
+            {name: within(figure, 0.0, KEPT) for name, figure in baselines.items()},
         )
         states += [kept, *changed.values()]
-        lines.append(f"{split}: cagul {shown(own, '-')}: {kept}")
-        known = {name: figure for name, figure in impostors.items() if "value" in figure}
+        lines.append(f"{split}: cagul {_plain(own)}: {kept}")
+        known = {name: figure for name, figure in baselines.items() if "value" in figure}
         if known:
             best = max(known, key=lambda name: known[name]["value"])
             lines.append(
-                f"{split}: finetuning changes them, at most {best} keeps {shown(known[best], '-')}: "
+                f"{split}: finetuning changes them, at most {best} keeps {_plain(known[best])}: "
                 f"{_worst([*changed.values()])}"
             )
     return _claim(3, text, _worst(states), lines)
 
 
 def _cheaper(measured: Mapping[str, Any] | None) -> dict[str, Any]:
-    text = "Less time and memory than gradient difference to the same leak, and than any finetune for one more person."
+    text = (
+        "Less time and memory than gradient difference to the same leak, and than any finetune for one more "
+        "person."
+    )
     if measured is None:
         return _claim(
             4,
@@ -216,12 +229,15 @@ def _ends(values: Sequence[float]) -> str:
     return f"{min(values):,.1f} to {max(values):,.1f} (n {len(values)})" if values else "not measured"
 
 
-def _refusal(summary: Mapping[str, Any], said: Mapping[str, MethodRows]) -> dict[str, Any]:
-    text = "Against gate_refusal the encoder keeps visual questions on forgotten people's pictures, and changes nothing else."
-    if "gate_refusal" not in said:
+def _refusal(summary: Mapping[str, Any], rows: Mapping[str, MethodRows]) -> dict[str, Any]:
+    text = (
+        "Against gate_refusal the encoder keeps visual questions on forgotten people's pictures, and changes "
+        "nothing else."
+    )
+    if "gate_refusal" not in rows:
         return _claim(5, text, "cannot be told", [f"gate_refusal {NOT_RUN}."])
     names = ("visual_accuracy", "leak", "identical, retain", "identical, unseen")
-    found = {name: difference_of(name, said["cagul"], said["gate_refusal"]) for name in names}
+    found = {name: difference_of(name, rows["cagul"], rows["gate_refusal"]) for name in names}
     seen = found["visual_accuracy"]
     kept: Verdict = (
         "holds" if clearly(seen, "above") else "does not hold" if clearly(seen, "below") else "cannot be told"
@@ -231,7 +247,8 @@ def _refusal(summary: Mapping[str, Any], said: Mapping[str, MethodRows]) -> dict
     }
     state = _worst([*states.values()])
     lines = [
-        f"cagul less gate_refusal, {name}: {shown(figure)}: {states[name]}" for name, figure in found.items()
+        f"cagul less gate_refusal, {name}: {_signed(figure)}: {states[name]}"
+        for name, figure in found.items()
     ]
     lines.append(f"that nothing else changes is to say: by at most {SAME} either way")
     costs = [summary["methods"][name]["cost"].get("cpu_seconds") for name in ("cagul", "gate_refusal")]
@@ -242,28 +259,32 @@ def _refusal(summary: Mapping[str, Any], said: Mapping[str, MethodRows]) -> dict
         )
     keep = summary["methods"]["cagul"]["retain"].get("misfire_keep", {})
     lines.append(
-        f"facts of retained people kept when the gate fires on them: cagul {shown(keep, '-')}, a canned "
+        f"facts of retained people kept when the gate fires on them: cagul {_plain(keep)}, a canned "
         "refusal none"
     )
     return _claim(5, text, state, lines)
 
 
-def _paper(said: Mapping[str, MethodRows]) -> dict[str, Any]:
+def _paper(rows: Mapping[str, MethodRows]) -> dict[str, Any]:
     text = "Our defaults help beside the paper's preset, cagul_paper."
-    if "cagul_paper" not in said:
+    if "cagul_paper" not in rows:
         return _claim(6, text, "cannot be told", [f"cagul_paper {NOT_RUN}."])
     lines, helped, harmed = [], [], []
     for name in PAPER_FIGURES:
-        found = difference_of(name, said["cagul"], said["cagul_paper"])
-        better: Literal["below", "above"] = "below" if name in LOW else "above"
-        worse: Literal["below", "above"] = "above" if name in LOW else "below"
-        word = "better" if clearly(found, better) else "worse" if clearly(found, worse) else "cannot be told"
+        difference = difference_of(name, rows["cagul"], rows["cagul_paper"])
+        word = _better_or_worse(name, difference)
         helped += [name] if word == "better" else []
         harmed += [name] if word == "worse" else []
-        lines.append(f"cagul less cagul_paper, {name}: {shown(found)}: {word}")
+        lines.append(f"cagul less cagul_paper, {name}: {_signed(difference)}: {word}")
     state: Verdict = (
         "holds" if helped and not harmed else "does not hold" if harmed and not helped else "cannot be told"
     )
     if helped and harmed:
         lines.append(f"Better in {', '.join(helped)}; worse in {', '.join(harmed)}: it is a trade.")
     return _claim(6, text, state, lines)
+
+
+def _better_or_worse(name: str, difference: Mapping[str, Any]) -> str:
+    sides: tuple[Literal["below", "above"], ...] = ("below", "above") if name in LOW else ("above", "below")
+    better, worse = (clearly(difference, side) for side in sides)
+    return "better" if better else "worse" if worse else "cannot be told"

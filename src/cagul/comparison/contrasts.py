@@ -1,12 +1,11 @@
-"""Figures of two methods on the same questions, paired: values, differences and their intervals over people.
-No torch here.
+"""Figures of two methods on the same questions, paired: values, differences and their intervals over
+people. No torch here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +14,7 @@ from cagul.data.grouping import group_by
 from cagul.evaluation.metrics.intervals import Pairs, bootstrap, contrast, harmonic_axis, mean_axis
 from cagul.evaluation.metrics.likelihood import log_truth_ratio, probability, retain_truth_ratio
 from cagul.evaluation.metrics.membership import SCORES, auroc
+from cagul.evaluation.result_rows import AnswerRow, LikelihoodRow, by_seed, question_key
 from cagul.evaluation.summary import LEAK_SORTS
 
 
@@ -22,65 +22,78 @@ from cagul.evaluation.summary import LEAK_SORTS
 class MethodRows:
     """A method's rows: answers, likelihoods and answers with the gate forced."""
 
-    answers: list[dict] = field(default_factory=list)
-    scored: list[dict] = field(default_factory=list)
-    forced: list[dict] = field(default_factory=list)
-    host: dict[str, dict] = field(default_factory=dict)  # the host's answers by question
+    answers: Sequence[AnswerRow] = ()
+    scored: Sequence[LikelihoodRow] = ()
+    forced: Sequence[AnswerRow] = ()
+    host: Mapping[str, AnswerRow] = field(default_factory=dict)  # the host's answers by question
 
 
-def _of(rows: list[dict], key: str, **wanted: str) -> Pairs:
-    """(subject, value) of the rows with these fields; a value may be None."""
+def _recall(rows: Sequence[AnswerRow]) -> Pairs:
+    """(subject, keyword recall) of each row; the recall may be None."""
+    return [(row["subject"], row["recall"]) for row in rows]
+
+
+def _of_split(rows: MethodRows, split: str, kind: str, sort: str = "") -> list[AnswerRow]:
+    """Answers to questions of one kind about the people of one split, of one sort where it is given."""
     return [
-        (row["subject"], None if row[key] is None else float(row[key]))
-        for row in rows
-        if all(row[name] == value for name, value in wanted.items())
+        row
+        for row in rows.answers
+        if row["split"] == split and row["kind"] == kind and sort in ("", row["sort"])
     ]
 
 
-def _identical(said: MethodRows, split: str) -> Pairs:
+def _identical(rows: MethodRows, split: str) -> Pairs:
     return [
-        (row["subject"], float(row["tokens"] == said.host[row["key"].partition("/")[2]]["tokens"]))
-        for row in said.answers
+        (row["subject"], float(row["tokens"] == rows.host[question_key(row)]["tokens"]))
+        for row in rows.answers
         if row["split"] == split
     ]
 
 
-def _scored(said: MethodRows, split: str, of: Callable[[dict], float | None]) -> Pairs:
-    return [(row["subject"], of(row)) for row in said.scored if row["split"] == split]
+def _scored(rows: MethodRows, split: str, of: Callable[[LikelihoodRow], float | None]) -> Pairs:
+    return [(row["subject"], of(row)) for row in rows.scored if row["split"] == split]
 
 
-def _utility(said: MethodRows) -> list[Pairs]:
+def _probability(row: LikelihoodRow) -> float | None:
+    return probability(row["nll"])
+
+
+def _log_truth_ratio(row: LikelihoodRow) -> float | None:
+    return log_truth_ratio(row["paraphrased_nll"], row["perturbed_nll"])
+
+
+def _utility(rows: MethodRows) -> list[Pairs]:
+    private = _of_split(rows, "retain", "private")
     return [
-        _scored(said, "retain", lambda row: probability(row["nll"])),
-        _of(said.answers, "rouge_l", split="retain", kind="private"),
-        _scored(
-            said,
-            "retain",
-            lambda row: retain_truth_ratio(log_truth_ratio(row["paraphrased_nll"], row["perturbed_nll"])),
-        ),
-        _of(said.answers, "recall", split="retain", kind="private"),
+        _scored(rows, "retain", _probability),
+        [(row["subject"], row["rouge_l"]) for row in private],
+        _scored(rows, "retain", lambda row: retain_truth_ratio(_log_truth_ratio(row))),
+        _recall(private),
     ]
 
 
+def _leak(rows: MethodRows) -> list[Pairs]:
+    return [_recall(_of_split(rows, "forget", "private", sort)) for sort in LEAK_SORTS]
+
+
+# figure -> the (subject, value) pairs of each of its terms
 TERMS: dict[str, Callable[[MethodRows], list[Pairs]]] = {
-    "leak": lambda said: [
-        _of(said.answers, "recall", split="forget", kind="private", sort=sort) for sort in LEAK_SORTS
-    ],
+    "leak": _leak,
     "model_utility": _utility,
-    "visual_accuracy": lambda said: [_of(said.answers, "recall", split="forget", kind="visual")],
-    "identical, retain": lambda said: [_identical(said, "retain")],
-    "identical, unseen": lambda said: [_identical(said, "unseen")],
-    "probability": lambda said: [_scored(said, "forget", lambda row: probability(row["nll"]))],
-    "misfire_keep": lambda said: [_of(said.forced, "recall")],
+    "visual_accuracy": lambda rows: [_recall(_of_split(rows, "forget", "visual"))],
+    "identical, retain": lambda rows: [_identical(rows, "retain")],
+    "identical, unseen": lambda rows: [_identical(rows, "unseen")],
+    "probability": lambda rows: [_scored(rows, "forget", _probability)],
+    "misfire_keep": lambda rows: [_recall(rows.forced)],
 }
 
 
-def value(name: str, said: MethodRows) -> float | None:
+def value(name: str, rows: MethodRows) -> float | None:
     """A figure's value alone; None when a term has no rows."""
-    means = [[found for _, found in pairs if found is not None] for pairs in TERMS[name](said)]
+    means = [[number for _, number in pairs if number is not None] for pairs in TERMS[name](rows)]
     if not all(means):
         return None
-    return float(_combine(name)(np.array([np.mean(found) for found in means])))
+    return float(_combine(name)(np.array([np.mean(numbers) for numbers in means])))
 
 
 def difference_of(name: str, ours: MethodRows, others: MethodRows) -> dict:
@@ -93,7 +106,6 @@ def _combine(name: str) -> Callable[[np.ndarray], np.ndarray]:
 
 
 # -- figures of whole distributions, which are no means
-# -------------------------------------------------------------------
 
 
 def ks_statistic(one: ArrayLike, other: ArrayLike) -> float:
@@ -120,15 +132,15 @@ class Measure:
     drawn, and returns None without the rows that it needs.
     """
 
-    of: Callable[[list[Any], list[str]], OfDraws | None]
+    of: Callable[[Sequence[LikelihoodRow], list[str]], OfDraws | None]
     greatest: float = 1.0
 
 
-def ks_to(retain_host: list[dict]) -> Measure:
+def ks_to(retain_host: Sequence[LikelihoodRow]) -> Measure:
     """KS of log R, a method's rows against the retain host's."""
     reference = _ratios(retain_host)
 
-    def of(rows: list[Any], people: list[str]) -> OfDraws | None:
+    def of(rows: Sequence[LikelihoodRow], people: list[str]) -> OfDraws | None:
         own = _ratios(rows)
         if not own or own.keys() != reference.keys():
             return None
@@ -149,11 +161,11 @@ def ks_to(retain_host: list[dict]) -> Measure:
     return Measure(of)
 
 
-def _ratios(rows: list[dict]) -> dict[str, list[float]]:
-    return _by_person((row, log_truth_ratio(row["paraphrased_nll"], row["perturbed_nll"])) for row in rows)
+def _ratios(rows: Sequence[LikelihoodRow]) -> dict[str, list[float]]:
+    return _by_person((row, _log_truth_ratio(row)) for row in rows)
 
 
-def _by_person(values: Iterable[tuple[dict, float | None]]) -> dict[str, list[float]]:
+def _by_person(values: Iterable[tuple[LikelihoodRow, float | None]]) -> dict[str, list[float]]:
     """Values of forget rows by person."""
     known = [
         (row["subject"], value) for row, value in values if row["split"] == "forget" and value is not None
@@ -164,7 +176,7 @@ def _by_person(values: Iterable[tuple[dict, float | None]]) -> dict[str, list[fl
 def mia_distance(score: str) -> Measure:
     """|AUROC - 0.5| of a membership score, forgotten people's rows against all never-seen people's."""
 
-    def of(rows: list[Any], people: list[str]) -> OfDraws | None:
+    def of(rows: Sequence[LikelihoodRow], people: list[str]) -> OfDraws | None:
         members = _by_person((row, SCORES[score](row)) for row in rows)
         others = [SCORES[score](row) for row in rows if row["split"] == "unseen"]
         if not members or not others:
@@ -188,7 +200,7 @@ def over_people(measure: Measure, ours: MethodRows, others: MethodRows | None = 
     """
     people = sorted({row["subject"] for row in ours.scored if row["split"] == "forget"})
     sides = [
-        [measure.of(rows, people) for rows in _seeds(side.scored)]
+        [measure.of(rows, people) for rows in by_seed(side.scored).values()]
         for side in (ours, others)
         if side is not None
     ]
@@ -202,10 +214,3 @@ def over_people(measure: Measure, ours: MethodRows, others: MethodRows | None = 
 
     least = 0.0 if others is None else -measure.greatest
     return bootstrap(statistic, [len(people)], (least, measure.greatest)) | {"n": len(people)}
-
-
-def _seeds(rows: list[dict]) -> list[list[dict]]:
-    found: dict[object, list[dict]] = {}
-    for row in rows:
-        found.setdefault(row.get("seed"), []).append(row)
-    return list(found.values())

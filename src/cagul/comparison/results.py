@@ -12,12 +12,14 @@ from cagul.comparison.claims import claims
 from cagul.comparison.contrasts import MethodRows, difference_of, value
 from cagul.comparison.surface import surface
 from cagul.comparison.tuning import MEANING, RULE, Trial, best, label, rule_score, rule_terms, wider, words
-from cagul.evaluation.summary import LIKELIHOOD, RETAIN_HOST, by_method_of, method_figures, summarise
+from cagul.data.grouping import group_by
+from cagul.evaluation.result_rows import GATE, HOST, LIKELIHOOD, RETAIN_HOST, RowTable, by_seed
+from cagul.evaluation.summary import method_figures, summarise
 
 DONE, ABOUT = "done", "about"  # methods of rows that say what is done, and what the comparison is
 COSTS = ("seconds", "cpu_seconds", "trainable_parameters", "peak_memory_mib", "steps")
-SPREAD = ("leak", "model_utility")
-# how names of figures that need them begin
+HEADLINE = ("leak", "model_utility")  # figures that are given seed by seed
+# how the names of figures begin that need likelihoods
 LIKELIHOODS = ("probability", "truth", "mia", "forget_quality", "model_utility")
 PAIRED = ("leak", "model_utility", "visual_accuracy", "identical, retain", "identical, unseen", "probability")
 
@@ -45,19 +47,18 @@ def trials_of(rows: Iterable[dict], name: str) -> list[Trial]:
 
 def judged(rows: list[dict], host: list[dict], silent: bool) -> dict[str, Any]:
     """Score of one trial's validation rows by the rule, with its terms; ``host`` are the host's validation
-    rows.
+    rows. ``silent``: the method has no likelihoods.
     """
+    terms = rule_terms(_validation_figures(host), likelihoods=not silent)
+    figures = _validation_figures(rows)
+    values = {f"{split}.{name}": figures[split].get(name, {}).get("value") for split, name in terms}
+    return {"terms": values, "score": rule_score(figures, terms)}
 
-    def figures(part: list[Any]) -> dict[str, dict[str, Any]]:
-        scored = [row for row in part if row["method"].endswith(LIKELIHOOD)]
-        return method_figures(
-            [row for row in part if not row["method"].endswith(LIKELIHOOD)], scored, None, [], []
-        )
 
-    terms = rule_terms(figures(host), likelihoods=not silent)
-    found = figures(rows)
-    values = {f"{split}.{name}": found[split].get(name, {}).get("value") for split, name in terms}
-    return {"terms": values, "score": rule_score(found, terms)}
+def _validation_figures(rows: list[Any]) -> dict[str, dict[str, Any]]:
+    scored = [row for row in rows if row["method"].endswith(LIKELIHOOD)]
+    answers = [row for row in rows if not row["method"].endswith(LIKELIHOOD)]
+    return method_figures(answers, scored, None, [], [])
 
 
 def results(rows: list[dict], measured: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -65,67 +66,85 @@ def results(rows: list[dict], measured: Mapping[str, Any] | None = None) -> dict
     beside it.
 
     ``measured`` is what benchmarks/to_same_leak.py wrote, for the claim about time and memory.
+
+    Raises RowError for a row that lacks a field.
     """
     about = next(row for row in rows if row["method"] == ABOUT)
     done = [row for row in rows if row["method"] == DONE]
-    asked = [row["name"] for row in done if row["part"] == "test" and not row["diverged"]]
-    names = sorted({name for name in asked if name != "host"}, key=about["methods"].index)
-    names = [*(["cagul"] if "cagul" in names else []), *(name for name in names if name != "cagul")]
+    kept = _test_rows(rows, done)
+    summary = _method_summary(kept, done, about["methods"])
+    methods = list(summary["methods"])
+    table = RowTable(kept)
+    by_name = _rows_by_method(table, methods)
+    if "cagul" in by_name:
+        summary["paired"] = {
+            name: {figure: difference_of(figure, by_name["cagul"], other) for figure in PAIRED}
+            for name, other in by_name.items()
+            if name != "cagul"
+        }
+    summary["seeds"] = {name: _headline_by_seed(one) for name, one in by_name.items()}
+    summary["surface"] = surface(summary["methods"], about.get("settings", ()))
+    summary["tuning"] = _tuning(done)
+    summary |= _not_in_table(done, methods, about["methods"])
+    summary |= {key: about[key] for key in ("host", "people", "sample", "quick", "finished")}
+    summary["evaluation"] = {"threads": about["threads"], "seeds": about["seeds"], "trials": len(done)}
+    summary["claims"] = claims(summary, by_name, table.likelihoods(RETAIN_HOST), measured)
+    return summary
+
+
+def _test_rows(rows: list[dict], done: list[dict]) -> list[dict]:
+    """The rows of finished trials on test rows, of the retain host and of gates."""
     finished = {
         trial_name(row["name"], "test", row["point"], row["seed"]) for row in done if row["part"] == "test"
     }
-    kept = [
+    return [
         row
         for row in rows
         if _trial(row) in finished
         or row["method"] == RETAIN_HOST + LIKELIHOOD
-        or row["method"].endswith(":gate")
+        or row["method"].endswith(GATE)
     ]
+
+
+def _method_summary(kept: list[dict], done: list[dict], order: list[str]) -> dict[str, Any]:
+    """The summary of all methods that were asked, in this ``order``, with costs and reasons of absent
+    figures. Differences are of cagul, where it was asked.
+    """
+    tests = group_by((row for row in done if row["part"] == "test"), lambda row: row["name"])
+    asked = {name for name, trials in tests.items() if any(not row["diverged"] for row in trials)}
+    names = sorted(asked - {HOST}, key=lambda name: (name != "cagul", order.index(name)))
     summary = summarise(kept, names)
-    ordered = sorted(summary["methods"], key=about["methods"].index)
-    summary["methods"] = {name: summary["methods"][name] for name in ordered}
-    gates = {row["method"].removesuffix(":gate") for row in kept if row["method"].endswith(":gate")}
-    tests = {name: [row for row in done if row["part"] == "test" and row["name"] == name] for name in ordered}
+    summary["methods"] = {
+        name: summary["methods"][name] for name in sorted(summary["methods"], key=order.index)
+    }
+    with_gate = {row["method"].removesuffix(GATE) for row in kept if row["method"].endswith(GATE)}
     for name, parts in summary["methods"].items():
         parts["cost"] = _costs(tests[name])
-        if name not in gates:
+        if name not in with_gate:
             parts.pop("gate", None)
         _give_reasons(parts, tests[name][0]["silent_likelihoods"])
-    by_method = by_method_of(kept)
-    host = {row["key"].partition("/")[2]: row for row in by_method.get("host", [])}
-    said = {
-        name: MethodRows(
-            by_method.get(name, []),
-            by_method.get(name + LIKELIHOOD, []),
-            by_method.get(f"{name}:forced", []),
-            host,
-        )
-        for name in ordered
-    }
-    if "cagul" in said:
-        summary["paired"] = {
-            name: {figure: difference_of(figure, said["cagul"], other) for figure in PAIRED}
-            for name, other in said.items()
-            if name != "cagul"
-        }
-    summary["seeds"] = {name: _spread(one) for name, one in said.items()}
-    summary["surface"] = surface(summary["methods"], about.get("settings", ()))
-    summary["tuning"] = _tuning(done)
-    summary["diverged"] = {
-        row["name"]: row["diverged"] for row in done if row["diverged"] and row["name"] not in ordered
-    }
-    summary["lost_seeds"] = [
-        {"method": row["name"], "seed": row["seed"], "diverged": row["diverged"]}
-        for row in done
-        if row["diverged"] and row["part"] == "test" and row["name"] in ordered
-    ]
-    summary |= {key: about[key] for key in ("host", "people", "sample", "quick", "finished")}
-    summary["not_asked"] = [
-        name for name in about["methods"] if name not in ordered and name not in summary["diverged"]
-    ]
-    summary["evaluation"] = {"threads": about["threads"], "seeds": about["seeds"], "trials": len(done)}
-    summary["claims"] = claims(summary, said, by_method.get(RETAIN_HOST + LIKELIHOOD, []), measured)
     return summary
+
+
+def _rows_by_method(table: RowTable, names: Iterable[str]) -> dict[str, MethodRows]:
+    host = table.answers_by_question(HOST)
+    return {
+        name: MethodRows(table.answers(name), table.likelihoods(name), table.forced(name), host)
+        for name in names
+    }
+
+
+def _not_in_table(done: list[dict], methods: list[str], order: list[str]) -> dict[str, Any]:
+    """What is missing beside ``methods``: methods and seeds that diverged, and methods that were not asked."""
+    stopped = [row for row in done if row["diverged"]]
+    diverged = {row["name"]: row["diverged"] for row in stopped if row["name"] not in methods}
+    lost_seeds = [
+        {"method": row["name"], "seed": row["seed"], "diverged": row["diverged"]}
+        for row in stopped
+        if row["part"] == "test" and row["name"] in methods
+    ]
+    not_asked = [name for name in order if name not in methods and name not in diverged]
+    return {"diverged": diverged, "lost_seeds": lost_seeds, "not_asked": not_asked}
 
 
 def _trial(row: dict) -> str:
@@ -135,54 +154,47 @@ def _trial(row: dict) -> str:
 
 def _costs(tests: list[dict]) -> dict[str, float]:
     """Means over seeds of what building the answerer took."""
-    found = {
+    known = {
         name: [row["facts"][name] for row in tests if row["facts"].get(name) is not None] for name in COSTS
     }
-    return {name: round(fmean(numbers), 2) for name, numbers in found.items() if numbers}
+    return {name: round(fmean(numbers), 2) for name, numbers in known.items() if numbers}
 
 
-def _give_reasons(parts: dict[str, dict[str, Any]], silent: str) -> None:
-    """Where a method has no likelihoods by its nature, say so in place of "no row"."""
-    for figures in parts.values() if silent else ():
-        for name, found in figures.items():
-            if isinstance(found, dict) and "absent" in found and name.startswith(LIKELIHOODS):
-                figures[name] = {"absent": silent}
+def _give_reasons(parts: dict[str, dict[str, Any]], reason: str) -> None:
+    """Say why a method has no likelihoods by its nature; without a reason the figures stay as they are."""
+    if not reason:
+        return
+    for figures in parts.values():
+        for name, figure in figures.items():
+            if isinstance(figure, dict) and "absent" in figure and name.startswith(LIKELIHOODS):
+                figures[name] = {"absent": reason}
 
 
-def _spread(said: MethodRows) -> dict[str, dict[str, float | None]]:
+def _headline_by_seed(rows: MethodRows) -> dict[str, dict[str, float | None]]:
     """The headline figures of each seed."""
-    seeds = sorted({row["seed"] for row in said.answers})
-    found = {}
-    for seed in seeds:
-        answers, scored = (
-            [row for row in part if row["seed"] == seed] for part in (said.answers, said.scored)
-        )
-        one = MethodRows(answers, scored)
-        found[str(seed)] = {name: value(name, one) for name in SPREAD}
-    return found
+    answers, scored = by_seed(rows.answers), by_seed(rows.scored)
+    by_number = {}
+    for seed in sorted(answers, key=str):
+        one = MethodRows(answers[seed], scored.get(seed, []))
+        by_number[str(seed)] = {name: value(name, one) for name in HEADLINE}
+    return by_number
 
 
 def _tuning(done: list[dict]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name in dict.fromkeys(row["name"] for row in done if row["part"] == "validation"):
-        trials = trials_of(done, name)
-        winner, points = best(trials), [trial.point for trial in trials]
-        terms: dict[str, Any] = next(
-            (row["terms"] for row in done if row["name"] == name and "terms" in row), {}
-        )
-        meaning = MEANING.format(
-            ", ".join(words((split, figure)) for split, _, figure in (term.partition(".") for term in terms))
-        )
-        told = [
-            {"point": label(trial.point)}
-            | {key: value for key, value in vars(trial).items() if key != "point"}
-            for trial in trials
-        ]
-        found[name] = {
-            "rule": RULE,
-            "meaning": meaning,
-            "winner": label(winner.point) if winner else None,
-            "at_an_edge": winner is not None and wider(points, winner.point) is not None,
-            "trials": told,
-        }
-    return found
+    """By method: the rule, every trial and the winner."""
+    tuned = group_by((row for row in done if row["part"] == "validation"), lambda row: row["name"])
+    return {name: _tuning_of(name, rows) for name, rows in tuned.items()}
+
+
+def _tuning_of(name: str, rows: list[dict]) -> dict[str, Any]:
+    trials = trials_of(rows, name)
+    winner, points = best(trials), [trial.point for trial in trials]
+    terms: dict[str, Any] = next((row["terms"] for row in rows if "terms" in row), {})
+    named = [(split, figure) for split, _, figure in (term.partition(".") for term in terms)]
+    return {
+        "rule": RULE,
+        "meaning": MEANING.format(", ".join(map(words, named))),
+        "winner": label(winner.point) if winner else None,
+        "at_an_edge": winner is not None and wider(points, winner.point) is not None,
+        "trials": [vars(trial) | {"point": label(trial.point)} for trial in trials],
+    }

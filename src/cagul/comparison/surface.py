@@ -9,8 +9,10 @@ from typing import Any
 
 from cagul.evaluation.metrics.text_metrics import front
 
-# of selection.choose and selection.k; cagul is bottom 0.5
-SELECTIONS, COUNTS = ("bottom", "random", "top"), ("8", "16", "0.5")
+# of selection.choose and selection.k; the method cagul is bottom 0.5
+DEFAULT_SELECTION = "bottom"
+SELECTIONS = (DEFAULT_SELECTION, "random", "top")
+TOKEN_COUNTS, HALF = ("8", "16"), "0.5"
 FIGURES = (
     ("forget", "leak"),
     ("forget", "refusal_rate"),
@@ -20,12 +22,17 @@ FIGURES = (
 
 
 def _name(choose: str, k: str) -> str:
-    return "cagul" + f"_{choose}" * (choose != "bottom") + f"_k{k}" * (k in COUNTS[:-1])
+    parts = ["cagul"]
+    if choose != DEFAULT_SELECTION:
+        parts.append(choose)
+    if k in TOKEN_COUNTS:
+        parts.append(f"k{k}")
+    return "_".join(parts)
 
 
 SURFACE: dict[str, tuple[str, str]] = {  # method -> its selection and K
     _name(*point): point
-    for point in [*((choose, k) for k in COUNTS for choose in SELECTIONS), ("all", "1.0")]
+    for point in [*((choose, k) for k in (*TOKEN_COUNTS, HALF) for choose in SELECTIONS), ("all", "1.0")]
 }
 
 

@@ -136,7 +136,8 @@ def surface_table(summary: Summary) -> SurfaceTable | None:
         return None
     off = _trade_off(summary, found.points, *ON_SURFACE[-1])
     if off is not None:
-        off = replace(off, right=min(1.0, (int(10 * max(point.x[0] for point in off.points)) + 1) / 10))
+        highest = round(max(point.x[0] for point in off.points), 9)  # 0.3 may be 0.29999999999999993
+        off = replace(off, right=min(1.0, (int(10 * highest) + 1) / 10))
     lines = tuple(
         Line(
             f"{numbers[name]} {name}",
