@@ -249,7 +249,7 @@ def checked(model: type[Options], data: dict[str, Any], settings: list[str] | No
 
 
 def _set(model: type[BaseModel], data: dict[str, Any], setting: str, path: list[str], value: str) -> None:
-    """Put the value of one ``setting`` into ``data``, in place of the same option under its older name too."""
+    """Put one ``setting``'s value into ``data``. It replaces the same option under its older name too."""
     target: Any = data
     section: Any = model
     for part in path[:-1]:

@@ -131,8 +131,8 @@ def require_writable(folder: Path) -> None:
 
 
 def cache_folder() -> Path:
-    """A writable folder for what can be computed again: below CAGUL_CACHE, XDG_CACHE_HOME or ~/.cache, or else
-    a temporary one.
+    """A writable folder for what can be computed again: below CAGUL_CACHE, XDG_CACHE_HOME or ~/.cache, else a
+    temporary one.
     """
     for place in (os.environ.get("CAGUL_CACHE"), os.environ.get("XDG_CACHE_HOME"), Path.home() / ".cache"):
         if place:

@@ -19,6 +19,8 @@ from cagul.errors import DataError, UsageError, did_you_mean, reason
 FIUBENCH_PEOPLE = 400  # later rows of full.json were never trained on
 FIUBENCH_FILES = ("full.json", "split.json", "SFHQ.zip")
 MLLMU_SETS = {"forget_5": "retain_95", "forget_10": "retain_90", "forget_15": "retain_85"}
+MLLMU_CELEBRITIES, MLLMU_VIEWS = "Retain_Set", "Test_Set"
+WITHOUT_PICTURE = "questions without a picture"
 
 
 def fiubench(source: str | Path, pictures: Path, forget: str | None = None) -> Source:
@@ -31,59 +33,67 @@ def fiubench(source: str | Path, pictures: Path, forget: str | None = None) -> S
     """
     folder = Path(source) if Path(source).is_dir() else _download(str(source))
     people = _json_or_lines(folder / "full.json")
-    sets = {
-        name: [str(i) for i in ids]
-        for name, ids in _one(_json_or_lines(folder / "split.json"), folder / "split.json").items()
-    }
-    chosen = _chosen(
-        forget or "forget5", [name for name in sets if name.startswith("forget")], folder / "split.json"
-    )
+    sets = _fiubench_sets(folder / "split.json")
+    forget_sets = [name for name in sets if name.startswith("forget")]
+    chosen = _chosen(forget or "forget5", forget_sets, folder / "split.json")
     ids = [str(row.get("unique_id", "")) for row in people]
     _require_distinct(ids, folder / "full.json")
     _require_filled(sets[chosen], chosen, folder / "split.json")
-    absent = sorted(set(sets[chosen]) - set(ids[:FIUBENCH_PEOPLE]))
+    _require_trained(sets[chosen], chosen, ids[:FIUBENCH_PEOPLE])
+    forgotten = set(sets[chosen])
+    elsewhere = {subject for name in forget_sets for subject in sets[name]} - forgotten
+    _unpack_pictures(folder, pictures)
+    read = Source(sets={chosen: sets[chosen]})
+    for number, (subject, row) in enumerate(zip(ids, people, strict=True)):
+        if subject in elsewhere:
+            read.left_out["people of other forget sets"] += 1
+            continue
+        person = {
+            "subject": subject,
+            "image": _fiubench_picture(str(row.get("image_path", "")), folder, pictures),
+            "group": "" if number < FIUBENCH_PEOPLE else "unseen",
+        }
+        _add_fiubench_questions(read, person, row, f"{folder / 'full.json'}: a question about {subject!r}")
+    in_forget_sets = elsewhere | forgotten
+    read.sets["retain"] = [i for i in ids[:FIUBENCH_PEOPLE] if i not in in_forget_sets]
+    read.sets |= {name: part for name, part in sets.items() if name.startswith("retain")}
+    return read
+
+
+def _fiubench_sets(path: Path) -> dict[str, list[str]]:
+    """The sets of split.json by name, each a list of ids as text. Raises DataError for another content."""
+    return {name: [str(number) for number in ids] for name, ids in _one(_json_or_lines(path), path).items()}
+
+
+def _require_trained(forget: list[str], name: str, trained: list[str]) -> None:
+    """Raises DataError when the forget set names people whom the benchmark never trains on."""
+    absent = sorted(set(forget) - set(trained))
     if absent:
         raise DataError(
-            f"{len(absent)} of the {len(sets[chosen])} people of {chosen} are not among the first "
+            f"{len(absent)} of the {len(forget)} people of {name} are not among the first "
             f"{FIUBENCH_PEOPLE} of full.json, the first is {absent[0]!r}.",
             "Take full.json and split.json from the same release.",
             "empty-split",
         )
-    elsewhere = {i for name, part in sets.items() if name.startswith("forget") for i in part} - set(
-        sets[chosen]
-    )
-    if (folder / "SFHQ.zip").is_file() and not (folder / "SFHQ").is_dir():
-        _unpack(folder / "SFHQ.zip", pictures)
-    found = Source(sets={chosen: sets[chosen]})
-    for number, (subject, row) in enumerate(zip(ids, people, strict=True)):
-        if subject in elsewhere:
-            found.left_out["people of other forget sets"] += 1
-            continue
-        group = "" if number < FIUBENCH_PEOPLE else "unseen"
-        image = _fiubench_picture(str(row.get("image_path", "")), folder, pictures)
-        for question in row.get("qa_list") or []:
-            found.left_out.update(_gaps(question))
-            found.records.append(
-                validated(
-                    {
-                        "subject": subject,
-                        "image": image,
-                        "group": group,
-                        "question": question.get("question"),
-                        "answer": question.get("answer"),
-                        "keywords": as_list(question.get("keywords")),
-                        "paraphrased_questions": _either(question, "paraphrased_question"),
-                        "paraphrased_answer": next(iter(_either(question, "paraphrased_answer")), None),
-                        "perturbed_answers": _either(question, "perturbed_answer"),
-                    },
-                    f"{folder / 'full.json'}: a question about {subject!r}",
-                )
-            )
-    found.sets["retain"] = [
-        i for i in ids[:FIUBENCH_PEOPLE] if i not in elsewhere and i not in set(sets[chosen])
-    ]
-    found.sets |= {name: part for name, part in sets.items() if name.startswith("retain")}
-    return found
+
+
+def _add_fiubench_questions(read: Source, person: dict[str, Any], row: dict[str, Any], where: str) -> None:
+    """Add a record for each question of a person's row. Raises DataError that says ``where``."""
+    for question in row.get("qa_list") or []:
+        read.left_out.update(_gaps(question))
+        read.records.append(validated(person | _fiubench_question(question), where))
+
+
+def _fiubench_question(question: dict[str, Any]) -> dict[str, Any]:
+    """A question of full.json as fields of a record."""
+    return {
+        "question": question.get("question"),
+        "answer": question.get("answer"),
+        "keywords": as_list(question.get("keywords")),
+        "paraphrased_questions": _either(question, "paraphrased_question"),
+        "paraphrased_answer": next(iter(_either(question, "paraphrased_answer")), None),
+        "perturbed_answers": _either(question, "perturbed_answer"),
+    }
 
 
 def _download(name: str) -> Path:
@@ -100,7 +110,11 @@ def _download(name: str) -> Path:
         ) from error
 
 
-def _unpack(archive: Path, target: Path) -> None:
+def _unpack_pictures(folder: Path, target: Path) -> None:
+    """Unpack SFHQ.zip into ``target`` where its folder is missing. Raises DataError for a broken archive."""
+    archive = folder / "SFHQ.zip"
+    if not archive.is_file() or (folder / "SFHQ").is_dir():
+        return
     try:
         with zipfile.ZipFile(archive) as packed:
             packed.extractall(target)
@@ -138,14 +152,15 @@ def _json_or_lines(path: Path) -> list[Any]:
         ) from None
 
 
-def _one(found: list[Any], path: Path) -> dict[str, Any]:
-    if len(found) != 1 or not isinstance(found[0], dict):
+def _one(values: list[Any], path: Path) -> dict[str, Any]:
+    """The only one of ``values``. Raises DataError unless it is one JSON object."""
+    if len(values) != 1 or not isinstance(values[0], dict):
         raise DataError(
-            f"{path} holds {len(found)} JSON values, not one object of sets.",
+            f"{path} holds {len(values)} JSON values, not one object of sets.",
             'Write {"forget5": [ids], ...}.',
             "source",
         )
-    return found[0]
+    return values[0]
 
 
 def _either(row: dict, name: str) -> tuple[str, ...]:
@@ -168,89 +183,111 @@ def mllmu(source: str | Path, pictures: Path, forget: str | None = None) -> Sour
     set.
     """
     chosen = _chosen(forget or "forget_5", list(MLLMU_SETS), source)
-    found, store = Source(), Pictures(pictures)
-    local = Path(source).is_dir()
-    for config in (chosen, MLLMU_SETS[chosen], "Retain_Set"):
-        if config == "Retain_Set" and local and not (Path(source) / config).is_dir():
-            found.left_out["celebrities, for there is no Retain_Set"] += 1
-            continue
-        rows = list(table_rows(source, config))
-        prefix = "celebrity-" if config == "Retain_Set" else ""
-        ids = [prefix + str(row.get("ID", "")) for row in rows]
-        _require_distinct(ids, f"{source}, {config}")
-        _require_filled(ids, config, source)
-        found.sets[config] = ids
-        for subject, row in zip(ids, rows, strict=True):
-            image = store.keep(subject, row.get("image"), Path(source) if local else None)
-            for part in _mllmu_questions(row, found.left_out):
-                given = {
-                    "subject": subject,
-                    "image": image or "",
-                    "group": "celebrity" if prefix else "",
-                } | part
-                found.records.append(validated(given, f"{source}, {config}: a question about {subject!r}"))
-    both = sorted(set(found.sets[chosen]) & set(found.sets[MLLMU_SETS[chosen]]))
+    retain = MLLMU_SETS[chosen]
+    read, store = Source(), Pictures(pictures)
+    _read_mllmu_set(read, store, source, chosen)
+    _read_mllmu_set(read, store, source, retain)
+    if _lacks(source, MLLMU_CELEBRITIES):
+        read.left_out[f"celebrities, for there is no {MLLMU_CELEBRITIES}"] += 1
+    else:
+        _read_mllmu_set(read, store, source, MLLMU_CELEBRITIES)
+    both = sorted(set(read.sets[chosen]) & set(read.sets[retain]))
     if both:
         raise DataError(
-            f"{len(both)} people are in {chosen} and in {MLLMU_SETS[chosen]}, the first is {both[0]!r}.",
+            f"{len(both)} people are in {chosen} and in {retain}, the first is {both[0]!r}.",
             "Take both sets from the same release.",
             "duplicate-subjects",
         )
-    if local and not (Path(source) / "Test_Set").is_dir():
-        found.left_out["views, for there is no Test_Set"] += 1
-        return found
+    if _lacks(source, MLLMU_VIEWS):
+        read.left_out[f"views, for there is no {MLLMU_VIEWS}"] += 1
+        return read
+    views = _mllmu_views(store, source, set(read.sets[chosen]))
+    for index, record in enumerate(read.records):
+        others = tuple(view for view in views.get(record.subject, []) if view != record.image)
+        read.records[index] = record.model_copy(update={"views": others})
+    return read
+
+
+def _lacks(source: str | Path, config: str) -> bool:
+    """Whether a local copy has no folder for a config; a hub name is always asked."""
+    return Path(source).is_dir() and not (Path(source) / config).is_dir()
+
+
+def _read_mllmu_set(read: Source, store: Pictures, source: str | Path, config: str) -> None:
+    """Add the people of one config to ``read``: its set, its records and what is left out.
+
+    Raises DataError for an empty set, a doubled id and a bad row.
+    """
+    celebrities = config == MLLMU_CELEBRITIES
+    rows = list(table_rows(source, config))
+    ids = [("celebrity-" if celebrities else "") + str(row.get("ID", "")) for row in rows]
+    _require_distinct(ids, f"{source}, {config}")
+    _require_filled(ids, config, source)
+    read.sets[config] = ids
+    folder = Path(source) if Path(source).is_dir() else None
+    for subject, row in zip(ids, rows, strict=True):
+        image = store.keep(subject, row.get("image"), folder)
+        person = {"subject": subject, "image": image or "", "group": "celebrity" if celebrities else ""}
+        for question in _mllmu_questions(row, read.left_out):
+            where = f"{source}, {config}: a question about {subject!r}"
+            read.records.append(validated(person | question, where))
+
+
+def _mllmu_views(store: Pictures, source: str | Path, subjects: set[str]) -> dict[str, list[Path]]:
+    """The pictures of Test_Set of each of ``subjects``."""
     views: dict[str, list[Path]] = {}
-    for row in table_rows(source, "Test_Set"):
+    for row in table_rows(source, MLLMU_VIEWS):
         subject = str(row.get("ID", ""))
-        if subject in found.sets[chosen]:
+        if subject in subjects:
             kept = [store.keep(subject, cell) for cell in row.get("images") or [row.get("image")]]
             views[subject] = [path for path in kept if path]
-    found.records = [
-        r.model_copy(update={"views": tuple(v for v in views.get(r.subject, []) if v != r.image)})
-        for r in found.records
-    ]
-    return found
+    return views
 
 
 def _mllmu_questions(row: dict, left_out: Counter[str]) -> list[dict[str, Any]]:
-    """A row's questions about its picture, as fields of records."""
-    asked = (
-        [{"question": row.get("question"), "answer": row.get("answer")}]
-        if row.get("question") and row.get("answer")
-        else []
-    )
-    for item in row.get("Generation_Task") or []:
-        if item.get("Type") == "Image_Textual":
-            asked.append({"question": item["Question"], "answer": item["Ground_Truth"]})
-    for item in row.get("Mask_Task") or []:
-        if item.get("Type") == "Image_Textual":
-            question = re.sub("_{2,}", "[Blank]", item["Question"])
-            asked.append(
-                {"question": question, "answer": item["Ground_Truth"], "keywords": (item["Ground_Truth"],)}
-            )
-    tasks = row.get("Classification_Task") or {}
-    for item in tasks.get("Image_Textual_Questions") or []:
-        options = {letter: text for letter, text in (item.get("Options") or {}).items() if text}
-        right = options.pop(str(item.get("Correct_Answer", "")).strip()[:1].upper(), None)
-        if right is None:
+    """A row's questions about its picture, as fields of records; the others are counted in ``left_out``."""
+    questions = []
+    if row.get("question") and row.get("answer"):
+        questions.append({"question": row["question"], "answer": row["answer"]})
+    for item in _about_picture(row, "Generation_Task", left_out):
+        questions.append({"question": item["Question"], "answer": item["Ground_Truth"]})
+    for item in _about_picture(row, "Mask_Task", left_out):
+        word = item["Ground_Truth"]
+        blanked = re.sub("_{2,}", "[Blank]", item["Question"])
+        questions.append({"question": blanked, "answer": word, "keywords": (word,)})
+    choices = row.get("Classification_Task") or {}
+    left_out[WITHOUT_PICTURE] += len(choices.get("Pure_Text_Questions") or [])
+    for item in choices.get("Image_Textual_Questions") or []:
+        question = _opened_choice(item)
+        if question is None:
             left_out["choices whose right answer is no option"] += 1
-            continue
-        asked.append(
-            {
-                "question": item["Question"],
-                "answer": right,
-                "keywords": (right,),
-                "perturbed_answers": tuple(options.values()),
-            }
-        )
-    texts = [
-        i
-        for task in ("Generation_Task", "Mask_Task")
-        for i in row.get(task) or []
-        if i.get("Type") != "Image_Textual"
-    ]
-    left_out["questions without a picture"] += len(texts) + len(tasks.get("Pure_Text_Questions") or [])
-    return asked
+        else:
+            questions.append(question)
+    return questions
+
+
+def _about_picture(row: dict, task: str, left_out: Counter[str]) -> list[dict]:
+    """The items of a task that ask about the picture; the others are counted in ``left_out``."""
+    items = row.get(task) or []
+    about = [item for item in items if item.get("Type") == "Image_Textual"]
+    left_out[WITHOUT_PICTURE] += len(items) - len(about)
+    return about
+
+
+def _opened_choice(item: dict) -> dict[str, Any] | None:
+    """A multiple choice as an open question, its wrong options as perturbed answers; None where the right
+    letter is no option.
+    """
+    options = {letter: text for letter, text in (item.get("Options") or {}).items() if text}
+    right = options.pop(str(item.get("Correct_Answer", "")).strip()[:1].upper(), None)
+    if right is None:
+        return None
+    return {
+        "question": item["Question"],
+        "answer": right,
+        "keywords": (right,),
+        "perturbed_answers": tuple(options.values()),
+    }
 
 
 def _chosen(name: str, known: list[str], source: str | Path) -> str:

@@ -17,11 +17,6 @@ def contents(records: Sequence[Record]) -> dict[str, Any]:
     """Counts over records: subjects, kinds, groups, phrasings, pictures, what measures need, and what is
     odd.
     """
-    owners: dict[Path, set[str]] = {}
-    for record in records:
-        for path in (record.image, *record.views):
-            owners.setdefault(path, set()).add(record.subject)
-    asked = Counter((r.subject, r.image, r.question, r.answer) for r in records)
     return {
         "subjects": len({r.subject for r in records}),
         "records": len(records),
@@ -29,18 +24,34 @@ def contents(records: Sequence[Record]) -> dict[str, Any]:
         "groups": dict(Counter(r.group or "(none)" for r in records).most_common()),
         "questions": len({r.question for r in records}),
         "paraphrased_questions": len({q for r in records for q in r.paraphrased_questions}),
-        "images": len({r.image for r in records}),
-        "views": len({view for r in records for view in r.views}),
+        "images": len(_images(records)),
+        "views": len(_views(records)),
         "with_keywords": sum(bool(r.keywords) for r in records),
         "with_paraphrased_answer": sum(r.paraphrased_answer is not None for r in records),
         "with_perturbed_answers": sum(bool(r.perturbed_answers) for r in records),
         "longest_answer": max((len(r.answer) for r in records), default=0),
-        "duplicates": sum(count - 1 for count in asked.values()),
-        "shared_pictures": sum(len(subjects) > 1 for subjects in owners.values()),
-        "images_that_are_views": len(
-            {r.image for r in records} & {view for r in records for view in r.views}
-        ),
-        "missing_pictures": sum(not is_file(path) for path in owners),
+        **_oddities(records),
+    }
+
+
+def _images(records: Sequence[Record]) -> set[Path]:
+    return {r.image for r in records}
+
+
+def _views(records: Sequence[Record]) -> set[Path]:
+    return {view for r in records for view in r.views}
+
+
+def _oddities(records: Sequence[Record]) -> dict[str, int]:
+    """Counts that are 0 in sound records, as a rule."""
+    rows = Counter((r.subject, r.image, r.question, r.answer) for r in records)
+    owners = {(path, r.subject) for r in records for path in (r.image, *r.views)}
+    subjects = Counter(path for path, _ in owners)
+    return {
+        "duplicates": rows.total() - len(rows),
+        "shared_pictures": sum(count > 1 for count in subjects.values()),
+        "images_that_are_views": len(_images(records) & _views(records)),
+        "missing_pictures": sum(not is_file(path) for path in subjects),
     }
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from cagul.data.benchmarks import fiubench, mllmu
 from cagul.data.records import Record, read_records, validated
 from cagul.data.tables import Pictures, Source, as_list, table_rows
-from cagul.errors import DataError, UsageError, did_you_mean
+from cagul.errors import DataError, UsageError, did_you_mean, reason
 
 FORMATS = ("records", "fiubench", "mllmu", "folder", "table")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
@@ -80,25 +81,30 @@ def picture_folder(folder: Path) -> Source:
     """
     subjects = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     images = {name: _pictures(folder / name) for name in subjects}
+    _require_pictures(folder, images)
+    questions = _questions(folder / "questions.jsonl", subjects)
+    read = Source()
+    for name in subjects:
+        views = _pictures(folder / name / "views")
+        for fields, where in questions or [(_naming(name, subjects), name)]:
+            if fields.get("subject", name) != name:
+                continue
+            for image in images[name]:
+                person = {"subject": name, "image": image, "views": views}
+                read.records.append(validated(fields | person, where))
+    return read
+
+
+def _require_pictures(folder: Path, images: dict[str, list[Path]]) -> None:
+    """Raises DataError when there is no subject, or one without a picture."""
     empty = [name for name, paths in images.items() if not paths]
-    if empty or not subjects:
+    if empty or not images:
+        first = f", the first is {empty[0]!r}" if empty else ""
         raise DataError(
-            f"{folder}: {len(empty)} of its {len(subjects)} folders of subjects hold no picture"
-            + (f", the first is {empty[0]!r}." if empty else "."),
+            f"{folder}: {len(empty)} of its {len(images)} folders of subjects hold no picture{first}.",
             f"Lay pictures ({', '.join(PICTURES)}) as {folder.name}/SUBJECT/picture.jpg.",
             "empty-split",
         )
-    asked = _questions(folder / "questions.jsonl", subjects)
-    found = Source()
-    for name in subjects:
-        views = _pictures(folder / name / "views")
-        for fields, where in asked or [(_naming(name, subjects), name)]:
-            if fields.get("subject", name) == name:
-                for image in images[name]:
-                    found.records.append(
-                        validated(fields | {"subject": name, "image": image, "views": views}, where)
-                    )
-    return found
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -109,28 +115,28 @@ def _questions(path: Path, subjects: list[str]) -> list[tuple[dict, str]]:
     """Fields of records without an image, each with the place of its line."""
     if not path.is_file():
         return []
-    found = []
+    questions = []
     for number, line in enumerate(path.read_text("utf-8").split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            fields = json.loads(line)
-        except ValueError as error:
-            raise DataError(
-                f"{path}: line {number}: not JSON ({error}).", "Write one question a line.", "records"
-            ) from None
-        if not isinstance(fields, dict):
-            raise DataError(
-                f"{path}: line {number}: not a JSON object.", "Write one question a line.", "records"
-            )
-        if "subject" in fields and fields["subject"] not in subjects:
-            raise DataError(
-                f"{path}: line {number}: there is no folder {fields['subject']!r}.",
-                did_you_mean(str(fields["subject"]), subjects),
-                "subjects",
-            )
-        found.append((fields, f"{path}: line {number}"))
-    return found
+        if line.strip():
+            where = f"{path}: line {number}"
+            questions.append((_question_fields(line, where, subjects), where))
+    return questions
+
+
+def _question_fields(line: str, where: str, subjects: list[str]) -> dict:
+    """One line of questions.jsonl. Raises DataError for no JSON object and for an unknown subject."""
+    try:
+        fields = json.loads(line)
+    except ValueError as error:
+        raise DataError(
+            f"{where}: not JSON ({reason(error)}).", "Write one question a line.", "records"
+        ) from None
+    if not isinstance(fields, dict):
+        raise DataError(f"{where}: not a JSON object.", "Write one question a line.", "records")
+    if "subject" in fields and fields["subject"] not in subjects:
+        remedy = did_you_mean(str(fields["subject"]), subjects)
+        raise DataError(f"{where}: there is no folder {fields['subject']!r}.", remedy, "subjects")
+    return fields
 
 
 def _naming(name: str, subjects: list[str]) -> dict:
@@ -164,44 +170,54 @@ def table(
     picture are left out, counted. Raises UsageError for a mapping that lacks a needed field, DataError for a
     column that is not there and for bad rows.
     """
-    unmapped, unknown = (
-        [n for n in NEEDED if n not in columns],
-        [n for n in columns if n not in Record.model_fields],
-    )
+    _require_fields(columns)
+    folder = Path(source) / (config or "") if Path(source).is_dir() else None
+    read, store = Source(), Pictures(pictures)
+    for number, row in enumerate(table_rows(source, config, split), 1):
+        fields = _mapped(row, columns, source)
+        subject = str(fields["subject"] or "")
+        image = store.keep(subject, fields["image"], folder)
+        if image is None:
+            read.left_out["rows without a picture"] += 1
+            continue
+        views = [store.keep(subject, cell, folder) for cell in _cells(fields.get("views"))]
+        fields |= {"subject": subject, "image": image, "views": [view for view in views if view]}
+        fields |= {name: as_list(fields[name]) for name in LISTS if name in fields}
+        fields["paraphrased_answer"] = next(iter(as_list(fields.get("paraphrased_answer"))), None)
+        read.records.append(validated(fields, f"{source}: row {number}"))
+    if not read.records:
+        raise DataError(
+            f"{source} has no row with a picture in {split}.", "Take another config or split.", "empty-split"
+        )
+    return read
+
+
+def _require_fields(columns: Mapping[str, str]) -> None:
+    """Raises UsageError for a mapping that lacks a needed field or names one that a record has not."""
+    unmapped = [name for name in NEEDED if name not in columns]
     if unmapped:
         raise UsageError(
             f"No column is given for {', '.join(unmapped)}.",
             "Map them: --column subject=name --column 'question==Who is this?'",
             "source",
         )
+    unknown = [name for name in columns if name not in Record.model_fields]
     if unknown:
-        raise UsageError(
-            f"A record has no field {unknown[0]!r}.", did_you_mean(unknown[0], Record.model_fields), "source"
-        )
-    local = Path(source) / (config or "") if Path(source).is_dir() else None
-    found, store = Source(), Pictures(pictures)
-    for number, row in enumerate(table_rows(source, config, split), 1):
-        for column in columns.values():
-            if not column.startswith("=") and column not in row:
-                raise DataError(f"{source} has no column {column!r}.", did_you_mean(column, row), "source")
-        fields = {
-            name: column[1:] if column.startswith("=") else row[column] for name, column in columns.items()
-        }
-        subject = str(fields["subject"] or "")
-        image = store.keep(subject, fields["image"], local)
-        if image is None:
-            found.left_out["rows without a picture"] += 1
-            continue
-        views = [path for cell in _cells(fields.get("views")) if (path := store.keep(subject, cell, local))]
-        fields |= {name: as_list(fields[name]) for name in LISTS if name in fields}
-        fields |= {"subject": subject, "image": image, "views": views}
-        fields["paraphrased_answer"] = next(iter(as_list(fields.get("paraphrased_answer"))), None)
-        found.records.append(validated(fields, f"{source}: row {number}"))
-    if not found.records:
-        raise DataError(
-            f"{source} has no row with a picture in {split}.", "Take another config or split.", "empty-split"
-        )
-    return found
+        remedy = did_you_mean(unknown[0], Record.model_fields)
+        raise UsageError(f"A record has no field {unknown[0]!r}.", remedy, "source")
+
+
+def _mapped(row: dict[str, Any], columns: Mapping[str, str], source: str | Path) -> dict[str, Any]:
+    """Fields of a record from a row by ``columns``. Raises DataError for a column that is not there."""
+    fields = {}
+    for name, column in columns.items():
+        if column.startswith("="):
+            fields[name] = column[1:]
+        elif column in row:
+            fields[name] = row[column]
+        else:
+            raise DataError(f"{source} has no column {column!r}.", did_you_mean(column, row), "source")
+    return fields
 
 
 def _cells(value: object) -> list:

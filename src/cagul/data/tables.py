@@ -111,19 +111,10 @@ def table_rows(
             "source",
         ) from None
     where = f"{source}, {config}" if config else str(source)
-    folder = Path(source) / (config or "")
     try:
         if Path(source).is_dir():
-            files = {kind: sorted(map(str, folder.glob(f"*.{kind}"))) for kind in ("parquet", "jsonl")}
-            kind = "parquet" if files["parquet"] else "jsonl"
-            if not files[kind]:
-                raise DataError(
-                    f"{folder} holds no parquet and no JSON Lines file.",
-                    "Give the folder of a data set.",
-                    "source",
-                )
-            builder = {"parquet": "parquet", "jsonl": "json"}[kind]
-            table = datasets.load_dataset(builder, data_files=files[kind], split="train", streaming=True)
+            builder, files = _data_files(Path(source) / (config or ""))
+            table = datasets.load_dataset(builder, data_files=files, split="train", streaming=True)
         else:
             table = datasets.load_dataset(str(source), config, split=split, streaming=True)
         yield from table.decode(False)
@@ -133,3 +124,15 @@ def table_rows(
             "Give a hub name or a local folder.",
             "source",
         ) from error
+
+
+def _data_files(folder: Path) -> tuple[str, list[str]]:
+    """The builder of ``datasets`` for a folder, and its files: parquet before JSON Lines. Raises DataError
+    without any.
+    """
+    for suffix, builder in (("parquet", "parquet"), ("jsonl", "json")):
+        if files := sorted(map(str, folder.glob(f"*.{suffix}"))):
+            return builder, files
+    raise DataError(
+        f"{folder} holds no parquet and no JSON Lines file.", "Give the folder of a data set.", "source"
+    )

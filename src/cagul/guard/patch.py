@@ -57,8 +57,7 @@ still contain the information. Anyone with the weights can bypass the guard by n
 """
 PERSONAL = (
     "**The enrolment vectors in this folder are face templates, so personal data.** Keep it as you keep the "
-    "pictures; "
-    "do not publish it."
+    "pictures; do not publish it."
 )
 
 REMAKE = "Train it again with `cagul unlearn`."
