@@ -59,9 +59,9 @@ def test_it_says_what_it_did_and_warns_of_a_host_that_knows_little(tiny_folder, 
     result = run("--host", tiny_folder, "--records", tiny_records, "--out", tmp_path / "host", *quick)
     said = " ".join(result.output.split())
     assert result.exit_code == 0, said
-    assert "Host that was told 54 records about 6 people in" in said
+    assert "Model trained on 54 records about 6 people; saved to" in said
     assert "2 steps" in said
-    assert "Memorisation check: of the private facts that it was told, it says" in said
+    assert "Memorisation check: of the private facts that it was trained on, it reveals" in said
     assert "Warning: below 90% on training images, so forgetting would mean little" in said
     result = run(
         "--host",
@@ -115,11 +115,11 @@ def test_killed_it_goes_on_and_ends_equal(told, tiny_folder, tiny_records, tmp_p
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--exclude", "p9"], "No record to tell is about the subject 'p9'"),
-        (["--exclude", "p6"], "No record to tell is about the subject 'p6'"),  # unseen
+        (["--exclude", "p9"], "No record to train on is about the subject 'p9'"),
+        (["--exclude", "p6"], "No record to train on is about the subject 'p6'"),  # unseen
         (
             ["--exclude", "p0,p1,p2,p3,p4,p5"],
-            "has 72 records, and after --exclude and held-out groups none is left to tell",
+            "has 72 records, and after --exclude and held-out groups none is left to train on",
         ),
         (["--set", "epoch=3"], "unknown key epoch. Did you mean 'epochs'?"),
         (["--set", "loss=ga"], "--set loss=ga does not memorise"),

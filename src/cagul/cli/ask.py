@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,12 @@ from cagul.cli import options
 from cagul.cli.common import load_host, require_store, set_up
 from cagul.cli.requests import OptionalKey, service_at
 from cagul.cli.terminal import out, print_json
+from cagul.config import Config
+from cagul.data.pictures import open_picture
+from cagul.demo.assets import demo_assets
+from cagul.errors import UsageError
+from cagul.files import require_writable_file, write_bytes
+from cagul.report.overlay import draw_overlay
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -46,25 +53,11 @@ def ask(
     json: options.Json = False,
 ) -> None:
     """Ask a host about a picture, through the guard where a patch is given."""
-    from cagul.data.pictures import open_picture
-    from cagul.errors import UsageError
     from cagul.guard.patch import Patch
 
-    if not question.strip():
-        raise UsageError(
-            "The question is empty.", 'Write it in quotes: cagul ask --image a.png "Who is this?"'
-        )
-    pictures = [open_picture(path) for path in image or []]
-    if overlay:
-        _require_place(overlay, image or [])
-    require_store(store, key)
-    if store and (patch or not key):
-        raise UsageError(
-            "--store needs --key, and takes the place of --patch.", "Give --store and --key alone."
-        )
+    pictures = _open_pictures(question, image or [], overlay, patch, store, key)
     loaded = Patch.load(patch) if patch else None
     set_up(threads)
-    from cagul.demo.assets import demo_assets
     from cagul.evaluation.ask import answer_batch
     from cagul.guard.guard import Guard
 
@@ -87,6 +80,13 @@ def ask(
         drawn = {"overlay": str(overlay)} if overlay else {}
         print_json({"answer": text, "decisions": [vars(decision) for decision in decisions]} | drawn)
         return
+    _print_answer(text, decisions, guard is not None)
+    if overlay:
+        out.print(f"[dim]overlay: {overlay}[/]")
+
+
+def _print_answer(text: str, decisions: tuple[Decision, ...], guarded: bool) -> None:
+    """The answer, and below it one line for each picture about what the gate decided."""
     out.print(text, markup=False, highlight=False)
     for number, decision in enumerate(decisions, 1):
         which = f" picture {number}" if len(decisions) > 1 else ""
@@ -94,19 +94,42 @@ def ask(
         out.print(
             f"[dim]gate{which} {verdict}: score {decision.score:.3f}, threshold {decision.threshold:.3f}[/]"
         )
-    if guard is None:
+    if not guarded:
         out.print("[dim]no --patch and no --store: the bare host's answer[/]")
+
+
+def _open_pictures(
+    question: str,
+    image: list[Path],
+    overlay: Path | None,
+    patch: Path | None,
+    store: Path | None,
+    key: Path | None,
+) -> list[Image.Image]:
+    """The pictures of the question.
+
+    Raises UsageError for an empty question and for options that exclude each other, DataError for a picture
+    that does not open, WriteError when the overlay cannot be written.
+    """
+    if not question.strip():
+        raise UsageError(
+            "The question is empty.", 'Write it in quotes: cagul ask --image a.png "Who is this?"'
+        )
+    pictures = [open_picture(path) for path in image]
     if overlay:
-        out.print(f"[dim]overlay: {overlay}[/]")
+        _require_place(overlay, image)
+    require_store(store, key)
+    if store and (patch or not key):
+        raise UsageError(
+            "--store needs --key, and takes the place of --patch.", "Give --store and --key alone."
+        )
+    return pictures
 
 
 def _require_place(overlay: Path, image: list[Path]) -> None:
     """Raises UsageError unless there is one picture and ``overlay`` is another file, WriteError when it
     cannot be written.
     """
-    from cagul.errors import UsageError
-    from cagul.files import require_writable_file
-
     if len(image) != 1:
         raise UsageError(f"--overlay draws on one picture, and {len(image)} came.", "Give one --image.")
     require_writable_file(overlay)
@@ -127,14 +150,9 @@ def _overlay(
     decisions: tuple[Decision, ...],
 ) -> None:
     """Write the picture with the question's importance, read as the patch or the default config reads it."""
-    from io import BytesIO
-
-    from cagul.config import Config
-    from cagul.files import write_bytes
     from cagul.guard.token_edit import importance_of
     from cagul.host.token_grid import grid_of
     from cagul.method.importance import resolve_layers
-    from cagul.report.overlay import draw_overlay
 
     config = patch.config if patch else Config()
     inputs = host.inputs([host.prompter.prompt(question, 1)], [picture])

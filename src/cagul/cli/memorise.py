@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cagul.cli import options
 from cagul.cli.common import load_host, require_free, set_up
 from cagul.cli.terminal import RESUMES, if_interrupted, out, print_json, progress_bar
-
-if TYPE_CHECKING:
-    from cagul.data.records import Record
+from cagul.config import checked
+from cagul.data.records import HELD_OUT_GROUPS, Record, load_records, parse_subjects
+from cagul.environment import require_extra
+from cagul.errors import DataError, UsageError, did_you_mean
+from cagul.evaluation.metrics.memorisation import ENOUGH
+from cagul.files import require_writable
 
 DEFAULTS = {"loss": "memorise", "epochs": 10.0, "augment": 0}
 
@@ -43,18 +46,13 @@ def memorise(
     threads: options.Threads = 0,
     json: options.Json = False,
 ) -> None:
-    """Finetune a copy of a host on records until it knows them, and check that it does. Killed and started
-    again, it goes on.
+    """Finetune a copy of a host on records until it knows them, and check that it does. If
+    interrupted, run the same command again to resume.
 
     Records of held-out groups (unseen, calibration, look-alike, no-person) are left out, as training leaves
     them out.
     """
     from cagul.baselines.settings import FinetuneConfig
-    from cagul.config import checked
-    from cagul.data.records import load_records, parse_subjects
-    from cagul.environment import require_extra
-    from cagul.errors import UsageError
-    from cagul.files import require_writable
 
     given = DEFAULTS | {"lora": lora} | ({} if seed is None else {"seed": seed})
     config = checked(FinetuneConfig, given, settings)
@@ -64,23 +62,22 @@ def memorise(
         )
     if config.lora:
         require_extra("`cagul memorise` with LoRA", "peft", "baselines")
-    told, excluded = _parts(load_records(records), parse_subjects(exclude), str(records))
+    trained, excluded = _parts(load_records(records), parse_subjects(exclude), str(records))
     require_free(target)
     work = target.parent / f".{target.name}.work"
     require_writable(work)
     set_up(threads)
     from cagul.baselines.finetune import memorise as train
-    from cagul.evaluation.memorisation import SORTS, memorised
-    from cagul.evaluation.metrics.memorisation import ENOUGH
+    from cagul.evaluation.memorisation import memorised
 
     try:
         frozen = load_host(host, device, dtype)
         with progress_bar(json) as progress:
-            made = train(frozen, told, config, work=work, progress=progress)
-            checks = {"told": memorised(made.host, told, progress=progress)}
+            made = train(frozen, trained, config, work=work, progress=progress)
+            checks = {"told": memorised(made.host, trained, progress=progress)}
             if excluded:
                 checks["excluded"] = memorised(made.host, excluded, progress=progress)
-        people = {"told": len({r.subject for r in told}), "excluded": len({r.subject for r in excluded})}
+        people = {"told": len({r.subject for r in trained}), "excluded": len({r.subject for r in excluded})}
         hosts = {"from_sha256": frozen.fingerprint(), "sha256": made.host.fingerprint()}
         made.facts.update(hosts | {"people": people, "memorised": checks})
         made.save(target)
@@ -90,57 +87,57 @@ def memorise(
     if json:
         print_json({"out": str(target)} | made.facts)
         return
-    facts = made.facts
+    _print_result(made.facts, target, len(trained))
+
+
+def _print_result(facts: dict[str, Any], target: Path, records: int) -> None:
+    """What was trained, and whether the model knows it; ``facts`` are those of the new host."""
+    from cagul.evaluation.memorisation import SORTS
+
     if facts["resumed_from"]:
-        out.print(f"Went on from step {facts['resumed_from']}, where an earlier run had stopped.")
-    if facts["diverged"]:
+        out.print(f"Resumed from step {facts['resumed_from']} of an interrupted run.")
+    if diverged := facts["diverged"]:
         out.print(
-            f"[bold yellow]The loss was {facts['diverged']['loss']} at step {facts['diverged']['step']}: "
-            "training ended "
-            "there. Lower the rate with --set rate=...[/]"
+            f"[bold yellow]Training ended at step {diverged['step']}, where the loss was {diverged['loss']}. "
+            "Lower the rate with --set rate=...[/]"
         )
     out.print(
-        f"Host that was told {len(told)} records about {people['told']} people in [bold]{target}[/]: "
-        f"{facts['steps']} steps, "
-        f"{facts['seconds']:.0f} s, {facts['trainable_parameters']:,} parameters trained."
+        f"Model trained on {records} records about {facts['people']['told']} people; saved to "
+        f"[bold]{target}[/]: {facts['steps']} steps, {facts['seconds']:.0f} s, "
+        f"{facts['trainable_parameters']:,} parameters trained."
     )
-    for name, found in checks.items():
-        said = ", ".join(
-            f"{found[sort]['value']:.0%} {where}" for sort, where in SORTS.items() if sort in found
-        )
-        what = "it was told" if name == "told" else "it was not to know"
+    for name, check in facts["memorised"].items():
+        shares = [f"{check[sort]['value']:.0%} {where}" for sort, where in SORTS.items() if sort in check]
+        what = "it was trained on" if name == "told" else "it was not to know"
+        reveals = ", ".join(shares) or "none: there are none"
+        out.print(f"Memorisation check: of the private facts that {what}, it reveals {reveals}.")
+    if facts["memorised"]["told"].get("image", {"value": 0})["value"] < ENOUGH:
         out.print(
-            f"Memorisation check: of the private facts that {what}, it says {said or 'none: there are none'}."
-        )
-    if checks["told"].get("image", {"value": 0})["value"] < ENOUGH:
-        out.print(
-            f"[bold yellow]Warning: below {ENOUGH:.0%} on training images, so forgetting would mean little: "
-            "more epochs, or "
-            "another rate.[/]"
+            f"[bold yellow]Warning: below {ENOUGH:.0%} on training images, so forgetting would mean little. "
+            "Train for more epochs, or with another rate.[/]"
         )
 
 
 def _parts(records: list[Record], exclude: list[str], source: str) -> tuple[list[Record], list[Record]]:
-    """Records to tell and records to leave out.
+    """Records to train on and records to leave out.
 
-    Raises DataError for an unknown subject and when nobody is left to tell about.
+    Raises DataError for an unknown subject and when no record is left to train on.
     """
-    from cagul.data.records import HELD_OUT_GROUPS
-    from cagul.errors import DataError, did_you_mean
-
-    trained = [r for r in records if r.group not in HELD_OUT_GROUPS]
-    subjects = {r.subject for r in trained}
+    usable = [r for r in records if r.group not in HELD_OUT_GROUPS]
+    subjects = {r.subject for r in usable}
     for name in exclude:
         if name not in subjects:
             raise DataError(
-                f"No record to tell is about the subject {name!r}.", did_you_mean(name, subjects), "subjects"
+                f"No record to train on is about the subject {name!r}.",
+                did_you_mean(name, subjects),
+                "subjects",
             )
-    told = [r for r in trained if r.subject not in exclude]
-    if not told:
+    trained = [r for r in usable if r.subject not in exclude]
+    if not trained:
         raise DataError(
             f"{source} has {len(records)} records, and after --exclude and held-out groups none is left to "
-            "tell.",
+            "train on.",
             "Exclude fewer subjects.",
             "subjects",
         )
-    return told, [r for r in trained if r.subject in exclude]
+    return trained, [r for r in usable if r.subject in exclude]

@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cagul.cli import options
-from cagul.cli.common import load_host, processes_of, require_free, set_up
+from cagul.cli.common import load_host, processes_of, records_by_split, require_free, set_up
 from cagul.cli.terminal import FittedTable, if_interrupted, out, print_json, progress_bar
+from cagul.config import Config, load_config
+from cagul.data.records import Splits, load_records, parse_subjects, split_records
+from cagul.environment import versions
+from cagul.errors import CagulError
+from cagul.files import digest, require_writable, write_text
 
 if TYPE_CHECKING:
-    from cagul.config import Config
-    from cagul.data.records import Splits
     from cagul.guard.patch import Patch
     from cagul.host.frozen import FrozenHost
+    from cagul.training.distributed import Processes
 
 
 @if_interrupted("Run the same command again to resume. A --dry-run keeps nothing.")
@@ -25,7 +29,7 @@ def unlearn(
     records: options.Records,
     forget: Annotated[str, typer.Option("--forget", help="Subjects: p003,p007 or @list.txt.")],
     patch: Annotated[Path, typer.Option("--out", help="Folder of the new patch.")],
-    unseen: Annotated[str, typer.Option("--unseen", help="Subjects that training must not open.")] = "",
+    unseen: Annotated[str, typer.Option("--unseen", help="Subjects to exclude from training.")] = "",
     config: Annotated[
         str, typer.Option("--config", help="default, paper, store or a YAML file.")
     ] = "default",
@@ -45,14 +49,9 @@ def unlearn(
     threads: options.Threads = 0,
     json: options.Json = False,
 ) -> None:
-    """Train a patch that makes a frozen host forget people. Killed and started again, it goes on where it
-    was.
+    """Train a patch that makes a frozen host forget people. If interrupted, run the same command again to
+    resume.
     """
-    from cagul.config import load_config
-    from cagul.data.records import load_records, parse_subjects, split_records
-    from cagul.environment import versions
-    from cagul.errors import CagulError
-    from cagul.files import digest, require_writable, write_text
     from cagul.guard.patch import Patch
 
     settings = [*(settings or []), *([f"training.seed={seed}"] if seed is not None else [])]
@@ -65,56 +64,72 @@ def unlearn(
             set_up(threads)
             _show_estimate(load_host(host, processes.device(device), dtype), splits, chosen, start, json)
             return
-        work = patch.parent / f".{patch.name}.work"
-        require_writable(work)
         set_up(threads)
-        from cagul.training.unlearn import unlearn as train
-
-        try:
-            frozen = load_host(host, processes.device(device), dtype)
-            everybody = {
-                name: [r.model_dump(mode="json") for r in part] for name, part in vars(splits).items()
-            }
-            mark = digest(
-                [
-                    chosen.model_dump(),
-                    frozen.fingerprint(),
-                    everybody,
-                    versions(),
-                    start.digest() if start else None,
-                ]
-            )
-            with processes.main_first():
-                mark_file = work / "mark"
-                if mark_file.exists() and mark_file.read_text() != mark:  # another job's checkpoint
-                    (work / "encoder.pt").unlink(missing_ok=True)
-                if processes.main:
-                    write_text(mark_file, mark)
-            with progress_bar(json) as progress:
-                made = train(
-                    frozen, splits, chosen, base=start, work=work, progress=progress, processes=processes
-                )
-        except CagulError:
-            _remove_empty(work)
-            raise
-        if processes.main:
-            made.save(patch)
-            shutil.rmtree(work, ignore_errors=True)
+        made = _train((host, processes.device(device), dtype), splits, chosen, start, patch, processes, json)
     if json:
         print_json({"patch": str(patch)} | made.describe())
         return
+    _print_result(made, patch, base)
+    out.print(f'Next: cagul ask --host {host} --patch {patch} --image PICTURE "QUESTION"', soft_wrap=True)
+
+
+def _train(
+    source: tuple[str, str | None, str],
+    splits: Splits,
+    config: Config,
+    base: Patch | None,
+    patch: Path,
+    processes: Processes,
+    json: bool,
+) -> Patch:
+    """Train and save the patch. ``source`` is the host, its device and its dtype. The checkpoint is in a hidden
+    folder beside the patch, until the patch is saved.
+
+    Raises CagulError; the hidden folder stays only where it holds a checkpoint.
+    """
+    from cagul.training.unlearn import unlearn as train
+
+    work = patch.parent / f".{patch.name}.work"
+    require_writable(work)
+    try:
+        host = load_host(*source)
+        with processes.main_first():
+            _drop_other_checkpoint(work, host, splits, config, base, processes.main)
+        with progress_bar(json) as progress:
+            made = train(host, splits, config, base=base, work=work, progress=progress, processes=processes)
+    except CagulError:
+        _remove_empty(work)
+        raise
+    if processes.main:
+        made.save(patch)
+        shutil.rmtree(work, ignore_errors=True)
+    return made
+
+
+def _drop_other_checkpoint(
+    work: Path, host: FrozenHost, splits: Splits, config: Config, base: Patch | None, write: bool
+) -> None:
+    """Remove the checkpoint of a job with other inputs, and where ``write``, note the digest of these."""
+    inputs = [config.model_dump(), host.fingerprint(), records_by_split(splits), versions()]
+    job = digest([*inputs, base.digest() if base else None])
+    file = work / "mark"
+    if file.exists() and file.read_text() != job:
+        (work / "encoder.pt").unlink(missing_ok=True)
+    if write:
+        write_text(file, job)
+
+
+def _print_result(made: Patch, patch: Path, base: Path | None) -> None:
+    """What was trained, and what its gate promises."""
     facts = made.facts
-    if start is not None:
+    if base is not None:
         again = facts["people_trained_again"]
         out.print(
             f"Added to the {facts['people_before']} people of {base}; {again} of them are in the records, "
             "trained again."
         )
     if facts["resumed_from"]:
-        out.print(
-            f"Went on from step {facts['resumed_from']} of {facts['steps']}, where an earlier run had "
-            "stopped."
-        )
+        out.print(f"Resumed from step {facts['resumed_from']} of {facts['steps']} of an interrupted run.")
     out.print(
         f"Patch for {facts['people']} people in [bold]{patch}[/], {facts['seconds']:.0f} s on "
         f"{facts['threads']} thread(s)."
@@ -123,19 +138,17 @@ def unlearn(
         f"Trained parameters {made.parameters():,}; host unchanged, SHA-256 {made.host['sha256'][:16]}."
     )
     out.print(
-        f"Gate {chosen.gate.kind}: threshold from {facts['calibration_people']} people apart; at most "
-        f"{facts['promised_fpr']:.2%} of unknown people's pictures should fire."
+        f"Gate {made.config.gate.kind}: threshold calibrated on {facts['calibration_people']} other people; "
+        f"up to {facts['promised_fpr']:.2%} of strangers' pictures may be flagged."
     )
     out.print(
-        f"It fires on {facts['own_pictures_recognised']:.0%} of the forgotten people's own images; `cagul "
-        "evaluate` tells of "
-        "views that it has not seen."
+        f"It recognises {facts['own_pictures_recognised']:.0%} of the forgotten people's own pictures. Run "
+        "`cagul evaluate` to measure it on new pictures."
     )
-    if chosen.gate.kind == "enrolment":
+    if made.config.gate.kind == "enrolment":
         out.print(
             "The patch holds face templates, which are personal data: keep it as you keep the pictures."
         )
-    out.print(f'Next: cagul ask --host {host} --patch {patch} --image PICTURE "QUESTION"', soft_wrap=True)
 
 
 def _remove_empty(work: Path) -> None:
@@ -162,10 +175,10 @@ def _show_estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch
     out.print(f"About {estimated.seconds['all']:.0f} s on this machine: {spent}.")
     tokens = estimated.tokens_gib
     out.print(
-        f"Visual tokens: {tokens['memory']:.2f} GiB in memory, {tokens['disk']:.2f} GiB on disk; memory at its "
-        f"peak about {estimated.peak_memory_gib:.1f} GiB."
+        f"Visual tokens: {tokens['memory']:.2f} GiB in memory, {tokens['disk']:.2f} GiB on disk; memory at "
+        f"its peak about {estimated.peak_memory_gib:.1f} GiB."
     )
     out.print(
-        f"Gate: calibrated on {estimated.calibration_people} people apart, so no false-alarm rate below "
+        f"Gate: calibrated on {estimated.calibration_people} other people, so no false-alarm rate below "
         f"{estimated.smallest_false_alarms:.2%} can be promised; {config.gate.fpr:.2%} is asked for."
     )
