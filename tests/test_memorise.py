@@ -77,7 +77,7 @@ def test_it_says_what_it_did_and_warns_of_a_host_that_knows_little(tiny_folder, 
         "--set",
         "steps=4",
     )
-    assert "The loss was nan at step 2" in " ".join(result.output.split())
+    assert "Training ended at step 2, where the loss was nan" in " ".join(result.output.split())
 
 
 @pytest.mark.slow

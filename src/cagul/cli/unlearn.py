@@ -82,8 +82,8 @@ def _train(
     processes: Processes,
     json: bool,
 ) -> Patch:
-    """Train and save the patch. ``source`` is the host, its device and its dtype. The checkpoint is in a hidden
-    folder beside the patch, until the patch is saved.
+    """Train and save the patch. ``source`` is the host, its device and its dtype. The checkpoint is in a
+    hidden folder beside the patch, until the patch is saved.
 
     Raises CagulError; the hidden folder stays only where it holds a checkpoint.
     """
