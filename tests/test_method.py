@@ -171,6 +171,17 @@ def test_rivals_are_told_from_the_forgotten():
     assert gate.impostors.shape == (1, 64 * 4)
 
 
+def test_an_impostor_is_learned_with_all_pictures_of_the_person():
+    mean, projection = torch.zeros(64 * 4), torch.eye(64 * 4)
+    person, other, stranger = (torch.randn(64, 4) for _ in range(3))
+    twin = person + 0.2 * torch.randn(64, 4)
+    enrolled = torch.nn.functional.normalize(layout_pool([person]), dim=-1)
+    gate = EnrolmentGate(mean, projection, enrolled, torch.tensor([0]))
+    assert (gate([twin, other, stranger]) > 0.9).tolist() == [True, False, False]
+    assert gate.learn_impostors([twin, other, stranger], torch.tensor([0, 0, 1]), 0.9) == 1
+    assert torch.equal(gate.impostors, gate.embed([twin, other]))
+
+
 def test_a_rival_who_asks_to_be_forgotten_is_no_rival():
     mean, projection = torch.zeros(64 * 4), torch.eye(64 * 4)
     person, twin, other = torch.randn(64, 4), torch.randn(64, 4), torch.randn(64, 4)

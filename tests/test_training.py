@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 from cagul.config import Config, load_config
 from cagul.data.records import load_records, split_records
 from cagul.errors import DataError
-from cagul.training.gate import hold_out_calibration
+from cagul.training.gate import calibrate_gate, hold_out_calibration
 from cagul.training.sampler import ExampleSampler
 from cagul.training.unlearn import unlearn
 
@@ -231,3 +232,28 @@ def test_what_cannot_be_trained_says_why(tiny_host, tiny_records):
     seen = [r.model_copy(update={"kind": "visual"}) if r.subject == "p0" else r for r in records]
     with pytest.raises(DataError, match="No record of the forget set is private"):
         unlearn(tiny_host, split_records(seen, ["p0"]), load_config("default", QUICK + SPARSE))
+
+
+def test_the_gate_is_calibrated_on_views_as_well_as_images(splits):
+    """A view that looks most like the forget set sets the threshold, and its person counts once."""
+    views = {"a": ("a1.png", "a2.png"), "b": ("b1.png",)}
+    score = {"a.png": 0.1, "a1.png": 0.2, "a2.png": 0.9, "b.png": 0.3, "b1.png": 0.4}
+    calibration = [
+        splits.retain[0].model_copy(
+            update={"subject": name, "image": Path(f"{name}.png"), "views": tuple(map(Path, paths))}
+        )
+        for name, paths in views.items()
+    ]
+
+    class Scores:
+        """A token cache whose tokens are the picture's score."""
+
+        @staticmethod
+        def encode_images(shown, *_):
+            return [torch.tensor(score[path.name]) for path, _ in shown]
+
+    config = load_config("default").gate
+    threshold, promise = calibrate_gate(torch.stack, Scores, calibration, config)
+    assert threshold == pytest.approx(0.9)
+    assert promise["calibration_people"] == 2
+    assert promise["calibration_pictures"] == 5
