@@ -194,13 +194,13 @@ ONE_TURN = (
 
 
 @pytest.fixture
-def one_turn_host(tiny_host):
+def one_turn_host(fresh_tiny_host):
     """A host whose chat template raises for several turns."""
-    tiny_host.processor.chat_template = ONE_TURN
+    fresh_tiny_host.processor.chat_template = ONE_TURN
     with pytest.raises(TemplateError, match="one turn alone"):
-        tiny_host.prompter.conversation(TURNS)
-    tiny_host.marks = turn_marks(tiny_host.processor)
-    return tiny_host
+        fresh_tiny_host.prompter.conversation(TURNS)
+    fresh_tiny_host.marks = turn_marks(fresh_tiny_host.processor)
+    return fresh_tiny_host
 
 
 def asked_by_hand(host, prompt):
@@ -218,12 +218,12 @@ def test_a_template_that_raises_for_several_turns_still_marks_one(one_turn_host)
 @pytest.mark.parametrize(
     "template", ["{{ raise_exception('no') }}", "{{ nothing.at.all }}", "{% broken", "Q:"]
 )
-def test_a_template_that_renders_no_turn_has_no_marks_and_is_refused(tiny_host, template):
-    tiny_host.processor.chat_template, prompt = template, tiny_host.prompter.prompt(PRIVATE)
-    tiny_host.marks = turn_marks(tiny_host.processor)
-    assert tiny_host.marks is None
+def test_a_template_that_renders_no_turn_has_no_marks_and_is_refused(fresh_tiny_host, template):
+    fresh_tiny_host.processor.chat_template, prompt = template, fresh_tiny_host.prompter.prompt(PRIVATE)
+    fresh_tiny_host.marks = turn_marks(fresh_tiny_host.processor)
+    assert fresh_tiny_host.marks is None
     with pytest.raises(GuardBypass, match="no marks of turns, so its prompt of .* characters") as caught:
-        asked_by_hand(tiny_host, prompt)
+        asked_by_hand(fresh_tiny_host, prompt)
     assert caught.value.anchor == "turns"
 
 
