@@ -80,33 +80,10 @@ def _upright(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture: Image.Image = Image.open(source, formats=formats)
-        if picture.width * picture.height > max_pixels:
-            raise DataError(
-                f"{name} has {picture.width} x {picture.height} pixels, more than {max_pixels:,}.",
-                "Scale it down.",
-                "picture",
-            )
-        # a phone's JPEG with previews
-        if still and getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
-            raise DataError(
-                f"{name} has several frames; only still pictures are read.",
-                "Give one frame of it.",
-                "picture",
-            )
-        if picture.mode in ("I", "F"):
-            raise DataError(
-                f"{name} has 32-bit pixels (mode {picture.mode}), and nobody says which value is white.",
-                "Save it with 8 or 16 bits.",
-                "picture",
-            )
-        picture = ImageOps.exif_transpose(picture)
-        if picture.mode.startswith("I;16"):
-            picture = _eight_bits(picture)
-        if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-            picture = picture.convert("RGBA")
-            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-        return picture.convert("RGB")
+            opened = Image.open(source, formats=formats)
+        with opened:
+            _require_readable(opened, name, max_pixels, still)
+            return _on_white(ImageOps.exif_transpose(opened))
     except FileNotFoundError:
         raise
     except Image.DecompressionBombError:
@@ -123,6 +100,39 @@ def _upright(
             "Give a PNG, JPEG or WebP file.",
             "picture",
         ) from None
+
+
+def _require_readable(picture: Image.Image, name: str, max_pixels: int, still: bool) -> None:
+    """Raises DataError for too many pixels, for several frames where one is asked for, and for 32-bit pixels."""
+    if picture.width * picture.height > max_pixels:
+        raise DataError(
+            f"{name} has {picture.width} x {picture.height} pixels, more than {max_pixels:,}.",
+            "Scale it down.",
+            "picture",
+        )
+    # a phone's JPEG with previews is one picture
+    if still and getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
+        raise DataError(
+            f"{name} has several frames; only still pictures are read.",
+            "Give one frame of it.",
+            "picture",
+        )
+    if picture.mode in ("I", "F"):
+        raise DataError(
+            f"{name} has 32-bit pixels (mode {picture.mode}), and nobody says which value is white.",
+            "Save it with 8 or 16 bits.",
+            "picture",
+        )
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    """RGB with 8 bits a channel, transparency laid on white."""
+    if picture.mode.startswith("I;16"):
+        picture = _eight_bits(picture)
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("RGB")
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
