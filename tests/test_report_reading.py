@@ -30,7 +30,7 @@ def test_refused_runs_say_why(run, tmp_path):
     refused(f"{run}/rows.jsonl line {len(lines) + 1} is no row.")
     restore(rows=text["rows.jsonl"].replace('"score": 0.9', '"score": "high"'))
     refused(
-        f"{run}/rows.jsonl line 3 is not as cagul wrote it: score: Input should be a valid number, unable "
+        f"{run}/rows.jsonl line 3 is not as cagul wrote it: score: input should be a valid number, unable "
         "to parse string as a "
         "number."
     )
@@ -48,12 +48,12 @@ def test_refused_runs_say_why(run, tmp_path):
         "2 (char 1)."
     )
     restore(summary='{"methods": {}}')
-    refused(f"{run}/summary.json is not as cagul wrote it: host: Field required.")
+    refused(f"{run}/summary.json is not as cagul wrote it: 'host' is missing.")
     restore(summary=json.dumps(json.loads(text["summary.json"]) | {"methods": {}}))
-    refused(f"{run}/summary.json is not as cagul wrote it: Value error, methods.host.forget is missing.")
+    refused(f"{run}/summary.json is not as cagul wrote it: methods.host.forget is missing.")
     restore(manifest="[]")
     refused(
-        f"{run}/manifest.json is not as cagul wrote it: Input should be a valid dictionary or instance of "
+        f"{run}/manifest.json is not as cagul wrote it: input should be a valid dictionary or instance of "
         "Manifest."
     )
     restore()

@@ -68,7 +68,7 @@ def test_a_study_that_does_not_agree_with_its_rows_is_refused(study):
         write_report(study)
     summary["host"].pop("read")
     (study / "summary.json").write_text(json.dumps(summary))
-    with pytest.raises(DataError, match="summary.json is not as cagul wrote it: read: Field required"):
+    with pytest.raises(DataError, match="summary.json is not as cagul wrote it: 'read' is missing"):
         write_report(study)
 
 

@@ -16,7 +16,7 @@ from typer.core import TyperCommand
 
 from cagul import __version__
 from cagul.cli.terminal import INTERRUPTED, err
-from cagul.errors import CagulError, UsageError, WriteError
+from cagul.errors import CagulError, UsageError, WriteError, reason
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _fail(
             WriteError(
-                f"Cannot write {error.filename or 'the output'}: {error.strerror}.",
+                f"Cannot write {error.filename or 'the output'}: {reason(error)}.",
                 "Make room, then run it again.",
             )
         )

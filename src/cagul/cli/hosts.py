@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 from cagul.cli import options
 from cagul.cli.terminal import FittedTable, out, print_json
+from cagul.data.grouping import group_by
 from cagul.host.families import PROVEN, REFUSED
 
 
@@ -20,9 +23,7 @@ def hosts(json: options.Json = False) -> None:
     proven = [(name, family.title, pictures[family.pictures]) for name, family in PROVEN.items()]
     title = "Proven by the contract tests on tiny random hosts"
     out.print(FittedTable(title, ["model_type", "family", "one picture is"], proven, narrow="list"))
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in REFUSED.items():
-        by_reason.setdefault(reason, []).append(name)
+    by_reason = group_by(REFUSED.items(), itemgetter(1), itemgetter(0))
     refused = [(", ".join(names), reason) for reason, names in by_reason.items()]
     out.print(FittedTable("Refused by name", ["model_type", "reason"], refused, narrow="list"))
     out.print("Any other model_type has to pass the same contracts when it is loaded, or it is refused.")

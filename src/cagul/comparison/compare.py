@@ -8,6 +8,7 @@ import math
 import shutil
 import time
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from cagul.comparison.methods import METHODS, BuildContext, BuiltMethod, Compare
 from cagul.comparison.results import ABOUT, DONE, judged, results, trial_name, trials_of
 from cagul.comparison.tuning import WIDENINGS, best, label, wider
 from cagul.comparison.validation_split import Part, part_of
+from cagul.data.grouping import group_by
 from cagul.errors import HostError
 from cagul.evaluation.questions import (
     Item,
@@ -343,9 +345,7 @@ class Comparison:
         samples = self.plan.samples
         sample = samples.validation if part == "validation" else samples.test
         limits = {"image": samples.images, "visual": samples.images, "paraphrase": samples.paraphrases}
-        found: dict[str, list[Item]] = {}
-        for item in forget_items(self.parts[part], sample):
-            found.setdefault(item.sort, []).append(item)
+        by_sort = group_by(forget_items(self.parts[part], sample), attrgetter("sort"))
         return [
-            item for sort, items in found.items() for item in sample.draw(items, limits.get(sort, 0), sort)
+            item for sort, items in by_sort.items() for item in sample.draw(items, limits.get(sort, 0), sort)
         ]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cagul.comparison.results import ABOUT, DONE
-from cagul.errors import DataError
+from cagul.errors import DataError, reason
 from cagul.evaluation.metrics.likelihood import loss
 from cagul.evaluation.result_rows import HEADER
 from cagul.files import write_bytes, write_json
@@ -42,7 +42,9 @@ def pack(runs: Sequence[Path], out: Path) -> Path:
             manifest = json.loads((run / MANIFEST).read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise DataError(
-                f"{run} is no run: {error}.", "Give the folder that `cagul compare --out` wrote.", "run"
+                f"{run} is no run: {reason(error)}.",
+                "Give the folder that `cagul compare --out` wrote.",
+                "run",
             ) from None
         about = next((row for row in reversed(found) if row["method"] == ABOUT), None)
         if about is None:
@@ -112,5 +114,5 @@ def unpack(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         return [json.loads(line) for line in lines[1:]], json.loads((folder / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError, lzma.LZMAError, EOFError) as error:
         raise DataError(
-            f"{folder} holds no packed comparison: {error}.", "Check it out anew.", "run"
+            f"{folder} holds no packed comparison: {reason(error)}.", "Check it out again.", "run"
         ) from None

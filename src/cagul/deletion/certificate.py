@@ -19,7 +19,7 @@ import cagul
 from cagul.deletion.keys import keep_secret
 from cagul.deletion.log import canonical
 from cagul.deletion.store import Store, now
-from cagul.errors import StoreError, UsageError
+from cagul.errors import StoreError, UsageError, reason
 from cagul.files import os_errors_as_write_errors, write_json, write_text
 
 FORMAT = 1
@@ -59,7 +59,7 @@ def signing_key(path: Path) -> Ed25519PrivateKey:
         key = serialization.load_pem_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise StoreError(
-            f"{path} holds no signing key: {error}.",
+            f"{path} holds no signing key: {reason(error)}.",
             "Name a file that is not there yet: a key is made.",
             "certificate",
         ) from None
@@ -209,7 +209,7 @@ def check_certificate(path: Path, public_key: Path) -> dict[str, Any]:
         key = serialization.load_pem_public_key(_read(public_key, "Give the .pub file of the signing key."))
     except (ValueError, UnsupportedAlgorithm) as error:
         raise StoreError(
-            f"{public_key} holds no public key: {error}.",
+            f"{public_key} holds no public key: {reason(error)}.",
             "Give the .pub file of the signing key.",
             "certificate",
         ) from None
@@ -230,7 +230,7 @@ def check_certificate(path: Path, public_key: Path) -> dict[str, Any]:
             raise ValueError("its signature has other fields or another algorithm than cagul writes")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(
-            f"{path} is no certificate: {error}.",
+            f"{path} is no certificate: {reason(error)}.",
             "Give the JSON file of `export-certificate`.",
             "certificate",
         ) from None
@@ -267,7 +267,7 @@ def _read(path: Path, remedy: str) -> bytes:
         what = (
             f"There is no file {path}."
             if isinstance(error, FileNotFoundError)
-            else f"Cannot read {path}: {error.strerror}."
+            else f"Cannot read {path}: {reason(error)}."
         )
         raise StoreError(what, remedy, "certificate") from None
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DatabaseError, NoResultFound
 
-from cagul.errors import StoreError, WriteError
+from cagul.errors import StoreError, WriteError, reason
 
 BUSY_SECONDS = 20.0
 PRAGMAS = (
@@ -65,7 +65,7 @@ def understood(path: Path) -> Iterator[None]:
         # no such JSON, a fact that is not there
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise StoreError(
-                f"{path} is no whole store: {error}.", "Restore it from a backup.", "store"
+                f"{path} is no whole store: {reason(error)}.", "Restore it from a backup.", "store"
             ) from error
 
 

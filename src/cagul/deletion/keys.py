@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from jaxtyping import Float
 from torch import Tensor
 
-from cagul.errors import StoreError, UsageError
+from cagul.errors import StoreError, UsageError, reason
 from cagul.files import os_errors_as_write_errors
 
 NONCE = 12  # bytes
@@ -115,7 +115,7 @@ class StoreKey:
             secret = bytes.fromhex(path.read_text("ascii"))
         except OSError as error:
             raise StoreError(
-                f"Cannot read the key {path}: {error.strerror}.",
+                f"Cannot read the key {path}: {reason(error)}.",
                 "Give the key file that the store was made with. Without it nothing enrolled can be used.",
                 "store-key",
             ) from None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
+from cagul.data.grouping import group_by
 from cagul.report.attention_view import AttentionViews, looking
 from cagul.report.examples import Album, Group, example_groups
 from cagul.report.key_figures import (
@@ -179,18 +181,21 @@ def _notes(run: FinishedRun, guarded: str | None) -> tuple[str, ...]:
 
 
 def _gate(run: FinishedRun, guarded: str | None) -> GateScores | None:
-    groups: dict[str, list[tuple[float, bool]]] = {}
-    for row in run.rows:
-        if row.method in ("gate", f"{guarded}:gate") and row.score is not None:
-            groups.setdefault(row.split, []).append((row.score, bool(row.fired)))
-    told = isinstance(threshold := run.summary.patch.get("threshold"), int | float)
-    if not told:
+    methods = ("gate", f"{guarded}:gate")
+    scored = [
+        (row.split, (row.score, bool(row.fired)))
+        for row in run.rows
+        if row.method in methods and row.score is not None
+    ]
+    groups = group_by(scored, itemgetter(0), itemgetter(1))
+    recorded = isinstance(threshold := run.summary.patch.get("threshold"), int | float)
+    if not recorded:
         threshold = _between([pair for pairs in groups.values() for pair in pairs])
     if not groups or threshold is None:
         return None
     shown = {words: tuple(groups[name]) for name, words in GATE_GROUPS.items() if name in groups}
     return GateScores(
-        float(threshold), told, shown, cell(run.summary.figure(guarded or "", "gate", "auroc_unseen"))
+        float(threshold), recorded, shown, cell(run.summary.figure(guarded or "", "gate", "auroc_unseen"))
     )
 
 

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from cagul.errors import DataError
+from cagul.errors import DataError, reason
 from cagul.evaluation.metrics.registry import MEANINGS
 from cagul.evaluation.result_rows import RowError
 
@@ -207,30 +207,23 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise DataError(
-            f"Cannot read {path}: {error.strerror or error}.", "Set its permissions.", "run"
-        ) from None
+        raise DataError(f"Cannot read {path}: {reason(error)}.", "Set its permissions.", "run") from None
     except ValueError as error:
-        raise DataError(f"{path} is not JSON: {error}.", AGAIN, "run") from None
+        raise DataError(f"{path} is not JSON: {reason(error)}.", AGAIN, "run") from None
 
 
 def _shaped(shape: type[Shape], data: Any, where: str) -> Shape:
     try:
         return shape.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise DataError(
-            f"{where} is not as cagul wrote it: {field + ': ' if field else ''}{first['msg']}.", AGAIN, "run"
-        ) from None
+        raise DataError(f"{where} is not as cagul wrote it: {reason(error)}.", AGAIN, "run") from None
 
 
 def _raw_rows(path: Path) -> list[dict[str, Any]]:
     try:
         lines = path.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DataError(f"Cannot read {path}: {reason}.", AGAIN, "run") from None
+        raise DataError(f"Cannot read {path}: {reason(error)}.", AGAIN, "run") from None
     found = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -315,7 +308,7 @@ def read_study(opened: Opened) -> StudySummary:
         )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise DataError(
-            f"{opened.folder}/rows.jsonl lacks what this study is made of: {error}.", AGAIN, "run"
+            f"{opened.folder}/rows.jsonl lacks what this study is made of: {reason(error)}.", AGAIN, "run"
         ) from None
     if differing:
         raise DataError(

@@ -7,8 +7,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from itertools import zip_longest
+from operator import attrgetter
 from pathlib import Path
 
+from cagul.data.grouping import group_by
 from cagul.data.pictures import PictureVariant
 from cagul.data.records import Record, Splits
 
@@ -56,10 +58,8 @@ def draw_pairs(splits: Splits, count: int, seed: int) -> list[Pair]:
     """
     pairs = []
     for kind in KINDS:
-        by_subject: dict[str, list[Record]] = {}
-        for record in splits.forget + splits.retain:
-            if record.kind == kind and record.keywords:
-                by_subject.setdefault(record.subject, []).append(record)
+        known = [r for r in splits.forget + splits.retain if r.kind == kind and r.keywords]
+        by_subject = group_by(known, attrgetter("subject"))
         rng = random.Random(f"study {seed} {kind}")
         queues = [rng.sample(records, len(records)) for records in by_subject.values()]
         rng.shuffle(queues)

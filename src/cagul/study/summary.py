@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
+from cagul.data.grouping import group_by
 from cagul.evaluation.metrics.intervals import figure, two_groups, two_groups_auroc
 from cagul.evaluation.metrics.membership import tpr_at_fpr
 from cagul.evaluation.metrics.text_metrics import front
@@ -35,9 +36,7 @@ Rows = list[dict]
 
 def summarise_study(rows: Iterable[dict], layers: list[int]) -> dict[str, Any]:
     """All figures that the rows allow. ``layers`` are those whose attention is the importance."""
-    by: dict[str, Rows] = {}
-    for row in rows:
-        by.setdefault(row.get("study", "asked"), []).append(row)
+    by = group_by(rows, lambda row: row.get("study", "asked"))
     found: dict[str, Any] = {}
     if "map" in by:
         found["maps"] = map_figures(by["map"])
@@ -221,12 +220,12 @@ def curve_figures(rows: Rows) -> dict[str, Any]:
 
 def _curve(rows: Rows, measure: str, how: str, filler: str) -> dict[float, Rows]:
     """Rows of a deletion curve by the share replaced, both ends included."""
-    found: dict[float, Rows] = {}
-    for row in rows:
-        ends = row["how"] == "none" or (row["how"] == "all" and row["filler"] == filler)
-        if ends or (row["measure"], row["how"], row["filler"]) == (measure, how, filler):
-            found.setdefault(row["share"], []).append(row)
-    return dict(sorted(found.items()))
+
+    def on_curve(row: dict) -> bool:
+        end = row["how"] == "none" or (row["how"] == "all" and row["filler"] == filler)
+        return end or (row["measure"], row["how"], row["filler"]) == (measure, how, filler)
+
+    return dict(sorted(group_by(filter(on_curve, rows), itemgetter("share")).items()))
 
 
 def _probability(row: dict) -> float:
