@@ -93,8 +93,8 @@ def test_a_host_whose_attention_cannot_be_read(tiny_host, monkeypatch):
         "edit applied once",
         "earlier turns hidden",
     ]
-    assert broken["fired differs"] == "HostError: Layers [0, 1] gave no attention rows."
-    assert broken["attention rows = eager"] == "HostError: Layers [0, 1, 2, 3] gave no attention rows."
+    assert broken["fired differs"] == "HostError: Layers [0, 1] gave no attention rows"
+    assert broken["attention rows = eager"] == "HostError: Layers [0, 1, 2, 3] gave no attention rows"
 
 
 def test_a_host_whose_turns_are_not_told_apart(tiny_host, monkeypatch):
@@ -102,8 +102,8 @@ def test_a_host_whose_turns_are_not_told_apart(tiny_host, monkeypatch):
     broken = {v.name: v.detail for v in selfcheck(tiny_host) if not v.passed}
     assert list(broken) == ["earlier turns hidden"]
     assert broken["earlier turns hidden"] == (
-        "GuardBypass: A picture fires, but its last user turn is not told from the earlier ones: the prompt "
-        "asks for 2 answers."
+        "GuardBypass: A picture fires, but its last user turn cannot be separated from the earlier ones: the "
+        "prompt asks for 2 answers"
     )
 
 

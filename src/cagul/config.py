@@ -1,9 +1,9 @@
 """The options of one unlearning job, in and out of YAML, with an unknown key answered by the nearest known
 one.
 
-Three presets: ``default`` is what we found to work best, ``paper`` is CAGUL as the abstract of arXiv
-2510.07567 describes it, ``store`` is for the base patch of a request store. The paper leaves most numbers
-open; every default below is our decision unless its comment says otherwise.
+Three presets: ``default`` worked best in our experiments, ``paper`` is CAGUL as the abstract of arXiv
+2510.07567 describes it, ``store`` is for the base patch of a request store. The paper gives few numbers;
+every default below is our decision unless its comment says otherwise.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class TrainingConfig(_Section):
         0.0, ge=0, le=1, description="share of rows whose question ends with the beginning of its answer"
     )
     replay: float = Field(
-        1.0, ge=0, description="weight of staying as a patch that people are added to (--from)"
+        1.0, ge=0, description="weight of ||x' - base(x)||^2 / D, base being the patch of --from"
     )
     gradient_checkpointing: bool = Field(
         False, description="recompute the host's layers: less memory, more time"

@@ -15,13 +15,13 @@ VERSIONED = ("cagul", "torch", "transformers", "accelerate", "safetensors", "num
 
 
 def versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "machine": platform.machine(), "cpus": str(os.cpu_count())}
+    named = {"python": platform.python_version(), "machine": platform.machine(), "cpus": str(os.cpu_count())}
     for name in VERSIONED:
         try:
-            found[name] = metadata.version(name)
+            named[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return found
+            named[name] = "absent"
+    return named
 
 
 def require_extra(what: str, module: str, extra: str) -> None:

@@ -1,17 +1,17 @@
-"""Every error that cagul raises on purpose. Each names what happened with its numbers, then the remedy.
+"""Every error that cagul raises on purpose. Each says what happened, with numbers, then the remedy.
 
     CagulError                 exit 1   a bug in cagul
     ├── UsageError             exit 2   a wrong option or config
     ├── DataError              exit 3   records and pictures
     ├── HostError              exit 4   the frozen model
-    │   ├── UnsupportedHost             no proven seam for this family
+    │   ├── UnsupportedHost             a family whose contracts are not proven
     │   └── GuardBypass                 a way around the guard, refused by name (also an AttributeError)
     ├── PatchError             exit 5   a patch that does not load or does not fit
     ├── StoreError             exit 6   deletion requests: store, key, log, certificate
     └── WriteError             exit 7   cannot write
 
-A deletion request that was measured and failed is no error: its command says so and ends in exit code 8.
-The anchor of a class leads into docs/errors.md.
+A deletion request that was measured and failed is not an error: its command says so and exits with code 8.
+``anchor`` is the section of docs/errors.md that explains a class.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is in a set of records, and whether it can be worked with. No torch here."""
+"""What is in a set of records, and whether the records are usable. No torch here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from cagul.data.records import Record, is_file
 from cagul.errors import DataError
 
-LONGEST_ANSWER = 2000  # characters: longer than any fact about a person, and than what most hosts would say
+LONGEST_ANSWER = 2000  # characters; a fact about a person is shorter, and so are most hosts' answers
 
 
 def contents(records: Sequence[Record]) -> dict[str, Any]:

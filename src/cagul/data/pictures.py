@@ -56,7 +56,7 @@ def read_picture(
     """A picture out of bytes as ``open_picture`` opens files; ``name`` stands for it in errors.
 
     Raises DataError as ``open_picture`` does, for a format (Pillow's names) that is none of ``formats``, and
-    with ``still`` for a picture of several frames: which one would be judged, and which one answered about?
+    with ``still`` for a picture of several frames: it is not clear which one the gate and the host would see.
     """
     return _upright(io.BytesIO(data), name, max_pixels, formats, still)
 
@@ -119,7 +119,7 @@ def _require_readable(picture: Image.Image, name: str, max_pixels: int, still: b
         )
     if picture.mode in ("I", "F"):
         raise DataError(
-            f"{name} has 32-bit pixels (mode {picture.mode}), and nobody says which value is white.",
+            f"{name} has 32-bit pixels (mode {picture.mode}), and which value is white is not known.",
             "Save it with 8 or 16 bits.",
             "picture",
         )
@@ -166,10 +166,10 @@ PictureVariant = tuple[Path, int]  # a picture and its variant: 0 as it is, n an
 
 def pictures_by_subject(records: Iterable[Record]) -> dict[str, list[Path]]:
     """The training images of every subject, each once, in the records' order."""
-    found: dict[str, dict[Path, None]] = {}
+    images: dict[str, dict[Path, None]] = {}
     for record in records:
-        found.setdefault(record.subject, {})[record.image] = None
-    return {subject: list(paths) for subject, paths in found.items()}
+        images.setdefault(record.subject, {})[record.image] = None
+    return {subject: list(paths) for subject, paths in images.items()}
 
 
 def variants(paths: Iterable[Path], augment: int) -> list[PictureVariant]:

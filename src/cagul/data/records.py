@@ -239,7 +239,7 @@ def _split_of_group(record: Record) -> str:
         group = canonical_group(record.group)
     except ValueError as error:
         raise DataError(
-            f"Records about {record.subject!r}: group: {error}.", GROUPS_REMEDY, "records"
+            f"Records about {record.subject!r}: group: {reason(error)}.", GROUPS_REMEDY, "records"
         ) from None
     return group.replace("-", "_") if group in HELD_OUT_GROUPS else "retain"
 
@@ -251,24 +251,24 @@ def _require_own_pictures(parts: dict[str, list[Record]]) -> None:
     images = {name: {r.image for r in part} for name, part in parts.items()}
     held_out = {v for part in parts.values() for r in part for v in r.views}
     held_out |= {image for name in HELD_OUT_SPLITS for image in images[name]}
-    found = same_paths(images["forget"] | images["retain"], held_out)
-    if found:
+    shared = same_paths(images["forget"] | images["retain"], held_out)
+    if shared:
         raise DataError(
-            f"{len(found)} held-out picture(s) are training images too, the first is {_pair(found)}.",
+            f"{len(shared)} held-out picture(s) are training images too, the first is {_pair(shared)}.",
             "Keep views and pictures of held-out people out of the images of others.",
             "subjects",
         )
     calibration = images["calibration"] | {v for r in parts["calibration"] for v in r.views}
     for name, others in (("retain", images["retain"]), ("calibration", calibration)):
-        found = same_paths(images["forget"], others) or same_contents(images["forget"], others)
-        if found:
+        shared = same_paths(images["forget"], others) or same_contents(images["forget"], others)
+        if shared:
             raise DataError(
-                f"{len(found)} picture(s) are in forget and in {name}, the first is {_pair(found)}.",
+                f"{len(shared)} picture(s) are in forget and in {name}, the first is {_pair(shared)}.",
                 "Give every subject pictures of their own.",
                 "subjects",
             )
 
 
-def _pair(found: list[tuple[Path, Path]]) -> str:
-    one, other = found[0]
+def _pair(pairs: list[tuple[Path, Path]]) -> str:
+    one, other = pairs[0]
     return str(one) if one == other else f"{one}, the same picture as {other}"

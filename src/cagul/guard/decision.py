@@ -1,4 +1,4 @@
-"""What a guard says of a call: the gate's verdict on each picture, and the answer."""
+"""The results of a guarded call: the gate's verdict on each picture, and the answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the guard said, and why."""
+    """An answer, and the gate's decisions behind it."""
 
     text: str
     decisions: tuple[Decision, ...]

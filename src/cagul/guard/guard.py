@@ -1,8 +1,8 @@
 """Guard(host, patch): the host as it is served. Every picture passes the gate; what fires is rewritten at
 prefill.
 
-There is no way around it by accident: what would reach the bare host is gated or refused by name, before the
-first token. Only ``guard.host`` is the host.
+There is no way around it by accident: what would reach the unguarded host is gated or refused by name,
+before the first token. Only ``guard.host`` is the host.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Guard:
         if held is not None:
             if held.masks and inputs["input_ids"].shape[1] > 1:
                 raise GuardBypass(
-                    "This cache holds a rewritten picture, and several new tokens may be another question.",
+                    "This cache holds a rewritten picture, and several new tokens may hold another question.",
                     "Run the whole conversation again without past_key_values.",
                     "cache",
                 )
@@ -234,12 +234,13 @@ class Guard:
     def judge(self, tokens: Tokens) -> Tensor:
         """Gate scores of images by their visual tokens, float32 on the CPU.
 
-        Raises HostError for a score that is not a number: a gate that cannot judge must not be silent.
+        Raises HostError for a score that is not a number: a gate that cannot judge must not let a picture
+        pass.
         """
         scores = self.patch.gate([token.float().to(self.host.device) for token in tokens]).float().cpu()
         if not bool(torch.isfinite(scores).all()):
             raise HostError(
-                "The gate's score is not a number, so it cannot tell who is shown.",
+                "The gate's score is not a number, so the gate cannot judge the picture.",
                 "Check the picture and the host's dtype.",
                 "gate-score",
             )
@@ -247,7 +248,8 @@ class Guard:
 
     @torch.no_grad()
     def _pass_gate(self, inputs: dict[str, Any]) -> tuple[_CacheRecord, Tokens | None]:
-        """Look, gate, attend, select, encode. Returns what a cache will hold and the tokens to answer from.
+        """Encode the pictures, score them, and rewrite the tokens of those that fire. Returns what a cache
+        will hold and the tokens to answer from.
 
         Where a picture fires, the ``attention_mask`` of ``inputs`` hides its conversation's earlier turns
         from here on.
@@ -256,14 +258,14 @@ class Guard:
             return _CacheRecord([], {}), None
         if inputs.get("input_ids") is None:
             raise GuardBypass(
-                "A picture came without input_ids, so nobody can tell what is asked of it.",
+                "A picture came without input_ids, so its question is unknown.",
                 "Give input_ids beside pixel_values.",
             )
         for name in self.host.family.token_types:
             if inputs.get(name) is None:
                 raise GuardBypass(
-                    f"{name} is missing: without it {self.host.family.title} reads its pictures wrongly, in "
-                    "silence.",
+                    f"{name} is missing: without it {self.host.family.title} reads its pictures wrongly, "
+                    "without an error.",
                     "Give all that the host's processor returned.",
                     "token-types",
                 )
@@ -302,8 +304,8 @@ class Guard:
         """Hide all turns but the last one, pictures left out, from the prompts of ``prefill.images``. Returns
         what is hidden, (B, S).
 
-        Whoever writes both sides of a conversation could make the host go on from answers that it never gave
-        (measured in LOG.md). Ours.
+        A client that writes both sides of a conversation could make the host continue from answers that it
+        never gave (measured in LOG.md). Source: ours.
 
         Raises GuardBypass where turns cannot be told apart, or cannot be hidden.
         """
@@ -379,7 +381,7 @@ class Guard:
                 self._caches[one] = replace(held, length=int(one.get_seq_length()))
 
     def _disown(self, inputs: dict[str, Any]) -> None:
-        """A cache that the bare host fills is no longer this guard's: a picture may go into it ungated."""
+        """Forget a cache that the unguarded host fills: a picture may go into it ungated."""
         if isinstance(cache := inputs.get("past_key_values"), Cache):
             self._caches.pop(cache, None)
 
@@ -398,7 +400,7 @@ class Guard:
                         f"generation_config.{name} is refused: {REFUSED_INPUTS[name]}.", "Set it to None."
                     )
 
-    # -- what a model offers besides
+    # -- what a model offers otherwise
     # ------------------------------------------------------------------------------
 
     @property

@@ -178,8 +178,8 @@ class Patch:
         """Read a patch of this format or an older one.
 
         Raises PatchError when it is missing, cut off, of a newer format, does not hold what its config says,
-        or is not as it was written. The last is evidence of an accident or a careless hand, not security:
-        whoever changes a patch on purpose can write new digests.
+        or is not as it was written. The last finds accidents and careless edits. It is no security: whoever
+        changes a patch on purpose can write new digests.
         """
         folder = Path(folder)
         data, packed = _read(folder)
@@ -270,18 +270,18 @@ class Patch:
                 "Load the host that it was trained on.",
                 "another-host",
             )
-        for key, found in (("model_type", host.family.model_type), ("width", host.width)):
-            if self.host[key] != found:
+        for key, actual in (("model_type", host.family.model_type), ("width", host.width)):
+            if self.host[key] != actual:
                 raise PatchError(
-                    f"The patch is for a host with {key} {self.host[key]}, this one has {found}.",
+                    f"The patch is for a host with {key} {self.host[key]}, this one has {actual}.",
                     "Load the host that it was trained on.",
                     "another-host",
                 )
-        found = host.fingerprint()
-        if self.host["sha256"] != found:
+        actual = host.fingerprint()
+        if self.host["sha256"] != actual:
             raise PatchError(
                 f"The patch is for a host with SHA-256 {self.host['sha256'][:12]}..., this one has "
-                f"{found[:12]}....",
+                f"{actual[:12]}....",
                 "Load the host that it was trained on, or train a patch for this one.",
                 "another-host",
             )
@@ -369,17 +369,18 @@ def _require_unchanged(folder: Path, data: dict[str, Any], packed: bytes) -> Non
 
 
 def _load_encoder(stored: _Stored, tensors: dict[str, torch.Tensor]) -> VisualTokenEncoder:
-    """The encoder around its tensors; nothing is allocated by the config's word alone. Raises ValueError or
-    RuntimeError.
+    """The encoder around its tensors; sizes are checked against them before anything is allocated.
+
+    Raises ValueError or RuntimeError.
     """
     sizes = stored.config.encoder
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if sizes.depth != (len(found) - 4) // 2 or (sizes.hidden, stored.host.width) != found.get(
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if sizes.depth != (len(shapes) - 4) // 2 or (sizes.hidden, stored.host.width) != shapes.get(
         "change.1.weight"
     ):
         raise ValueError(
             f"encoder of width {stored.host.width}, hidden {sizes.hidden} and depth {sizes.depth}, "
-            f"but its first tensor is {found.get('change.1.weight')} of {len(found)}"
+            f"but its first tensor is {shapes.get('change.1.weight')} of {len(shapes)}"
         )
     with torch.device("meta"):
         encoder = VisualTokenEncoder(stored.host.width, sizes.hidden, sizes.depth)

@@ -1,5 +1,5 @@
-"""The contracts, run on an actual host with one drawn picture: what tests prove of a family, asked of a
-checkpoint.
+"""The contracts, run on an actual host with one drawn picture. The tests run the same contracts on every
+proven family.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from cagul.config import Config
 from cagul.environment import versions
-from cagul.errors import HostError, UnsupportedHost
+from cagul.errors import HostError, UnsupportedHost, reason
 from cagul.files import cache_folder, digest, write_json
 from cagul.guard.guard import Guard
 from cagul.guard.patch import Patch, host_card
@@ -45,9 +45,9 @@ CONTRACTS = (
 QUESTION = "Who is this person?"
 REPLIES = ("red blue red", "blue red blue")  # of like length
 PROBE = Config.model_validate({"gate": {"kind": "mlp"}, "encoder": {"hidden": 16, "depth": 1}})
-# of attention, and of logits by the largest
+# absolute for attention; for logits, relative to the largest
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
-EDIT = 5.0  # deviation of the probe's last weights: an edit that no host overlooks
+EDIT = 5.0  # deviation of the probe's last weights: large enough to change any host's logits
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class _Contracts:
             self.inputs = host.inputs([host.prompter.prompt(QUESTION)], [drawn_picture()])
         except Exception as error:
             raise HostError(
-                f"{host.name} takes no picture with a question: {type(error).__name__}: {error}",
+                f"{host.name} takes no picture with a question: {type(error).__name__}: {reason(error)}.",
                 "Check that the processor beside it is its own.",
                 "host-load",
             ) from error
@@ -222,7 +222,7 @@ def require_contracts(host: FrozenHost) -> None:
             raise ValueError("other contracts were asked")
     except (OSError, ValueError, TypeError):
         verdicts = selfcheck(host)
-        # a failure may be the moment's, such as memory that ran out
+        # a failure may be temporary, such as memory that ran out
         if all(verdict.passed for verdict in verdicts):
             write_json(kept, [vars(verdict) for verdict in verdicts])
     failed = [f"{verdict.name} ({verdict.detail})" for verdict in verdicts if not verdict.passed]
@@ -238,7 +238,7 @@ def verdict_key(host: FrozenHost) -> dict[str, Any]:
     """What a verdict belongs to beside the weights: the attention that ran, the models, the processor's
     template, the device, the libraries and the code that was checked.
     """
-    found = versions()
+    installed = versions()
     return {
         "attention": host.language_model.config._attn_implementation,
         "family": host.family.model_type,
@@ -246,7 +246,7 @@ def verdict_key(host: FrozenHost) -> dict[str, Any]:
         "quantised": host.quantised,
         "device": host.device.type,
         "chat_template": str(host.processor.chat_template),
-        "versions": {name: found[name] for name in ("cagul", "torch", "transformers", "accelerate")},
+        "versions": {name: installed[name] for name in ("cagul", "torch", "transformers", "accelerate")},
         "source": _source_digest(),
     }
 
@@ -256,11 +256,11 @@ def _source_digest() -> str:
     """SHA-256 over the package's modules that a verdict depends on: a version alone does not change while the
     package is worked on.
     """
-    package, found = Path(__file__).parent.parent, hashlib.sha256()
+    package, content = Path(__file__).parent.parent, hashlib.sha256()
     for folder in ("guard", "host", "method"):
         for path in sorted((package / folder).glob("*.py")):
-            found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return found.hexdigest()
+            content.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return content.hexdigest()
 
 
 def _what_is_unproven(host: FrozenHost) -> str:
@@ -283,9 +283,9 @@ def drawn_picture(size: tuple[int, int] = (96, 96)) -> Image.Image:
 
 
 def _turns(reply: str) -> list[dict[str, Any]]:
-    said = [("user", QUESTION), ("assistant", reply), ("user", "What colour is it?")]
+    exchange = [("user", QUESTION), ("assistant", reply), ("user", "What colour is it?")]
     turns: list[dict[str, Any]] = [
-        {"role": role, "content": [{"type": "text", "text": text}]} for role, text in said
+        {"role": role, "content": [{"type": "text", "text": text}]} for role, text in exchange
     ]
     turns[0]["content"].insert(0, {"type": "image"})
     return turns
@@ -295,8 +295,7 @@ def _verdict(name: str, contract: Callable[[], tuple[bool, str]]) -> ContractVer
     try:
         return ContractVerdict(name, *contract())
     except Exception as error:  # noqa: BLE001 - a host may break in any way, and the next contract is still asked
-        reason = (str(error).splitlines() or [""])[0]
-        return ContractVerdict(name, False, f"{type(error).__name__}: {reason}")
+        return ContractVerdict(name, False, f"{type(error).__name__}: {reason(error)}")
 
 
 def _probe(host: FrozenHost, card: dict, fires: bool) -> Patch:

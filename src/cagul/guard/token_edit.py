@@ -55,10 +55,10 @@ def occlusion(host: FrozenHost, prefill: Prefill, image: int) -> Float[Tensor, "
         after = host.first_token(prefill, image, [replace(own, part == n, mean) for n in wanted])
         return answer_divergence(before.expand_as(after)[:, None], after[:, None]).tolist()
 
-    found: list[float] = []
-    while len(found) < count:
-        found += at_once.run("occluding visual tokens", partial(changes, len(found)))
-    return torch.tensor(found)[part]
+    effects: list[float] = []
+    while len(effects) < count:
+        effects += at_once.run("occluding visual tokens", partial(changes, len(effects)))
+    return torch.tensor(effects)[part]
 
 
 def choose_tokens(

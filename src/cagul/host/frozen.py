@@ -1,4 +1,4 @@
-"""FrozenHost: a transformers VLM that is looked at, asked and scored, and never changed."""
+"""FrozenHost: a transformers vision-language model that encodes, answers and scores, and is never changed."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ class FrozenHost:
     def image_inputs(self, pictures: list[Image.Image]) -> dict[str, Tensor]:
         """Inputs for ``encode_images`` of pictures alone, one a prompt. They hold a whole prompt with an
         empty question: some families count a picture's tokens by its placeholders, and processors take no
-        picture without a text.
+        picture without text.
         """
         return self.inputs([self.prompter.prompt("", 1)] * len(pictures), pictures)
 
@@ -186,7 +186,7 @@ class FrozenHost:
         """The inputs that go beside visual tokens: all but what only ``get_image_features`` reads."""
         return {key: value for key, value in inputs.items() if key not in self.family.pixel_keys}
 
-    # -- look, attend, score, generate, stream
+    # -- encode, attend, score, generate, stream
     # --------------------------------------------------------------------
 
     @torch.no_grad()
@@ -340,14 +340,14 @@ class FrozenHost:
         """
         inputs = prefill.inputs
         shape, order = inputs["input_ids"].shape, torch.tensor(prompts, device=self.device)
-        found = {
+        by_row = {
             key: value[order]
             for key, value in inputs.items()
             if isinstance(value, Tensor) and value.shape[:2] == shape and key != "labels"
         }
         owner = _pictures_of(prompts, prefill.layout)
         by_picture = [key for key in self.family.picture_keys if inputs.get(key) is not None]
-        return found | {key: inputs[key][owner] for key in by_picture}
+        return by_row | {key: inputs[key][owner] for key in by_picture}
 
     @property
     def _global_tile(self) -> int | None:
@@ -441,7 +441,7 @@ def checkpointing(language_model: nn.Module) -> Iterator[None]:
     """A forward pass inside the block keeps each layer's input alone and runs the layer again in the backward
     pass.
 
-    Only the layers' own switch is set: what they hold stays in its mode, so in a host no dropout wakes up.
+    Only the layers' own switch is set: what they hold stays in its mode, so a host's dropout stays off.
     """
     layers: list[Any] = [
         part for part in language_model.modules() if isinstance(part, GradientCheckpointingLayer)

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from cagul.environment import require_extra
-from cagul.errors import HostError, UnsupportedHost
+from cagul.errors import HostError, UnsupportedHost, reason
 from cagul.host.families import family_of
 
 
@@ -60,7 +60,7 @@ def load_model(
         model = model.to(device) if device else model
     except (RuntimeError, ValueError, AssertionError) as error:  # as it was built, spread or quantised
         raise HostError(
-            f"{source} does not go to the device {device!r}: {_one_line(error)}",
+            f"{source} does not go to the device {device!r}: {reason(error)}.",
             "Leave --device out, or name one that torch has; `cagul doctor` lists what is there.",
             "host-load",
         ) from error
@@ -80,11 +80,7 @@ def _as_host_errors(source: str | Path) -> Iterator[None]:
         yield
     except Exception as error:
         raise HostError(
-            f"{source} does not load as an image-text-to-text model: {_one_line(error)}",
+            f"{source} does not load as an image-text-to-text model: {reason(error)}.",
             "Give a checkpoint folder or hub name that transformers loads, with its processor.",
             "host-load",
         ) from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

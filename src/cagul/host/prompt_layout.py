@@ -196,8 +196,8 @@ def _last_turn(ids: Tensor, real: Tensor, tokenizer: Any, marks: TurnMarks) -> t
     """
     text, owner = _decoded(ids, real, tokenizer)
     start, stop, end = 0, len(ids), int(real.nonzero()[-1])
-    if (found := _last_user(text, marks))[0] >= 0:
-        start = owner[sum(found)]
+    if (place := _last_user(text, marks))[0] >= 0:
+        start = owner[sum(place)]
     if marks.generation and (at := text.rfind(marks.generation)) >= 0 and owner[at] > start:
         stop, last, after = owner[at], *owner[at + len(marks.generation) - 1 :][:2]
         end = max(last, after - 1) if after < len(ids) else end
@@ -225,7 +225,7 @@ def _require_one_turn(text: str, marks: TurnMarks | None) -> None:
     turn.
 
     It is one where the host is to answer once at most; where the template does not tell a later user's mark,
-    nothing may follow the place for that answer either. Without any marks nobody can tell.
+    nothing may follow the place for that answer either. Without any marks this is not known.
     """
     remedy = "Write the prompt with the host's chat template, or ask one question without earlier turns."
     if marks is None or not (marks.user or marks.generation):
@@ -238,8 +238,8 @@ def _require_one_turn(text: str, marks: TurnMarks | None) -> None:
     answers = text.count(marks.generation) if marks.generation else 0
     if answers > 1:
         raise GuardBypass(
-            f"A picture fires, but its last user turn is not told from the earlier ones: the prompt asks for "
-            f"{answers} answers.",
+            f"A picture fires, but its last user turn cannot be separated from the earlier ones: the "
+            f"prompt asks for {answers} answers.",
             remedy,
             "turns",
         )
@@ -286,7 +286,7 @@ def earlier_turns(
         if marks is None or marks.head:
             raise GuardBypass(
                 f"A picture fires, but none of the chat template's marks of a user stands in its prompt of "
-                f"{len(text)} characters, so earlier turns cannot be told from the question.",
+                f"{len(text)} characters, so earlier turns cannot be separated from the question.",
                 "Write the prompt with the host's chat template.",
                 "turns",
             )

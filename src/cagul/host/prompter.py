@@ -11,7 +11,7 @@ from jaxtyping import Int
 from PIL import Image
 from torch import Tensor
 
-from cagul.errors import DataError, HostError
+from cagul.errors import DataError, HostError, reason
 from cagul.host.families import Family
 
 
@@ -37,14 +37,14 @@ class Prompter:
     def __init__(self, processor: Any, family: Family, name: str = "host", instruction: str = ""):
         if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
             raise HostError(
-                f"The processor of {name} is no processor of pictures and text.",
-                "Save the host's own beside it.",
+                f"The processor of {name} does not process pictures and text.",
+                "Save the host's own processor beside it.",
                 "host-load",
             )
         if not getattr(processor, "chat_template", None):
             raise HostError(
                 f"The processor of {name} has no chat template.",
-                "Save one with its processor.",
+                "Save a chat template with its processor.",
                 "chat-template",
             )
         self.processor = left_padding(processor)
@@ -70,28 +70,27 @@ class Prompter:
         if pictures:
             dealt = self._deal(prompts, pictures)
             try:
-                found = dict(self.processor(text=prompts, images=dealt, padding=True, return_tensors="pt"))
+                inputs = dict(self.processor(text=prompts, images=dealt, padding=True, return_tensors="pt"))
             except ValueError as error:  # such as Qwen's of a strip 200 times as long as wide
                 sizes = ", ".join(f"{one.width} x {one.height}" for one in pictures[:8])
                 raise DataError(
-                    f"The host's processor does not take the picture(s) of {sizes} pixels: "
-                    f"{str(error)[:200]}.",
+                    f"The host's processor does not take the picture(s) of {sizes} pixels: {reason(error)}.",
                     "Cut or scale it to a more usual shape.",
                     "picture",
                 ) from error
         else:  # some processors refuse text without a picture
-            found = dict(
+            inputs = dict(
                 self.tokenizer(prompts, padding=True, return_tensors="pt", return_token_type_ids=False)
             )
-            found |= {name: torch.zeros_like(found["input_ids"]) for name in self.family.token_types}
-        return {key: value for key, value in found.items() if key != "labels"}
+            inputs |= {name: torch.zeros_like(inputs["input_ids"]) for name in self.family.token_types}
+        return {key: value for key, value in inputs.items() if key != "labels"}
 
     def _deal(self, prompts: list[str], pictures: list[Image.Image]) -> list[list[Image.Image]]:
         """Pictures by prompt, as its image marks say. Raises DataError when their numbers differ."""
         wanted = [prompt.count(self.processor.image_token) for prompt in prompts]
         if sum(wanted) != len(pictures):
             raise DataError(
-                f"The prompts hold {sum(wanted)} image marks, and {len(pictures)} picture(s) came.",
+                f"The prompts hold {sum(wanted)} image marks, but {len(pictures)} picture(s) were given.",
                 "Give one picture for each mark.",
                 "placeholders",
             )
@@ -102,10 +101,10 @@ class Prompter:
         """A question about one picture of ``size`` (width, height) pixels, without the picture."""
         key = (question, size)
         if key not in self._encoded:
-            found = self.inputs([self.prompt(question)], [Image.new("RGB", size)])
-            ids = found.pop("input_ids")
-            types = {name: found[name][0].tolist() for name in self.family.token_types}
-            by_picture = {name: found[name] for name in self.family.picture_keys if name in found}
+            inputs = self.inputs([self.prompt(question)], [Image.new("RGB", size)])
+            ids = inputs.pop("input_ids")
+            types = {name: inputs[name][0].tolist() for name in self.family.token_types}
+            by_picture = {name: inputs[name] for name in self.family.picture_keys if name in inputs}
             self._encoded[key] = Encoded(ids[0].tolist(), types, by_picture)
         return self._encoded[key]
 
@@ -132,7 +131,7 @@ class Prompter:
             start, full = (self._text_ids(text) for text in (before, whole))
             apart = full[: len(start)] == start
             ids = full[len(start) :] if apart else self._text_ids(whole[len(before) :])
-            eos = self.tokenizer.eos_token_id  # what a template writes after it is nothing to say
+            eos = self.tokenizer.eos_token_id  # what a template writes after it is not part of the answer
             self._answers[key] = [*ids[: ids.index(eos)], eos] if eos in ids else [*ids, eos]
         return self._answers[key]
 

@@ -48,16 +48,16 @@ def device_of(model: nn.Module) -> torch.device:
     if device.type != "meta":
         return device
     hooks = [getattr(module, "_hf_hook", None) for module in model.modules()]
-    found = next(
-        (place for hook in hooks if (place := getattr(hook, "execution_device", None)) is not None), "cpu"
+    execution = next(
+        (where for hook in hooks if (where := getattr(hook, "execution_device", None)) is not None), "cpu"
     )
-    return torch.device(found)
+    return torch.device(execution)
 
 
 def fingerprint(model: nn.Module) -> str:
     """SHA-256 over names, dtypes, shapes and bytes of all parameters and buffers, sorted by name.
 
-    It is of the weights in memory, so how a checkpoint is cut into files, saved anew or spread over devices
+    It is of the weights in memory, so how a checkpoint is cut into files, saved again or spread over devices
     and disk does not matter. Nothing larger than one tensor is copied; what is offloaded is fetched tensor by
     tensor.
     """

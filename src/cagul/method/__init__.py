@@ -1,3 +1,3 @@
-"""CAGUL's parts: attention to importance, selection, the encoder, the gate, the losses. Blind to the
-host.
+"""CAGUL's parts: attention to importance, selection, the encoder, the gate, the losses. None of them
+knows the host.
 """

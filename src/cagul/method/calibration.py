@@ -1,4 +1,4 @@
-"""The gate's threshold from people who are not forgotten, and what it promises."""
+"""The gate's threshold from people who are not forgotten, and the false-positive rate that it promises."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cagul.errors import HostError
 
 
 def promised_rate(people: int, fpr: float, confidence: float = 0.0) -> float:
-    """The false-positive rate that so many calibration people can promise where ``fpr`` is asked; see
+    """The false-positive rate that this many calibration people can promise when ``fpr`` is asked for; see
     `calibrate`.
     """
     best = 1 - (1 - confidence) ** (1 / people) if confidence else 1 / (people + 1)
@@ -27,11 +27,11 @@ def calibrate(
     A weighted quantile: every person counts the same, whatever the number of pictures; pooling them steadies
     the estimate. With ``confidence`` 0 its level is the split-conformal one for that many people: on average
     over draws of the calibration people a picture of somebody new of the same kind exceeds the threshold with
-    probability at most ``fpr``; n people promise 1 / (n + 1) at best. A ``confidence`` of 0.9 asks
-    that the rate be at most that in nine draws of ten: as many people may exceed the threshold as
-    Clopper-Pearson's upper bound allows; n people promise 1 - 0.1 ** (1 / n) at best. That is of one set of
-    templates, not of all that a growing store will have at once. Where less is asked than can be promised,
-    the threshold is the largest score.
+    probability at most ``fpr``; n people promise 1 / (n + 1) at best. With a ``confidence`` of 0.9 the
+    rate holds in nine draws of ten: as many people may exceed the threshold as Clopper-Pearson's upper bound
+    allows; n people promise 1 - 0.1 ** (1 / n) at best. The promise is for one set of templates, not for all
+    later ones of a growing store. Where ``fpr`` is below what can be promised, the threshold is the largest
+    score.
 
     Raises HostError when a score is not a number. Source: ours.
     """

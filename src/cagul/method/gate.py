@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from cagul.errors import DataError, PatchError
+from cagul.errors import DataError, PatchError, reason
 
 CELLS = 64
 IMPOSTOR_WEIGHT = 4.0  # how much an impostor's lead costs; chosen on three forget sets, see LOG.md
@@ -198,7 +198,8 @@ def load_gate(kind: str, tensors: dict[str, Tensor]) -> MlpGate | EnrolmentGate:
         return GATES[kind].from_tensors(tensors)
     except (KeyError, TypeError, RuntimeError, IndexError) as error:
         raise PatchError(
-            f"The patch holds no whole {kind!r} gate: {error}.", "Train it again with `cagul unlearn`."
+            f"The patch holds no whole {kind!r} gate: {reason(error)}.",
+            "Train it again with `cagul unlearn`.",
         ) from None
 
 
@@ -250,8 +251,8 @@ def _principal(centred: Float[Tensor, "N P"]) -> Float[Tensor, "P R"]:
     for block in blocks:
         gram.addmm_(block.double(), block.double().T)
     largest = (max(0, len(gram) - PCA_RANK), len(gram) - 1)
-    found = scipy.linalg.eigh(gram.numpy(), subset_by_index=largest, overwrite_a=True)
-    values, vectors = (torch.from_numpy(part) for part in found)
+    decomposed = scipy.linalg.eigh(gram.numpy(), subset_by_index=largest, overwrite_a=True)
+    values, vectors = (torch.from_numpy(part) for part in decomposed)
     kept = values > 1e-10 * values[-1]
     values, vectors = values[kept], vectors[:, kept]
     return torch.cat([(block.double().T @ vectors / values.sqrt()).float() for block in blocks])

@@ -12,7 +12,7 @@ from cagul.errors import UsageError
 def resolve_layers(layers: str | list[int], depth: int) -> frozenset[int]:
     """Layer numbers of a config for a language model of ``depth`` layers; the first quarter is at least two.
 
-    Raises UsageError for a layer that the host has not. Source: ours; the paper does not fix the layers.
+    Raises UsageError for a layer that the host does not have. Source: ours; the paper leaves it open.
     """
     if layers == "all":
         return frozenset(range(depth))
