@@ -129,7 +129,7 @@ def test_no_other_mark_of_the_key_passes_for_that_of_the_store(keeper):
         f"UPDATE facts SET value='{json.dumps(f'{number} {found}')}' WHERE name='id'",
         "UPDATE facts SET value=(SELECT value FROM facts WHERE name='head') WHERE name='key'",
     )
-    with pytest.raises(StoreError, match=r"not the one that the store was made with.\n.* is to be made anew"):
+    with pytest.raises(StoreError, match=r"not the one that the store was made with.\n.* must be made again"):
         Store(keeper.store.path, keeper.key)
 
 

@@ -14,6 +14,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -44,7 +45,16 @@ class Enrolled:
 
 def patch_hash(patch: Patch) -> str:
     """SHA-256 over a patch's tensors, options, host and threshold."""
-    return hashlib.sha256(json.dumps([patch.digest(), patch.describe()], sort_keys=True).encode()).hexdigest()
+    return _hash_of(patch, patch.describe())
+
+
+def known_patch_hashes(patch: Patch) -> tuple[str, str]:
+    """The hashes under which a store may know a patch: today's, and that of patch format 1."""
+    return patch_hash(patch), _hash_of(patch, patch.describe_in_format_1())
+
+
+def _hash_of(patch: Patch, described: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps([patch.digest(), described], sort_keys=True).encode()).hexdigest()
 
 
 def rotated(patch: Patch, key: StoreKey) -> EnrolmentGate:
@@ -104,7 +114,7 @@ class StoreGate:
 
     def __init__(self, store: Store, key: StoreKey, base: Patch):
         store.require_facts()
-        if store.facts["patch"] != patch_hash(base):
+        if store.facts["patch"] not in known_patch_hashes(base):
             raise StoreError(
                 f"The store is for a patch with SHA-256 {store.facts['patch'][:12]}..., this one has "
                 f"{patch_hash(base)[:12]}....",

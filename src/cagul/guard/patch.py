@@ -129,6 +129,16 @@ class Patch:
             "facts": self.facts,
         }
 
+    def describe_in_format_1(self) -> dict[str, Any]:
+        """``describe`` under the names of format 1: what stores of that time hashed."""
+        described = self.describe() | {"format": 1}
+        gate = dict(described["config"]["gate"])
+        gate["false_alarms"] = gate.pop("fpr")
+        earlier = {new: old for old, new in OLDER_FACTS.items()}
+        described["config"] = described["config"] | {"gate": gate}
+        described["facts"] = {earlier.get(name, name): value for name, value in self.facts.items()}
+        return described
+
     def digest(self) -> str:
         """SHA-256 over both modules' tensors."""
         total = hashlib.sha256()
