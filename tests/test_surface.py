@@ -12,7 +12,7 @@ from cagul.comparison.results import results
 from cagul.comparison.surface import HALF, SELECTIONS, SURFACE, TOKEN_COUNTS
 from cagul.config import Config, load_config
 from made_runs import make_run, page_of
-from test_comparing import KEEPS, KNOWS, LIKELY, UNLIKELY, answers, rows_of
+from test_comparison import KEEPS, KNOWS, LIKELY, UNLIKELY, answers, rows_of
 
 # leak, misfire_keep
 LEAKS = {"cagul": (0.0, 0.0), "cagul_k8": (0.1, 0.5), "cagul_top_k8": (0.2, 0.5), "cagul_all": (0.0, 0.25)}
