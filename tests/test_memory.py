@@ -135,7 +135,7 @@ def test_looking_and_attention_shrink_too(tiny_host, splits, monkeypatch):
     monkeypatch.setattr(
         tiny_host,
         "capture_attention",
-        lambda inputs, *rest: attend(inputs, *rest) if len(rest[2]) <= 7 else out_of_memory(),
+        lambda prefill, *rest: attend(prefill, *rest) if len(prefill.images) <= 7 else out_of_memory(),
     )
     again = unlearn(tiny_host, splits, load_config("default", QUICK))
     assert again.threshold == pytest.approx(whole.threshold, abs=1e-5)

@@ -163,7 +163,8 @@ def test_mistakes_on_the_command_line(tiny_folder, base_folder, tmp_path, monkey
 def test_what_is_started_is_what_was_asked_for(tiny_folder, base_folder, monkeypatch):
     started = []
     monkeypatch.setattr(
-        "cagul.serving.workers.serve", lambda make, bound, workers: started.append((make, bound, workers))
+        "cagul.serving.workers.serve",
+        lambda make, bound, workers: started.append((make, bound.getsockname()[1], workers)),
     )
     monkeypatch.setenv(command.KEY_VARIABLE, KEY)
     words = (
@@ -187,14 +188,13 @@ def test_what_is_started_is_what_was_asked_for(tiny_folder, base_folder, monkeyp
     )
     shown = CliRunner().invoke(app, ["serve", *map(str, words)], standalone_mode=False)
     assert shown.exception is None
-    make, bound, workers = started[0]
+    make, port, workers = started[0]
     options = make.args[0]
     assert (workers, options.limits.body, options.pad_latency, options.name) == (3, 2**20, 50, "host")
     assert (options.batch, options.limits.choices, options.limits.waiting_body) == (2, 2, 2**19)
     assert len(options.keys) == 1
-    assert f'"url": "http://127.0.0.1:{bound.getsockname()[1]}/v1"' in shown.stdout
+    assert f'"url": "http://127.0.0.1:{port}/v1"' in shown.stdout
     assert KEY not in shown.stdout + repr(options)
-    bound.close()
     served = make().state.served
     assert served.rules.limits.body == 2**20
     served.engine.stop()
@@ -208,8 +208,8 @@ def test_a_uvicorn_without_what_workers_lean_on_is_refused(monkeypatch):
     from uvicorn.supervisors import multiprocess
 
     def told() -> str:
-        with pytest.raises(UsageError) as found:
-            serve(broken_app, listen_on("127.0.0.1", 0), 2)
+        with listen_on("127.0.0.1", 0) as bound, pytest.raises(UsageError) as found:
+            serve(broken_app, bound, 2)
         return str(found.value)
 
     class Other(multiprocess.Process):
@@ -240,8 +240,8 @@ def test_a_worker_that_cannot_start_says_why(capfd):
         _in_worker(broken_app)
     assert end.value.code == 3
     assert "HostError: There is no host of that kind." in capfd.readouterr().err
-    with pytest.raises(HostError, match="There is no host of that kind"):
-        serve(broken_app, listen_on("127.0.0.1", 0), 1)
+    with listen_on("127.0.0.1", 0) as bound, pytest.raises(HostError, match="There is no host of that kind"):
+        serve(broken_app, bound, 1)
 
 
 @pytest.mark.slow
@@ -251,8 +251,9 @@ def test_the_server_ends_when_a_worker_cannot_start(base_folder, tmp_path, capfd
     make = partial(command.make_app, ServeOptions(host=str(tmp_path / "none"), patch=base_folder))
     handlers = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        with pytest.raises(HostError, match="A worker could not start; its error is above"):
-            serve(make, listen_on("127.0.0.1", 0), 2)
+        failed = pytest.raises(HostError, match="A worker could not start; its error is above")
+        with listen_on("127.0.0.1", 0) as bound, failed:
+            serve(make, bound, 2)
     finally:
         for name, handler in handlers.items():
             signal.signal(name, handler)

@@ -131,7 +131,8 @@ def test_a_server_whose_engine_failed_exits_with_an_error(guard, monkeypatch):
 
     asking = threading.Thread(target=ask)
     asking.start()
-    with pytest.raises(HostError, match="The engine failed: OSError at test_serving_failures.py"):
+    failed = pytest.raises(HostError, match="The engine failed: OSError at test_serving_failures.py")
+    with bound, failed:
         serve(partial(lambda: app), bound, 1)
     asking.join(PATIENCE)
 

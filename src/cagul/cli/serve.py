@@ -125,9 +125,9 @@ def serve(
         keys=keys,
         limits=limits,
     )
-    bound = listen_on(address, port)
-    _print_address(address, bound.getsockname()[1], workers, options, json)
-    run(partial(make_app, options), bound, workers)
+    with listen_on(address, port) as bound:
+        _print_address(address, bound.getsockname()[1], workers, options, json)
+        run(partial(make_app, options), bound, workers)
 
 
 def _require_extra() -> None:

@@ -43,6 +43,7 @@ def _in_worker(make: Callable[[], FastAPI]) -> FastAPI:
 
 def listen_on(address: str, port: int) -> socket.socket:
     """A bound socket that does not listen yet. Raises UsageError when address or port cannot be had."""
+    bound = None
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
         # with its protocol named, or asyncio leaves 40 ms of Nagle's delay in
@@ -50,6 +51,8 @@ def listen_on(address: str, port: int) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(place)
     except (OSError, OverflowError, UnicodeError) as error:
+        if bound is not None:
+            bound.close()
         raise UsageError(
             f"Cannot listen on {address} port {port}: {getattr(error, 'strerror', None) or error}.",
             "Give another --port or --address.",
