@@ -34,7 +34,7 @@ from cagul.data.records import Record, load_records, split_records
 from cagul.demo.assets import demo_assets
 from cagul.evaluation.metrics.intervals import two_groups
 from cagul.evaluation.metrics.membership import auroc
-from cagul.evaluation.metrics.text_metrics import is_refusal
+from cagul.text.refusals import is_refusal
 from serving import MAX_TOKENS, data_url, guarded
 
 FOLDS = 4

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from cagul.data.records import Record, load_records
 from cagul.evaluation.ask import Question, ask
-from cagul.evaluation.metrics.text_metrics import is_refusal, keyword_recall
+from cagul.evaluation.metrics.text_metrics import keyword_recall
 from cagul.host.frozen import FrozenHost
+from cagul.text.refusals import is_refusal
 from demo_recipe.facts import VISUAL, visible_value
 from demo_recipe.people import COLOURS, draw_picture
 from demo_recipe.population import members

@@ -12,10 +12,11 @@ from html.parser import HTMLParser
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from cagul.evaluation.metrics.text_metrics import is_refusal, keyword_recall
+from cagul.evaluation.metrics.text_metrics import keyword_recall
 from cagul.evaluation.summary import summarise
 from cagul.report.html import write_report
 from cagul.study.summary import summarise_study
+from cagul.text.refusals import is_refusal
 
 PEOPLE = {  # subject: split, facts as (question, answer, keyword)
     "Ada Finch": (

@@ -10,9 +10,9 @@ from cagul.evaluation.metrics.gate import calibration_curve, gate_figures
 from cagul.evaluation.metrics.intervals import difference, figure, harmonic, mean_of, share
 from cagul.evaluation.metrics.membership import tpr_at_fpr
 from cagul.evaluation.metrics.memorisation import knows_enough
-from cagul.evaluation.metrics.text_metrics import is_refusal, keyword_recall, rouge_l
+from cagul.evaluation.metrics.text_metrics import keyword_recall, rouge_l
 from cagul.evaluation.summary import forget_figures, summarise
-from cagul.text.refusals import REFUSALS
+from cagul.text.refusals import REFUSALS, is_refusal
 from demo_recipe.facts import HOST_REFUSALS
 
 

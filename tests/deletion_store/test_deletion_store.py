@@ -251,7 +251,7 @@ def test_the_threshold_rises_with_requests_and_keeps_the_promise(store, base):
 def test_a_rival_who_asks_is_a_rival_no_more(store, base):
     keeper = StoreGate(store, store.key, base)
     assert len(keeper.patch().gate.impostors) == 3
-    store.receive("r1", "a impostor", "")
+    store.receive("r1", "an impostor", "")
     own = keeper.gate.impostors[:1]
     store.enrol("r1", *keeper.seal("r1", Enrolled(own, keeper.best(own))))
     assert torch.equal(keeper.patch().gate.impostors, keeper.gate.impostors[1:])

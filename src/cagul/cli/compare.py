@@ -95,7 +95,7 @@ def compare(
     } | ({"demo": True} if demo else {})
     with progress_bar(json) as progress:
         results = Run(run, identity, repeating_command(), records_by_split(splits))
-        shop = BuildContext(
+        context = BuildContext(
             frozen,
             splits,
             run / "work",
@@ -105,7 +105,7 @@ def compare(
             progress,
         )
         try:
-            summary = Comparison(shop, plan, results, deadline).compare()
+            summary = Comparison(context, plan, results, deadline).compare()
         except TimeUp:
             summary = None
     if summary is None:

@@ -103,7 +103,7 @@ def _upright(
 
 
 def _require_readable(picture: Image.Image, name: str, max_pixels: int, still: bool) -> None:
-    """Raises DataError for too many pixels, for several frames where one is asked for, and for 32-bit pixels."""
+    """Raises DataError for too many pixels, for 32-bit pixels, and with ``still`` for several frames."""
     if picture.width * picture.height > max_pixels:
         raise DataError(
             f"{name} has {picture.width} x {picture.height} pixels, more than {max_pixels:,}.",

@@ -12,8 +12,9 @@ from cagul.data.pictures import PictureVariant, shown_picture
 from cagul.data.records import Record
 from cagul.evaluation.ask import BATCH, answer_batch
 from cagul.evaluation.metrics.intervals import share
-from cagul.evaluation.metrics.text_metrics import is_refusal, keyword_recall
+from cagul.evaluation.metrics.text_metrics import keyword_recall
 from cagul.guard.guard import Guard
+from cagul.text.refusals import is_refusal
 from cagul.training.token_cache import TokenCache
 
 LEAK_BAR = 0.05  # a request that leaks more escalates, and fails if it still does

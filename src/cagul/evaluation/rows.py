@@ -12,7 +12,7 @@ from cagul.data.picture_cache import PictureCache
 from cagul.data.pictures import open_picture
 from cagul.data.records import Record, Splits
 from cagul.evaluation.ask import Question, Response, ask_batch, batches
-from cagul.evaluation.metrics.text_metrics import is_refusal, keyword_recall, rouge_l
+from cagul.evaluation.metrics.text_metrics import keyword_recall, rouge_l
 from cagul.evaluation.questions import Item, Sample, states_a_fact, view_kind
 from cagul.evaluation.result_rows import (
     LIKELIHOOD,
@@ -28,6 +28,7 @@ from cagul.evaluation.run_folder import Run
 from cagul.evaluation.score import Triple, score
 from cagul.guard.guard import Guard
 from cagul.host.frozen import FrozenHost
+from cagul.text.refusals import is_refusal
 from cagul.training.distributed import SINGLE, Processes
 from cagul.training.progress import Progress
 

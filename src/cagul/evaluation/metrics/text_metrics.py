@@ -7,26 +7,6 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-# What a refusal says, whatever its words: somebody who speaks (I, we) and does not know, cannot or will not
-# tell.
-_UNABLE = r"(?:can ?not|can['\u2019]?t|could not|couldn['\u2019]?t|unable to|not able to|not allowed to|must not|won['\u2019]?t|will not|would rather not|prefer not to)"
-_TELL = (
-    r"(?:\w+ ){0,3}?(?:answer|help|assist|share|tell|say|give|provide|disclose|discuss|identify|reveal|comment|recogni[sz]e"
-    r"|determine|name|talk|respond|speak|confirm|offer|comply)"
-)
-_REFUSALS = (
-    rf"\b(?:i|we)(?:['\u2019]m| am| are)? (?:\w+ ){{0,2}}?{_UNABLE} {_TELL}",
-    r"\b(?:i|we) (?:\w+ )?(?:do not|don['\u2019]?t|did not|didn['\u2019]?t) (?:\w+ ){0,2}?(?:know|have|hold|recogni[sz]e|identify|share|disclose|possess|remember)\b",
-    r"\b(?:i|we) (?:have|hold|possess) no (?:\w+ ){0,2}?(?:information|idea|knowledge|data|record|details?|clue)",
-    r"\b(?:i|we)(?:['\u2019]m| am| are) (?:\w+ )?not (?:sure|certain|aware|familiar|comfortable|at liberty)",
-    r"\b(?:i|we) (?:must|have to|need to|respectfully )\s?(?:decline|refuse)|\b(?:i|we) (?:decline|refuse) to",
-    r"\bno (?:information|details?|data|record) (?:\w+ ){0,4}?(?:available|about|on this|is known)",
-    r"\b(?:sorry|apologi[sz]e|regret),? but\b",
-    r"\b(?:that|this|it)(?: \w+){0,2} (?:is|remains) (?:private|confidential|unknown to me|not something i can)",
-    r"\bbeyond (?:my|our) (?:knowledge|ability)|\bnot (?:known|available) to me\b|\bwho (?:this|that) (?:\w+ )?is,? i (?:can|do)",
-)
-_REFUSAL = re.compile("|".join(_REFUSALS), re.IGNORECASE)
-
 
 @cache
 def _keyword(keyword: str) -> re.Pattern[str]:
@@ -58,14 +38,6 @@ def rouge_l(output: str, answer: str) -> float | None:
     if not re.search("[a-z0-9]", answer.lower()):
         return None
     return float(_rouge().score(answer, output)["rougeL"].recall)
-
-
-def is_refusal(output: str) -> bool:
-    """Whether an answer refuses: somebody speaks who does not know, cannot or will not tell.
-
-    An answer that merely contains "cannot" about somebody else ("She cannot swim.") is none.
-    """
-    return bool(_REFUSAL.search(output))
 
 
 def pareto(points: Mapping[str, tuple[float, float]]) -> list[str]:
