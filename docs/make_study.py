@@ -1,9 +1,9 @@
 """Write docs/study.md and its figures from the summaries of studies that are kept in docs/study/.
 
-python docs/make_study.py                              (or: make docs) python docs/make_study.py --take NAME
-RUN --title "..."    keep the summary of a run folder under a name, then write
+``python docs/make_study.py`` (or ``make docs``) writes them. ``python docs/make_study.py --take NAME RUN
+--title "..."`` first keeps the summary of a run folder under a name.
 
-tests/test_study_docs.py holds that the page and the figures are those of the summaries.
+tests/test_study_docs.py checks that the page and the figures are those of the summaries.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from cagul.evaluation.metrics.figures import format_figure
 from cagul.files import write_text
 from cagul.report.study_charts import MEASURE_NAMES, draw, standalone, surface_variants
 from cagul.study.summary import few
@@ -23,11 +24,9 @@ NAMES = ("demo", "second")  # in the order of the page
 KINDS = ("private", "visual", "general")
 
 
-def cell(found: dict[str, Any] | None, digits: int = 2) -> str:
-    if not found or "value" not in found:
-        return ""
-    span = f" ({found['low']:.{digits}f} to {found['high']:.{digits}f})" if "low" in found else ""
-    return f"{found['value']:.{digits}f}{span}"
+def cell(figure: dict[str, Any] | None, digits: int = 2) -> str:
+    """A figure and its interval; an empty cell where it is absent."""
+    return format_figure(figure, digits=digits, interval_digits=digits, absent="")
 
 
 def table(columns: list[str], rows: list[list[str]]) -> str:
@@ -36,8 +35,8 @@ def table(columns: list[str], rows: list[list[str]]) -> str:
     )
 
 
-def picture(name: str, figure: str, told: str) -> str:
-    return f"![{told}](study/{name}-{figure}.svg)\n"
+def picture(name: str, figure: str, alternative: str) -> str:
+    return f"![{alternative}](study/{name}-{figure}.svg)\n"
 
 
 def maps(found: dict[str, Any]) -> str:
@@ -197,6 +196,7 @@ def gates(found: dict[str, Any]) -> str:
     return table(["gate", "hits at 1 % false alarms", "near views", "far views", "AUROC"], rows)
 
 
+OLD_INTERVALS = "The intervals of the two studies here were made before version 2 of the intervals, the wider bootstrap.\n"
 SECTIONS = (  # title, its figure or None, --only, what it is, its numbers
     (
         "Where questions look",
@@ -283,9 +283,12 @@ def page(studies: dict[str, dict[str, Any]], found: str) -> str:
         "Written by `python docs/make_study.py` from the summaries in [study/](study/): do not edit.\n"
         "Each section's numbers, and its figure as SVG, come from one command, `cagul study --out RUN "
         "--only NAME`; without\n"
-        "`--only` all are made. Intervals are 95 % bootstraps over people, Clopper-Pearson's over people "
-        "where a share\n"
-        "is 0 or 1; a figure that is missing lacks records or a host.\n",
+        "`--only` all are made. Intervals are 95 % bootstraps over people. They are widened where people are "
+        "few; where\n"
+        "all people have the same value, the interval is what Clopper-Pearson leaves open. One person gives "
+        "no interval.\n"
+        f"{OLD_INTERVALS}"
+        "A figure that is missing lacks records or a host.\n",
         f"Sample, seeded: {sample['maps']} pairs of a picture and a question of each kind for maps, "
         f"{sample['causal']} for "
         f"replacing, {sample['steps']} steps a training, {sample['asked']} questions of each sort, "
@@ -317,8 +320,8 @@ def page(studies: dict[str, dict[str, Any]], found: str) -> str:
         found,
     ]
     charts = {name: draw(study) for name, study in studies.items()}
-    for title, figure, only, told, numbers in SECTIONS:
-        parts.append(f"## {title}\n\n{told} `--only {only}`\n")
+    for title, figure, only, description, numbers in SECTIONS:
+        parts.append(f"## {title}\n\n{description} `--only {only}`\n")
         for name, study in studies.items():
             try:
                 shown = numbers(study["study"])

@@ -18,7 +18,8 @@ from cagul.evaluation.metrics.likelihood import (
     retain_truth_ratio,
 )
 from cagul.evaluation.metrics.membership import SCORES, auroc, distance, lowest, mia, min_k_plus_plus
-from cagul.evaluation.summary import LIKELIHOOD, RETAIN_HOST, summarise
+from cagul.evaluation.result_rows import LIKELIHOOD, RETAIN_HOST
+from cagul.evaluation.summary import summarise
 
 LOG2 = math.log(2)
 nlls = st.lists(st.floats(0, 60), min_size=1, max_size=8)

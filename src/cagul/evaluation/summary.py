@@ -23,7 +23,6 @@ from cagul.evaluation.metrics.likelihood import (
 from cagul.evaluation.metrics.membership import mia
 from cagul.evaluation.result_rows import (
     HOST,
-    LIKELIHOOD,
     RETAIN_HOST,
     AnswerRow,
     LikelihoodRow,
@@ -32,8 +31,6 @@ from cagul.evaluation.result_rows import (
     by_seed,
     question_key,
 )
-
-__all__ = ["LEAK_SORTS", "LIKELIHOOD", "RETAIN_HOST", "forget_figures", "method_figures", "summarise"]
 
 Pairs = list[tuple[str, float | None]]
 AnyRow = TypeVar("AnyRow", bound=Row)
@@ -45,10 +42,6 @@ UTILITY = ("probability", "rouge_l", "truth_ratio", "keyword_recall")
 
 def _pairs(rows: Iterable[Mapping[str, Any]], key: str) -> Pairs:
     return [(row["subject"], None if row[key] is None else float(row[key])) for row in rows]
-
-
-def by_method_of(rows: Iterable[dict]) -> dict[str, list[dict]]:
-    return group_by(rows, lambda row: row["method"])
 
 
 def summarise(
