@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cagul.errors import CagulError, HostError, UsageError
+from cagul.errors import CagulError, HostError, UsageError, reason
 from cagul.serving.logs import log_config, where
 from cagul.serving.options import METRICS_FOLDER
 
@@ -54,7 +54,7 @@ def listen_on(address: str, port: int) -> socket.socket:
         if bound is not None:
             bound.close()
         raise UsageError(
-            f"Cannot listen on {address} port {port}: {getattr(error, 'strerror', None) or error}.",
+            f"Cannot listen on {address} port {port}: {reason(error)}.",
             "Give another --port or --address.",
             "serve",
         ) from None
@@ -149,7 +149,7 @@ def read_keys(file: Path | None, value: str | None) -> list[str]:
         found = [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"Cannot read the API keys {file}: {getattr(error, 'strerror', None) or 'no text'}.",
+            f"Cannot read the API keys {file}: {reason(error)}.",
             "Write one key a line.",
             "serve",
         ) from None

@@ -19,8 +19,8 @@ _UNABLE = (
     rf"|won{_Q}?t|will not|would rather not|prefer not to)"
 )
 _TELL = (
-    r"(?:\w+ ){0,3}?(?:answer|help|assist|share|tell|say|give|provide|disclose|discuss|identify|reveal|comment"
-    r"|recogni[sz]e|determine|name|talk|respond|speak|confirm|offer|comply)"
+    r"(?:\w+ ){0,3}?(?:answer|help|assist|share|tell|say|give|provide|disclose|discuss|identify|reveal"
+    r"|comment|recogni[sz]e|determine|name|talk|respond|speak|confirm|offer|comply)"
 )
 _PATTERNS = (
     rf"\b(?:i|we)(?:{_Q}m| am| are)? (?:\w+ ){{0,2}}?{_UNABLE} {_TELL}",
