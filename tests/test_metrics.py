@@ -184,6 +184,18 @@ def test_gate_figures_of_a_perfect_and_a_blind_gate():
     assert "absent" in gate_figures([])["auroc_unseen"]
 
 
+def test_people_with_any_alarm_counts_people_and_not_pictures():
+    def row(subject, fired):
+        return {"split": "unseen", "subject": subject, "view": "near", "score": 0.0, "fired": fired}
+
+    alarms = {"a": (True, True, False), "b": (False, False, False), "c": (False,)}
+    figures = gate_figures([row(who, fired) for who, pictures in alarms.items() for fired in pictures])
+    found = figures["people_with_any_alarm"]
+    assert found["value"] == pytest.approx(1 / 3)  # not of 7 pictures
+    assert found["n"] == 3
+    assert figures["fpr_unseen"]["value"] == pytest.approx(2 / 7)
+
+
 def test_rouge_l_is_recall_of_the_whole_answer_stemmed():
     # living and live have one stem
     assert rouge_l("They are living in Oslo. Yes.", "They live in Oslo.") == 1.0

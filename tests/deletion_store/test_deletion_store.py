@@ -136,6 +136,18 @@ def test_requests_are_known_by_id(store, base):
         store.settle("r1", "verified", {})
 
 
+def test_who_was_revoked_is_not_enrolled_again(store, base):
+    keeper = StoreGate(store, store.key, base)
+    enrol(keeper, "r1", vectors(4))
+    store.revoke("r1")
+    end = store.last_entry()
+    enrolled = Enrolled(vectors(4), keeper.best(vectors(4)))
+    store.enrol("r1", *keeper.seal("r1", enrolled))
+    assert store.state("r1") == "revoked"
+    assert store.last_entry() == end
+    assert keeper.enrolled() == {}
+
+
 def test_who_was_verified_under_an_erased_encoder_is_found_by_that_encoder(store, base):
     keeper = StoreGate(store, store.key, base)
     for name in ("r1", "r2", "r3"):
