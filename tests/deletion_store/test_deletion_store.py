@@ -138,7 +138,7 @@ def test_requests_are_known_by_id(store, base):
 
 def test_who_was_revoked_is_not_enrolled_again(store, base):
     keeper = StoreGate(store, store.key, base)
-    enrol(keeper, "r1", vectors(4))
+    enrol(keeper, "r1")
     store.revoke("r1")
     end = store.last_entry()
     enrolled = Enrolled(vectors(4), keeper.best(vectors(4)))
