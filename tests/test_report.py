@@ -75,6 +75,7 @@ def test_figures_are_the_summarys(run):
     # two people are few
     assert facts.verdict.text.endswith("The intervals of both leaks overlap, so the change is not clear.")
     summary["methods"]["host"]["forget"]["leak"]["low"] = 0.9
+    summary["methods"]["cagul"]["forget"]["leak"]["high"] = 0.5
     (run / "summary.json").write_text(json.dumps(summary))
     assert page_of(run)[1].verdict.kind == "good"
     assert (

@@ -21,7 +21,14 @@ from cagul.deletion.keys import StoreKey
 from cagul.deletion.log import sha256
 from cagul.deletion.pictures import opened_pictures, write_picture
 from cagul.deletion.store import Request, Store, new_id
-from cagul.deletion.store_gate import Enrolled, StoreGate, calibration_vectors, patch_hash, rotated
+from cagul.deletion.store_gate import (
+    Enrolled,
+    StoreGate,
+    calibration_vectors,
+    enrolment_gate,
+    patch_hash,
+    rotated,
+)
 from cagul.deletion.verification import HELD_OUT, PROBES, held_out, probes_of, verdict, verify
 from cagul.errors import DataError, StoreError
 from cagul.guard.guard import Guard
@@ -76,7 +83,7 @@ def make_store(
     """
     patch.require(host)
     require_free(path)
-    rotated(patch, StoreKey(bytes(32)))  # fail for an mlp gate before any file is made
+    enrolment_gate(patch)  # raises before any file is made
     token_cache = TokenCache(host, patch.config.training.seed)
     secret = StoreKey.create(key)
     people, vectors = calibration_vectors(rotated(patch, secret), token_cache, calibration, progress)

@@ -58,19 +58,10 @@ def _hash_of(patch: Patch, described: dict[str, Any]) -> str:
 
 
 def rotated(patch: Patch, key: StoreKey) -> EnrolmentGate:
-    """The patch's gate in the key's rotation: the same scores, up to rounding.
-
-    Raises StoreError for a patch whose gate is no enrolment gate.
+    """The patch's gate in the key's rotation: the same scores, up to rounding. Raises StoreError as
+    ``enrolment_gate`` does.
     """
-    gate = patch.gate
-    if not isinstance(gate, EnrolmentGate):
-        raise StoreError(
-            f"The patch has an {patch.config.gate.kind} gate, a classifier of the people it was trained on; "
-            "nobody "
-            "can be enrolled.",
-            "Train a base patch with gate.kind=enrolment.",
-            "store-patch",
-        )
+    gate = enrolment_gate(patch)
     turn = key.rotation(gate.projection.shape[1])
     return EnrolmentGate(
         gate.mean.cpu(),
@@ -79,6 +70,19 @@ def rotated(patch: Patch, key: StoreKey) -> EnrolmentGate:
         gate.owner.cpu(),
         gate.impostors.cpu() @ turn,
     )
+
+
+def enrolment_gate(patch: Patch) -> EnrolmentGate:
+    """The patch's gate. Raises StoreError for one that is no enrolment gate."""
+    gate = patch.gate
+    if not isinstance(gate, EnrolmentGate):
+        raise StoreError(
+            f"The patch has an {patch.config.gate.kind} gate, a classifier of the people it was trained on; "
+            "nobody can be enrolled.",
+            "Train a base patch with gate.kind=enrolment.",
+            "store-patch",
+        )
+    return gate
 
 
 @torch.no_grad()
