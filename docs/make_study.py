@@ -196,7 +196,10 @@ def gates(found: dict[str, Any]) -> str:
     return table(["gate", "hits at 1 % false alarms", "near views", "far views", "AUROC"], rows)
 
 
-OLD_INTERVALS = "The intervals of the two studies here were made before version 2 of the intervals, the wider bootstrap.\n"
+OLD_INTERVALS = (
+    "The intervals of the two studies here were made before version 2 of the intervals, "
+    "the wider bootstrap.\n"
+)
 SECTIONS = (  # title, its figure or None, --only, what it is, its numbers
     (
         "Where questions look",

@@ -135,7 +135,7 @@ def _rows_by_method(table: RowTable, names: Iterable[str]) -> dict[str, MethodRo
 
 
 def _not_in_table(done: list[dict], methods: list[str], order: list[str]) -> dict[str, Any]:
-    """What is missing beside ``methods``: methods and seeds that diverged, and methods that were not asked."""
+    """What is missing beside ``methods``: what diverged, by method and seed, and what was not asked."""
     stopped = [row for row in done if row["diverged"]]
     diverged = {row["name"]: row["diverged"] for row in stopped if row["name"] not in methods}
     lost_seeds = [

@@ -203,7 +203,10 @@ def _tables(found: Tree) -> list[StudyTable]:
             )
         )
     for kind, fillers in found.get("causal", {}).items():
-        note = "Below the curve of recall: of deletion small, of insertion large, where attention finds what matters."
+        note = (
+            "Below the curve of recall: of deletion small, of insertion large, where attention finds "
+            "what matters."
+        )
         areas = {filler: part["areas"] for filler, part in fillers.items()}
         tables.append(
             _down(f"Areas, {kind} questions", note, "replaced by", areas, ("deletion", "insertion", "random"))
@@ -240,7 +243,10 @@ def _tables(found: Tree) -> list[StudyTable]:
         timed = {name: {"milliseconds": {"value": spent}} for name, spent in took.items()}
         names = dict.fromkeys([*agreed, *(name for name in (*variants, *timed) if name.startswith("first "))])
         parts = {name: variants.get(name, {}) | agreed.get(name, {}) | timed.get(name, {}) for name in names}
-        note = "The bottom half by the first n layers: what all layers choose too, the time to read them, short trainings by it."
+        note = (
+            "The bottom half by the first n layers: what all layers choose too, the time to read them, "
+            "short trainings by it."
+        )
         if answer := took.get("answer of 12 tokens"):
             note += f" For scale, an answer of 12 tokens takes {answer:.1f} ms."
         columns = ("agreement", "milliseconds", "leak", "misfire_keep")

@@ -91,7 +91,10 @@ def maps(found: Figure) -> Markup:
     correlated = found.get("private_visual_correlation")
     if correlated is not None:
         told.append(f"the mean maps of private and visual questions correlate by {correlated:.2f}")
-    description = f"Mean share of attention of {found[kinds[0]]['visual_tokens']} visual tokens in reading order. {'; '.join(told)}."
+    description = (
+        f"Mean share of attention of {found[kinds[0]]['visual_tokens']} visual tokens in reading order. "
+        f"{'; '.join(told)}."
+    )
     return _svg("maps", 34 + len(kinds) * (size + 14), "Where questions look, by layer", description, body)
 
 
@@ -136,7 +139,10 @@ def heads(found: Figure) -> Markup:
             for row, head in enumerate(rows):
                 body += _grid(found[kind]["maps"][column][head], x, 50 + row * step, step - 6)
     body += [_text(52, 50 + row * step + step / 2, f"head {head}", "end") for row, head in enumerate(rows)]
-    told = f"Mean share of attention by layer {', '.join(map(str, layers))} and head; each map darker where it has more."
+    told = (
+        f"Mean share of attention by layer {', '.join(map(str, layers))} and head; "
+        "each map darker where it has more."
+    )
     return _svg("heads", 50 + len(rows) * step + 4, "Where questions look, by layer and head", told, body)
 
 
