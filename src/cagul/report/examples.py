@@ -126,6 +126,14 @@ def example_groups(
             title, note, tuple(_example(row, before[row.asked], method, redactor, album) for row in chosen)
         )
 
+    chosen = _split_examples(asked)
+    if method is not None:
+        chosen += _gate_errors(asked)
+    return tuple(build(*group) for group in chosen)
+
+
+def _split_examples(asked: Sequence[ResultRow]) -> list[tuple[str, str, list[ResultRow]]]:
+    """Title, note and drawn rows of each split."""
     groups = []
     for split, counts in DRAWN.items():
         found = [row for row in asked if row.split == split]
@@ -139,24 +147,27 @@ def example_groups(
             if found
             else "Nothing was asked about them."
         )
-        groups.append(build(TITLES[split], note, drawn))
-    if method is not None:
-        for title, splits, fired in (
-            ("Gate misses", ("forget",), False),
-            ("False alarms", ("retain", "unseen"), True),
-        ):
-            judged = [row for row in asked if row.split in splits and row.fired is not None]
-            found = [row for row in judged if row.fired is fired]
-            if not judged:
-                note = "The run does not tell."
-            elif not found:
-                note = f"None in {len(judged):,} answers."
-            else:
-                note = (
-                    f"{len(found):,} of {len(judged):,} answers; here by outcome, drawn by seed among them."
-                )
-            groups.append(build(title, note, draw(found, 2, title)))
-    return tuple(groups)
+        groups.append((TITLES[split], note, drawn))
+    return groups
+
+
+def _gate_errors(asked: Sequence[ResultRow]) -> list[tuple[str, str, list[ResultRow]]]:
+    """Title, note and drawn rows of the gate's misses and of its false alarms."""
+    groups = []
+    for title, splits, fired in (
+        ("Gate misses", ("forget",), False),
+        ("False alarms", ("retain", "unseen"), True),
+    ):
+        judged = [row for row in asked if row.split in splits and row.fired is not None]
+        found = [row for row in judged if row.fired is fired]
+        if not judged:
+            note = "The run does not tell."
+        elif not found:
+            note = f"None in {len(judged):,} answers."
+        else:
+            note = f"{len(found):,} of {len(judged):,} answers; here by outcome, drawn by seed among them."
+        groups.append((title, note, draw(found, 2, title)))
+    return groups
 
 
 def draw(rows: list[ResultRow], count: int, salt: str) -> list[ResultRow]:

@@ -123,7 +123,7 @@ class Claim(_Part):
     figures: tuple[str, ...] = ()
 
 
-class Place(_Part):
+class TokenChoice(_Part):
     """Which visual tokens a method of a comparison's surface rewrites, and how many."""
 
     choose: str
@@ -131,7 +131,7 @@ class Place(_Part):
 
 
 class Surface(_Part):
-    points: dict[str, Place] = {}
+    points: dict[str, TokenChoice] = {}
     pareto: tuple[str, ...] = ()
 
 
@@ -189,7 +189,7 @@ class Manifest(_Part):
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run as it was found. ``unchecked`` says why its figures could not be computed anew from its rows, or
+    """A run as it was found. ``unchecked`` says why its figures could not be computed again from its rows, or
     is empty; ``taken`` names those that rows do not give, such as seconds.
     """
 
@@ -330,7 +330,7 @@ def _unlike(told: Any, found: Any, at: str) -> str:
 
 
 def _check_figures(folder: Path, summary: Summary, raw: list[dict[str, Any]]) -> str:
-    """Compute every figure anew from the rows; an empty text when all agree, or why that could not be done.
+    """Compute every figure again from the rows; an empty text when all agree, or why that could not be done.
 
     Raises DataError for the first figure that differs in value or n; intervals are the summary's.
     """

@@ -42,20 +42,7 @@ class Redactor:
             subject: number for number, subject in enumerate(sorted(people, key=lambda p: p not in names), 1)
         }
         self.pictures = {row.picture for row in forgotten}
-        secrets = set(names)
-        for row in forgotten:
-            if row.kind == "private":
-                # older runs
-                kept = row.keywords if row.keywords is not None else row.key.rpartition("/")[2].split("|")
-                secrets |= {*kept} or {row.answer}
-                # a first name alone; of a whole answer not the words of the frame around the fact
-                for secret in kept:
-                    frame = PLAIN if secret == row.answer else frozenset[str]()
-                    secrets |= {
-                        word
-                        for word in _WORD.findall(secret)
-                        if word[:1].isupper() and word.lower() not in frame
-                    }
+        secrets = names.union(*(_secrets_of(row) for row in forgotten if row.kind == "private"))
         found = sorted({_normal(s) for s in secrets if s.strip()}, key=len, reverse=True)
         pattern = "|".join(r"\s+".join(map(re.escape, secret.split())) for secret in found)
         self._secrets = re.compile(rf"(?<!\w)(?:{pattern})(?!\w)", re.IGNORECASE) if found else None
@@ -128,3 +115,17 @@ def _without_names(text: str) -> str:
 
 def _capitals(option: str) -> str:
     return option.strip("-").replace("-", "_").upper()
+
+
+def _secrets_of(row: ResultRow) -> set[str]:
+    """Keywords of a private fact, or its answer, and their capitalised words."""
+    # older runs keep the keywords in the key alone
+    kept = row.keywords if row.keywords is not None else row.key.rpartition("/")[2].split("|")
+    secrets = {*kept} or {row.answer}
+    # a first name alone; of a whole answer not the words of the frame around the fact
+    for secret in kept:
+        frame = PLAIN if secret == row.answer else frozenset[str]()
+        secrets |= {
+            word for word in _WORD.findall(secret) if word[:1].isupper() and word.lower() not in frame
+        }
+    return secrets
