@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from cagul.cli import options
 from cagul.cli.common import load_hosts, records_by_split, repeating_command, set_up, splits_or_demo
-from cagul.cli.terminal import RESUMES, if_interrupted, out, print_json, progress_bar
+from cagul.cli.terminal import RESUMES, FittedTable, if_interrupted, out, print_json, progress_bar
+from cagul.evaluation.metrics.figures import format_figure
 
 EVERY_ONE = "Leave it out: the surface asks every selection with every K."
 SET_BY_STUDY = {
@@ -116,79 +116,69 @@ def _require_free(config: str, settings: list[str]) -> None:
             )
 
 
-def _cell(found: dict[str, Any] | None) -> str:
-    if not found or "value" not in found:
-        return ""
-    return f"{found['value']:.3f}" + (
-        f" [dim]{found['low']:.2f} to {found['high']:.2f}[/]" if "low" in found else ""
-    )
+def _cell(figure: dict[str, Any] | None) -> str:
+    return format_figure(figure, interval=" [dim]{}[/]", absent="")
 
 
-def tables(found: dict[str, Any]) -> list[Table]:
-    """What a terminal shows of a study: stability, areas, measures, layers, trainings, gates."""
-    shown = []
-    kinds = list(found.get("stability", {}))
-    if kinds:
-        names = list(dict.fromkeys(name for kind in kinds for name in found["stability"][kind]))
-        rows = [[name, *(_cell(found["stability"][kind].get(name)) for kind in kinds)] for name in names]
-        shown.append(
-            _table(
-                "Share of the bottom half that stays the same (chance 0.5)", ["what changes", *kinds], rows
-            )
-        )
-    if "measures" in found:
-        rows = [
-            [kind, name, *(_cell(one.get(f)) for f in ("rank_correlation", "deletion", "insertion"))]
-            for kind in ("private", "visual", "general")
-            if kind in found["measures"]
-            for name, one in found["measures"][kind].items()
-            if name != "ceiling"
-        ]
-        shown.append(
-            _table(
-                "Measures of importance against what tokens do",
-                ["question", "measure", "rank correlation", "deletion area", "insertion area"],
-                rows,
-            )
-        )
-    if "layers" in found:
-        took = found["layers"].get("milliseconds", {})
-        rows = [
-            [f"first {n}", _cell(one), f"{took[f'first {n}']:.1f}" if f"first {n}" in took else ""]
-            for n, one in found["layers"]["agreement_with_all"].items()
-        ]
-        shown.append(
-            _table("Bottom half by the first n layers", ["layers", "agreement with all", "ms"], rows)
-        )
-    if "variants" in found.get("trainings", {}):
-        front = found["trainings"]["pareto"]
-        rows = [
-            [
-                name + (" *" if name in front else ""),
-                *(_cell(one[f]) for f in ("leak", "refusal_rate", "visual_accuracy", "misfire_keep")),
-            ]
-            for name, one in found["trainings"]["variants"].items()
-        ]
-        shown.append(
-            _table(
-                "Short trainings, the gate forced (* on the front of leak and misfire_keep)",
-                ["training", "leak", "refusal", "visual", "misfire_keep"],
-                rows,
-            )
-        )
-    if "gates" in found and "absent" not in found["gates"]:
-        rows = [
-            [name, *(_cell(one.get(f)) for f in ("tpr_at_1_fpr", "auroc_unseen"))]
-            for name, one in found["gates"].items()
-        ]
-        shown.append(
-            _table("Gates on people never seen", ["gate", "hits at 1 % false alarms", "AUROC"], rows)
-        )
-    return shown
+def tables(figures: dict[str, Any]) -> list[FittedTable]:
+    """What a terminal shows of a study: stability, measures, layers, trainings and gates that it has."""
+    made = []
+    if figures.get("stability"):
+        made.append(_stability_table(figures["stability"]))
+    if "measures" in figures:
+        made.append(_measures_table(figures["measures"]))
+    if "layers" in figures:
+        made.append(_layers_table(figures["layers"]))
+    if "variants" in figures.get("trainings", {}):
+        made.append(_trainings_table(figures["trainings"]))
+    if "gates" in figures and "absent" not in figures["gates"]:
+        made.append(_gates_table(figures["gates"]))
+    return made
 
 
-def _table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
-    table = Table(*columns, title=title, title_justify="left")
-    for row in rows:
-        table.add_row(*row)
-    return table
+def _stability_table(stability: dict[str, Any]) -> FittedTable:
+    names = dict.fromkeys(name for kind in stability for name in stability[kind])
+    rows = [[name, *(_cell(stability[kind].get(name)) for kind in stability)] for name in names]
+    title = "Share of the bottom half that stays the same (chance 0.5)"
+    return FittedTable(title, ["what changes", *stability], rows)
+
+
+def _measures_table(measures: dict[str, Any]) -> FittedTable:
+    names = ("rank_correlation", "deletion", "insertion")
+    rows = [
+        [kind, measure, *(_cell(figures.get(name)) for name in names)]
+        for kind in ("private", "visual", "general")
+        for measure, figures in measures.get(kind, {}).items()
+        if measure != "ceiling"
+    ]
+    columns = ["question", "measure", "rank correlation", "deletion area", "insertion area"]
+    return FittedTable("Measures of importance against what tokens do", columns, rows)
+
+
+def _layers_table(layers: dict[str, Any]) -> FittedTable:
+    milliseconds = layers.get("milliseconds", {})
+    rows = []
+    for n, agreement in layers["agreement_with_all"].items():
+        name = f"first {n}"
+        took = f"{milliseconds[name]:.1f}" if name in milliseconds else ""
+        rows.append([name, _cell(agreement), took])
+    return FittedTable("Bottom half by the first n layers", ["layers", "agreement with all", "ms"], rows)
+
+
+def _trainings_table(trainings: dict[str, Any]) -> FittedTable:
+    names = ("leak", "refusal_rate", "visual_accuracy", "misfire_keep")
+    rows = [
+        [variant + (" *" if variant in trainings["pareto"] else ""), *(_cell(figures[n]) for n in names)]
+        for variant, figures in trainings["variants"].items()
+    ]
+    title = "Short trainings, the gate forced (* on the front of leak and misfire_keep)"
+    return FittedTable(title, ["training", "leak", "refusal", "visual", "misfire_keep"], rows)
+
+
+def _gates_table(gates: dict[str, Any]) -> FittedTable:
+    rows = [
+        [gate, *(_cell(figures.get(name)) for name in ("tpr_at_1_fpr", "auroc_unseen"))]
+        for gate, figures in gates.items()
+    ]
+    columns = ["gate", "hits at 1 % false alarms", "AUROC"]
+    return FittedTable("Gates on people never seen", columns, rows)

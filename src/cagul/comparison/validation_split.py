@@ -45,6 +45,21 @@ def _facts(records: list[Record]) -> dict[int, str]:
     }
 
 
+def _own_part(own: list[Record], validation: bool) -> list[Record]:
+    """The records of one forgotten person that a part may ask about, each with the views of that part."""
+    fact = _facts(own)
+    pairs = {
+        kind: validation_third((r.image.name, fact[id(r)]) for r in own if r.kind == kind)
+        for kind in {r.kind for r in own}
+    }
+    views = validation_third(view.name for r in own for view in r.views)
+    return [
+        r.model_copy(update={"views": tuple(view for view in r.views if (view.name in views) == validation)})
+        for r in own
+        if ((r.image.name, fact[id(r)]) in pairs[r.kind]) == validation
+    ]
+
+
 def part_of(splits: Splits, part: Part) -> Splits:
     """The records that one part may ask about; both together are all, and no question on a picture is in
     both.
@@ -61,31 +76,26 @@ def part_of(splits: Splits, part: Part) -> Splits:
         chosen = validation_third(r.subject for r in records)
         return [r for r in records if (r.subject in chosen) == wanted]
 
-    forget: list[Record] = []
-    for subject in splits.subjects("forget"):
-        own = [r for r in splits.forget if r.subject == subject]
-        fact = _facts(own)
-        pairs = {
-            kind: validation_third((r.image.name, fact[id(r)]) for r in own if r.kind == kind)
-            for kind in {r.kind for r in own}
-        }
-        views = validation_third(view.name for r in own for view in r.views)
-        forget += [
-            r.model_copy(update={"views": tuple(view for view in r.views if (view.name in views) == wanted)})
-            for r in own
-            if ((r.image.name, fact[id(r)]) in pairs[r.kind]) == wanted
-        ]
+    forget = [
+        record
+        for subject in splits.subjects("forget")
+        for record in _own_part([r for r in splits.forget if r.subject == subject], wanted)
+    ]
     found = replace(splits, forget=forget, retain=people(splits.retain), unseen=people(splits.unseen))
     if wanted:
         found = replace(found, calibration=[], look_alike=[], no_person=[])
+    _require_private_records(found, splits, part)
+    return found
+
+
+def _require_private_records(chosen: Splits, splits: Splits, part: Part) -> None:
+    """Raises DataError when a part has no private record of people to forget or to retain."""
     for split in ("forget", "retain"):
-        if not [r for r in getattr(found, split) if r.kind == "private"]:
+        if not any(r.kind == "private" for r in getattr(chosen, split)):
             subjects = len(splits.subjects(split))
             raise DataError(
                 f"The {part} part has no private record of {split}: its {subjects} subject(s) have too few.",
                 "Tuning needs rows of its own: give two people to retain, and two private questions or "
-                "pictures of "
-                "each person to forget.",
+                "pictures of each person to forget.",
                 "empty-part",
             )
-    return found

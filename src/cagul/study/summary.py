@@ -331,26 +331,39 @@ def gate_figures(rows: Rows) -> dict[str, Any]:
     if not split["forget"] or not split["unseen"]:
         missing = "forget" if not split["forget"] else "unseen"
         return {"absent": f"there are no held-out pictures of {missing} people"}
-    told: dict[str, Callable[[dict], float]] = {name: itemgetter(name) for name in ("embedding", "attention")}
-    if split["calibration"]:
-        about = {
-            name: (float(np.mean(v)), float(np.std(v)) or 1.0)
-            for name in ("embedding", "attention")
-            for v in [[row[name] for row in split["calibration"]]]
-        }
-        told["together"] = lambda row: sum(
-            (row[name] - mean) / spread for name, (mean, spread) in about.items()
+    scores = _gate_scores(split["calibration"])
+    views = [None, *sorted({row["view"] for row in split["forget"]} - {""})]
+    return {name: _gate_figures_by_view(split, score, views) for name, score in scores.items()}
+
+
+def _gate_scores(calibration: Rows) -> dict[str, Callable[[dict], float]]:
+    """How each gate's score is read from a row; that of both together where there are calibration rows."""
+    scores: dict[str, Callable[[dict], float]] = {
+        name: itemgetter(name) for name in ("embedding", "attention")
+    }
+    if calibration:
+        moments = {}
+        for name in ("embedding", "attention"):
+            values = [row[name] for row in calibration]
+            moments[name] = (float(np.mean(values)), float(np.std(values)) or 1.0)
+        scores["together"] = lambda row: sum(
+            (row[name] - mean) / deviation for name, (mean, deviation) in moments.items()
         )
-    found: dict[str, Any] = {}
-    kinds = sorted({row["view"] for row in split["forget"]} - {""})
-    for name, score in told.items():
-        found[name] = {}
-        for suffix, wanted in (("", None), *((f"_{kind}", kind) for kind in kinds)):
-            hits, others = (
-                [(row["subject"], score(row)) for row in split[s] if wanted in (None, row["view"])]
-                for s in ("forget", "unseen")
-            )
-            if hits and others:
-                found[name][f"tpr_at_1_fpr{suffix}"] = two_groups(hits, others, tpr_at_fpr)
-                found[name][f"auroc_unseen{suffix}"] = two_groups_auroc(hits, others)
-    return found
+    return scores
+
+
+def _gate_figures_by_view(
+    split: dict[str, Rows], score: Callable[[dict], float], views: list[str | None]
+) -> dict[str, Any]:
+    """The figures of one gate over all pictures (None) and over those of each kind of view."""
+    figures: dict[str, Any] = {}
+    for view in views:
+        forgotten, unseen = (
+            [(row["subject"], score(row)) for row in split[name] if view in (None, row["view"])]
+            for name in ("forget", "unseen")
+        )
+        if forgotten and unseen:
+            suffix = f"_{view}" if view else ""
+            figures[f"tpr_at_1_fpr{suffix}"] = two_groups(forgotten, unseen, tpr_at_fpr)
+            figures[f"auroc_unseen{suffix}"] = two_groups_auroc(forgotten, unseen)
+    return figures
