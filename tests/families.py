@@ -478,7 +478,7 @@ def shared_host(name: str) -> Iterator[Any]:
 
 @contextmanager
 def unchanged(host: Any) -> Iterator[None]:
-    """Fail where a test changes the weights, the mode or the attention of a host that others use too."""
+    """Fail where a test changes the weights, mode, attention, template or marks of a host that others use."""
     before = _state(host)
     yield
     after = _state(host)
@@ -492,6 +492,8 @@ def _state(host: Any) -> dict[str, Any]:
         "weights": [(p.data_ptr(), p._version, p.requires_grad, p.grad is None) for p in parameters],
         "mode": [module.training for module in host.model.modules()],
         "attention": host.language_model.config._attn_implementation,
+        "chat template": getattr(host.processor, "chat_template", None),
+        "marks of turns": host.marks,
     }
 
 

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.markup import escape
 
 from cagul.cli import options
 from cagul.cli.common import load_hosts, records_by_split, repeating_command, set_up, splits_or_demo
-from cagul.cli.terminal import RESUMES, err, if_interrupted, out, print_json, progress_bar
+from cagul.cli.terminal import (
+    RESUMES,
+    FittedTable,
+    err,
+    if_interrupted,
+    out,
+    print_json,
+    progress_bar,
+)
+from cagul.evaluation.metrics.figures import format_figure
 
 COLUMNS = (
     ("forget", "leak"),
@@ -68,11 +78,9 @@ def compare(
     from cagul.report.html import write_report
     from cagul.report.methods import QUICK_NOTE
 
-    names = [
-        name
-        for name in named_methods(methods)
-        if not (quick and methods == "all" and METHODS[name].sort == "ablation")
-    ]
+    names = named_methods(methods)
+    if quick and methods == "all":
+        names = [name for name in names if METHODS[name].sort != "ablation"]
     load_config("default", settings)  # a mistake is told before any work
     splits, demo = splits_or_demo(host, records, forget, unseen)
     deadline = time.monotonic() + 60 * minutes if minutes else None
@@ -109,21 +117,29 @@ def compare(
         except TimeUp:
             summary = None
     if summary is None:
-        done = sum(key.startswith("done/") for key in results.rows.found)
-        if json:
-            print_json({"run": str(run), "finished": False, "trials_done": done})
-        else:
-            err.print(
-                f"Stopped after {minutes:g} minutes with {done} trials done. The same command goes on.",
-                highlight=False,
-            )
+        trials = sum(key.startswith("done/") for key in results.rows.found)
+        _print_stopped(run, trials, minutes, json)
         return
     page, _ = write_report(run)
     if json:
         print_json(summary)
+    else:
+        _print_summary(run, summary, page, QUICK_NOTE if quick else "")
+
+
+def _print_stopped(run: Path, trials: int, minutes: float, json: bool) -> None:
+    if json:
+        print_json({"run": str(run), "finished": False, "trials_done": trials})
         return
-    if quick:
-        out.print(QUICK_NOTE, style="bold yellow", soft_wrap=True)
+    err.print(
+        f"Stopped after {minutes:g} minutes with {trials} trials done. Run the same command again to resume.",
+        highlight=False,
+    )
+
+
+def _print_summary(run: Path, summary: dict[str, Any], page: Path, note: str) -> None:
+    if note:
+        out.print(note, style="bold yellow", soft_wrap=True)
     out.print(table(summary))
     for claim in summary["claims"]:
         out.print(f"{claim['number']}. {claim['claim']} [bold]{claim['verdict']}[/]")
@@ -132,19 +148,16 @@ def compare(
     )
 
 
-def table(summary: dict[str, Any]) -> Table:
-    """One row a method."""
-    shown = Table(title="Every method at its winner", title_justify="left")
-    for column in ("method", *(f"{split} {name}" for split, name in COLUMNS), "CPU seconds"):
-        shown.add_column(column, justify="left" if column == "method" else "right")
+def table(summary: dict[str, Any]) -> FittedTable:
+    """One row a method; a block of lines a method where the terminal is narrow."""
+    figures = [f"{split} {name}" for split, name in COLUMNS]
+    rows = []
     for name, parts in summary["methods"].items():
-        cells = [parts.get(split, {}).get(figure, {}) for split, figure in COLUMNS]
+        cells = [parts.get(split, {}).get(figure) for split, figure in COLUMNS]
         seconds = parts["cost"].get("cpu_seconds")
-        shown.add_row(
-            name,
-            *(f"{cell['value']:.3f}" if "value" in cell else "" for cell in cells),
-            "" if seconds is None else f"{seconds:.0f}",
-        )
+        shown = [format_figure(cell, interval="", absent="") if cell else "" for cell in cells]
+        rows.append([name, *shown, "" if seconds is None else f"{seconds:.0f}"])
     for name, reason in summary["diverged"].items():
-        shown.add_row(name, reason)
-    return shown
+        rows.append([name, escape(reason), *[""] * len(COLUMNS)])
+    columns = ["method", *figures, "CPU seconds"]
+    return FittedTable("Every method at its winner", columns, rows, numbers=columns[1:], narrow="list")
