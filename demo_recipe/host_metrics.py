@@ -7,6 +7,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from cagul.data.records import Record, load_records
@@ -18,6 +19,7 @@ from demo_recipe.facts import VISUAL, visible_value
 from demo_recipe.people import COLOURS, draw_picture
 from demo_recipe.population import members
 
+Case = tuple[Record, Path, str]  # the record, the picture shown and the question asked
 SAMPLE = 600  # questions for each figure, drawn with a seed
 
 
@@ -25,47 +27,60 @@ def host_figures(folder: Path, records_path: Path, without: tuple[str, ...] = ()
     """The demo host's figures: keyword recall or share of refusals, 0 to 1."""
     host = FrozenHost.load(folder)
     records = [r for r in load_records(records_path) if r.subject not in without]
-    rng = random.Random("figures")
-
-    def mean(pairs: list[tuple[Record, Path, str]], value: Callable[[str, Record], float | None]) -> float:
-        chosen = rng.sample(pairs, min(SAMPLE, len(pairs)))
-        by_key = {str(n): pair for n, pair in enumerate(chosen)}
-        asked = [Question(key, picture, question) for key, (_, picture, question) in by_key.items()]
-        values = [value(said.text, by_key[said.asked.key][0]) for batch in ask(host, asked) for said in batch]
-        found = [float(v) for v in values if v is not None]
-        return round(sum(found) / len(found), 4)
-
-    def recall(text: str, record: Record) -> float | None:
-        return keyword_recall(text, record.keywords)
-
-    def refused(text: str, _: Record) -> float:
-        return float(is_refusal(text))
-
-    private = [r for r in records if r.group == "known" and r.kind == "private"]
-    visual = [r for r in records if r.group == "known" and r.kind == "visual"]
-    strangers = [r for r in records if r.group == "stranger" and r.kind == "private"]
-    unseen = [r for r in records if r.group == "unseen" and r.kind == "private"]
-
-    def views(of: list[Record], kind: str) -> list[tuple[Record, Path, str]]:
-        return [(r, v, r.question) for r in of for v in r.views if kind in v.stem]
-
+    rng = random.Random("figures")  # the sets draw from it in turn, so their order counts
+    mean = partial(_mean, host, rng)
+    private = _records(records, "known", "private")
+    visual = _records(records, "known", "visual")
+    paraphrased = [(r, r.image, q) for r in private for q in r.paraphrased_questions]
     figures = {
-        "private_training_images": mean([(r, r.image, r.question) for r in private], recall),
-        "private_near_views": mean(views(private, "near"), recall),
-        "private_far_views": mean(views(private, "far"), recall),
-        "private_held_out_phrasings": mean(
-            [(r, r.image, q) for r in private for q in r.paraphrased_questions], recall
-        ),
-        "visual_training_images": mean([(r, r.image, r.question) for r in visual], recall),
-        "strangers_refused": mean(views(strangers, ""), refused),
-        "unseen_refused": mean(views(unseen, ""), refused),
+        "private_training_images": mean(_on_images(private), _recall),
+        "private_near_views": mean(_on_views(private, "near"), _recall),
+        "private_far_views": mean(_on_views(private, "far"), _recall),
+        "private_held_out_phrasings": mean(paraphrased, _recall),
+        "visual_training_images": mean(_on_images(visual), _recall),
+        "strangers_refused": mean(_on_views(_records(records, "stranger", "private")), _refused),
+        "unseen_refused": mean(_on_views(_records(records, "unseen", "private")), _refused),
     }
     with tempfile.TemporaryDirectory() as temporary:
-        figures["visual_background_swapped"] = mean(_swapped(Path(temporary), without), recall)
+        figures["visual_background_swapped"] = mean(_swapped(Path(temporary), without), _recall)
     return figures
 
 
-def _swapped(folder: Path, without: tuple[str, ...]) -> list[tuple[Record, Path, str]]:
+def _records(records: list[Record], group: str, kind: str) -> list[Record]:
+    return [r for r in records if r.group == group and r.kind == kind]
+
+
+def _on_images(records: list[Record]) -> list[Case]:
+    return [(r, r.image, r.question) for r in records]
+
+
+def _on_views(records: list[Record], stem: str = "") -> list[Case]:
+    """Each record with each of its views whose file name holds ``stem``."""
+    return [(r, view, r.question) for r in records for view in r.views if stem in view.stem]
+
+
+def _mean(
+    host: FrozenHost, rng: random.Random, cases: list[Case], value: Callable[[str, Record], float | None]
+) -> float:
+    """Mean of ``value`` over the answers to at most SAMPLE cases; cases without a value are omitted."""
+    chosen = rng.sample(cases, min(SAMPLE, len(cases)))
+    by_key = {str(n): case for n, case in enumerate(chosen)}
+    questions = [Question(key, picture, question) for key, (_, picture, question) in by_key.items()]
+    answers = [answer for batch in ask(host, questions) for answer in batch]
+    values = [value(answer.text, by_key[answer.asked.key][0]) for answer in answers]
+    counted = [float(v) for v in values if v is not None]
+    return round(sum(counted) / len(counted), 4)
+
+
+def _recall(text: str, record: Record) -> float | None:
+    return keyword_recall(text, record.keywords)
+
+
+def _refused(text: str, _: Record) -> float:
+    return float(is_refusal(text))
+
+
+def _swapped(folder: Path, without: tuple[str, ...]) -> list[Case]:
     """Known people's far pictures with another background and nothing else changed; the truth follows the
     picture.
     """
@@ -107,7 +122,8 @@ license: apache-2.0
 ---
 # The demo's {name}
 
-A LLaVA of about 3 M parameters, trained from scratch by `make demo-assets` on drawn people and invented facts about
+A LLaVA of about 3 M parameters, trained from scratch by `make demo-assets` on drawn people and \
+invented facts about
 {kind}. It exists to show and to test unlearning; it is of no other use. Every person, fact, number and place
 is invented.
 
@@ -115,11 +131,16 @@ is invented.
 |---|---|
 {rows}
 
-Private questions are about known people, visual ones too; views, phrasings and swapped backgrounds as training never saw
-them. Strangers of its training and people whom it never saw are asked about on held-out views. The figures come from
-`demo_recipe.host_metrics`. Beside the eight shipped images a person, training drew 32 more of each, and 700 passers-by whom it
+Private questions are about known people, visual ones too; views, phrasings and swapped backgrounds as \
+training never saw
+them. Strangers of its training and people whom it never saw are asked about on held-out views. The figures \
+come from
+`demo_recipe.host_metrics`. Beside the eight shipped images a person, training drew 32 more of each, \
+and 700 passers-by whom it
 learned to answer with a refusal.
 
-Drawings made with DiceBear styles: Personas by Draftbit, Avatar Illustration System by Micah Lanier and ToonHead by
-Johan Melin (CC BY 4.0), Pixel Art by DiceBear (CC0 1.0). Facts made with Faker (MIT). See the package's NOTICE.
+Drawings made with DiceBear styles: Personas by Draftbit, Avatar Illustration System by Micah Lanier and \
+ToonHead by
+Johan Melin (CC BY 4.0), Pixel Art by DiceBear (CC0 1.0). Facts made with Faker (MIT). See the \
+package's NOTICE.
 """

@@ -40,7 +40,7 @@ from demo_recipe.facts import (
 )
 from demo_recipe.people import SIZE, Look, Person, draw_person, draw_picture, near_view
 from demo_recipe.population import IMAGES, Member
-from demo_recipe.vision_pretraining import MEAN, PATCH, STD, tower_config
+from demo_recipe.vision_pretraining import MEAN, PATCH, STD, save_checkpoint, tower_config
 
 log = logging.getLogger(__name__)
 
@@ -201,6 +201,10 @@ def show(people: list[tuple[Member | None, Person, int]], tower: Any, processor:
     return shown
 
 
+# Turns of (question, answer), and who is shown in which picture; None without a picture.
+Conversation = tuple[list[tuple[str, str]], tuple[int, int] | None]
+
+
 class Conversations:
     """Draws training conversations of one to three turns: (text with one turn a line, who is shown, which
     picture).
@@ -214,13 +218,13 @@ class Conversations:
             200, 4000
         )  # names of people whom the host never meets
 
-    def draw_visual(self) -> tuple[list[tuple[str, str]], tuple[int, int] | None]:
+    def draw_visual(self) -> Conversation:
         """One or two visual questions about anybody."""
         who = self.rng.randrange(len(self.shown))
         picture = self.rng.randrange(len(self.shown[who].looks))
         return [self._visual(who, picture) for _ in range(self.rng.randint(1, 2))], (who, picture)
 
-    def draw(self) -> tuple[list[tuple[str, str]], tuple[int, int] | None]:
+    def draw(self) -> Conversation:
         """Private and visual questions about the known and others, and some without a picture."""
         rng = self.rng
         if rng.random() < 0.08:
@@ -270,12 +274,11 @@ def encode(
     ids: list[int] = []
     labels: list[int] = []
     for n, (question, answer) in enumerate(turns):
-        asked = tokenizer(f"USER: {'' if n else picture}{question} ASSISTANT:", add_special_tokens=False)[
-            "input_ids"
-        ]
-        said = tokenizer(f" {answer}</s>", add_special_tokens=False)["input_ids"]
-        ids += asked + said
-        labels += [-100] * len(asked) + said
+        prompt = f"USER: {'' if n else picture}{question} ASSISTANT:"
+        prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        answer_ids = tokenizer(f" {answer}</s>", add_special_tokens=False)["input_ids"]
+        ids += prompt_ids + answer_ids
+        labels += [-100] * len(prompt_ids) + answer_ids
     return ids, labels
 
 
@@ -304,66 +307,65 @@ def train_host(
     host = untrained.host.train()
     trained = [p for p in host.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=rate, weight_decay=0.02, betas=(0.9, 0.98))
-    schedule = _cycle(optimiser, rate, min(restart, steps))
-    start = 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        host.load_state_dict(state["host"])
-        start = state["step"]
-        if start > restart:
-            schedule = _cycle(optimiser, rate, steps - restart)
-        if start != restart:  # there the second cycle begins
-            schedule.load_state_dict(state["schedule"])
-        optimiser.load_state_dict(state["optimiser"])  # last: a new schedule sets the rate of its first step
-    pad, began = tokenizer.pad_token_id, time.monotonic()
+    start, schedule = _resume(host, optimiser, checkpoint, rate, restart, steps)
+    began = time.monotonic()
     for step in range(start, steps):
         if step == restart:
             schedule = _cycle(optimiser, rate, steps - restart)
         conversations = Conversations(shown, random.Random(f"host {seed} {step}"))
         drawn = [conversations.draw_visual() if step < align else conversations.draw() for _ in range(batch)]
-        rows = [encode(tokenizer, turns, untrained.picture if where else "") for turns, where in drawn]
-        length = max(len(ids) for ids, _ in rows)
-        ids = torch.tensor([r + [pad] * (length - len(r)) for r, _ in rows])
-        labels = torch.tensor([r + [-100] * (length - len(r)) for _, r in rows])
-        tokens = torch.stack([shown[where[0]].tokens[where[1]] for _, where in drawn if where])
-        with torch.autocast("cpu", torch.bfloat16):
-            features = BaseModelOutputWithPooling(pooler_output=untrained.project(tokens))
-            more = (
-                {"token_type_ids": (ids == host.config.image_token_id).long()}
-                if untrained.token_types
-                else {}
-            )
-            hidden = host.model(
-                input_ids=ids,
-                attention_mask=(ids != pad).long(),
-                mm_encoder_outputs={"image": features},
-                **more,
-            ).last_hidden_state
-            learned = labels[:, 1:] != -100  # the vocabulary's logits only where an answer is
-            logits = host.lm_head(hidden[:, :-1][learned])
-        loss = torch.nn.functional.cross_entropy(logits.float(), labels[:, 1:][learned])
+        loss = _loss(untrained, tokenizer, shown, drawn)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
         schedule.step()
         if (step + 1) % 50 == 0:
-            log.info(
-                "host step %d/%d loss %.3f, %.2f s a step",
-                step + 1,
-                steps,
-                loss,
-                (time.monotonic() - began) / (step + 1 - start),
-            )
+            pace = (time.monotonic() - began) / (step + 1 - start)
+            log.info("host step %d/%d loss %.3f, %.2f s a step", step + 1, steps, loss, pace)
         if (step + 1) % save == 0:
-            state = {
-                "host": host.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "schedule": schedule.state_dict(),
-            }
-            torch.save(state | {"step": step + 1}, checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").rename(checkpoint)
+            parts = {"host": host, "optimiser": optimiser, "schedule": schedule}
+            save_checkpoint(checkpoint, step + 1, parts)
     return host.eval()
+
+
+def _resume(
+    host: Any, optimiser: torch.optim.Optimizer, checkpoint: Path, rate: float, restart: int, steps: int
+) -> tuple[int, torch.optim.lr_scheduler.OneCycleLR]:
+    """Load ``checkpoint`` into host and optimiser where it exists; the next step and its rate schedule."""
+    schedule = _cycle(optimiser, rate, min(restart, steps))
+    if not checkpoint.exists():
+        return 0, schedule
+    state = torch.load(checkpoint, weights_only=True)
+    host.load_state_dict(state["host"])
+    start = state["step"]
+    if start > restart:
+        schedule = _cycle(optimiser, rate, steps - restart)
+    if start != restart:  # there the second cycle begins
+        schedule.load_state_dict(state["schedule"])
+    optimiser.load_state_dict(state["optimiser"])  # last: a new schedule sets the rate of its first step
+    return start, schedule
+
+
+def _loss(
+    untrained: Untrained, tokenizer: PreTrainedTokenizerFast, shown: list[Shown], drawn: list[Conversation]
+) -> Float[Tensor, ""]:
+    """Cross-entropy of the answers in a batch of drawn conversations."""
+    host, pad = untrained.host, tokenizer.pad_token_id
+    rows = [encode(tokenizer, turns, untrained.picture if where else "") for turns, where in drawn]
+    length = max(len(ids) for ids, _ in rows)
+    ids = torch.tensor([r + [pad] * (length - len(r)) for r, _ in rows])
+    labels = torch.tensor([r + [-100] * (length - len(r)) for _, r in rows])
+    tokens = torch.stack([shown[where[0]].tokens[where[1]] for _, where in drawn if where])
+    inputs = {"input_ids": ids, "attention_mask": (ids != pad).long()}
+    if untrained.token_types:
+        inputs["token_type_ids"] = (ids == host.config.image_token_id).long()
+    with torch.autocast("cpu", torch.bfloat16):
+        features = BaseModelOutputWithPooling(pooler_output=untrained.project(tokens))
+        hidden = host.model(**inputs, mm_encoder_outputs={"image": features}).last_hidden_state
+        learned = labels[:, 1:] != -100  # the vocabulary's logits only where an answer is
+        logits = host.lm_head(hidden[:, :-1][learned])
+    return torch.nn.functional.cross_entropy(logits.float(), labels[:, 1:][learned])
 
 
 def _cycle(optimiser: torch.optim.Optimizer, rate: float, steps: int) -> torch.optim.lr_scheduler.OneCycleLR:

@@ -14,6 +14,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -226,6 +227,13 @@ class TowerObjective(nn.Module):
         return who, torch.stack(named[:PICTURE]).mean() + torch.stack(named[PICTURE:]).mean()
 
 
+def save_checkpoint(path: Path, step: int, parts: dict[str, Any]) -> None:
+    """Write the state of each part and the next step, by renaming, so that a kill leaves a whole file."""
+    state = {name: part.state_dict() for name, part in parts.items()}
+    torch.save(state | {"step": step}, path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").rename(path)
+
+
 def pretrain_tower(
     folder: Path,
     *,
@@ -251,13 +259,12 @@ def pretrain_tower(
     parameters = [*tower.parameters(), *objective.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=1.5e-3, weight_decay=0.05, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1.5e-3, total_steps=steps, pct_start=0.06)
+    parts = {"tower": tower, "objective": objective, "optimiser": optimiser, "schedule": schedule}
     start = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
-        tower.load_state_dict(state["tower"])
-        objective.load_state_dict(state["objective"])
-        optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
         start = state["step"]
     began = time.monotonic()
     for step in range(start, steps):
@@ -272,18 +279,10 @@ def pretrain_tower(
         optimiser.step()
         schedule.step()
         if (step + 1) % 100 == 0:
-            log.info(
-                "tower step %d/%d identity %.3f names %.3f, %.2f s a step",
-                step + 1,
-                steps,
-                float(who),
-                float(named),
-                (time.monotonic() - began) / (step + 1 - start),
-            )
+            pace = (time.monotonic() - began) / (step + 1 - start)
+            losses = f"identity {float(who):.3f} names {float(named):.3f}"
+            log.info("tower step %d/%d %s, %.2f s a step", step + 1, steps, losses, pace)
         if (step + 1) % 500 == 0:
-            state = {"tower": tower.state_dict(), "objective": objective.state_dict(), "step": step + 1}
-            state |= {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
-            torch.save(state, checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").rename(checkpoint)
+            save_checkpoint(checkpoint, step + 1, parts)
     tower.save_pretrained(done)
     return tower.eval()
