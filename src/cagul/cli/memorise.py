@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,9 @@ from cagul.environment import require_extra
 from cagul.errors import DataError, UsageError, did_you_mean
 from cagul.evaluation.metrics.memorisation import ENOUGH
 from cagul.files import require_writable
+
+if TYPE_CHECKING:
+    from cagul.baselines.settings import FinetuneConfig
 
 DEFAULTS = {"loss": "memorise", "epochs": 10.0, "augment": 0}
 
@@ -52,16 +55,7 @@ def memorise(
     Records of held-out groups (unseen, calibration, look-alike, no-person) are left out, as training leaves
     them out.
     """
-    from cagul.baselines.settings import FinetuneConfig
-
-    given = DEFAULTS | {"lora": lora} | ({} if seed is None else {"seed": seed})
-    config = checked(FinetuneConfig, given, settings)
-    if config.loss != "memorise":
-        raise UsageError(
-            f"--set loss={config.loss} does not memorise.", "Leave it out; cagul compare unlearns.", "config"
-        )
-    if config.lora:
-        require_extra("`cagul memorise` with LoRA", "peft", "baselines")
+    config = _config(lora, seed, settings)
     trained, excluded = _parts(load_records(records), parse_subjects(exclude), str(records))
     require_free(target)
     work = target.parent / f".{target.name}.work"
@@ -88,6 +82,24 @@ def memorise(
         print_json({"out": str(target)} | made.facts)
         return
     _print_result(made.facts, target, len(trained))
+
+
+def _config(lora: bool, seed: int | None, settings: list[str] | None) -> FinetuneConfig:
+    """The finetuning that the options ask for.
+
+    Raises UsageError for a loss that unlearns, and for LoRA without peft.
+    """
+    from cagul.baselines.settings import FinetuneConfig
+
+    given = DEFAULTS | {"lora": lora} | ({} if seed is None else {"seed": seed})
+    config = checked(FinetuneConfig, given, settings)
+    if config.loss != "memorise":
+        raise UsageError(
+            f"--set loss={config.loss} does not memorise.", "Leave it out; cagul compare unlearns.", "config"
+        )
+    if config.lora:
+        require_extra("`cagul memorise` with LoRA", "peft", "baselines")
+    return config
 
 
 def _print_result(facts: dict[str, Any], target: Path, records: int) -> None:
