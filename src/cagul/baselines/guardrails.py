@@ -75,7 +75,7 @@ def _everywhere(guard: Guard, encoder: Any) -> Patch:
 class Replaced(nn.Module):
     """In an encoder's place: every token of a fired picture becomes noise, zero, or the picture's mean token.
 
-    Noise has the picture's own mean and deviation in each dimension, and is drawn anew from one seed for each
+    Noise has the picture's own mean and deviation in each dimension, and is drawn from the same seed for each
     picture.
     """
 
@@ -148,14 +148,12 @@ class RefusalGuard(Guard):
 
     def _overwrite(self, output: Int[Tensor, "B S"], start: int, rows: list[int]) -> Int[Tensor, "B T"]:
         """The refusal's ids from column ``start`` on, in ``rows``; others are padded to the same length."""
-        pad, said = (
-            self.host.processor.tokenizer.pad_token_id,
-            self.host.prompter.answer_ids("", self.refusal),
-        )
-        found = F.pad(output, (0, max(0, start + len(said) - output.shape[1])), value=pad)
-        found[rows, start:] = pad
-        found[rows, start : start + len(said)] = torch.tensor(said, device=output.device)
-        return found
+        pad = self.host.processor.tokenizer.pad_token_id
+        refusal = self.host.prompter.answer_ids("", self.refusal)
+        padded = F.pad(output, (0, max(0, start + len(refusal) - output.shape[1])), value=pad)
+        padded[rows, start:] = pad
+        padded[rows, start : start + len(refusal)] = torch.tensor(refusal, device=output.device)
+        return padded
 
     def tokens(self, inputs: dict[str, Any]) -> Tokens:
         raise GuardBypass(
@@ -168,6 +166,6 @@ class RefusalGuard(Guard):
 
 def prompted(host: FrozenHost, instruction: str) -> FrozenHost:
     """The same host, with an instruction before every question. No weight is copied."""
-    told = FrozenHost(host.model, host.processor, host.name, unproven=not host.family.proven)
-    told.prompter = Prompter(host.processor, host.family, host.name, instruction)
-    return told
+    instructed = FrozenHost(host.model, host.processor, host.name, unproven=not host.family.proven)
+    instructed.prompter = Prompter(host.processor, host.family, host.name, instruction)
+    return instructed

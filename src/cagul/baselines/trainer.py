@@ -213,8 +213,8 @@ def last_checkpoint(folder: Path) -> Path | None:
     A half-written one of a killed run is removed; so is one whose files are not what was written, with a
     warning that training starts over.
     """
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    for checkpoint in reversed(found):
+    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for checkpoint in reversed(checkpoints):
         if not (checkpoint / WHOLE).exists():
             shutil.rmtree(checkpoint)
         elif torn := _torn_files(checkpoint):

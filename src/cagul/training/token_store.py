@@ -43,11 +43,11 @@ class TokenStore:
         file, name = self.on_disk[key]
         return file.get_tensor(name)
 
-    def put(self, found: dict[Hashable, Tensor]) -> None:
+    def put(self, batch: dict[Hashable, Tensor]) -> None:
         """Keep a batch. Raises WriteError when it has to go to disk and the disk has no room."""
-        size = sum(tensor.nbytes for tensor in found.values())
+        size = sum(tensor.nbytes for tensor in batch.values())
         if self.held + size <= self.budget:
-            self.in_memory |= found
+            self.in_memory |= batch
             self.held += size
             return
         path = self._folder() / f"tokens-{len(list(self._folder().iterdir())):05d}.safetensors"
@@ -59,11 +59,11 @@ class TokenStore:
                 "Make room, or raise training.token_memory.",
                 "memory",
             )
-        named = {str(n): tensor.contiguous() for n, tensor in enumerate(found.values())}
+        named = {str(n): tensor.contiguous() for n, tensor in enumerate(batch.values())}
         with os_errors_as_write_errors(path):
             save_file(named, path)
         file = safe_open(path, framework="pt")
-        self.on_disk |= {key: (file, str(n)) for n, key in enumerate(found)}
+        self.on_disk |= {key: (file, str(n)) for n, key in enumerate(batch)}
 
     def _folder(self) -> Path:
         if self.folder is None:
