@@ -105,7 +105,7 @@ def test_unlearn_interrupted_by_the_keyboard(tiny_folder, tiny_records, undistur
     command = unlearning(tiny_folder, tiny_records, out)
     code, said = stop(start(*command), reached(out, 20), signal.SIGINT)
     assert code == 130
-    assert "What was done is kept. Run the same command again to resume." in " ".join(said.split())
+    assert "Interrupted. Run the same command again to resume." in " ".join(said.split())
     assert "Traceback" not in said
     assert [p.name for p in tmp_path.iterdir()] == [".patch.work"]
     assert finish(*command)["facts"]["resumed_from"] >= 20
