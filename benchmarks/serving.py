@@ -64,6 +64,9 @@ class Bare:
     def check(self) -> bool:
         return True
 
+    def close(self) -> None:
+        """Nothing is open."""
+
     def generate(self, **inputs: Any) -> Any:
         options = {
             name: inputs.pop(name) for name in ("generation_config", "logits_processor", "stopping_criteria")
@@ -210,6 +213,8 @@ def server(*words: str) -> Iterator[tuple[str, subprocess.Popen]]:
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
+            if process.stdout:
+                process.stdout.close()
 
 
 def wait_until_ready(url: str, seconds: float = 120) -> None:

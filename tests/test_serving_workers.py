@@ -53,14 +53,15 @@ def served(staged, log: Path, *words: object) -> Iterator[str]:
             stderr=lines,
             text=True,
         )
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         url = json.loads(process.stdout.readline())["url"].removesuffix("/v1")
         until(lambda: ready(url))
         yield url
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(PATIENCE)
+        process.stdout.close()
 
 
 def ready(url: str) -> bool:
