@@ -1,1 +1,1 @@
-"""Words: refusals, and how text is matched."""
+"""Words: refusals, and how they are detected."""
