@@ -268,6 +268,21 @@ def test_the_repeating_command_names_nobody(monkeypatch):
     assert repeating_command() == "cagul evaluate --forget @list.txt"
 
 
+def test_unlearn_names_the_groups_that_it_trains_on(tiny_folder, tiny_records, tmp_path):
+    """A held-out group named in another language is free text, and trained on: that is said."""
+    rows = [json.loads(line) for line in tiny_records.read_text().splitlines()]
+    for row in rows:
+        row |= {"group": "inconnu"} if row["subject"] in ("p1", "p2") else {}
+    records = tiny_records.with_name("other-groups.jsonl")
+    records.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["unlearn", "--host", tiny_folder, "--records", records, "--forget", "p0", *QUICK]
+    result = run(*words, "--out", tmp_path / "p", "--dry-run", "--json")
+    records.unlink()
+    assert result.exception is None, result.exception
+    said = " ".join(result.stderr.split())
+    assert "Training opens the groups 'inconnu' (2 people), 'known' (3 people). Held out are unseen" in said
+
+
 def test_a_dry_run_writes_nothing(tiny_folder, tiny_records, tmp_path):
     common = [
         "unlearn",

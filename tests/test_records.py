@@ -149,7 +149,9 @@ def test_a_misspelled_group_is_an_error_that_names_the_nearest(tmp_path, written
         split_records(records, ["p1"])
 
 
-@pytest.mark.parametrize("written", ["test", "held-out", "Holdout", "validation", "unknown"])
+@pytest.mark.parametrize(
+    "written", ["test", "held-out", "Holdout", "validation", "unknown", "heldout2", "val 1"]
+)
 def test_a_word_that_means_held_out_elsewhere_is_an_error(tmp_path, written):
     with pytest.raises(DataError, match="would be trained on. Groups that are held out: unseen, calibration"):
         parsed(tmp_path, *people("u1", group=written))

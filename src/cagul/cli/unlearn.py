@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,8 +11,10 @@ import typer
 
 from cagul.cli import options
 from cagul.cli.common import load_host, processes_of, records_by_split, require_free, set_up
-from cagul.cli.terminal import FittedTable, if_interrupted, out, print_json, progress_bar
+from cagul.cli.terminal import FittedTable, err, if_interrupted, out, print_json, progress_bar
 from cagul.config import Config, load_config
+from cagul.data.grouping import group_by
+from cagul.data.groups import HELD_OUT_GROUPS
 from cagul.data.records import Splits, load_records, parse_subjects, split_records
 from cagul.environment import versions
 from cagul.errors import CagulError
@@ -60,6 +63,7 @@ def unlearn(
     splits = split_records(load_records(records), parse_subjects(forget), parse_subjects(unseen))
     require_free(patch)
     with processes_of(device) as processes:
+        _print_trained_groups(splits)
         if dry_run:
             set_up(threads)
             _show_estimate(load_host(host, processes.device(device), dtype), splits, chosen, start, json)
@@ -71,6 +75,20 @@ def unlearn(
         return
     _print_result(made, patch, base)
     out.print(f'Next: cagul ask --host {host} --patch {patch} --image PICTURE "QUESTION"', soft_wrap=True)
+
+
+def _print_trained_groups(splits: Splits) -> None:
+    """Name the groups that training opens: a held-out group's name in another language is free text."""
+    people = group_by(
+        {(record.group, record.subject) for record in splits.retain if record.group}, itemgetter(0)
+    )
+    if people:
+        named = ", ".join(f"{group!r} ({len(members)} people)" for group, members in sorted(people.items()))
+        err.print(
+            f"Training opens the groups {named}. Held out are {', '.join(HELD_OUT_GROUPS)} alone.",
+            highlight=False,
+            markup=False,
+        )
 
 
 def _train(

@@ -38,7 +38,7 @@ def canonical_group(group: str) -> str:
     if letters in _NAMES:
         return _NAMES[letters]
     free = "For people who may be trained on write another word, such as 'known', or none"
-    if letters in HELD_OUT_ELSEWHERE:
+    if letters.rstrip("0123456789") in HELD_OUT_ELSEWHERE:  # val and val2
         listed = ", ".join(HELD_OUT_GROUPS)
         raise ValueError(f"{group!r} would be trained on. Groups that are held out: {listed}. {free}")
     if near := _near(letters):
