@@ -81,19 +81,14 @@ def killed(words, folders, writes):
 STORE, MANY = ("--store", "s.db", "--key", "keys/k"), 10_000
 
 
+def init_words(host, patch, calibration):
+    given = ("--host", host, "--patch", patch, "--calibration", calibration)
+    return ["requests", "init", *STORE, *given]
+
+
 @pytest.mark.slow
 def test_a_killed_init_is_done_again(tiny_folder, base_folder, records_file, tmp_path):
-    words = [
-        "requests",
-        "init",
-        *STORE,
-        "--host",
-        tiny_folder,
-        "--patch",
-        base_folder,
-        "--calibration",
-        records_file,
-    ]
+    words = init_words(tiny_folder, base_folder, records_file)
     folders = [(count, tmp_path / f"{count:03d}") for count in (*range(7), 9, 14, 25, 30, MANY)]
     for _, folder in folders:
         folder.mkdir()
@@ -200,17 +195,7 @@ def test_a_killed_add_goes_on_where_it_was(
     folders = [(count, tmp_path / str(count)) for count in (0, 1, 2, MANY)]
     for _, folder in folders:
         folder.mkdir()
-    init = [
-        "requests",
-        "init",
-        *STORE,
-        "--host",
-        tiny_folder,
-        "--patch",
-        base_folder,
-        "--calibration",
-        records_file,
-    ]
+    init = init_words(tiny_folder, base_folder, records_file)
     assert not any(killed(init, [(MANY, folder) for _, folder in folders], writes=True))
     # as each of its three changes is to be written
     assert killed(words, folders, writes=True) == [True, True, True, False]

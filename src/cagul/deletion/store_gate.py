@@ -14,7 +14,6 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -45,16 +44,17 @@ class Enrolled:
 
 def patch_hash(patch: Patch) -> str:
     """SHA-256 over a patch's tensors, options, host and threshold."""
-    return _hash_of(patch, patch.describe())
+    return known_patch_hashes(patch)[0]
 
 
 def known_patch_hashes(patch: Patch) -> tuple[str, str]:
     """The hashes under which a store may know a patch: today's, and that of patch format 1."""
-    return patch_hash(patch), _hash_of(patch, patch.describe_in_format_1())
-
-
-def _hash_of(patch: Patch, described: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps([patch.digest(), described], sort_keys=True).encode()).hexdigest()
+    tensors = patch.digest()
+    today, format_1 = (
+        hashlib.sha256(json.dumps([tensors, described], sort_keys=True).encode()).hexdigest()
+        for described in (patch.describe(), patch.describe_in_format_1())
+    )
+    return today, format_1
 
 
 def rotated(patch: Patch, key: StoreKey) -> EnrolmentGate:
@@ -118,10 +118,11 @@ class StoreGate:
 
     def __init__(self, store: Store, key: StoreKey, base: Patch):
         store.require_facts()
-        if store.facts["patch"] not in known_patch_hashes(base):
+        hashes = known_patch_hashes(base)
+        if store.facts["patch"] not in hashes:
             raise StoreError(
                 f"The store is for a patch with SHA-256 {store.facts['patch'][:12]}..., this one has "
-                f"{patch_hash(base)[:12]}....",
+                f"{hashes[0][:12]}....",
                 "Give the patch that it was made with.",
                 "store-patch",
             )
