@@ -57,7 +57,6 @@ def change(path, number, **values):
 
 
 # -- records and pictures
-# ---------------------------------------------------------------------------------------------
 
 
 def test_a_broken_line(unlearn, people):
@@ -189,7 +188,6 @@ def test_only_files_of_equal_size_are_read(tmp_path, monkeypatch):
 
 
 # -- options
-# ----------------------------------------------------------------------------------------------------------
 
 
 def test_more_tokens_than_an_image_has(unlearn):
@@ -216,7 +214,6 @@ def test_a_record_longer_than_the_context(unlearn, cagul, people, tiny_folder):
 
 
 # -- hosts and patches
-# ------------------------------------------------------------------------------------------------
 
 
 def test_a_patch_for_another_host(cagul, tiny_host, people, tmp_path):
@@ -308,7 +305,6 @@ def test_an_unproven_family_is_refused_before_its_weights_are_read(tiny_folder, 
 
 
 # -- places that cannot be written
-# ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("place", ["file/below", "/proc/nobody/patch", "a" * 300])
@@ -403,7 +399,6 @@ def test_an_output_that_is_full(tiny_host, tmp_path):
 
 
 # -- what a terminal is shown
-# -----------------------------------------------------------------------------------------
 
 
 def test_no_control_character_reaches_the_terminal(people):

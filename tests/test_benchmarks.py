@@ -21,7 +21,6 @@ def fiubench(tmp_path):
 
 
 # -- FIUBench
-# ----------------------------------------------------------------------------------------------------------
 
 
 def test_fiubench_with_its_published_splits(fiubench, tmp_path):
@@ -133,7 +132,6 @@ def test_a_hub_name_without_a_network_and_a_broken_zip(fiubench, tmp_path):
 
 
 # -- MLLMU-Bench
-# -------------------------------------------------------------------------------------------------------
 
 
 def test_mllmu_with_its_published_splits(tmp_path):

@@ -40,7 +40,6 @@ def record(subject: str, image: int = 0, question: str = "Who?", **more) -> Reco
 
 
 # -- validation and test
-# ----------------------------------------------------------------------------------------------------
 
 
 def test_validation_and_test_share_no_question_on_a_picture_and_no_retained_person():
@@ -113,7 +112,6 @@ def test_a_third_is_dealt_whatever_the_order(things):
 
 
 # -- grids and the rule
-# ----------------------------------------------------------------------------------------------------
 
 
 def test_a_winner_at_an_edge_widens_the_grid_by_its_own_factor():
@@ -168,7 +166,6 @@ def test_the_rule_is_made_of_what_the_records_can_tell():
 
 
 # -- two methods side by side
-# ----------------------------------------------------------------------------------------------------
 
 
 def answers(method: str, recalls: dict[str, float], seed: int = 0) -> list[dict]:
@@ -314,7 +311,6 @@ def test_measures_whose_draws_all_agree_keep_what_twenty_people_leave_open():
 
 
 # -- claims
-# ----------------------------------------------------------------------------------------------------
 
 
 def rows_of(methods: dict[str, tuple[dict, dict]], retain_host: dict | None = None) -> list[dict]:
@@ -461,7 +457,6 @@ def test_claims_say_what_is_missing():
 
 
 # -- the committed form and the page
-# ----------------------------------------------------------------------------------------------------
 
 
 def write_run(folder: Path, rows: list[dict], **identity: str) -> Path:

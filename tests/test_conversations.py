@@ -69,7 +69,6 @@ def features_used(monkeypatch, host):
 
 
 # -- who asks
-# -----------------------------------------------------------------------------------------------------
 
 
 def test_the_last_user_turn_asks_and_no_earlier_turn_does(host):
@@ -183,7 +182,6 @@ def test_a_system_turn_is_hidden_before_the_first_user_too():
 
 
 # -- turns that cannot be told apart
-# ------------------------------------------------------------------------------
 
 FOREIGN = f"[BOS] <image> Q : {SEEN} A : Red . Q : {PRIVATE} A :"  # of another host's template
 ONE_TURN = (
@@ -309,7 +307,6 @@ def test_a_mask_from_which_nothing_can_be_hidden_is_refused(host):
 
 
 # -- several pictures, none
-# ---------------------------------------------------------------------------------------
 
 
 def test_of_several_pictures_only_the_forgotten_persons_is_rewritten(host, monkeypatch):
@@ -352,7 +349,6 @@ def test_a_conversation_without_a_picture_is_the_hosts_bit_for_bit(host):
 
 
 # -- a reused cache
-# -----------------------------------------------------------------------------------------------
 
 
 def second_turn(host, first, question=PRIVATE):
@@ -466,7 +462,6 @@ def test_a_cache_that_was_used_with_the_guard_off_is_no_longer_the_guards(host):
 
 
 # -- answer and ask
-# -----------------------------------------------------------------------------------------------
 
 
 def test_answer_takes_one_picture_several_or_none(tiny_host, tmp_path):

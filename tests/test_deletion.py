@@ -50,7 +50,6 @@ def logits(guard, path):
 
 
 # -- add and revoke
-# ---------------------------------------------------------------------------------------------------
 
 
 def test_a_new_store_fires_as_its_base_patch_does(service, base, records):
@@ -219,7 +218,6 @@ def test_a_store_of_another_host_is_refused(service, base, tmp_path, tmp_path_fa
 
 
 # -- verification and escalation
-# --------------------------------------------------------------------------------------
 
 
 def test_questions_come_from_the_records_or_are_built_in(records):
@@ -325,7 +323,6 @@ def test_a_request_is_measured_again(service, records):
 
 
 # -- the command line
-# -------------------------------------------------------------------------------------------------
 
 DOCS = (Path(__file__).parent.parent / "docs" / "requests.md").read_text()
 

@@ -163,7 +163,6 @@ def test_a_verification_that_cannot_be_read_is_no_whole_store(keeper, kept):
 
 
 # -- what was opened before
-# -------------------------------------------------------------------------------------------
 
 
 def weight(keeper):
@@ -201,7 +200,6 @@ def test_an_encoder_that_was_finetuned_again_for_the_same_request_is_taken(keepe
 
 
 # -- one encoder answers, and verifications are of that one
-# -----------------------------------------------------------
 
 
 def test_a_new_encoder_makes_earlier_verifications_void(keeper):

@@ -176,7 +176,6 @@ def test_only_the_last_turn_asks(tiny_host):
 
 
 # -- streams and guards that end
-# ------------------------------------------------------------------------------------------
 
 
 def streams():

@@ -138,7 +138,6 @@ def test_a_processor_that_takes_no_picture(tiny_host, monkeypatch):
 
 
 # -- cagul doctor
-# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

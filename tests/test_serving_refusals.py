@@ -342,7 +342,6 @@ def test_all_marks_are_one_pattern():
 
 
 # -- the guard fails
-# --------------------------------------------------------------------------------------------------
 
 
 def test_a_guard_that_fails_answers_nobody(guard, monkeypatch, caplog):
@@ -405,7 +404,6 @@ def test_one_broken_request_takes_no_other_with_it(guard, monkeypatch):
 
 
 # -- limits and keys
-# --------------------------------------------------------------------------------------------------
 
 
 def test_too_many_at_once_are_sent_away(guard):

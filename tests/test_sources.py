@@ -23,7 +23,6 @@ from cagul.errors import DataError, UsageError
 from helpers import picture, png, write_parquet
 
 # -- a folder of pictures
-# ----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -86,7 +85,6 @@ def test_an_empty_folder_of_a_subject_is_named(people, tmp_path):
 
 
 # -- any table
-# ---------------------------------------------------------------------------------------------------------
 
 COLUMNS = {
     "subject": "name",
@@ -187,7 +185,6 @@ def test_tables_that_hold_nothing(clear, tmp_path, monkeypatch):
 
 
 # -- what is shared
-# ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -109,7 +109,6 @@ def test_a_surface_without_a_value_is_not_drawn():
 
 
 # -- what the records cannot be asked
-# -------------------------------------------------------------------------------------
 
 
 def test_too_few_people_for_a_gate_leave_the_rest(tiny_host, few, tmp_path):
@@ -192,7 +191,6 @@ def test_a_record_that_is_too_long_is_told_before_the_first_row(tiny_host, split
 
 
 # -- what it cost
-# ----------------------------------------------------------------------------------------------------
 
 
 def test_a_call_that_is_killed_counts(tiny_host, splits, tmp_path):
@@ -236,7 +234,6 @@ def test_a_page_names_the_threads_of_all_calls(tiny_host, splits, tmp_path):
 
 
 # -- depths
-# ----------------------------------------------------------------------------------------------------
 
 
 def test_agreements_are_of_every_depth_that_is_timed_and_trained():
@@ -272,7 +269,6 @@ def test_agreements_are_of_every_depth_that_is_timed_and_trained():
 
 
 # -- the command line
-# ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,6 @@ def same_guard(guard, other, inputs):
 
 
 # -- pipelines and streamers
-# ----------------------------------------------------------------------------------------
 
 
 def test_a_pipeline_serves_the_guard_without_a_warning(tiny_host, caplog):
@@ -94,7 +93,6 @@ def test_generate_takes_streamers(tiny_host, capsys):
 
 
 # -- weights elsewhere
-# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("offloaded", [*PARTS, "all but one"])
@@ -134,7 +132,6 @@ def test_a_device_of_auto_spreads_the_host_over_what_there_is(tiny_host, tiny_fo
 
 
 # -- the fingerprint
-# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -156,7 +153,6 @@ def test_the_fingerprint_is_the_same_in_any_chunks(tiny_host, monkeypatch):
 
 
 # -- adapters
-# ---------------------------------------------------------------------------------------------------------
 
 
 def adapted(folder, seed=0):
@@ -197,7 +193,6 @@ def test_learned_prompts_are_refused_by_name(tiny_host, tiny_folder):
 
 
 # -- torch.compile
-# ----------------------------------------------------------------------------------------------------
 
 
 def test_a_compiled_guard_says_the_same(tiny_host, inputs):

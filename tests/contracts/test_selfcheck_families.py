@@ -102,7 +102,6 @@ def test_a_model_without_a_language_model_behind_its_pictures_is_refused():
 
 
 # -- what a verdict belongs to
-# ---------------------------------------------------------------------------------------------
 
 
 def asked_again(host, monkeypatch):

@@ -21,7 +21,6 @@ from cagul.errors import StoreError
 from made_stores import SIZE, enrol, make, vectors
 
 # -- what is left on the disk
-# -----------------------------------------------------------------------------------------
 
 
 def on_disk(store):
@@ -74,7 +73,6 @@ def test_an_erasure_that_a_reader_holds_up_is_finished_later(store, base, monkey
 
 
 # -- crashes and crowds
-# -----------------------------------------------------------------------------------------------
 
 
 def killed_at(path, key, act, count):

@@ -32,7 +32,6 @@ def same(one, other):
 
 
 # -- the key
-# ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_rotation_keeps_similarities_and_needs_its_key(base, store):
@@ -82,7 +81,6 @@ def test_a_key_in_place_of_its_path_is_refused_and_not_repeated(tmp_path, monkey
 
 
 # -- what a store refuses
-# ---------------------------------------------------------------------------------------------
 
 
 def test_what_is_no_store_is_refused(tmp_path, store, base):
@@ -213,7 +211,6 @@ def test_a_store_of_another_patch_is_refused(store, base):
 
 
 # -- the gate
-# ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_order_of_fifty_requests_does_not_matter(tmp_path, base):
@@ -293,7 +290,6 @@ def test_the_newest_encoder_of_an_active_request_is_used(store, base):
 
 
 # -- the log
-# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

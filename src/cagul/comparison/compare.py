@@ -201,7 +201,6 @@ class Comparison:
         )
 
     # -- tuning
-    # ---------------------------------------------------------------------------------------------------
 
     def points(self, name: str) -> list[Point] | None:
         """The grid that a method starts with; None where the method that it is like has no winner."""
@@ -254,7 +253,6 @@ class Comparison:
         return None if found is None else found.point
 
     # -- asking
-    # ---------------------------------------------------------------------------------------------------
 
     def ask(self, name: str, part: Part, point: Point, seed: int) -> BuiltMethod | None:
         """Build a method's answerer and ask it one part's questions; None where that is done already.

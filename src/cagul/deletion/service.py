@@ -132,7 +132,6 @@ class DeletionService:
         return Guard(self.host, self.store_gate.patch(), check=False)
 
     # -- add
-    # ------------------------------------------------------------------------------------------------------
 
     def add(
         self,
@@ -343,7 +342,6 @@ class DeletionService:
         return paths
 
     # -- revoke and verify again
-    # ----------------------------------------------------------------------------------
 
     def revoke(self, name: str) -> tuple[int, list[str]]:
         """Take a request back and erase it. On how many of its templates the gate still fires, for other

@@ -177,7 +177,6 @@ class Store:
         return cls(path, key)
 
     # -- reading
-    # --------------------------------------------------------------------------------------------------
 
     def requests(self) -> list[Request]:
         """All requests, by when they came."""
@@ -293,7 +292,6 @@ class Store:
             )
 
     # -- writing: one transaction each
-    # ----------------------------------------------------------------------------
 
     def receive(self, name: str, subject: str, by: str, pictures: Sequence[bytes] = ()) -> Request:
         """Write down a request; one that is there already is left as it is.
@@ -434,7 +432,6 @@ class Store:
         return not busy
 
     # -- inside
-    # ---------------------------------------------------------------------------------------------------
 
     def _unprove(self, connection: Connection, names: Sequence[str], why: str) -> None:
         """Of what was found under an encoder that is gone, the finetune alone is still so."""

@@ -108,7 +108,6 @@ class Guard:
         return cls(FrozenHost.load(host, **options), Patch.from_pretrained(patch))
 
     # -- the host's own interface
-    # ---------------------------------------------------------------------------------
 
     @torch.compiler.disable
     def generate(self, inputs: Tensor | None = None, **options: Any) -> Any:
@@ -172,7 +171,6 @@ class Guard:
         return self._pass_gate(dict(inputs))[1] or []
 
     # -- questions in, answers out
-    # --------------------------------------------------------------------------------
 
     def answer(
         self, image: Image.Image | str | Path | Sequence | None, question: str, *, max_new_tokens: int = 48
@@ -228,7 +226,6 @@ class Guard:
             yield self
 
     # -- the gate
-    # -------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def judge(self, tokens: Tokens) -> Tensor:
@@ -323,7 +320,6 @@ class Guard:
         return hidden
 
     # -- caches and ways around
-    # -----------------------------------------------------------------------------------
 
     def _held(self, inputs: dict[str, Any]) -> tuple[Cache | None, _CacheRecord | None]:
         """The cache of a call and, when it is filled, what this guard put into it."""
@@ -401,7 +397,6 @@ class Guard:
                     )
 
     # -- what a model offers otherwise
-    # ------------------------------------------------------------------------------
 
     @property
     def config(self) -> Any:

@@ -105,7 +105,6 @@ class FrozenHost:
         return cls(model, processor, str(source), unproven=unproven)
 
     # -- facts about the host
-    # -------------------------------------------------------------------------------------
 
     @property
     def width(self) -> int:
@@ -153,7 +152,6 @@ class FrozenHost:
         return fingerprint(self.model)
 
     # -- inputs
-    # ---------------------------------------------------------------------------------------------------
 
     def inputs(self, prompts: list[str], pictures: list[Image.Image]) -> dict[str, Tensor]:
         """Left-padded model inputs on the host's device; prompts hold one image mark for each picture, in
@@ -187,7 +185,6 @@ class FrozenHost:
         return {key: value for key, value in inputs.items() if key not in self.family.pixel_keys}
 
     # -- encode, attend, score, generate, stream
-    # --------------------------------------------------------------------
 
     @torch.no_grad()
     def encode_images(self, inputs: dict[str, Tensor]) -> Tokens:

@@ -261,7 +261,6 @@ def create_app(guards: GuardProvider, options: ServeOptions) -> FastAPI:
 
 
 # -- errors
-# -----------------------------------------------------------------------------------------------------------
 
 
 # of pydantic's kinds of errors those whose message is the rule alone; others may quote what was given
@@ -338,7 +337,6 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 # -- answers
-# ----------------------------------------------------------------------------------------------------------
 
 
 async def _chat(served: ServedModel, asked: ChatRequest, request: Request) -> Response:

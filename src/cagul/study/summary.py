@@ -66,7 +66,6 @@ def summarise_study(rows: Iterable[dict], layers: list[int]) -> dict[str, Any]:
 
 
 # -- where questions look
-# ------------------------------------------------------------------------------------------------
 
 
 def map_figures(rows: Rows) -> dict[str, Any]:
@@ -188,7 +187,6 @@ def layer_figures(rows: Rows, times: Rows) -> dict[str, Any]:
 
 
 # -- what tokens do
-# ------------------------------------------------------------------------------------------------------
 
 QUANTITIES = ("recall", "log_probability", "divergence")
 
@@ -289,7 +287,6 @@ def _rank(one: list[float], other: list[float]) -> float | None:
 
 
 # -- what a training with each choice does
-# ------------------------------------------------------------------------------
 
 
 def training_figures(trainings: Rows, asked: Rows) -> dict[str, Any]:
@@ -318,7 +315,6 @@ def training_figures(trainings: Rows, asked: Rows) -> dict[str, Any]:
 
 
 # -- two gates
-# ----------------------------------------------------------------------------------------------------------
 
 
 def gate_figures(rows: Rows) -> dict[str, Any]:
