@@ -206,8 +206,7 @@ SECTIONS = (  # title, its figure or None, --only, what it is, its numbers
         "maps",
         "maps",
         "Attention of the question's tokens to each visual token, mean over heads and pairs. Entropy is of "
-        "the shares within the "
-        "picture: 1 when all tokens weigh the same.",
+        "the shares within the picture: 1 when all tokens weigh the same.",
         maps,
     ),
     (
@@ -241,10 +240,8 @@ SECTIONS = (  # title, its figure or None, --only, what it is, its numbers
         "measures",
         "measures",
         "A token's effect: how much more the host's answer changes (KL) in random groups of replaced tokens "
-        "that hold it. The ceiling "
-        "is what an exact measure would reach, by how well two halves of that estimate agree. Areas are of "
-        "the probability of the "
-        "host's own answer.",
+        "that hold it. The ceiling is what an exact measure would reach, by how well two halves of that "
+        "estimate agree. Areas are of the probability of the host's own answer.",
         measures,
     ),
     (
@@ -252,8 +249,7 @@ SECTIONS = (  # title, its figure or None, --only, what it is, its numbers
         "surface",
         "surface",
         "Short trainings that differ in these alone. Leak is what is still said of the forgotten with the "
-        "gate forced open, "
-        "misfire_keep what is kept of other people's facts when it fires on them.",
+        "gate forced open, misfire_keep what is kept of other people's facts when it fires on them.",
         surface,
     ),
     (
@@ -269,9 +265,8 @@ SECTIONS = (  # title, its figure or None, --only, what it is, its numbers
         None,
         "gate",
         "A small network over attention by layer, head and token, after DHCP (arXiv 2411.18659), beside the "
-        "embedding gate; "
-        "`together` adds both scores in deviations from calibration people. On held-out views; alarms on "
-        "people never seen.",
+        "embedding gate; `together` adds both scores in deviations from calibration people. On held-out "
+        "views; alarms on people never seen.",
         gates,
     ),
 )
@@ -293,12 +288,10 @@ def page(studies: dict[str, dict[str, Any]], found: str) -> str:
         f"{OLD_INTERVALS}"
         "A figure that is missing lacks records or a host.\n",
         f"Sample, seeded: {sample['maps']} pairs of a picture and a question of each kind for maps, "
-        f"{sample['causal']} for "
-        f"replacing, {sample['steps']} steps a training, {sample['asked']} questions of each sort, "
-        f"{sample['misfire']} misfires. "
-        "These short trainings leak more than the default's; read them against each other. On two quiet "
-        "cores the demo's study "
-        "takes six minutes (LOG.md, 2026-11-27); these two were made beside other work.\n",
+        f"{sample['causal']} for replacing, {sample['steps']} steps a training, {sample['asked']} questions "
+        f"of each sort, {sample['misfire']} misfires. These short trainings leak more than the default's; "
+        "read them against each other. On two quiet cores the demo's study takes six minutes (LOG.md, "
+        "2026-11-27); these two were made beside other work.\n",
         table(
             ["", *(s["title"] for s in studies.values())],
             [

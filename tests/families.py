@@ -39,12 +39,10 @@ VISION = {
 ENLARGED = 4.0  # times the weights that a family starts with
 MEAN = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 TEMPLATE = (
-    "[BOS]{% for message in messages %}"
-    "{% if message['role'] == 'user' %}### Human : {% else %}### Assistant : {% endif %}"
-    "{% for part in message['content'] %}{% if part['type'] == 'image' %}MARK {% else %}{{ part['text'] }} "
-    "{% endif %}"
-    "{% endfor %}{% if message['role'] == 'assistant' %}[EOS] {% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}### Assistant :{% endif %}"
+    "[BOS]{% for message in messages %}{% if message['role'] == 'user' %}### Human : {% else %}### "
+    "Assistant : {% endif %}{% for part in message['content'] %}{% if part['type'] == 'image' %}MARK {% "
+    "else %}{{ part['text'] }} {% endif %}{% endfor %}{% if message['role'] == 'assistant' %}[EOS] {% endif "
+    "%}{% endfor %}{% if add_generation_prompt %}### Assistant :{% endif %}"
 )
 
 

@@ -14,10 +14,8 @@ from PIL import Image
 
 WORDS = (
     "who is this person where do they live in what colour the name of bank number home town clothes are "
-    "tell me a "
-    "oslo lima quito rome ada finch bo stark cy venn dee moss red blue green i cannot share that about do "
-    "not know "
-    "sorry have no information help with am and"
+    "tell me a oslo lima quito rome ada finch bo stark cy venn dee moss red blue green i cannot share that "
+    "about do not know sorry have no information help with am and"
 ).split()
 
 
@@ -50,12 +48,10 @@ def tiny_tokenizer():
 
 
 TEMPLATE = (
-    "[BOS]{% for message in messages %}"
-    "{% if message['role'] == 'user' %}### Human : {% else %}### Assistant : {% endif %}"
-    "{% for part in message['content'] %}{% if part['type'] == 'image' %}<image> {% else %}{{ part['text'] "
-    "}} {% endif %}"
-    "{% endfor %}{% if message['role'] == 'assistant' %}[EOS] {% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}### Assistant :{% endif %}"
+    "[BOS]{% for message in messages %}{% if message['role'] == 'user' %}### Human : {% else %}### "
+    "Assistant : {% endif %}{% for part in message['content'] %}{% if part['type'] == 'image' %}<image> {% "
+    "else %}{{ part['text'] }} {% endif %}{% endfor %}{% if message['role'] == 'assistant' %}[EOS] {% endif "
+    "%}{% endfor %}{% if add_generation_prompt %}### Assistant :{% endif %}"
 )
 
 

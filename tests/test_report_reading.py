@@ -31,8 +31,7 @@ def test_refused_runs_say_why(run, tmp_path):
     restore(rows=text["rows.jsonl"].replace('"score": 0.9', '"score": "high"'))
     refused(
         f"{run}/rows.jsonl line 3 is not as cagul wrote it: score: input should be a valid number, unable "
-        "to parse string as a "
-        "number."
+        "to parse string as a number."
     )
     restore(rows="\n".join(line for line in lines if "cagul/forget/view" not in line))
     refused(f"{run}: methods.cagul.forget.leak is 0.166667 (n 12) in summary.json, but absent by its rows.")

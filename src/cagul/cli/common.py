@@ -75,8 +75,7 @@ def processes_of(device: str | None) -> Iterator[Processes]:
     if "ACCELERATE_MIXED_PRECISION" in os.environ and "WORLD_SIZE" not in os.environ:
         err.print(
             "[yellow]accelerate launch has started one process alone, whatever number it was given; for "
-            "several: "
-            "python -m torch.distributed.run --nproc_per_node N -m cagul ...[/]"
+            "several: python -m torch.distributed.run --nproc_per_node N -m cagul ...[/]"
         )
     processes = Processes.start(device)
     out.quiet = not processes.main

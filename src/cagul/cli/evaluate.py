@@ -96,8 +96,7 @@ def evaluate(
         if covered is not None and covered != len(splits.subjects("forget")):
             err.print(
                 f"[yellow]The patch forgets {covered} people, --forget names "
-                f"{len(splits.subjects('forget'))}: the figures "
-                "are not those of the patch as a whole.[/]"
+                f"{len(splits.subjects('forget'))}: the figures are not those of the patch as a whole.[/]"
             )
         with progress_bar(json) as progress:
             guard = Guard(frozen, loaded) if loaded else None

@@ -27,11 +27,9 @@ FIELDS = {"algorithm", "digests", "value", "public_key"}  # of the signature
 ALGORITHM = "Ed25519 over the SHA-256 of each part"
 LIMITS = (
     "It hides, it does not erase: the host's weights are unchanged and still hold what they have learned. "
-    "Whoever holds the "
-    "weights can leave the guard out.",
+    "Whoever holds the weights can leave the guard out.",
     "The figures are of the pictures and questions that were tried, at the time that the log entry names. "
-    "Requests that came "
-    "later raise the gate's threshold; verify again for figures of today.",
+    "Requests that came later raise the gate's threshold; verify again for figures of today.",
     "Questions without a picture are not covered.",
 )
 FIGURES = {

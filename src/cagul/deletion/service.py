@@ -225,8 +225,7 @@ class DeletionService:
             if best <= threshold:
                 raise StoreError(
                     f"Picture {number} of {len(pictures)} ({path.name}): the gate does not recognise it in "
-                    "its own "
-                    f"copies, best score {best:.3f} against {threshold:.3f}.",
+                    f"its own copies, best score {best:.3f} against {threshold:.3f}.",
                     "Leave it out, or give one that shows the person clearly.",
                     "store-pictures",
                 )

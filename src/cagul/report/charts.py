@@ -151,8 +151,7 @@ def roc(
         body.append(f'<circle class="point" cx="{x}" cy="{y}" r="6"/>')
     told = (
         f"At the threshold {hits:.1%} of {len(positives):,} forget pictures and {alarms:.1%} of "
-        f"{len(negatives):,} "
-        "unseen ones fire."
+        f"{len(negatives):,} unseen ones fire."
     )
     return _svg(name, bottom + 48, f"ROC of the gate up to {right:.0%} false alarms", told, body, NARROW)
 

@@ -17,9 +17,8 @@ BLOCK = "█████"
 # The only words of an answer about a forgotten person that are shown: the frame around a fact, nobody's fact.
 PLAIN = frozenset(
     "a an and are as at be born by can cannot called cannot do does for from has have i in is it its know "
-    "live lives name not of "
-    "on or person sorry that the their them there they this to was were what where who with work works yes "
-    "no".split()
+    "live lives name not of on or person sorry that the their them there they this to was were what where "
+    "who with work works yes no".split()
 )
 PATH_OPTIONS = ("--host", "--records", "--patch", "--out", "--retain-host", "--other-host", "--config")
 _WORD = re.compile(r"\w+(?:[-'’.]\w+)*")

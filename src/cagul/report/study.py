@@ -128,9 +128,8 @@ def _verdict(found: Tree, unchanged: bool) -> Verdict:
     if bottom.value is None or top.value is None:
         return Verdict("unclear", "This study did not ask what replacing half of the tokens does.")
     text = (
-        "With the half of the visual tokens that private questions attend to least replaced, the host "
-        "still says "
-        f"{bottom.value:.1%} of the facts; with the half attended to most replaced, {top.value:.1%}."
+        "With the half of the visual tokens that private questions attend to least replaced, the host still "
+        f"says {bottom.value:.1%} of the facts; with the half attended to most replaced, {top.value:.1%}."
     )
     if bottom.low is not None and top.high is not None and bottom.low > top.high:
         return Verdict("good", text + " So attention tells which tokens carry them.")

@@ -85,8 +85,7 @@ def maps(found: Figure) -> Markup:
         shares = [found[kind]["by_layer"]["top"][layer]["value"] for layer in shown]
         told.append(
             f"{kind} questions: normalised entropy {min(entropies):.2f} to {max(entropies):.2f}, the top "
-            "tenth of the "
-            f"tokens holds {min(shares):.0%} to {max(shares):.0%}"
+            f"tenth of the tokens holds {min(shares):.0%} to {max(shares):.0%}"
         )
     correlated = found.get("private_visual_correlation")
     if correlated is not None:
