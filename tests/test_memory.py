@@ -54,6 +54,19 @@ def test_parts_shrink_for_good_until_the_work_fits():
     assert tried[4:] == [3]
 
 
+def test_a_product_without_scratch_space_makes_the_batch_smaller():
+    def work(size):
+        if size > limit:
+            raise RuntimeError("could not create a primitive")
+        return size
+
+    limit = 5
+    assert AdaptiveBatch(16).run("training", work) == 4
+    limit = 0  # at one item it need not be memory
+    with pytest.raises(RuntimeError, match="could not create a primitive"):
+        AdaptiveBatch(16).run("training", work)
+
+
 def test_one_that_does_not_fit_is_an_error_and_other_errors_pass():
     with pytest.raises(HostError, match="Memory ran out while training, one at a time") as caught:
         AdaptiveBatch(4).run("training", lambda size: out_of_memory())

@@ -10,6 +10,8 @@ from accelerate.utils.memory import release_memory, should_reduce_batch_size
 from cagul.errors import HostError
 
 Result = TypeVar("Result")
+# oneDNN's words where it finds no memory for a matrix product's scratch space, and, seldom, for other reasons
+NO_PRIMITIVE = "could not create a primitive"
 
 
 class AdaptiveBatch:
@@ -21,13 +23,16 @@ class AdaptiveBatch:
     def run(self, what: str, work: Callable[[int], Result]) -> Result:
         """``work(size)`` with the largest size that memory allows.
 
-        Raises HostError when not even one item fits. Any other error passes through.
+        Raises HostError when not even one item fits. Any other error passes through, and so does oneDNN's at
+        one item, which need not be about memory.
         """
         while True:
             try:
                 return work(self.size)
             except (RuntimeError, MemoryError) as error:
-                if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
+                unclear = NO_PRIMITIVE in str(error)
+                known = isinstance(error, MemoryError) or should_reduce_batch_size(error)
+                if not (known or unclear) or (unclear and self.size == 1):
                     raise
                 if self.size == 1:
                     raise HostError(
