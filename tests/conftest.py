@@ -92,6 +92,7 @@ def demo_run(tiny_folder, tmp_path_factory):
         if not printed.exists():
             shutil.rmtree(shared / "demo", ignore_errors=True)  # what a failed run left
             staged = stage(shared / "demo", tiny_folder)
+            staged.environment["COLUMNS"] = "80"  # the width of what the README shows
             for name in ("Makefile", "pyproject.toml", "constraints.txt"):
                 shutil.copy(ROOT / name, staged.folder / name)
                 os.utime(staged.folder / name, (0, 0))
