@@ -1,1 +1,1 @@
-"""Words: refusals, and how they are detected."""
+"""Words: how texts are made alike, terms found in them, and refusals recognised."""

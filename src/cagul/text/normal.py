@@ -1,0 +1,92 @@
+"""Texts made alike: what a reader takes for the same is the same text. Unicode NFKC, case folding and the
+confusables of Unicode's technical standard 39.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import cache, lru_cache
+
+import regex
+
+SPACES = regex.compile(r"[\s\u2800]+")
+# zero-width and bidirectional marks, variation selectors, soft hyphens, fillers, tags
+IGNORABLE = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Cf}\u0640]+")
+_APOSTROPHES = "`´ʹʻʼʽʾʿˈˊˋ˴ʹ΄՚׳‘’‚‛′‵ꞌ＇｀"
+_HYPHENS = "".join(map(chr, (0x02D7, 0x2043, 0x2212, 0x2796, 0x06D4, 0x30A0)))
+_FORMS = {ord(c): "'" for c in _APOSTROPHES} | {ord(c): "-" for c in _HYPHENS}
+_DASHES = regex.compile(r"\p{Pd}")
+# letters that no decomposition takes apart, and Turkish's dotless i
+_LETTERS = str.maketrans(
+    {"ı": "i", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "ŧ": "t", "æ": "ae", "œ": "oe", "þ": "th"}
+)
+
+
+@lru_cache(maxsize=16384)
+def fold(text: str) -> str:
+    """The text as everybody would type it: NFKC, case folded, digits of any script in ASCII, one form of
+    apostrophe and of hyphen, no zero-width marks, one plain space for any run of spaces and none at the ends.
+    """
+    if not text.isascii():
+        text = IGNORABLE.sub("", text)
+        text = _DASHES.sub("-", text.translate(_FORMS))
+        text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
+        text = unicodedata.normalize("NFKC", text.casefold().replace("i\u0307", "i").replace("ı", "i"))
+        text = "".join(map(_ascii_digit, text))
+    return SPACES.sub(" ", text.casefold().replace("`", "'")).strip()
+
+
+def name_key(text: str) -> str:
+    """The key of a name: two names with the same key are one person's. ``fold``, and letters that look alike
+    (Cyrillic, Greek, Armenian, Cherokee ... against Latin) as one. Accents count: José is not Jose.
+    """
+    key = fold(text)
+    if key.isascii():
+        return key
+    key = unicodedata.normalize("NFD", key).translate(look_alikes())
+    return unicodedata.normalize("NFC", key)
+
+
+def _ascii_digit(char: str) -> str:
+    value = unicodedata.digit(char, None) if not char.isascii() and char.isdigit() else None
+    return char if value is None else str(value)
+
+
+@cache
+def look_alikes() -> dict[int, str]:
+    """Small letters of any script -> the small Latin letter that they or their capitals look like. Source:
+    confusables.txt of Unicode's technical standard 39.
+    """
+    from confusable_homoglyphs import confusables  # a megabyte of data, so only where it is needed
+
+    found: dict[int, str] = {}
+    for char, others in confusables.confusables_data.items():
+        if len(char) != 1 or char.isascii() or unicodedata.category(char) not in ("Lu", "Ll"):
+            continue
+        small = unicodedata.normalize("NFKD", char.casefold())
+        latin = [o["c"] for o in others if len(o["c"]) == 1 and o["c"].isascii() and o["c"].isalpha()]
+        if len(small) != 1 or small.isascii() or not latin:
+            continue
+        capital = char != char.lower()
+        target = "i" if capital and latin[0] == "l" else latin[0].lower()  # a capital I looks like a small l
+        if not capital or ord(small) not in found:
+            found[ord(small)] = target
+    return found
+
+
+@lru_cache(maxsize=65536)
+def fold_cluster(cluster: str) -> str:
+    """One letter with its marks as matching compares it: folded, look-alikes as one, and without the accents
+    of Latin, Greek, Cyrillic, Hebrew and Arabic letters.
+    """
+    if cluster.isspace() or cluster == "\u2800":
+        return " "
+    text = unicodedata.normalize("NFD", fold(cluster)).translate(_LETTERS).translate(look_alikes())
+    if _ACCENTED.match(text):
+        text = _ACCENTS.sub("", text)
+    return unicodedata.normalize("NFC", text).translate(_ARABIC)
+
+
+_ACCENTED = regex.compile(r"[\p{Latin}\p{Greek}\p{Cyrillic}\p{Hebrew}\p{Arabic}]")
+_ACCENTS = regex.compile(r"\p{Mn}+")
+_ARABIC = str.maketrans({"ى": "ي", "ی": "ي", "ک": "ك", "ة": "ه"})
