@@ -1,10 +1,14 @@
-"""Files and folders that are written whole or not at all, and what the system refuses as a WriteError."""
+"""Files and folders that are written whole or not at all, what the system refuses as a WriteError, and text and
+JSON that are read strictly.
+"""
 
 from __future__ import annotations
 
+import codecs
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -15,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from cagul.errors import WriteError, reason
+from cagul.errors import DataError, WriteError, reason
 
 try:
     import fcntl
@@ -23,6 +27,16 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 LONGEST_STEM = 40  # characters of a file's name that its temporary keeps: names have at most 255 bytes
+# Byte-order marks, the longer ones first: UTF-32's begins with UTF-16's.
+BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+DEEPEST_JSON = 64  # lists and objects within each other; what recursion can take depends on the caller
+LONGEST_QUOTE = 60  # characters of a text that an error quotes
 
 
 @contextmanager
@@ -178,3 +192,164 @@ def _require_vacant(folder: Path) -> None:
         return
     if folder.exists():
         raise WriteError(f"{folder} is already there.", "Give another place, or remove it.")
+
+
+def decode_text(data: bytes) -> str:
+    """Text from bytes: UTF-8, or UTF-16 or UTF-32 by their byte-order mark, which is left out. Line ends of any
+    system become ``\\n``.
+
+    Raises ValueError for bytes of another encoding, and for NUL characters: UTF-16 without a mark is full of them.
+    """
+    mark, encoding = next((pair for pair in BYTE_ORDER_MARKS if data.startswith(pair[0])), (b"", "utf-8"))
+    try:
+        text = data[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start + len(mark)) + 1
+        raise ValueError(f"line {line} is not {encoding.upper()}: {error.reason}") from None
+    if "\0" in text:
+        raise ValueError(
+            f"line {text.count(chr(10), 0, text.index(chr(0))) + 1} holds a NUL character, as binary files and "
+            "UTF-16 without a byte-order mark do"
+        )
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a file, decoded as ``decode_text`` does. Raises DataError."""
+    try:
+        return decode_text(Path(path).read_bytes())
+    except OSError as error:
+        raise DataError(
+            f"Cannot read {path}: {reason(error)}.", "Check the path and its permissions.", "text"
+        ) from None
+    except ValueError as error:  # also a path with a NUL
+        raise DataError(
+            f"Cannot read {path} as text: {reason(error)}.", "Save it as UTF-8.", "text"
+        ) from None
+
+
+def parse_json(text: str) -> Any:
+    """The value of one JSON document, read strictly (RFC 8259, where it leaves a choice: refused).
+
+    Raises ValueError, with the line in a text of several, for what is not JSON, a key that an object has twice,
+    NaN and infinity, numbers beyond a float's range, half a surrogate pair and nesting deeper than DEEPEST_JSON.
+    """
+    text = text.removeprefix("\ufeff")
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=_each_key_once,
+            parse_constant=_refuse_constant,
+            parse_float=_finite_float,
+            parse_int=_bounded_int,
+        )
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno}, " if "\n" in text.strip() else ""
+        what = "is empty" if not text.strip() else error.msg[:1].lower() + error.msg[1:]
+        raise ValueError(f"{line}column {error.colno}: {what}") from None
+    except _Refused as error:
+        raise ValueError(f"{_lines_of(text, error.quote)}{error}") from None
+    except RecursionError:
+        raise ValueError(f"nested deeper than {DEEPEST_JSON} levels") from None
+    _require_shallow(value)
+    if re.search(r"\\u[dD][89a-fA-F]", text):  # the only way in for surrogates: decoded text has none
+        _require_whole_pairs(value)
+    return value
+
+
+def read_json(path: str | Path) -> Any:
+    """The value of a JSON file, read as ``read_text`` and ``parse_json`` do. Raises DataError."""
+    try:
+        return parse_json(read_text(path))
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {reason(error)}.", "Fix the file.", "text") from None
+
+
+def read_json_lines(path: str | Path) -> list[tuple[int, Any]]:
+    """(line number from 1, value) of each line of a JSON Lines file that is not blank. Raises DataError, explained
+    under ``anchor``, for the first bad line.
+    """
+    values = []
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if line.strip():
+            try:
+                values.append((number, parse_json(line)))
+            except ValueError as error:
+                raise DataError(
+                    f"{path} line {number} is not JSON: {reason(error)}.",
+                    "Write one JSON value a line.",
+                    "text",
+                ) from None
+    return values
+
+
+class _Refused(ValueError):
+    """JSON that the parser would take. ``quote`` is how the text may write the cause."""
+
+    def __init__(self, message: str, quote: str):
+        super().__init__(message)
+        self.quote = quote
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs. Raises _Refused for a key that comes twice."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        keys = [key for key, _ in pairs]
+        key = next(key for key in keys if keys.count(key) > 1)
+        raise _Refused(
+            f"an object has the key {_shortened(key)} {keys.count(key)} times",
+            json.dumps(key, ensure_ascii=False),
+        )
+    return fields
+
+
+def _refuse_constant(text: str) -> Any:
+    raise _Refused(f"{text} is no number of JSON", text)
+
+
+def _finite_float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise _Refused(f"the number {_shortened(text)} is too large", text)
+    return value
+
+
+def _bounded_int(text: str) -> int:
+    """Raises _Refused for an integer that no float can hold: arithmetic with it would raise OverflowError."""
+    _finite_float(text)
+    return int(text)
+
+
+def _lines_of(text: str, quote: str) -> str:
+    """Where a text of several lines writes ``quote``, as the beginning of a sentence; empty for one line."""
+    lines = [number for number, line in enumerate(text.split("\n"), 1) if quote in line]
+    if "\n" not in text.strip() or not 0 < len(lines) <= 5:
+        return ""
+    return f"line {' or '.join(map(str, lines))}: "
+
+
+def _require_shallow(value: Any) -> None:
+    """Raises ValueError for lists and objects within each other beyond DEEPEST_JSON levels."""
+    values = [value]
+    for _ in range(DEEPEST_JSON + 1):
+        containers = [item for item in values if isinstance(item, (dict, list))]
+        if not containers:
+            return
+        values = [
+            child for item in containers for child in (item.values() if isinstance(item, dict) else item)
+        ]
+    raise ValueError(f"nested deeper than {DEEPEST_JSON} levels")
+
+
+def _require_whole_pairs(value: Any) -> None:
+    """Raises ValueError for half of a surrogate pair in any text: it is no character and cannot be written."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise ValueError(f"{half} is half of a surrogate pair, so it is no character") from None
+
+
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= LONGEST_QUOTE else f"{text[: LONGEST_QUOTE - 3]}...")
