@@ -217,6 +217,7 @@ def test_a_changed_certificate_says_what_was_changed(certificate, tmp_path):
         check_certificate(certificate, tmp_path / "other.pub")
     with pytest.raises(StoreError, match="holds no public key"):
         check_certificate(certificate, certificate)
+    certificate.chmod(0o600)
     with pytest.raises(StoreError, match="holds no signing key"):
         signing_key(certificate)
 

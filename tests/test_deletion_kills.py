@@ -126,7 +126,7 @@ def test_init_leaves_alone_what_it_did_not_make(tmp_path):
     with pytest.raises(StoreError, match="notes is no store: file is not a database"):
         Store.create(tmp_path / "notes", key, {}, [], b"")
     assert (tmp_path / "notes").read_text() == "hello " * 100
-    (tmp_path / "empty").touch()
+    (tmp_path / "empty").touch(0o600)
     with pytest.raises(
         StoreError,
         match="empty holds no key of 32 bytes .*\n.* for a new store name a file that is not there yet",

@@ -140,6 +140,7 @@ def test_mistakes_on_the_command_line(tiny_folder, base_folder, tmp_path, monkey
         "0.0.0.0",
     )
     says(UsageError, f"Cannot read the API keys {keys}: No such file", *known, "--api-key-file", keys)
+    keys.touch(0o600)
     keys.write_text("\n")
     says(UsageError, "holds no API key", *known, "--api-key-file", keys)
     keys.write_text("short\n")
@@ -154,6 +155,7 @@ def test_mistakes_on_the_command_line(tiny_folder, base_folder, tmp_path, monkey
             port,
         )
     says(UsageError, "9 choices of a request do not fit into a batch of 8.", *known, "--max-choices", 9)
+    (tmp_path / "key").touch(0o600)
     (tmp_path / "key").write_text("00" * 32)
     says(StoreError, "There is no store", "--store", tmp_path / "s.db", "--key", tmp_path / "key")
     monkeypatch.setattr(command, "find_spec", lambda name: None)

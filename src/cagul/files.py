@@ -12,14 +12,16 @@ import math
 import os
 import re
 import secrets
+import shlex
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from cagul.errors import DataError, WriteError, reason
+from cagul.errors import DataError, UsageError, WriteError, reason
 
 try:
     import fcntl
@@ -353,3 +355,49 @@ def _require_whole_pairs(value: Any) -> None:
 
 def _shortened(text: str) -> str:
     return repr(text if len(text) <= LONGEST_QUOTE else f"{text[: LONGEST_QUOTE - 3]}...")
+
+
+def read_secret(path: Path) -> bytes:
+    """The content of a key file that nobody but its owner can read, change or replace.
+
+    As for ssh, a link stands for the file behind it, and a file system without permissions is refused. A file
+    of root's may be read by the group that this process is in, as PostgreSQL allows: containers mount secrets
+    that way.
+
+    Raises UsageError for a file that others can read or change, OSError where it cannot be read.
+    """
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        if os.name == "posix" and stat.S_ISREG(status.st_mode):
+            _require_private(path, status)
+            require_private_folder(path)
+        return file.read()
+
+
+def _require_private(path: Path, status: os.stat_result) -> None:
+    others = stat.S_IRWXG | stat.S_IRWXO
+    if status.st_uid == 0 and os.geteuid() != 0:
+        others &= ~stat.S_IRGRP
+    if status.st_mode & others:
+        raise UsageError(
+            f"The key file {path} has mode {stat.S_IMODE(status.st_mode):04o}: others than its owner can read "
+            "or change it.",
+            f"Run `chmod 600 {shlex.quote(os.path.realpath(path))}`, and make a new key if somebody may have "
+            "read this one. A file system without permissions cannot hold a key.",
+            "key-files",
+        )
+
+
+def require_private_folder(path: Path) -> None:
+    """Raises UsageError where anybody may replace the key file ``path``: its folder is writable by everybody
+    and, unlike /tmp, has no sticky bit.
+    """
+    folder = Path(os.path.realpath(path)).parent
+    mode = folder.stat().st_mode
+    if os.name == "posix" and mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise UsageError(
+            f"The folder {folder} of the key file {path} has mode {stat.S_IMODE(mode):04o}: anybody can "
+            "replace the key.",
+            f"Run `chmod o-w {shlex.quote(str(folder))}`, or keep the key in another folder.",
+            "key-files",
+        )

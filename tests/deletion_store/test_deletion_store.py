@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +61,7 @@ def test_a_missing_broken_or_other_key_is_named(tmp_path, store):
     with pytest.raises(StoreError, match="Cannot read the key .*none: No such file"):
         StoreKey.load(tmp_path / "none")
     (tmp_path / "broken").write_text("abc")
+    (tmp_path / "broken").chmod(0o600)
     with pytest.raises(StoreError, match="holds no key of 32 bytes"):
         StoreKey.load(tmp_path / "broken")
     with pytest.raises(StoreError, match="not the one that the store was made with"):
@@ -221,7 +223,7 @@ def test_the_order_of_fifty_requests_does_not_matter(tmp_path, base):
         folder = tmp_path / attempt
         folder.mkdir()
         if attempt == "second":
-            (folder / "key").write_bytes((tmp_path / "first" / "key").read_bytes())
+            shutil.copy(tmp_path / "first" / "key", folder / "key")
         keeper = StoreGate(make(folder, base), StoreKey.load(folder / "key"), base)
         order, waiting = rng.sample(names, len(names)), []
         for name in order:

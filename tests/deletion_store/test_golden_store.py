@@ -24,8 +24,10 @@ GOLDEN = Path(__file__).parent.parent / "golden" / "store-format-1"
 
 @pytest.fixture
 def golden(tmp_path):
-    """A copy: opening a store may write beside it."""
-    return Path(shutil.copytree(GOLDEN, tmp_path / "golden"))
+    """A copy: opening a store may write beside it. Git keeps no mode of a key file."""
+    folder = Path(shutil.copytree(GOLDEN, tmp_path / "golden"))
+    (folder / "throwaway-test.key").chmod(0o600)
+    return folder
 
 
 def test_a_store_of_format_1_opens_and_decides_as_it_did(golden):

@@ -20,7 +20,7 @@ from cagul.deletion.keys import keep_secret
 from cagul.deletion.log import canonical
 from cagul.deletion.store import Store, now
 from cagul.errors import StoreError, UsageError, reason
-from cagul.files import os_errors_as_write_errors, write_json, write_text
+from cagul.files import os_errors_as_write_errors, read_secret, write_json, write_text
 
 FORMAT = 1
 FIELDS = {"algorithm", "digests", "value", "public_key"}  # of the signature
@@ -45,7 +45,7 @@ def signing_key(path: Path) -> Ed25519PrivateKey:
     """The key in ``path`` (PEM, mode 0600), made if there is none; its public key is written beside it as
     ``path``.pub.
 
-    Raises StoreError when the file holds no Ed25519 key.
+    Raises StoreError when the file holds no Ed25519 key, UsageError when others can read it.
     """
     keep_secret(
         path,
@@ -54,7 +54,7 @@ def signing_key(path: Path) -> Ed25519PrivateKey:
         ),
     )
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), None)
+        key = serialization.load_pem_private_key(read_secret(path), None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise StoreError(
             f"{path} holds no signing key: {reason(error)}.",

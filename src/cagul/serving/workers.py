@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cagul.errors import CagulError, HostError, UsageError, reason
+from cagul.files import read_secret
 from cagul.serving.logs import log_config, where
 from cagul.serving.options import METRICS_FOLDER
 
@@ -141,12 +142,12 @@ def _several(config: Config, bound: socket.socket) -> bool:
 
 def read_keys(file: Path | None, value: str | None) -> list[str]:
     """API keys: the lines of a file, or the one of an environment variable. Raises UsageError for a file
-    without any.
+    without any, or that others can read.
     """
     if file is None:
         return [value.strip()] if value else []
     try:
-        found = [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
+        found = [line.strip() for line in read_secret(file).decode("utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"Cannot read the API keys {file}: {reason(error)}.",
