@@ -6,17 +6,16 @@ import io
 import time
 
 import pytest
-from rich.console import Console
 
 import cagul.cli.terminal as terminal
-from cagul.cli.terminal import FittedTable, facts_table, progress_bar
+from cagul.cli.terminal import FittedTable, dim, facts_table, progress_bar, styled
 
 TITLE = "A title that is longer than the table below it, and is not wrapped at that table's width"
 COLUMNS = ["figure", "host", "what it says"]
 ROWS = [
     [
         "leak",
-        "0.958 [dim]0.90-1.00[/]",
+        styled("", "0.958", dim(" 0.90-1.00")),
         "private facts in the answers, with the misses of the gate counted too",
     ],
     ["fnr", "", "pictures of forgotten people that the gate misses"],
@@ -24,7 +23,7 @@ ROWS = [
 
 
 def printed(renderable, width, **options):
-    console = Console(width=width, file=io.StringIO(), **options)
+    console = terminal.PlainConsole(width=width, file=io.StringIO(), **options)
     console.print(renderable)
     return console.file.getvalue()
 
@@ -70,7 +69,7 @@ def test_colour_is_for_terminals_alone():
 
 def test_without_a_terminal_there_is_a_plain_line_every_half_minute(monkeypatch):
     stream = io.StringIO()
-    monkeypatch.setattr(terminal, "err", Console(file=stream, width=80, force_terminal=True))
+    monkeypatch.setattr(terminal, "err", terminal.PlainConsole(file=stream, width=80, force_terminal=True))
     assert terminal.PROGRESS_SECONDS == 30
     monkeypatch.setattr(terminal, "PROGRESS_SECONDS", 0.02)
     with progress_bar() as show:
@@ -87,7 +86,7 @@ def test_without_a_terminal_there_is_a_plain_line_every_half_minute(monkeypatch)
 
 def test_a_job_of_less_than_half_a_minute_prints_no_progress(monkeypatch):
     stream = io.StringIO()
-    monkeypatch.setattr(terminal, "err", Console(file=stream))
+    monkeypatch.setattr(terminal, "err", terminal.PlainConsole(file=stream))
     with progress_bar(quiet=True) as show:
         show("training", 1, 2)
     assert stream.getvalue() == ""
@@ -95,7 +94,7 @@ def test_a_job_of_less_than_half_a_minute_prints_no_progress(monkeypatch):
 
 def test_a_terminal_shows_a_bar_for_each_stage(monkeypatch):
     stream = Terminal()
-    monkeypatch.setattr(terminal, "err", Console(file=stream, width=80, force_terminal=True))
+    monkeypatch.setattr(terminal, "err", terminal.PlainConsole(file=stream, width=80, force_terminal=True))
     with progress_bar() as show:
         show("reading", 3, 3)
         show("training", 1, 4)
@@ -107,7 +106,7 @@ def test_a_terminal_shows_a_bar_for_each_stage(monkeypatch):
 
 def test_a_quiet_process_reports_nothing(monkeypatch):
     stream = io.StringIO()
-    monkeypatch.setattr(terminal, "err", Console(file=stream))
+    monkeypatch.setattr(terminal, "err", terminal.PlainConsole(file=stream))
     monkeypatch.setattr(terminal.out, "quiet", True)
     monkeypatch.setattr(terminal, "PROGRESS_SECONDS", 0.01)
     with progress_bar() as show:

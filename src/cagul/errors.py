@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
 LONGEST_REASON = 300  # characters
 LONGEST_VALUE = 80
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+# control characters but tab and line feed, separators of lines, embeddings, overrides and isolates of direction,
+# the byte-order mark, annotations between lines, lone surrogates and invisible tags
+UNPRINTABLE = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff"
+    r"\U000e0000-\U000e007f]"
+)
 
 
 class CagulError(Exception):
@@ -36,7 +41,7 @@ class CagulError(Exception):
     anchor = "internal"
 
     def __init__(self, what: str, remedy: str = "", anchor: str | None = None):
-        self.what, self.remedy = printable(what), printable(remedy)
+        self.what, self.remedy = one_line(what), printable(remedy)
         super().__init__(self.what)
         if anchor:
             self.anchor = anchor
@@ -44,6 +49,16 @@ class CagulError(Exception):
     def __str__(self) -> str:
         lines = [f"{self.what}"] + ([f"  {self.remedy}"] if self.remedy else [])
         return "\n".join([*lines, f"  docs/errors.md#{self.anchor}"])
+
+    def facts(self) -> dict[str, Any]:
+        """The error as JSON: its class, what happened, the remedy, where it is explained, the exit code."""
+        return {
+            "error": type(self).__name__,
+            "message": self.what,
+            "remedy": self.remedy,
+            "help": f"docs/errors.md#{self.anchor}",
+            "exit_code": self.exit_code,
+        }
 
 
 class UsageError(CagulError):
@@ -85,10 +100,15 @@ class WriteError(CagulError):
 
 
 def printable(text: str) -> str:
-    """Text from a file or a path as a terminal may show it: control characters and lone surrogates become
-    escapes.
+    """Text from a file or a path as a terminal may show it: what a terminal would act on, what turns the
+    direction of writing and lone surrogates become escapes. Tabs and line feeds stay.
     """
-    return _UNPRINTABLE.sub(lambda match: repr(match[0])[1:-1], text)
+    return UNPRINTABLE.sub(lambda match: repr(match[0])[1:-1], text)
+
+
+def one_line(text: str) -> str:
+    """The same, with tabs and line feeds as escapes too: a name cannot look like a line of its own."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

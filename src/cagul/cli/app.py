@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ import typer
 from typer.core import TyperCommand
 
 from cagul import __version__
-from cagul.cli.terminal import INTERRUPTED, err
+from cagul.cli.terminal import INTERRUPTED, err, lasting_streams, print_error_json, styled
 from cagul.errors import CagulError, UsageError, WriteError, reason
 
 
@@ -140,8 +142,7 @@ def _interruptible(text: str = "") -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        err.print(f"Interrupted. {text}".strip(), highlight=False)
-        sys.exit(EXIT_INTERRUPTED)
+        sys.exit(_report_interrupt(text))
 
 
 def _register(group: typer.Typer, verbs: dict[str, Verb]) -> None:
@@ -164,27 +165,70 @@ for group_name, (about, group_verbs) in GROUPS.items():
 def main() -> None:
     """Entry point. Exit codes: 0 success, 1 a bug in cagul, 2 usage, 3 data, 4 host, 5 patch, 6 store,
     7 cannot write, 8 a deletion request that failed, 130 interrupted.
+
+    With --json an error is one JSON object on standard output too, unless the result is there already. A
+    reader who closes standard output or standard error ends nothing: the verb goes on, and its code is the
+    same.
     """
+    with lasting_streams():
+        sys.exit(_run())
+
+
+def _run() -> int:
+    """Run the command line and report its error. Returns the exit code."""
     try:
-        app()
+        code = typer.main.get_command(app).main(standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
     except CagulError as error:
-        _fail(error)
-    except OSError as error:  # a write that no room of the package has wrapped, such as the output's
-        if error.errno not in CANNOT_WRITE:
-            raise
-        # or the last flush fails too, with a code of its own
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _fail(
-            WriteError(
-                f"Cannot write {error.filename or 'the output'}: {reason(error)}.",
-                "Make room, then run it again.",
-            )
-        )
+        return _report(error)
+    except typer.Abort:
+        return _report_interrupt("")
+    except Exception as error:  # noqa: BLE001 - a bug ends in its traceback and exit code 1
+        if hasattr(error, "format_message"):  # of click, or of typer's own copy of it
+            return _report_usage(error)
+        # a write that no room of the package has wrapped, such as the output's
+        if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
+            # or the last flush fails too, with a code of its own
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            what = f"Cannot write {error.filename or 'the output'}: {reason(error)}."
+            return _report(WriteError(what, "Make room, then run it again."))
+        err.print("".join(traceback.format_exception(error)), end="", soft_wrap=True)
+        if _wants_json():
+            facts = CagulError(str(error), "This is a bug in cagul: report the traceback.").facts()
+            print_error_json(facts | {"error": type(error).__name__})
+        return 1
 
 
-def _fail(error: CagulError) -> None:
+def _report(error: CagulError) -> int:
+    """Print an error on standard error, and with --json on standard output. Returns its exit code."""
     if _debug:
-        err.print_exception()
-    err.print(f"[bold red]{type(error).__name__}[/]: ", end="")
-    err.print(str(error), markup=False, highlight=False, soft_wrap=True)
-    sys.exit(error.exit_code)
+        err.print("".join(traceback.format_exception(error)), end="", soft_wrap=True)
+    if _wants_json():
+        print_error_json(error.facts())
+    err.say(styled("bold red", type(error).__name__), f": {error}", wrap=False)
+    return error.exit_code
+
+
+def _report_usage(error: Any) -> int:
+    """Report what the parser of the command line refuses; help that was shown in its place is no error."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return UsageError.exit_code
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "cagul"
+    return _report(UsageError(error.format_message(), f"`{path} --help` shows how to call it."))
+
+
+def _report_interrupt(text: str) -> int:
+    """Report Ctrl-C; ``text`` is what holds now. Returns the exit code."""
+    if _wants_json():
+        facts = CagulError("The command was interrupted.", text).facts()
+        print_error_json(facts | {"error": "Interrupted", "help": "", "exit_code": EXIT_INTERRUPTED})
+    err.say(f"Interrupted. {text}".strip(), wrap=False)
+    return EXIT_INTERRUPTED
+
+
+def _wants_json() -> bool:
+    """Whether --json is among the options; a command line that does not parse has no better answer."""
+    options = itertools.takewhile(lambda word: word != "--", sys.argv[1:])
+    return "--json" in options

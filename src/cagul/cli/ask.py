@@ -11,7 +11,7 @@ import typer
 from cagul.cli import options
 from cagul.cli.common import load_host, require_store, set_up
 from cagul.cli.requests import OptionalKey, service_at
-from cagul.cli.terminal import out, print_json
+from cagul.cli.terminal import dim, out, print_json
 from cagul.config import Config
 from cagul.data.pictures import open_picture
 from cagul.demo.assets import demo_assets
@@ -82,20 +82,18 @@ def ask(
         return
     _print_answer(text, decisions, guard is not None)
     if overlay:
-        out.print(f"[dim]overlay: {overlay}[/]")
+        out.say(dim(f"overlay: {overlay}"))
 
 
 def _print_answer(text: str, decisions: tuple[Decision, ...], guarded: bool) -> None:
     """The answer, and below it one line for each picture about what the gate decided."""
-    out.print(text, markup=False, highlight=False)
+    out.print(text, soft_wrap=True)
     for number, decision in enumerate(decisions, 1):
         which = f" picture {number}" if len(decisions) > 1 else ""
         verdict = f"fired, {len(decision.chosen)} tokens rewritten" if decision.fired else "silent"
-        out.print(
-            f"[dim]gate{which} {verdict}: score {decision.score:.3f}, threshold {decision.threshold:.3f}[/]"
-        )
+        out.say(dim(f"gate{which} {verdict}: score {decision.score:.3f}, threshold {decision.threshold:.3f}"))
     if not guarded:
-        out.print("[dim]no --patch and no --store: the bare host's answer[/]")
+        out.say(dim("no --patch and no --store: the bare host's answer"))
 
 
 def _open_pictures(

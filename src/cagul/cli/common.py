@@ -73,9 +73,10 @@ def processes_of(device: str | None) -> Iterator[Processes]:
     from cagul.training.distributed import Processes, is_lost_connection
 
     if "ACCELERATE_MIXED_PRECISION" in os.environ and "WORLD_SIZE" not in os.environ:
-        err.print(
-            "[yellow]accelerate launch has started one process alone, whatever number it was given; for "
-            "several: python -m torch.distributed.run --nproc_per_node N -m cagul ...[/]"
+        err.say(
+            "accelerate launch has started one process alone, whatever number it was given; for several: python "
+            "-m torch.distributed.run --nproc_per_node N -m cagul ...",
+            style="yellow",
         )
     processes = Processes.start(device)
     out.quiet = not processes.main

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from cagul.cli import options
 from cagul.cli.common import load_hosts, records_by_split, repeating_command, set_up, splits_or_demo
 from cagul.cli.terminal import (
     RESUMES,
     FittedTable,
+    bold,
     err,
     if_interrupted,
     out,
@@ -131,20 +131,19 @@ def _print_stopped(run: Path, trials: int, minutes: float, json: bool) -> None:
     if json:
         print_json({"run": str(run), "finished": False, "trials_done": trials})
         return
-    err.print(
-        f"Stopped after {minutes:g} minutes with {trials} trials done. Run the same command again to resume.",
-        highlight=False,
+    err.say(
+        f"Stopped after {minutes:g} minutes with {trials} trials done. Run the same command again to resume."
     )
 
 
 def _print_summary(run: Path, summary: dict[str, Any], page: Path, note: str) -> None:
     if note:
-        out.print(note, style="bold yellow", soft_wrap=True)
+        out.say(note, style="bold yellow", wrap=False)
     out.print(table(summary))
     for claim in summary["claims"]:
-        out.print(f"{claim['number']}. {claim['claim']} [bold]{claim['verdict']}[/]")
-    out.print(
-        f"Rows and summary.json in [bold]{run}[/] (the rows hold secrets); redacted report: [bold]{page}[/]."
+        out.say(f"{claim['number']}. {claim['claim']} ", bold(claim["verdict"]))
+    out.say(
+        "Rows and summary.json in ", bold(run), " (the rows hold secrets); redacted report: ", bold(page), "."
     )
 
 
@@ -158,6 +157,6 @@ def table(summary: dict[str, Any]) -> FittedTable:
         shown = [format_figure(cell, interval="", absent="") if cell else "" for cell in cells]
         rows.append([name, *shown, "" if seconds is None else f"{seconds:.0f}"])
     for name, reason in summary["diverged"].items():
-        rows.append([name, escape(reason), *[""] * len(COLUMNS)])
+        rows.append([name, reason, *[""] * len(COLUMNS)])
     columns = ["method", *figures, "CPU seconds"]
     return FittedTable("Every method at its winner", columns, rows, numbers=columns[1:], narrow="list")

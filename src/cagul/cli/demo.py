@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from cagul.cli import options
 from cagul.cli.common import load_host, repeating_command, set_up
-from cagul.cli.evaluate import memorisation, table
-from cagul.cli.terminal import RESUMES, FittedTable, if_interrupted, out, print_json, progress_bar
+from cagul.cli.evaluate import print_memorisation, table
+from cagul.cli.terminal import RESUMES, FittedTable, bold, if_interrupted, out, print_json, progress_bar
 
 
 @if_interrupted(RESUMES)
@@ -50,7 +49,7 @@ def demo(
             len({r.subject for r in splits.retain + splits.forget if r.keywords and r.kind == "private"}),
             len(splits.subjects("forget")),
         )
-        out.print(
+        out.say(
             f"Host: a LLaVA of {host.parameters():,} parameters that knows {known} people; {people} are to "
             "be forgotten."
         )
@@ -77,12 +76,12 @@ def demo(
             summary | {"run": str(run), "report": str(page), "seconds": round(time.perf_counter() - began, 1)}
         )
         return
-    out.print(memorisation(summary))
+    print_memorisation(summary)
     out.print(_five(results.rows.found))
     out.print(table(summary))
     sums = summary["host"]
     same = "unchanged" if sums["sha256_before"] == sums["sha256_after"] else "CHANGED"
-    out.print(
+    out.say(
         f"Host weights {same}: SHA-256 {sums['sha256_before'][:16]} before, {sums['sha256_after'][:16]} "
         "after."
     )
@@ -90,13 +89,15 @@ def demo(
         f"unlearning {guard.patch.facts['seconds']:.0f} s on {guard.patch.facts['threads']} thread(s)"
     )
     took = f"of which {unlearning}" if trained else f"the patch being there ({unlearning})"
-    out.print(
-        f"Results in [bold]{run}[/]: summary.json, rows.jsonl, patch/. Took "
-        f"{time.perf_counter() - began:.0f} s, {took}."
+    out.say(
+        "Results in ",
+        bold(run),
+        f": summary.json, rows.jsonl, patch/. Took {time.perf_counter() - began:.0f} s, {took}.",
     )
-    out.print(
-        f"Open [bold]{page}[/]: the same as a page, with pictures. It shows everything; its people are "
-        "invented."
+    out.say(
+        "Open ",
+        bold(page),
+        ": the same as a page, with pictures. It shows everything; its people are invented.",
     )
 
 
@@ -122,7 +123,7 @@ def _five(rows: dict[str, dict]) -> FittedTable:
                 seen.add(row["subject"])
                 after = rows["cagul/" + key.partition("/")[2]]
                 texts = (f"{split}, {sort}", row["question"], row["output"], after["output"])
-                shown.append([escape(text) for text in texts])
+                shown.append(texts)
                 break
     return FittedTable(
         "Five questions", ["about", "question", "host", "with the patch"], shown, narrow="list"

@@ -8,7 +8,7 @@ import typer
 
 from cagul.cli import options
 from cagul.cli.common import idle_cores, set_up
-from cagul.cli.terminal import out, print_json
+from cagul.cli.terminal import bold, out, print_json, styled
 
 COLOURS = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
@@ -25,10 +25,10 @@ def doctor(host: options.DemoHost = None, threads: options.Threads = 0, json: op
     for check in examine(host, Path.cwd(), idle):
         checks.append(check)
         if not json:
-            out.print(f"[{COLOURS[check.state]}]{check.state:<8}[/][bold]{check.name:<36}[/] ", end="")
-            out.print(check.found, markup=False, highlight=False, soft_wrap=True)
+            state = styled(COLOURS[check.state], f"{check.state:<8}")
+            out.say(state, bold(f"{check.name:<36}"), f" {check.found}", wrap=False)
             if check.remedy:
-                out.print(f"{'':<8}{check.remedy}", markup=False, highlight=False, soft_wrap=True)
+                out.say(f"{'':<8}{check.remedy}", wrap=False)
     code = exit_code(checks)
     if json:
         print_json(
@@ -40,7 +40,7 @@ def doctor(host: options.DemoHost = None, threads: options.Threads = 0, json: op
             }
         )
     elif code:
-        out.print(f"{sum(check.state == 'failed' for check in checks)} check(s) failed.")
+        out.say(f"{sum(check.state == 'failed' for check in checks)} check(s) failed.")
     else:
-        out.print("Nothing failed.")
+        out.say("Nothing failed.")
     raise typer.Exit(code)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from cagul.cli import options
 from cagul.cli.common import (
@@ -15,8 +17,20 @@ from cagul.cli.common import (
     set_up,
     splits_or_demo,
 )
-from cagul.cli.terminal import RESUMES, FittedTable, err, if_interrupted, out, print_json, progress_bar
-from cagul.evaluation.metrics.figures import format_figure
+from cagul.cli.terminal import (
+    RESUMES,
+    Cell,
+    FittedTable,
+    bold,
+    dim,
+    err,
+    if_interrupted,
+    out,
+    print_json,
+    progress_bar,
+    styled,
+)
+from cagul.evaluation.metrics.figures import figure_text
 from cagul.evaluation.metrics.memorisation import ENOUGH, WHERE, knows_enough
 from cagul.evaluation.metrics.registry import MEANINGS
 
@@ -94,9 +108,10 @@ def evaluate(
         }
         covered = loaded.facts.get("people") if loaded else None
         if covered is not None and covered != len(splits.subjects("forget")):
-            err.print(
-                f"[yellow]The patch forgets {covered} people, --forget names "
-                f"{len(splits.subjects('forget'))}: the figures are not those of the patch as a whole.[/]"
+            err.say(
+                f"The patch forgets {covered} people, --forget names {len(splits.subjects('forget'))}: the "
+                "figures are not those of the patch as a whole.",
+                style="yellow",
             )
         with progress_bar(json) as progress:
             guard = Guard(frozen, loaded) if loaded else None
@@ -122,36 +137,44 @@ def evaluate(
     if json:
         print_json(summary)
         return
-    out.print(memorisation(summary))
+    print_memorisation(summary)
     out.print(table(summary))
-    out.print(
-        f"Rows and summary.json in [bold]{run}[/] (the rows hold secrets); "
-        f"{'' if facts.revealed else 'redacted '}report: [bold]{page}[/]."
+    out.say(
+        "Rows and summary.json in ",
+        bold(run),
+        f" (the rows hold secrets); {'' if facts.revealed else 'redacted '}report: ",
+        bold(page),
+        ".",
     )
 
 
-def memorisation(summary: dict[str, Any]) -> str:
-    """Whether the host knows what it is to forget; below ENOUGH the comparison means little."""
+def print_memorisation(summary: dict[str, Any]) -> None:
+    """Say whether the host knows what it is to forget; below ENOUGH the comparison means little."""
     found = summary["methods"]["host"]["forget"]
     values = {name: found[name]["value"] for name in WHERE if "value" in found[name]}
     said = ", ".join(
         f"{values[name]:.0%} {where}" if name in values else f"{where} not asked"
         for name, where in WHERE.items()
     )
-    text = f"Memorisation check: of the forget set's facts the host says {said}."
+    out.say(f"Memorisation check: of the forget set's facts the host says {said}.")
     if not knows_enough(values.values()):
-        text += f"\n[bold yellow]Warning: not all are at {100 * ENOUGH:.0f} % or more, "
-        text += "so a low leak means little.[/]"
-    return text
+        warning = f"Warning: not all are at {100 * ENOUGH:.0f} % or more, so a low leak means little."
+        out.say(warning, style="bold yellow")
+
+
+def figure_cell(figure: Mapping[str, Any] | None, between: str = " to ") -> Text:
+    """A figure as a cell, its interval dimmed; empty where the figure is absent."""
+    text = figure_text(figure, between=between)
+    return styled("", text.value, dim(f" {text.interval}" if text.interval else ""))
 
 
 def table(summary: dict[str, Any]) -> FittedTable:
     """Host and guard side by side, one row a figure with its interval."""
     methods = list(summary["methods"])
-    rows = []
+    rows: list[list[Cell]] = []
     for split, name in ROWS:
         figures = [summary["methods"][method].get(split, {}).get(name) for method in methods]
-        cells = [format_figure(figure, between="-", interval=" [dim]{}[/]", absent="") for figure in figures]
+        cells = [figure_cell(figure, between="-") for figure in figures]
         if any(cells):
             rows.append([split, name, *cells, MEANINGS[split, name]])
     return FittedTable(

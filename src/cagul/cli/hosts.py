@@ -26,4 +26,4 @@ def hosts(json: options.Json = False) -> None:
     by_reason = group_by(REFUSED.items(), itemgetter(1), itemgetter(0))
     refused = [(", ".join(names), reason) for reason, names in by_reason.items()]
     out.print(FittedTable("Refused by name", ["model_type", "reason"], refused, narrow="list"))
-    out.print("Any other model_type has to pass the same contracts when it is loaded, or it is refused.")
+    out.say("Any other model_type has to pass the same contracts when it is loaded, or it is refused.")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from cagul.cli import options
 from cagul.cli.terminal import facts_table, out, print_json
@@ -39,4 +38,4 @@ def inspect(patch: Annotated[Path, typer.Argument(help="Patch folder.")], json: 
         ("steps", f"{loaded.facts.get('steps', '')} ({loaded.facts.get('stopped', '')})"),
         ("personal data", personal),
     ]
-    out.print(facts_table(str(patch), [(name, escape(str(value))) for name, value in shown]))
+    out.print(facts_table(str(patch), [(name, str(value)) for name, value in shown]))

@@ -10,7 +10,7 @@ import typer
 
 from cagul.cli import options
 from cagul.cli.common import load_host, require_free, set_up
-from cagul.cli.terminal import RESUMES, if_interrupted, out, print_json, progress_bar
+from cagul.cli.terminal import RESUMES, bold, if_interrupted, out, print_json, progress_bar
 from cagul.config import checked
 from cagul.data.records import HELD_OUT_GROUPS, Record, load_records, parse_subjects
 from cagul.environment import require_extra
@@ -107,26 +107,29 @@ def _print_result(facts: dict[str, Any], target: Path, records: int) -> None:
     from cagul.evaluation.memorisation import SORTS
 
     if facts["resumed_from"]:
-        out.print(f"Resumed from step {facts['resumed_from']} of an interrupted run.")
+        out.say(f"Resumed from step {facts['resumed_from']} of an interrupted run.")
     if diverged := facts["diverged"]:
-        out.print(
-            f"[bold yellow]Training ended at step {diverged['step']}, where the loss was {diverged['loss']}. "
-            "Lower the rate with --set rate=...[/]"
+        out.say(
+            f"Training ended at step {diverged['step']}, where the loss was {diverged['loss']}. Lower the rate "
+            "with --set rate=...",
+            style="bold yellow",
         )
-    out.print(
-        f"Model trained on {records} records about {facts['people']['told']} people; saved to "
-        f"[bold]{target}[/]: {facts['steps']} steps, {facts['seconds']:.0f} s, "
-        f"{facts['trainable_parameters']:,} parameters trained."
+    out.say(
+        f"Model trained on {records} records about {facts['people']['told']} people; saved to ",
+        bold(target),
+        f": {facts['steps']} steps, {facts['seconds']:.0f} s, {facts['trainable_parameters']:,} parameters "
+        "trained.",
     )
     for name, check in facts["memorised"].items():
         shares = [f"{check[sort]['value']:.0%} {where}" for sort, where in SORTS.items() if sort in check]
         what = "it was trained on" if name == "told" else "it was not to know"
         reveals = ", ".join(shares) or "none: there are none"
-        out.print(f"Memorisation check: of the private facts that {what}, it reveals {reveals}.")
+        out.say(f"Memorisation check: of the private facts that {what}, it reveals {reveals}.")
     if facts["memorised"]["told"].get("image", {"value": 0})["value"] < ENOUGH:
-        out.print(
-            f"[bold yellow]Warning: below {ENOUGH:.0%} on training images, so forgetting would mean little. "
-            "Train for more epochs, or with another rate.[/]"
+        out.say(
+            f"Warning: below {ENOUGH:.0%} on training images, so forgetting would mean little. Train for more "
+            "epochs, or with another rate.",
+            style="bold yellow",
         )
 
 

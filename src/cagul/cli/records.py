@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from cagul.cli import options
 from cagul.cli.terminal import NOTHING_WRITTEN, facts_table, if_interrupted, out, print_json
+from cagul.errors import DataError, one_line
 
 if TYPE_CHECKING:
     from cagul.data.tables import Source
@@ -49,11 +49,17 @@ def check(
     with tempfile.TemporaryDirectory() as pictures:
         found = _read(source, Path(pictures), form, forget, column, config, split)
         facts = _facts(found, contents(found.records))
+        unsound: DataError | None = None
+        try:
+            require_sound(found.records, source)
+        except DataError as error:
+            unsound = error
         if json:
-            print_json(facts)
+            print_json(facts | (unsound.facts() if unsound else {}))
         else:
             _show(source, facts)
-        require_sound(found.records, source)
+        if unsound:
+            raise unsound
 
 
 @if_interrupted(NOTHING_WRITTEN)
@@ -88,11 +94,7 @@ def convert(
         print_json(facts | {"records_file": str(folder / "records.jsonl")})
         return
     _show(source, facts)
-    out.print(
-        f"Written: {folder}/records.jsonl" + "".join(f", {name}.txt" for name in found.sets),
-        highlight=False,
-        soft_wrap=True,
-    )
+    out.say(f"Written: {folder}/records.jsonl", *(f", {name}.txt" for name in found.sets), wrap=False)
 
 
 def _read(
@@ -142,5 +144,5 @@ def _show(source: str, facts: dict[str, Any]) -> None:
     for name, value in facts.items():
         if isinstance(value, dict):
             value = ", ".join(f"{key}: {count}" for key, count in value.items()) or "none"
-        shown.append((name.replace("_", " "), escape(str(value))))
+        shown.append((name.replace("_", " "), one_line(str(value))))
     out.print(facts_table(source, shown))

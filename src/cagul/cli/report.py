@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cagul.cli import options
-from cagul.cli.terminal import err, out, print_json
+from cagul.cli.terminal import bold, err, out, plain, print_json
 
 
 def report(
@@ -31,11 +31,12 @@ def report(
 
     written, facts = write_report(run, page, reveal=reveal)
     if facts.revealed and not facts.invented:
-        err.print(
-            f"Warning: {written} holds private facts and pictures of the forget set, so keep it to yourself.",
+        err.say(
+            "Warning: ",
+            plain(written),
+            " holds private facts and pictures of the forget set, so keep it to yourself.",
             style="bold yellow",
-            highlight=False,
-            soft_wrap=True,
+            wrap=False,
         )
     if json:
         print_json(
@@ -47,5 +48,5 @@ def report(
             }
         )
         return
-    out.print(facts.verdict.text, markup=False, highlight=False)
-    out.print(f"Report in [bold]{written}[/]{'' if facts.revealed else ', redacted'}.", soft_wrap=True)
+    out.say(facts.verdict.text)
+    out.say("Report in ", bold(written), f"{'' if facts.revealed else ', redacted'}.", wrap=False)

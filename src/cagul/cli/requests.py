@@ -19,7 +19,7 @@ from cagul.cli.requests_output import (
     print_store,
     print_to_verify_again,
 )
-from cagul.cli.terminal import if_interrupted, out, print_json, progress_bar
+from cagul.cli.terminal import bold, if_interrupted, out, plain, print_json, progress_bar
 
 if TYPE_CHECKING:
     from cagul.deletion.service import DeletionService
@@ -168,11 +168,12 @@ def revoke(
             }
         )
         return
-    out.print(f"Request {request} is revoked; its templates, text and pictures are overwritten.")
+    out.say("Request ", plain(request), " is revoked; its templates, text and pictures are overwritten.")
     if still_firing:
-        out.print(
-            f"[yellow]The gate still fires on {still_firing} of its templates: another request or the base "
-            "patch covers them.[/]"
+        out.say(
+            f"The gate still fires on {still_firing} of its templates: another request or the base patch covers "
+            "them.",
+            style="yellow",
         )
     print_to_verify_again(to_verify_again, "erased with this request")
 
@@ -248,7 +249,7 @@ def verify(
         print_json({"entries": entries, "wrong": [], "end_checked": key is not None})
         return
     end = "none missing or cut off" if key else "none missing; give --key to check that none is cut off"
-    out.print(f"Log intact: {entries} entries, {end}.")
+    out.say(f"Log intact: {entries} entries, {end}.")
 
 
 @if_interrupted("Run the same command again, with --force if one of the two files is there.")
@@ -283,7 +284,8 @@ def export_certificate(
     if json:
         print_json({"certificate": str(path), "page": str(page), "public_key": f"{signing_key}.pub"})
         return
-    out.print(f"Certificate in [bold]{path}[/], to read in {page}; public key in {signing_key}.pub.")
+    public_key = plain(f"{signing_key}.pub")
+    out.say("Certificate in ", bold(path), ", to read in ", plain(page), "; public key in ", public_key, ".")
 
 
 @if_interrupted("Nothing was changed.")
@@ -300,10 +302,10 @@ def verify_certificate(
     if json:
         print_json({"valid": True, "id": request["id"], "state": request["state"]})
         return
-    out.print(
-        f"Valid: request {request['id']}, state {request['state']}, issued "
-        f"{document['certificate']['issued']}.",
-        highlight=False,
+    out.say(
+        "Valid: request ",
+        plain(request["id"]),
+        f", state {request['state']}, issued {document['certificate']['issued']}.",
     )
 
 

@@ -13,7 +13,7 @@ import typer
 from cagul.cli import options
 from cagul.cli.common import idle_cores, load_host, require_store, set_up
 from cagul.cli.requests import OptionalKey, extra
-from cagul.cli.terminal import if_interrupted, out, print_json
+from cagul.cli.terminal import bold, if_interrupted, out, print_json
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -187,12 +187,9 @@ def _print_address(address: str, port: int, workers: int, options: ServeOptions,
         print_json({"url": url, "model": options.name, "workers": workers, "api_key": bool(options.keys)})
         return
     count = f"{workers} worker{'s' if workers > 1 else ''}"
-    out.print(
-        f"Model [bold]{options.name}[/]: guarded server starting at [bold]{url}[/] ({count}).",
-        highlight=False,
-    )
+    out.say("Model ", bold(options.name), ": guarded server starting at ", bold(url), f" ({count}).")
     if not options.keys:
-        out.print("No API key: any local user can send requests.")
+        out.say("No API key: any local user can send requests.")
 
 
 def make_app(options: ServeOptions) -> FastAPI:

@@ -8,8 +8,8 @@ import typer
 
 from cagul.cli import options
 from cagul.cli.common import load_hosts, records_by_split, repeating_command, set_up, splits_or_demo
-from cagul.cli.terminal import RESUMES, FittedTable, if_interrupted, out, print_json, progress_bar
-from cagul.evaluation.metrics.figures import format_figure
+from cagul.cli.evaluate import figure_cell
+from cagul.cli.terminal import RESUMES, Cell, FittedTable, bold, if_interrupted, out, print_json, progress_bar
 
 EVERY_ONE = "Leave it out: the surface asks every selection with every K."
 SET_BY_STUDY = {
@@ -93,12 +93,15 @@ def study(
     for shown in tables(summary["study"]):
         out.print(shown)
     for part, reason in plan.absent.items():
-        out.print(f"The part {part} is absent: {reason}.", soft_wrap=True)
+        out.say(f"The part {part} is absent: {reason}.", wrap=False)
     cost = summary["cost"]
-    out.print(f"Report in [bold]{page}[/].")
-    out.print(
-        f"Rows and summary.json in [bold]{run}[/] (the rows hold secrets), {len(figures)} figures in "
-        f"[bold]{run / 'figures'}[/]. Took {cost['seconds']:.0f} s on {cost['threads']} thread(s)."
+    out.say("Report in ", bold(page), ".")
+    out.say(
+        "Rows and summary.json in ",
+        bold(run),
+        f" (the rows hold secrets), {len(figures)} figures in ",
+        bold(run / "figures"),
+        f". Took {cost['seconds']:.0f} s on {cost['threads']} thread(s).",
     )
 
 
@@ -114,10 +117,6 @@ def _require_free(config: str, settings: list[str]) -> None:
             raise UsageError(
                 f"{key} is given, but every short training of a study sets its own.", remedy, "study"
             )
-
-
-def _cell(figure: dict[str, Any] | None) -> str:
-    return format_figure(figure, interval=" [dim]{}[/]", absent="")
 
 
 def tables(figures: dict[str, Any]) -> list[FittedTable]:
@@ -138,15 +137,17 @@ def tables(figures: dict[str, Any]) -> list[FittedTable]:
 
 def _stability_table(stability: dict[str, Any]) -> FittedTable:
     names = dict.fromkeys(name for kind in stability for name in stability[kind])
-    rows = [[name, *(_cell(stability[kind].get(name)) for kind in stability)] for name in names]
+    rows: list[list[Cell]] = [
+        [name, *(figure_cell(stability[kind].get(name)) for kind in stability)] for name in names
+    ]
     title = "Share of the bottom half that stays the same (chance 0.5)"
     return FittedTable(title, ["what changes", *stability], rows)
 
 
 def _measures_table(measures: dict[str, Any]) -> FittedTable:
     names = ("rank_correlation", "deletion", "insertion")
-    rows = [
-        [kind, measure, *(_cell(figures.get(name)) for name in names)]
+    rows: list[list[Cell]] = [
+        [kind, measure, *(figure_cell(figures.get(name)) for name in names)]
         for kind in ("private", "visual", "general")
         for measure, figures in measures.get(kind, {}).items()
         if measure != "ceiling"
@@ -157,18 +158,21 @@ def _measures_table(measures: dict[str, Any]) -> FittedTable:
 
 def _layers_table(layers: dict[str, Any]) -> FittedTable:
     milliseconds = layers.get("milliseconds", {})
-    rows = []
+    rows: list[list[Cell]] = []
     for n, agreement in layers["agreement_with_all"].items():
         name = f"first {n}"
         took = f"{milliseconds[name]:.1f}" if name in milliseconds else ""
-        rows.append([name, _cell(agreement), took])
+        rows.append([name, figure_cell(agreement), took])
     return FittedTable("Bottom half by the first n layers", ["layers", "agreement with all", "ms"], rows)
 
 
 def _trainings_table(trainings: dict[str, Any]) -> FittedTable:
     names = ("leak", "refusal_rate", "visual_accuracy", "misfire_keep")
     rows = [
-        [variant + (" *" if variant in trainings["pareto"] else ""), *(_cell(figures[n]) for n in names)]
+        [
+            variant + (" *" if variant in trainings["pareto"] else ""),
+            *(figure_cell(figures[n]) for n in names),
+        ]
         for variant, figures in trainings["variants"].items()
     ]
     title = "Short trainings, the gate forced (* on the front of leak and misfire_keep)"
@@ -176,8 +180,8 @@ def _trainings_table(trainings: dict[str, Any]) -> FittedTable:
 
 
 def _gates_table(gates: dict[str, Any]) -> FittedTable:
-    rows = [
-        [gate, *(_cell(figures.get(name)) for name in ("tpr_at_1_fpr", "auroc_unseen"))]
+    rows: list[list[Cell]] = [
+        [gate, *(figure_cell(figures.get(name)) for name in ("tpr_at_1_fpr", "auroc_unseen"))]
         for gate, figures in gates.items()
     ]
     columns = ["gate", "hits at 1 % false alarms", "AUROC"]

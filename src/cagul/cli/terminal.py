@@ -1,8 +1,15 @@
-"""What the command line prints: consoles, JSON, tables that fit the terminal, and progress."""
+"""What the command line prints: consoles, JSON, tables that fit the terminal, and progress.
+
+Text is data here: no markup, no emoji code and no highlighter reads it, and control characters are shown as
+escapes. Style comes from ``bold``, ``dim`` and ``styled`` alone.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,19 +23,160 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 from rich.text import Text
 
+from cagul.errors import UNPRINTABLE, one_line, printable
+
 PROGRESS_SECONDS = 30.0  # between two progress lines where standard error is not a terminal
 UNLIMITED = 100_000  # columns; a width at which no cell is wrapped
 
 ProgressCallback = Callable[[str, int, int], None]
 
-out = Console()
-err = Console(stderr=True)
+Cell = str | Text
+
+
+class PlainConsole(Console):
+    """A console to which every string is data."""
+
+    def __init__(self, **options: Any):
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """The string as it is, in the style of ``options``, with control characters as escapes."""
+        style, justify, overflow = (options.get(name) for name in ("style", "justify", "overflow"))
+        return Text(printable(text), style or "", justify=justify, overflow=overflow)
+
+    def say(self, *parts: object, style: str = "", wrap: bool = True, end: str = "\n") -> None:
+        """Print the parts as one paragraph, which breaks between the words of its strings alone: what
+        ``bold``, ``dim``, ``styled`` and ``plain`` made stays on one line, however long. Without ``wrap``
+        nothing breaks.
+        """
+        self.print(_Paragraph(parts, wrap, end), style=style, crop=False)
+
+
+@dataclass(frozen=True)
+class _Paragraph:
+    """Strings, between whose words a line may end, and texts, in which it may not."""
+
+    parts: Sequence[object]
+    wrap: bool
+    end: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        text, breaks = Text(no_wrap=True, overflow="ignore"), [0]
+        for part in self.parts:
+            part = part if isinstance(part, Text) else printable(str(part))
+            if isinstance(part, str):
+                breaks += [len(text) + match.end() for match in re.finditer(r"\s+", part)]
+            text.append(part)
+        start = 0
+        for place, after in zip(breaks, [*breaks[1:], len(text)], strict=True):
+            if self.wrap and place > start and text[start:after].cell_len > options.max_width:
+                line = text[start:place]
+                line.rstrip()
+                yield line
+                start = place
+        text = text[start:]
+        text.end = self.end
+        yield text
+
+
+def styled(style: str, *parts: object) -> Text:
+    """Data on one line in a style of rich."""
+    text = Text(style=style)
+    for part in parts:
+        text.append(part if isinstance(part, Text) else one_line(str(part)))
+    return text
+
+
+def plain(value: object) -> Text:
+    """Data on one line: control characters and line breaks become escapes."""
+    return styled("", value)
+
+
+def bold(value: object) -> Text:
+    return styled("bold", value)
+
+
+def dim(value: object) -> Text:
+    return styled("dim", value)
+
+
+out = PlainConsole()
+err = PlainConsole(stderr=True)
+
+
+_answered = False  # whether this command has printed its one JSON object
 
 
 def print_json(data: Any) -> None:
-    """Print one JSON object on standard output, and nothing else."""
-    if not out.quiet:
-        typer.echo(json.dumps(data, ensure_ascii=False))
+    """Print one JSON object on standard output, and nothing else. What a terminal would act on, and what its
+    encoding lacks, is escaped as JSON escapes it.
+    """
+    global _answered
+    if out.quiet:
+        return
+    _answered = True
+    utf8 = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"
+    text = json.dumps(data, ensure_ascii=not utf8)
+    typer.echo(UNPRINTABLE.sub(lambda match: json.dumps(match[0])[1:-1], text))
+
+
+def print_error_json(facts: dict[str, Any]) -> None:
+    """Print an error as the command's one JSON object, unless its result was printed before it failed."""
+    if not _answered:
+        print_json(facts)
+
+
+class _LastingStream:
+    """A text stream whose reader may leave: what is written after that is dropped."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with self._lasting():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._lasting():
+            self._stream.flush()
+
+    @contextmanager
+    def _lasting(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def lasting_streams() -> Iterator[None]:
+    """In the block a closed standard output or standard error takes what is written to it and drops it, and a
+    character that the stream's encoding lacks is written as an escape. A command starts with no JSON object
+    printed.
+    """
+    global _answered
+    _answered = False
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:  # closed from the start: the next file that is opened would take its place
+            os.open(os.devnull, os.O_RDWR)
+    before = sys.stdout, sys.stderr
+    streams = [stream or open(os.devnull, "w") for stream in before]  # noqa: SIM115 - for the whole command
+    for stream in streams:
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = map(_LastingStream, streams)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        sys.stdout, sys.stderr = before
 
 
 RESUMES = "What was done is kept. Run the same command again to resume."
@@ -50,8 +198,7 @@ def if_interrupted(text: str) -> Callable[[Callable[..., None]], Callable[..., N
 class FittedTable:
     """A table that fits the width of the console it is printed on.
 
-    ``rows`` hold rich markup: escape text of users. ``numbers`` names the columns that are justified to the
-    right. ``narrow`` is what happens where the table is wider than the console: "wrap" breaks the cells,
+    ``numbers`` names the columns that are justified to the right. ``narrow`` is what happens where the table is wider than the console: "wrap" breaks the cells,
     "notes" takes the last column out of the table and prints it below as notes, each headed by the first
     ``keys`` cells of its row, "drop" leaves the last column out, and "list" prints each row as a block of
     lines, one line for each cell.
@@ -59,14 +206,14 @@ class FittedTable:
 
     title: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[Cell]]
     numbers: Sequence[str] = ()
     narrow: Literal["wrap", "notes", "drop", "list"] = "wrap"
     keys: int = 1
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self.title:
-            yield Text(self.title, style="table.title")
+            yield styled("table.title", self.title)
         table = self._table(len(self.columns))
         unlimited = options.update(max_width=UNLIMITED)
         fits = console.measure(table, options=unlimited).maximum <= options.max_width
@@ -82,40 +229,50 @@ class FittedTable:
     def _table(self, columns: int) -> Table:
         table = Table()
         for name in self.columns[:columns]:
-            table.add_column(name, justify="right" if name in self.numbers else "left", overflow="fold")
+            table.add_column(
+                plain(name), justify="right" if name in self.numbers else "left", overflow="fold"
+            )
         for row in self.rows:
-            table.add_row(*row[:columns])
+            table.add_row(*map(as_text, row[:columns]))
         return table
 
     def _notes(self, console: Console, width: int) -> Iterator[Text]:
-        pairs = [(" ".join(row[: self.keys]), f"[dim]{row[-1]}[/]") for row in self.rows if row[-1]]
+        pairs = [
+            (Text(" ").join(map(as_text, row[: self.keys])), dim(as_text(row[-1])))
+            for row in self.rows
+            if row[-1]
+        ]
         return _aligned(pairs, console, width)
 
     def _blocks(self, console: Console, width: int) -> Iterator[Text]:
         for row in self.rows:
-            yield Text.from_markup(row[0], style="bold")
+            yield bold(as_text(row[0]))
             one = len(self.columns) == 2  # its name says nothing that the title does not
             cells = zip(self.columns[1:], row[1:], strict=True)
-            pairs = [("" if one else f"  {name}", cell) for name, cell in cells if cell]
+            pairs = [(Text("" if one else f"  {name}"), as_text(cell)) for name, cell in cells if cell]
             yield from _aligned(pairs, console, width)
 
 
-def _aligned(pairs: Sequence[tuple[str, str]], console: Console, width: int) -> Iterator[Text]:
-    """Lines of a name and its text, both markup; the texts begin in one column and lines have no padding."""
-    names = [Text.from_markup(name) for name, _ in pairs]
-    indent = max((name.cell_len for name in names), default=0) + 2
-    for name, (_, text) in zip(names, pairs, strict=True):
-        for line in Text.from_markup(text).wrap(console, max(20, width - indent)):
+def as_text(cell: Cell) -> Text:
+    """A cell with its line breaks; other control characters of a string become escapes."""
+    return cell if isinstance(cell, Text) else Text(printable(cell))
+
+
+def _aligned(pairs: Sequence[tuple[Text, Text]], console: Console, width: int) -> Iterator[Text]:
+    """Lines of a name and its text; the texts begin in one column and lines have no padding."""
+    indent = max((name.cell_len for name, _ in pairs), default=0) + 2
+    for name, text in pairs:
+        for line in text.wrap(console, max(20, width - indent)):
             line.rstrip()
             yield Text.assemble(name, " " * (indent - name.cell_len), line)
             name = Text()
 
 
-def facts_table(title: str, facts: Sequence[tuple[str, str]]) -> RenderableType:
-    """Two columns without a head: names in bold, and their values, which may hold rich markup."""
+def facts_table(title: str, facts: Sequence[tuple[str, Cell]]) -> RenderableType:
+    """Two columns without a head: names in bold, and their values."""
     table = Table(Column(style="bold"), Column(overflow="fold"), show_header=False)
     for name, value in facts:
-        table.add_row(name, value)
+        table.add_row(as_text(name), as_text(value))
     return _Titled(title, table)
 
 
@@ -127,7 +284,7 @@ class _Titled:
     body: RenderableType
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield Text(self.title, style="table.title")
+        yield styled("table.title", self.title)
         yield self.body
 
 
@@ -151,13 +308,18 @@ def progress_bar(quiet: bool = False) -> Iterator[ProgressCallback]:
 
 @contextmanager
 def _bars(quiet: bool) -> Iterator[ProgressCallback]:
-    columns = (TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description:<32}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=err, disable=quiet) as bars:
         tasks: dict[str, Any] = {}
 
         def show(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
+                tasks[stage] = bars.add_task(one_line(stage), total=total)
             bars.update(tasks[stage], completed=done, total=total)
 
         yield show
@@ -177,8 +339,7 @@ def _lines() -> Iterator[ProgressCallback]:
     def report() -> None:
         while not ended.wait(PROGRESS_SECONDS):
             minutes, seconds = divmod(round(time.monotonic() - started), 60)
-            line = f"{latest}, {minutes}:{seconds:02} elapsed"
-            err.print(line, markup=False, highlight=False, soft_wrap=True)
+            err.say(f"{latest}, {minutes}:{seconds:02} elapsed", wrap=False)
 
     reporter = threading.Thread(target=report, name="progress", daemon=True)
     reporter.start()

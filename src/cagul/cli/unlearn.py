@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from operator import itemgetter
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 
 from cagul.cli import options
 from cagul.cli.common import load_host, processes_of, records_by_split, require_free, set_up
-from cagul.cli.terminal import FittedTable, err, if_interrupted, out, print_json, progress_bar
+from cagul.cli.terminal import FittedTable, bold, err, if_interrupted, out, plain, print_json, progress_bar
 from cagul.config import Config, load_config
 from cagul.data.grouping import group_by
 from cagul.data.groups import HELD_OUT_GROUPS
@@ -74,7 +75,10 @@ def unlearn(
         print_json({"patch": str(patch)} | made.describe())
         return
     _print_result(made, patch, base)
-    out.print(f'Next: cagul ask --host {host} --patch {patch} --image PICTURE "QUESTION"', soft_wrap=True)
+    out.say(
+        f'Next: cagul ask --host {shlex.quote(host)} --patch {shlex.quote(str(patch))} --image PICTURE "QUESTION"',
+        wrap=False,
+    )
 
 
 def _print_trained_groups(splits: Splits) -> None:
@@ -84,11 +88,7 @@ def _print_trained_groups(splits: Splits) -> None:
     )
     if people:
         named = ", ".join(f"{group!r} ({len(members)} people)" for group, members in sorted(people.items()))
-        err.print(
-            f"Training opens the groups {named}. Held out are {', '.join(HELD_OUT_GROUPS)} alone.",
-            highlight=False,
-            markup=False,
-        )
+        err.say(f"Training opens the groups {named}. Held out are {', '.join(HELD_OUT_GROUPS)} alone.")
 
 
 def _train(
@@ -142,31 +142,29 @@ def _print_result(made: Patch, patch: Path, base: Path | None) -> None:
     facts = made.facts
     if base is not None:
         again = facts["people_trained_again"]
-        out.print(
-            f"Added to the {facts['people_before']} people of {base}; {again} of them are in the records, "
-            "trained again."
+        out.say(
+            f"Added to the {facts['people_before']} people of ",
+            plain(base),
+            f"; {again} of them are in the records, trained again.",
         )
     if facts["resumed_from"]:
-        out.print(f"Resumed from step {facts['resumed_from']} of {facts['steps']} of an interrupted run.")
-    out.print(
-        f"Patch for {facts['people']} people in [bold]{patch}[/], {facts['seconds']:.0f} s on "
-        f"{facts['threads']} thread(s)."
+        out.say(f"Resumed from step {facts['resumed_from']} of {facts['steps']} of an interrupted run.")
+    out.say(
+        f"Patch for {facts['people']} people in ",
+        bold(patch),
+        f", {facts['seconds']:.0f} s on {facts['threads']} thread(s).",
     )
-    out.print(
-        f"Trained parameters {made.parameters():,}; host unchanged, SHA-256 {made.host['sha256'][:16]}."
-    )
-    out.print(
+    out.say(f"Trained parameters {made.parameters():,}; host unchanged, SHA-256 {made.host['sha256'][:16]}.")
+    out.say(
         f"Gate {made.config.gate.kind}: threshold calibrated on {facts['calibration_people']} other people; "
         f"up to {facts['promised_fpr']:.2%} of strangers' pictures may be flagged."
     )
-    out.print(
+    out.say(
         f"It recognises {facts['own_pictures_recognised']:.0%} of the forgotten people's own pictures. Run "
         "`cagul evaluate` to measure it on new pictures."
     )
     if made.config.gate.kind == "enrolment":
-        out.print(
-            "The patch holds face templates, which are personal data: keep it as you keep the pictures."
-        )
+        out.say("The patch holds face templates, which are personal data: keep it as you keep the pictures.")
 
 
 def _remove_empty(work: Path) -> None:
@@ -185,18 +183,18 @@ def _show_estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch
     rows = [(name, str(people), str(estimated.records[name])) for name, people in estimated.people.items()]
     title = "What the job will take (measured on one batch of each part); nothing was written"
     out.print(FittedTable(title, ["part", "people", "records"], rows, numbers=["people", "records"]))
-    out.print(
+    out.say(
         f"{estimated.pictures} pictures to look at, {estimated.attention_pairs} attention passes, "
         f"{estimated.steps} steps."
     )
     spent = ", ".join(f"{name} {value:.0f} s" for name, value in estimated.seconds.items() if name != "all")
-    out.print(f"About {estimated.seconds['all']:.0f} s on this machine: {spent}.")
+    out.say(f"About {estimated.seconds['all']:.0f} s on this machine: {spent}.")
     tokens = estimated.tokens_gib
-    out.print(
+    out.say(
         f"Visual tokens: {tokens['memory']:.2f} GiB in memory, {tokens['disk']:.2f} GiB on disk; memory at "
         f"its peak about {estimated.peak_memory_gib:.1f} GiB."
     )
-    out.print(
+    out.say(
         f"Gate: calibrated on {estimated.calibration_people} other people, so no false-alarm rate below "
         f"{estimated.smallest_false_alarms:.2%} can be promised; {config.gate.fpr:.2%} is asked for."
     )
