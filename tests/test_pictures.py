@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import os
 import random
 import struct
 import zlib
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
 import cagul.data.pictures
-from cagul.data.pictures import augment_picture, open_picture
+from cagul.data.pictures import augment_picture, open_picture, picture_header, read_picture
 from cagul.errors import DataError
 from helpers import picture
 
@@ -152,3 +154,113 @@ def test_augmentation_is_seeded_and_keeps_the_size():
     assert one.size == base.size
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
+
+
+# -- what phones, scanners and clouds send
+
+TURNED = {"exif": bytes.fromhex("45786966000049492a0008000000010012010300010000000600000000000000")}
+PHOTOGRAPHS = {
+    "a.jpg": {"quality": 95},
+    "a.jfif": {"format": "JPEG", "quality": 95},
+    "a.png": {},
+    "a.webp": {"lossless": True},
+    "a.heic": {"quality": 95},
+    "a.avif": {"quality": 95},
+    "a.tif": {"compression": "tiff_lzw"},
+    "a.tiff": {},
+    "a.bmp": {},
+    "a.jp2": {},
+    "a.ppm": {},
+    "a.mpo": {"quality": 95},
+    "no-suffix": {"format": "PNG"},
+    "wrong.png": {"format": "JPEG", "quality": 95},
+}
+
+
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_every_form_of_photograph_opens_alike(tmp_path, name):
+    pillow_heif.register_heif_opener()
+    base = Image.new("RGB", (48, 32), (200, 40, 60))
+    base.paste((20, 90, 200), (0, 0, 24, 32))
+    base.save(tmp_path / name, **PHOTOGRAPHS[name])
+    opened = open_picture(tmp_path / name)
+    assert (opened.mode, opened.size) == ("RGB", (48, 32))
+    assert np.abs(np.asarray(opened, int) - np.asarray(base, int)).mean() < 3
+    assert picture_header(tmp_path / name).frames == 1
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.heic", "a.avif", "a.tif", "a.mpo"])
+def test_a_turn_by_exif_is_undone_in_every_form(tmp_path, name):
+    pillow_heif.register_heif_opener()
+    picture(0, (48, 32)).save(tmp_path / name, **TURNED)
+    assert open_picture(tmp_path / name).size == (32, 48)
+    assert read_picture((tmp_path / name).read_bytes(), name).size == (32, 48)
+
+
+def test_of_several_frames_the_first_is_shown(tmp_path):
+    red, blue = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
+    for name in ("a.gif", "a.tif", "a.webp", "a.png"):
+        red.save(tmp_path / name, save_all=True, append_images=[blue], **LOSSLESS.get(name, {}))
+        assert open_picture(tmp_path / name).getpixel((0, 0)) == (255, 0, 0)
+        assert picture_header(tmp_path / name).frames == 2
+        with pytest.raises(DataError, match="has several frames"):
+            read_picture((tmp_path / name).read_bytes(), name, still=True)
+
+
+LOSSLESS = {"a.webp": {"lossless": True}}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
+            "git-lfs pointer.*git lfs pull",
+        ),
+        (b"<!DOCTYPE html><html></html>", "an HTML page.*login"),
+        (b"\xef\xbb\xbf \n<HTML>", "an HTML page"),
+        (b"<svg xmlns='x'/>", "an SVG drawing.*PNG"),
+        (b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X", r"AppleDouble file.*named \._\*"),
+        (b"bplist00\xd1", "iCloud placeholder.*Download"),
+        (b"%PDF-1.7", "a PDF document"),
+        (b"PK\x03\x04", "a zip archive"),
+        (b"", "it is empty"),
+        (b"Ada Finch", "its format is not known.*HEIC"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "its format is not known"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC, AVIF"),
+    ],
+)
+def test_what_is_no_picture_is_told_by_its_content(tmp_path, content, says):
+    (tmp_path / "a.jpg").write_bytes(content)
+    for call in (open_picture, picture_header):
+        with pytest.raises(DataError, match=f"(?s)a.jpg cannot be read as a picture: .*{says}"):
+            call(tmp_path / "a.jpg")
+    with pytest.raises(DataError, match=f"(?s)b.jpg cannot be read as a picture: .*{says}"):
+        picture_header(content, "b.jpg")
+
+
+def test_a_pipe_is_not_waited_for_and_a_refusal_is_named(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(DataError, match="pipe.png cannot be read as a picture: it is no file"):
+        open_picture(tmp_path / "pipe.png")
+    picture(0).save(tmp_path / "a.png")
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(DataError, match="(?s)Permission denied.*Check its permissions"):
+        open_picture(tmp_path / "a.png")
+
+
+def test_a_heic_cut_off_anywhere_raises_nothing_else(tmp_path):
+    pillow_heif.register_heif_opener()
+    picture(0, (64, 64)).save(tmp_path / "a.heic")
+    whole = (tmp_path / "a.heic").read_bytes()
+    refused = 0
+    for end in range(0, len(whole), max(1, len(whole) // 60)):
+        try:
+            read_picture(whole[:end], "a.heic")
+        except DataError:
+            refused += 1
+    assert refused > 50
