@@ -18,9 +18,9 @@ setup: .venv/.ready
 demo: setup
 	$(BIN)/cagul demo --out runs/demo
 
-# in two processes, each with one torch thread
+# in two processes, each with one torch thread; below the coverage in pyproject.toml it fails
 test: setup
-	$(PYTEST) -m "not slow and not nightly"
+	$(PYTEST) -m "not slow and not nightly" --cov --cov-report=
 
 test-slow: setup
 	$(PYTEST) -m slow
