@@ -21,7 +21,7 @@ from openai import OpenAI
 
 from cagul.guard.guard import Guard
 from cagul.host.frozen import FrozenHost
-from cagul.serving.app import JobEvents
+from cagul.serving.answering import JobEvents
 from cagul.serving.engine import Engine, Job
 from cagul.serving.logs import JsonLines
 from cagul.serving.sampling import SampledChoice, Sampling, draw

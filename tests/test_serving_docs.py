@@ -22,7 +22,7 @@ from cagul.cli.app import app
 from cagul.deletion.service import make_store
 from cagul.errors import HostError, PatchError, StoreError, UsageError
 from cagul.guard.patch import Patch
-from cagul.serving.api import REFUSED, ChatRequest
+from cagul.serving.api import UNSUPPORTED, ChatRequest
 from cagul.serving.logs import where
 from cagul.serving.options import ServeOptions
 from cagul.serving.workers import _in_worker, listen_on, serve
@@ -65,7 +65,7 @@ def test_the_page_names_every_parameter():
     for name in ChatRequest.model_fields:
         assert f"`{name}`" in PAGE or name in ("model", "stream_options"), name
     assert {"logprobs", "top_logprobs", "logit_bias", "prediction"} <= {
-        name for name in REFUSED if f"`{name}`" in PAGE
+        name for name in UNSUPPORTED if f"`{name}`" in PAGE
     }
 
 

@@ -42,7 +42,7 @@ def answerable(body):
     turns = [
         turn | {"content": turn["content"][:20]}
         for turn in body["messages"]
-        if isinstance(turn["content"], str)
+        if isinstance(turn.get("content"), str)
     ]
     body["messages"] = [turn for turn in turns if turn["role"] in ("user", "assistant")] + [
         {"role": "user", "content": "Who ?"}

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from threading import Lock
 
-from cagul.serving.conversation import Refused
 from cagul.serving.options import Limits
+from cagul.serving.refused import Refused
 
 
 class Admission:

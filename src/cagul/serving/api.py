@@ -6,37 +6,96 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    WithJsonSchema,
+    field_validator,
+)
 
-REFUSED = {
-    "logprobs": "likelihoods betray what the guard hides",
-    "top_logprobs": "likelihoods betray what the guard hides",
-    "logit_bias": "a bias against a refusal's words would undo it",
-    "prediction": "a predicted answer is an answer prefix, and the host goes on from it",
-    "tools": "this host calls no tools",
-    "tool_choice": "this host calls no tools",
-    "parallel_tool_calls": "this host calls no tools",
-    "functions": "this host calls no functions",
-    "function_call": "this host calls no functions",
-    "response_format": "only plain text is answered",
-    "modalities": "only plain text is answered",
-    "audio": "only plain text is answered",
-    "reasoning_effort": "this host does not reason apart",
-    "verbosity": "the host's length cannot be steered",
-    "store": "nothing is stored",
-    "metadata": "nothing is stored",
-    "service_tier": "there is one tier",
-    "web_search_options": "the host cannot search",
+from cagul.serving.neutral import MOST, Strict, Unsupported
+
+_NO_TOOLS = "this host calls no tools"
+_TEXT_ONLY = "only plain text is answered"
+_NO_SAMPLER = "the answer is drawn by temperature, top_p and the two penalties alone"
+_NO_PREFIX = "the host does not go on from an answer's beginning"
+
+UNSUPPORTED = {
+    "logprobs": Unsupported("likelihoods betray what the guard hides", (False,)),
+    "top_logprobs": Unsupported("likelihoods betray what the guard hides", (0,)),
+    "prompt_logprobs": Unsupported("likelihoods betray what the guard hides", (0, False)),
+    "logit_bias": Unsupported("a bias against a refusal's words would undo it", ({},)),
+    "prediction": Unsupported("a predicted answer is an answer prefix, and the host goes on from it"),
+    "continue_final_message": Unsupported(_NO_PREFIX, (False,)),
+    "add_generation_prompt": Unsupported(_NO_PREFIX, (True,)),
+    "tools": Unsupported(_NO_TOOLS, ([],)),
+    "tool_choice": Unsupported(_NO_TOOLS, ("none", "auto")),
+    "parallel_tool_calls": Unsupported(_NO_TOOLS, (True, False)),
+    "functions": Unsupported("this host calls no functions", ([],)),
+    "function_call": Unsupported("this host calls no functions", ("none", "auto")),
+    "response_format": Unsupported(_TEXT_ONLY, ({"type": "text"},)),
+    "modalities": Unsupported(_TEXT_ONLY, (["text"],)),
+    "audio": Unsupported(_TEXT_ONLY),
+    "reasoning_effort": Unsupported("this host does not reason apart", ("none",)),
+    "reasoning": Unsupported("this host does not reason apart", ({}, {"effort": "none"}, {"effort": None})),
+    "verbosity": Unsupported("the host's length cannot be steered", ("medium",)),
+    "store": Unsupported("nothing is stored", (False,)),
+    "service_tier": Unsupported("there is one tier", ("auto", "default")),
+    "web_search_options": Unsupported("the host cannot search"),
+    "moderation": Unsupported("the host has no moderation"),
+    "top_k": Unsupported(_NO_SAMPLER, (-1, 0)),
+    "min_p": Unsupported(_NO_SAMPLER, (0,)),
+    "typical_p": Unsupported(_NO_SAMPLER, (1,)),
+    "repetition_penalty": Unsupported(_NO_SAMPLER, (1,)),
+    "length_penalty": Unsupported(_NO_SAMPLER, (1,)),
+    "best_of": Unsupported("answers are not ranked; n gives several", (1,)),
+    "min_tokens": Unsupported("an answer ends where the host ends it", (0,)),
+    "skip_special_tokens": Unsupported("the host's own marks are no text", (True,)),
 }
-"""Parameters of the API that are refused by name, each with its reason. A null is no use of one."""
+"""Parameters of the API, and of servers like it, that are refused where they ask for something."""
+
+MESSAGE_UNSUPPORTED = {
+    "tool_calls": Unsupported(_NO_TOOLS, ([],)),
+    "tool_call_id": Unsupported(_NO_TOOLS),
+    "function_call": Unsupported("this host calls no functions"),
+    "audio": Unsupported("this host hears nothing"),
+    "refusal": Unsupported("write an earlier refusal as the message's content", ("",)),
+    "reasoning_content": Unsupported("this host does not reason apart", ("",)),
+    "prefix": Unsupported(_NO_PREFIX, (False,)),
+    "provider_specific_fields": Unsupported("no other provider is asked", ({}, {"refusal": None})),
+}
 
 NAMES = Annotated[str, StringConstraints(max_length=256)]
-# turns of a request, parts of a turn, names of an object: a million wrong ones would be told one by one
-MOST = 256
 STOPS = "stop takes up to four texts of 1 to 256 characters"
+NOT_AT_ALL = "An accepted parameter without effect."
 
 
-def _encodable(text: str) -> str:
+def _whole(value: Any) -> Any:
+    """24.0 is 24, as in JSON Schema."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _length(value: Any) -> Any:
+    """Clients write -1 for no length of their own."""
+    return None if _whole(value) == -1 and not isinstance(value, bool) else _whole(value)
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+Length = Annotated[
+    Annotated[int, Field(ge=1, le=2**31)] | None,
+    BeforeValidator(_length),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 2**31}, {"const": -1}, {"type": "null"}]}
+    ),
+]
+
+
+def encodable(text: str) -> str:
+    """The text itself. Raises ValueError for half a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -44,35 +103,50 @@ def _encodable(text: str) -> str:
     return text
 
 
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _few_names(cls, given: Any) -> Any:
-        if isinstance(given, dict) and len(given) > MOST:
-            raise ValueError(f"an object has {len(given)} names, more than {MOST}")
-        return given
-
-
 class ImageUrl(Strict):
+    without_effect = frozenset({"detail"})
+
     url: str = Field(description="A data URL: data:image/png;base64,... Remote addresses are refused.")
-    detail: Literal["auto"] | None = None
+    detail: Literal["auto", "low", "high", "original"] | None = Field(
+        None, description="Without effect: gate and host see the picture as it is."
+    )
 
 
 class ImagePart(Strict):
+    without_effect = frozenset({"cache_control"})
+
     type: Literal["image_url"]
-    image_url: ImageUrl
+    image_url: ImageUrl | str
+    cache_control: dict[str, Any] | None = Field(None, description=NOT_AT_ALL)
+
+    @property
+    def url(self) -> str:
+        return self.image_url if isinstance(self.image_url, str) else self.image_url.url
 
 
 class TextPart(Strict):
+    without_effect = frozenset({"cache_control"})
+
     type: Literal["text"]
     text: str
+    cache_control: dict[str, Any] | None = Field(None, description=NOT_AT_ALL)
 
-    _text = field_validator("text")(_encodable)
+    _text = field_validator("text")(encodable)
 
 
-Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+def _part_tag(part: Any) -> Any:
+    """Of a part of a message's content: a text alone is a part, too."""
+    if isinstance(part, str):
+        return "a text"
+    tag = part.get("type") if isinstance(part, dict) else getattr(part, "type", None)
+    return tag if isinstance(tag, str) else None
+
+
+PLAIN_PART = Annotated[str, Tag("a text")]
+Part = Annotated[
+    PLAIN_PART | Annotated[TextPart, Tag("text")] | Annotated[ImagePart, Tag("image_url")],
+    Discriminator(_part_tag),
+]
 
 
 class ChatMessage(Strict):
@@ -80,31 +154,47 @@ class ChatMessage(Strict):
     knows it.
     """
 
+    unsupported = MESSAGE_UNSUPPORTED
+    without_effect = frozenset({"name", "cache_control"})
+
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[Part], Field(max_length=MOST)]
-    refusal: None = None
-    annotations: Annotated[list[Any], Field(max_length=0)] | None = None
+    content: str | Annotated[list[Part], Field(max_length=MOST)] | None = None
+    name: NAMES | None = Field(None, description="Without effect: the host's template names nobody.")
+    cache_control: dict[str, Any] | None = Field(None, description=NOT_AT_ALL)
 
     @field_validator("content")
     @classmethod
-    def _content(cls, content: str | list[Part]) -> str | list[Part]:
-        return _encodable(content) if isinstance(content, str) else content
+    def _content(cls, content: str | list[Part] | None) -> str | list[Part] | None:
+        for part in content if isinstance(content, list) else [content]:
+            if isinstance(part, str):
+                encodable(part)
+        return content
 
     @property
     def parts(self) -> list[TextPart | ImagePart]:
-        return (
-            [TextPart(type="text", text=self.content)]
-            if isinstance(self.content, str)
-            else list(self.content)
-        )
+        content = self.content if isinstance(self.content, list) else [self.content or ""]
+        return [TextPart(type="text", text=part) if isinstance(part, str) else part for part in content]
 
 
 class StreamOptions(Strict):
-    include_usage: bool = False
+    unsupported = {
+        "include_obfuscation": Unsupported(
+            "a stream's events have the length of their text; the server's --pad-latency hides times",
+            (False,),
+        )
+    }
+
+    include_usage: bool | None = None
 
 
 class ChatRequest(Strict):
     """What is asked. Everything else of the API is refused by name, see docs/serving.md."""
+
+    unsupported = UNSUPPORTED
+    without_effect = frozenset(
+        ("user", "safety_identifier", "metadata", "prompt_cache_key", "prompt_cache_retention")
+        + ("prompt_cache_options",)
+    )
 
     model: NAMES
     messages: list[ChatMessage] = Field(min_length=1, max_length=MOST)
@@ -112,30 +202,23 @@ class ChatRequest(Strict):
         None, ge=0, le=2, allow_inf_nan=False, description="1 if not given; 0 is greedy."
     )
     top_p: float | None = Field(None, ge=0, le=1, allow_inf_nan=False, description="1 if not given.")
-    n: int | None = Field(
-        None, ge=1, le=128, description="Answers to the same question; the server has a limit."
+    n: Annotated[Whole, Field(ge=1, le=128)] | None = Field(
+        None, description="Answers to the same question; the server has a limit."
     )
-    max_tokens: int | None = Field(
-        None, ge=1, le=2**31, description="The older name of max_completion_tokens."
-    )
-    max_completion_tokens: int | None = Field(None, ge=1, le=2**31)
+    max_tokens: Length = Field(None, description="The older name of max_completion_tokens.")
+    max_completion_tokens: Length = Field(None, description="Of both names the smaller number counts.")
     stop: str | list[str] | None = Field(None, description="Up to four texts at which the answer ends.")
-    seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
+    seed: Annotated[Whole, Field(ge=-(2**63), le=2**63 - 1)] | None = None
     presence_penalty: float | None = Field(None, ge=-2, le=2, allow_inf_nan=False)
     frequency_penalty: float | None = Field(None, ge=-2, le=2, allow_inf_nan=False)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    user: NAMES | None = Field(None, description="Accepted and forgotten.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _by_name(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        for name, reason in REFUSED.items():
-            if given.get(name) is not None:
-                raise ValueError(f"{name} is not supported: {reason}")
-        return {name: value for name, value in given.items() if name not in REFUSED}
+    user: NAMES | None = Field(None, description=NOT_AT_ALL)
+    safety_identifier: NAMES | None = Field(None, description=NOT_AT_ALL)
+    metadata: dict[str, Any] | None = Field(None, description=NOT_AT_ALL)
+    prompt_cache_key: NAMES | None = Field(None, description=NOT_AT_ALL)
+    prompt_cache_retention: NAMES | None = Field(None, description=NOT_AT_ALL)
+    prompt_cache_options: dict[str, Any] | None = Field(None, description=NOT_AT_ALL)
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -147,24 +230,23 @@ class ChatRequest(Strict):
     @field_validator("stop")
     @classmethod
     def _stop(cls, stop: str | list[str] | None) -> str | list[str] | None:
-        texts = [stop] if isinstance(stop, str) else stop or []
-        if any(not text or len(text) > 256 for text in texts):
-            raise ValueError(STOPS)
-        for text in texts:
-            _encodable(text)
+        for text in [stop] if isinstance(stop, str) else stop or []:
+            if len(text) > 256:
+                raise ValueError(STOPS)
+            encodable(text)
         return stop
-
-    @model_validator(mode="after")
-    def _agree(self) -> ChatRequest:
-        if self.max_tokens and self.max_completion_tokens and self.max_tokens != self.max_completion_tokens:
-            raise ValueError("max_tokens and max_completion_tokens differ; give one of them")
-        if self.stream_options and not self.stream:
-            raise ValueError("stream_options needs stream")
-        return self
 
     @property
     def stops(self) -> tuple[str, ...]:
-        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        """The texts at which an answer ends; an empty one asks for nothing."""
+        texts = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return tuple(text for text in texts if text)
+
+    @property
+    def longest(self) -> tuple[int, str] | None:
+        """The length that is asked for and the parameter's name, the smaller one of two."""
+        named = [(getattr(self, name), name) for name in ("max_completion_tokens", "max_tokens")]
+        return min(((length, name) for length, name in named if length), default=None)
 
 
 # -- what comes back

@@ -2,55 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from PIL import Image
 
-from cagul.data.pictures import pixels_of, read_picture
-from cagul.errors import DataError
 from cagul.host.prompt_layout import turn_marks
 from cagul.serving.api import ChatMessage, ImagePart, TextPart
+from cagul.serving.data_url import picture_of
 from cagul.serving.options import Limits
+from cagul.serving.refused import Refused
 
-FORMATS = {
-    "image/png": "PNG",
-    "image/jpeg": "JPEG",
-    "image/jpg": "JPEG",
-    "image/webp": "WEBP",
-    "image/gif": "GIF",
-}
-# times its shorter side: what a processor makes of a picture by its shorter side stays that small, too
-LONGEST = 20
 # for each token of the host's context: more than any prose has, and few enough to read a text at once
 CHARACTERS = 16
-_DATA_URL = re.compile(r"data:([a-z]+/[a-z0-9.+-]+);base64,", re.IGNORECASE)
-
-
-class Refused(Exception):
-    """A request that is not answered, with its HTTP status. The message never holds what was asked or
-    shown.
-    """
-
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        message: str,
-        param: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ):
-        super().__init__(message)
-        self.status, self.code, self.message, self.param, self.headers = (
-            status,
-            code,
-            message,
-            param,
-            headers or {},
-        )
 
 
 class Rules:
@@ -97,9 +62,7 @@ class Rules:
                         raise Refused(
                             422, "image_role", "Pictures belong into messages of the role user.", where
                         )
-                    pictures.append(
-                        picture_of(part.image_url.url, self.limits.pixels, f"{where}.image_url.url", hold)
-                    )
+                    pictures.append(picture_of(part.url, self.limits.pixels, f"{where}.image_url.url", hold))
                     content.append({"type": "image"})
                 else:
                     content.append({"type": "text", "text": part.text})
@@ -191,41 +154,3 @@ def _knows_system(prompter: Any) -> bool:
     return (
         found is not None and "zqAlpha" in found and found not in map(shown, ("user", "assistant", "zqRole"))
     )
-
-
-def picture_of(url: str, max_pixels: int, where: str, hold: Callable[[int], None]) -> Image.Image:
-    """The picture of a data URL, upright, RGB, transparency laid on white. Raises Refused for anything else,
-    and for a strip: many processors enlarge a picture until its shorter side is theirs, and 196 bytes of
-    40,000 x 1 pixels became gigabytes.
-    """
-    head = _DATA_URL.match(url[:100])
-    if head is None:
-        raise Refused(
-            422,
-            "image_url",
-            "Pictures come as data URLs (data:image/png;base64,...); addresses are not fetched.",
-            where,
-        )
-    kind = head[1].lower()
-    if kind not in FORMATS:
-        raise Refused(422, "image_type", f"This media type is not read; {', '.join(FORMATS)} are.", where)
-    try:
-        data = base64.b64decode(url[head.end() :], validate=True)
-    except (binascii.Error, ValueError):
-        raise Refused(422, "image_base64", "The data URL is no valid base64.", where) from None
-    formats = tuple(dict.fromkeys(FORMATS.values()))
-    if (pixels := pixels_of(data, formats)) <= max_pixels:
-        hold(pixels)
-    try:
-        picture = read_picture(data, "The picture", max_pixels=max_pixels, formats=formats, still=True)
-    except DataError as error:
-        raise Refused(422, "image", error.what, where) from None
-    if max(picture.size) > LONGEST * min(picture.size):
-        raise Refused(
-            422,
-            "image",
-            f"The picture has {picture.width:,} x {picture.height:,} pixels, and its longer side is more "
-            f"than {LONGEST} times its shorter one.",
-            where,
-        )
-    return picture

@@ -11,10 +11,10 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from cagul.serving.conversation import Refused
 from cagul.serving.logs import LOGGER, where
 from cagul.serving.metrics import Metrics
 from cagul.serving.options import ServeOptions, knows_key
+from cagul.serving.refused import Refused, error_body
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -26,11 +26,6 @@ CHAT = "/v1/chat/completions"  # the one path whose bodies are read
 OPEN = ("/health", "/ready")  # asked by machines that hold no key
 PATHS = (*OPEN, "/metrics", "/openapi.json", "/v1/models", CHAT)  # labels: a client cannot make up more
 BODY_SECONDS = 30.0  # a body that takes longer is refused
-
-
-def error_body(refused: Refused) -> dict[str, Any]:
-    kind = "server_error" if refused.status >= 500 else "invalid_request_error"
-    return {"error": {"message": refused.message, "type": kind, "param": refused.param, "code": refused.code}}
 
 
 class RequestMiddleware:
