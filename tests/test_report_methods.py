@@ -41,10 +41,13 @@ def test_every_method_has_a_line_its_place_and_its_answers(many):
     assert found["gd"].line.cells[COLUMNS.index(("forget", "leak"))].value == "0.333"
     assert found["gate_refusal"].line.cells[COLUMNS.index(("forget", "visual_accuracy"))].value == "0.000"
     assert found["host"].line.cells[COLUMNS.index(("retain", "identical"))].value == ""
-    asked = [[(told.person, told.question, told.where) for told in method.told] for method in facts.methods]
+    asked = [
+        [(answer.person, answer.question, answer.where) for answer in method.answers]
+        for method in facts.methods
+    ]
     assert len(asked[0]) == 10
     assert all(one == asked[0] for one in asked)
-    outcomes = {name: {told.outcome for told in method.told} for name, method in found.items()}
+    outcomes = {name: {answer.outcome for answer in method.answers} for name, method in found.items()}
     assert outcomes["host"] == {"leaks", "right"}
     assert outcomes["ga"] == {"hides", "wrong"}
     assert "refuses" in outcomes["cagul"]
@@ -143,7 +146,7 @@ def test_a_comparison_shows_its_claims_and_what_diverged(tmp_path):
 
 def test_a_threshold_that_the_run_does_not_hold_is_read_off_its_scores(tmp_path):
     _, facts = page_of(make_run(tmp_path / "run", tmp_path / "pictures", patch={}))
-    assert not facts.gate.told
+    assert not facts.gate.recorded
     # the highest silent score is 0.6, the lowest fired 0.7
     assert facts.gate.threshold == pytest.approx(0.65)
     rows = make_rows(tmp_path / "pictures")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,13 +76,12 @@ def compare(
     from cagul.comparison.methods import METHODS, BuildContext, named_methods
     from cagul.config import load_config
     from cagul.evaluation.run_folder import Run
-    from cagul.report.html import write_report
-    from cagul.report.methods import QUICK_NOTE
 
     names = named_methods(methods)
     if quick and methods == "all":
         names = [name for name in names if METHODS[name].sort != "ablation"]
-    load_config("default", settings)  # a mistake is told before any work
+    settings = settings or []
+    load_config("default", settings)  # a mistake ends the command before any work
     splits, demo = splits_or_demo(host, records, forget, unseen)
     deadline = time.monotonic() + 60 * minutes if minutes else None
     set_up(threads)
@@ -97,10 +97,11 @@ def compare(
         "sample": plan.samples.name,
         "seeds": list(plan.seeds),
         "steps": steps,
-        "set": settings or [],
-        "people": {k: len(splits.subjects(k)) for k in vars(splits)},
+        "set": settings,
+        "people": {split: len(splits.subjects(split)) for split in vars(splits)},
         "retain_host": reference.fingerprint() if reference else None,
-    } | ({"demo": True} if demo else {})
+        **({"demo": True} if demo else {}),
+    }
     with progress_bar(json) as progress:
         results = Run(run, identity, repeating_command(), records_by_split(splits))
         context = BuildContext(
@@ -108,8 +109,8 @@ def compare(
             splits,
             run / "work",
             reference,
-            ((*QUICK, *(settings or ())) if quick else tuple(settings or ())),
-            (steps or QUICK_STEPS) if quick else (steps or None),
+            (*QUICK, *settings) if quick else tuple(settings),
+            steps or (QUICK_STEPS if quick else None),
             progress,
         )
         try:
@@ -117,17 +118,13 @@ def compare(
         except TimeUp:
             summary = None
     if summary is None:
-        trials = sum(key.startswith("done/") for key in results.rows.found)
-        _print_stopped(run, trials, minutes, json)
-        return
-    page, _ = write_report(run)
-    if json:
-        print_json(summary)
+        _print_stopped(run, results.rows.found, minutes, json)
     else:
-        _print_summary(run, summary, page, QUICK_NOTE if quick else "")
+        _print_summary(run, summary, quick, json)
 
 
-def _print_stopped(run: Path, trials: int, minutes: float, json: bool) -> None:
+def _print_stopped(run: Path, keys: Iterable[str], minutes: float, json: bool) -> None:
+    trials = sum(key.startswith("done/") for key in keys)
     if json:
         print_json({"run": str(run), "finished": False, "trials_done": trials})
         return
@@ -136,9 +133,17 @@ def _print_stopped(run: Path, trials: int, minutes: float, json: bool) -> None:
     )
 
 
-def _print_summary(run: Path, summary: dict[str, Any], page: Path, note: str) -> None:
-    if note:
-        out.say(note, style="bold yellow", wrap=False)
+def _print_summary(run: Path, summary: dict[str, Any], quick: bool, json: bool) -> None:
+    """Write the report, then print the table and the claims, or the summary as JSON."""
+    from cagul.report.html import write_report
+    from cagul.report.methods import QUICK_NOTE
+
+    page, _ = write_report(run)
+    if json:
+        print_json(summary)
+        return
+    if quick:
+        out.say(QUICK_NOTE, style="bold yellow", wrap=False)
     out.print(table(summary))
     for claim in summary["claims"]:
         out.say(f"{claim['number']}. {claim['claim']} ", bold(claim["verdict"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,20 @@ from cagul.cli import options
 from cagul.cli.common import load_host, repeating_command, set_up
 from cagul.cli.evaluate import print_memorisation, table
 from cagul.cli.terminal import RESUMES, FittedTable, bold, if_interrupted, out, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from cagul.data.records import Splits
+    from cagul.host.frozen import FrozenHost
+
+# a complete sample of the demo's people would take longer than its two minutes
+SAMPLE = {
+    "views": 384,
+    "retain": 400,
+    "unseen": 600,
+    "misfire": 160,
+    "gate_views": 1200,
+    "likelihoods": 32,
+}
 
 
 @if_interrupted(RESUMES)
@@ -45,59 +59,63 @@ def demo(
         run, {"demo": host.fingerprint(), "config": config.model_dump(), "seed": seed}, repeating_command()
     )
     if not json:
-        known, people = (
-            len({r.subject for r in splits.retain + splits.forget if r.keywords and r.kind == "private"}),
-            len(splits.subjects("forget")),
-        )
-        out.say(
-            f"Host: a LLaVA of {host.parameters():,} parameters that knows {known} people; {people} are to "
-            "be forgotten."
-        )
+        _print_host(host, splits)
     folder = run / "patch"
     with progress_bar(json) as progress:
         if trained := not (folder / "config.json").exists():
             unlearn(host, splits, config, work=run, progress=progress).save(folder)
             (run / "encoder.pt").unlink(missing_ok=True)
         guard = Guard(host, Patch.load(folder))
-        sample = Sample(views=384, retain=400, unseen=600, misfire=160, gate_views=1200, likelihoods=32)
         summary = evaluate(
             host,
             guard,
             splits,
             results,
-            sample,
+            Sample(**SAMPLE),
             prompts=load_prompts(assets.prompts),
             retain_host=load_host(str(assets.retain_host), None),
             progress=progress,
         )
     page, _ = write_report(run)
+    seconds = time.perf_counter() - began
     if json:
-        print_json(
-            summary | {"run": str(run), "report": str(page), "seconds": round(time.perf_counter() - began, 1)}
-        )
+        print_json(summary | {"run": str(run), "report": str(page), "seconds": round(seconds, 1)})
         return
     print_memorisation(summary)
     out.print(_five(results.rows.found))
     out.print(table(summary))
+    _print_end(run, summary, page, guard.patch.facts, trained, seconds)
+
+
+def _print_end(
+    run: Path, summary: dict[str, Any], page: Path, facts: dict[str, Any], trained: bool, seconds: float
+) -> None:
+    """What is below the tables: whether the host is unchanged, where the results are, what it took. ``facts``
+    are the patch's; ``trained``: this call made it.
+    """
     sums = summary["host"]
     same = "unchanged" if sums["sha256_before"] == sums["sha256_after"] else "CHANGED"
     out.say(
         f"Host weights {same}: SHA-256 {sums['sha256_before'][:16]} before, {sums['sha256_after'][:16]} "
         "after."
     )
-    unlearning = (
-        f"unlearning {guard.patch.facts['seconds']:.0f} s on {guard.patch.facts['threads']} thread(s)"
-    )
-    took = f"of which {unlearning}" if trained else f"the patch being there ({unlearning})"
-    out.say(
-        "Results in ",
-        bold(run),
-        f": summary.json, rows.jsonl, patch/. Took {time.perf_counter() - began:.0f} s, {took}.",
-    )
+    unlearning = f"unlearning {facts['seconds']:.0f} s on {facts['threads']} thread(s)"
+    part = f"of which {unlearning}" if trained else f"the patch being there ({unlearning})"
+    out.say("Results in ", bold(run), f": summary.json, rows.jsonl, patch/. Took {seconds:.0f} s, {part}.")
     out.say(
         "Open ",
         bold(page),
         ": the same as a page, with pictures. It shows everything; its people are invented.",
+    )
+
+
+def _print_host(host: FrozenHost, splits: Splits) -> None:
+    """What the host is, how many people it knows, and how many of them are to be forgotten."""
+    private = (r for r in splits.retain + splits.forget if r.keywords and r.kind == "private")
+    known, forgotten = len({r.subject for r in private}), len(splits.subjects("forget"))
+    out.say(
+        f"Host: a LLaVA of {host.parameters():,} parameters that knows {known} people; {forgotten} are to "
+        "be forgotten."
     )
 
 
@@ -117,7 +135,7 @@ def _five(rows: dict[str, dict]) -> FittedTable:
     for split, sort in wanted:
         for row in rows.values():
             key = str(row["key"])
-            # facts of the unseen were told to nobody
+            # no host was trained on facts of the unseen
             known = split == "unseen" or row["recall"] in (1.0, None)
             if key.startswith(f"host/{split}/{sort}/") and row["subject"] not in seen and known:
                 seen.add(row["subject"])

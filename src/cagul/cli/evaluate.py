@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -33,6 +34,9 @@ from cagul.cli.terminal import (
 from cagul.evaluation.metrics.figures import figure_text
 from cagul.evaluation.metrics.memorisation import ENOUGH, WHERE, knows_enough
 from cagul.evaluation.metrics.registry import MEANINGS
+
+if TYPE_CHECKING:
+    from cagul.guard.patch import Patch as CagulPatch
 
 ROWS = (  # (split, figure)
     ("forget", "leak"),
@@ -83,7 +87,7 @@ def evaluate(
     set_up(threads)
     from cagul.evaluation.evaluate import evaluate as evaluate_guard
     from cagul.evaluation.evaluate import load_prompts
-    from cagul.evaluation.questions import Sample
+    from cagul.evaluation.questions import EVERYTHING, Sample
     from cagul.evaluation.run_folder import Run
     from cagul.files import digest
     from cagul.guard.guard import Guard
@@ -91,11 +95,7 @@ def evaluate(
 
     with processes_of(device) as processes:
         frozen, reference = load_hosts(host, retain_host, demo, processes.device(device), dtype)
-        sample = (
-            Sample(views=0, retain=0, unseen=0, misfire=0, gate_views=0, text=0, likelihoods=0)
-            if full
-            else Sample()
-        )
+        sample = EVERYTHING if full else Sample()
         identity = {
             "host": frozen.fingerprint(),
             "sample": vars(sample),
@@ -106,13 +106,8 @@ def evaluate(
             # the package's own people: a report may show them
             **({"demo": frozen.fingerprint()} if demo else {}),
         }
-        covered = loaded.facts.get("people") if loaded else None
-        if covered is not None and covered != len(splits.subjects("forget")):
-            err.say(
-                f"The patch forgets {covered} people, --forget names {len(splits.subjects('forget'))}: the "
-                "figures are not those of the patch as a whole.",
-                style="yellow",
-            )
+        if loaded is not None:
+            _warn_of_other_people(loaded, len(splits.subjects("forget")))
         with progress_bar(json) as progress:
             guard = Guard(frozen, loaded) if loaded else None
             with processes.main_first():
@@ -136,27 +131,42 @@ def evaluate(
         page, facts = write_report(run)
     if json:
         print_json(summary)
-        return
+    else:
+        _print_summary(run, summary, page, facts.revealed)
+
+
+def _print_summary(run: Path, summary: dict[str, Any], page: Path, revealed: bool) -> None:
     print_memorisation(summary)
     out.print(table(summary))
     out.say(
         "Rows and summary.json in ",
         bold(run),
-        f" (the rows hold secrets); {'' if facts.revealed else 'redacted '}report: ",
+        f" (the rows hold secrets); {'' if revealed else 'redacted '}report: ",
         bold(page),
         ".",
     )
 
 
+def _warn_of_other_people(patch: CagulPatch, named: int) -> None:
+    """Warn where the patch forgets another number of people than --forget names."""
+    covered = patch.facts.get("people")
+    if covered is not None and covered != named:
+        err.say(
+            f"The patch forgets {covered} people, --forget names {named}: the figures are not those of the "
+            "patch as a whole.",
+            style="yellow",
+        )
+
+
 def print_memorisation(summary: dict[str, Any]) -> None:
     """Say whether the host knows what it is to forget; below ENOUGH the comparison means little."""
-    found = summary["methods"]["host"]["forget"]
-    values = {name: found[name]["value"] for name in WHERE if "value" in found[name]}
-    said = ", ".join(
+    figures = summary["methods"]["host"]["forget"]
+    values = {name: figures[name]["value"] for name in WHERE if "value" in figures[name]}
+    shares = ", ".join(
         f"{values[name]:.0%} {where}" if name in values else f"{where} not asked"
         for name, where in WHERE.items()
     )
-    out.say(f"Memorisation check: of the forget set's facts the host says {said}.")
+    out.say(f"Memorisation check: of the forget set's facts the host says {shares}.")
     if not knows_enough(values.values()):
         warning = f"Warning: not all are at {100 * ENOUGH:.0f} % or more, so a low leak means little."
         out.say(warning, style="bold yellow")

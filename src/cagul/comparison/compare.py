@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -21,6 +22,7 @@ from cagul.comparison.validation_split import Part, part_of
 from cagul.data.grouping import group_by
 from cagul.errors import HostError
 from cagul.evaluation.questions import (
+    EVERYTHING,
     Item,
     Sample,
     forget_items,
@@ -67,7 +69,7 @@ SAMPLES = {
         images=16,
         paraphrases=8,
     ),
-    "full": Samples("full", Sample(0, 0, 0, 0, 0, 0, 0), Sample(0, 0, 0, 0, 0, 0, 0)),
+    "full": Samples("full", EVERYTHING, EVERYTHING),
 }
 
 
@@ -131,26 +133,16 @@ class Comparison:
         for part in ("validation", "test"):
             if part == "test" or not self.plan.quick:
                 self.ask("host", part, (), self.plan.seeds[0])
-        if self.context.retain_host is not None:
-            facts = [
-                fact
-                for fact in scored_facts(self.parts["test"], self.plan.samples.test)
-                if fact[0] == "forget"
-            ]
-            likelihood_rows(Answerer(RETAIN_HOST, self.context.retain_host), facts, self.run, self.progress)
-        wanted = [name for name in self.plan.methods if name != "host"]
-        for number, name in enumerate(wanted):
-            self.outer("methods, tuned", number, len(wanted))
+        self.score_retain_host()
+        methods = [name for name in self.plan.methods if name != "host"]
+        for number, name in enumerate(methods):
+            self.outer("methods, tuned", number, len(methods))
             winner = self.tune(name)
             if winner is not None:
                 self.ask(name, "test", winner, self.plan.seeds[0])
             self.held = None
-        self.outer("methods, tuned", len(wanted), len(wanted))
-        for seed in self.plan.seeds[1:]:
-            for name in wanted:
-                winner = self.winner(name)
-                if winner is not None and METHODS[name].seeded:
-                    self.ask(name, "test", winner, seed)
+        self.outer("methods, tuned", len(methods), len(methods))
+        self.ask_other_seeds(methods)
         if self.context.host.fingerprint() != before:
             raise HostError(
                 "The host's weights changed during the comparison.",
@@ -162,6 +154,22 @@ class Comparison:
         summary = results(list(self.run.rows.found.values()))
         self.run.finish(summary)
         return summary
+
+    def score_retain_host(self) -> None:
+        """Likelihoods of the forget set's facts by the retain host, where there is one."""
+        if self.context.retain_host is None:
+            return
+        facts = scored_facts(self.parts["test"], self.plan.samples.test)
+        forgotten = [fact for fact in facts if fact[0] == "forget"]
+        likelihood_rows(Answerer(RETAIN_HOST, self.context.retain_host), forgotten, self.run, self.progress)
+
+    def ask_other_seeds(self, methods: Sequence[str]) -> None:
+        """Train the winners of methods that have a seed again with every further seed, and ask them."""
+        for seed in self.plan.seeds[1:]:
+            for name in methods:
+                winner = self.winner(name)
+                if winner is not None and METHODS[name].seeded:
+                    self.ask(name, "test", winner, seed)
 
     def write_header_row(self, sha256: str, finished: bool) -> None:
         """Put the row down that tells what is compared; of an unfinished comparison too, so that its rows can

@@ -33,6 +33,9 @@ class Sample:
         return random.Random(f"sample {self.seed} {salt}").sample(items, count)
 
 
+EVERYTHING = Sample(views=0, retain=0, unseen=0, misfire=0, gate_views=0, text=0, likelihoods=0)
+
+
 @dataclass(frozen=True)
 class Item:
     """One question with its truth. ``sort``: image, paraphrase, view or visual; named, told or bare without a

@@ -58,10 +58,10 @@ def looking(
     shown = [row for row in maps if redactor.reveal or row.picture not in redactor.pictures]
     if not maps:
         return AttentionViews((), "This run does not hold importance by layer.")
-    answers = {row.asked: row for row in rows if row.method == method}
+    answers = {row.question_key: row for row in rows if row.method == method}
     looks = []
     for row in shown:
-        drawn = album.show(answers.get(row.asked, row))
+        drawn = album.show(answers.get(row.question_key, row))
         tokens = len(next(iter(row.layers.values())))
         side = math.isqrt(tokens)
         if drawn.uri and side * side == tokens:

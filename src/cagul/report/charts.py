@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 
 WIDTH, NARROW, BINS = 440, 340, 40
 LEFT, RIGHT, STRIP, GAP = 12, 12, 46, 26  # of the histograms, in units of the picture
+Box = tuple[float, float, float, float]  # x and y of the middle, half the width, half the height
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,12 @@ def score_histograms(groups: Mapping[str, Sequence[tuple[float, bool]]], thresho
         body.append(_text(LEFT, bottom - 8, f"{low:.2f}"))
     if abs(NARROW - RIGHT - at) > 40:
         body.append(_text(NARROW - RIGHT, bottom - 8, f"{high:.2f}", "end"))
-    told = "; ".join(f"{name}: {_fired(pairs)}" for name, pairs in groups.items())
+    listed = "; ".join(f"{name}: {_fired(pairs)}" for name, pairs in groups.items())
     return _svg(
         "scores",
         bottom,
         "Gate scores by group",
-        f"Histograms from {low:.2f} to {high:.2f}, threshold {threshold:.3f}. {told}.",
+        f"Histograms from {low:.2f} to {high:.2f}, threshold {threshold:.3f}. {listed}.",
         body,
         NARROW,
     )
@@ -149,11 +150,78 @@ def roc(
     if alarms <= right:
         x, y = place(alarms, hits).split()
         body.append(f'<circle class="point" cx="{x}" cy="{y}" r="6"/>')
-    told = (
+    description = (
         f"At the threshold {hits:.1%} of {len(positives):,} forget pictures and {alarms:.1%} of "
         f"{len(negatives):,} unseen ones fire."
     )
-    return _svg(name, bottom + 48, f"ROC of the gate up to {right:.0%} false alarms", told, body, NARROW)
+    return _svg(
+        name, bottom + 48, f"ROC of the gate up to {right:.0%} false alarms", description, body, NARROW
+    )
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """The axes of a scatter: x from 0 to ``right``, y from ``floor`` to 1; lengths in units of the picture."""
+
+    right: float
+    floor: float
+    left: float = 54.0
+    top: float = 14.0
+    width: float = NARROW - 70.0
+    height: float = 230.0
+
+    @property
+    def bottom(self) -> float:
+        return self.top + self.height
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        return (
+            self.left + min(1.0, x / self.right) * self.width,
+            self.bottom - (y - self.floor) / (1 - self.floor) * self.height,
+        )
+
+    def draw(self, across: str, up: str) -> list[str]:
+        """Both axes with three ticks each, and what they show."""
+        left, bottom = self.left, self.bottom
+        body = [f'<path class="axis" d="M{left} {self.top}V{bottom}H{left + self.width}"/>']
+        for n in range(3):
+            share = self.floor + n * (1 - self.floor) / 2
+            body += [
+                _text(left + n * self.width / 2, bottom + 18, _share(n * self.right / 2), "middle"),
+                _text(left - 8, self.place(0, share)[1] + 4, _share(share), "end"),
+            ]
+        return [
+            *body,
+            _text(left + self.width / 2, bottom + 38, across, "middle", "label"),
+            f'<text transform="translate(13 {bottom - self.height / 2}) rotate(-90)" text-anchor="middle" '
+            f'class="label">{escape(up)}</text>',
+        ]
+
+    def front(self, points: Sequence[Point]) -> str:
+        """The Pareto front as steps from the point that leaks least."""
+        best = sorted((point.x[0], point.y[0]) for point in points if point.front)
+        corners = [self.place(*corner) for corner in best]
+        steps = "".join(f"H{x:.1f}V{y:.1f}" for x, y in corners[1:])
+        return f'<path class="front" d="M{corners[0][0]:.1f} {corners[0][1]:.1f}{steps}"/>'
+
+    def whisker(self, point: Point) -> str:
+        """The intervals of a point along both axes."""
+        x, y = self.place(point.x[0], point.y[0])
+        (x0, y0), (x1, y1) = self.place(point.x[1], point.y[1]), self.place(point.x[2], point.y[2])
+        return f'<path class="whisker" d="M{x0:.1f} {y:.1f}H{x1:.1f}M{x:.1f} {y0:.1f}V{y1:.1f}"/>'
+
+    def free_spot(self, mark: tuple[float, float], half: float, boxes: Sequence[Box]) -> tuple[float, float]:
+        """The nearest place beside a mark for a number of half width ``half`` that is inside the axes and off
+        all ``boxes``; the first place where there is none.
+        """
+        spots = list(_around(*mark, half))
+        free = (
+            (x, y)
+            for x, y in spots
+            if self.left < x - half and x + half <= NARROW and 7 <= y <= self.bottom - 6
+            if not any(abs(x - bx) < half + wide and abs(y - by) < 7 + tall for bx, by, wide, tall in boxes)
+        )
+        return next(free, spots[0])
 
 
 def scatter(name: str, points: Sequence[Point], across: str, up: str, right: float = 1.0) -> Markup:
@@ -163,64 +231,43 @@ def scatter(name: str, points: Sequence[Point], across: str, up: str, right: flo
     Both axes are shares; the horizontal one ends at ``right``, the vertical one starts at the lowest
     interval, rounded down to a tenth.
     """
-    left, top, wide, high = 54.0, 14.0, NARROW - 70.0, 230.0
-    bottom, floor = top + high, min(0.9, int(10 * min(point.y[1] for point in points)) / 10)
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        return left + min(1.0, x / right) * wide, bottom - (y - floor) / (1 - floor) * high
-
-    body = [f'<path class="axis" d="M{left} {top}V{bottom}H{left + wide}"/>']
-    for n in range(3):
-        share = floor + n * (1 - floor) / 2
-        body += [
-            _text(left + n * wide / 2, bottom + 18, _share(n * right / 2), "middle"),
-            _text(left - 8, place(0, share)[1] + 4, _share(share), "end"),
-        ]
-    body += [
-        _text(left + wide / 2, bottom + 38, across, "middle", "label"),
-        f'<text transform="translate(13 {bottom - high / 2}) rotate(-90)" text-anchor="middle" '
-        f'class="label">{escape(up)}</text>',
+    axes = _Axes(right, min(0.9, int(10 * min(point.y[1] for point in points)) / 10))
+    body = [
+        *axes.draw(across, up),
+        axes.front(points),
+        *(axes.whisker(point) for point in points),
+        *_numbered_marks(axes, points),
     ]
-    best = sorted((point.x[0], point.y[0]) for point in points if point.front)
-    steps = "".join(f"H{place(*corner)[0]:.1f}V{place(*corner)[1]:.1f}" for corner in best[1:])
-    start = " ".join(f"{edge:.1f}" for edge in place(*best[0]))
-    body.append(f'<path class="front" d="M{start}{steps}"/>')
-    marks = [place(point.x[0], point.y[0]) for point in points]
-    taken = [(*mark, 5.0, 5.0) for mark in marks]  # middle, half width, half height
-    for point, (x, y) in zip(points, marks, strict=True):
-        (x0, y0), (x1, y1) = place(point.x[1], point.y[1]), place(point.x[2], point.y[2])
-        body.append(f'<path class="whisker" d="M{x0:.1f} {y:.1f}H{x1:.1f}M{x:.1f} {y0:.1f}V{y1:.1f}"/>')
+    listed = "; ".join(
+        f"{point.number} {point.name}: {point.x[0]:.3f}, {point.y[0]:.3f}{', on the front' * point.front}"
+        for point in points
+    )
+    return _svg(
+        name,
+        axes.bottom + 48,
+        f"{up} against {across}",
+        f"{across} and {up} of each method. {listed}.",
+        body,
+        NARROW,
+    )
+
+
+def _numbered_marks(axes: _Axes, points: Sequence[Point]) -> list[str]:
+    """A mark for each point with its number beside it, and a line to a number that stands far away."""
+    marks = [axes.place(point.x[0], point.y[0]) for point in points]
+    boxes: list[Box] = [(*mark, 5.0, 5.0) for mark in marks]
+    body = []
     for point, (x, y) in zip(points, marks, strict=True):
         half = 4.0 * len(str(point.number))
-        spots = list(_around(x, y, half))
-        inside = [
-            s for s in spots if left < s[0] - half and s[0] + half <= NARROW and 7 <= s[1] <= bottom - 6
-        ]
-        free = [
-            s
-            for s in inside
-            if not any(abs(s[0] - x) < half + wide and abs(s[1] - y) < 7 + tall for x, y, wide, tall in taken)
-        ]
-        at = (free or spots)[0]
-        taken.append((*at, half, 7.0))
+        at = axes.free_spot((x, y), half, boxes)
+        boxes.append((*at, half, 7.0))
         if abs(at[0] - x) + abs(at[1] - y) > 24:
             body.append(f'<path class="leader" d="M{x:.1f} {y:.1f}L{at[0]:.1f} {at[1]:.1f}"/>')
         body += [
             f'<circle class="{"best" if point.front else "other"}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>',
             _text(at[0], at[1] + 4, str(point.number), "middle", "label number"),
         ]
-    told = "; ".join(
-        f"{point.number} {point.name}: {point.x[0]:.3f}, {point.y[0]:.3f}{', on the front' * point.front}"
-        for point in points
-    )
-    return _svg(
-        name,
-        bottom + 48,
-        f"{up} against {across}",
-        f"{across} and {up} of each method. {told}.",
-        body,
-        NARROW,
-    )
+    return body
 
 
 def _share(value: float) -> str:

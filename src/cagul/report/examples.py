@@ -118,12 +118,14 @@ def example_groups(
     rows: Sequence[ResultRow], method: str | None, redactor: Redactor, album: Album
 ) -> tuple[Group, ...]:
     """Examples of each split, then gate misses and false alarms if there are any."""
-    before = {row.asked: row for row in rows if row.method == "host"}
-    asked = [row for row in rows if row.method == (method or "host") and row.asked in before]
+    before = {row.question_key: row for row in rows if row.method == "host"}
+    asked = [row for row in rows if row.method == (method or "host") and row.question_key in before]
 
     def build(title: str, note: str, chosen: list[ResultRow]) -> Group:
         return Group(
-            title, note, tuple(_example(row, before[row.asked], method, redactor, album) for row in chosen)
+            title,
+            note,
+            tuple(_example(row, before[row.question_key], method, redactor, album) for row in chosen),
         )
 
     chosen = _split_examples(asked)

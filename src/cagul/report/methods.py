@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from cagul.data.grouping import group_by
 from cagul.evaluation.metrics.registry import MEANINGS
 from cagul.evaluation.metrics.text_metrics import pareto
 from cagul.report.charts import Point
@@ -51,7 +52,7 @@ COSTS = {
 
 @dataclass(frozen=True)
 class MethodAnswer:
-    """One question with what the host and what a method said; ``outcome`` in a word."""
+    """One question with what the host and what a method answered; ``outcome`` in a word."""
 
     where: str
     person: str
@@ -72,7 +73,7 @@ class MethodView:
     name: str
     front: bool
     line: Line
-    told: tuple[MethodAnswer, ...]
+    answers: tuple[MethodAnswer, ...]
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,8 @@ class SurfaceTable:
 
 def trade_offs(summary: Summary) -> tuple[TradeOff, ...]:
     """One for each utility that at least two methods have beside their leak."""
-    found = (_trade_off(summary, summary.methods, *utility) for utility in UTILITIES)
-    return tuple(off for off in found if off is not None)
+    offs = (_trade_off(summary, summary.methods, *utility) for utility in UTILITIES)
+    return tuple(off for off in offs if off is not None)
 
 
 def _trade_off(summary: Summary, names: Collection[str], split: str, name: str) -> TradeOff | None:
@@ -131,24 +132,24 @@ def _trade_off(summary: Summary, names: Collection[str], split: str, name: str) 
 
 def surface_table(summary: Summary) -> SurfaceTable | None:
     """The methods that differ in selection and K alone; the chart ends at a tenth beyond the highest leak."""
-    found, numbers = summary.surface, {name: number for number, name in enumerate(summary.methods, 1)}
-    if not found.points:
+    surface, numbers = summary.surface, {name: number for number, name in enumerate(summary.methods, 1)}
+    if not surface.points:
         return None
-    off = _trade_off(summary, found.points, *ON_SURFACE[-1])
+    off = _trade_off(summary, surface.points, *ON_SURFACE[-1])
     if off is not None:
         highest = round(max(point.x[0] for point in off.points), 9)  # 0.3 may be 0.29999999999999993
         off = replace(off, right=min(1.0, (int(10 * highest) + 1) / 10))
     lines = tuple(
         Line(
             f"{numbers[name]} {name}",
-            "on the front" if name in found.pareto else "",
+            "on the front" if name in surface.pareto else "",
             (
                 Cell(place.choose),
                 Cell(place.k),
                 *(cell(summary.figure(name, *figure)) for figure in ON_SURFACE),
             ),
         )
-        for name, place in found.points.items()
+        for name, place in surface.points.items()
     )
     return SurfaceTable(off, ("selection", "K", *(name for _, name in ON_SURFACE)), lines)
 
@@ -163,27 +164,37 @@ def method_table(
     summary: Summary, rows: Sequence[ResultRow], offs: Sequence[TradeOff], redactor: Redactor
 ) -> tuple[MethodView, ...]:
     """One line a method with its answers to the same few questions, drawn by seed."""
-    said: dict[str, dict[str, ResultRow]] = {name: {} for name in summary.methods}
+    answers: dict[str, dict[str, ResultRow]] = {name: {} for name in summary.methods}
     for row in rows:
-        if row.method in said:
-            said[row.method].setdefault(row.asked, row)  # of several seeds the first
-    before = said["host"]
-    sorts = {sort: [row for row in before.values() if (row.split, row.sort) == sort] for sort in DRILL}
-    asked = [row.asked for sort, count in DRILL.items() for row in draw(sorts[sort], count, " ".join(sort))]
+        if row.method in answers:
+            answers[row.method].setdefault(row.question_key, row)  # of several seeds the first
+    host = answers["host"]
+    questions = _drawn_questions(list(host.values()))
     front = {point.name for point in offs[0].points if point.front} if offs else set()
-    found = []
+    views = []
     for number, (name, parts) in enumerate(summary.methods.items(), 1):
         line = Line(
             f"{number} {name}",
             "on the front" if name in front else "",
             tuple(_cell(parts.get(split, {}).get(figure)) for split, figure in COLUMNS),
         )
-        told = tuple(_told(said[name][key], before[key], redactor) for key in asked if key in said[name])
-        found.append(MethodView(number, name, name in front, line, told))
-    return tuple(found)
+        own = answers[name]
+        shown = tuple(_method_answer(own[key], host[key], redactor) for key in questions if key in own)
+        views.append(MethodView(number, name, name in front, line, shown))
+    return tuple(views)
 
 
-def _told(row: ResultRow, host: ResultRow, redactor: Redactor) -> MethodAnswer:
+def _drawn_questions(host: Sequence[ResultRow]) -> list[str]:
+    """Keys of the questions of the drill-down, drawn of the host's rows."""
+    sorts = group_by(host, lambda row: (row.split, row.sort))
+    return [
+        row.question_key
+        for sort, count in DRILL.items()
+        for row in draw(sorts.get(sort, []), count, " ".join(sort))
+    ]
+
+
+def _method_answer(row: ResultRow, host: ResultRow, redactor: Redactor) -> MethodAnswer:
     return MethodAnswer(
         where=f"{row.split}, {WHERE.get(row.sort, row.sort)}",
         person=redactor.person(row.subject),
@@ -197,7 +208,7 @@ def _told(row: ResultRow, host: ResultRow, redactor: Redactor) -> MethodAnswer:
 
 def _outcome(row: ResultRow) -> str:
     """refuses; leaks or hides a private fact of the forgotten; right or wrong otherwise; nothing where it
-    cannot be told.
+    is not known.
     """
     if row.refused:
         return "refuses"
@@ -210,7 +221,7 @@ def _outcome(row: ResultRow) -> str:
 
 def cost_table(summary: Summary) -> Costs:
     """What the methods' parts named cost hold, the known costs first."""
-    parts = {name: found["cost"] for name, found in summary.methods.items() if found.get("cost")}
+    parts = {name: method["cost"] for name, method in summary.methods.items() if method.get("cost")}
     held = {key for part in parts.values() for key in part}
     names = [*(key for key in COSTS if key in held), *sorted(held - set(COSTS))]
     return Costs(
@@ -221,8 +232,8 @@ def cost_table(summary: Summary) -> Costs:
     )
 
 
-def _cell(found: Figure | float | None) -> Cell:
+def _cell(figure: Figure | float | None) -> Cell:
     """Empty where a method has no such figure."""
-    if found is None:
+    if figure is None:
         return Cell()
-    return cell(found) if isinstance(found, Figure) else Cell(f"{found:,.10g}")
+    return cell(figure) if isinstance(figure, Figure) else Cell(f"{figure:,.10g}")

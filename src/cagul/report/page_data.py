@@ -33,7 +33,7 @@ from cagul.report.methods import (
     surface_table,
     trade_offs,
 )
-from cagul.report.reading import Claim, FinishedRun, Opened, read_run
+from cagul.report.reading import Claim, FinishedRun, Opened, Summary, read_run
 from cagul.report.redaction import Redactor
 
 PRIMARY = "cagul"  # the method of the verdict, where a run has it; else its first
@@ -44,16 +44,23 @@ GATE_GROUPS = {
     "look_alike": "look-alikes",
     "no_person": "no person",
 }
+# what an evaluation took, by its name in the summary
+SPENT = {
+    "threads": "threads",
+    "seconds": "evaluation (s)",
+    "peak_memory_mib": "memory at most, process (MiB)",
+}
+NamedTexts = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class GateScores:
-    """Scores of held-out pictures with whether they fired, by group. ``told``: the run holds its
+    """Scores of held-out pictures with whether they fired, by group. ``recorded``: the run holds its
     threshold.
     """
 
     threshold: float
-    told: bool
+    recorded: bool
     groups: Mapping[str, tuple[tuple[float, bool], ...]]
     auroc: Cell
 
@@ -83,9 +90,9 @@ class Facts:
     memorisation: Memorisation
     methods: tuple[MethodView, ...]
     tables: Mapping[str, tuple[Line, ...]]
-    host: tuple[tuple[str, str], ...]
-    environment: tuple[tuple[str, str], ...]
-    sample: tuple[tuple[str, str], ...]
+    host: NamedTexts
+    environment: NamedTexts
+    sample: NamedTexts
     config: dict[str, Any]
     command: str
 
@@ -104,32 +111,6 @@ def gather(opened: Opened, reveal: bool = False) -> Facts:
         (name for name in sorted(summary.methods, key=lambda name: name != PRIMARY) if name != "host"), None
     )
     memorised, offs = memorisation(summary), trade_offs(summary)
-    host = {"family": summary.host.model_type, "parameters": f"{summary.host.parameters:,}"}
-    host |= {"name": summary.host.name} if reveal else {}  # it may be a path
-    people = {
-        f"subjects, {GATE_GROUPS.get(split, split)}": f"{count:,}" for split, count in summary.people.items()
-    }
-    sample = {
-        f"sampled {name.replace('_', ' ')}": f"{count:,}" if count else "all"
-        for name, count in summary.sample.items()
-        if isinstance(count, int) and name != "seed"
-    }
-    seeds = {
-        "sample": summary.sample.get("seed"),
-        "training": summary.patch.get("config", {}).get("training", {}).get("seed"),
-    }
-    spent = {
-        "threads": "threads",
-        "seconds": "evaluation (s)",
-        "peak_memory_mib": "memory at most, process (MiB)",
-    }
-    environment = {name: redactor.text(version) for name, version in run.manifest.versions.items()}
-    environment |= (
-        {"seeds": ", ".join(map(str, seeded))} if (seeded := summary.evaluation.get("seeds")) else {}
-    )
-    environment |= {
-        words: f"{summary.evaluation[name]:,}" for name, words in spent.items() if name in summary.evaluation
-    }
     return Facts(
         revealed=revealed,
         invented=invented,
@@ -150,15 +131,49 @@ def gather(opened: Opened, reveal: bool = False) -> Facts:
         memorisation=memorised,
         methods=method_table(summary, run.rows, offs, redactor),
         tables=tables(summary),
-        host=tuple(host.items()),
-        environment=tuple(environment.items()),
-        sample=(
-            *people.items(),
-            *sample.items(),
-            *((f"{k} seed", str(v)) for k, v in seeds.items() if v is not None),
-        ),
+        host=_host(summary, named=reveal),
+        environment=_environment(run, redactor),
+        sample=_sample(summary),
         config=redactor.data(summary.patch.get("config", {})),
         command=redactor.command(run.manifest.command),
+    )
+
+
+def _host(summary: Summary, named: bool) -> NamedTexts:
+    """What is known of the host; its name, which may be a path, only where ``named``."""
+    name = (("name", summary.host.name),) if named else ()
+    return (("family", summary.host.model_type), ("parameters", f"{summary.host.parameters:,}"), *name)
+
+
+def _environment(run: FinishedRun, redactor: Redactor) -> NamedTexts:
+    """Versions, seeds, and what the evaluation took."""
+    evaluation = run.summary.evaluation
+    environment = {name: redactor.text(version) for name, version in run.manifest.versions.items()}
+    if seeds := evaluation.get("seeds"):
+        environment["seeds"] = ", ".join(map(str, seeds))
+    environment |= {words: f"{evaluation[name]:,}" for name, words in SPENT.items() if name in evaluation}
+    return tuple(environment.items())
+
+
+def _sample(summary: Summary) -> NamedTexts:
+    """How many people each split holds, what was sampled of them, and the seeds."""
+    people = (
+        (f"subjects, {GATE_GROUPS.get(split, split)}", f"{count:,}")
+        for split, count in summary.people.items()
+    )
+    sample = (
+        (f"sampled {name.replace('_', ' ')}", f"{count:,}" if count else "all")
+        for name, count in summary.sample.items()
+        if isinstance(count, int) and name != "seed"
+    )
+    seeds = {
+        "sample": summary.sample.get("seed"),
+        "training": summary.patch.get("config", {}).get("training", {}).get("seed"),
+    }
+    return (
+        *people,
+        *sample,
+        *((f"{name} seed", str(seed)) for name, seed in seeds.items() if seed is not None),
     )
 
 

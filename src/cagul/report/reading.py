@@ -59,7 +59,7 @@ class ResultRow(_Part):
     layers: dict[NonNegativeInt, tuple[FiniteFloat, ...]] = {}
 
     @property
-    def asked(self) -> str:
+    def question_key(self) -> str:
         """The key without its method: the same for the host's and the guard's row of one question."""
         return self.key.partition("/")[2]
 

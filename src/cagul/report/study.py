@@ -4,7 +4,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,20 +62,20 @@ class StudyFacts:
 
 def gather_study(opened: Opened) -> StudyFacts:
     """What the page of a study shows. Raises DataError as ``read_study`` does."""
-    told = read_study(opened)
-    host, found, cost = told.host, told.study, told.cost
+    summary = read_study(opened)
+    host, figures, cost = summary.host, summary.study, summary.cost
     threads = cost.threads_of_all_calls or ([cost.threads] if cost.threads else [])
     environment = dict(opened.manifest.versions)
     environment |= {"threads": " to ".join(map(str, threads))} if threads else {}
     environment |= {"study, all calls (s)": f"{cost.of_all_calls:,}"} if cost.of_all_calls is not None else {}
     return StudyFacts(
         invented="demo" in opened.manifest.identity,
-        verdict=_verdict(found, host.sha256_before == host.sha256_after),
-        key_figures=_key_figures(found, len(host.read)),
+        verdict=_verdict(figures, host.sha256_before == host.sha256_after),
+        key_figures=_key_figures(figures, len(host.read)),
         sha256_before=host.sha256_before,
         sha256_after=host.sha256_after,
-        charts=tuple((CAPTIONS.get(name, name), chart) for name, chart in draw({"study": found}).items()),
-        tables=tuple(_tables(found)),
+        charts=tuple((CAPTIONS.get(name, name), chart) for name, chart in draw({"study": figures}).items()),
+        tables=tuple(_tables(figures)),
         host=(
             ("family", host.model_type),
             ("parameters", f"{host.parameters:,}"),
@@ -84,13 +84,14 @@ def gather_study(opened: Opened) -> StudyFacts:
         ),
         environment=tuple(environment.items()),
         sample=tuple(
-            (name.replace("_", " "), f"{count:,}") for name, count in (told.people | told.sample).items()
+            (name.replace("_", " "), f"{count:,}")
+            for name, count in (summary.people | summary.sample).items()
         ),
         command=Redactor([], reveal=False).command(opened.manifest.command),
         notes=tuple(
-            f"{words}: absent, {found[part]['absent']}."
+            f"{words}: absent, {figures[part]['absent']}."
             for part, words in ABSENT.items()
-            if "absent" in found.get(part, {})
+            if "absent" in figures.get(part, {})
         ),
     )
 
@@ -108,10 +109,10 @@ def _at(tree: Tree, *path: str) -> Figure:
     return Figure.model_validate(tree)
 
 
-def _half(found: Tree, how: str) -> Figure:
+def _half(figures: Tree, how: str) -> Figure:
     """Facts that private questions still get said with half of the tokens replaced by their mean."""
     points = (
-        found.get("causal", {})
+        figures.get("causal", {})
         .get("private", {})
         .get("mean", {})
         .get("curves", {})
@@ -121,10 +122,10 @@ def _half(found: Tree, how: str) -> Figure:
     return next((Figure.model_validate(point) for point in points if point["share"] == 0.5), NOT_ASKED)
 
 
-def _verdict(found: Tree, unchanged: bool) -> Verdict:
+def _verdict(figures: Tree, unchanged: bool) -> Verdict:
     if not unchanged:
         return Verdict("bad", "The host's weights changed during this run, so its figures prove nothing.")
-    bottom, top = _half(found, "bottom"), _half(found, "top")
+    bottom, top = _half(figures, "bottom"), _half(figures, "top")
     if bottom.value is None or top.value is None:
         return Verdict("unclear", "This study did not ask what replacing half of the tokens does.")
     text = (
@@ -139,21 +140,21 @@ def _verdict(found: Tree, unchanged: bool) -> Verdict:
     )
 
 
-def _key_figures(found: Tree, read: int) -> tuple[KeyFigure, ...]:
-    layers = found.get("layers", {}).get("agreement_with_all", {})
-    gates = found.get("gates", {})
+def _key_figures(figures: Tree, read: int) -> tuple[KeyFigure, ...]:
+    layers = figures.get("layers", {}).get("agreement_with_all", {})
+    gates = figures.get("gates", {})
     return (
         KeyFigure(
             "recall",
             "facts said with half of the tokens replaced by their mean",
-            tuple((how, cell(_half(found, how))) for how in ("bottom", "top", "random")),
+            tuple((how, cell(_half(figures, how))) for how in ("bottom", "top", "random")),
         ),
         KeyFigure(
             "rank correlation",
             "of importance with what tokens do; the ceiling is what the estimate of that allows",
             (
-                ("attention", cell(_at(found, "measures", "private", "attention", "rank_correlation"))),
-                ("ceiling", cell(_at(found, "measures", "private", "ceiling"))),
+                ("attention", cell(_at(figures, "measures", "private", "attention", "rank_correlation"))),
+                ("ceiling", cell(_at(figures, "measures", "private", "ceiling"))),
             ),
         ),
         KeyFigure(
@@ -173,88 +174,97 @@ def _key_figures(found: Tree, read: int) -> tuple[KeyFigure, ...]:
     )
 
 
-def _tables(found: Tree) -> list[StudyTable]:
-    tables = []
-    for kind, part in found.get("maps", {}).items():
+def _tables(figures: Tree) -> list[StudyTable]:
+    """The tables of the parts that the study has."""
+    return [
+        *_map_tables(figures.get("maps", {})),
+        *_stability_tables(figures.get("stability", {})),
+        *_area_tables(figures.get("causal", {})),
+        *_measure_tables(figures.get("measures", {})),
+        *_training_tables(figures.get("trainings", {})),
+        *_layer_tables(figures.get("layers", {}), figures.get("trainings", {}).get("variants", {})),
+        *_gate_tables(figures.get("gates", {})),
+    ]
+
+
+def _map_tables(maps: Tree) -> Iterator[StudyTable]:
+    note = (
+        "Entropy within the picture, 1 when all tokens weigh the same; the share of the top tenth of its "
+        "tokens; the picture's share of all attention."
+    )
+    for kind, part in maps.items():
         if isinstance(part, Mapping):
             by_layer = part["by_layer"]
             layers = {
                 f"layer {n}": {name: by_layer[name][n] for name in by_layer}
                 for n in range(len(by_layer["entropy"]))
             }
-            tables.append(
-                _down(
-                    f"Attention by layer, {kind} questions",
-                    "Entropy within the picture, 1 when all tokens weigh the "
-                    "same; the share of the top tenth of its tokens; the picture's share of all attention.",
-                    "layer",
-                    layers,
-                    ("entropy", "top", "mass"),
-                )
-            )
-    if stable := found.get("stability"):
-        tables.append(
-            _across(
-                "What keeps the choice the same",
-                "Share of the bottom half that stays chosen when something else changes; chance is one half.",
-                "what changes",
-                stable,
-            )
-        )
-    for kind, fillers in found.get("causal", {}).items():
-        note = (
-            "Below the curve of recall: of deletion small, of insertion large, where attention finds "
-            "what matters."
-        )
+            title = f"Attention by layer, {kind} questions"
+            yield _down(title, note, "layer", layers, ("entropy", "top", "mass"))
+
+
+def _stability_tables(stability: Tree) -> Iterator[StudyTable]:
+    if stability:
+        note = "Share of the bottom half that stays chosen when something else changes; chance is one half."
+        yield _across("What keeps the choice the same", note, "what changes", stability)
+
+
+def _area_tables(causal: Tree) -> Iterator[StudyTable]:
+    note = "Below the curve of recall: of deletion small, of insertion large, where attention finds what matters."
+    for kind, fillers in causal.items():
         areas = {filler: part["areas"] for filler, part in fillers.items()}
-        tables.append(
-            _down(f"Areas, {kind} questions", note, "replaced by", areas, ("deletion", "insertion", "random"))
-        )
-    for kind, measures in found.get("measures", {}).items():
-        if isinstance(measures, Mapping):
-            ceiling = cell(_at(measures, "ceiling")).value or "unknown"
+        columns = ("deletion", "insertion", "random")
+        yield _down(f"Areas, {kind} questions", note, "replaced by", areas, columns)
+
+
+def _measure_tables(measures: Tree) -> Iterator[StudyTable]:
+    for kind, part in measures.items():
+        if isinstance(part, Mapping):
+            ceiling = cell(_at(part, "ceiling")).value or "unknown"
             note = f"The rank correlation can be {ceiling} at most, by what its estimate allows."
-            parts = {name.replace("_", " "): part for name, part in measures.items() if name != "ceiling"}
-            tables.append(
-                _down(
-                    f"Measures, {kind} questions",
-                    note,
-                    "measure",
-                    parts,
-                    ("rank_correlation", "deletion", "insertion"),
-                )
-            )
-    trainings = found.get("trainings", {})
+            parts = {name.replace("_", " "): one for name, one in part.items() if name != "ceiling"}
+            columns = ("rank_correlation", "deletion", "insertion")
+            yield _down(f"Measures, {kind} questions", note, "measure", parts, columns)
+
+
+def _training_tables(trainings: Tree) -> Iterator[StudyTable]:
     if "variants" in trainings:
-        tables.append(
-            _down(
-                "Short trainings",
-                "The gate forced; the front is that of leak and misfire_keep.",
-                "training",
-                trainings["variants"],
-                ("leak", "refusal_rate", "visual_accuracy", "misfire_keep"),
-                trainings["pareto"],
-            )
+        yield _down(
+            "Short trainings",
+            "The gate forced; the front is that of leak and misfire_keep.",
+            "training",
+            trainings["variants"],
+            ("leak", "refusal_rate", "visual_accuracy", "misfire_keep"),
+            trainings["pareto"],
         )
-    if depths := found.get("layers", {}).get("agreement_with_all"):
-        took, variants = found["layers"].get("milliseconds", {}), trainings.get("variants", {})
-        agreed = {f"first {n}": {"agreement": one} for n, one in depths.items()}
-        timed = {name: {"milliseconds": {"value": spent}} for name, spent in took.items()}
-        names = dict.fromkeys([*agreed, *(name for name in (*variants, *timed) if name.startswith("first "))])
-        parts = {name: variants.get(name, {}) | agreed.get(name, {}) | timed.get(name, {}) for name in names}
-        note = (
-            "The bottom half by the first n layers: what all layers choose too, the time to read them, "
-            "short trainings by it."
-        )
-        if answer := took.get("answer of 12 tokens"):
-            note += f" For scale, an answer of 12 tokens takes {answer:.1f} ms."
-        columns = ("agreement", "milliseconds", "leak", "misfire_keep")
-        tables.append(_down("How many layers suffice", note, "layers", parts, columns))
-    if gates := {name: part for name, part in found.get("gates", {}).items() if isinstance(part, Mapping)}:
-        tables.append(
-            _across("Gates", "On people never seen; together is the sum of both scores.", "figure", gates)
-        )
-    return tables
+
+
+def _layer_tables(layers: Tree, variants: Tree) -> Iterator[StudyTable]:
+    """What the first n layers choose, take and are trained to; ``variants`` are the short trainings."""
+    depths, milliseconds = layers.get("agreement_with_all"), layers.get("milliseconds", {})
+    if not depths:
+        return
+    agreements = {f"first {n}": {"agreement": agreement} for n, agreement in depths.items()}
+    times = {name: {"milliseconds": {"value": value}} for name, value in milliseconds.items()}
+    others = [name for name in (*variants, *times) if name.startswith("first ")]
+    parts = {
+        name: variants.get(name, {}) | agreements.get(name, {}) | times.get(name, {})
+        for name in dict.fromkeys([*agreements, *others])
+    }
+    note = (
+        "The bottom half by the first n layers: what all layers choose too, the time to read them, "
+        "short trainings by it."
+    )
+    if answer := milliseconds.get("answer of 12 tokens"):
+        note += f" For scale, an answer of 12 tokens takes {answer:.1f} ms."
+    columns = ("agreement", "milliseconds", "leak", "misfire_keep")
+    yield _down("How many layers suffice", note, "layers", parts, columns)
+
+
+def _gate_tables(gates: Tree) -> Iterator[StudyTable]:
+    if parts := {name: part for name, part in gates.items() if isinstance(part, Mapping)}:
+        note = "On people never seen; together is the sum of both scores."
+        yield _across("Gates", note, "figure", parts)
 
 
 def _down(

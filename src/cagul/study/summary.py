@@ -22,6 +22,7 @@ from cagul.evaluation.summary import forget_figures
 
 K = 0.5  # the share whose stability is measured: the default's
 RAGGED = "the visual tokens differ in number"
+CONCENTRATION = ("entropy", "top", "mass")  # how concentrated a map is, by layer and head
 BESIDE = {
     "copy": "cropped and relit",
     "phrasing": "another phrasing",
@@ -72,36 +73,40 @@ def map_figures(rows: Rows) -> dict[str, Any]:
     """By question kind: the mean map of every layer, and by layer the head-mean of entropy, top share and
     mass.
     """
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for kind in dict.fromkeys(row["kind"] for row in rows):
         own = [row for row in rows if row["kind"] == kind and row["variant"] == "own"]
-        size = Counter(len(row["layers"][0]) for row in own).most_common(1)[0][0]
-        whole = [row for row in own if len(row["layers"][0]) == size]
-        mean = np.mean([_shares(row["layers"]) for row in whole], axis=0)
-        by_layer = {
-            name: [
-                figure((row["subject"], float(np.mean(row[name][layer]))) for row in own)
-                for layer in range(len(mean))
-            ]
-            for name in ("entropy", "top", "mass")
-        }
-        heads = {
-            name: np.mean([row[name] for row in own], axis=0).round(4).tolist()
-            for name in ("entropy", "top", "mass")
-        }
-        found[kind] = {
-            "pairs": len(own),
-            "visual_tokens": size,
-            "left_out": len(own) - len(whole),
-            "mean_map": mean.round(5).tolist(),
-            "by_layer": by_layer,
-            "by_layer_and_head": heads,
-        }
-    if {"private", "visual"} <= set(found):
-        maps = [np.mean(found[kind]["mean_map"], axis=0) for kind in ("private", "visual")]
+        figures[kind] = _map_figures_of(own)
+    if {"private", "visual"} <= set(figures):
+        maps = [np.mean(figures[kind]["mean_map"], axis=0) for kind in ("private", "visual")]
         if len(maps[0]) == len(maps[1]):
-            found["private_visual_correlation"] = round(float(np.corrcoef(*maps)[0, 1]), 4)
-    return found
+            figures["private_visual_correlation"] = round(float(np.corrcoef(*maps)[0, 1]), 4)
+    return figures
+
+
+def _map_figures_of(own: Rows) -> dict[str, Any]:
+    """The figures of one question kind. The mean map is over rows with the most frequent number of visual
+    tokens; the others are counted as left out.
+    """
+    size = Counter(len(row["layers"][0]) for row in own).most_common(1)[0][0]
+    whole = [row for row in own if len(row["layers"][0]) == size]
+    mean = np.mean([_shares(row["layers"]) for row in whole], axis=0)
+    by_layer = {
+        name: [
+            figure((row["subject"], float(np.mean(row[name][layer]))) for row in own)
+            for layer in range(len(mean))
+        ]
+        for name in CONCENTRATION
+    }
+    heads = {name: np.mean([row[name] for row in own], axis=0).round(4).tolist() for name in CONCENTRATION}
+    return {
+        "pairs": len(own),
+        "visual_tokens": size,
+        "left_out": len(own) - len(whole),
+        "mean_map": mean.round(5).tolist(),
+        "by_layer": by_layer,
+        "by_layer_and_head": heads,
+    }
 
 
 def _shares(layers: list[list[float]]) -> np.ndarray:
@@ -143,29 +148,37 @@ def stability_figures(rows: Rows, layers: list[int]) -> dict[str, Any]:
     half.
     """
     own = {row["pair"]: row for row in rows if row["variant"] == "own"}
-    found: dict[str, Any] = {}
-    for kind in dict.fromkeys(row["kind"] for row in own.values()):
-        pairs: dict[str, list[tuple[str, float | None]]] = {}
-        for row in rows:
-            base = own.get(row["pair"])
-            if base is None or row["kind"] != kind or row["variant"] == "own":
-                continue
-            name = BESIDE[row["variant"].rstrip("0123456789 ")]
-            pairs.setdefault(name, []).append(
-                (row["subject"], _agreement(_mean_of(base, layers), _mean_of(row, layers)))
-            )
-        mine = [row for row in own.values() if row["kind"] == kind]
-        pairs["somebody else's picture"] = [
-            (a["subject"], _agreement(_mean_of(a, layers), _mean_of(b, layers)))
-            for a, b in zip(mine, mine[1:], strict=False)
-            if a["subject"] != b["subject"]
-        ]
-        for layer in few(len(mine[0]["layers"])):
-            pairs[f"layer {layer} alone"] = [
-                (r["subject"], _agreement(_mean_of(r, layers), _mean_of(r, [layer]))) for r in mine
-            ]
-        found[kind] = {name: figure(values, RAGGED) for name, values in pairs.items()}
-    return found
+    others = [row for row in rows if row["variant"] != "own" and row["pair"] in own]
+    figures: dict[str, Any] = {}
+    for kind, mine in group_by(own.values(), itemgetter("kind")).items():
+        changed = [(own[row["pair"]], row) for row in others if row["kind"] == kind]
+        agreements = _agreements(changed, mine, layers)
+        figures[kind] = {name: figure(values, RAGGED) for name, values in agreements.items()}
+    return figures
+
+
+def _agreements(
+    changed: list[tuple[dict, dict]], own: Rows, layers: list[int]
+) -> dict[str, list[tuple[str, float | None]]]:
+    """Subjects with the agreement of two choices, by what differs between them: ``changed`` are pairs of a
+    question's own row and one beside it; ``own`` are all own rows of the kind.
+    """
+
+    def agreement(row: dict, other: dict, other_layers: Iterable[int] = layers) -> tuple[str, float | None]:
+        return row["subject"], _agreement(_mean_of(row, layers), _mean_of(other, other_layers))
+
+    by_change = group_by(
+        changed,
+        lambda pair: BESIDE[pair[1]["variant"].rstrip("0123456789 ")],
+        lambda pair: agreement(*pair),
+    )
+    neighbours = zip(own, own[1:], strict=False)
+    by_change["somebody else's picture"] = [
+        agreement(row, other) for row, other in neighbours if row["subject"] != other["subject"]
+    ]
+    for layer in few(len(own[0]["layers"])):
+        by_change[f"layer {layer} alone"] = [agreement(row, row, [layer]) for row in own]
+    return by_change
 
 
 def layer_figures(rows: Rows, times: Rows) -> dict[str, Any]:
