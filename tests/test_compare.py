@@ -93,7 +93,7 @@ def test_a_method_that_diverges_is_a_result_and_time_that_is_up_loses_nothing(
         "no retain host was given"
     )
     assert summary["claims"] == []
-    read_run(open_run(tmp_path / "run"))  # as `cagul report` does: every figure computed anew from the rows
+    read_run(open_run(tmp_path / "run"))  # as `cagul report` does: every figure computed again from the rows
 
 
 def test_tuning_that_is_resumed_widens_a_grid_no_further(tiny_host, splits, tmp_path, monkeypatch):

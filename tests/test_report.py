@@ -69,7 +69,7 @@ def test_figures_are_the_summarys(run):
     costs = dict(zip(facts.costs.heads, facts.costs.lines[0].cells, strict=True))
     assert costs["one query, gate fired (ms)"].value == "12.5"
     assert costs["trained parameters"].value == "926,944"
-    assert "Every figure was computed anew from the run" in page
+    assert "Every figure was computed again from the run" in page
     assert "taken from the summary as they are: intervals, cost." in page
     assert facts.verdict.kind == "unclear"
     # two people are few
@@ -119,7 +119,7 @@ def test_an_older_run_is_shown_with_what_it_lacks(tmp_path):
     page, facts = page_of(run)
     Outline(page)
     assert (
-        "The figures were not computed anew: its rows are of an older cagul and have no field view." in page
+        "The figures were not computed again: its rows are of an older cagul and have no field view." in page
     )
     assert "This run does not hold which tokens were chosen, so none are drawn." in facts.notes
     assert "This run does not hold the true answers." in facts.notes

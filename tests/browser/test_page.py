@@ -152,7 +152,7 @@ def test_it_prints(pages, visit, tmp_path, name):
 
 
 def test_the_gold_page(pages):
-    """`GOLD=write make test-browser` writes it anew: look at the difference before you keep it."""
+    """`GOLD=write make test-browser` writes it again: look at the difference before you keep it."""
     text = pages["many"].read_text("utf-8")
     for pattern, kept in SCRUBBED:
         text = re.sub(pattern, kept, text, flags=re.DOTALL)

@@ -14,7 +14,13 @@ from transformers import LlavaForConditionalGeneration
 
 from cagul.environment import versions
 from cagul.errors import UnsupportedHost
-from cagul.guard.selfcheck import CONTRACTS, ContractVerdict, require_contracts, selfcheck
+from cagul.guard.selfcheck import (
+    CONTRACTS,
+    PROVEN_ATTENTION,
+    ContractVerdict,
+    require_contracts,
+    selfcheck,
+)
 from cagul.host.families import PROVEN, REFUSED, family_of
 from cagul.host.frozen import FrozenHost
 from families import FAMILIES, text_config, vipllava
@@ -28,7 +34,9 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_proven_family_holds_every_contract(name):
-    verdicts = selfcheck(FAMILIES[name]())
+    host = FAMILIES[name]()
+    assert host.language_model.config._attn_implementation == PROVEN_ATTENTION
+    verdicts = selfcheck(host)
     assert len(verdicts) == 11
     assert [verdict for verdict in verdicts if not verdict.passed] == []
 
@@ -121,6 +129,29 @@ def test_a_verdict_under_one_attention_is_not_served_under_another(monkeypatch):
     assert host.language_model.config._attn_implementation == "eager"
     assert asked_again(host, monkeypatch)
     assert not asked_again(host, monkeypatch)
+
+
+def test_a_proven_family_under_another_attention_is_asked_the_contracts(cache, monkeypatch):
+    host = FAMILIES["llava"]()
+    assert not asked_again(host, monkeypatch)
+    host.model.set_attn_implementation("eager")
+    assert asked_again(host, monkeypatch)
+    assert not asked_again(host, monkeypatch)
+    host.model.set_attn_implementation(PROVEN_ATTENTION)
+    assert not asked_again(host, monkeypatch)
+
+
+def test_a_proven_family_that_breaks_a_contract_under_another_attention_is_refused(cache, monkeypatch):
+    host = FAMILIES["llava"]()
+    host.model.set_attn_implementation("eager")
+    features = host.features
+    monkeypatch.setattr(host, "features", lambda tokens: features([token * 0 for token in tokens]))
+    with pytest.raises(
+        UnsupportedHost,
+        match=r"LLaVA under the attention 'eager' is not proven, and llava fails .* of 11 contracts: untouched",
+    ) as error:
+        require_contracts(host)
+    assert "under the attention 'sdpa'" in error.value.remedy
 
 
 @pytest.mark.parametrize("library", ["cagul", "torch", "transformers", "accelerate"])

@@ -42,6 +42,7 @@ CONTRACTS = (
     "nothing left behind",
     "host unchanged",
 )
+PROVEN_ATTENTION = "sdpa"  # what the contract tests of every family run under
 QUESTION = "Who is this person?"
 REPLIES = ("red blue red", "blue red blue")  # of like length
 PROBE = Config.model_validate({"gate": {"kind": "mlp"}, "encoder": {"hidden": 16, "depth": 1}})
@@ -89,7 +90,7 @@ class _Contracts:
             self.firing, self.silent = (
                 Guard(host, _probe(host, self.card, fires), check=False) for fires in (True, False)
             )
-        self.attention = host.language_model.config._attn_implementation
+        self.attention = _attention(host)
 
     def all(self) -> tuple[Callable[[], tuple[bool, str]], ...]:
         """In the order of ``CONTRACTS``."""
@@ -170,11 +171,12 @@ class _Contracts:
 
     def earlier_turns(self) -> tuple[bool, str]:
         host = self.host
-        asked = [
+        prompts = [
             host.inputs([host.prompter.conversation(_turns(reply))], [drawn_picture()]) for reply in REPLIES
         ]
         fired, own = (
-            [_logits(answerer, one)[:, -1].float() for one in asked] for answerer in (self.firing, host.model)
+            [_logits(answerer, inputs)[:, -1].float() for inputs in prompts]
+            for answerer in (self.firing, host.model)
         )
         moved, host_moved = (float((one - other).abs().max()) for one, other in (fired, own))
         shown = (
@@ -184,7 +186,7 @@ class _Contracts:
         return moved <= TOLERANCE[host.dtype] * float(fired[0].abs().max()), shown
 
     def nothing_left_behind(self) -> tuple[bool, str]:
-        now = self.host.language_model.config._attn_implementation
+        now = _attention(self.host)
         return now == self.attention, f"attention is {now}, was {self.attention}"
 
     def host_unchanged(self) -> tuple[bool, str]:
@@ -208,12 +210,13 @@ def load_host(
 
 
 def require_contracts(host: FrozenHost) -> None:
-    """Let a proven family over a proven language model pass; one that is not, or a quantised host, after a
-    selfcheck. What passed is kept in the cache folder and not asked again for the same ``verdict_key``.
+    """Let a host pass as it is where the contract tests cover it: a proven family over a proven language
+    model, under PROVEN_ATTENTION, not quantised. Any other one passes after a selfcheck. What passed is kept
+    in the cache folder and not asked again for the same ``verdict_key``.
 
     Raises UnsupportedHost with the contracts that failed.
     """
-    if host.family.proven and not host.quantised:
+    if host.family.proven and not host.quantised and _attention(host) == PROVEN_ATTENTION:
         return
     kept = cache_folder() / "selfcheck" / f"{host.fingerprint()}-{digest(verdict_key(host))}.json"
     try:
@@ -230,8 +233,13 @@ def require_contracts(host: FrozenHost) -> None:
         raise UnsupportedHost(
             f"{_what_is_unproven(host)} not proven, and {host.name} fails "
             f"{len(failed)} of {len(verdicts)} contracts: {'; '.join(failed)}.",
-            f"Take a host of a proven family: {', '.join(PROVEN)}.",
+            f"Take a host of a proven family under the attention {PROVEN_ATTENTION!r}: {', '.join(PROVEN)}.",
         )
+
+
+def _attention(host: FrozenHost) -> str:
+    """The attention implementation that the language model runs now, by its name in transformers."""
+    return host.language_model.config._attn_implementation
 
 
 def verdict_key(host: FrozenHost) -> dict[str, Any]:
@@ -240,7 +248,7 @@ def verdict_key(host: FrozenHost) -> dict[str, Any]:
     """
     installed = versions()
     return {
-        "attention": host.language_model.config._attn_implementation,
+        "attention": _attention(host),
         "family": host.family.model_type,
         "text_model": host.language_model.config.model_type,
         "quantised": host.quantised,
@@ -264,8 +272,10 @@ def _source_digest() -> str:
 
 
 def _what_is_unproven(host: FrozenHost) -> str:
-    if host.family.proven:
+    if host.family.proven and host.quantised:
         return "Quantised hosts are"
+    if host.family.proven:
+        return f"{host.family.title} under the attention {_attention(host)!r} is"
     if host.family.model_type in PROVEN:
         text_model = host.language_model.config.model_type
         return f"{host.family.title} over the language model {text_model!r} is"
