@@ -8,22 +8,29 @@ from functools import lru_cache
 
 import regex
 
-from cagul.text.endings import endings_of
-from cagul.text.normal import IGNORABLE, fold_cluster
+from cagul.text.endings import BEFORE, inflected, languages_of, script_of
+from cagul.text.normal import IGNORABLE, clusters, fold_cluster
 
 DECIMAL = "\u066b"  # the decimal mark of a folded number; Arabic's own, which no other text holds
 # scripts that leave no space between words
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}"
-_CLUSTER = regex.compile(r".[\p{M}\u1160-\u11ff\ud7b0-\ud7fb\uff9e\uff9f]*", regex.DOTALL)
+KATAKANA = r"\p{Katakana}ー"
 _NUMBER = regex.compile(r"\d+(?:[.,'_]\d+)+")
 _GROUPED = regex.compile(
     r"([1-9]\d{0,2}(?:([.,'_])\d{3})(?:\2\d{3})*|[1-9]\d?(?:,\d\d)+,\d{3})((?!\2)[.,]\d+)?"
 )
-_WORD = r"[\p{L}\p{M}\p{N}]"
-_START = regex.compile(rf"(?<!{_WORD})\S|(?<=[{UNSPACED}\p{{Katakana}}])\S|[{UNSPACED}]")
-_SPACED_DIGITS = regex.compile(r"\d+(?:[ -]\d+)*")
-_SEPARATORS = regex.compile(r"[ \-・·]+")
+# where a term may begin: at a word, and anywhere in scripts without spaces or with words before a word
+_ANYWHERE = rf"{UNSPACED}{KATAKANA}\p{{Hangul}}\p{{Arabic}}\p{{Hebrew}}\p{{Ethiopic}}"
+_START = regex.compile(rf"(?<![\p{{L}}\p{{M}}\p{{N}}])\S|[{_ANYWHERE}]|(?<=[{_ANYWHERE}])\S")
+_TOKEN = regex.compile(
+    r"(?P<digits>\d+(?:[ -]+\d+)*)|(?P<word>[\p{L}\p{M}]+)|(?P<gap>[ \-・·]+)|.", regex.DOTALL
+)
+_LETTERS = regex.compile(r"[\p{L}\p{M}]+")
+_JOINED = regex.compile(rf"[{UNSPACED}{KATAKANA}\p{{Hangul}}]")
+_SPACE = "[ ・]?"  # names of scripts that need no space, written with one
+LATIN_SCRIPT = "Latin"
 PREFIX = 2  # letters by which a matcher looks its terms up
+LONG = 7  # digits from which a number may be grouped in any way, as phone numbers and accounts are
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ def _folded_clusters(text: str) -> FoldedText:
     letters: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
-    for cluster in _CLUSTER.finditer("".join([text[n] for n in kept])):
+    for cluster in clusters("".join([text[n] for n in kept])):
         form = fold_cluster(cluster[0])
         letters.append(form)
         starts += [kept[cluster.start()]] * len(form)
@@ -86,51 +93,67 @@ def _ungrouped(plain: FoldedText) -> FoldedText:
     return FoldedText("".join(letters[n] for n in kept), [s for s, _ in spans], [e for _, e in spans])
 
 
+@dataclass(frozen=True)
+class Term:
+    """A term, its folded form, the script of each of its words, and the languages that it shows itself."""
+
+    term: str
+    form: str
+    scripts: tuple[str, ...]
+    languages: frozenset[str]
+
+    def pattern(self, text: str) -> regex.Pattern[str]:
+        """The term's pattern for a text, whose languages tell the endings of Latin words."""
+        if LATIN_SCRIPT not in self.scripts:
+            return _pattern(self.form, self.scripts, self.languages)
+        return _pattern(self.form, self.scripts, self.languages | languages_of(text))
+
+
 class Matcher:
-    """Finds terms in texts: whole words, or words with an ending that their language has. Empty terms are
-    left out.
+    """Finds terms in texts: whole words, or words with an ending that their language has (endings.py). Empty
+    terms are left out.
 
     Case, forms of Unicode, accents, look-alike letters, zero-width marks, kinds of spaces, hyphens and
-    apostrophes and the grouping of digits make no difference. Source: ours.
+    apostrophes and the grouping of digits make no difference. A number is not found in a longer one, a word
+    not in a longer one unless its script leaves no space between words. Source: ours.
     """
 
     def __init__(self, terms: Iterable[str]):
-        self.terms = tuple(dict.fromkeys(term for term in terms if term.strip()))
-        self._by_start: dict[str, list[tuple[str, regex.Pattern[str]]]] = {}
-        for term in self.terms:
-            form, pattern = _term(term)
-            if form:
-                start = form[:PREFIX] if form[:PREFIX].isalpha() else form[0]  # digits may be spaced
-                self._by_start.setdefault(start, []).append((term, pattern))
+        parsed = [term for term in map(_term, dict.fromkeys(terms)) if term.form]
+        self.terms = tuple(term.term for term in parsed)
+        self._by_start: dict[str, list[Term]] = {}
+        for term in parsed:
+            self._by_start.setdefault(_start(term.form), []).append(term)
         self._lengths = sorted({len(start) for start in self._by_start})
 
     def search(self, text: str) -> bool:
         """Whether any of the terms is in the text."""
-        return next(self._matches(folded(text)), None) is not None
+        return next(self._matches(text, folded(text)), None) is not None
 
     def found(self, text: str) -> set[str]:
         """The terms that are in the text."""
-        return {term for term, _, _ in self._matches(folded(text))}
+        return {term for term, _, _ in self._matches(text, folded(text))}
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Where in the text the terms lie, endings included: (start, end) in order, without overlaps."""
         plain = folded(text)
         spans: list[tuple[int, int]] = []
-        for start, end in sorted(plain.span(start, end) for _, start, end in self._matches(plain)):
+        for start, end in sorted(plain.span(start, end) for _, start, end in self._matches(text, plain)):
             if spans and start < spans[-1][1]:
                 spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
             else:
                 spans.append((start, end))
         return spans
 
-    def _matches(self, plain: FoldedText) -> Iterator[tuple[str, int, int]]:
+    def _matches(self, text: str, plain: FoldedText) -> Iterator[tuple[str, int, int]]:
+        """Every term at every place: the term, where it starts and ends in the folded text."""
         for place in _START.finditer(plain.text):
             start = place.start()
             for length in self._lengths:
-                for term, pattern in self._by_start.get(plain.text[start : start + length], ()):
-                    match = pattern.match(plain.text, start)
+                for term in self._by_start.get(plain.text[start : start + length], ()):
+                    match = term.pattern(text).match(plain.text, start)
                     if match:
-                        yield term, start, match.end()
+                        yield term.term, start, match.end()
 
 
 @lru_cache(maxsize=4096)
@@ -140,45 +163,83 @@ def matcher(*terms: str) -> Matcher:
 
 
 @lru_cache(maxsize=65536)
-def _term(term: str) -> tuple[str, regex.Pattern[str]]:
-    """A term's folded form, and the pattern that matches it at its start."""
-    form = folded(term).text.strip()
-    parts, last = [], 0
-    for digits in _SPACED_DIGITS.finditer(form):
-        parts += [_words(form[last : digits.start()]), _digits(digits[0])]
-        last = digits.end()
-    parts.append(_words(form[last:]))
-    before, after = _edge(form[:1], left=True), _edge(form[-1:], left=False)
-    return form, regex.compile(before + "".join(parts) + endings_of(form) + after, regex.V1)
+def _term(term: str) -> Term:
+    plain = folded(term.strip())
+    words = [term.strip()[slice(*plain.span(*word.span()))] for word in _LETTERS.finditer(plain.text)]
+    scripts = tuple(map(script_of, words))
+    return Term(term, plain.text, scripts, languages_of(term) if LATIN_SCRIPT in scripts else frozenset())
 
 
-def _words(text: str) -> str:
-    """A pattern of words: any run of spaces and hyphens where the term has one."""
-    return r"[ \-・·]+".join(map(regex.escape, _SEPARATORS.split(text)))
+def _start(form: str) -> str:
+    """The letters by which a term is looked up: one where a space may follow."""
+    pair = form[:PREFIX]
+    return pair if pair.isalpha() and not _JOINED.search(pair) else form[0]
+
+
+@lru_cache(maxsize=65536)
+def _pattern(form: str, scripts: tuple[str, ...], languages: frozenset[str]) -> regex.Pattern[str]:
+    """The pattern of a folded term, with the endings of its words' scripts and of these languages."""
+    parts = []
+    script = iter(scripts)
+    for token in _TOKEN.finditer(form):
+        if token["digits"]:
+            parts.append(_digits(token[0]))
+        elif token["word"]:
+            parts.append(_word(token[0], next(script), languages))
+        elif token["gap"]:
+            joined = all(map(_JOINED.match, (form[token.start() - 1], form[token.end() : token.end() + 1])))
+            parts.append(r"[ \-・·=]*" if joined else r"[ \-・·]+")
+        else:
+            parts.append(regex.escape(token[0]))
+    before, after = _around(form)
+    return regex.compile(before + "".join(parts) + after, regex.V1)
+
+
+def _word(word: str, script: str, languages: frozenset[str]) -> str:
+    """The pattern of a word with its endings. Han and kana may hold a space, as names do, and so may Korean
+    after a surname.
+    """
+    if regex.fullmatch(rf"[{KATAKANA}\p{{Han}}\p{{Hiragana}}]+", word):
+        return _SPACE.join(map(regex.escape, word))
+    if script == "Hangul" and len(word) > 2:
+        return regex.escape(word[0]) + _SPACE + inflected(word[1:], script)
+    return inflected(word, script, languages if script == LATIN_SCRIPT else frozenset())
 
 
 def _digits(text: str) -> str:
-    """A pattern of digits. Those of long numbers may be spaced in any way, of shorter ones by thousands."""
+    """The pattern of digits, which may be grouped otherwise."""
     digits = regex.sub("[ -]", "", text)
-    if len(digits) >= 7:
-        return "[ -]?".join(digits)
+    if len(digits) >= LONG:
+        return "[ -]{0,2}".join(digits)
     if text != digits or len(digits) < 4:
-        return "[ -]+".join(regex.split("[ -]", text))
+        return "[ -]+".join(regex.split("[ -]+", text))
     return f"{digits[:-3]} ?{digits[-3:]}"
 
 
-def _edge(char: str, left: bool) -> str:
-    """What may not stand beside a term that begins or ends with this letter."""
-    if regex.match(rf"[{UNSPACED}]", char):
-        forbidden = r"" if left else r"\p{M}"
-    elif regex.match(r"[\p{Katakana}ー]", char):
-        forbidden = r"\p{Katakana}ー\p{M}"
-    elif char.isdigit():
-        forbidden = rf"\d{DECIMAL}\p{{L}}"
-    elif regex.match(_WORD, char):
-        forbidden = rf"\p{{L}}\p{{M}}\p{{N}}--[{UNSPACED}]"
-    else:
+def _around(form: str) -> tuple[str, str]:
+    """What may not stand before and after a term: more of the word or of the number."""
+    before, after = (_letters_beside(form[n]) for n in (0, -1))
+    ahead = f"(?<![{before}])" if before else ""
+    script = script_of(form[:1])
+    if script in BEFORE and ahead and len(form) > 1:
+        ahead = f"(?<={ahead}{BEFORE[script]})"
+    behind = f"(?![{after}])" if after else ""
+    if regex.search(r"[\p{L}\p{M}]$", form) and not after:
+        behind = r"(?!\p{M})"
+    if form.isdigit() and len(form) % 3 == 0:
+        ahead += r"(?<!(?<!\d)\d{1,3} )"
+    if form.isdigit() and len(form) <= 3:
+        behind += r"(?! \d{3}(?!\d))"
+    return ahead, behind
+
+
+def _letters_beside(char: str) -> str:
+    """The set of letters that would make a word or number longer which begins or ends with this letter; none
+    in scripts without spaces.
+    """
+    if regex.match(rf"[{KATAKANA}]", char):
+        return KATAKANA
+    if not regex.match(r"[\p{L}\p{M}\p{N}]", char) or regex.match(f"[{UNSPACED}]", char):
         return ""
-    if not forbidden:
-        return ""
-    return f"(?<![{forbidden}])" if left else f"(?![{forbidden}])"
+    others = UNSPACED + KATAKANA + ("" if regex.match(r"\p{Hangul}", char) else r"\p{Hangul}")
+    return rf"[\p{{L}}\p{{M}}\p{{N}}{DECIMAL if char.isdigit() else ''}]--[{others}]"

@@ -22,6 +22,10 @@ _LETTERS = str.maketrans(
 )
 
 
+# they would become one with another letter of their own script: σ with ο, ь with в, г with nothing that it resembles
+_UNLIKE = "σьг"
+
+
 @lru_cache(maxsize=16384)
 def fold(text: str) -> str:
     """The text as everybody would type it: NFKC, case folded, digits of any script in ASCII, one form of
@@ -40,7 +44,7 @@ def name_key(text: str) -> str:
     """The key of a name: two names with the same key are one person's. ``fold``, and letters that look alike
     (Cyrillic, Greek, Armenian, Cherokee ... against Latin) as one. Accents count: José is not Jose.
     """
-    key = fold(text)
+    key = fold(text if text.isascii() else "".join(cluster[0] for cluster in clusters(text)))
     if key.isascii():
         return key
     key = unicodedata.normalize("NFD", key).translate(look_alikes())
@@ -71,13 +75,15 @@ def look_alikes() -> dict[int, str]:
         target = "i" if capital and latin[0] == "l" else latin[0].lower()  # a capital I looks like a small l
         if not capital or ord(small) not in found:
             found[ord(small)] = target
-    return found
+    return {char: target for char, target in found.items() if chr(char) not in _UNLIKE} | {ord("ӏ"): "l"}
 
 
 @lru_cache(maxsize=65536)
 def fold_cluster(cluster: str) -> str:
-    """One letter with its marks as matching compares it: folded, look-alikes as one, and without the accents
-    of Latin, Greek, Cyrillic, Hebrew and Arabic letters.
+    """One letter with its marks as matching compares it: folded, look-alikes as one, and without accents.
+
+    José is Jose here, because an answer that writes Jose tells the name. Marks that make another letter stay:
+    those of Indic scripts, of kana, and the breve of the Cyrillic й.
     """
     if cluster.isspace() or cluster == "\u2800":
         return " "
@@ -87,6 +93,20 @@ def fold_cluster(cluster: str) -> str:
     return unicodedata.normalize("NFC", text).translate(_ARABIC)
 
 
+def clusters(text: str) -> list[regex.Match[str]]:
+    """The letters of a text, each with its marks."""
+    return list(_CLUSTER.finditer(_LATIN_BESIDE_GREEK.sub(lambda found: "NY"["ΝΥ".index(found[0])], text)))
+
+
+@lru_cache(maxsize=16384)
+def fold_letters(text: str) -> str:
+    """The text folded letter by letter, as ``fold_cluster`` does."""
+    return "".join(fold_cluster(cluster[0]) for cluster in clusters(IGNORABLE.sub("", text)))
+
+
+_CLUSTER = regex.compile(r".[\p{M}\u1160-\u11ff\ud7b0-\ud7fb\uff9e\uff9f]*", regex.DOTALL)
+# Greek capitals that look like another letter than their small forms, in words that are else Latin
+_LATIN_BESIDE_GREEK = regex.compile(r"(?<=\p{Latin})[ΝΥ]|[ΝΥ](?=\p{Latin})")
 _ACCENTED = regex.compile(r"[\p{Latin}\p{Greek}\p{Cyrillic}\p{Hebrew}\p{Arabic}]")
-_ACCENTS = regex.compile(r"\p{Mn}+")
+_ACCENTS = regex.compile(r"(?<!и)\p{Mn}+")
 _ARABIC = str.maketrans({"ى": "ي", "ی": "ي", "ک": "ك", "ة": "ه"})

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 Better = Literal["low", "high", "0.5", "-"]
+# version of how terms are found in answers; 2: in any form and script, with endings (cagul.text.matching)
+RECALL = 2
+REFUSAL = 2  # version of how refusals are recognised; 2: in many languages (cagul.text.refusals)
 INTERVALS = 2  # version of how intervals are computed; 2: wider for few people, never of no width
 VIEW_KINDS = ("_near", "_far")  # suffixes of figures that are also given by the sort of view
 
@@ -56,25 +59,34 @@ _ALL = (
         FORGET_LOW,
         "private facts still said, gate misses too",
         detail="mean of keyword_recall, ape and views",
+        version=RECALL,
     ),
-    Metric("leak_fired", FORGET_LOW, "the same where the gate fired", detail="what the encoder leaves"),
+    Metric(
+        "leak_fired",
+        FORGET_LOW,
+        "the same where the gate fired",
+        detail="what the encoder leaves",
+        version=RECALL,
+    ),
     Metric(
         "keyword_recall",
         LOW_HIGH | {"unseen": "-"},
         "keywords said, on training images",
         FIUBENCH,
-        detail="lower case, whole words",
+        detail="whole words in any form of Unicode, with their language's endings",
+        version=RECALL,
     ),
-    Metric("ape", FORGET_LOW, "keywords said, in held-out phrasings", FIUBENCH),
-    Metric("views", FORGET_LOW, "keywords said, on held-out views"),
+    Metric("ape", FORGET_LOW, "keywords said, in held-out phrasings", FIUBENCH, version=RECALL),
+    Metric("views", FORGET_LOW, "keywords said, on held-out views", version=RECALL),
     Metric(
         "text_only",
         FORGET_LOW,
         "the same without the picture: not covered",
         detail="asked in the best of three ways",
+        version=RECALL,
     ),
     *(
-        Metric(f"text_only_{way}", FORGET_LOW, f"the same, {said}")
+        Metric(f"text_only_{way}", FORGET_LOW, f"the same, {said}", version=RECALL)
         for way, said in (
             ("named", "with the name in the question"),
             ("told", "with another fact in the question"),
@@ -116,12 +128,18 @@ _ALL = (
         "min_k_plus_plus", "the same, standardised by each position's vocabulary", "Min-K++, arXiv 2404.02936"
     ),
     *_mia("zlib", "the loss by compressed length", "Carlini et al., arXiv 2012.07805"),
-    Metric("refusal_rate", {"forget": "-", "retain": "low", "unseen": "-"}, "answers that refuse"),
-    Metric("refusal_rate_views", {"forget": "-"}, "the same on held-out views"),
+    Metric(
+        "refusal_rate",
+        {"forget": "-", "retain": "low", "unseen": "-"},
+        "answers that refuse",
+        version=REFUSAL,
+    ),
+    Metric("refusal_rate_views", {"forget": "-"}, "the same on held-out views", version=REFUSAL),
     Metric(
         "visual_accuracy",
         {"forget": "high", "retain": "high", "unseen": "high"},
         "right answers about what is seen",
+        version=RECALL,
     ),
     Metric(
         "identical",
@@ -136,12 +154,13 @@ _ALL = (
         "ours",
         UNBOUNDED,
     ),
-    Metric("misfire_keep", RETAIN_HIGH, "facts kept when the gate fires wrongly"),
+    Metric("misfire_keep", RETAIN_HIGH, "facts kept when the gate fires wrongly", version=RECALL),
     Metric(
         "model_utility",
         RETAIN_HIGH,
         "harmonic mean of probability, rouge_l, truth_ratio and keyword_recall",
         TOFU,
+        version=RECALL,
     ),
     Metric("tpr_at_1_fpr", GATE_HIGH, "hits at 1 % false alarms on unseen people"),
     Metric("auroc_unseen", GATE_HIGH, "AUROC against unseen people"),

@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-
-@cache
-def _keyword(keyword: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w){re.escape(keyword.strip().lower())}(?!\w)")
+from cagul.text.matching import matcher
 
 
 def keyword_recall(output: str, keywords: Sequence[str]) -> float | None:
-    """Share of keywords found in the output: lower case, whole words. None without keywords. 0 to 1."""
-    wanted = [keyword for keyword in keywords if keyword.strip()]
+    """Share of keywords found in the output, as cagul.text.matching finds terms. None without keywords. 0 to
+    1. Source: FIUBench; the matching is ours.
+    """
+    terms = matcher(*keywords)
+    wanted = [keyword for keyword in keywords if keyword in terms.terms]
     if not wanted:
         return None
-    text = output.lower()
-    return sum(bool(_keyword(keyword).search(text)) for keyword in wanted) / len(wanted)
+    found = terms.found(output)
+    return sum(keyword in found for keyword in wanted) / len(wanted)
 
 
 @cache
