@@ -148,7 +148,7 @@ def test_little_knowledge_is_a_loud_warning_and_a_changed_host_louder(tmp_path):
 def test_pictures_that_are_gone_are_named(run, tmp_path):
     for path in (tmp_path / "pictures").iterdir():
         path.unlink()
-    page, _ = page_of(run)
+    page, _ = page_of(run, reveal=True)
     assert "the picture is no longer where the run read it" in page
     assert not pictures_in(page)
 
@@ -168,10 +168,10 @@ def test_the_verb(run, tmp_path, monkeypatch, capsys):
     data = json.loads(shown.out)
     assert data["page"] == str(page)
     assert data["revealed"] is True
+    assert data["shown"] == "everybody"
     assert data["bytes"] == page.stat().st_size
     assert (
-        f"Warning: {page} holds private facts and pictures of the forget set, so keep it to yourself."
-        in shown.err
+        f"Warning: {page} holds private facts and pictures of everybody, so keep it to yourself." in shown.err
     )
     monkeypatch.setattr("sys.argv", ["cagul", "report", str(tmp_path / "none")])
     with pytest.raises(SystemExit) as stop:

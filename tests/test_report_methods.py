@@ -90,14 +90,13 @@ def test_numbers_of_a_crowded_chart_do_not_cover_each_other():
 
 @pytest.mark.parametrize("reveal", [False, True])
 def test_importance_is_drawn_on_pictures_that_may_be_shown(run, reveal):
-    page, facts = page_of(run, reveal=reveal)
+    page, facts = page_of(run, reveal=reveal, reveal_others=True)
     splits = [look.where.partition(",")[0] for look in facts.looking.looks]
     assert set(splits) == ({"forget", "retain"} if reveal else {"retain"})
     assert facts.looking.note == (
         ""
         if reveal
-        else "8 maps of forgotten people's pictures are left out: with the host at hand, a map finds its "
-        "picture."
+        else "8 maps are left out, for their pictures are: with the host at hand, a map finds its picture."
     )
     for look in facts.looking.looks:
         assert [heat.layer for heat in look.layers] == [0, 1, 2, 3]

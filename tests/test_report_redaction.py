@@ -19,13 +19,15 @@ from cagul.cli.evaluate import evaluate
 from cagul.cli.study import study
 from cagul.report.html import write_report
 from cagul.report.reading import ResultRow
-from cagul.report.redaction import BLOCK, PATH_OPTIONS, Redactor
+from cagul.report.redaction import BLOCK, PATH_OPTIONS, Redactor, Shown
 from documents import page_maker
 from made_runs import REFUSAL, Outline, page_of, pictures_in
 
 
-def test_a_redacted_page_tells_nothing_about_the_forgotten(run, tmp_path):
-    page, facts = page_of(run)
+def test_a_page_about_others_tells_nothing_about_the_forgotten(run, tmp_path):
+    page, facts = page_of(run, reveal_others=True)
+    assert stat.S_IMODE((run / "report.html").stat().st_mode) == 0o600
+    assert "This page holds private facts and pictures of people who are not forgotten." in page
     assert BLOCK in page
     told = re.sub(r"base64,[^\"]+", "", page).lower()
     for secret in (
@@ -83,7 +85,7 @@ SECRETS = [
 
 @pytest.mark.parametrize("kind", ["run", "many"])
 def test_no_secret_hides_in_texts_attributes_or_pictures(request, tmp_path, kind):
-    page, _ = page_of(request.getfixturevalue(kind))
+    page, _ = page_of(request.getfixturevalue(kind), reveal_others=True)
     outline = Outline(page)
     encoded = [*pictures_in(page), *pictures_in(page, "png")]
     assert len(encoded) > 4
@@ -105,7 +107,7 @@ def test_no_secret_hides_in_texts_attributes_or_pictures(request, tmp_path, kind
             assert set(picture.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
 
 
-def test_a_redacted_page_opens_no_picture_of_the_forgotten(run, monkeypatch):
+def test_a_redacted_page_opens_no_picture_that_it_does_not_show(run, monkeypatch):
     opened = []
     from cagul.report import examples
 
@@ -113,6 +115,8 @@ def test_a_redacted_page_opens_no_picture_of_the_forgotten(run, monkeypatch):
         examples, "open_picture", lambda path: opened.append(path) or Image.new("RGB", (8, 8))
     )
     write_report(run)
+    assert not opened
+    write_report(run, reveal_others=True)
     assert opened
     assert not [path for path in opened if "Ada_Finch" in path or "Bo_Stark" in path]
 
@@ -139,7 +143,7 @@ def test_the_demos_people_are_shown_and_said_to_be_invented(run):
     (run / "manifest.json").write_text(json.dumps(manifest | {"identity": {"demo": "x"}}))
     page, facts = page_of(run)
     assert facts.invented
-    assert facts.revealed
+    assert facts.shown is Shown.EVERYBODY
     assert "In Oslo." in page
     assert "The people of this page are invented" in page
     assert "This page holds private facts" not in page
@@ -150,7 +154,8 @@ def test_the_demos_people_are_shown_and_said_to_be_invented(run):
 def test_answers_that_are_scored_hide_the_fact_and_not_the_frame(run):
     page, _ = page_of(run)
     assert "Who is this?" in page
-    assert "They have asthma." in page
+    assert f"They have {BLOCK}." in page
+    assert "They have asthma." in page_of(run, reveal_others=True)[0]
 
 
 def test_answers_about_the_forgotten_keep_plain_words_only():
@@ -158,7 +163,7 @@ def test_answers_about_the_forgotten_keep_plain_words_only():
     row = ResultRow(
         key="a", question="Does Ada work at 12 Elm Road?", answer="x", keywords=("26 January 1949",), **common
     )
-    redactor = Redactor([row], reveal=False)
+    redactor = Redactor([row], shown=Shown.NOBODY)
     assert redactor.answer(row, "They were born on 26  january 1949.") == f"They were born on {BLOCK}."
     assert redactor.answer(row, "Lives with Mary-Ann at Elm Road 3") == f"Lives with {BLOCK} at {BLOCK}"
     assert redactor.answer(row, "I cannot share that.") == "I cannot share that."
@@ -173,7 +178,7 @@ def test_answers_about_the_forgotten_keep_plain_words_only():
         redactor.command("cagul evaluate --config paper.yaml ./x --set seed=1")
         == "cagul evaluate --config CONFIG PATH --set seed=1"
     )
-    assert Redactor([row], reveal=True).answer(row, "26 January 1949") == "26 January 1949"
+    assert Redactor([row], shown=Shown.EVERYBODY).answer(row, "26 January 1949") == "26 January 1949"
 
 
 REPORTING = (demo, evaluate, compare, study)  # verbs whose runs hold their command
@@ -187,7 +192,7 @@ def test_every_option_that_names_a_place_is_left_out_of_the_command():
             if make_cli._type(kind) == "path" or name.endswith("host") or name == "config":
                 places |= set(make_cli._spelled(name, info, default))
     assert places == set(PATH_OPTIONS)
-    redactor = Redactor([], reveal=False)
+    redactor = Redactor([], shown=Shown.NOBODY)
     for option in PATH_OPTIONS:
         for command in (f"cagul study {option} ada-finch", f"cagul study {option}=ada-finch"):
             assert "ada-finch" not in redactor.command(command)

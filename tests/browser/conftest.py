@@ -36,17 +36,19 @@ def context(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory) -> dict[str, Path]:
-    """Pages by what they show: host and guard or many methods, redacted or not, the host alone, a study."""
+    """Pages by what they show: many methods, redacted; host and guard, revealed; the host alone with people
+    who are not forgotten; a study.
+    """
     folder = tmp_path_factory.mktemp("runs")
     runs = {
-        "many": (make_run(folder / "a", folder / "pictures", methods=("cagul", *RIVALS)), False),
-        "revealed": (make_run(folder / "b", folder / "pictures"), True),
-        "host": (make_run(folder / "c", folder / "pictures", methods=()), False),
+        "many": (make_run(folder / "a", folder / "pictures", methods=("cagul", *RIVALS)), {}),
+        "revealed": (make_run(folder / "b", folder / "pictures"), {"reveal": True}),
+        "host": (make_run(folder / "c", folder / "pictures", methods=()), {"reveal_others": True}),
     }
-    runs["study"] = (make_study(folder / "d"), False)
+    runs["study"] = (make_study(folder / "d"), {})
     return {
-        name: write_report(run, folder / f"{name}.html", reveal=reveal)[0]
-        for name, (run, reveal) in runs.items()
+        name: write_report(run, folder / f"{name}.html", **options)[0]
+        for name, (run, options) in runs.items()
     }
 
 

@@ -132,7 +132,7 @@ def evaluate(
     if json:
         print_json(summary)
     else:
-        _print_summary(run, summary, page, facts.revealed)
+        _print_summary(run, summary, page, facts.shown == "everybody")
 
 
 def _print_summary(run: Path, summary: dict[str, Any], page: Path, revealed: bool) -> None:

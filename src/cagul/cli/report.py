@@ -19,22 +19,31 @@ def report(
         Path | None, typer.Option("--out", help="HTML file to write; RUN/report.html if not given.")
     ] = None,
     reveal: Annotated[
-        bool, typer.Option("--reveal", help="Show private facts and pictures of the forgotten too.")
+        bool,
+        typer.Option("--reveal", help="Show everybody's private facts and pictures, the forgotten's too."),
+    ] = False,
+    reveal_others: Annotated[
+        bool,
+        typer.Option(
+            "--reveal-others", help="Show private facts and pictures of people who are not forgotten."
+        ),
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Show a run as one HTML page that opens offline. The forgotten are redacted, so the page can be shared.
+    """Show a run as one HTML page that opens offline. Everybody is redacted, so the page can be shared.
 
-    The demo's people are invented and shown as they are.
+    People are numbered; their names, private facts and pictures are left out. The demo's people are invented
+    and shown as they are.
     """
     from cagul.report.html import write_report
 
-    written, facts = write_report(run, page, reveal=reveal)
-    if facts.revealed and not facts.invented:
+    written, facts = write_report(run, page, reveal=reveal, reveal_others=reveal_others)
+    if facts.private:
+        whose = "everybody" if facts.shown == "everybody" else "people who are not forgotten"
         err.say(
             "Warning: ",
             plain(written),
-            " holds private facts and pictures of the forget set, so keep it to yourself.",
+            f" holds private facts and pictures of {whose}, so keep it to yourself.",
             style="bold yellow",
             wrap=False,
         )
@@ -42,11 +51,12 @@ def report(
         print_json(
             {
                 "page": str(written),
-                "revealed": facts.revealed,
+                "revealed": facts.shown == "everybody",
+                "shown": str(facts.shown),
                 "verdict": facts.verdict.text,
                 "bytes": written.stat().st_size,
             }
         )
         return
     out.say(facts.verdict.text)
-    out.say("Report in ", bold(written), f"{'' if facts.revealed else ', redacted'}.", wrap=False)
+    out.say("Report in ", bold(written), f"{'' if facts.shown == 'everybody' else ', redacted'}.", wrap=False)

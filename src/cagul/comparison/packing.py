@@ -52,7 +52,7 @@ def pack(runs: Sequence[Path], out: Path) -> Path:
                 f"{run} holds no comparison.", "Give the folder that `cagul compare --out` wrote.", "run"
             )
         first = first or manifest
-        commands.append(Redactor([], reveal=False).command(manifest["command"]))
+        commands.append(Redactor([]).command(manifest["command"]))
         if manifest["identity"] != first["identity"]:
             raise DataError(
                 f"{run} is a comparison of other inputs than {runs[0]}.",

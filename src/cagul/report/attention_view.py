@@ -55,7 +55,7 @@ def looking(
     identify them.
     """
     maps = [row for row in rows if row.layers]
-    shown = [row for row in maps if redactor.reveal or row.picture not in redactor.pictures]
+    shown = [row for row in maps if redactor.shows_picture(row.picture)]
     if not maps:
         return AttentionViews((), "This run does not hold importance by layer.")
     answers = {row.question_key: row for row in rows if row.method == method}
@@ -81,7 +81,7 @@ def looking(
     notes = []
     if hidden := len(maps) - len(shown):
         notes.append(
-            f"{hidden} maps of forgotten people's pictures are left out: with the host at hand, a map finds "
+            f"{hidden} maps are left out, for their pictures are: with the host at hand, a map finds "
             "its picture."
         )
     if missing := len(shown) - len(looks):

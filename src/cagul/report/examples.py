@@ -74,9 +74,7 @@ class Group:
 
 
 class Album:
-    """Pictures as small data URIs, at most ``MAX_PICTURES``; those of forgotten people are opened in a
-    revealed page only.
-    """
+    """Pictures as small data URIs, at most ``MAX_PICTURES``; those of hidden people are not opened."""
 
     def __init__(self, redactor: Redactor):
         self._redactor = redactor
@@ -93,8 +91,8 @@ class Album:
     def _picture(self, path: str) -> tuple[str, str]:
         if path in ("", "None"):
             return "", "asked without a picture"
-        if path in self._redactor.pictures and not self._redactor.reveal:
-            return "", "a silhouette: forgotten people are not shown"
+        if not self._redactor.shows_picture(path):
+            return "", "a silhouette: this person is not shown"
         if path not in self._found:
             if len(self._found) == MAX_PICTURES:
                 return "", f"only {MAX_PICTURES} pictures are embedded"

@@ -13,6 +13,7 @@ from cagul.report.charts import overlay, roc, scatter, score_histograms
 from cagul.report.methods import COLUMNS
 from cagul.report.page_data import Facts, gather
 from cagul.report.reading import open_run
+from cagul.report.redaction import Shown
 from cagul.report.study import StudyFacts, gather_study
 
 HERE = Path(__file__).parent
@@ -63,15 +64,18 @@ def render(facts: Facts | StudyFacts) -> str:
 
 
 def write_report(
-    folder: str | Path, out: str | Path | None = None, *, reveal: bool = False
+    folder: str | Path, out: str | Path | None = None, *, reveal: bool = False, reveal_others: bool = False
 ) -> tuple[Path, Facts | StudyFacts]:
     """Write the page of a run, whole or not at all, as ``report.html`` in its folder unless ``out`` is given.
 
-    A page that holds private facts has mode 0600. Raises DataError for a run that cannot be read, WriteError.
+    It shows nobody's private facts and pictures, but with ``reveal_others`` those of people who are not
+    forgotten, and with ``reveal`` everybody's; such a page has mode 0600 unless its people are invented.
+    Raises DataError for a run that cannot be read, WriteError.
     """
     opened = open_run(folder)
+    shown = Shown.EVERYBODY if reveal else Shown.OTHERS if reveal_others else Shown.NOBODY
     study = isinstance(opened.summary, dict) and "study" in opened.summary
-    facts = gather_study(opened) if study else gather(opened, reveal)
+    facts = gather_study(opened) if study else gather(opened, shown)
     path = Path(out) if out is not None else Path(folder) / "report.html"
-    write_text(path, render(facts), 0o600 if facts.revealed and not facts.invented else 0o644)
+    write_text(path, render(facts), 0o600 if facts.private else 0o644)
     return path, facts

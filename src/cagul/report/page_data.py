@@ -34,7 +34,7 @@ from cagul.report.methods import (
     trade_offs,
 )
 from cagul.report.reading import Claim, FinishedRun, Opened, Summary, read_run
-from cagul.report.redaction import Redactor
+from cagul.report.redaction import Redactor, Shown
 
 PRIMARY = "cagul"  # the method of the verdict, where a run has it; else its first
 GATE_GROUPS = {
@@ -67,11 +67,11 @@ class GateScores:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything on the page. ``revealed``: nothing is masked, for the people are ``invented`` or the user
-    asked for it.
+    """Everything on the page. ``shown``: whose private facts and pictures; everybody's where the people are
+    ``invented`` or the user asked for it.
     """
 
-    revealed: bool
+    shown: Shown
     invented: bool
     verdict: Verdict
     key_figures: tuple[KeyFigure, ...]
@@ -96,23 +96,29 @@ class Facts:
     config: dict[str, Any]
     command: str
 
+    @property
+    def private(self) -> bool:
+        """Whether the page holds private facts of people who are not invented."""
+        return self.shown is not Shown.NOBODY and not self.invented
 
-def gather(opened: Opened, reveal: bool = False) -> Facts:
-    """What a page may show of a run: everything of the package's own people or with ``reveal``.
+
+def gather(opened: Opened, shown: Shown = Shown.NOBODY) -> Facts:
+    """What a page may show of a run; of the package's own people everything.
 
     Raises DataError as ``read_run`` does.
     """
     run = read_run(opened)
     invented = "demo" in run.manifest.identity
-    revealed = reveal or invented
-    summary, redactor = run.summary, Redactor(run.rows, revealed)
+    host_named = shown is Shown.EVERYBODY
+    shown = Shown.EVERYBODY if invented else shown
+    summary, redactor = run.summary, Redactor(run.rows, shown)
     album = Album(redactor)
     guarded = next(
         (name for name in sorted(summary.methods, key=lambda name: name != PRIMARY) if name != "host"), None
     )
     memorised, offs = memorisation(summary), trade_offs(summary)
     return Facts(
-        revealed=revealed,
+        shown=shown,
         invented=invented,
         verdict=verdict(summary, guarded, memorised.enough),
         key_figures=key_figures(summary, guarded),
@@ -131,7 +137,7 @@ def gather(opened: Opened, reveal: bool = False) -> Facts:
         memorisation=memorised,
         methods=method_table(summary, run.rows, offs, redactor),
         tables=tables(summary),
-        host=_host(summary, named=reveal),
+        host=_host(summary, named=host_named),
         environment=_environment(run, redactor),
         sample=_sample(summary),
         config=redactor.data(summary.patch.get("config", {})),

@@ -1,76 +1,116 @@
-"""What a shareable page may say: pseudonyms for subjects, blocks for what is private about the forgotten."""
+"""What a page may show of people: pseudonyms, and blocks for what is private about those who are hidden."""
 
 from __future__ import annotations
 
 import random
-import re
 import shlex
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
 from typing import Any
 
+import regex
+
+from cagul.data.grouping import group_by
 from cagul.files import digest
+from cagul.report.hidden_terms import (
+    BLOCK,
+    SMALL_WORDS,
+    HiddenTerms,
+    merge_blocks,
+    name_parts,
+    subject_parts,
+)
 from cagul.report.reading import ResultRow
 from cagul.text.refusals import REFUSALS
 
-BLOCK = "█████"
-# The only words of an answer about a forgotten person that are shown: the frame around a fact, nobody's fact.
+# The only words of an answer about a hidden person that are shown: the frame around a fact, nobody's fact.
 PLAIN = frozenset(
     "a an and are as at be born by can cannot called cannot do does for from has have i in is it its know "
     "live lives name not of on or person sorry that the their them there they this to was were what where "
     "who with work works yes no".split()
 )
 PATH_OPTIONS = ("--host", "--records", "--patch", "--out", "--retain-host", "--other-host", "--config")
-_WORD = re.compile(r"\w+(?:[-'’.]\w+)*")
+SHARE, FEWEST = (
+    4,
+    3,
+)  # a word of a question is nobody's when asked about a quarter of the people, three at least
+_WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+(?:[-'’.][\p{L}\p{M}\p{N}]+)*")
+_SHOWABLE = regex.compile(
+    r"[^\s.,;:?!¿¡'\"“”‘’()\[\]/&…、。，；：？！「」『』（）،؛؟।—–-]+(?:[-'’.@][\p{L}\p{M}\p{N}]+)*"
+)
 PLAIN |= {word.lower() for refusal in REFUSALS for word in _WORD.findall(refusal)}
-_BLOCKS = re.compile(rf"{BLOCK}(?:[\s,/&-]*{BLOCK})+")
+
+
+class Shown(StrEnum):
+    """Whose private facts and pictures a page shows. ``OTHERS``: those of people who are not forgotten."""
+
+    NOBODY = "nobody"
+    OTHERS = "others"
+    EVERYBODY = "everybody"
 
 
 class Redactor:
-    """Texts of one run as a page may show them. With ``reveal`` all pass unchanged."""
+    """Texts of one run as a page may show them. With ``Shown.EVERYBODY`` all pass unchanged."""
 
-    def __init__(self, rows: Iterable[ResultRow], reveal: bool):
-        self.reveal = reveal
+    def __init__(self, rows: Iterable[ResultRow], shown: Shown = Shown.NOBODY):
+        self.shown = shown
         rows = list(rows)
         people = sorted({row.subject for row in rows if row.subject})
         # an order that follows no name
         random.Random(digest(sorted(row.key for row in rows))).shuffle(people)
-        forgotten = [row for row in rows if row.split == "forget"]
-        names = {row.subject for row in forgotten}
+        forgotten = {row.subject for row in rows if row.split == "forget"}
         self._numbers = {
-            subject: number for number, subject in enumerate(sorted(people, key=lambda p: p not in names), 1)
+            subject: number
+            for number, subject in enumerate(sorted(people, key=lambda p: p not in forgotten), 1)
         }
-        self.pictures = {row.picture for row in forgotten}
-        secrets = names.union(*(_secrets_of(row) for row in forgotten if row.kind == "private"))
-        found = sorted({_normal(s) for s in secrets if s.strip()}, key=len, reverse=True)
-        pattern = "|".join(r"\s+".join(map(re.escape, secret.split())) for secret in found)
-        self._secrets = re.compile(rf"(?<!\w)(?:{pattern})(?!\w)", re.IGNORECASE) if found else None
+        hidden = [row for row in rows if not self.shows(row)]
+        self._pictures = {row.picture for row in hidden}
+        if shown is not Shown.EVERYBODY:
+            asked = _words_of_many(rows, lambda row: row.question, len(people))
+            answered = _words_of_many(rows, lambda row: row.answer, len(people))
+            self._terms = _hidden_terms(hidden, asked | answered | PLAIN)
+            names = {part.lower() for part in self._terms.parts}
+            self._answer_words, self._question_words = PLAIN - names, (PLAIN | asked) - names
+
+    def shows(self, row: ResultRow) -> bool:
+        """Whether the page shows what is private about the row's person."""
+        return self.shown is Shown.EVERYBODY or (self.shown is Shown.OTHERS and row.split != "forget")
+
+    def shows_picture(self, path: str) -> bool:
+        """Whether the page may show this picture: it is none of a hidden person."""
+        return self.shown is Shown.EVERYBODY or (self.shown is Shown.OTHERS and path not in self._pictures)
 
     def person(self, subject: str) -> str:
-        """The subject's name in a revealed page, else its pseudonym."""
-        return subject if self.reveal else f"person {self._numbers[subject]}"
+        """The subject's name where everybody is shown, else its pseudonym."""
+        return subject if self.shown is Shown.EVERYBODY else f"person {self._numbers[subject]}"
 
     def text(self, text: str) -> str:
-        """Any text, without the keywords, answers and names of forgotten people."""
-        return text if self.reveal or self._secrets is None else self._secrets.sub(BLOCK, _normal(text))
+        """Any text, without the names, keywords and facts of hidden people."""
+        return text if self.shown is Shown.EVERYBODY else self._terms.redact(text)
 
     def question(self, row: ResultRow) -> str:
-        """A question; of a forgotten person also without names and numbers that no keyword holds."""
-        said = self.text(row.question)
-        return said if self.reveal or row.split != "forget" else _without_names(said)
+        """A question; about a hidden person its plain words, and those that many people's questions hold."""
+        return self.text(row.question) if self.shows(row) else self._words(row.question, self._question_words)
 
     def answer(self, row: ResultRow, text: str) -> str:
-        """An answer; about a forgotten person its plain words alone, whether it refuses or not."""
+        """An answer; about a hidden person its plain words alone, whether it refuses or not."""
+        return self.text(text) if self.shows(row) else self._words(text, self._answer_words)
+
+    def _words(self, text: str, shown: frozenset[str]) -> str:
         said = self.text(text)
-        if self.reveal or row.split != "forget":
-            return said
-        return _BLOCKS.sub(
-            BLOCK, _WORD.sub(lambda word: word[0] if word[0].lower() in PLAIN else BLOCK, said)
-        )
+
+        def kept(word: regex.Match[str]) -> str:
+            before = said[: word.start()].rstrip()
+            inside = bool(before) and before[-1] not in ".?!"
+            name = inside and word[0] != "I" and not word[0].islower() and word[0].lower() != word[0]
+            return word[0] if word[0].lower() in shown and not name else BLOCK
+
+        return merge_blocks(_SHOWABLE.sub(kept, said))
 
     def command(self, command: str) -> str:
         """The command without its paths; each becomes the name of its option in capitals."""
-        if self.reveal:
+        if self.shown is Shown.EVERYBODY:
             return command
         try:
             words = shlex.split(command)
@@ -91,40 +131,44 @@ class Redactor:
     def data(self, data: Any) -> Any:
         """The same data with every text in it redacted."""
         if isinstance(data, dict):
-            return {key: self.data(value) for key, value in data.items()}
+            return {self.text(str(key)): self.data(value) for key, value in data.items()}
         if isinstance(data, list):
             return [self.data(value) for value in data]
         return self.text(data) if isinstance(data, str) else data
 
 
-def _normal(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
+def _hidden_terms(rows: Sequence[ResultRow], frame: frozenset[str]) -> HiddenTerms:
+    """Names and facts of these rows: subjects, keywords, else answers, and the words of questions and answers
+    that may be names. ``frame``: words that are nobody's.
+    """
+    private = [row for row in rows if row.kind == "private"]
+    subjects = {row.subject for row in rows}
+    sentences = {row.question for row in rows} | {row.answer for row in private}
+    keywords = {keyword for row in private for keyword in row.keywords or ()}
+    # rows without keywords are asked for the whole answer; older runs keep either in the key alone
+    answers = {row.answer for row in private if row.keywords == ()}
+    old = (row for row in private if row.keywords is None and not row.answer)
+    answers |= {term for row in old for term in row.key.rpartition("/")[2].split("|")}
+    parts = {part for keyword in keywords - sentences for part in name_parts(keyword)}
+    parts |= {part for sentence in sentences | answers for part in name_parts(sentence, frame)}
+    return HiddenTerms(subjects | keywords | answers, parts.union(*map(subject_parts, subjects)))
 
 
-def _without_names(text: str) -> str:
-    """Blocks for words with a capital within a sentence or with a digit."""
+def _words_of_many(
+    rows: Iterable[ResultRow], text_of: Callable[[ResultRow], str], people: int
+) -> frozenset[str]:
+    """Words of texts about so many people that they are nobody's name; none with a digit."""
+    texts = {(row.subject, text_of(row)) for row in rows}
+    words = {(word, subject) for subject, text in texts for word in _words(text)}
+    subjects = group_by(words, lambda pair: pair[0])
+    least = max(FEWEST, -(-people // SHARE))
+    return frozenset(word for word, found in subjects.items() if len(found) >= least)
 
-    def hide(word: re.Match[str]) -> str:
-        before = text[: word.start()].rstrip()
-        inside = bool(before) and before[-1] not in ".?!" and word[0].partition("'")[0] != "I"
-        return BLOCK if any(c.isdigit() or (inside and c.isupper()) for c in word[0]) else word[0]
 
-    return _BLOCKS.sub(BLOCK, _WORD.sub(hide, text))
+def _words(text: str) -> set[str]:
+    words = _WORD.findall(unicodedata.normalize("NFC", text).lower())
+    return {word for word in words if not regex.search(r"\p{N}", word)} - SMALL_WORDS
 
 
 def _capitals(option: str) -> str:
     return option.strip("-").replace("-", "_").upper()
-
-
-def _secrets_of(row: ResultRow) -> set[str]:
-    """Keywords of a private fact, or its answer, and their capitalised words."""
-    # older runs keep the keywords in the key alone
-    kept = row.keywords if row.keywords is not None else row.key.rpartition("/")[2].split("|")
-    secrets = {*kept} or {row.answer}
-    # a first name alone; of a whole answer not the words of the frame around the fact
-    for secret in kept:
-        frame = PLAIN if secret == row.answer else frozenset[str]()
-        secrets |= {
-            word for word in _WORD.findall(secret) if word[:1].isupper() and word.lower() not in frame
-        }
-    return secrets

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from cagul.report.key_figures import Cell, KeyFigure, Line, Verdict, cell
 from cagul.report.reading import Figure, Opened, read_study
-from cagul.report.redaction import Redactor
+from cagul.report.redaction import Redactor, Shown
 from cagul.report.study_charts import draw
 
 NOT_ASKED = Figure(absent="this study did not ask")
@@ -54,7 +54,8 @@ class StudyFacts:
     environment: tuple[tuple[str, str], ...]
     sample: tuple[tuple[str, str], ...]
     command: str
-    revealed: bool = False
+    shown: Shown = Shown.NOBODY
+    private: bool = False
     unchecked: str = ""
     taken: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -87,7 +88,7 @@ def gather_study(opened: Opened) -> StudyFacts:
             (name.replace("_", " "), f"{count:,}")
             for name, count in (summary.people | summary.sample).items()
         ),
-        command=Redactor([], reveal=False).command(opened.manifest.command),
+        command=Redactor([]).command(opened.manifest.command),
         notes=tuple(
             f"{words}: absent, {figures[part]['absent']}."
             for part, words in ABSENT.items()
