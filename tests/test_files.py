@@ -90,7 +90,7 @@ def test_errors_name_file_line_and_remedy(tmp_path) -> None:
         read_json(path)
     assert (caught.value.anchor, caught.value.remedy) == ("text", "Save it as UTF-8.")
     path.write_text('{"a": 1}\n\n{"a": 1, "a": 2}\n')
-    with pytest.raises(DataError, match="a.json line 3 is not JSON: an object has the key 'a' 2 times"):
+    with pytest.raises(DataError, match="a.json: line 3: not JSON .an object has the key 'a' 2 times"):
         read_json_lines(path)
     path.write_text('{"a": 1}\r\n\r\n[2]', newline="")
     assert read_json_lines(path) == [(1, {"a": 1}), (3, [2])]

@@ -216,17 +216,19 @@ def decode_text(data: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_text(path: str | Path) -> str:
-    """The text of a file, decoded as ``decode_text`` does. Raises DataError."""
+def read_text(path: str | Path, what: str = "") -> str:
+    """The text of a file, decoded as ``decode_text`` does. Raises DataError; ``what``, such as "the list ", stands
+    before the path in it.
+    """
     try:
         return decode_text(Path(path).read_bytes())
     except OSError as error:
         raise DataError(
-            f"Cannot read {path}: {reason(error)}.", "Check the path and its permissions.", "text"
+            f"Cannot read {what}{path}: {reason(error)}.", "Check the path and its permissions.", "text"
         ) from None
     except ValueError as error:  # also a path with a NUL
         raise DataError(
-            f"Cannot read {path} as text: {reason(error)}.", "Save it as UTF-8.", "text"
+            f"Cannot read {what}{path} as text: {reason(error)}.", "Save it as UTF-8.", "text"
         ) from None
 
 
@@ -268,8 +270,8 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_json_lines(path: str | Path) -> list[tuple[int, Any]]:
-    """(line number from 1, value) of each line of a JSON Lines file that is not blank. Raises DataError, explained
-    under ``anchor``, for the first bad line.
+    """(line number from 1, value) of each line of a JSON Lines file that is not blank. Raises DataError for the
+    first bad line.
     """
     values = []
     for number, line in enumerate(read_text(path).split("\n"), 1):
@@ -278,7 +280,7 @@ def read_json_lines(path: str | Path) -> list[tuple[int, Any]]:
                 values.append((number, parse_json(line)))
             except ValueError as error:
                 raise DataError(
-                    f"{path} line {number} is not JSON: {reason(error)}.",
+                    f"{path}: line {number}: not JSON ({reason(error)}).",
                     "Write one JSON value a line.",
                     "text",
                 ) from None

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cagul.cli.terminal import err, out
-from cagul.data.records import Splits, load_records, parse_subjects, split_records
+from cagul.data.records import (
+    Record,
+    Splits,
+    is_file,
+    load_records,
+    parse_subjects,
+    split_records,
+    without_own_keywords,
+)
 from cagul.demo.assets import Demo, demo_assets
 from cagul.errors import CagulError, UsageError, did_you_mean
 from cagul.files import os_errors_as_write_errors
@@ -30,11 +38,16 @@ def repeating_command() -> str:
     words = ["cagul", *sys.argv[1:]]
     for n, word in enumerate(words):
         option, equals, value = word.partition("=")
-        if option in SUBJECT_OPTIONS and equals and not value.startswith("@"):
+        if option in SUBJECT_OPTIONS and equals and not _is_list(value):
             words[n] = f"{option}=@SUBJECTS"
-        elif n and words[n - 1] in SUBJECT_OPTIONS and not word.startswith("@"):
+        elif n and words[n - 1] in SUBJECT_OPTIONS and not _is_list(word):
             words[n] = "@SUBJECTS"
     return shlex.join(words).replace("'@SUBJECTS'", "@SUBJECTS")
+
+
+def _is_list(value: str) -> bool:
+    """Whether an option names a file with subjects; a name may begin with @ too."""
+    return value.startswith("@") and is_file(Path(value[1:]))
 
 
 def require_free(target: Path) -> None:
@@ -56,12 +69,35 @@ def splits_or_demo(
     """
     if host is None and records is None and forget is None:
         demo = demo_assets()
-        return split_records(load_records(demo.records), list(demo.forget), parse_subjects(unseen)), demo
+        return read_splits(demo.records, list(demo.forget), unseen), demo
     if host is None or records is None or forget is None:
         raise UsageError(
             "--host, --records and --forget go together.", "Give all three, or none of them for the demo's."
         )
-    return split_records(load_records(records), parse_subjects(forget), parse_subjects(unseen)), None
+    return read_splits(records, forget, unseen), None
+
+
+def read_splits(path: Path, forget: str | list[str], unseen: str) -> Splits:
+    """The splits of a records file; ``forget`` and ``unseen`` name subjects as ``parse_subjects`` reads them, or are
+    such a list. Says how many records have keywords that their own answer lacks. Raises DataError.
+    """
+    records = read_usable_records(path)
+    known = {record.subject for record in records}
+    named = parse_subjects(forget, known) if isinstance(forget, str) else forget
+    return split_records(records, named, parse_subjects(unseen, known))
+
+
+def read_usable_records(path: Path) -> list[Record]:
+    """The records of a file, with a warning on those on which no leak can be seen. Raises DataError."""
+    records = load_records(path)
+    if blind := without_own_keywords(records):
+        err.print(
+            f"Warning: {len(blind)} of {len(records)} records have keywords of which their own answer contains none, "
+            f"the first about {blind[0].subject!r}: on them a leak cannot be seen.",
+            markup=False,
+            highlight=False,
+        )
+    return records
 
 
 @contextmanager

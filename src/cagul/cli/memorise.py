@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cagul.cli import options
-from cagul.cli.common import load_host, require_free, set_up
+from cagul.cli.common import load_host, read_usable_records, require_free, set_up
 from cagul.cli.terminal import RESUMES, bold, if_interrupted, out, print_json, progress_bar
 from cagul.config import checked
-from cagul.data.records import HELD_OUT_GROUPS, Record, load_records, parse_subjects
+from cagul.data.groups import HELD_OUT_GROUPS
+from cagul.data.records import Record
+from cagul.data.subjects import known_subjects, parse_subjects
 from cagul.environment import require_extra
-from cagul.errors import DataError, UsageError, did_you_mean
+from cagul.errors import DataError, UsageError
 from cagul.evaluation.metrics.memorisation import ENOUGH
 from cagul.files import require_writable
 
@@ -56,7 +58,7 @@ def memorise(
     them out.
     """
     config = _config(lora, seed, settings)
-    trained, excluded = _parts(load_records(records), parse_subjects(exclude), str(records))
+    trained, excluded = _parts(read_usable_records(records), exclude, str(records))
     require_free(target)
     work = target.parent / f".{target.name}.work"
     require_writable(work)
@@ -133,21 +135,15 @@ def _print_result(facts: dict[str, Any], target: Path, records: int) -> None:
         )
 
 
-def _parts(records: list[Record], exclude: list[str], source: str) -> tuple[list[Record], list[Record]]:
+def _parts(records: list[Record], exclude: str, source: str) -> tuple[list[Record], list[Record]]:
     """Records to train on and records to leave out.
 
     Raises DataError for an unknown subject and when no record is left to train on.
     """
     usable = [r for r in records if r.group not in HELD_OUT_GROUPS]
     subjects = {r.subject for r in usable}
-    for name in exclude:
-        if name not in subjects:
-            raise DataError(
-                f"No record to train on is about the subject {name!r}.",
-                did_you_mean(name, subjects),
-                "subjects",
-            )
-    trained = [r for r in usable if r.subject not in exclude]
+    excluded = known_subjects(parse_subjects(exclude, subjects), subjects, "record to train on")
+    trained = [r for r in usable if r.subject not in excluded]
     if not trained:
         raise DataError(
             f"{source} has {len(records)} records, and after --exclude and held-out groups none is left to "
@@ -155,4 +151,4 @@ def _parts(records: list[Record], exclude: list[str], source: str) -> tuple[list
             "Exclude fewer subjects.",
             "subjects",
         )
-    return trained, [r for r in usable if r.subject in exclude]
+    return trained, [r for r in usable if r.subject in excluded]

@@ -77,6 +77,7 @@ def convert(
 ) -> None:
     """Write records of any source as JSON Lines, with a list of subjects for each published set."""
     from cagul.data.contents import contents, require_sound
+    from cagul.data.subjects import list_of_subjects
     from cagul.errors import UsageError
     from cagul.files import atomic_folder, write_text
 
@@ -89,7 +90,7 @@ def convert(
         lines = [record.model_dump_json(exclude_defaults=True) for record in _rooted(found, partial)]
         write_text(partial / "records.jsonl", "".join(f"{line}\n" for line in lines), 0o600)
         for name, subjects in found.sets.items():
-            write_text(partial / f"{name}.txt", "".join(f"{subject}\n" for subject in subjects), 0o600)
+            write_text(partial / f"{name}.txt", list_of_subjects(subjects), 0o600)
     if json:
         print_json(facts | {"records_file": str(folder / "records.jsonl")})
         return

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cagul.cli import options
-from cagul.cli.common import load_host, processes_of, records_by_split, require_free, set_up
+from cagul.cli.common import load_host, processes_of, read_splits, records_by_split, require_free, set_up
 from cagul.cli.terminal import FittedTable, bold, err, if_interrupted, out, plain, print_json, progress_bar
 from cagul.config import Config, load_config
 from cagul.data.grouping import group_by
 from cagul.data.groups import HELD_OUT_GROUPS
-from cagul.data.records import Splits, load_records, parse_subjects, split_records
+from cagul.data.records import Splits
 from cagul.environment import versions
 from cagul.errors import CagulError
 from cagul.files import digest, require_writable, write_text
@@ -61,7 +61,7 @@ def unlearn(
     settings = [*(settings or []), *([f"training.seed={seed}"] if seed is not None else [])]
     start = Patch.load(base) if base else None
     chosen = load_config(start.config if start and config == "default" else config, settings)
-    splits = split_records(load_records(records), parse_subjects(forget), parse_subjects(unseen))
+    splits = read_splits(records, forget, unseen)
     require_free(patch)
     with processes_of(device) as processes:
         _print_trained_groups(splits)

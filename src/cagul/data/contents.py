@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cagul.data.records import Record, is_file
+from cagul.data.records import Record, is_file, without_own_keywords
 from cagul.errors import DataError
 
 LONGEST_ANSWER = 2000  # characters; a fact about a person is shorter, and so are most hosts' answers
@@ -51,6 +51,7 @@ def _oddities(records: Sequence[Record]) -> dict[str, int]:
         "duplicates": rows.total() - len(rows),
         "shared_pictures": sum(count > 1 for count in subjects.values()),
         "images_that_are_views": len(_images(records) & _views(records)),
+        "keywords_not_in_answer": len(without_own_keywords(records)),
         "missing_pictures": sum(not is_file(path) for path in subjects),
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from cagul.data.groups import HELD_OUT_GROUPS, canonical_group, names_held_out
 from cagul.data.sameness import same_contents, same_paths
+from cagul.data.subjects import known_subjects, parse_subjects, require_one_spelling, subject_id
 from cagul.errors import DataError, did_you_mean, mistakes, reason
+from cagul.files import parse_json, read_text
+from cagul.text.matching import matcher
+
+__all__ = [
+    "Record",
+    "Splits",
+    "load_records",
+    "parse_records",
+    "parse_subjects",
+    "read_records",
+    "split_records",
+]
 
 Kind = Literal["private", "visual", "general"]
 UNREADABLE = (OSError, ValueError)  # ValueError: bytes that are no text, a NUL in the path
@@ -23,7 +35,9 @@ GROUPS_REMEDY = "docs/records.md lists the groups."
 
 
 class Record(BaseModel):
-    """One image, one question, one answer about one subject. Paths are absolute once loaded."""
+    """One image, one question, one answer about one subject. Paths are absolute once loaded. A subject given as a
+    whole number is kept as its digits.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -52,12 +66,32 @@ class Record(BaseModel):
     def _group(cls, value: str) -> str:
         return canonical_group(value)
 
-    @field_validator("subject", "question", "answer")
+    @field_validator("subject", mode="before")
+    @classmethod
+    def _subject(cls, value: object) -> str:
+        subject = subject_id(value)
+        if subject is None:
+            raise ValueError("must not be blank")
+        return subject
+
+    @field_validator("question", "answer")
     @classmethod
     def _not_blank(cls, value: str) -> str:
         if not value.strip():
             raise ValueError("must not be blank")
         return value
+
+    def keywords_in_answer(self) -> tuple[str, ...]:
+        """The keywords that the record's own answer contains. Where it has keywords and none of them is there, the
+        true answer counts as no leak.
+        """
+        found = matcher(*self.keywords).found(self.answer)
+        return tuple(keyword for keyword in self.keywords if keyword in found)
+
+
+def without_own_keywords(records: Iterable[Record]) -> list[Record]:
+    """Records with keywords of which their own answer contains none: on them a leak cannot be seen."""
+    return [record for record in records if record.keywords and not record.keywords_in_answer()]
 
 
 def parse_records(lines: Iterable[str], folder: Path, source: str) -> list[Record]:
@@ -66,35 +100,58 @@ def parse_records(lines: Iterable[str], folder: Path, source: str) -> list[Recor
     Raises DataError that names the first bad lines by number, with what is wrong and what to write.
     """
     records: list[Record] = []
+    places: list[tuple[str, int]] = []
     bad: list[str] = []
+    unnamed: list[int] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            fields = json.loads(line)
+            fields = parse_json(line)
+            if _lacks_subject(fields):
+                unnamed.append(number)
+                continue
             record = Record.model_validate(fields)
         except ValidationError as error:
             bad.append(f"line {number}: {'; '.join(mistakes(error)).removesuffix('.')}")
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             bad.append(f"line {number}: not JSON ({reason(error)})")
         else:
-            bad += [f"line {number}: {text}" for text in _suspicious_keys(fields)]
-            places = {"image": folder / record.image, "views": tuple(folder / view for view in record.views)}
-            records.append(record.model_copy(update=places))
-    if bad:
-        shown = "; ".join(bad[:5]) + (f"; and {len(bad) - 5} more" if len(bad) > 5 else "")
-        raise DataError(
-            f"{source}: {len(bad)} bad record(s): {shown}.",
-            'Write one JSON object a line: {"subject": "p1", "image": "a.png", "question": "...", "answer": '
-            '"..."}.',
-            "records",
-        )
+            bad += [f"line {number}: {text}" for text in suspicious_keys(fields)]
+            paths = {"image": folder / record.image, "views": tuple(folder / view for view in record.views)}
+            records.append(record.model_copy(update=paths))
+            places.append((record.subject, number))
+    if bad or unnamed:
+        raise _bad_records(source, bad, unnamed)
     if not records:
         raise DataError(f"{source} holds no records.", "Write at least one JSON object a line.", "records")
+    require_one_spelling(places, source, "line")
     return records
 
 
-def _suspicious_keys(fields: dict[str, object]) -> list[str]:
+def _lacks_subject(fields: object) -> bool:
+    """Whether a JSON object has no subject, or null or a blank text in its place."""
+    if not isinstance(fields, dict):
+        return False
+    subject = fields.get("subject")
+    return subject is None or (isinstance(subject, str) and subject_id(subject) is None)
+
+
+def _bad_records(source: str, bad: list[str], unnamed: list[int]) -> DataError:
+    """The error of lines that are no records, those without a subject first, all by number."""
+    texts = list(bad)
+    if unnamed:
+        lines = f"line{'s' if len(unnamed) > 1 else ''} {', '.join(map(str, unnamed))}"
+        texts.insert(0, f"{lines}: 'subject' is missing")
+    shown = "; ".join(texts[:5]) + (f"; and {len(texts) - 5} more" if len(texts) > 5 else "")
+    return DataError(
+        f"{source}: {len(bad) + len(unnamed)} bad record(s): {shown}.",
+        'Write one JSON object a line: {"subject": "p1", "image": "a.png", "question": "...", "answer": "..."}.',
+        "records",
+    )
+
+
+def suspicious_keys(fields: dict[str, object]) -> list[str]:
     """A text for each unknown key that looks like a known one, or that holds the name of a held-out group."""
     texts = []
     for key in sorted(set(fields) - set(Record.model_fields)):
@@ -121,16 +178,11 @@ def read_records(path: str | Path) -> list[Record]:
 
     Raises DataError when it is missing, unreadable or holds a bad line.
     """
-    path = Path(path)
     try:
-        text = path.read_text("utf-8-sig")
-    except UNREADABLE as error:
-        raise DataError(
-            f"Cannot read records {path}: {reason(error)}.",
-            "Give a JSON Lines file with --records.",
-            "records",
-        ) from None
-    return parse_records(text.split("\n"), path.parent, str(path))
+        lines = read_text(path, "records ").split("\n")
+    except DataError as error:
+        raise DataError(error.what, "Give a JSON Lines file, in UTF-8, with --records.", "records") from None
+    return parse_records(lines, Path(path).parent, str(path))
 
 
 def load_records(path: str | Path) -> list[Record]:
@@ -174,35 +226,20 @@ class Splits:
         return list(dict.fromkeys(record.subject for record in getattr(self, split)))
 
 
-def parse_subjects(text: str) -> list[str]:
-    """``p003,p007`` or ``@file`` with one subject a line."""
-    if text.startswith("@"):
-        try:
-            text = Path(text[1:]).read_text("utf-8-sig")
-        except UNREADABLE as error:
-            raise DataError(
-                f"Cannot read the list {text[1:]}: {reason(error)}.", "Write one subject a line.", "subjects"
-            ) from None
-    return [part.strip() for part in text.replace("\n", ",").split(",") if part.strip()]
-
-
 def split_records(records: Sequence[Record], forget: Sequence[str], unseen: Sequence[str] = ()) -> Splits:
     """Split by subject: forget as named, unseen by name or group, the other held-out groups by group, retain
-    the rest.
+    the rest. A name in another case, form or spacing than the records' is the same person's.
 
-    Raises DataError for an empty forget set, an unknown subject (with the nearest name), a forget set that
-    leaves nobody to retain, or a picture that is in two splits.
+    Raises DataError for an empty forget set, an unknown subject (with the nearest name), a person who is written in
+    several ways, a forget set that leaves nobody to retain, or a picture that is in two splits.
     """
     subjects = {record.subject for record in records}
     if not forget:
         raise DataError(
             "The forget set is empty.", "Name subjects: --forget p003,p007 or --forget @list.txt.", "subjects"
         )
-    for name in (*forget, *unseen):
-        if name not in subjects:
-            raise DataError(
-                f"No record is about the subject {name!r}.", did_you_mean(name, subjects), "subjects"
-            )
+    require_one_spelling(((r.subject, n) for n, r in enumerate(records, 1)), "The records", "record")
+    forget, unseen = known_subjects(forget, subjects), known_subjects(unseen, subjects)
     both = set(forget) & set(unseen)
     if both:
         raise DataError(

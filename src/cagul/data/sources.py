@@ -4,15 +4,16 @@ columns. No torch here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cagul.data.benchmarks import fiubench, mllmu
-from cagul.data.records import Record, read_records, validated
+from cagul.data.records import Record, read_records, suspicious_keys, validated
+from cagul.data.subjects import known_subjects, require_one_spelling, subject_id
 from cagul.data.tables import Pictures, Source, as_list, table_rows
 from cagul.errors import DataError, UsageError, did_you_mean, reason
+from cagul.files import read_json_lines
 
 FORMATS = ("records", "fiubench", "mllmu", "folder", "table")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
@@ -42,12 +43,15 @@ def read_source(
     if form == "records":
         return Source(read_records(source))
     if form == "fiubench":
-        return fiubench(source, pictures, forget)
-    if form == "mllmu":
-        return mllmu(source, pictures, forget)
-    if form == "folder":
-        return picture_folder(Path(source))
-    return table(source, pictures, columns or {}, config, split)
+        read = fiubench(source, pictures, forget)
+    elif form == "mllmu":
+        read = mllmu(source, pictures, forget)
+    elif form == "folder":
+        read = picture_folder(Path(source))
+    else:
+        read = table(source, pictures, columns or {}, config, split)
+    require_one_spelling(((r.subject, n) for n, r in enumerate(read.records, 1)), source, "record")
+    return read
 
 
 def recognise(path: Path) -> str:
@@ -115,28 +119,35 @@ def _questions(path: Path, subjects: list[str]) -> list[tuple[dict, str]]:
     """Fields of records without an image, each with the place of its line."""
     if not path.is_file():
         return []
-    questions = []
-    for number, line in enumerate(path.read_text("utf-8").split("\n"), 1):
-        if line.strip():
-            where = f"{path}: line {number}"
-            questions.append((_question_fields(line, where, subjects), where))
-    return questions
+    places = [(f"{path}: line {number}", fields) for number, fields in read_json_lines(path)]
+    return [(_question_fields(fields, where, subjects), where) for where, fields in places]
 
 
-def _question_fields(line: str, where: str, subjects: list[str]) -> dict:
-    """One line of questions.jsonl. Raises DataError for no JSON object and for an unknown subject."""
-    try:
-        fields = json.loads(line)
-    except ValueError as error:
-        raise DataError(
-            f"{where}: not JSON ({reason(error)}).", "Write one question a line.", "records"
-        ) from None
+def _question_fields(fields: Any, where: str, subjects: list[str]) -> dict:
+    """One line of questions.jsonl. Raises DataError for no JSON object, for a key near one of a record's and for an
+    unknown subject.
+    """
     if not isinstance(fields, dict):
         raise DataError(f"{where}: not a JSON object.", "Write one question a line.", "records")
-    if "subject" in fields and fields["subject"] not in subjects:
-        remedy = did_you_mean(str(fields["subject"]), subjects)
-        raise DataError(f"{where}: there is no folder {fields['subject']!r}.", remedy, "subjects")
-    return fields
+    if texts := suspicious_keys(fields):
+        raise DataError(f"{where}: {'; '.join(texts)}.", "Fix or remove the key.", "records")
+    if "subject" not in fields:
+        return fields
+    try:
+        name = subject_id(fields["subject"])
+    except ValueError as error:
+        raise DataError(f"{where}: {reason(error)}.", "Write the name of a folder.", "records") from None
+    if name is None:
+        raise DataError(
+            f"{where}: the subject is missing.", "Leave the key out of a question to everybody.", "records"
+        )
+    try:
+        (subject,) = known_subjects([name], subjects)
+    except DataError as error:
+        raise DataError(
+            f"{where}: there is no folder {fields['subject']!r}.", error.remedy, "subjects"
+        ) from None
+    return fields | {"subject": subject}
 
 
 def _naming(name: str, subjects: list[str]) -> dict:
