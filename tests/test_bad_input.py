@@ -258,8 +258,8 @@ def _setting(**values):
 @pytest.mark.parametrize(
     ("spoil", "says", "anchor"),
     [
-        (_nothing, "does not load as an image-text-to-text model: Unrecognized model", "host-load"),
-        (_cut, "does not load as an image-text-to-text model: Error while deserializing header", "host-load"),
+        (_nothing, "has no config.json: it is empty", "host-load"),
+        (_cut, "it was cut off or changed", "host-load"),
         (
             _lacking,
             "lacks 2 of its weights, the first is model.multi_modal_projector.linear_1.bias",
@@ -267,7 +267,7 @@ def _setting(**values):
         ),
         (
             lambda f: (f / "config.json").write_text("null"),
-            "does not load as an image-text-to-text model",
+            "config.json holds no JSON object",
             "host-load",
         ),
         (_setting(vision_config={"hidden_size": 7}), "The hidden size (7) is not a multiple", "host-load"),

@@ -6,11 +6,10 @@ import json
 
 import pytest
 import torch
-from jinja2 import TemplateError
 from transformers import DynamicCache
 from typer.testing import CliRunner
 
-from cagul.errors import GuardBypass
+from cagul.errors import GuardBypass, HostError
 from cagul.guard.guard import Guard
 from cagul.guard.token_edit import choose_tokens
 from cagul.host.prompt_layout import TurnMarks, earlier_turns, question_rows, turn_marks
@@ -195,7 +194,7 @@ ONE_TURN = (
 def one_turn_host(fresh_tiny_host):
     """A host whose chat template raises for several turns."""
     fresh_tiny_host.processor.chat_template = ONE_TURN
-    with pytest.raises(TemplateError, match="one turn alone"):
+    with pytest.raises(HostError, match="one turn alone"):
         fresh_tiny_host.prompter.conversation(TURNS)
     fresh_tiny_host.marks = turn_marks(fresh_tiny_host.processor)
     return fresh_tiny_host

@@ -29,6 +29,7 @@ from cagul.guard.decision import Answer, Decision
 from cagul.guard.patch import Patch
 from cagul.guard.token_edit import choose_tokens, rewrite
 from cagul.host.frozen import FrozenHost, Prefill, Tokens
+from cagul.host.generation import GreedyConfig
 from cagul.host.prompt_layout import hide
 from cagul.host.streaming import stream_pieces
 
@@ -115,7 +116,10 @@ class Guard:
         self._local.decisions = ()
         if inputs is not None:
             options["input_ids"] = inputs
-        self._refuse(options, self.host.model.generation_config, options.get("generation_config"))
+        given = options.get("generation_config")
+        # generate fills what is unset in other settings than these from the host's
+        own = () if isinstance(given, GreedyConfig) else (self.host.model.generation_config,)
+        self._refuse(options, *own, given)
         if self in _disabled.get():
             self._disown(options)
             return self.host.generate(options)
@@ -198,7 +202,7 @@ class Guard:
         return self._streaming(generate, verdicts)
 
     def _streaming(self, generate: Callable[..., None], verdicts: list[Decision]) -> Iterator[str]:
-        yield from stream_pieces(self.host.processor.tokenizer, generate)
+        yield from stream_pieces(self.host.processor.tokenizer, generate, stops=self.host.stop_strings)
         self._local.decisions = tuple(verdicts)
 
     def _ask(self, image: Any, question: str) -> dict[str, Tensor]:

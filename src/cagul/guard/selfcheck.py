@@ -161,7 +161,8 @@ class _Contracts:
             edited = rewrite(probe.encoder, tokens, masks)
         same = 0
         for beams in (1, 2):
-            options: dict[str, Any] = {"max_new_tokens": 4, "do_sample": False, "num_beams": beams}
+            options = host.generation_options(4, stops=False)
+            options["generation_config"].num_beams = beams
             own = host.generate(inputs, edited, **options)
             same += torch.equal(own, self.firing.generate(**inputs, **options))
         return (

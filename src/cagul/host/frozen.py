@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -16,12 +15,21 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from transformers import StoppingCriteriaList
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from cagul.config import ProbedKind
 from cagul.errors import DataError, HostError
 from cagul.host.attention_capture import recording, valid_rows
 from cagul.host.families import Family, family_of, of_host
+from cagul.host.generation import (
+    before_stop,
+    end_tokens,
+    greedy_config,
+    held_settings,
+    require_settings,
+    stop_strings,
+)
 from cagul.host.loading import load_model, require_family
 from cagul.host.prompt_layout import (
     QuestionRows,
@@ -33,7 +41,7 @@ from cagul.host.prompt_layout import (
     visual_spans,
 )
 from cagul.host.prompter import Prompter
-from cagul.host.streaming import stream_pieces
+from cagul.host.streaming import StopAtText, stream_pieces
 from cagul.host.visual_tokens import Seam
 from cagul.host.weights import device_of, fingerprint, unwrapped
 
@@ -76,6 +84,7 @@ class FrozenHost:
         self.model: Any = model.eval().requires_grad_(False)
         self.prompter = Prompter(processor, self.family, name)
         self.processor, self.name = self.prompter.processor, name
+        require_settings(vars(model.generation_config))
         self._seam: Seam | None = None
         self.marks = turn_marks(processor)
         self.language_model: Any = model.get_submodule(self.family.language_model)
@@ -396,7 +405,11 @@ class FrozenHost:
         inputs = dict(inputs) if tokens is None else self.without_pixels(inputs)
         if tokens:
             inputs["mm_encoder_outputs"] = self.features(tokens)
-        return self.model.generate(**inputs, **options)
+        given = inputs | options
+        if stops := getattr(given.get("generation_config"), "stops", ()):
+            stop = StopAtText(self.processor.tokenizer, given["input_ids"].shape[1], stops)
+            given["stopping_criteria"] = StoppingCriteriaList([*(given.get("stopping_criteria") or ()), stop])
+        return self.model.generate(**given)
 
     def stream(self, inputs: dict[str, Any], tokens: Tokens | None = None, **options: Any) -> Iterator[str]:
         """The same answer as ``generate`` for one prompt, in pieces as they come. A reader that stops early
@@ -404,28 +417,39 @@ class FrozenHost:
         """
         criteria = options.pop("stopping_criteria", None)
         generate = partial(self.generate, inputs, tokens, **options)
-        return stream_pieces(self.processor.tokenizer, generate, criteria)
+        stops = getattr(options.get("generation_config"), "stops", ())
+        return stream_pieces(self.processor.tokenizer, generate, criteria, stops)
 
     def decode(self, prompt_length: int, sequences: Int[Tensor, "B S"]) -> list[str]:
-        """Decoded answers without prompts and special tokens."""
+        """Decoded answers without prompts, special tokens and stop strings."""
         decode = self.processor.tokenizer.batch_decode
-        return [text.strip() for text in decode(sequences[:, prompt_length:], skip_special_tokens=True)]
+        texts = decode(sequences[:, prompt_length:], skip_special_tokens=True)
+        return [before_stop(text.strip(), self.stop_strings) for text in texts]
 
-    def generation_options(self, max_new_tokens: int = 48) -> dict[str, Any]:
-        """Greedy decoding, without the host's own sampling defaults."""
-        settings = copy.deepcopy(self.model.generation_config)
-        settings.update(
-            do_sample=False,
-            num_beams=1,
-            max_new_tokens=max_new_tokens,
-            max_length=None,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-        )
-        if settings.pad_token_id is None:
-            settings.pad_token_id = self.processor.tokenizer.pad_token_id
+    def generation_options(self, max_new_tokens: int = 48, *, stops: bool = True) -> dict[str, Any]:
+        """Options of ``generate`` for greedy decoding, whatever the host's own settings are; what holds of them
+        is in cagul.host.generation. Without ``stops`` its stop strings do not hold.
+
+        Raises HostError (generation-config) for settings that cannot hold.
+        """
+        settings = greedy_config(self._held_settings, max_new_tokens)
+        if not stops:
+            settings.stops = ()
         return {"generation_config": settings}
+
+    @property
+    def _held_settings(self) -> dict[str, Any]:
+        return held_settings(vars(self.model.generation_config), self.processor.tokenizer)
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """The tokens that end an answer."""
+        return end_tokens(self._held_settings)
+
+    @property
+    def stop_strings(self) -> tuple[str, ...]:
+        """The texts that end an answer; they are not part of it."""
+        return stop_strings(self._held_settings)
 
 
 def _pictures_of(prompts: list[int], layout: Layout) -> list[int]:

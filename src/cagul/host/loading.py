@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 from cagul.environment import require_extra
 from cagul.errors import HostError, UnsupportedHost, reason
+from cagul.host.checkpoint import require_host_folder, require_whole_settings, require_whole_weights
 from cagul.host.families import family_of
 
 
@@ -21,17 +23,14 @@ def require_family(source: str | Path, unproven: bool) -> None:
     """Raises, before any weight is read, HostError where ``source`` holds no config, and UnsupportedHost for
     a family that is refused, not proven (unless ``unproven``), or unknown to transformers.
     """
-    local = str(source).count("/") != 1 or str(source).startswith((".", "/", "~"))
-    if local and not os.path.exists(source):
-        raise HostError(
-            f"There is no folder {source}.",
-            "Give a checkpoint folder, or a hub name such as owner/name.",
-            "host-load",
-        )
-    if os.path.exists(os.path.join(source, "adapter_config.json")):  # ignored in silence without peft
-        require_extra("A host with adapters", "peft", "baselines")
+    folder = local_folder(source)
+    if folder is not None:
+        require_host_folder(folder)
+        require_whole_settings(folder)
+        if (folder / "adapter_config.json").exists():  # ignored in silence without peft
+            require_extra("A host with adapters", "peft", "baselines")
     with _as_host_errors(source):
-        model_type = AutoConfig.from_pretrained(source).model_type
+        model_type = AutoConfig.from_pretrained(base_of(source), trust_remote_code=False).model_type
     family_of(model_type, unproven=unproven)
     if model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
         raise UnsupportedHost(
@@ -39,6 +38,49 @@ def require_family(source: str | Path, unproven: bool) -> None:
             "model of it.",
             "Take a vision-language model.",
         )
+
+
+def local_folder(source: str | Path) -> Path | None:
+    """The folder or file that ``source`` names; none for a hub name. Raises HostError where neither is there."""
+    if os.path.lexists(source):
+        return Path(source)
+    if str(source).count("/") != 1 or str(source).startswith((".", "/", "~")):
+        raise HostError(
+            f"There is no folder {source}.",
+            "Give a checkpoint folder, or a hub name such as owner/name.",
+            "host-load",
+        )
+    return None
+
+
+def base_of(source: str | Path) -> str | Path:
+    """Where the config of a host is: in an adapter's folder it is the base model's.
+
+    Raises HostError (adapter) where the adapter names no base, or a folder that is not there.
+    """
+    file = Path(source) / "adapter_config.json"
+    if not file.exists() or (Path(source) / "config.json").exists():
+        return source
+    base = json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if not isinstance(base, str) or not base or base == str(source):
+        raise HostError(
+            f"{source} is an adapter, and its adapter_config.json names no base model.",
+            "Write base_model_name_or_path there, or give the merged model.",
+            "adapter",
+        )
+    try:
+        folder = local_folder(base)
+        if folder is not None:
+            require_host_folder(folder)
+            require_whole_settings(folder)
+            require_whole_weights(folder)
+    except HostError as error:
+        raise HostError(
+            f"{source} is an adapter whose base model does not load: {error.what}",
+            "Write the base's place in base_model_name_or_path of adapter_config.json, or give the merged model.",
+            "adapter",
+        ) from error
+    return base
 
 
 def load_model(
@@ -50,10 +92,12 @@ def load_model(
     """
     if device == "auto":
         device, options = None, {"device_map": "auto"} | options
+    if (folder := local_folder(source)) is not None:
+        require_whole_weights(folder)
     with _as_host_errors(source):
-        processor = AutoProcessor.from_pretrained(source)
+        processor = _processor(source)
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
-            source, dtype=dtype, output_loading_info=True, **options
+            source, dtype=dtype, output_loading_info=True, trust_remote_code=False, **options
         )
     model, missing = loaded[0], sorted(loaded[1]["missing_keys"])
     try:
@@ -73,14 +117,37 @@ def load_model(
     return model, processor
 
 
+def _processor(source: str | Path) -> Any:
+    """The processor beside the weights; of an adapter without one its base's."""
+    base = base_of(source)
+    own = any(
+        (Path(source) / name).exists() for name in ("processor_config.json", "preprocessor_config.json")
+    )
+    return AutoProcessor.from_pretrained(source if own else base, trust_remote_code=False)
+
+
 @contextmanager
 def _as_host_errors(source: str | Path) -> Iterator[None]:
     """Turn whatever breaks first when transformers meets a broken file into a HostError."""
     try:
         yield
+    except HostError:
+        raise
     except Exception as error:
-        raise HostError(
-            f"{source} does not load as an image-text-to-text model: {reason(error)}.",
+        remedy, anchor = (
             "Give a checkpoint folder or hub name that transformers loads, with its processor.",
             "host-load",
+        )
+        if "trust_remote_code" in str(error):
+            remedy, anchor = (
+                "cagul runs no code of a checkpoint: give a model that transformers knows.",
+                "remote-code",
+            )
+        elif isinstance(error, ImportError):
+            remedy, anchor = (
+                "Install the package that it needs, or give a checkpoint without it.",
+                "host-needs-package",
+            )
+        raise HostError(
+            f"{source} does not load as an image-text-to-text model: {reason(error)}.", remedy, anchor
         ) from error

@@ -41,21 +41,44 @@ class Prompter:
                 "Save the host's own processor beside it.",
                 "host-load",
             )
-        if not getattr(processor, "chat_template", None):
-            raise HostError(
-                f"The processor of {name} has no chat template.",
-                "Save a chat template with its processor.",
-                "chat-template",
-            )
-        self.processor = left_padding(processor)
+        self.processor = left_padding(with_chat_template(processor, name))
         self.tokenizer = self.processor.tokenizer
         self.family, self.instruction = family, instruction
         self._encoded: dict[tuple[str, tuple[int, int]], Encoded] = {}
         self._answers: dict[tuple[str, str], list[int]] = {}
+        self._require_pictures(name)
+
+    def _require_pictures(self, name: str) -> None:
+        """Raises HostError (chat-template) for a template that renders one question about pictures otherwise
+        than with its words once and a mark for each picture. A template for texts alone is such a one.
+        """
+        for count in (0, 1, 2):
+            prompt = self.prompt(_QUESTION, count)
+            marks = prompt.count(self.processor.image_token)
+            if prompt.count(_QUESTION) != 1 or marks != count:
+                raise HostError(
+                    f"The chat template of {name} renders a question about {count} picture(s) with {marks} "
+                    f"image mark(s) and the question {prompt.count(_QUESTION)} time(s).",
+                    "Save a chat template with its processor that takes a list of parts, images and texts.",
+                    "chat-template",
+                )
 
     def conversation(self, messages: list[dict], *, answering: bool = True) -> str:
-        """A conversation as text; with ``answering`` up to where the host would speak."""
-        return self.processor.apply_chat_template(messages, add_generation_prompt=answering, tokenize=False)
+        """A conversation as text; with ``answering`` up to where the host would speak.
+
+        Raises HostError (chat-template) when the template does not take it.
+        """
+        try:
+            text = self.processor.apply_chat_template(
+                messages, add_generation_prompt=answering, tokenize=False
+            )
+        except Exception as error:  # templates raise what they like
+            raise HostError(
+                f"The chat template does not take this conversation: {reason(error)}.",
+                "Save a chat template with the host's processor that takes a list of parts, images and texts.",
+                "chat-template",
+            ) from error
+        return str(text)
 
     def prompt(self, question: str, images: int = 1) -> str:
         """One user turn with ``images`` pictures before the question."""
@@ -180,6 +203,36 @@ class Prompter:
     def _user(self, question: str, images: int) -> dict:
         asked = f"{self.instruction} {question}" if self.instruction else question
         return {"role": "user", "content": [{"type": "image"}] * images + [{"type": "text", "text": asked}]}
+
+
+_QUESTION = "What does zqAlpha show?"  # words that no template has
+
+
+def with_chat_template(processor: Any, name: str) -> Any:
+    """The processor itself if it has a chat template; else a copy with its tokenizer's. The caller's own is
+    left as it is.
+
+    Raises HostError (chat-template) where neither has one, or several and none is the default.
+    """
+    template = getattr(processor, "chat_template", None)
+    if template is None or template == "" or template == {}:
+        template = getattr(processor.tokenizer, "chat_template", None)
+        if template:
+            processor = copy.copy(processor)
+            processor.chat_template = template
+    if not template:
+        raise HostError(
+            f"The processor of {name} has no chat template.",
+            "Save a chat template with its processor.",
+            "chat-template",
+        )
+    if isinstance(template, dict) and "default" not in template:
+        raise HostError(
+            f"The processor of {name} has the chat templates {', '.join(sorted(template))}, and none is the default.",
+            "Save the one that is meant as chat_template.jinja.",
+            "chat-template",
+        )
+    return processor
 
 
 def left_padding(processor: Any) -> Any:

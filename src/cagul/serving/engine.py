@@ -8,7 +8,7 @@ import copy
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from PIL import Image
@@ -109,8 +109,7 @@ class Engine:
             Prompter(processor, self.host.family, self.host.name),
             threading.Lock(),
         )
-        ends = self.host.model.generation_config.eos_token_id
-        self._ends = frozenset(ends if isinstance(ends, list) else [ends])
+        self._ends = self.host.end_tokens
         self._waiting: list[Job] = []
         self._current: list[Job] = []  # the batch at work
         self._ended = False
@@ -250,7 +249,7 @@ class Engine:
                 )
             started.append(True)
 
-        options = host.generation_options(max(row.sampling.max_tokens for row in flat))
+        options = host.generation_options(max(row.sampling.max_tokens for row in flat), stops=False)
         guard.generate(
             **inputs,
             **options,
@@ -261,6 +260,5 @@ class Engine:
 
     def _row(self, job: Job, index: int) -> SampledChoice:
         say = (lambda text: job.tell(Piece(index, text))) if job.streaming else None
-        return SampledChoice(
-            job.choices[index], self.host.processor.tokenizer, self._ends, say, lambda: job.cancelled
-        )
+        sampling = replace(job.choices[index], stop=(*job.choices[index].stop, *self.host.stop_strings))
+        return SampledChoice(sampling, self.host.processor.tokenizer, self._ends, say, lambda: job.cancelled)
