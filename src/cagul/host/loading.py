@@ -134,20 +134,21 @@ def _as_host_errors(source: str | Path) -> Iterator[None]:
     except HostError:
         raise
     except Exception as error:
-        remedy, anchor = (
-            "Give a checkpoint folder or hub name that transformers loads, with its processor.",
-            "host-load",
-        )
+        what = f"{source} does not load as an image-text-to-text model: {reason(error)}."
         if "trust_remote_code" in str(error):
-            remedy, anchor = (
+            raise HostError(
+                what,
                 "cagul runs no code of a checkpoint: give a model that transformers knows.",
                 "remote-code",
-            )
-        elif isinstance(error, ImportError):
-            remedy, anchor = (
+            ) from error
+        if isinstance(error, ImportError):
+            raise HostError(
+                what,
                 "Install the package that it needs, or give a checkpoint without it.",
                 "host-needs-package",
-            )
+            ) from error
         raise HostError(
-            f"{source} does not load as an image-text-to-text model: {reason(error)}.", remedy, anchor
+            what,
+            "Give a checkpoint folder or hub name that transformers loads, with its processor.",
+            "host-load",
         ) from error
