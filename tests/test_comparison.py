@@ -463,7 +463,7 @@ def write_run(folder: Path, rows: list[dict], **identity: str) -> Path:
     folder.mkdir()
     (folder / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in [{"_": "secret"}, *rows]))
     manifest = {
-        "identity": identity,
+        "identity": {"demo": True} | identity,
         "command": "cagul compare --host /secret/place/host --out /secret/run",
         "versions": {"torch": "2"},
     }
@@ -526,5 +526,10 @@ def test_what_is_no_comparison_is_not_packed(tmp_path):
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(DataError, match="holds no comparison"):
         pack([tmp_path], tmp_path / "packed")
+    run = write_run(tmp_path / "real", rows_of({"host": (KNOWS, LIKELY)}))
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps(manifest | {"identity": {}}))
+    with pytest.raises(DataError, match="packed rows hold their private answers"):
+        pack([run], tmp_path / "packed")
     with pytest.raises(DataError, match="holds no packed comparison"):
         unpack(tmp_path)

@@ -27,30 +27,14 @@ def pack(runs: Sequence[Path], out: Path) -> Path:
     """Write runs' rows and their manifest into ``out``, rows of one question side by side. Pictures keep
     their names alone. Several runs are parts of one comparison: other methods, on the same inputs.
 
-    Raises DataError when a run holds no comparison, or another one than the first.
+    Raises DataError when a run holds no comparison, another one than the first, or people who are not invented:
+    figures are made of answers, so packed rows hold every private one.
     """
     rows: dict[str, dict[str, Any]] = {}
     first: dict[str, Any] = {}
     commands: list[str] = []
     for run in runs:
-        try:
-            found = [
-                row
-                for line in (run / "rows.jsonl").read_text("utf-8").splitlines()
-                if "key" in (row := json.loads(line))
-            ]
-            manifest = json.loads((run / MANIFEST).read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"{run} is no run: {reason(error)}.",
-                "Give the folder that `cagul compare --out` wrote.",
-                "run",
-            ) from None
-        about = next((row for row in reversed(found) if row["method"] == ABOUT), None)
-        if about is None:
-            raise DataError(
-                f"{run} holds no comparison.", "Give the folder that `cagul compare --out` wrote.", "run"
-            )
+        found, about, manifest = _read(run)
         first = first or manifest
         commands.append(Redactor([]).command(manifest["command"]))
         if manifest["identity"] != first["identity"]:
@@ -81,6 +65,30 @@ def pack(runs: Sequence[Path], out: Path) -> Path:
     told = {"identity": first["identity"], "command": "; ".join(dict.fromkeys(commands))}
     write_json(out / MANIFEST, told | {"versions": first["versions"]})
     return out
+
+
+def _read(run: Path) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
+    """A comparison's rows, the one of them that is about it, and its manifest. Raises DataError as ``pack``."""
+    try:
+        lines = (run / "rows.jsonl").read_text("utf-8").splitlines()
+        rows = [row for line in lines if "key" in (row := json.loads(line))]
+        manifest = json.loads((run / MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{run} is no run: {reason(error)}.", "Give the folder that `cagul compare --out` wrote.", "run"
+        ) from None
+    about = next((row for row in reversed(rows) if row["method"] == ABOUT), None)
+    if about is None:
+        raise DataError(
+            f"{run} holds no comparison.", "Give the folder that `cagul compare --out` wrote.", "run"
+        )
+    if "demo" not in manifest["identity"]:
+        raise DataError(
+            f"{run} is a comparison on people who are not the demo's: packed rows hold their private answers.",
+            "Keep its rows to yourself, and share its report.",
+            "run",
+        )
+    return rows, about, manifest
 
 
 def _small(row: dict[str, Any], folders: list[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from urllib.parse import unquote
 
 import regex
@@ -36,6 +36,7 @@ REPLACED = {
     "Malayalam": ("ം", "്"),
 }
 _WORDS = regex.compile(r"[\p{L}\p{M}ー]+(?:['’ʼ][\p{L}\p{M}]+)*|\p{N}{3,}")
+_DIRECTIONS = regex.compile(r"[\u202a-\u202e\u2066-\u2069]")
 _MARKS = regex.compile(r"\p{M}+")
 _CAMEL = regex.compile(r"(?<=\p{Ll})(?=\p{Lu})")
 _RUN = regex.compile(r"[\p{L}\p{M}\p{N}](?:[\p{L}\p{M}\p{N}._@+'’-]*[\p{L}\p{M}\p{N}])?")
@@ -59,18 +60,16 @@ class HiddenTerms:
 
     def __init__(self, terms: Iterable[str], parts: Iterable[str]):
         whole = {term for term in terms if term.strip()}
+        names = [(term, words) for term in whole if len(words := _WORDS.findall(term)) > 1]
         self.parts = frozenset(parts)
         self._matcher = Matcher([*whole, *self.parts])
         self._pieces = {_compact(part) for part in self.parts}
-        names = {term: words for term in whole if len(words := _WORDS.findall(term)) > 1}
-        self._fused = {compact for term in names if len(compact := _compact(term)) >= FUSED}
-        self._fused |= {
-            compact for part in self.parts if len(compact := _compact(part)) >= _least_inside(part)
-        }
+        self._fused = _long({term: FUSED for term, _ in names})
+        self._fused |= _long({part: _least_inside(part) for part in self.parts})
         self._longest = max(map(len, self._fused), default=0)
         self._stems = {stem for part in self.parts for stem in _stems(part)}
         self._syllables = {part for part in self.parts if regex.fullmatch(r"\p{Hangul}", part)}
-        self._initials = {"".join(_compact(word)[:1] for word in words) for words in names.values()}
+        self._initials = {"".join(_compact(word)[:1] for word in words) for _, words in names}
 
     def redact(self, text: str) -> str:
         """The text with a block in the place of each."""
@@ -127,7 +126,8 @@ def merge_blocks(text: str) -> str:
 
 
 def _decoded(text: str) -> str:
-    """Without HTML's and URLs' ways to write a letter."""
+    """Without HTML's and URLs' ways to write a letter, and without marks that turn the direction of a text."""
+    text = _DIRECTIONS.sub("", text)
     text = html.unescape(text) if "&" in text else text
     if "%" in text:
         try:
@@ -160,6 +160,11 @@ def subject_parts(subject: str) -> set[str]:
     """The same of what records call a person, such as ada_finch or AdaFinch. "person" is no part."""
     words = _CAMEL.sub(" ", unicodedata.normalize("NFC", subject)).replace("_", " ")
     return {part for part in name_parts(words.title(), ID_WORDS) if regex.search(r"\p{L}", part)}
+
+
+def _long(least: Mapping[str, int]) -> set[str]:
+    """The folded letters of texts that have so many of them at least."""
+    return {compact for text, letters in least.items() if len(compact := _compact(text)) >= letters}
 
 
 def _least_inside(part: str) -> int:

@@ -143,15 +143,19 @@ def _hidden_terms(rows: Sequence[ResultRow], frame: frozenset[str]) -> HiddenTer
     """
     private = [row for row in rows if row.kind == "private"]
     subjects = {row.subject for row in rows}
-    sentences = {row.question for row in rows} | {row.answer for row in private}
     keywords = {keyword for row in private for keyword in row.keywords or ()}
-    # rows without keywords are asked for the whole answer; older runs keep either in the key alone
-    answers = {row.answer for row in private if row.keywords == ()}
-    old = (row for row in private if row.keywords is None and not row.answer)
-    answers |= {term for row in old for term in row.key.rpartition("/")[2].split("|")}
+    wholes = {whole for row in private for whole in _without_keywords(row)}
+    sentences = {row.question for row in rows} | {row.answer for row in private}
     parts = {part for keyword in keywords - sentences for part in name_parts(keyword)}
-    parts |= {part for sentence in sentences | answers for part in name_parts(sentence, frame)}
-    return HiddenTerms(subjects | keywords | answers, parts.union(*map(subject_parts, subjects)))
+    parts |= {part for sentence in sentences | wholes for part in name_parts(sentence, frame)}
+    return HiddenTerms(subjects | keywords | wholes, parts.union(*map(subject_parts, subjects)))
+
+
+def _without_keywords(row: ResultRow) -> list[str]:
+    """What is a fact in a row without keywords: its answer. Older runs keep either in the key alone."""
+    if row.keywords is None and not row.answer:
+        return row.key.rpartition("/")[2].split("|")
+    return [row.answer] if row.keywords == () else []
 
 
 def _words_of_many(
