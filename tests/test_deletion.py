@@ -451,7 +451,9 @@ def test_mistakes_on_the_command_line(tiny_folder, base_folder, records_file, re
     assert (lost.remedy, lost.exit_code) == ("Give a JSON Lines file with --calibration.", 3)
     took = service_module.Added("r-3", "today", "verified", "Ada", "", {"why": "leak 0%"}, ("r-1", "r-2"))
     monkeypatch.setattr(service_module.DeletionService, "add", lambda *_, **__: took)
-    said = " ".join(run("requests", "add", "Ada", "--images", tiny_folder, *common).stdout.split())
+    said = " ".join(
+        run("requests", "add", "Ada", "--images", records[0].image.parent, *common).stdout.split()
+    )
     assert "r-1, r-2: verified with the encoder that was just replaced." in said
     assert json.loads(run("requests", "add", "Ada", *common, "--json").stdout)["to_verify_again"] == [
         "r-1",

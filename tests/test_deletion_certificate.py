@@ -23,6 +23,7 @@ from cagul.errors import StoreError, UsageError
 from cagul.guard.patch import Patch
 from cagul.host.frozen import FrozenHost
 from deletion_fixtures import pictures_of
+from helpers import picture
 
 
 @pytest.fixture(scope="session")
@@ -138,6 +139,7 @@ def test_a_failed_request_has_an_exit_code_of_its_own(monkeypatch, tmp_path, sta
     monkeypatch.setattr("cagul.cli.requests.service_at", lambda *_: nullcontext(opened))
     monkeypatch.setattr("cagul.deletion.store.Store", lambda *_: nullcontext(opened))
     StoreKey.create(tmp_path / "key")
+    picture(0).save(tmp_path / "a.png")
     common = ("--store", tmp_path / "s.db", "--key", tmp_path / "key", "--images", tmp_path)
     for words in (("add", "Dee"), ("verify", "r-1")):
         found = CliRunner().invoke(app, ["requests", *map(str, (*words, *common))])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 
+import pillow_heif
 import pyarrow
 import pytest
 from datasets import Features, Image, List, Value
@@ -15,7 +17,9 @@ from typer.testing import CliRunner
 
 from benchmark_files import write_fiubench, write_mllmu
 from cagul.cli.app import app
+from cagul.cli.requests import _pictures
 from cagul.data.contents import LONGEST_ANSWER, contents, require_sound
+from cagul.data.picture_folders import SEVERAL_FRAMES
 from cagul.data.records import Record, load_records, split_records
 from cagul.data.sources import FORMATS, read_source, recognise
 from cagul.data.tables import Pictures, as_list, safe_name
@@ -82,6 +86,94 @@ def test_an_empty_folder_of_a_subject_is_named(people, tmp_path):
     (people / "Dee").mkdir()
     with pytest.raises(DataError, match="1 of its 4 folders of subjects hold no picture, the first is 'Dee'"):
         read_source(people, tmp_path / "none")
+
+
+def test_a_folder_as_phones_and_computers_leave_it(people, tmp_path):
+    pillow_heif.register_heif_opener()
+    ada, jpg = people / "Ada_Finch", (people / "Ada_Finch" / "0.jpg").read_bytes()
+    used = {"2020/05/OLD.JPG": jpg, "IMG_3.jfif": jpg, "no suffix": jpg, "named.txt": jpg}
+    picture(30).save(ada / "IMG_1.HEIC", format="HEIF")
+    picture(31).save(ada / "a.avif")
+    picture(32).save(ada / "two.gif", save_all=True, append_images=[picture(33)])
+    left_out = {
+        "._0.jpg": (b"\0\5\x16\7", "AppleDouble files (._*)"),
+        ".DS_Store": (b"Bud1", "files of an operating system"),
+        "Thumbs.db": (b"\xd0\xcf", "files of an operating system"),
+        "__MACOSX/0.jpg": (jpg, "files of an operating system"),
+        "@eaDir/0.jpg": (jpg, "files of an operating system"),
+        ".git/0.jpg": (jpg, "files of hidden folders"),
+        ".hidden.jpg": (jpg, "hidden files"),
+        ".IMG_9.HEIC.icloud": (b"bplist00", "iCloud placeholders (their pictures are not downloaded)"),
+        "IMG_1.MOV": (b"\0\0\0\x14ftypqt  ", "videos"),
+        "IMG_1.AAE": (b"<?xml", "texts and notes on pictures"),
+        "raw.dng": (jpg, "raw pictures of a camera"),
+        "empty.jpg": (b"", "empty files"),
+        "pointer.jpg": (b"version https://git-lfs.github.com/spec/v1", "git-lfs pointers (run git lfs pull)"),
+        "page.jpg": (b"<html>", "files that cannot be read as a picture"),
+    }
+    for name, content in (used | {n: c for n, (c, _) in left_out.items()}).items():
+        (ada / name).parent.mkdir(parents=True, exist_ok=True)
+        (ada / name).write_bytes(content)
+    (ada / "loop.jpg").symlink_to("loop.jpg")
+    (ada / "link").symlink_to(people, target_is_directory=True)
+    (people / "read me.txt").write_text("x")
+    (people / ".Trash").mkdir()
+    (people / ".Trash" / "x.jpg").write_bytes(jpg)
+    found = read_source(people, tmp_path / "none")
+    asked = {r.image.relative_to(ada).as_posix() for r in found.records if r.subject == "Ada_Finch"}
+    assert asked == {"0.jpg", "1.jpg", "IMG_1.HEIC", "a.avif", "two.gif", *used}
+    expected = Counter(why for _, why in left_out.values())
+    expected |= {"broken links, pipes and devices": 1, "links to folders": 1}
+    expected["files of hidden folders"] += 1
+    assert found.left_out == expected | {"files beside the folders of people": 1}
+    assert {why: len(places) for why, places in found.places.items()} == found.left_out
+    assert found.places["videos"] == ["Ada_Finch/IMG_1.MOV"]
+    assert found.notes == {SEVERAL_FRAMES: 1, "pictures in subfolders": 1}
+    facts = json.loads(run("records", "check", people, "--json").stdout)
+    assert (facts["left_out"]["videos"], facts["left_out_places"]["videos"]) == (1, ["Ada_Finch/IMG_1.MOV"])
+    assert "videos: 1 (Ada_Finch/IMG_1.MOV)" in " ".join(run("records", "check", people).stdout.split())
+
+
+def test_folders_that_sort_people_are_refused(people, tmp_path):
+    (people / "Bo_Stark" / "Ada_Finch").mkdir()
+    picture(1).save(people / "Bo_Stark" / "Ada_Finch" / "1.jpg")
+    with pytest.raises(DataError, match="Bo_Stark holds a folder 'Ada_Finch', the name of another person"):
+        read_source(people, tmp_path / "none")
+    (tmp_path / "sorted").mkdir()
+    people.rename(tmp_path / "sorted" / "Train")
+    assert recognise(tmp_path / "sorted") == "folder"
+    with pytest.raises(DataError, match="(?s)folder 'Train' sorts people.*sorted/Train"):
+        read_source(tmp_path / "sorted", tmp_path / "none")
+
+
+def test_a_question_finds_its_folder_in_any_form_of_unicode(tmp_path):
+    for name in ("Jose\u0301", "Bo"):  # as macOS writes José
+        (tmp_path / "people" / name).mkdir(parents=True)
+        picture(len(name)).save(tmp_path / "people" / name / "1.jpg")
+    line = {"subject": "José", "question": "Where?", "answer": "In Oslo."}
+    (tmp_path / "people" / "questions.jsonl").write_bytes(json.dumps(line).encode("utf-16"))
+    found = read_source(tmp_path / "people", tmp_path / "none")
+    assert [r.subject for r in found.records] == ["Jose\u0301"]
+    assert found.places == {"people of whom no question asks": ["Bo"]}
+
+
+def test_a_person_whose_pictures_are_not_there_says_what_is(tmp_path):
+    (tmp_path / "people" / "Ada").mkdir(parents=True)
+    (tmp_path / "people" / "Ada" / ".IMG_1.HEIC.icloud").write_bytes(b"bplist00")
+    with pytest.raises(DataError, match=r"the first is 'Ada' \(iCloud placeholders .*: 1\)"):
+        read_source(tmp_path / "people", tmp_path / "none", form="folder")
+    with pytest.raises(DataError, match=r"Ada holds no picture \(iCloud placeholders"):
+        _pictures([tmp_path / "people" / "Ada"], [], "Ada")
+
+
+def test_a_request_takes_the_pictures_of_a_folder_and_says_the_rest(people, capsys):
+    (people / "Ada_Finch" / "2020").mkdir()
+    picture(9).save(people / "Ada_Finch" / "2020" / "old.png")
+    (people / "Ada_Finch" / "IMG.MOV").write_bytes(b"\0\0\0\x14ftypqt  ")
+    names = [p.name for p in _pictures([people / "Ada_Finch"], [], "Ada")]
+    assert names == ["0.jpg", "1.jpg", "old.png"]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "videos: 1, held-out pictures below a folder 'views': 1" in said
 
 
 # -- any table

@@ -15,6 +15,9 @@ from cagul.errors import DataError, one_line
 if TYPE_CHECKING:
     from cagul.data.tables import Source
 
+MOST_PLACES = 1000  # of what was left out for one reason, with --json
+SHOWN_PLACES = 3
+
 SourceArgument = Annotated[
     str, typer.Argument(help="Records file, benchmark folder, folder of pictures, or hub name.")
 ]
@@ -136,14 +139,28 @@ def _rooted(found: Source, folder: Path) -> list[Any]:
 
 
 def _facts(found: Source, counted: dict[str, Any]) -> dict[str, Any]:
+    """What --json prints: the counts, what was left out by reason, and the first places of each."""
     sets = {name: len(subjects) for name, subjects in found.sets.items()}
-    return counted | {"sets": sets, "left_out": dict(found.left_out)}
+    places = {why: places[:MOST_PLACES] for why, places in found.places.items()}
+    left_out = {"left_out": dict(found.left_out), "left_out_places": places, "notes": dict(found.notes)}
+    return counted | {"sets": sets} | left_out
 
 
 def _show(source: str, facts: dict[str, Any]) -> None:
     shown = []
+    places = facts["left_out_places"]
     for name, value in facts.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{key}: {count}" for key, count in value.items()) or "none"
-        shown.append((name.replace("_", " "), one_line(str(value))))
+        if name == "left_out":
+            value = "; ".join(_left_out(why, count, places.get(why, [])) for why, count in value.items())
+        elif name == "left_out_places":
+            continue
+        elif isinstance(value, dict):
+            value = ", ".join(f"{key}: {count}" for key, count in value.items())
+        shown.append((name.replace("_", " "), one_line(str(value)) or "none"))
     out.print(facts_table(source, shown))
+
+
+def _left_out(why: str, count: int, places: list[str]) -> str:
+    """How often something was left out for a reason, and the first places."""
+    more = ", ..." if count > SHOWN_PLACES else ""
+    return f"{why}: {count}" + (f" ({', '.join(places[:SHOWN_PLACES])}{more})" if places else "")

@@ -19,7 +19,7 @@ from cagul.cli.requests_output import (
     print_store,
     print_to_verify_again,
 )
-from cagul.cli.terminal import bold, if_interrupted, out, plain, print_json, progress_bar
+from cagul.cli.terminal import bold, err, if_interrupted, out, plain, print_json, progress_bar
 
 if TYPE_CHECKING:
     from cagul.deletion.service import DeletionService
@@ -357,13 +357,31 @@ def _records(path: Path | None) -> list[Any]:
 
 
 def _pictures(given: list[Path] | None, records: list[Any], subject: str) -> list[Path]:
-    """The named pictures and all files of the named folders that are not hidden; else the subject's own."""
-    found: list[Path] = []
+    """The named pictures and those below the named folders, held-out views aside; else the subject's own. What
+    is left out of a folder is said. Raises DataError for a folder without a picture.
+    """
+    pictures: list[Path] = []
     for path in given or []:
-        files = sorted(path.iterdir()) if path.is_dir() else [path]
-        found += [f for f in files if not path.is_dir() or (f.is_file() and not f.name.startswith("."))]
-    found = found or [record.image for record in records if record.subject == subject]
-    return list(dict.fromkeys(found))
+        pictures += _pictures_below(path) if path.is_dir() else [path]
+    pictures = pictures or [record.image for record in records if record.subject == subject]
+    return list(dict.fromkeys(pictures))
+
+
+def _pictures_below(folder: Path) -> list[Path]:
+    from cagul.data.picture_folders import picture_files
+    from cagul.errors import DataError
+
+    files = picture_files(folder)
+    reasons = {why: len(paths) for why, paths in files.left_out.items()}
+    if files.views:
+        reasons["held-out pictures below a folder 'views'"] = len(files.views)
+    left_out = ", ".join(f"{why}: {count}" for why, count in reasons.items())
+    if not files.pictures:
+        what = f" ({left_out})" if left_out else ""
+        raise DataError(f"{folder} holds no picture{what}.", "Name pictures of the person.", "store-pictures")
+    if left_out:
+        err.say(f"left out of {folder}: {left_out}", style="dim")
+    return files.pictures
 
 
 def _exit_if_failed(request: Request) -> None:

@@ -40,9 +40,10 @@ UNREADABLE = (
     struct.error,
     zlib.error,
 )  # what Pillow's decoders raise on broken files
+GIT_LFS = b"version https://git-lfs"
 # how files begin that often carry a picture's name: what they are, and the remedy
 NO_PICTURES = (
-    (b"version https://git-lfs", "it is a git-lfs pointer", "Run `git lfs pull` where it was cloned."),
+    (GIT_LFS, "it is a git-lfs pointer", "Run `git lfs pull` where it was cloned."),
     (b"\x00\x05\x16\x07", "it is an AppleDouble file, macOS's notes on a file", "Leave files named ._* out."),
     (b"bplist", "it is a property list, perhaps an iCloud placeholder", "Download the picture first."),
     (b"<!doctype html", "it is an HTML page", "Download the picture itself; the page may ask for a login."),

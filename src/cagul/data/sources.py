@@ -9,14 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from cagul.data.benchmarks import fiubench, mllmu
+from cagul.data.picture_folders import (
+    SEVERAL_FRAMES,
+    PictureFiles,
+    holds_pictures,
+    picture_files,
+    why_no_person,
+)
 from cagul.data.records import Record, read_records, suspicious_keys, validated
 from cagul.data.subjects import known_subjects, require_one_spelling, subject_id
 from cagul.data.tables import Pictures, Source, as_list, table_rows
 from cagul.errors import DataError, UsageError, did_you_mean, reason
 from cagul.files import read_json_lines
+from cagul.text.normal import name_key
 
 FORMATS = ("records", "fiubench", "mllmu", "folder", "table")
-PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+# folders that sort people, not people: training would take each for one person
+FOLDERS_OF_SPLITS = frozenset(("train", "training", "test", "val", "valid", "validation", "dev", "eval"))
 NEEDED = ("subject", "image", "question", "answer")
 LISTS = ("keywords", "paraphrased_questions", "perturbed_answers")
 
@@ -66,7 +75,7 @@ def recognise(path: Path) -> str:
         return "fiubench"
     if any(path.glob("forget_*/*.parquet")):
         return "mllmu"
-    if any(p.suffix.lower() in PICTURES for p in path.glob("*/*")):
+    if path.is_dir() and any(holds_pictures(p) for p in sorted(path.iterdir()) if p.is_dir()):
         return "folder"
     raise DataError(
         f"{path} is neither a records file nor a folder of a known format.",
@@ -76,43 +85,90 @@ def recognise(path: Path) -> str:
 
 
 def picture_folder(folder: Path) -> Source:
-    """``folder/SUBJECT/*.jpg``: each folder is a subject, each picture in it an image, each in its folder
-    ``views`` a view.
+    """``folder/SUBJECT/*.jpg``: each folder is a subject, each picture in it or in its subfolders an image, each in
+    its folder ``views`` a view. Files that are no picture are left out, by reason.
 
     Questions: ``folder/questions.jsonl``, records without an image; one without a subject is asked of
     everybody, and each is asked about each image of its subject. Without such a line the name of the folder
-    is the private fact. Ours. Raises DataError for folders without pictures and for bad lines.
+    is the private fact. Ours. Raises DataError for folders without pictures, for folders that sort people (test,
+    or one named as another person) and for bad lines.
     """
-    subjects = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    images = {name: _pictures(folder / name) for name in subjects}
-    _require_pictures(folder, images)
-    questions = _questions(folder / "questions.jsonl", subjects)
     read = Source()
-    for name in subjects:
-        views = _pictures(folder / name / "views")
-        for fields, where in questions or [(_naming(name, subjects), name)]:
-            if fields.get("subject", name) != name:
-                continue
-            for image in images[name]:
-                person = {"subject": name, "image": image, "views": views}
+    people = _people(folder, read)
+    _require_pictures(folder, people)
+    for files in people.values():
+        _count_files(folder, files, read)
+    subjects = list(people)
+    questions = _questions(folder / "questions.jsonl", subjects)
+    for name, files in people.items():
+        asked = [q for q in questions if q[0].get("subject", name) == name]
+        for fields, where in asked if questions else [(_naming(name, subjects), name)]:
+            for image in files.pictures:
+                person = {"subject": name, "image": image, "views": files.views}
                 read.records.append(validated(fields | person, where))
+        if questions and not asked:
+            read.leave_out("people of whom no question asks", name)
     return read
 
 
-def _require_pictures(folder: Path, images: dict[str, list[Path]]) -> None:
+def _people(folder: Path, read: Source) -> dict[str, PictureFiles]:
+    """The files of each person. What lies beside their folders is left out. Raises DataError for folders that
+    sort people.
+    """
+    people: dict[str, PictureFiles] = {}
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir() and not (why := why_no_person(entry)):
+            people[entry.name] = picture_files(entry)
+        elif entry.is_dir():
+            for path in sorted(p for p in entry.rglob("*") if not p.is_dir()):
+                read.leave_out(why, path.relative_to(folder))
+        elif entry.name != "questions.jsonl":
+            read.leave_out("files beside the folders of people", entry.name)
+    keys = {name_key(name): name for name in people}
+    for name, files in people.items():
+        if name.casefold() in FOLDERS_OF_SPLITS:
+            raise DataError(
+                f"{folder}: the folder {name!r} sorts people, and each folder is taken for one person.",
+                f"Give one of its folders of people, such as {folder / name}.",
+                "subjects",
+            )
+        below = {part for p in files.pictures for part in p.relative_to(folder / name).parts[:-1]}
+        if nested := sorted(
+            part for part in below if name_key(part) in keys and keys[name_key(part)] != name
+        ):
+            raise DataError(
+                f"{folder / name} holds a folder {nested[0]!r}, the name of another person.",
+                f"Move it beside {folder / name}, or give it another name.",
+                "subjects",
+            )
+    return people
+
+
+def _count_files(folder: Path, files: PictureFiles, read: Source) -> None:
+    """Count what was left out of a person's folder, and what of it reads otherwise than it may seem."""
+    for why, paths in files.left_out.items():
+        for path in paths:
+            read.leave_out(why, path.relative_to(folder))
+    in_subfolders = [p for p in files.pictures if len(p.relative_to(folder).parts) > 2]
+    read.notes.update(
+        {SEVERAL_FRAMES: len(files.several_frames), "pictures in subfolders": len(in_subfolders)}
+    )
+    read.notes = +read.notes
+
+
+def _require_pictures(folder: Path, people: dict[str, PictureFiles]) -> None:
     """Raises DataError when there is no subject, or one without a picture."""
-    empty = [name for name, paths in images.items() if not paths]
-    if empty or not images:
+    empty = [name for name, files in people.items() if not files.pictures]
+    if empty or not people:
         first = f", the first is {empty[0]!r}" if empty else ""
+        reasons = people[empty[0]].left_out if empty else {}
+        holds = ", ".join(f"{why}: {len(paths)}" for why, paths in reasons.items())
         raise DataError(
-            f"{folder}: {len(empty)} of its {len(images)} folders of subjects hold no picture{first}.",
-            f"Lay pictures ({', '.join(PICTURES)}) as {folder.name}/SUBJECT/picture.jpg.",
+            f"{folder}: {len(empty)} of its {len(people)} folders of subjects hold no picture{first}"
+            + (f" ({holds})." if holds else "."),
+            f"Lay pictures (JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, GIF) as {folder.name}/SUBJECT/picture.jpg.",
             "empty-split",
         )
-
-
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.glob("*") if p.suffix.lower() in PICTURES)
 
 
 def _questions(path: Path, subjects: list[str]) -> list[tuple[dict, str]]:

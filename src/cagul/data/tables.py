@@ -24,11 +24,20 @@ from cagul.files import os_errors_as_write_errors
 
 @dataclass
 class Source:
-    """Records read from somewhere, the published sets of subjects by name, and what was left out and why."""
+    """Records read from somewhere, the published sets of subjects by name, what was left out by the reason and
+    where that was, and what was read in another way than it was written.
+    """
 
     records: list[Record] = field(default_factory=list)
     sets: dict[str, list[str]] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
+    places: dict[str, list[str]] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
+
+    def leave_out(self, why: str, place: str | Path) -> None:
+        """Count one more thing that is left out, and remember its place: a row or a file."""
+        self.left_out[why] += 1
+        self.places.setdefault(why, []).append(str(place))
 
 
 def as_list(value: Any) -> tuple[str, ...]:
