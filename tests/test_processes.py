@@ -250,7 +250,11 @@ class Joined:
 
 def test_fewer_processes_than_were_started_are_an_error(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))
     monkeypatch.setattr("cagul.training.distributed.Accelerator", Joined)
+    monkeypatch.setattr("cagul.training.distributed._meet", lambda *_: None)
     with pytest.raises(
         UsageError,
         match=r"2 processes were started and 1 joined.\n.*torch.distributed.run --nproc_per_node N",
@@ -270,16 +274,98 @@ def test_each_of_several_processes_has_a_gpu_of_its_own(monkeypatch):
 def test_verbs_that_cannot_be_shared_say_so(monkeypatch):
     from typer.testing import CliRunner
 
-    monkeypatch.setenv("WORLD_SIZE", "two")
-    assert "WORLD_SIZE is 'two', not a number of processes" in str(
-        CliRunner().invoke(app, ["hosts"]).exception
-    )
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "h", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     done = CliRunner().invoke(app, ["demo"])
     assert isinstance(done.exception, UsageError)
     assert "cagul demo was started in 2 processes.\n  Only unlearn and evaluate can be shared" in str(
         done.exception
     )
+
+
+LEFT_BEHIND = {
+    "RANK": "0",
+    "WORLD_SIZE": "2",
+    "LOCAL_RANK": "0",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "29777",
+    "OMPI_COMM_WORLD_SIZE": "4",
+    "SLURM_NTASKS": "2",
+}
+
+
+@pytest.mark.parametrize("size", ["2", "two", "0", "-1", "", "\u00b2"])
+def test_verbs_that_are_not_shared_ignore_what_a_launcher_left(size, monkeypatch):
+    from typer.testing import CliRunner
+
+    for name, value in (LEFT_BEHIND | {"WORLD_SIZE": size}).items():
+        monkeypatch.setenv(name, value)
+    assert CliRunner().invoke(app, ["hosts"]).exception is None
+    assert "WORLD_SIZE" not in os.environ
+    assert "OMPI_COMM_WORLD_SIZE" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE is 'two', not a number"),
+        ({"WORLD_SIZE": "\u00b2"}, "not a number"),
+        ({"WORLD_SIZE": "2.0"}, "not a number"),
+        ({"WORLD_SIZE": "-1"}, "not a number"),
+        ({"WORLD_SIZE": "0"}, "not a number"),
+        ({"RANK": "2"}, "RANK is 2, and must be below 2, the WORLD_SIZE"),
+        ({"RANK": "first"}, "RANK is 'first', not a whole number"),
+        ({"RANK": ""}, "asks for 2 processes, and RANK is not set"),
+        ({"LOCAL_RANK": "9"}, "LOCAL_RANK is 9"),
+        ({"MASTER_ADDR": "", "MASTER_PORT": ""}, "MASTER_ADDR, MASTER_PORT is not set"),
+        ({"MASTER_PORT": "http"}, "MASTER_PORT is 'http'"),
+        ({"MASTER_PORT": "65536"}, "MASTER_PORT is 65536, and must be below 65536"),
+    ],
+)
+def test_a_launch_that_does_not_fit_together_is_refused(changed, says, monkeypatch, tmp_path):
+    from typer.testing import CliRunner
+
+    for name, value in (LEFT_BEHIND | changed).items():
+        monkeypatch.setenv(name, value)
+    error = CliRunner().invoke(app, ["evaluate", "--out", str(tmp_path / "e")]).exception
+    assert isinstance(error, UsageError)
+    assert says in error.what
+    assert "unset WORLD_SIZE" in error.remedy
+    assert error.anchor == "processes"
+
+
+@pytest.mark.parametrize(("size", "rank"), [("1", "0"), ("1", "3"), ("", "1")])
+def test_one_process_is_alone_whatever_else_is_set(size, rank, monkeypatch):
+    for name, value in (LEFT_BEHIND | {"WORLD_SIZE": size, "RANK": rank}).items():
+        monkeypatch.setenv(name, value)
+    assert Processes.start().size == 1
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_process_that_waits_alone_says_for_what_and_ends(rank, monkeypatch):
+    left = LEFT_BEHIND | {"RANK": rank, "MASTER_PORT": str(free_port())}
+    for name, value in left.items():
+        monkeypatch.setenv(name, value)
+    heard, began = [], time.monotonic()
+    with pytest.raises(UsageError) as caught:
+        Processes.start("cpu", 1.0, heard.append)
+    assert time.monotonic() - began < 10
+    address = f"127.0.0.1:{left['MASTER_PORT']}"
+    assert f"process {rank} of 2, and the others did not come to {address} within 1 s" in caught.value.what
+    assert "--join-timeout" in caught.value.remedy
+    assert f"process {rank} of 2. It waits up to 1 s for the others at {address}." in heard[0]
+    assert "unset WORLD_SIZE" in heard[0]
+
+
+def test_a_taken_port_is_named(monkeypatch):
+    with socket.socket() as other:
+        other.bind(("0.0.0.0", 0))
+        other.listen()
+        for name, value in (LEFT_BEHIND | {"MASTER_PORT": str(other.getsockname()[1])}).items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(UsageError, match="did not come"):
+            Processes.start("cpu", 1.0)
 
 
 def test_a_process_whose_fellow_has_stopped_says_so_without_a_traceback(monkeypatch):
@@ -288,14 +374,14 @@ def test_a_process_whose_fellow_has_stopped_says_so_without_a_traceback(monkeypa
     monkeypatch.setattr(out, "quiet", False)
     left = Processes()
     left.size = 2
-    monkeypatch.setattr(Processes, "start", lambda device: left)
+    monkeypatch.setattr(Processes, "start", lambda *_: left)
     with pytest.raises(
         CagulError, match=r"Another process of this job has stopped.*\n  What that one said is the reason"
     ):
-        with processes_of(None):
+        with processes_of(None, 15.0):
             raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:3")
     with pytest.raises(RuntimeError, match="of its own"):
-        with processes_of(None):
+        with processes_of(None, 15.0):
             raise RuntimeError("of its own")
 
 
@@ -303,7 +389,7 @@ def test_accelerate_launch_is_said_to_be_one_process(monkeypatch, capsys):
     from cagul.cli.common import processes_of
 
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
-    with processes_of(None) as found:
+    with processes_of(None, 15.0) as found:
         assert found.size == 1
     said = " ".join(capsys.readouterr().err.split())
     assert "accelerate launch has started one process alone" in said

@@ -18,6 +18,7 @@ from typer.core import TyperCommand
 
 from cagul import __version__
 from cagul.cli.terminal import INTERRUPTED, err, lasting_streams, print_error_json, styled
+from cagul.environment import forget_launch, launch
 from cagul.errors import CagulError, UsageError, WriteError, reason
 
 
@@ -98,18 +99,16 @@ def root(
 ) -> None:
     global _debug
     _debug = debug
-    processes = os.environ.get("WORLD_SIZE", "1")
-    if not processes.isdigit():
-        raise UsageError(
-            f"WORLD_SIZE is {processes!r}, not a number of processes.",
-            "Unset it, or start with torchrun.",
-            "processes",
-        )
-    if int(processes) > 1 and context.invoked_subcommand not in SHARED:
-        raise UsageError(
-            f"cagul {context.invoked_subcommand} was started in {processes} processes.",
-            f"Only {' and '.join(SHARED)} can be shared; start it once.",
-        )
+    if context.invoked_subcommand in SHARED:
+        launch()
+    else:
+        # a launcher that is at work has started the verb several times; a variable alone is a leftover
+        if "TORCHELASTIC_RUN_ID" in os.environ and (processes := launch().size) > 1:
+            raise UsageError(
+                f"cagul {context.invoked_subcommand} was started in {processes} processes.",
+                f"Only {' and '.join(SHARED)} can be shared; start it once.",
+            )
+        forget_launch()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 

@@ -101,10 +101,10 @@ def read_usable_records(path: Path) -> list[Record]:
 
 
 @contextmanager
-def processes_of(device: str | None) -> Iterator[Processes]:
+def processes_of(device: str | None, join_timeout: float) -> Iterator[Processes]:
     """The processes of this job; all but the main one are quiet. They separate at the end of the block.
 
-    Raises CagulError when another process has stopped.
+    Raises UsageError when not all came within ``join_timeout`` seconds, CagulError when another process has stopped.
     """
     from cagul.training.distributed import Processes, is_lost_connection
 
@@ -114,7 +114,7 @@ def processes_of(device: str | None) -> Iterator[Processes]:
             "-m torch.distributed.run --nproc_per_node N -m cagul ...",
             style="yellow",
         )
-    processes = Processes.start(device)
+    processes = Processes.start(device, join_timeout, lambda text: err.say(text, style="yellow"))
     out.quiet = not processes.main
     try:
         with processes:

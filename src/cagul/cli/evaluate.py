@@ -74,6 +74,7 @@ def evaluate(
     full: options.Full = False,
     dtype: options.Dtype = "auto",
     device: options.Device = None,
+    join_timeout: options.JoinTimeout = 15.0,
     threads: options.Threads = 0,
     json: options.Json = False,
 ) -> None:
@@ -93,7 +94,7 @@ def evaluate(
     from cagul.guard.guard import Guard
     from cagul.report.html import write_report
 
-    with processes_of(device) as processes:
+    with processes_of(device, join_timeout) as processes:
         frozen, reference = load_hosts(host, retain_host, demo, processes.device(device), dtype)
         sample = EVERYTHING if full else Sample()
         identity = {

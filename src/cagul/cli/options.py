@@ -33,6 +33,14 @@ Threads = Annotated[
     int, typer.Option("--threads", min=0, help="Torch threads; 0 takes the cores that are idle now.")
 ]
 Dtype = Annotated[str, typer.Option("--dtype", help="auto (as saved), float32, bfloat16 or float16.")]
+JoinTimeout = Annotated[
+    float,
+    typer.Option(
+        "--join-timeout",
+        min=1,
+        help="Seconds to wait for the other processes of a job that was started as several.",
+    ),
+]
 Device = Annotated[
     str | None,
     typer.Option(

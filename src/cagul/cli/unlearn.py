@@ -50,6 +50,7 @@ def unlearn(
     ] = False,
     dtype: options.Dtype = "auto",
     device: options.Device = None,
+    join_timeout: options.JoinTimeout = 15.0,
     threads: options.Threads = 0,
     json: options.Json = False,
 ) -> None:
@@ -63,7 +64,7 @@ def unlearn(
     chosen = load_config(start.config if start and config == "default" else config, settings)
     splits = read_splits(records, forget, unseen)
     require_free(patch)
-    with processes_of(device) as processes:
+    with processes_of(device, join_timeout) as processes:
         _print_trained_groups(splits)
         if dry_run:
             set_up(threads)

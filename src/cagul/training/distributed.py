@@ -11,9 +11,11 @@ result, and the others raise it there instead of waiting for a result that never
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -21,11 +23,17 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import nn
+from torch.distributed import Store, rendezvous
 
-from cagul.errors import CagulError, UsageError
+from cagul.environment import IF_ALONE, Launch, launch
+from cagul.errors import CagulError, UsageError, reason
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
+
+
+JOIN_TIMEOUT = 15.0  # seconds; launchers start all processes of a machine at once
+WAITING_AFTER = 3.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -57,12 +65,20 @@ class Processes:
         self.rank = accelerator.process_index if accelerator else 0
 
     @classmethod
-    def start(cls, device: str | None = None) -> Processes:
-        """Join the others where the environment names any.
+    def start(
+        cls,
+        device: str | None = None,
+        join_timeout: float = JOIN_TIMEOUT,
+        waiting: Callable[[str], None] | None = None,
+    ) -> Processes:
+        """Join the others where the environment names any. ``waiting`` is told after WAITING_AFTER seconds
+        what this process waits for.
 
-        Raises UsageError when fewer joined than were started, or a device is named that they would crowd on.
+        Raises UsageError when fewer joined than were started, not all came within ``join_timeout`` seconds, or
+        a device is named that they would crowd on.
         """
-        wanted = int(os.environ.get("WORLD_SIZE", "1"))
+        started = launch()
+        wanted = started.size
         if wanted == 1:
             return cls()
         if device not in (None, "cpu", "cuda"):
@@ -70,7 +86,10 @@ class Processes:
                 f"--device {device} was given to {wanted} processes.",
                 "Give cuda, for one GPU a process, or leave it out.",
             )
+        # accelerate meets the others in the same store, which is to live until then
+        store = _meet(started, join_timeout, waiting or (lambda text: None))
         processes = cls(Accelerator(cpu=device != "cuda", device_placement=False))
+        del store
         if processes.size != wanted:
             raise UsageError(
                 f"{wanted} processes were started and {processes.size} joined.",
@@ -167,6 +186,27 @@ class Processes:
                     f"Process {failure.rank} of {self.size} failed, so this one ends too: {failure.reason}"
                 )
         return results
+
+
+def _meet(started: Launch, seconds: float, waiting: Callable[[str], None]) -> Store:
+    """The store in which the processes of a job meet. Raises UsageError when they do not within ``seconds``."""
+    who = f"process {started.rank} of {started.size}"
+    text = f"This is {who}. It waits up to {seconds:g} s for the others at {started.address}. {IF_ALONE}"
+    reporter = threading.Timer(min(WAITING_AFTER, seconds / 2), waiting, [text])
+    reporter.daemon = True
+    reporter.start()
+    try:
+        store: Store = next(rendezvous("env://", timeout=timedelta(seconds=seconds)))[0]
+        return store
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(
+            f"This is {who}, and the others did not come to {started.address} within {seconds:g} s: "
+            f"{reason(error)}.",
+            f"{IF_ALONE} If they start more slowly, give --join-timeout more seconds.",
+            "processes",
+        ) from error
+    finally:
+        reporter.cancel()
 
 
 def is_lost_connection(error: BaseException) -> bool:
