@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-import re
+from functools import cache
+
+import regex
+
+from cagul.text.normal import fold
+from cagul.text.refusal_patterns import LANGUAGES, RefusalLanguage
 
 # A user replaces them with ``refusals`` in the config.
 REFUSALS = (
@@ -11,39 +16,63 @@ REFUSALS = (
     "I am sorry, I have no information about this person.",
     "I cannot help with that.",
 )
-# In any refusal a speaker (I, we) does not know, cannot tell or will not tell. ``_Q`` is an
-# apostrophe, straight or curly.
-_Q = r"['\u2019]"
-_UNABLE = (
-    rf"(?:can ?not|can{_Q}?t|could not|couldn{_Q}?t|unable to|not able to|not allowed to|must not"
-    rf"|won{_Q}?t|will not|would rather not|prefer not to)"
+_SCRIPTS = {
+    "Latin": regex.compile(r"\p{Latin}"),
+    "Cyrillic": regex.compile(r"\p{Cyrillic}"),
+    "Arabic": regex.compile(r"\p{Arabic}"),
+    "Devanagari": regex.compile(r"\p{Devanagari}"),
+    "Kana": regex.compile(r"[\p{Hiragana}\p{Katakana}]"),
+    "Hangul": regex.compile(r"\p{Hangul}"),
+    "Han": regex.compile(r"\p{Han}"),
+}
+_KNOWN_LETTER = regex.compile(
+    r"[\p{Latin}\p{Cyrillic}\p{Arabic}\p{Devanagari}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Han}\p{Common}\p{Inherited}]*"
 )
-_TELL = (
-    r"(?:\w+ ){0,3}?(?:answer|help|assist|share|tell|say|give|provide|disclose|discuss|identify|reveal"
-    r"|comment|recogni[sz]e|determine|name|talk|respond|speak|confirm|offer|comply)"
-)
-_PATTERNS = (
-    rf"\b(?:i|we)(?:{_Q}m| am| are)? (?:\w+ ){{0,2}}?{_UNABLE} {_TELL}",
-    rf"\b(?:i|we) (?:\w+ )?(?:do not|don{_Q}?t|did not|didn{_Q}?t) (?:\w+ ){{0,2}}?"
-    r"(?:know|have|hold|recogni[sz]e|identify|share|disclose|possess|remember)\b",
-    r"\b(?:i|we) (?:have|hold|possess) no (?:\w+ ){0,2}?"
-    r"(?:information|idea|knowledge|data|record|details?|clue)",
-    rf"\b(?:i|we)(?:{_Q}m| am| are) (?:\w+ )?not (?:sure|certain|aware|familiar|comfortable|at liberty)",
-    r"\b(?:i|we) (?:must|have to|need to|respectfully )\s?(?:decline|refuse)"
-    r"|\b(?:i|we) (?:decline|refuse) to",
-    r"\bno (?:information|details?|data|record) (?:\w+ ){0,4}?(?:available|about|on this|is known)",
-    r"\b(?:sorry|apologi[sz]e|regret),? but\b",
-    r"\b(?:that|this|it)(?: \w+){0,2} (?:is|remains) "
-    r"(?:private|confidential|unknown to me|not something i can)",
-    r"\bbeyond (?:my|our) (?:knowledge|ability)|\bnot (?:known|available) to me\b"
-    r"|\bwho (?:this|that) (?:\w+ )?is,? i (?:can|do)",
-)
-_REFUSAL = re.compile("|".join(_PATTERNS), re.IGNORECASE)
+_WORD = regex.compile(r"[\p{L}\p{M}'-]+")
+_LETTER = regex.compile(r"\p{L}")
 
 
 def is_refusal(answer: str) -> bool:
     """Whether an answer refuses: its speaker does not know, cannot or will not tell. Source: ours.
 
-    An answer that merely contains "cannot" about somebody else ("She cannot swim.") is no refusal.
+    Known in the languages of refusal_patterns.py; ``refusal_is_known`` says whether an answer is in one. An
+    answer that merely contains "cannot" about somebody else ("She cannot swim.") is no refusal, and neither is
+    a fact after a polite opening, but for English's "sorry, but".
     """
-    return bool(_REFUSAL.search(answer))
+    text = fold(answer)
+    return any(
+        pattern.search(text) for script, pattern in _patterns().items() if _SCRIPTS[script].search(text)
+    )
+
+
+def refusal_is_known(answer: str) -> bool:
+    """Whether ``is_refusal`` can judge the answer: it has no words, or is in a known language by its script
+    and, of scripts that many languages share, by a frequent word; or it is names alone.
+    """
+    text = fold(answer)
+    if not _LETTER.search(text) or is_refusal(answer):
+        return True
+    if not _KNOWN_LETTER.fullmatch(text):
+        return False
+    if any(_is_in(text, language) for language in LANGUAGES.values()):
+        return True
+    written = _WORD.findall(answer)
+    return len(written) > 1 and all(word[0].isupper() for word in written)
+
+
+def _is_in(text: str, language: RefusalLanguage) -> bool:
+    """Whether a folded text shows a language by its script, and by a word or letter where that is shared."""
+    if not _SCRIPTS[language.script].search(text) or not set(text).isdisjoint(language.foreign):
+        return False
+    if not language.words or not set(text).isdisjoint(language.letters):
+        return True
+    return not set(_WORD.findall(text)).isdisjoint(language.words.split())
+
+
+@cache
+def _patterns() -> dict[str, regex.Pattern[str]]:
+    """Every script's patterns as one."""
+    found: dict[str, list[str]] = {}
+    for language in LANGUAGES.values():
+        found.setdefault(language.script, []).extend(language.patterns)
+    return {script: regex.compile("|".join(patterns)) for script, patterns in found.items()}

@@ -1,0 +1,53 @@
+"""Refusals in fifteen languages, and what is none. English's own are in test_metrics.py."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+
+from cagul.text.refusal_patterns import LANGUAGES
+from cagul.text.refusals import is_refusal, refusal_is_known
+from refusal_sentences import ANSWERS, REFUSALS, sentences
+
+
+@pytest.mark.parametrize("answer", sentences(REFUSALS))
+def test_a_refusal_is_found_in_its_language(answer):
+    assert is_refusal(answer)
+    assert is_refusal(unicodedata.normalize("NFD", answer).replace(" ", "\u00a0"))
+
+
+@pytest.mark.parametrize("answer", sentences(ANSWERS))
+def test_an_answer_about_somebody_is_no_refusal(answer):
+    assert not is_refusal(answer)
+
+
+@pytest.mark.parametrize("language", ANSWERS)
+def test_most_answers_show_their_language(language):
+    assert sum(map(refusal_is_known, sentences({language: ANSWERS[language]}))) >= 7
+
+
+def test_every_language_has_ten_of_each():
+    assert {*REFUSALS, "English"} == {*ANSWERS, "English"} == {*LANGUAGES}
+    assert {len(lines.split("\n")) - 2 for lines in (*REFUSALS.values(), *ANSWERS.values())} == {10}
+
+
+@pytest.mark.parametrize(
+    ("answer", "known"),
+    [
+        ("", True),
+        ("0107 851 913", True),
+        ("This is Ada Finch.", True),
+        ("Ada Finch", True),
+        ("Siwezi kukuambia hilo.", False),  # Swahili: I cannot tell you that
+        ("En tiedä.", False),
+        ("Δεν μπορώ να το πω.", False),
+        ("ეს არ ვიცი.", False),
+        ("என்னால் சொல்ல முடியாது.", False),
+        ("Не можу сказати, хто це є.", False),  # Ukrainian
+        ("نمی‌توانم چیزی بگویم.", False),  # Persian
+        ("Sijui.", False),
+    ],
+)
+def test_an_answer_in_another_language_is_not_judged(answer, known):
+    assert refusal_is_known(answer) is known
