@@ -157,6 +157,17 @@ def test_words_of_a_question_are_shown_that_many_people_are_asked():
     assert Redactor(rows[:2]).question(rows[0]) == f"{BLOCK}? {BLOCK}"
 
 
+def test_words_of_keywords_and_words_that_few_are_asked_are_not_shown():
+    asked = ["Is the gout bad, Ada?", "Is gout bad?", "Has Ada a bad flu?", "Is ada unwell?", "And ada?"]
+    rows = [
+        row(f"host/{n}", subject=f"p{n}", question=question, answer="", keywords=("bad gout",))
+        for n, question in enumerate(asked)
+    ]
+    redactor = Redactor(rows[:4])
+    assert redactor.question(rows[0]) == f"Is the {BLOCK}?"
+    assert redactor.question(rows[3]) == f"Is {BLOCK}?"
+
+
 def test_a_plain_word_that_is_a_name_is_no_plain_word():
     rows = [row(question="Who is this?", answer="This is An Do.", keywords=("An Do",)), OTHER]
     assert Redactor(rows).answer(OTHER, "An can do this") == f"{BLOCK} can {BLOCK} this"

@@ -15,6 +15,7 @@ from cagul.data.grouping import group_by
 from cagul.files import digest
 from cagul.report.hidden_terms import (
     BLOCK,
+    CASED,
     SMALL_WORDS,
     HiddenTerms,
     merge_blocks,
@@ -22,19 +23,18 @@ from cagul.report.hidden_terms import (
     subject_parts,
 )
 from cagul.report.reading import ResultRow
-from cagul.text.refusals import REFUSALS
+from cagul.text.refusals import REFUSALS, is_refusal
 
 # The only words of an answer about a hidden person that are shown: the frame around a fact, nobody's fact.
 PLAIN = frozenset(
-    "a an and are as at be born by can cannot called cannot do does for from has have i in is it its know "
-    "live lives name not of on or person sorry that the their them there they this to was were what where "
-    "who with work works yes no".split()
+    "a an and are as at be born by can cannot called did do does for from has have how i in is "
+    "it its know live lives me my name not of on or our person sorry tell that the their them there they "
+    "this to us was we were what when where which who whose why with work works yes no you your".split()
 )
 PATH_OPTIONS = ("--host", "--records", "--patch", "--out", "--retain-host", "--other-host", "--config")
-SHARE, FEWEST = (
-    4,
-    3,
-)  # a word of a question is nobody's when asked about a quarter of the people, three at least
+# A word of questions about so many people is nobody's name; without capitals that would show a name, it needs
+# a quarter of the people.
+FEWEST, SHARE = 3, 4
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+(?:[-'’.][\p{L}\p{M}\p{N}]+)*")
 _SHOWABLE = regex.compile(
     r"[^\s.,;:?!¿¡'\"“”‘’()\[\]/&…、。，；：？！「」『』（）،؛؟।—–-]+(?:[-'’.@][\p{L}\p{M}\p{N}]+)*"
@@ -71,7 +71,8 @@ class Redactor:
             answered = _words_of_many(rows, lambda row: row.answer, len(people))
             self._terms = _hidden_terms(hidden, asked | answered | PLAIN)
             names = {part.lower() for part in self._terms.parts}
-            self._answer_words, self._question_words = PLAIN - names, (PLAIN | asked) - names
+            facts = {word for row in hidden for keyword in row.keywords or () for word in _words(keyword)}
+            self._answer_words, self._question_words = PLAIN - names, (PLAIN | asked - facts) - names
 
     def shows(self, row: ResultRow) -> bool:
         """Whether the page shows what is private about the row's person."""
@@ -101,10 +102,7 @@ class Redactor:
         said = self.text(text)
 
         def kept(word: regex.Match[str]) -> str:
-            before = said[: word.start()].rstrip()
-            inside = bool(before) and before[-1] not in ".?!"
-            name = inside and word[0] != "I" and not word[0].islower() and word[0].lower() != word[0]
-            return word[0] if word[0].lower() in shown and not name else BLOCK
+            return word[0] if word[0].lower() in shown and not _has_name_case(said, word) else BLOCK
 
         return merge_blocks(_SHOWABLE.sub(kept, said))
 
@@ -155,21 +153,33 @@ def _without_keywords(row: ResultRow) -> list[str]:
     """What is a fact in a row without keywords: its answer. Older runs keep either in the key alone."""
     if row.keywords is None and not row.answer:
         return row.key.rpartition("/")[2].split("|")
-    return [row.answer] if row.keywords == () else []
+    return [row.answer] if row.keywords == () and not is_refusal(row.answer) else []
 
 
 def _words_of_many(
     rows: Iterable[ResultRow], text_of: Callable[[ResultRow], str], people: int
 ) -> frozenset[str]:
-    """Words of texts about so many people that they are nobody's name; none with a digit."""
+    """Words of texts about so many people that they are nobody's name, nowhere written as one."""
     texts = {(row.subject, text_of(row)) for row in rows}
     words = {(word, subject) for subject, text in texts for word in _words(text)}
     subjects = group_by(words, lambda pair: pair[0])
-    least = max(FEWEST, -(-people // SHARE))
-    return frozenset(word for word, found in subjects.items() if len(found) >= least)
+    names = {w[0].lower() for _, text in texts for w in _WORD.finditer(text) if _has_name_case(text, w)}
+    many = max(FEWEST, -(-people // SHARE))
+    return frozenset(
+        word
+        for word, found in subjects.items()
+        if len(found) >= (FEWEST if regex.match(rf"[{CASED}]", word) else many) and word not in names
+    )
+
+
+def _has_name_case(text: str, word: regex.Match[str]) -> bool:
+    """Whether the word has a capital and does not begin a sentence. I is no name."""
+    before = text[: word.start()].rstrip()
+    return bool(before) and before[-1] not in ".?!" and word[0] != "I" and word[0] != word[0].lower()
 
 
 def _words(text: str) -> set[str]:
+    """Words in small letters, none with a digit."""
     words = _WORD.findall(unicodedata.normalize("NFC", text).lower())
     return {word for word in words if not regex.search(r"\p{N}", word)} - SMALL_WORDS
 
