@@ -95,15 +95,14 @@ REFUSED = {
     "wrong letters": ("data:image/png;base64,zanzibar!!", "no valid base64. Encode"),
     "letters of another script": ("data:image/png;base64,\u0430\u0431", "no valid base64"),
     "text": ("data:text/plain,zanzibar", "its format is not known"),
-    "a git-lfs pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "run `git lfs pull`"),
-    "BMP": (saved("BMP"), "is BMP, which is not read here: save it as PNG"),
-    "TIFF": (saved("TIFF"), "is TIFF"),
-    "a PDF": (b"%PDF-1.7", "is a PDF file: send its pages"),
-    "a ZIP": (b"PK\x03\x04....", "is a ZIP file"),
-    "an SVG": ("data:image/svg+xml;utf8,<svg xmlns='zanzibar'/>", "is an SVG drawing"),
-    "an HTML page": (b"<!doctype html><html>", "is an HTML page"),
-    "a film": (b"\0\0\0\x18ftypmp42zanzibar", "is a film"),
-    "a data URL within": (URL.encode(), "send the inner one"),
+    "a git-lfs pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "Run `git lfs pull`"),
+    "a PDF": (b"%PDF-1.7", "it is a PDF document"),
+    "a ZIP": (b"PK\x03\x04....", "it is a zip archive"),
+    "an SVG": ("data:image/svg+xml;utf8,<svg xmlns='zanzibar'/>", "it is an SVG drawing"),
+    "an HTML page": (b"<!doctype html><html>", "it is an HTML page"),
+    "a film": (b"\0\0\0\x18ftypmp42zanzibar", "its format is not known. Give a JPEG, PNG"),
+    "a data URL within": (URL.encode(), "its format is not known"),
+    "a format that no client sends": (saved("PPM"), "its format is not known"),
 }
 
 
@@ -145,7 +144,7 @@ def test_what_is_no_picture_is_refused_with_the_remedy(name):
     assert (refused.value.status, refused.value.param) == (422, "messages.0.content.0")
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
 def test_the_content_decides_what_a_picture_is(kind):
     for media_type in ("image/png", "image/jpeg", "text/plain", ""):
         url = f"data:{media_type};base64,{base64.b64encode(saved(kind)).decode()}"

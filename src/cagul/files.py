@@ -16,6 +16,7 @@ import shlex
 import shutil
 import stat
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -299,10 +300,9 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The object of these pairs. Raises _Refused for a key that comes twice."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        keys = [key for key, _ in pairs]
-        key = next(key for key in keys if keys.count(key) > 1)
+        key, count = Counter(key for key, _ in pairs).most_common(1)[0]
         raise _Refused(
-            f"an object has the key {_shortened(key)} {keys.count(key)} times",
+            f"an object has the key {_shortened(key)} {count} times",
             json.dumps(key, ensure_ascii=False),
         )
     return fields

@@ -24,11 +24,12 @@ from cagul.serving.validation_errors import http_error, invalid
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": text}
     for status, text in {
-        400: "The body is no JSON.",
+        400: "The body is no JSON, or not strict JSON.",
         401: "No valid API key.",
         404: "No such model.",
         408: "The body came too slowly.",
         413: "The body is too large.",
+        415: "The body's packing, or a web page's content type, is not read.",
         422: "Something is not allowed or not supported; the message names it.",
         429: "Too many requests wait.",
         503: "The guard failed, so nothing is answered.",
@@ -99,6 +100,9 @@ def _add_models(app: FastAPI, served: ServedModel) -> None:
 
 
 def _add_probes(app: FastAPI, served: ServedModel) -> None:
+    @app.get("/ping", include_in_schema=False)
+    @app.get("/livez", include_in_schema=False)
+    @app.get("/healthz", include_in_schema=False)
     @app.get(
         "/health", response_model=State, responses={503: {"model": State}}, summary="Whether the worker lives"
     )
@@ -106,6 +110,7 @@ def _add_probes(app: FastAPI, served: ServedModel) -> None:
         alive = served.engine.alive
         return JSONResponse({"status": "ok" if alive else "stopped"}, 200 if alive else 503)
 
+    @app.get("/readyz", include_in_schema=False)
     @app.get(
         "/ready",
         response_model=State,
