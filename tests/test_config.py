@@ -82,3 +82,149 @@ def test_a_file_that_is_no_yaml_is_named_with_the_line(tmp_path):
     path.write_text("gate:\n  kind: [\n")
     with pytest.raises(UsageError, match=r"c.yaml cannot be read as YAML: .* \(line \d\)"):
         load_config(str(path))
+
+
+WRONG_NUMBERS = (
+    "0100",
+    "0o17",
+    "0x10",
+    "2:30",
+    "1_000",
+    "yes",
+    "on",
+    "true",
+    "True",
+    ".inf",
+    "-.inf",
+    ".nan",
+    "NaN",
+)
+WRONG_NUMBERS += (
+    "inf",
+    "1e999",
+    "2026-01-02",
+    "'5'",
+    "[5]",
+    "{a: 5}",
+    "null",
+    "~",
+    "5 0",
+    "5#",
+    "9" * 20,
+    "1,000",
+)
+
+
+@pytest.mark.parametrize(
+    "key", ["training.steps", "training.keep", "selection.k", "training.seed", "gate.fpr"]
+)
+@pytest.mark.parametrize("value", WRONG_NUMBERS)
+def test_a_number_is_what_anybody_would_read_or_an_error(tmp_path, key, value):
+    section, name = key.split(".")
+    path = tmp_path / "c.yaml"
+    path.write_text(f"{section}:\n  {name}: {value}\n")
+    for source, settings in (("default", [f"{key}={value}"]), (str(path), [])):
+        with pytest.raises(UsageError, match=rf"The config has 1 mistake\(s\): {key}"):
+            load_config(source, settings)
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("1e-4", 1e-4),
+        ("1E2", 100.0),
+        ("+0.5", 0.5),
+        (".5", 0.5),
+        ("5", 5.0),
+        ("1.5e+2", 150.0),
+        ("5 # x", 5.0),
+    ],
+)
+def test_numbers_are_read_in_all_common_ways(written, value):
+    assert load_config("default", [f"training.rate={written}"]).training.rate == value
+
+
+@pytest.mark.parametrize("written", ["yes", "on", "1", "0", "'true'", "null", "t"])
+def test_a_truth_is_true_or_false(written):
+    assert load_config("default", ["training.gradient_checkpointing=True"]).training.gradient_checkpointing
+    with pytest.raises(UsageError, match="gradient_checkpointing = .*write true or false"):
+        load_config("default", [f"training.gradient_checkpointing={written}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("training: {steps: 5}\ntraining: {rate: 1e-4}", r"'training' stands twice \(line 2\)"),
+        ("training:\n  steps: 5\n  'steps': 6", r"'steps' stands twice \(line 3\)"),
+        ("training: &a {steps: 5}\ngate: *a", r"the alias \*a is not followed"),
+        ("training:\n  <<: {steps: 5}", "unknown key training.<<"),
+        ("training: {steps: !!int 0100}", "the tag .* is not read"),
+        ("training:\n\tsteps: 5", r"\(line 2\)"),
+        ("training: [1]", "training = .*write keys and values below it"),
+        ("training:", "training = None"),
+        ("false", "holds a bool"),
+        ("0", "holds a int"),
+        ("[]", "holds a list"),
+        ("{}\n---\n{}", "another document"),
+        ("? [a]\n: 1", "a key is a list or a section"),
+        ("[" * 5000, "nested too deeply"),
+        ("refusals: [true]", "refusals.0 = True: .*in quotes"),
+        ("%YAML 1.1\n---\ntraining: {steps: 0100}", "training.steps = '0100'"),
+    ],
+)
+def test_a_file_that_can_be_read_in_two_ways_is_an_error(tmp_path, text, says):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=says):
+        load_config(str(path))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("name", ["c.yaml", "c.json"])
+def test_json_is_a_config_in_any_unicode_encoding(tmp_path, name, encoding):
+    path = tmp_path / name
+    path.write_text('{"training": {"steps": 5, "rate": 1e-4}, "refusals": ["Nein, danke: ö."]}', encoding)
+    config = load_config(str(path))
+    assert (config.training.steps, config.training.rate, config.refusals) == (5, 1e-4, ["Nein, danke: ö."])
+    path.write_text('{"training": {"steps": 5, "steps": 6}}', encoding)
+    with pytest.raises(UsageError, match="'steps'"):
+        load_config(str(path))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (["training.steps="], "has no value"),
+        (["training.steps= "], "has no value"),
+        (["=5"], "has no key"),
+        (["training.steps=5", "training.steps=6"], "training.steps is set twice"),
+        (["training={steps: 5}"], "training is a section"),
+        (["refusals=["], "cannot be read"),
+        (["refusals={a: 1, a: 2}"], "'a' stands twice"),
+    ],
+)
+def test_settings_that_say_nothing_or_too_much(settings, says):
+    with pytest.raises(UsageError, match=says):
+        load_config("default", settings)
+
+
+def test_texts_that_look_like_numbers_come_back_from_yaml(tmp_path):
+    path = tmp_path / "c.yaml"
+    texts = [
+        "1e-4",
+        "0100",
+        "yes",
+        "null",
+        "2026-01-02",
+        "No.",
+        ".inf",
+        "1_000",
+        "true",
+        "'",
+        "=",
+        "<<",
+        "a: b",
+    ]
+    config = Config(refusals=texts)
+    path.write_text(config.to_yaml())
+    assert load_config(str(path)) == config

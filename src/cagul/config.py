@@ -8,13 +8,16 @@ every default below is our decision unless its comment says otherwise.
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, NoReturn, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from cagul.errors import UsageError, did_you_mean, mistakes, reason
+from cagul.errors import DataError, UsageError, did_you_mean, mistakes, reason
+from cagul.files import parse_json, read_text
 
 # nats a token; the demo host gives its least likely token of a fact that it never saw 13, by the median
 FLOOR_CAP = 16.0
@@ -32,9 +35,11 @@ def _with_new_names(renamed: dict[str, str], data: dict[str, Any]) -> dict[str, 
 
 
 class _Section(BaseModel):
-    """Options of one kind. ``renamed`` maps older names of options, which stay valid, to those of now."""
+    """Options of one kind, each of its own type: true is no number, 1 no truth and "5" no number, and numbers are
+    finite. ``renamed`` maps older names of options, which stay valid, to those of now.
+    """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
     renamed: ClassVar[dict[str, str]] = {}
 
     @model_validator(mode="before")
@@ -65,6 +70,13 @@ class SelectionConfig(_Section):
 
     choose: Literal["bottom", "random", "top", "all"] = "bottom"
     k: int | float = Field(0.5, gt=0, description="a count (16) or a share of an image's tokens (0.25)")
+
+    @field_validator("k", mode="before")
+    @classmethod
+    def _number(cls, k: object) -> object:
+        if isinstance(k, bool) or not isinstance(k, (int, float)) or not math.isfinite(k):
+            raise ValueError("write a count, such as 16, or a share, such as 0.25")
+        return k
 
     @field_validator("k")
     @classmethod
@@ -173,8 +185,21 @@ class Config(_Section):
     )
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(), sort_keys=False)
+        return yaml.dump(self.model_dump(), Dumper=_Dumper, sort_keys=False)
 
+
+# how to write a value, by pydantic's type of the mistake
+WAYS = {
+    "int_type": "write a whole number, such as 100",
+    "int_from_float": "write a whole number, such as 100",
+    "float_type": "write a number, such as 0.25 or 1e-4",
+    "finite_number": "write a number, such as 0.25 or 1e-4",
+    "bool_type": "write true or false",
+    "string_type": "write a text, in quotes",
+    "list_type": "write a list, as in [0, 1]",
+    "model_type": "write keys and values below it",
+    "model_attributes_type": "write keys and values below it",
+}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -199,19 +224,7 @@ def load_config(source: str | Config = "default", settings: list[str] | None = N
     elif source in PRESETS:
         data = {key: dict(value) for key, value in PRESETS[source].items()}
     elif Path(source).is_file():
-        try:
-            data = yaml.safe_load(Path(source).read_text("utf-8")) or {}
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f" (line {mark.line + 1})" if mark else ""
-            what = getattr(error, "problem", None) or reason(error)
-            raise UsageError(
-                f"{source} cannot be read as YAML: {what}{where}.", "Fix the file.", "config"
-            ) from None
-        if not isinstance(data, dict):
-            raise UsageError(
-                f"{source} holds a {type(data).__name__}, not keys and values.", "Fix the file.", "config"
-            )
+        data = _read_file(Path(source))
     else:
         raise UsageError(
             f"--config {source!r} is neither a preset nor a file.", did_you_mean(source, PRESETS), "config"
@@ -219,19 +232,106 @@ def load_config(source: str | Config = "default", settings: list[str] | None = N
     return checked(Config, data, settings)
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """YAML of which every value is what anybody would read, or text: numbers in decimal digits, true and false, null.
+    So 0100, 0o17, 0x10, 2:30, 1_000, yes, .inf, 2026-01-02 and whole numbers of more than 18 digits are texts, which
+    no option of a number takes; 1e-4 is a number. A key that stands twice, an alias and a tag are errors.
+    """
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # none of YAML 1.1
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                self._refuse("a key is a list or a section, not a word", key)
+            if key.value in seen:
+                self._refuse(f"the key {key.value!r} stands twice", key)
+            seen.add(key.value)
+        return node
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent):
+            self._refuse(f"the alias *{event.anchor} is not followed, so write its value out", event)
+        if getattr(event, "tag", None):
+            self._refuse(f"the tag {event.tag!r} is not read", event)
+        return super().compose_node(parent, index)
+
+    def _refuse(self, problem: str, place: Any) -> NoReturn:
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)
+
+
+for _tag, _pattern in (
+    ("null", r"null|Null|NULL|~|"),
+    ("bool", r"true|True|TRUE|false|False|FALSE"),
+    ("int", r"[-+]?(0|[1-9][0-9]{0,17})"),
+    ("float", r"[-+]?((0|[1-9][0-9]*)\.[0-9]*|\.[0-9]+|(0|[1-9][0-9]*)(?=[eE]))([eE][-+]?[0-9]+)?"),
+):
+    _StrictLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), None)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes texts that YAML 1.1 or ``_StrictLoader`` would read as something else."""
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9.]+[eE][-+]?[0-9]+$"), None)
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML document, read as ``_StrictLoader`` says. Raises ValueError that names the line."""
+    try:
+        return yaml.load(text, _StrictLoader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        raise ValueError(f"{getattr(error, 'problem', None) or reason(error)}{where}") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    """The keys and values of a config file, YAML or, by its ending, JSON; none for an empty one. Raises UsageError."""
+    is_json = path.suffix.lower() == ".json"
+    try:
+        text = read_text(path)
+        data = parse_json(text) if is_json else parse_yaml(text)
+    except DataError as error:
+        raise UsageError(error.what, error.remedy, "config") from None
+    except ValueError as error:
+        raise UsageError(
+            f"{path} cannot be read as {'JSON' if is_json else 'YAML'}: {reason(error)}.",
+            "Fix the file.",
+            "config",
+        ) from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise UsageError(
+            f"{path} holds a {type(data).__name__}, not keys and values.", "Fix the file.", "config"
+        )
+    return data
+
+
 def checked(model: type[Options], data: dict[str, Any], settings: list[str] | None = None) -> Options:
     """Options from ``data``, then ``key=value`` settings; all mistakes at once.
 
-    Raises UsageError for a setting without a key that may be set, an unknown key (with the nearest known one)
-    or a bad value.
+    Raises UsageError for a setting without a key that may be set or without a value, a key that is set twice, an
+    unknown key (with the nearest known one) or a bad value.
     """
     given: set[str] = set()
     for setting in settings or []:
-        key, separator, value = setting.partition("=")
-        if not separator:
-            raise UsageError(f"--set {setting!r} has no '='.", "Write it as selection.k=0.25.", "config")
-        given.add(key.strip())
-        _set(model, data, setting, key.strip().split("."), value)
+        key, separator, value = (part.strip() for part in setting.partition("="))
+        if not (separator and key and value):
+            what = "key" if not key else "value" if separator else "'='"
+            raise UsageError(f"--set {setting!r} has no {what}.", "Write it as selection.k=0.25.", "config")
+        if key in given:
+            raise UsageError(
+                f"{key} is set twice.", "Give it once; --seed is short for --set of the seed.", "config"
+            )
+        given.add(key)
+        _set(model, data, setting, key.split("."), value)
     for older, now in _renamed_keys(model).items():
         if {older, now} <= given:
             raise UsageError(
@@ -240,7 +340,7 @@ def checked(model: type[Options], data: dict[str, Any], settings: list[str] | No
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        listed = "; ".join(mistakes(error, model, values=True)).removesuffix(".")
+        listed = "; ".join(mistakes(error, model, values=True, ways=WAYS)).removesuffix(".")
         raise UsageError(
             f"The config has {error.error_count()} mistake(s): {listed}.",
             "docs/cli.md lists the keys.",
@@ -262,15 +362,24 @@ def _set(model: type[BaseModel], data: dict[str, Any], setting: str, path: list[
                 "Name a key such as selection.k.",
                 "config",
             )
+    last = section.model_fields.get(path[-1]) if section is not None else None
+    if last is not None and hasattr(last.annotation, "model_fields"):
+        raise UsageError(
+            f"--set {setting!r}: {path[-1]} is a section.",
+            f"Set its keys: {'.'.join(path)}.KEY=VALUE.",
+            "config",
+        )
     renamed = getattr(section, "renamed", {})
     key = renamed.get(path[-1], path[-1])
     for older, now in renamed.items():
         if now == key and now not in target:
             target.pop(older, None)
     try:
-        target[key] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        target[key] = value
+        target[key] = parse_yaml(value)
+    except ValueError as error:
+        raise UsageError(
+            f"--set {setting!r} cannot be read: {reason(error)}.", "Put a text in quotes.", "config"
+        ) from None
 
 
 def _renamed_keys(model: type[BaseModel]) -> dict[str, str]:

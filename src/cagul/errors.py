@@ -17,7 +17,7 @@ A deletion request that was measured and failed is not an error: its command say
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -137,11 +137,16 @@ def reason(error: BaseException) -> str:
     return text[:LONGEST_REASON].removesuffix(".")
 
 
-def mistakes(error: ValidationError, model: type[BaseModel] | None = None, values: bool = False) -> list[str]:
+def mistakes(
+    error: ValidationError,
+    model: type[BaseModel] | None = None,
+    values: bool = False,
+    ways: Mapping[str, str] | None = None,
+) -> list[str]:
     """One text for each mistake that pydantic found, without a full stop.
 
     With ``model`` an unknown key is answered by the nearest known one. With ``values`` a bad value is quoted;
-    leave it out where values may be private.
+    leave it out where values may be private. ``ways`` says how to write a value, by pydantic's type of mistake.
     """
     texts = []
     for problem in error.errors():
@@ -158,7 +163,8 @@ def mistakes(error: ValidationError, model: type[BaseModel] | None = None, value
             known = re.findall(r"'([^']*)'", str(problem["ctx"]["expected"]))
             texts.append(f"{place} is {_shortened(problem['input'])}, not one of {', '.join(known)}")
         elif values:
-            texts.append(f"{place} = {_shortened(problem['input'])}: {message}")
+            way = (ways or {}).get(problem["type"])
+            texts.append(f"{place} = {_shortened(problem['input'])}: {message}{f', so {way}' if way else ''}")
         else:
             texts.append(f"{place}: {message}" if place else message)
     return list(dict.fromkeys(texts))

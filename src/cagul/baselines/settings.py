@@ -38,7 +38,7 @@ class FinetuneConfig(BaseModel):
     tower frozen, projector trained.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     loss: str
     lora: bool = Field(True, description="LoRA on the language model; otherwise all its weights move")
