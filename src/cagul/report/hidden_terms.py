@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from urllib.parse import unquote
 
 import regex
@@ -24,6 +24,7 @@ FUSED = 5  # letters of a part that is hidden inside longer words too
 # of scripts that put particles before a name, or leave no space
 FUSED_BY_SCRIPT = {r"\p{Arabic}\p{Hebrew}\p{Syriac}": 3, r"\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}": 2}
 ENDING = 3  # letters that may take the place of a name's last ones
+SHORT_ENDINGS = "s es a u y om em ovi owi ie".split()  # of Latin names of three and four letters
 # last letters that other cases replace, by script
 REPLACED = {
     "Latin": ("us", "as", "is", "os", "a", "o", "e", "y", "ź", "ń", "ć", "ś"),
@@ -35,7 +36,10 @@ REPLACED = {
     "Tamil": ("ம்", "்"),
     "Malayalam": ("ം", "്"),
 }
-_WORDS = regex.compile(r"[\p{L}\p{M}ー]+(?:['’ʼ][\p{L}\p{M}]+)*|\p{N}{3,}")
+_WORDS = regex.compile(r"[\p{L}\p{M}ー]+(?:['’ʼ][\p{L}\p{M}]+)*|\p{N}+(?:[.,'’]\p{N}+)*")
+_UMLAUTS = str.maketrans(
+    {"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"}
+)
 _DIRECTIONS = regex.compile(r"[\u202a-\u202e\u2066-\u2069]")
 _MARKS = regex.compile(r"\p{M}+")
 _CAMEL = regex.compile(r"(?<=\p{Ll})(?=\p{Lu})")
@@ -60,16 +64,15 @@ class HiddenTerms:
 
     def __init__(self, terms: Iterable[str], parts: Iterable[str]):
         whole = {term for term in terms if term.strip()}
-        names = [(term, words) for term in whole if len(words := _WORDS.findall(term)) > 1]
         self.parts = frozenset(parts)
         self._matcher = Matcher([*whole, *self.parts])
-        self._pieces = {_compact(part) for part in self.parts}
-        self._fused = _long({term: FUSED for term, _ in names})
-        self._fused |= _long({part: _least_inside(part) for part in self.parts})
+        self._pieces = _pieces(self.parts)
+        self._fused = _fused(whole, self.parts)
         self._longest = max(map(len, self._fused), default=0)
         self._stems = {stem for part in self.parts for stem in _stems(part)}
         self._syllables = {part for part in self.parts if regex.fullmatch(r"\p{Hangul}", part)}
-        self._initials = {"".join(_compact(word)[:1] for word in words) for _, words in names}
+        words = (_WORDS.findall(term) for term in whole)
+        self._initials = {"".join(_compact(word)[:1] for word in name) for name in words if len(name) > 1}
 
     def redact(self, text: str) -> str:
         """The text with a block in the place of each."""
@@ -126,7 +129,7 @@ def merge_blocks(text: str) -> str:
 
 
 def _decoded(text: str) -> str:
-    """Without HTML's and URLs' ways to write a letter, and without marks that turn the direction of a text."""
+    """Without HTML's and URLs' ways to write a letter, and without marks that turn a text's direction."""
     text = _DIRECTIONS.sub("", text)
     text = html.unescape(text) if "&" in text else text
     if "%" in text:
@@ -150,7 +153,10 @@ def name_parts(term: str, frame: Collection[str] = ()) -> set[str]:
             continue
         if len(word) == 1 and not regex.match(rf"[{CHARACTERS}]", word):
             continue
-        parts.add(word)
+        if word[0].isdigit():
+            parts |= {number for number in (word, *regex.findall(r"\d+", word)) if len(number) > 3}
+            continue
+        parts |= {word, word.translate(_UMLAUTS), *regex.findall(r"(?<=['’ʼ])\p{Lu}[\p{L}\p{M}]{2,}", word)}
         if regex.fullmatch(rf"[{CHARACTERS}]{{2,5}}", word):
             parts |= {word[:n] for n in range(1, len(word))} | {word[n:] for n in range(1, len(word))}
     return parts
@@ -162,9 +168,23 @@ def subject_parts(subject: str) -> set[str]:
     return {part for part in name_parts(words.title(), ID_WORDS) if regex.search(r"\p{L}", part)}
 
 
-def _long(least: Mapping[str, int]) -> set[str]:
-    """The folded letters of texts that have so many of them at least."""
-    return {compact for text, letters in least.items() if len(compact := _compact(text)) >= letters}
+def _pieces(parts: Iterable[str]) -> set[str]:
+    """Folded parts as they stand between digits and marks, short Latin ones with endings too."""
+    pieces = set(map(_compact, parts))
+    short = {_compact(part) for part in parts if regex.fullmatch(r"\p{Lu}[\p{Latin}\p{M}]{2,3}", part)}
+    return pieces | {part + ending for part in short for ending in SHORT_ENDINGS}
+
+
+def _fused(terms: Iterable[str], parts: Iterable[str]) -> set[str]:
+    """The folded letters of what is hidden inside longer words too: whole names, hyphenated ones, and parts if
+    they are long.
+    """
+    least = [(part, _least_inside(part)) for part in parts]
+    for term in terms:
+        texts = [word for word in term.split() if name_parts(word)]
+        texts += [term] if len(_WORDS.findall(term)) > 1 else []
+        least += [(text, FUSED) for text in texts]
+    return {compact for text, letters in least if len(compact := _compact(text)) >= letters}
 
 
 def _least_inside(part: str) -> int:

@@ -56,19 +56,12 @@ class Redactor:
     def __init__(self, rows: Iterable[ResultRow], shown: Shown = Shown.NOBODY):
         self.shown = shown
         rows = list(rows)
-        people = sorted({row.subject for row in rows if row.subject})
-        # an order that follows no name
-        random.Random(digest(sorted(row.key for row in rows))).shuffle(people)
-        forgotten = {row.subject for row in rows if row.split == "forget"}
-        self._numbers = {
-            subject: number
-            for number, subject in enumerate(sorted(people, key=lambda p: p not in forgotten), 1)
-        }
+        self._numbers = _numbers(rows)
         hidden = [row for row in rows if not self.shows(row)]
         self._pictures = {row.picture for row in hidden}
         if shown is not Shown.EVERYBODY:
-            asked = _words_of_many(rows, lambda row: row.question, len(people))
-            answered = _words_of_many(rows, lambda row: row.answer, len(people))
+            asked = _words_of_many(rows, lambda row: row.question)
+            answered = _words_of_many(rows, lambda row: row.answer)
             self._terms = _hidden_terms(hidden, asked | answered | PLAIN)
             names = {part.lower() for part in self._terms.parts}
             facts = {word for row in hidden for keyword in row.keywords or () for word in _words(keyword)}
@@ -135,6 +128,14 @@ class Redactor:
         return self.text(data) if isinstance(data, str) else data
 
 
+def _numbers(rows: Sequence[ResultRow]) -> dict[str, int]:
+    """Subject -> number from 1, the forgotten first, in an order that follows no name."""
+    people = sorted({row.subject for row in rows if row.subject})
+    random.Random(digest(sorted(row.key for row in rows))).shuffle(people)
+    forgotten = {row.subject for row in rows if row.split == "forget"}
+    return {person: n for n, person in enumerate(sorted(people, key=lambda p: p not in forgotten), 1)}
+
+
 def _hidden_terms(rows: Sequence[ResultRow], frame: frozenset[str]) -> HiddenTerms:
     """Names and facts of these rows: subjects, keywords, else answers, and the words of questions and answers
     that may be names. ``frame``: words that are nobody's.
@@ -156,15 +157,13 @@ def _without_keywords(row: ResultRow) -> list[str]:
     return [row.answer] if row.keywords == () and not is_refusal(row.answer) else []
 
 
-def _words_of_many(
-    rows: Iterable[ResultRow], text_of: Callable[[ResultRow], str], people: int
-) -> frozenset[str]:
+def _words_of_many(rows: Sequence[ResultRow], text_of: Callable[[ResultRow], str]) -> frozenset[str]:
     """Words of texts about so many people that they are nobody's name, nowhere written as one."""
     texts = {(row.subject, text_of(row)) for row in rows}
     words = {(word, subject) for subject, text in texts for word in _words(text)}
     subjects = group_by(words, lambda pair: pair[0])
     names = {w[0].lower() for _, text in texts for w in _WORD.finditer(text) if _has_name_case(text, w)}
-    many = max(FEWEST, -(-people // SHARE))
+    many = max(FEWEST, -(-len({row.subject for row in rows}) // SHARE))
     return frozenset(
         word
         for word, found in subjects.items()
