@@ -141,6 +141,8 @@ def test_mistakes_on_the_command_line(tiny_folder, base_folder, tmp_path, monkey
     )
     says(UsageError, f"Cannot read the API keys {keys}: No such file", *known, "--api-key-file", keys)
     keys.touch(0o600)
+    says(UsageError, "'nowhere' is no origin", *known, "--cors-origin", "nowhere")
+    says(UsageError, "lets every web page ask", *known, "--cors-origin", "*")
     keys.write_text("\n")
     says(UsageError, "holds no API key", *known, "--api-key-file", keys)
     keys.write_text("short\n")

@@ -82,6 +82,13 @@ def serve(
     max_waiting_body: Annotated[
         float, typer.Option("--max-waiting-body", min=0.001, help="Their bodies, together, in MiB.")
     ] = 256.0,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cors-origin",
+            help="Origin of web pages that may ask, such as https://app.example; again for more, '*' for all.",
+        ),
+    ] = None,
     log_text: Annotated[
         bool, typer.Option("--log-text", help="Write questions and answers into the log, too.")
     ] = False,
@@ -92,13 +99,14 @@ def serve(
 ) -> None:
     """Serve a host behind its guard, as OpenAI-compatible chat completions. Never without a guard."""
     _require_extra()
-    from cagul.serving.options import Limits, ServeOptions, digests
+    from cagul.serving.options import Limits, ServeOptions, digests, read_origins
     from cagul.serving.workers import listen_on, read_keys
     from cagul.serving.workers import serve as run
 
     host, patch = _places(host, patch, store, key)
     keys = digests(read_keys(api_key_file, os.environ.get(KEY_VARIABLE)))
-    _require_api_key(address, keys)
+    origins = read_origins(cors_origin or [])
+    _require_api_key(address, keys, origins)
     limits = Limits(
         body=int(max_body * MIB),
         pixels=max_pixels,
@@ -123,6 +131,7 @@ def serve(
         pad_latency=pad_latency,
         log_text=log_text,
         keys=keys,
+        cors_origins=origins,
         limits=limits,
     )
     with listen_on(address, port) as bound:
@@ -169,14 +178,20 @@ def _places(host: str | None, patch: Path | None, store: Path | None, key: Path 
     return host or str(demo_assets().host), patch
 
 
-def _require_api_key(address: str, keys: tuple[bytes, ...]) -> None:
-    """Raises UsageError where others can reach the server and no key keeps them out."""
+def _require_api_key(address: str, keys: tuple[bytes, ...], origins: tuple[str, ...]) -> None:
+    """Raises UsageError where others, or every web page, can reach the server and no key keeps them out."""
     from cagul.errors import UsageError
 
     if address not in LOOPBACK and not keys:
         raise UsageError(
             f"{address} can be reached by others, and there is no API key.",
             f"Give --api-key-file or {KEY_VARIABLE}.",
+            "serve",
+        )
+    if "*" in origins and not keys:
+        raise UsageError(
+            "--cors-origin '*' lets every web page ask that a user of this machine opens, and there is no API key.",
+            f"Name the origins, or give --api-key-file or {KEY_VARIABLE}.",
             "serve",
         )
 

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from cagul import __version__
 from cagul.serving import chat
 from cagul.serving.api import ChatCompletion, ChatRequest, ErrorBody, Model, ModelList, State
+from cagul.serving.cors import allow_origins
 from cagul.serving.guard_providers import GuardProvider
 from cagul.serving.middleware import RequestMiddleware
 from cagul.serving.options import ServeOptions
@@ -64,6 +65,7 @@ def create_app(guards: GuardProvider, options: ServeOptions) -> FastAPI:
     )
     app.state.served, app.state.engine = served, served.engine
     app.add_middleware(RequestMiddleware, options=options, metrics=served.metrics)
+    allow_origins(app, options.cors_origins)  # the outermost: a preflight carries no key
     app.exception_handler(RequestValidationError)(invalid)
     app.exception_handler(HTTPException)(http_error)
     _add_answers(app, served)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from cagul.errors import UsageError
 
 # where workers put their numbers together; prometheus_client reads it when imported
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+EVERY_ORIGIN = "*"
+_ORIGIN = re.compile(r"(https?|[a-z][a-z0-9+.-]*-extension)://([a-z0-9._-]+|\[[0-9a-f:]+\])(:\d{1,5})?")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,8 @@ class ServeOptions:
     batch has rows.
 
     ``keys`` are SHA-256 digests of the API keys; without one nobody is asked for a key. ``pad_latency`` (ms):
-    answers leave at multiples of it after their question came; 0 sends them at once.
+    answers leave at multiples of it after their question came; 0 sends them at once. ``cors_origins``: origins
+    of web pages that may ask.
     """
 
     host: str
@@ -50,6 +55,7 @@ class ServeOptions:
     pad_latency: float = 0.0
     log_text: bool = False
     keys: tuple[bytes, ...] = ()
+    cors_origins: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -80,3 +86,24 @@ def knows_key(keys: tuple[bytes, ...], given: bytes) -> bool:
     for key in keys:
         found |= hmac.compare_digest(key, digest)
     return found
+
+
+def read_origins(given: list[str]) -> tuple[str, ...]:
+    """Origins as browsers write them: in lower case, without the scheme's own port. Raises UsageError for what
+    is no origin.
+    """
+    return tuple(dict.fromkeys(_origin(text) for text in given))
+
+
+def _origin(text: str) -> str:
+    if text == EVERY_ORIGIN:
+        return text
+    match = _ORIGIN.fullmatch(text.strip().lower().removesuffix("/"))
+    if match is None:
+        raise UsageError(
+            f"{text!r} is no origin of a web page.",
+            "Write scheme, host and port without a path, such as https://app.example:8443, or '*' for all.",
+            "serve",
+        )
+    scheme, host, port = match.groups(default="")
+    return f"{scheme}://{host}{'' if port == _DEFAULT_PORTS.get(scheme) else port}"
