@@ -14,10 +14,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from cagul.data.grouping import evenly_spaced
 from cagul.evaluation.metrics.figures import format_figure
 from cagul.files import write_text
 from cagul.report.study_charts import MEASURE_NAMES, draw, standalone, surface_variants
-from cagul.study.summary import few
 
 PAGE, KEPT = Path(__file__).parent / "study.md", Path(__file__).parent / "study"
 NAMES = ("demo", "second")  # in the order of the page
@@ -46,7 +46,7 @@ def maps(found: dict[str, Any]) -> str:
     columns = ["layer", *(f"{label}, {kind}" for label in named.values() for kind in kinds)]
     rows = [
         [str(layer), *(cell(found["maps"][kind]["by_layer"][key][layer]) for key in named for kind in kinds)]
-        for layer in few(depth)
+        for layer in evenly_spaced(depth)
     ]
     correlated = found["maps"].get("private_visual_correlation")
     said = (

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from cagul.config import load_config
+from cagul.data.grouping import evenly_spaced
 from cagul.data.records import load_records, split_records
 from cagul.errors import DataError, HostError, UsageError
 from cagul.evaluation.metrics.text_metrics import pareto
@@ -21,7 +22,7 @@ from cagul.method.selection import choose
 from cagul.report.study_charts import FIGURES, draw, standalone, write_figures
 from cagul.study.pairs import StudySample, beside, draw_pairs
 from cagul.study.study import QUESTIONS, study
-from cagul.study.summary import bottom, curve_figures, few, measure_figures, summarise_study
+from cagul.study.summary import bottom, curve_figures, measure_figures, summarise_study
 from documents import ROOT
 from families import FAMILIES
 
@@ -177,8 +178,8 @@ def test_the_bottom_is_what_selection_marks():
     importance[7] = importance[3]
     mask = choose("bottom", importance[None], torch.ones(1, 40, dtype=torch.bool), 0.25)[0]
     assert bottom(importance.numpy(), 0.25) == frozenset(mask.nonzero().flatten().tolist())
-    assert few(4) == [0, 1, 2, 3]
-    assert few(28) == [0, 5, 11, 16, 22, 27]
+    assert evenly_spaced(4) == [0, 1, 2, 3]
+    assert evenly_spaced(28) == [0, 5, 11, 16, 22, 27]
 
 
 def curve_row(pair, how, share, recall, measure="attention"):

@@ -1,4 +1,4 @@
-"""Group items by a key."""
+"""Group items by a key, and take a few of many evenly."""
 
 from __future__ import annotations
 
@@ -26,3 +26,9 @@ def group_by(
     for item in items:
         groups.setdefault(key(item), []).append(item if value is None else value(item))
     return groups
+
+
+def evenly_spaced(count: int, most: int = 6) -> list[int]:
+    """At most ``most`` of the numbers below ``count``, evenly, the first and the last among them."""
+    shown = min(count, most)
+    return sorted({round(n * (count - 1) / max(1, shown - 1)) for n in range(shown)})

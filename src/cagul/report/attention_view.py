@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from cagul.data.grouping import evenly_spaced
 from cagul.report.examples import WHERE, Album, ShownAnswer
 from cagul.report.reading import ResultRow
 from cagul.report.redaction import Redactor
@@ -67,7 +68,7 @@ def looking(
         if drawn.uri and side * side == tokens:
             where, heats = (
                 WHERE.get(row.sort, row.sort),
-                [_heat(n, row.layers[n], side) for n in _some(sorted(row.layers))],
+                [_heat(n, row.layers[n], side) for n in _drawn_layers(row)],
             )
             looks.append(
                 AttentionView(
@@ -89,11 +90,10 @@ def looking(
     return AttentionViews(tuple(looks), " ".join(notes))
 
 
-def _some(layers: list[int]) -> list[int]:
+def _drawn_layers(row: ResultRow) -> list[int]:
     """At most ``MAX_LAYERS``, evenly from the first to the last."""
-    if len(layers) <= MAX_LAYERS:
-        return layers
-    return [layers[round(n * (len(layers) - 1) / (MAX_LAYERS - 1))] for n in range(MAX_LAYERS)]
+    layers = sorted(row.layers)
+    return [layers[n] for n in evenly_spaced(len(layers), MAX_LAYERS)]
 
 
 def _heat(layer: int, importance: Sequence[float], side: int) -> Heat:

@@ -13,9 +13,9 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from cagul.data.grouping import evenly_spaced
 from cagul.files import write_text
 from cagul.report.charts import WIDTH, _svg, _text
-from cagul.study.summary import few
 
 KINDS = ("private", "visual", "general")
 SHADES = 10
@@ -69,7 +69,7 @@ def maps(found: Figure) -> Markup:
     """
     kinds = [kind for kind in KINDS if kind in found]
     depth = len(found[kinds[0]]["mean_map"])
-    shown = few(depth)
+    shown = evenly_spaced(depth)
     step = (WIDTH - 84) / len(shown)
     size = min(step - 8, 96.0)
     body, told = [], []
@@ -118,7 +118,7 @@ def heads(found: Figure) -> Markup:
     question kind.
     """
     kinds = [kind for kind in KINDS if kind in found]
-    layers, rows = found[kinds[0]]["layers"], few(len(found[kinds[0]]["maps"][0]), 8)
+    layers, rows = found[kinds[0]]["layers"], evenly_spaced(len(found[kinds[0]]["maps"][0]), 8)
     block = (WIDTH - 60.0) / len(kinds)
     step = min(56.0, (block - 12) / len(layers))
     body = []

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from cagul.config import Config
@@ -27,8 +27,8 @@ from cagul.host.adaptive_batch import AdaptiveBatch
 from cagul.method.gate import CELLS
 from cagul.study.maps import BATCH, in_parts
 from cagul.study.pairs import StudySample
-from cagul.training.gate import hold_out_calibration, train_gate
-from cagul.training.progress import Progress
+from cagul.training.gate import fit_classifier, hold_out_calibration, train_gate
+from cagul.training.progress import Progress, silent
 from cagul.training.token_cache import TokenCache
 
 STEPS, HIDDEN, RATE, DECAY = 300, 128, 1e-3, 0.05
@@ -37,28 +37,31 @@ RETAINED = 256  # training pictures of others, at most
 
 
 class AttentionGate(nn.Module):
-    """A small network over standardised attention maps; the score is a logit."""
+    """A small network over attention maps, standardised by those that it is made with; the score is a
+    logit.
+    """
 
-    def __init__(self, maps: Float[Tensor, "N F"], forgotten: Int[Tensor, " N"], seed: int):
+    def __init__(self, maps: Float[Tensor, "N F"]):
         super().__init__()
-        torch.manual_seed(seed)
         self.mean, self.scale = maps.mean(0), maps.std(0).clamp(min=1e-6)
         self.net = nn.Sequential(nn.Linear(maps.shape[1], HIDDEN), nn.GELU(), nn.Linear(HIDDEN, 1))
-        optimiser = torch.optim.AdamW(self.parameters(), lr=RATE, weight_decay=DECAY)
-        truth, standard = forgotten.float(), (maps - self.mean) / self.scale
-        weight = (1 - truth).sum() / truth.sum()
-        for _ in range(STEPS):
-            rows = torch.randint(len(maps), (256,))
-            loss = F.binary_cross_entropy_with_logits(
-                self.net(standard[rows])[:, 0], truth[rows], pos_weight=weight
-            )
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
+
+    def standardised(self, maps: Float[Tensor, "B F"]) -> Float[Tensor, "B F"]:
+        return (maps - self.mean) / self.scale
 
     @torch.no_grad()
     def forward(self, maps: Float[Tensor, "B F"]) -> Float[Tensor, " B"]:
-        return self.net((maps - self.mean) / self.scale)[:, 0]
+        return self.net(self.standardised(maps))[:, 0]
+
+
+def train_attention_gate(
+    maps: Float[Tensor, "N F"], forgotten: Bool[Tensor, " N"], seed: int
+) -> AttentionGate:
+    """A gate that tells maps of pictures of forgotten people from those of others."""
+    torch.manual_seed(seed)
+    gate = AttentionGate(maps)
+    fit_classifier(gate.net, gate.standardised(maps), forgotten, steps=STEPS, rate=RATE, weight_decay=DECAY)
+    return gate
 
 
 def pool(maps: list[Float[Tensor, "L H V"]]) -> Float[Tensor, "B F"]:
@@ -109,8 +112,8 @@ def gate_rows(
     apart, asks = plan.apart, plan.asks
     wanted = {
         f"gate/{split}/{path}": (split, subject, path)
-        for split, found in plan.pictures.items()
-        for subject, path in found
+        for split, pictures in plan.pictures.items()
+        for subject, path in pictures
     }
     missing = [key for key in wanted if key not in run.rows.found]
     if not missing:
@@ -128,9 +131,9 @@ def gate_rows(
     others = random.Random(f"second gate {sample.seed}").sample(
         others, min(len(others), RETAINED * (1 + COPIES))
     )
-    asked = [(shown, asks(shown[0])) for shown in forgotten + others]
-    seen = _maps(token_cache, asked, progress, "attention for a second gate")
-    gate = AttentionGate(seen, torch.arange(len(asked)) < len(forgotten), sample.seed)
+    questions = [(shown, asks(shown[0])) for shown in forgotten + others]
+    maps = _maps(token_cache, questions, progress, "attention for a second gate")
+    gate = train_attention_gate(maps, torch.arange(len(questions)) < len(forgotten), sample.seed)
     for start in range(0, len(missing), BATCH):
         part = missing[start : start + BATCH]
         shown = [(wanted[key][2], 0) for key in part]
@@ -182,16 +185,16 @@ class _Questions:
 
 def _maps(
     token_cache: TokenCache,
-    asked: list[tuple[PictureVariant, str]],
-    progress: Progress | None = None,
+    questions: list[tuple[PictureVariant, str]],
+    progress: Progress = silent,
     stage: str = "",
 ) -> Float[Tensor, "N F"]:
-    found: list[Tensor] = []
-    for maps in in_parts(token_cache, asked, AdaptiveBatch(BATCH)):
-        found.append(pool(maps))
-        if progress:
-            progress(stage, sum(map(len, found)), len(asked))
-    return torch.cat(found)
+    """Pooled attention of each question about its picture."""
+    pooled: list[Tensor] = []
+    for maps in in_parts(token_cache, questions, AdaptiveBatch(BATCH)):
+        pooled.append(pool(maps))
+        progress(stage, sum(map(len, pooled)), len(questions))
+    return torch.cat(pooled)
 
 
 def _training(records: list[Record], copies: int) -> list[PictureVariant]:

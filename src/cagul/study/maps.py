@@ -13,6 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from cagul.data.grouping import evenly_spaced
 from cagul.data.pictures import PictureVariant
 from cagul.data.records import Splits
 from cagul.evaluation.attention_maps import Maps
@@ -21,7 +22,7 @@ from cagul.host.adaptive_batch import AdaptiveBatch
 from cagul.host.frozen import FrozenHost
 from cagul.study.attention import entropy, top_share
 from cagul.study.pairs import Pair, StudySample, beside, draw_pairs
-from cagul.study.summary import depths, few
+from cagul.study.summary import depths
 from cagul.training.progress import Progress
 from cagul.training.token_cache import TokenCache
 
@@ -111,7 +112,7 @@ def _head_rows(token_cache: TokenCache, pairs: list[Pair], run: Run) -> None:
     """One row for each question kind: the mean map of every head of at most six layers, each map as shares of
     its own sum.
     """
-    layers = few(token_cache.host.layers)
+    layers = evenly_spaced(token_cache.host.layers)
     for kind in dict.fromkeys(pair.kind for pair in pairs):
         asked = [(pair.shown, pair.question) for pair in pairs if pair.kind == kind]
         if f"heads/{kind}" in run.rows.found:

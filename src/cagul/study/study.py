@@ -71,6 +71,17 @@ class StudyPlan:
     absent: dict[str, str]
 
 
+@dataclass(frozen=True)
+class StudyInputs:
+    """What a study asks with: ``layers`` are those whose attention is the importance."""
+
+    splits: Splits
+    config: Config
+    sample: StudySample
+    layers: frozenset[int]
+    other_host: FrozenHost | None
+
+
 def plan_study(splits: Splits, config: Config, sample: StudySample, only: Sequence[str] = ()) -> StudyPlan:
     """What the records can be asked of all questions, or of those that are named. Opens no picture.
 
@@ -138,7 +149,8 @@ def study(
     store = TokenStore(config.training.token_memory * GIB, run.folder)
     try:
         token_cache = TokenCache(host, config.training.seed, store=store)
-        _answer(token_cache, splits, run, config, sample, plan, layers, other_host, progress)
+        inputs = StudyInputs(splits, config, sample, layers, other_host)
+        _answer(token_cache, plan, inputs, run, progress)
     finally:
         store.close()
     summary: dict[str, Any] = {"study": summarise_study(run.rows.found.values(), sorted(layers))}
@@ -164,16 +176,10 @@ def study(
 
 
 def _answer(
-    token_cache: TokenCache,
-    splits: Splits,
-    run: Run,
-    config: Config,
-    sample: StudySample,
-    plan: StudyPlan,
-    layers: frozenset[int],
-    other_host: FrozenHost | None,
-    progress: Progress,
+    token_cache: TokenCache, plan: StudyPlan, inputs: StudyInputs, run: Run, progress: Progress
 ) -> None:
+    """Append the rows of every planned question that ``run`` lacks."""
+    splits, config, sample = inputs.splits, inputs.config, inputs.sample
     trainings = _trainings(plan, token_cache.host.layers)
     if any(f"training/{variant.name}" not in run.rows.found for variant in trainings):
         require_lengths(token_cache, plan.training, progress)
@@ -187,9 +193,9 @@ def _answer(
     for name in plan.questions:
         with _timed(run, name, progress) as shown:
             if name in ("maps", "layers"):
-                map_rows(token_cache, splits, run, sample, other_host, shown)
+                map_rows(token_cache, splits, run, sample, inputs.other_host, shown)
             if name in ("causal", "measures"):
-                causal_rows(token_cache, splits, run, layers, sample, shown)
+                causal_rows(token_cache, splits, run, inputs.layers, sample, shown)
             if name == "gate":
                 gate_rows(token_cache, splits, run, config, sample, shown)
     if trainings:
@@ -248,10 +254,10 @@ def _trainings(plan: StudyPlan, layers: int) -> list[Variant]:
     surface.
     """
     questions = plan.questions if plan.training else []
-    found = (
+    variants = (
         surface()
         if "surface" in questions
         else [v for v in surface() if v.name == "bottom 0.5" and "measures" in questions]
     )
-    found += by_layers(layers) if "layers" in questions else []
-    return found + (by_measure() if "measures" in questions else [])
+    variants += by_layers(layers) if "layers" in questions else []
+    return variants + (by_measure() if "measures" in questions else [])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from cagul.data.grouping import group_by
+from cagul.data.grouping import evenly_spaced, group_by
 from cagul.evaluation.metrics.intervals import figure, two_groups, two_groups_auroc
 from cagul.evaluation.metrics.membership import tpr_at_fpr
 from cagul.evaluation.metrics.text_metrics import front
@@ -128,12 +128,6 @@ def _agreement(one: np.ndarray, other: np.ndarray) -> float | None:
     return len(chosen & bottom(other)) / len(chosen)
 
 
-def few(count: int, most: int = 6) -> list[int]:
-    """At most ``most`` of the numbers below ``count``, evenly, the first and the last among them."""
-    shown = min(count, most)
-    return sorted({round(n * (count - 1) / max(1, shown - 1)) for n in range(shown)})
-
-
 def depths(layers: int) -> list[int]:
     """The first so many layers that are timed and trained by: one, a quarter (at least two), half, all."""
     return sorted({depth for depth in (1, max(2, layers // 4), layers // 2, layers) if 1 <= depth <= layers})
@@ -176,7 +170,7 @@ def _agreements(
     by_change["somebody else's picture"] = [
         agreement(row, other) for row, other in neighbours if row["subject"] != other["subject"]
     ]
-    for layer in few(len(own[0]["layers"])):
+    for layer in evenly_spaced(len(own[0]["layers"])):
         by_change[f"layer {layer} alone"] = [agreement(row, row, [layer]) for row in own]
     return by_change
 
@@ -193,7 +187,7 @@ def layer_figures(rows: Rows, times: Rows) -> dict[str, Any]:
         str(n): figure(
             (r["subject"], _agreement(_mean_of(r, range(n)), _mean_of(r, range(depth)))) for r in own
         )
-        for n in sorted({*depths(depth), *(layer + 1 for layer in few(depth))})
+        for n in sorted({*depths(depth), *(layer + 1 for layer in evenly_spaced(depth))})
         if n < depth
     }
     return {"agreement_with_all": agreement} | ({"milliseconds": times[0]["milliseconds"]} if times else {})

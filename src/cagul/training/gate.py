@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
 
 from cagul.config import Config, GateConfig
 from cagul.data.pictures import pictures_by_subject, variants
@@ -22,6 +23,7 @@ from cagul.training.progress import Progress, silent
 from cagul.training.token_cache import TokenCache
 
 METRIC_SIZE = 64  # dimensions of the enrolment gate's metric, at most
+CLASSIFIER_BATCH = 256  # rows of one step
 
 
 def hold_out_calibration(splits: Splits, seed: int) -> Splits:
@@ -93,18 +95,43 @@ def train_gate(
     gate = MlpGate(token_cache.host.width)
     pooled = moment_pool([*forgotten, *others])
     gate.standardise(pooled)
-    truth = (torch.arange(len(pooled)) < len(forgotten)).float()
-    weight = torch.tensor(len(others) / len(forgotten))
-    optimiser = torch.optim.AdamW(gate.parameters(), lr=gate_config.rate, weight_decay=0.01)
-    for step in range(gate_config.steps):
-        rows = torch.randint(len(pooled), (256,))
-        logits = gate.net((pooled[rows] - gate.mean) / gate.scale)[:, 0]
-        loss = F.binary_cross_entropy_with_logits(logits, truth[rows], pos_weight=weight)
+    fit_classifier(
+        gate.net,
+        (pooled - gate.mean) / gate.scale,
+        torch.arange(len(pooled)) < len(forgotten),
+        steps=gate_config.steps,
+        rate=gate_config.rate,
+        weight_decay=0.01,
+        progress=progress,
+    )
+    return gate.eval()
+
+
+def fit_classifier(
+    net: nn.Module,
+    vectors: Float[Tensor, "N P"],
+    positive: Bool[Tensor, " N"],
+    *,
+    steps: int,
+    rate: float,
+    weight_decay: float,
+    progress: Progress = silent,
+) -> None:
+    """Fit a network with one logit to tell positive rows from the others, both sides of equal weight.
+
+    Every step draws CLASSIFIER_BATCH rows with replacement from torch's random state. The optimiser is AdamW,
+    the loss binary cross entropy.
+    """
+    truth = positive.float()
+    weight = (1 - truth).sum() / truth.sum()
+    optimiser = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=weight_decay)
+    for step in range(steps):
+        rows = torch.randint(len(vectors), (CLASSIFIER_BATCH,))
+        loss = F.binary_cross_entropy_with_logits(net(vectors[rows])[:, 0], truth[rows], pos_weight=weight)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        progress("training the gate", step + 1, gate_config.steps)
-    return gate.eval()
+        progress("training the gate", step + 1, steps)
 
 
 @torch.no_grad()
