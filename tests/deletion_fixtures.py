@@ -29,8 +29,8 @@ def pictures_of(records, subject):
 
 
 def stub_verification(monkeypatch, *values):
-    """Make verification find these leaks, one after the other."""
-    from cagul.deletion import service
+    """Make verification find these leaks, one after the other, of facts that the host tells."""
+    from cagul.deletion import escalation, service
 
     left, true = list(values), service.verify
 
@@ -38,12 +38,14 @@ def stub_verification(monkeypatch, *values):
         figures = true(*given)
         return (
             figures
-            | {name: figures["hit_rate"] | {"value": left[0]} for name in ("leak", "leak_fired")}
-            | {"hit_rate": figures["hit_rate"] | {"value": 1.0}, "told": left.pop(0)}
+            | dict.fromkeys(
+                ("leak", "leak_fired", "leak_known"), figures["hit_rate"] | {"value": left.pop(0)}
+            )
+            | dict.fromkeys(("hit_rate", "host_leak"), figures["hit_rate"] | {"value": 1.0})
         )
 
     monkeypatch.setattr(service, "verify", verify)
-    monkeypatch.setattr(service, "ESCALATION_STEPS", 4)
+    monkeypatch.setattr(escalation, "STEPS", 4)
 
 
 @pytest.fixture(scope="session")

@@ -23,9 +23,11 @@ from cagul.config import load_config
 from cagul.data.pictures import open_picture
 from cagul.data.records import split_records
 from cagul.deletion import service as service_module
+from cagul.deletion.questions import PROBES, questions_about
 from cagul.deletion.service import make_store, open_service
-from cagul.deletion.verification import PROBES, probes_of, verdict
+from cagul.deletion.verification import verdict
 from cagul.errors import DataError, PatchError, StoreError, UsageError
+from cagul.evaluation.metrics.intervals import share
 from cagul.training.token_cache import TokenCache
 from cagul.training.unlearn import unlearn
 from deletion_fixtures import QUICK, pictures_of, stub_verification
@@ -221,8 +223,8 @@ def test_a_store_of_another_host_is_refused(service, base, tmp_path, tmp_path_fa
 
 
 def test_questions_come_from_the_records_or_are_built_in(records):
-    assert [probe.question for probe in probes_of([])] == list(PROBES)
-    found = probes_of([r for r in records if r.subject == "p3"])
+    assert [probe.question for probe in questions_about("p3", []).questions] == list(PROBES)
+    found = questions_about("p3", records).questions
     assert {(p.question, p.keywords) for p in found} == {
         (QUESTION, ("Dee Moss",)),
         ("Tell me the name of this person .", ("Dee Moss",)),
@@ -231,19 +233,73 @@ def test_questions_come_from_the_records_or_are_built_in(records):
 
 
 @pytest.mark.parametrize(
-    ("hits", "leak", "fired", "state", "says"),
+    ("hits", "leak", "fired", "known", "state", "says"),
     [
-        (1.0, 0.0, 0.0, "verified", "leak 0%, gate fires on 100%"),
-        (1.0, 0.3, 0.3, "leaks", "30% of the answers still tell where the gate fires, more than 5%"),
-        (0.5, 0.3, 0.0, "missed", "fires on 50% of the pictures, less than 90%"),
-        (0.95, 0.06, 0.0, "missed", "6% of the answers still tell, where the gate misses, more than 5%"),
+        (
+            (20, 20),
+            (0, 32),
+            (0, 32),
+            (0, 32),
+            "verified",
+            "0 of 32 answers still tell, below 11 %, the gate fires "
+            "on 20 of 20 pictures, above 83 % (bounds at 95 % confidence)",
+        ),
+        (
+            (20, 20),
+            (9, 32),
+            (9, 32),
+            (9, 32),
+            "leaks",
+            "9 of 32 answers still tell, 13 to 47 %, where the gate fires, more than 5%",
+        ),
+        (
+            (10, 20),
+            (9, 32),
+            (0, 20),
+            (9, 32),
+            "missed",
+            "fires on 10 of 20 pictures, 27 to 73 %, less than 90%",
+        ),
+        (
+            (19, 20),
+            (2, 32),
+            (0, 31),
+            (2, 32),
+            "missed",
+            "2 of 32 answers still tell, 0.7 to 21 %, where the gate misses, more than 5%",
+        ),
+        (
+            (20, 20),
+            (1, 32),
+            (1, 32),
+            (1, 2),
+            "leaks",
+            "1 of 2 answers that tell without the guard still tell, 1.2 to 98.8 %, more than 5%",
+        ),
+        (
+            (20, 20),
+            (1, 32),
+            (0, 31),
+            (1, 2),
+            "missed",
+            "1 of 2 answers that tell without the guard still tell",
+        ),
+        (
+            (20, 20),
+            (0, 32),
+            (0, 32),
+            None,
+            "unmeasured",
+            "0 of 32 answers tell without the guard, so there was nothing to hide",
+        ),
     ],
 )
-def test_the_verdict(hits, leak, fired, state, says):
-    found, why = verdict(
-        {"hit_rate": {"value": hits}, "leak": {"value": leak}, "leak_fired": {"value": fired}}
-    )
-    assert found == state
+def test_the_verdict(hits, leak, fired, known, state, says):
+    figures = {"hit_rate": share(*hits), "leak": share(*leak), "leak_fired": share(*fired)}
+    figures["leak_known"] = share(*known) if known else {"absent": "nothing is known"}
+    figures["host_leak"] = share(known[1] if known else 0, 32)
+    outcome, why = verdict(figures)
+    assert outcome == state
     assert says in why
 
 
@@ -402,9 +458,10 @@ def test_an_interrupted_add_names_its_id_and_is_continued(
 def test_the_list_fits_80_columns(store_of_requests, monkeypatch):
     monkeypatch.setattr("cagul.cli.requests_output.out.width", 80)
     said = run("requests", "list", "--store", store_of_requests).stdout
-    assert max(map(len, said.splitlines()[:-1])) <= 80
-    assert "r-0123456789abcdef" in said
-    assert said.splitlines()[-1].startswith("r-0123456789abcdef: the gate fires on")
+    assert max(map(len, said.splitlines())) <= 80
+    assert "r-0123456789abcdef: the gate fires on 50% of the pictures, less than 90%" in " ".join(
+        said.split()
+    )
 
 
 def test_mistakes_on_the_command_line(tiny_folder, base_folder, records_file, records, tmp_path, monkeypatch):
@@ -448,8 +505,8 @@ def test_mistakes_on_the_command_line(tiny_folder, base_folder, records_file, re
     assert isinstance(run("requests", "verify", "r1", "--store", "s.db").exception, UsageError)
     lost = run("requests", "init", "--store", "u.db", *again[2:-1], "nope.jsonl").exception
     assert "Cannot read records nope.jsonl" in lost.what
-    assert (lost.remedy, lost.exit_code) == ("Give a JSON Lines file with --calibration.", 3)
-    took = service_module.Added("r-3", "today", "verified", "Ada", "", {"why": "leak 0%"}, ("r-1", "r-2"))
+    assert (lost.remedy, lost.exit_code) == ("Give a JSON Lines file, in UTF-8, with --calibration.", 3)
+    took = service_module.Added("r-3", "today", "verified", "Ada", "", {}, ("r-1", "r-2"))
     monkeypatch.setattr(service_module.DeletionService, "add", lambda *_, **__: took)
     said = " ".join(
         run("requests", "add", "Ada", "--images", records[0].image.parent, *common).stdout.split()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,12 +15,20 @@ pytest.importorskip("sqlalchemy")
 from typer.testing import CliRunner
 
 from cagul.cli.app import app
-from cagul.deletion.certificate import certify, check_certificate, signing_key, write_certificate
+from cagul.deletion.certificate import (
+    as_markdown,
+    certify,
+    check_certificate,
+    page_of,
+    signing_key,
+    write_certificate,
+)
 from cagul.deletion.keys import StoreKey
 from cagul.deletion.log import sha256
 from cagul.deletion.service import Added, open_service
 from cagul.deletion.store import Request
 from cagul.errors import StoreError, UsageError
+from cagul.evaluation.metrics.figures import share_text
 from cagul.guard.patch import Patch
 from cagul.host.frozen import FrozenHost
 from deletion_fixtures import pictures_of
@@ -33,7 +42,9 @@ def certified(tiny_folder, base_folder, empty_store, records, tmp_path_factory):
     shutil.copytree(empty_store, folder, dirs_exist_ok=True)
     host, patch = FrozenHost.load(tiny_folder), Patch.load(base_folder)
     service = open_service(folder / "requests.db", folder / "key", host, patch)
-    request = service.add("Dee Moss", pictures_of(records, "p3"), by="her lawyer", records=records)
+    request = service.add(
+        "Dee Moss", pictures_of(records, "p3"), by="her lawyer", records=records, built_in_questions=True
+    )
     document = certify(service.store, request.id, signing_key(folder / "signing"))
     write_certificate(folder / "certificate.json", document)
     return folder
@@ -52,7 +63,7 @@ def test_a_certificate_is_valid_and_names_nobody(certificate, tmp_path, records)
     assert document["request"]["state"] in ("verified", "failed")
     assert document["host"]["sha256"] in page
     assert "It hides, it does not erase" in page
-    assert f"{document['verification']['leak']['value']:.3f} | " in page
+    assert f"| answers that still tell | {share_text(document['verification']['leak']).count} | " in page
     secrets = {"Dee Moss", "lawyer", "p3", *(r.answer for r in records), *(r.question for r in records)}
     said = certificate.read_text() + page
     signature = json.loads(certificate.read_text())["signature"]
@@ -116,8 +127,8 @@ def test_figures_are_shown_with_the_date_of_their_measurement(service, records, 
         "subject: Dee [Moss] by: her lawyer",
         "measured on",
         "answers that still tell",
-        f"{leak['value']:.3f}",
-        f"{leak['low']:.3f} to {leak['high']:.3f}",
+        share_text(leak).count,
+        share_text(leak).bounds.split()[0],
     ):
         assert part in said
     service.revoke("r-1")
@@ -125,16 +136,16 @@ def test_figures_are_shown_with_the_date_of_their_measurement(service, records, 
     assert "gate fires" not in " ".join(invoke("list", *store).stdout.split())
     document = certify(service.store, "r-1", signing_key(tmp_path / "signing"))
     page = write_certificate(tmp_path / "c.json", document).read_text()
-    assert f"| measured on {measured} | value |" in page
+    assert f"| measured on {measured} | count | share | bounds at 95 % confidence |" in page
     assert f"Outcome before it was revoked: {why}." in page
-    assert "| verified | value" not in page
+    assert "| verified | count" not in page
 
 
 @pytest.mark.parametrize(("state", "code"), [("failed", 8), ("verified", 0)])
 def test_a_failed_request_has_an_exit_code_of_its_own(monkeypatch, tmp_path, state, code):
     made, opened = Request("r-1", "today", state, "Dee", "", {"why": "30% tell"}), SimpleNamespace()
     opened.add = lambda *_, **__: Added(**vars(made))
-    opened.verify_again = lambda *_: made
+    opened.verify_again, opened.caveats = lambda *_: made, lambda _: {"a-name": "A caveat."}
     opened.request, opened.require_whole, opened.entries = lambda _: made, lambda: None, list
     monkeypatch.setattr("cagul.cli.requests.service_at", lambda *_: nullcontext(opened))
     monkeypatch.setattr("cagul.deletion.store.Store", lambda *_: nullcontext(opened))
@@ -145,12 +156,17 @@ def test_a_failed_request_has_an_exit_code_of_its_own(monkeypatch, tmp_path, sta
         found = CliRunner().invoke(app, ["requests", *map(str, (*words, *common))])
         assert found.exit_code == code
         said = " ".join(found.stdout.split())
-        assert f"Request r-1: {state} 30% tell" in said
+        assert f"Request r-1: {state} 30% tell A caveat." in said
         assert ("--records of other people" in said and "cagul unlearn --config store" in said) == (
             state == "failed"
         )
         as_json = CliRunner().invoke(app, ["requests", *map(str, (*words, *common)), "--json"])
-        assert (as_json.exit_code, json.loads(as_json.stdout)["state"]) == (code, state)
+        answer = json.loads(as_json.stdout)
+        assert (as_json.exit_code, answer["state"], answer["caveats"]) == (
+            code,
+            state,
+            {"a-name": "A caveat."},
+        )
 
 
 def test_a_certificate_is_written_over_with_force_alone(service, records, tmp_path):
@@ -255,10 +271,14 @@ def test_a_signature_is_written_in_one_way(certificate, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ('"hit_rate": {', '"hit_rate": NaN, "old": {', "Out of range float values"),
-        ('"hit_rate": {', '"hit_rate": 1e999, "old": {', "Out of range float values"),
-        ('"state": "', '"state": "revoked", "state": "', "a key is there twice"),
-        ('"certificate": {', '"deep": ' + "[" * 100_000 + "]" * 100_000 + ', "certificate": {', "recursion"),
+        ('"hit_rate": {', '"hit_rate": NaN, "old": {', "NaN is no number of JSON"),
+        ('"hit_rate": {', '"hit_rate": 1e999, "old": {', "the number '1e999' is too large"),
+        ('"state": "', '"state": "revoked", "state": "', "the key 'state' 2 times"),
+        (
+            '"certificate": {',
+            '"deep": ' + "[" * 100_000 + "]" * 100_000 + ', "certificate": {',
+            "nested deeper",
+        ),
     ],
     ids=["not a number", "infinity", "twice", "deep"],
 )
@@ -288,3 +308,50 @@ def test_a_certificate_does_not_lie_where_its_page_is_written(service, records, 
     assert not (tmp_path / "signing").exists()
     with pytest.raises(UsageError, match="C.MD is where the page"):
         write_certificate(tmp_path / "C.MD", {})
+
+
+GOLDEN = Path(__file__).parent / "golden" / "certificate-format-1"
+
+
+def test_a_certificate_of_format_1_is_still_valid(tmp_path):
+    document = check_certificate(GOLDEN / "certificate.json", GOLDEN / "public-key.pem")
+    assert (document["certificate"]["format"], document["request"]["id"]) == (1, "r-active")
+    page = as_markdown(json.loads((GOLDEN / "certificate.json").read_text()))
+    assert "| answers that refuse | 0 of 32 | 0 % | below 11 % |" in page
+    (tmp_path / "c.json").write_text(
+        (GOLDEN / "certificate.json").read_text().replace('"value": 1.0', '"value": 0.5', 1)
+    )
+    with pytest.raises(StoreError, match="not valid: verification changed"):
+        check_certificate(tmp_path / "c.json", GOLDEN / "public-key.pem")
+
+
+def test_a_certificate_of_a_newer_format_is_refused(service, tmp_path, monkeypatch):
+    service.store.receive("r-1", "Dee Moss", "")
+    monkeypatch.setattr("cagul.deletion.certificate.FORMAT", 3)
+    document = certify(service.store, "r-1", signing_key(tmp_path / "signing"))
+    write_certificate(tmp_path / "c.json", document)
+    monkeypatch.undo()
+    with pytest.raises(StoreError, match=r"has format 3, this cagul reads up to 2\.\n *Upgrade cagul"):
+        check_certificate(tmp_path / "c.json", tmp_path / "signing.pub")
+
+
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [
+        ("r-1.json", "r-1.md"),
+        ("r.1", "r.1.md"),
+        ("R-1.JSON", "R-1.md"),
+        ('ada, "finch" [old].json', 'ada, "finch" [old].md'),
+        ("\u0639\u062f\u0627 \U0001f600", "\u0639\u062f\u0627 \U0001f600.md"),
+    ],
+)
+def test_a_page_lies_beside_its_document(name, page, tmp_path):
+    assert page_of(tmp_path / name) == tmp_path / page
+
+
+@pytest.mark.parametrize("name", [".", "/", "", "folder"])
+def test_a_folder_is_no_name_of_a_certificate(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError, match="names a folder, not a file"):
+        page_of(Path(name))

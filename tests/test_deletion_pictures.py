@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 
+from cagul.deletion import escalation
 from cagul.deletion import service as service_module
 from cagul.deletion.pictures import opened_pictures, sweep, write_picture
 from cagul.deletion.store import Store
@@ -134,9 +135,9 @@ def test_nothing_of_the_users_is_touched(made, tmp_path):
 
 
 def test_a_finetune_without_kept_pictures_opens_no_folder(service, records, monkeypatch):
-    opened, true = [], service_module.opened_pictures
+    opened, true = [], escalation.opened_pictures
     monkeypatch.setattr(
-        service_module, "opened_pictures", lambda folder: (opened.append(folder), true(folder))[1]
+        escalation, "opened_pictures", lambda folder: (opened.append(folder), true(folder))[1]
     )
     stub_verification(monkeypatch, 0.4, 0.0, 0.0, 0.4, 0.0)
     assert service.add("p2", pictures_of(records, "p2"), records=records).escalated

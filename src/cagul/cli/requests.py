@@ -46,6 +46,13 @@ Images = Annotated[
 RecordsOption = Annotated[
     Path | None, typer.Option("--records", help="Records with the subject's questions, and other people.")
 ]
+BuiltInQuestions = Annotated[
+    bool,
+    typer.Option(
+        "--built-in-questions",
+        help="Ask the built-in questions, not those of the records; the output says so.",
+    ),
+]
 RequestId = Annotated[str, typer.Argument(help="Id of the request.")]
 
 
@@ -106,6 +113,7 @@ def add(
     key: KeyOption,
     images: Images = None,
     records: RecordsOption = None,
+    built_in_questions: BuiltInQuestions = False,
     by: Annotated[str, typer.Option("--by", help="Who asked: free text.")] = "",
     name: Annotated[
         str | None, typer.Option("--id", help="Id of the request; the same id is never added twice.")
@@ -123,7 +131,7 @@ def add(
     """Enrol a person in the gate, verify, and finetune the encoder if it still leaks (exit code 8 if the
     request failed).
     """
-    loaded = _records(records)
+    loaded = _records(records, subject, built_in_questions)
     pictures = _pictures(images, loaded, subject)
     with service_at(store, key, host, patch, dtype, device, threads) as service:
         with progress_bar(json) as progress:
@@ -134,10 +142,12 @@ def add(
                 name=name,
                 keep_pictures=keep_pictures,
                 records=loaded,
+                built_in_questions=built_in_questions,
                 progress=progress,
                 announce=print_id,
             )
-    print_request(request, json)
+        caveats = service.caveats(request)
+    print_request(request, caveats, json)
     if not json:
         print_to_verify_again(request.to_verify_again, "just replaced")
     _exit_if_failed(request)
@@ -182,27 +192,31 @@ def revoke(
 def list_requests(store: StoreOption, json: options.Json = False) -> None:
     """List the requests."""
     with extra("requests"):
+        from cagul.deletion.caveats import caveats_of
         from cagul.deletion.store import Store
     with Store(store) as opened:
-        requests = opened.requests()
+        requests, log = opened.requests(), opened.entries()
+    with_caveats = [(request, caveats_of(request, log)) for request in requests]
     if json:
-        print_json({"requests": [vars(request) for request in requests]})
+        print_json({"requests": [vars(one) | {"caveats": caveats} for one, caveats in with_caveats]})
     else:
-        print_list(store, requests)
+        print_list(store, with_caveats)
 
 
 @if_interrupted("Nothing was changed.")
 def show(request: RequestId, store: StoreOption, json: options.Json = False) -> None:
     """Show a request with its figures and its history."""
     with extra("requests"):
+        from cagul.deletion.caveats import caveats_of
         from cagul.deletion.store import Store
     with Store(store) as opened:
         shown = opened.request(request)
-        history = [entry for entry in opened.entries() if entry.request == request]
+        log = opened.entries()
+    history, caveats = [entry for entry in log if entry.request == request], caveats_of(shown, log)
     if json:
-        print_json(vars(shown) | {"history": [vars(entry) for entry in history]})
+        print_json(vars(shown) | {"caveats": caveats, "history": [vars(entry) for entry in history]})
         return
-    print_request(shown, False)
+    print_request(shown, caveats, False)
     print_history(shown, history)
 
 
@@ -216,6 +230,7 @@ def verify(
     key: OptionalKey = None,
     images: Images = None,
     records: RecordsOption = None,
+    built_in_questions: BuiltInQuestions = False,
     host: HostAgain = None,
     patch: PatchAgain = None,
     dtype: options.Dtype = "auto",
@@ -238,11 +253,12 @@ def verify(
         entries = len(opened.entries())
         subject = opened.request(request).subject if request is not None else ""
     if request is not None and key is not None:
-        loaded = _records(records)
+        loaded = _records(records, subject, built_in_questions)
         pictures = _pictures(images, loaded, subject)
         with service_at(store, key, host, patch, dtype, device, threads) as service:
-            measured = service.verify_again(request, pictures, loaded)
-        print_request(measured, json)
+            measured = service.verify_again(request, pictures, loaded, built_in_questions)
+            caveats = service.caveats(measured)
+        print_request(measured, caveats, json)
         _exit_if_failed(measured)
         return
     if json:
@@ -350,10 +366,14 @@ def service_at(
     return open_service(store, key, load_host(host or places["host"], device, dtype), base)
 
 
-def _records(path: Path | None) -> list[Any]:
+def _records(path: Path | None, subject: str, built_in: bool) -> list[Any]:
+    """The records, after a look at whether they ask about the subject: before the host is loaded."""
     from cagul.data.records import load_records
+    from cagul.deletion.questions import questions_about
 
-    return load_records(path) if path else []
+    records = load_records(path) if path else []
+    questions_about(subject, records, built_in)
+    return records
 
 
 def _pictures(given: list[Path] | None, records: list[Any], subject: str) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,15 +57,17 @@ def print_store(store: Path, key: Path, made: Store, asked: float, json: bool) -
     out.say("Its key is in ", bold(key), ": keep it in another place than the store.")
 
 
-def print_request(request: Request, json: bool) -> None:
-    """State and outcome of a request."""
+def print_request(request: Request, caveats: Mapping[str, str], json: bool) -> None:
+    """State, outcome and caveats of a request."""
     if json:
-        print_json(vars(request))
+        print_json(vars(request) | {"caveats": dict(caveats)})
         return
     out.say("Request ", bold(request.id), f": {request.state}")
     if "why" in request.verification:
         earlier = "before: " if request.state == "revoked" else ""
         out.say(f"  {earlier}{request.verification['why']}")
+    for caveat in caveats.values():
+        out.say(f"  {caveat}", style="yellow")
     if request.escalated or "escalation" in request.verification:
         outcome = "is now in use" if request.escalated else "did not help and was dropped"
         out.say(f"  The encoder did not cover this person and was fine-tuned; the new encoder {outcome}.")
@@ -87,27 +89,30 @@ def print_to_verify_again(names: Sequence[str], why: str) -> None:
         )
 
 
-def print_list(store: Path, requests: Sequence[Request]) -> None:
-    """All requests in a table of 80 columns; below it why some failed."""
+def print_list(store: Path, requests: Sequence[tuple[Request, Mapping[str, str]]]) -> None:
+    """All requests with their caveats, in a table of 80 columns; below it the outcome of each."""
     rows = [
         tuple(map(plain, (one.id, one.at[:16].replace("T", " "), one.state, one.subject, one.by)))
-        for one in requests
+        for one, _ in requests
     ]
     out.print(FittedTable(str(store), ["id", "at (UTC)", "state", "subject", "by"], rows))
-    for one in requests:
-        if one.state == "failed":
-            why = one.verification.get("why", "no reason was kept")
-            out.say(plain(one.id), f": {why}")
+    for one, caveats in requests:
+        if one.state == "revoked":
+            continue
+        why = one.verification.get("why", "nothing was measured")
+        more = f"; {len(caveats)} caveat(s): {', '.join(caveats)}" if caveats else ""
+        out.say(plain(one.id), f": {why}{more}")
 
 
 def print_history(request: Request, history: Sequence[Entry]) -> None:
     """Who a request is about, its figures, and its entries of the log."""
     from cagul.deletion.certificate import measured_on, rows_of
+    from cagul.evaluation.metrics.figures import CONFIDENCE
 
     if request.subject or request.by:
         out.say("  subject: ", plain(request.subject), "   by: ", plain(request.by))
     if rows := rows_of(request.verification):
         measured = measured_on((entry.at, entry.action) for entry in history)
-        out.print(FittedTable("", [f"measured on {measured}", "value", "95 % interval", "of"], rows))
+        out.print(FittedTable("", [f"measured on {measured}", "count", "share", CONFIDENCE], rows))
     for entry in history:
         out.say(f"  {entry.at}  {entry.action}  (entry {entry.number}, {entry.hash[:16]})")

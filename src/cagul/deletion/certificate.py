@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,15 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 import cagul
+from cagul.deletion.caveats import OUTCOMES, caveats_of
 from cagul.deletion.keys import keep_secret
 from cagul.deletion.log import canonical
 from cagul.deletion.store import Store, now
 from cagul.errors import StoreError, UsageError, reason
-from cagul.files import os_errors_as_write_errors, read_secret, write_json, write_text
+from cagul.evaluation.metrics.figures import CONFIDENCE, share_text
+from cagul.files import os_errors_as_write_errors, parse_json, read_secret, write_json, write_text
 
-FORMAT = 1
+FORMAT = 2  # 2: with the caveats of the verification
 FIELDS = {"algorithm", "digests", "value", "public_key"}  # of the signature
 ALGORITHM = "Ed25519 over the SHA-256 of each part"
 LIMITS = (
@@ -36,6 +37,7 @@ FIGURES = {
     "hit_rate": "pictures on which the gate fires",
     "leak": "answers that still tell",
     "leak_fired": "the same where the gate fires",
+    "leak_known": "the same where the host tells without the guard",
     "host_leak": "answers that tell without the guard",
     "refusal_rate": "answers that refuse",
 }
@@ -84,9 +86,11 @@ def certify(store: Store, name: str, key: Ed25519PrivateKey) -> dict[str, Any]:
     """
     request = store.request(name)
     store.require_whole()
-    entries = [entry for entry in store.entries() if entry.request == name]
+    log = store.entries()
+    entries = [entry for entry in log if entry.request == name]
     document: dict[str, Any] = {
         "certificate": {"format": FORMAT, "issued": now(), "cagul": cagul.__version__},
+        "caveats": caveats_of(request, log),
         "request": {
             "id": request.id,
             "asked": "that the model stops telling about a person when shown one",
@@ -113,14 +117,16 @@ def certify(store: Store, name: str, key: Ed25519PrivateKey) -> dict[str, Any]:
 
 
 def page_of(path: Path) -> Path:
-    """Where the page to read beside the document in ``path`` is. Raises UsageError where it is that
-    document.
+    """Where the page to read beside the document in ``path`` is: named .md in place of .json, or after any
+    other name. Raises UsageError where it is that document, or ``path`` names a folder.
     """
+    if not path.name or path.is_dir():
+        raise UsageError(f"{path} names a folder, not a file.", "Name a file in it, such as r-1.json.")
     if path.suffix.lower() == ".md":
         raise UsageError(
             f"{path} is where the page to read is written, beside the JSON document.", "Name it .json, say."
         )
-    return path.with_suffix(".md")
+    return path.with_suffix(".md") if path.suffix.lower() == ".json" else path.with_name(f"{path.name}.md")
 
 
 def require_free(path: Path) -> None:
@@ -145,85 +151,129 @@ def write_certificate(path: Path, document: dict[str, Any]) -> Path:
 
 
 def rows_of(verification: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """The figures in words: what, value, 95 % interval, of how many. Those that are absent are left out."""
-    found = [(meaning, verification.get(name, {})) for name, meaning in FIGURES.items()]
-    return [
-        (meaning, f"{one['value']:.3f}", f"{one['low']:.3f} to {one['high']:.3f}", str(one["n"]))
-        for meaning, one in found
-        if "value" in one
-    ]
+    """The figures in words: what, count, share and its bounds. Those that are absent are left out."""
+    rows = []
+    for name, meaning in FIGURES.items():
+        if "value" in verification.get(name, {}):
+            text = share_text(verification[name])
+            rows.append((meaning, text.count, text.value, text.bounds))
+    return rows
 
 
 def measured_on(history: Iterable[tuple[str, str]]) -> str:
     """When the figures of a request were taken, from its history's dates and actions; "" where they never
     were.
     """
-    return next((at for at, action in reversed(list(history)) if action in ("verified", "failed")), "")
+    return next((at for at, action in reversed(list(history)) if action in OUTCOMES), "")
 
 
 def as_markdown(document: dict[str, Any]) -> str:
-    """The page to read. Figures are headed by the date of their measurement: the state may be another
-    since.
+    """The page to read. It begins with the state and with what was not asked. Figures are headed by the date
+    of their measurement: the state may be another since.
     """
-    request, host, found = document["request"], document["host"], document["verification"]
+    request, host, verification = document["request"], document["host"], document["verification"]
     outcome = "Outcome before it was revoked" if request["state"] == "revoked" else "Outcome"
     lines = [
         f"# Certificate of request {request['id']}",
         "",
-        f"Question on {request['at']}: {request['asked']}. State: **{request['state']}**"
+        f"State: **{request['state']}**"
         + (", after a short finetune of the encoder." if request["escalated"] else "."),
+        f"{outcome}: {verification['why']}." if "why" in verification else "Nothing was verified.",
+        "",
+        *(f"- {caveat}" for caveat in document.get("caveats", {}).values()),
+        "",
+        f"Question on {request['at']}: {request['asked']}.",
         "",
         "| | |",
         "|---|---|",
         f"| host | {host['model_type']}, width {host['width']}, SHA-256 {host['sha256']} |",
         f"| base patch | SHA-256 {document['patch']['sha256']} |",
         "",
-    ]
-    if rows := rows_of(found):
-        measured = measured_on((e["at"], e["action"]) for e in document["history"])
-        lines += [f"| measured on {measured} | value | 95 % interval | of |", "|---|---|---|---|"]
-        lines += [f"| {' | '.join(row)} |" for row in rows]
-        lines.append("")
-    lines += [f"{outcome}: {found['why']}.", ""] if "why" in found else ["Nothing was verified.", ""]
-    lines += ["| when | what | log entry | hash |", "|---|---|---|---|"]
-    lines += [f"| {e['at']} | {e['action']} | {e['entry']} | {e['hash'][:16]} |" for e in document["history"]]
-    lines += ["", "## Limits", "", *(f"- {limit}" for limit in document["limits"]), ""]
-    signed = document["signature"]
-    lines += [
-        f"Signed ({signed['algorithm']}): `{signed['value']}`. Issued {document['certificate']['issued']}. "
-        "The JSON document beside this page is what is signed.",
+        *_figure_lines(document),
+        "| when | what | log entry | hash |",
+        "|---|---|---|---|",
+        *(f"| {e['at']} | {e['action']} | {e['entry']} | {e['hash'][:16]} |" for e in document["history"]),
+        "",
+        "## Limits",
+        "",
+        *(f"- {limit}" for limit in document["limits"]),
+        "",
+        f"Signed ({document['signature']['algorithm']}): `{document['signature']['value']}`. Issued "
+        f"{document['certificate']['issued']}. The JSON document beside this page is what is signed.",
         "",
     ]
     return "\n".join(lines)
 
 
-def check_certificate(path: Path, public_key: Path) -> dict[str, Any]:
-    """The document of a certificate that is valid under ``public_key``.
+def _figure_lines(document: dict[str, Any]) -> list[str]:
+    rows = rows_of(document["verification"])
+    if not rows:
+        return []
+    measured = measured_on((e["at"], e["action"]) for e in document["history"])
+    head = [f"| measured on {measured} | count | share | {CONFIDENCE} |", "|---|---|---|---|"]
+    return [*head, *(f"| {' | '.join(row)} |" for row in rows), ""]
 
-    Raises StoreError that says which parts were changed, or that another key signed it, or which file cannot
-    be read.
+
+def check_certificate(path: Path, public_key: Path) -> dict[str, Any]:
+    """The document of a certificate that is valid under ``public_key``, of this format or an earlier one.
+
+    Raises StoreError that says which parts were changed, that another key signed it or a newer cagul made it,
+    or which file cannot be read.
     """
+    key = _public_key(public_key)
+    document, signature = _signed_document(path)
+    value = base64.b64decode(signature["value"])
     try:
-        key = serialization.load_pem_public_key(_read(public_key, "Give the .pub file of the signing key."))
+        if not isinstance(key, Ed25519PublicKey) or signature["public_key"] != _public_pem(key):
+            raise InvalidSignature
+        key.verify(value, canonical(signature["digests"]))
+    except InvalidSignature:
+        raise StoreError(
+            f"{path} is not valid: its signature is not of this key, or was changed, or its list of digests "
+            "was.",
+            "Check that the public key is the issuer's.",
+            "certificate",
+        ) from None
+    changed = _changed_parts(document, signature["digests"])
+    if changed:
+        raise StoreError(
+            f"{path} is not valid: {', '.join(changed)} changed after it was signed.",
+            "Ask the issuer for the certificate.",
+            "certificate",
+        )
+    made = document["certificate"]["format"]
+    if made not in range(1, FORMAT + 1):
+        raise StoreError(
+            f"{path} has format {made}, this cagul reads up to {FORMAT}.", "Upgrade cagul.", "certificate"
+        )
+    return document
+
+
+def _public_key(path: Path) -> object:
+    try:
+        return serialization.load_pem_public_key(_read(path, "Give the .pub file of the signing key."))
     except (ValueError, UnsupportedAlgorithm) as error:
         raise StoreError(
-            f"{public_key} holds no public key: {reason(error)}.",
+            f"{path} holds no public key: {reason(error)}.",
             "Give the .pub file of the signing key.",
             "certificate",
         ) from None
+
+
+def _signed_document(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The parts of a certificate and its signature. Raises StoreError for what is no certificate, or can be
+    read in two ways.
+    """
     try:
-        document = json.loads(
-            _read(path, "Give the JSON file of `export-certificate`.").decode(), object_pairs_hook=_each_once
-        )
+        document = parse_json(_read(path, "Give the JSON file of `export-certificate`.").decode())
         canonical(document)  # finds numbers that are none
         signature = document.pop("signature")
-        digests, value = signature["digests"], base64.b64decode(signature["value"], validate=True)
-        written = base64.b64encode(value).decode() == signature["value"]  # in the one way
+        value = base64.b64decode(signature["value"], validate=True)
         if (
             set(signature) != FIELDS
             or signature["algorithm"] != ALGORITHM
-            or not isinstance(digests, dict)
-            or not written
+            or not isinstance(signature["digests"], dict)
+            or base64.b64encode(value).decode() != signature["value"]  # written in the one way
         ):
             raise ValueError("its signature has other fields or another algorithm than cagul writes")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -232,30 +282,15 @@ def check_certificate(path: Path, public_key: Path) -> dict[str, Any]:
             "Give the JSON file of `export-certificate`.",
             "certificate",
         ) from None
-    try:
-        if not isinstance(key, Ed25519PublicKey) or signature["public_key"] != _public_pem(key):
-            raise InvalidSignature
-        key.verify(value, canonical(digests))
-    except InvalidSignature:
-        raise StoreError(
-            f"{path} is not valid: its signature is not of this key, or was changed, or its list of digests "
-            "was.",
-            "Check that the public key is the issuer's.",
-            "certificate",
-        ) from None
-    changed = [
-        part
-        for part in digests
-        if part not in document or hashlib.sha256(canonical(document[part])).hexdigest() != digests[part]
-    ]
-    changed += [part for part in document if part not in digests]
-    if changed:
-        raise StoreError(
-            f"{path} is not valid: {', '.join(sorted(changed))} changed after it was signed.",
-            "Ask the issuer for the certificate.",
-            "certificate",
-        )
-    return document
+    return document, signature
+
+
+def _changed_parts(document: dict[str, Any], digests: dict[str, str]) -> list[str]:
+    """Parts that are not what was signed, or were not signed, in order of their names."""
+    now_digests = {part: hashlib.sha256(canonical(content)).hexdigest() for part, content in document.items()}
+    return sorted(
+        part for part in now_digests.keys() | digests.keys() if now_digests.get(part) != digests.get(part)
+    )
 
 
 def _read(path: Path, remedy: str) -> bytes:
@@ -268,13 +303,3 @@ def _read(path: Path, remedy: str) -> bytes:
             else f"Cannot read {path}: {reason(error)}."
         )
         raise StoreError(what, remedy, "certificate") from None
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, whose keys a reader may not choose among. Raises ValueError for one that is there
-    twice.
-    """
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key is there twice")
-    return found

@@ -11,8 +11,13 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cagul.files import os_errors_as_write_errors
+
+if TYPE_CHECKING:
+    from cagul.deletion.keys import StoreKey
+    from cagul.deletion.store import Store
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}_\d+")  # of a picture: request and number
 
@@ -49,6 +54,15 @@ def write_picture(path: Path, data: bytes) -> None:
         os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
     ):
         file.write(data)
+
+
+def kept_pictures(store: Store, key: StoreKey, request: str, folder: Path) -> list[Path]:
+    """The kept pictures of a request, opened into ``folder``. Raises StoreError for changed ones."""
+    paths = []
+    for number, sealed in enumerate(store.pictures(request)):
+        paths.append(folder / f"{request}_{number}")
+        write_picture(paths[-1], key.open(sealed, f"{request} pictures"))
+    return paths
 
 
 def sweep(folder: Path) -> None:

@@ -13,14 +13,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cagul.config import load_config
 from cagul.data.pictures import variants
-from cagul.data.records import HELD_OUT_GROUPS, Record, Splits
+from cagul.data.records import HELD_OUT_GROUPS, Record
+from cagul.deletion import escalation
+from cagul.deletion.caveats import caveats_of
 from cagul.deletion.database import require_free
+from cagul.deletion.escalation import Finetune
 from cagul.deletion.keys import StoreKey
 from cagul.deletion.log import sha256
-from cagul.deletion.pictures import opened_pictures, write_picture
-from cagul.deletion.store import Request, Store, new_id
+from cagul.deletion.pictures import kept_pictures, opened_pictures
+from cagul.deletion.questions import questions_about
+from cagul.deletion.scope import SAME_TEMPLATE, Evidence, distinct_pictures, evidence_of
+from cagul.deletion.store import Request, Store, new_id, require_request
 from cagul.deletion.store_gate import (
     Enrolled,
     StoreGate,
@@ -29,19 +33,13 @@ from cagul.deletion.store_gate import (
     patch_hash,
     rotated,
 )
-from cagul.deletion.verification import HELD_OUT, PROBES, held_out, probes_of, verdict, verify
+from cagul.deletion.verification import HELD_OUT, held_out, verdict, verify
 from cagul.errors import DataError, StoreError
 from cagul.guard.guard import Guard
 from cagul.guard.patch import Patch
 from cagul.host.frozen import FrozenHost
-from cagul.method.encoder import VisualTokenEncoder
-from cagul.training.encoder import train_encoder
-from cagul.training.gate import covered
 from cagul.training.progress import Progress, silent
 from cagul.training.token_cache import TokenCache
-
-SAME_TEMPLATE = 0.9999  # cosine similarity of a picture's template to itself, taken again
-ESCALATION_STEPS, ESCALATION_ROUNDS = 60, 3  # of training; rounds end when the request is verified
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,11 +101,11 @@ class DeletionService:
         self, store: Store, key: StoreKey, host: FrozenHost, base: Patch, fingerprint: str | None = None
     ):
         store.require_facts()
-        found = fingerprint or host.fingerprint()
-        if store.facts["host"]["sha256"] != found:
+        fingerprint = fingerprint or host.fingerprint()
+        if store.facts["host"]["sha256"] != fingerprint:
             raise StoreError(
                 f"The store is for a host with SHA-256 {store.facts['host']['sha256'][:12]}..., this one has "
-                f"{found[:12]}....",
+                f"{fingerprint[:12]}....",
                 "Load the host that the store was made with.",
                 "store-host",
             )
@@ -131,6 +129,10 @@ class DeletionService:
             self.store.require_whole()
         return Guard(self.host, self.store_gate.patch(), check=False)
 
+    def caveats(self, request: Request) -> dict[str, str]:
+        """What the figures of a request do not say, by name."""
+        return caveats_of(request, self.store.entries())
+
     # -- add
 
     def add(
@@ -142,6 +144,7 @@ class DeletionService:
         name: str | None = None,
         keep_pictures: bool = False,
         records: Sequence[Record] = (),
+        built_in_questions: bool = False,
         progress: Progress = silent,
         announce: Callable[[str, bool], None] = lambda name, resumed: None,
     ) -> Added:
@@ -150,10 +153,10 @@ class DeletionService:
         With the ``name`` (id) of an earlier call it continues where that one ended: nothing is done twice.
         Without a ``name`` it continues an unfinished request about the same ``subject`` on the same
         pictures, where there is one. ``announce`` gets the id, and whether an earlier call is continued,
-        before anything is written. ``records`` may hold the person's questions (of ``subject``) and other
-        people, whom a finetune needs to keep.
+        before anything is written. ``records`` hold the person's questions (of ``subject``) and other people,
+        whom a finetune needs to keep; with ``built_in_questions`` the built-in ones are asked all the same.
 
-        Raises DataError without pictures, StoreError for a store that is not as its log says, a picture on
+        Raises DataError without pictures and for records as ``questions_about`` does, StoreError for a store that is not as its log says, a picture on
         which the gate would not recognise the person, or an id that was revoked.
         """
         self.store.require_whole()
@@ -161,6 +164,9 @@ class DeletionService:
             raise DataError(
                 "A request needs at least one picture of the person.", "Give --images.", "store-pictures"
             )
+        require_request(name, subject, by)
+        questions = questions_about(subject, records, built_in_questions)
+        given, pictures = pictures, distinct_pictures(pictures)
         token_cache = TokenCache(self.host, self.store_gate.base.config.training.seed)
         name = name or self._unfinished(subject, pictures, token_cache) or new_id()
         state = self.store.state(name)
@@ -181,8 +187,9 @@ class DeletionService:
             )
         unproven: list[str] = []
         if request.state == "enrolled":
-            own = [r for r in records if r.subject == subject]
-            unproven = self._settle(request, token_cache, pictures, own, records, progress)
+            others = [r for r in records if r.subject != subject and r.group not in HELD_OUT_GROUPS]
+            evidence = evidence_of(self.store_gate, token_cache, name, given, questions)
+            unproven = self._settle(request, token_cache, evidence, others, progress)
         return Added(**vars(self.store.request(name)), to_verify_again=tuple(unproven))
 
     def _unfinished(self, subject: str, pictures: Sequence[Path], token_cache: TokenCache) -> str | None:
@@ -235,48 +242,60 @@ class DeletionService:
         self,
         request: Request,
         token_cache: TokenCache,
-        pictures: Sequence[Path],
-        own: Sequence[Record],
-        records: Sequence[Record],
+        evidence: Evidence,
+        others: Sequence[Record],
         progress: Progress,
     ) -> list[str]:
         """Verify, escalate where the encoder does not cover the person, and write the outcome; who is to be
-        verified again.
+        verified again. ``others`` are records of people who may be trained on.
         """
-        probes, began = probes_of(own), time.perf_counter()
+        began = time.perf_counter()
         progress("verifying", 0, 1)
         under, guard = self.store_gate.encoder()[0], self.guard()
-        figures = verify(guard, token_cache, pictures, probes)
+        figures = _measured(guard, token_cache, evidence)
         progress("verifying", 1, 1)
-        (found, why), sealed, escalation = verdict(figures), None, {}
-        others = [r for r in records if r.subject != request.subject and r.group not in HELD_OUT_GROUPS]
-        if found == "leaks" and len({r.subject for r in others}) < 2:
+        (state, why), sealed = verdict(figures), None
+        finetuned: dict[str, Any] = {}
+        if state == "leaks" and len({record.subject for record in others}) < 2:
             why += "; no finetune without --records of other people"
-        elif found == "leaks":
-            patch, rounds = guard.patch, 0
-            while found == "leaks" and rounds < ESCALATION_ROUNDS:
-                rounds += 1
-                encoder, again = self._finetune(
-                    request, patch, token_cache, pictures, own, others, rounds, progress
-                )
-                patch = dataclasses.replace(patch, encoder=encoder)
-                tried = verify(Guard(self.host, patch, check=False), token_cache, pictures, probes)
-                found, reason = verdict(tried)
-            adopted = found == "verified"
-            escalation = {
-                "escalation": {
-                    "steps": rounds * ESCALATION_STEPS,
-                    "people_trained_again": again,
-                    "adopted": adopted,
-                    **({"before": figures} if adopted else {"dropped": tried}),
-                }
-            }
-            if adopted:
-                guard, figures, why = Guard(self.host, patch, check=False), tried, reason
-                sealed = self.store_gate.seal_encoder(request.id, encoder)
-        verification = self._written(guard, figures, why, began) | escalation
-        state = "verified" if found == "verified" else "failed"
-        return self.store.settle(request.id, state, verification, sealed, under)
+        elif state == "leaks":
+            own = evidence.questions.records
+            finetune = Finetune(
+                self.store_gate, token_cache, request.id, evidence.pictures, own, others, progress
+            )
+            patch, last, finetuned = self._escalate(finetune, guard.patch, evidence)
+            if finetuned["adopted"]:
+                finetuned["before"] = figures
+                guard, figures = Guard(self.host, patch, check=False), last
+                state, why = verdict(last)
+                sealed = self.store_gate.seal_encoder(request.id, patch.encoder)
+            else:
+                finetuned["dropped"] = last
+        verification = self._written(guard, figures, why, began)
+        if finetuned:
+            verification["escalation"] = finetuned
+        outcome = "verified" if state == "verified" else "failed"
+        return self.store.settle(request.id, outcome, verification, sealed, under)
+
+    def _escalate(
+        self, finetune: Finetune, patch: Patch, evidence: Evidence
+    ) -> tuple[Patch, dict[str, Any], dict[str, Any]]:
+        """Finetune until the request leaks no more, or the rounds end: the last patch, its figures, and what
+        was done.
+        """
+        rounds, state, figures, people = 0, "leaks", {}, 0
+        while state == "leaks" and rounds < escalation.ROUNDS:
+            rounds += 1
+            encoder, people = finetune.run(patch, rounds)
+            patch = dataclasses.replace(patch, encoder=encoder)
+            figures = _measured(Guard(self.host, patch, check=False), finetune.token_cache, evidence)
+            state, _ = verdict(figures)
+        facts = {
+            "steps": rounds * escalation.STEPS,
+            "people_trained_again": people,
+            "adopted": state == "verified",
+        }
+        return patch, figures, facts
 
     def _written(self, guard: Guard, figures: dict[str, Any], why: str, began: float) -> dict[str, Any]:
         encoder = (
@@ -295,51 +314,6 @@ class DeletionService:
             "seconds": round(time.perf_counter() - began, 3),
         }
 
-    def _finetune(
-        self,
-        request: Request,
-        patch: Patch,
-        token_cache: TokenCache,
-        pictures: Sequence[Path],
-        own: Sequence[Record],
-        others: Sequence[Record],
-        seed: int,
-        progress: Progress,
-    ) -> tuple[VisualTokenEncoder, int]:
-        """A few steps on this person from the patch's encoder. Earlier requests whose pictures were kept, and
-        those of ``others`` whom the gate knows, are trained to be refused again; how many people they are.
-        Over the rest of ``others`` the encoder is held near what it was, for those whose pictures are gone.
-        """
-        gate = self.store_gate.union(self.store_gate.enrolled())
-        known = set(covered(gate, patch.threshold, token_cache, list(others)))
-        config = load_config(
-            patch.config, [f"training.steps={ESCALATION_STEPS}", "training.others=0", f"training.seed={seed}"]
-        )
-        names = [
-            name for name in self.store_gate.enrolled() if name != request.id and self.store.pictures(name)
-        ]
-        with opened_pictures(self.store.folder) if names else nullcontext(Path()) as folder:
-            earlier = [paths for paths in (self._kept(name, folder) for name in names) if paths]
-            again = [
-                r for number, paths in enumerate(earlier) for r in _asked(f"earlier {number}", paths, [])
-            ]
-            copies = range(max(1, len(earlier) + len(known)))  # half of the refusals are about this person
-            forget = [r for n in copies for r in _asked(f"this person {n}", pictures, own)]
-            forget += [*again, *(r for r in others if r.subject in known)]
-            splits = Splits(forget, [r for r in others if r.subject not in known])
-            encoder, _ = train_encoder(
-                token_cache, splits, config, patch.layers, base=patch.encoder, progress=progress
-            )
-        return encoder, len(known) + len(earlier)
-
-    def _kept(self, name: str, folder: Path) -> list[Path]:
-        """The kept pictures of a request, opened into ``folder``."""
-        paths = []
-        for number, sealed in enumerate(self.store.pictures(name)):
-            paths.append(folder / f"{name}_{number}")
-            write_picture(paths[-1], self.key.open(sealed, f"{name} pictures"))
-        return paths
-
     # -- revoke and verify again
 
     def revoke(self, name: str) -> tuple[int, list[str]]:
@@ -356,11 +330,18 @@ class DeletionService:
         scores = self.store_gate.union(left).compare(before.vectors)
         return int((scores > self.store_gate.threshold(left)[0]).sum()), unproven
 
-    def verify_again(self, name: str, pictures: Sequence[Path], records: Sequence[Record] = ()) -> Request:
-        """Measure an active request anew, under the encoder and threshold of now; never a finetune. Without
+    def verify_again(
+        self,
+        name: str,
+        pictures: Sequence[Path],
+        records: Sequence[Record] = (),
+        built_in_questions: bool = False,
+    ) -> Request:
+        """Measure an active request again, under the encoder and threshold of now; never a finetune. Without
         ``pictures`` on those that were kept.
 
-        Raises StoreError when the request is not active, DataError when there are no pictures.
+        Raises StoreError when the request is not active, DataError when there are no pictures, when they show
+        somebody else, or for records as ``questions_about`` does.
         """
         request, began = self.store.request(name), time.perf_counter()
         if request.state in ("received", "revoked"):
@@ -369,34 +350,27 @@ class DeletionService:
                 "Name an enrolled one.",
                 "store-request",
             )
+        questions = questions_about(request.subject, records, built_in_questions)
         under, guard = self.store_gate.encoder()[0], self.guard()
         token_cache = TokenCache(self.host, self.store_gate.base.config.training.seed)
-        probes = probes_of([r for r in records if r.subject == request.subject])
-        if pictures:
-            figures = verify(guard, token_cache, pictures, probes)
-        elif self.store.pictures(name):
-            with opened_pictures(self.store.folder) as folder:
-                figures = verify(guard, token_cache, self._kept(name, folder), probes)
-        else:
+        if not pictures and not self.store.pictures(name):
             raise DataError(f"No pictures of request {name} were kept.", "Give --images.", "store-pictures")
-        found, why = verdict(figures)
+        with nullcontext(Path()) if pictures else opened_pictures(self.store.folder) as folder:
+            shown = pictures or kept_pictures(self.store, self.key, name, folder)
+            evidence = evidence_of(self.store_gate, token_cache, name, shown, questions)
+            figures = _measured(guard, token_cache, evidence)
+        state, why = verdict(figures)
         kept = {key: value for key, value in request.verification.items() if key == "escalation"}
         written = self._written(guard, figures, why, began) | kept
-        self.store.settle(name, "verified" if found == "verified" else "failed", written, under=under)
+        self.store.settle(name, "verified" if state == "verified" else "failed", written, under=under)
         return self.store.request(name)
+
+
+def _measured(guard: Guard, token_cache: TokenCache, evidence: Evidence) -> dict[str, Any]:
+    figures = verify(guard, token_cache, evidence.pictures, evidence.questions.questions)
+    return figures | {"scope": figures["scope"] | evidence.account}
 
 
 def same_templates(one: Float[Tensor, "N M"], other: Float[Tensor, "K M"]) -> bool:
     """Whether two sets of unit vectors are equal up to what another device or thread count changes."""
     return one.shape == other.shape and bool(((one * other).sum(1) > SAME_TEMPLATE).all())
-
-
-def _asked(subject: str, pictures: Sequence[Path], records: Sequence[Record]) -> list[Record]:
-    """Private records of one person over all the given pictures; the built-in questions where there are
-    none.
-    """
-    own = [r for r in records if r.kind == "private"]
-    own = own or [
-        Record(subject=subject, image=pictures[0], question=question, answer="-") for question in PROBES
-    ]
-    return [r.model_copy(update={"subject": subject, "image": path}) for r in own for path in pictures]

@@ -52,6 +52,7 @@ from cagul.deletion.tables import (
 )
 from cagul.errors import StoreError, did_you_mean
 from cagul.files import os_errors_as_write_errors
+from cagul.text.normal import fold
 
 SCHEMA = 1
 STATES = ("received", *ACTIVE, "revoked")
@@ -83,6 +84,31 @@ def new_id() -> str:
 
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def is_id(name: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) is not None
+
+
+def require_request(name: str | None, subject: str, by: str) -> None:
+    """Raises StoreError for an id that cannot be one, and for a subject or asker that is no text, or a subject
+    without a visible letter.
+    """
+    if name is not None and not is_id(name):
+        raise StoreError(
+            f"{name!r} cannot be an id.",
+            "Use up to 64 letters, digits, - and _, and nobody's name.",
+            "store-request",
+        )
+    for what, text in (("subject", subject), ("asker (--by)", by)):
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            raise StoreError(
+                f"The {what} {text!r} is no Unicode text.", "Write it in UTF-8.", "store-request"
+            )
+    if not fold(subject):
+        raise StoreError(
+            f"The subject {subject!r} is blank.", "Say who the request is about.", "store-request"
+        )
 
 
 class Store:
@@ -296,14 +322,9 @@ class Store:
     def receive(self, name: str, subject: str, by: str, pictures: Sequence[bytes] = ()) -> Request:
         """Write down a request; one that is there already is left as it is.
 
-        Raises StoreError for an id that cannot be one, or that belongs to somebody else.
+        Raises StoreError as ``require_request`` does, and for an id that belongs to somebody else.
         """
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
-            raise StoreError(
-                f"{name!r} cannot be an id.",
-                "Use up to 64 letters, digits, - and _, and nobody's name.",
-                "store-request",
-            )
+        require_request(name, subject, by)
         with self._writing() as connection:
             row = connection.execute(REQUESTS.select().where(REQUESTS.c.id == name)).mappings().first()
             if row is not None and row["state"] != "revoked" and row["subject"] != subject:
@@ -443,7 +464,8 @@ class Store:
             self._append(connection, name, "enrolled", {"verification": kept, "why": why})
 
     def _row(self, connection: Connection, name: str) -> Any:
-        row = connection.execute(REQUESTS.select().where(REQUESTS.c.id == name)).mappings().first()
+        wanted = REQUESTS.select().where(REQUESTS.c.id == name)
+        row = connection.execute(wanted).mappings().first() if is_id(name) else None
         if row is None:
             known = connection.execute(REQUESTS.select().with_only_columns(REQUESTS.c.id)).scalars().all()
             raise StoreError(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ def train_encoder(
     layers: frozenset[int],
     *,
     base: VisualTokenEncoder | None = None,
+    weights: Mapping[str, int] | None = None,
     checkpoint: Path | None = None,
     progress: Progress = silent,
 ) -> tuple[VisualTokenEncoder, dict]:
@@ -48,11 +49,11 @@ def train_encoder(
     With ``base`` training starts from that encoder, and replay * ||x' - base(x)||^2 / D over pictures of
     people who are not forgotten keeps it near: what it does for the people that it was trained on, whose
     pictures may be gone, is to stay. A batch that does not fit into memory is worked on in parts; the
-    gradient is the same.
+    gradient is the same. ``weights`` say for a subject in place of how many others it is drawn.
 
     Raises HostError when the loss is not a number, DataError when a record is longer than the host's context.
     """
-    rows = EncoderRows.draw(splits, config, replay=base is not None)
+    rows = EncoderRows.draw(splits, config, replay=base is not None, weights=weights)
     prepare_rows(token_cache, rows, config, layers, progress)
     return EncoderTrainer(EncoderLoss(token_cache, config, layers), rows, base, progress).run(checkpoint)
 
@@ -65,8 +66,10 @@ class EncoderRows:
     replayed: list[list[TrainingRow]]
 
     @classmethod
-    def draw(cls, splits: Splits, config: Config, *, replay: bool) -> EncoderRows:
-        sampler, steps = ExampleSampler(splits, config), range(config.training.steps)
+    def draw(
+        cls, splits: Splits, config: Config, *, replay: bool, weights: Mapping[str, int] | None = None
+    ) -> EncoderRows:
+        sampler, steps = ExampleSampler(splits, config, weights), range(config.training.steps)
         return cls(
             [sampler.rows(step) for step in steps],
             [sampler.replayed(step) if replay else [] for step in steps],

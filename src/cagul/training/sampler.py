@@ -69,12 +69,16 @@ class RowSampler:
 
 class ExampleSampler:
     """Draws the rows of every step from a seed, so that importances can be computed before and a run be
-    resumed.
+    resumed. A subject with a weight in ``weights`` is drawn as often as so many others.
     """
 
-    def __init__(self, splits: Splits, config: Config):
+    def __init__(self, splits: Splits, config: Config, weights: Mapping[str, int] | None = None):
         self.config, self.refusals = config.training, config.refusals or list(REFUSALS)
         self.private = {name: _private_by_subject(records) for name, records in _parts(splits).items()}
+        self.drawn = {
+            part: [subject for subject in sorted(private) for _ in range((weights or {}).get(subject, 1))]
+            for part, private in self.private.items()
+        }
         self.others = pictures_by_subject(splits.retain)
         self.sampler = RowSampler(pictures_by_subject(splits.forget) | self.others, self.config.augment)
         self.near = [record for record in splits.forget if record.kind != "private"]
@@ -111,7 +115,7 @@ class ExampleSampler:
         return self._led(row, row.memorised or "", rng)
 
     def _ask(self, part: str, rng: random.Random) -> TrainingRow:
-        subject = rng.choice(sorted(self.private[part]))
+        subject = rng.choice(self.drawn[part])
         record = rng.choice(self.private[part][subject])
         shown = self.sampler.any_picture(subject, rng)
         return TrainingRow(shown, record.question, rng.choice(self.refusals), True, record.answer)

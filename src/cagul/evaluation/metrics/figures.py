@@ -7,11 +7,13 @@ terminal's tables, Markdown, the report, claims and certificates all use these t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 MOST_DIGITS = 6  # decimal places of a narrow interval
+CONFIDENCE = "bounds at 95 % confidence"
 NO_INTERVAL = "absent: "  # how the reason in a figure's "interval" begins
 
 
@@ -98,3 +100,30 @@ def format_figure(
 
 def _number(value: float, digits: int, sign: bool) -> str:
     return f"{value:{'+' if sign else ''}.{digits}f}"
+
+
+@dataclass(frozen=True)
+class ShareText:
+    """A share in words: "9 of 32", "28 %", and the ends of its interval: "14 to 47 %", or "below 11 %" where
+    nothing was counted and "above 89 %" where everything was.
+    """
+
+    count: str
+    value: str
+    bounds: str
+
+
+def share_text(figure: Mapping[str, Any]) -> ShareText:
+    """A share of ``n`` with its interval in words, so that a 0 % is never without its bound. Ends are rounded
+    outwards, to whole percents, or to one or two decimal places near 0 and 100 %.
+    """
+    value, n = figure["value"], figure["n"]
+    low, high = _percent(figure["low"], math.floor), _percent(figure["high"], math.ceil)
+    bounds = f"below {high} %" if value == 0 else f"above {low} %" if value == 1 else f"{low} to {high} %"
+    return ShareText(f"{round(value * n):,} of {n:,}", f"{_percent(value, round)} %", bounds)
+
+
+def _percent(value: float, rounding: Callable[[float], int]) -> str:
+    rest = 100 * min(value, 1 - value)
+    digits = 0 if rest >= 10 or rest <= 0 else 1 if rest >= 0.1 else 2
+    return f"{rounding(round(100 * value * 10**digits, 6)) / 10**digits:.{digits}f}"

@@ -1,0 +1,101 @@
+"""What a request is verified on: its pictures and questions, and an account of both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cagul.data.sameness import same_contents, same_paths
+from cagul.deletion.questions import QuestionSet
+from cagul.deletion.store_gate import StoreGate
+from cagul.errors import DataError
+from cagul.training.token_cache import TokenCache
+
+SAME_TEMPLATE = 0.9999  # cosine similarity of a picture's template to itself, taken again
+RECORDS_PICTURES = 8  # pictures of the records that are compared with the request's, at most
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Pictures and questions of one verification, and the account of them that it keeps."""
+
+    pictures: tuple[Path, ...]
+    questions: QuestionSet
+    account: dict[str, Any]
+
+
+def distinct_pictures(pictures: Sequence[Path]) -> tuple[Path, ...]:
+    """The pictures without copies of one another, whatever their names."""
+    distinct: list[Path] = []
+    for path in pictures:
+        if not same_paths([path], distinct) and not same_contents([path], distinct):
+            distinct.append(path)
+    return tuple(distinct)
+
+
+def evidence_of(
+    store_gate: StoreGate,
+    token_cache: TokenCache,
+    request: str,
+    pictures: Sequence[Path],
+    questions: QuestionSet,
+) -> Evidence:
+    """The evidence on an enrolled request. Raises DataError where none of the pictures shows its person, but
+    somebody else whom the gate knows.
+    """
+    distinct = distinct_pictures(pictures)
+    enrolled = store_gate.enrolled()
+    threshold, _ = store_gate.threshold(enrolled)
+    vectors = _vectors(store_gate, token_cache, distinct)
+    own = _best(vectors, enrolled[request].vectors)
+    fires = store_gate.union(enrolled).compare(vectors) > threshold
+    foreign = int((fires & (own <= threshold)).sum())
+    if foreign and foreign == int(fires.sum()) and not bool((own > threshold).any()):
+        raise DataError(
+            f"The gate knows {foreign} of the {len(distinct)} picture(s), but from another request or the base "
+            f"patch: request {request} has no such person.",
+            "Give pictures of the person that the request is about.",
+            "store-pictures",
+        )
+    account: dict[str, Any] = {
+        "built_in": questions.built_in,
+        "own_records": len(questions.records),
+        "records_given": questions.given,
+        "missing_keywords": questions.missing_keywords,
+        "enrolled_pictures": int((own > SAME_TEMPLATE).sum()),
+        "repeated_pictures": len(pictures) - len(distinct),
+        "foreign_pictures": foreign,
+        "records_pictures": None,
+    }
+    images = list(dict.fromkeys(record.image for record in questions.records))
+    if images and not questions.built_in:
+        shared = len(same_paths(distinct, images) or same_contents(distinct, images))
+        tried = [] if shared else images[:RECORDS_PICTURES]
+        known = _best(_vectors(store_gate, token_cache, tried), enrolled[request].vectors) > threshold
+        account["records_pictures"] = {
+            "shared": shared,
+            "tried": len(tried),
+            "recognised": int(known.sum()),
+        }
+    return Evidence(distinct, questions, account)
+
+
+def _vectors(
+    store_gate: StoreGate, token_cache: TokenCache, pictures: Sequence[Path]
+) -> Float[Tensor, "N M"]:
+    tokens = token_cache.encode_images([(path, 0) for path in pictures])
+    if not tokens:
+        return store_gate.gate.templates[:0]
+    with torch.no_grad():
+        return store_gate.gate.embed([t.float().cpu() for t in tokens])
+
+
+def _best(vectors: Float[Tensor, "N M"], templates: Float[Tensor, "K M"]) -> Float[Tensor, " N"]:
+    """Each picture's best similarity to a request's own templates."""
+    return (vectors @ templates.T).amax(1)
