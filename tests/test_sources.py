@@ -315,6 +315,24 @@ def test_file_names_stay_apart(tmp_path):
     names = ["003", "a/b", "a_b", "../x"]
     assert len({safe_name(name) for name in names}) == 4
     assert safe_name("003") == "003"
+    for name in (
+        "",
+        ".",
+        "..",
+        "../../etc/passwd",
+        "a/b\\c",
+        "x" * 300,
+        "李" * 300,
+        "a\x00b",
+        "CON",
+        "nul.txt",
+        "\ud800",
+        "\u202eb",
+    ):
+        (tmp_path / f"{safe_name(name)}_12345.png").touch()
+        assert not set(safe_name(name)) & set("./\\:*?<>|\x00")
+        assert safe_name(name) != safe_name(f"{name}.")
+    assert len(list(tmp_path.glob("*.png"))) == 12
     assert Pictures(tmp_path).keep("../x", {"bytes": png(0), "path": None}).parent == tmp_path
     assert Pictures(tmp_path).keep("a", {"bytes": None, "path": "b.png"}, tmp_path) == tmp_path / "b.png"
     assert Pictures(tmp_path).keep("a", {"bytes": None, "path": None}) is None

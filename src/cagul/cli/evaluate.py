@@ -74,7 +74,7 @@ def evaluate(
     full: options.Full = False,
     dtype: options.Dtype = "auto",
     device: options.Device = None,
-    join_timeout: options.JoinTimeout = 15.0,
+    join_timeout: options.JoinTimeout = 10.0,
     threads: options.Threads = 0,
     json: options.Json = False,
 ) -> None:

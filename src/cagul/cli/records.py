@@ -81,6 +81,7 @@ def convert(
     """Write records of any source as JSON Lines, with a list of subjects for each published set."""
     from cagul.data.contents import contents, require_sound
     from cagul.data.subjects import list_of_subjects
+    from cagul.data.tables import safe_name
     from cagul.errors import UsageError
     from cagul.files import atomic_folder, write_text
 
@@ -93,12 +94,14 @@ def convert(
         lines = [record.model_dump_json(exclude_defaults=True) for record in _rooted(found, partial)]
         write_text(partial / "records.jsonl", "".join(f"{line}\n" for line in lines), 0o600)
         for name, subjects in found.sets.items():
-            write_text(partial / f"{name}.txt", list_of_subjects(subjects), 0o600)
+            write_text(partial / f"{safe_name(name)}.txt", list_of_subjects(subjects), 0o600)
     if json:
         print_json(facts | {"records_file": str(folder / "records.jsonl")})
         return
     _show(source, facts)
-    out.say(f"Written: {folder}/records.jsonl", *(f", {name}.txt" for name in found.sets), wrap=False)
+    out.say(
+        f"Written: {folder}/records.jsonl", *(f", {safe_name(name)}.txt" for name in found.sets), wrap=False
+    )
 
 
 def _read(

@@ -50,7 +50,7 @@ def unlearn(
     ] = False,
     dtype: options.Dtype = "auto",
     device: options.Device = None,
-    join_timeout: options.JoinTimeout = 15.0,
+    join_timeout: options.JoinTimeout = 10.0,
     threads: options.Threads = 0,
     json: options.Json = False,
 ) -> None:

@@ -96,10 +96,16 @@ class Pictures:
         return self.known[subject, digest]
 
 
+LONGEST_NAME = 120  # bytes; file systems take 255, with numbers, marks and suffixes
+
+
 def safe_name(subject: str) -> str:
-    """A subject as part of a file name; a name that had to change gets a mark of its own."""
-    plain = re.sub(r"[^\w-]", "_", subject)[:80]
-    return plain if plain == subject else f"{plain}_{hashlib.sha256(subject.encode()).hexdigest()[:6]}"
+    """A subject, or another name that data gives, as part of a file name: letters, digits, hyphens and at most
+    LONGEST_NAME bytes of UTF-8, no slash and no dot. A name that had to change gets a mark of its own.
+    """
+    plain = re.sub(r"[^\w-]", "_", subject).encode()[:LONGEST_NAME].decode(errors="ignore")
+    mark = hashlib.sha256(subject.encode(errors="surrogatepass")).hexdigest()[:6]
+    return plain if plain == subject and plain else f"{plain}_{mark}"
 
 
 def table_rows(

@@ -32,7 +32,7 @@ Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 
-JOIN_TIMEOUT = 15.0  # seconds; launchers start all processes of a machine at once
+JOIN_TIMEOUT = 10.0  # seconds; launchers start all processes of a machine at once
 WAITING_AFTER = 3.0  # seconds
 
 
