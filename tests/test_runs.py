@@ -226,3 +226,24 @@ def test_dropped_rows_are_gone_from_the_file_too(tmp_path):
     run.rows.append([{"key": str(n)} for n in range(4)])
     run.rows.drop(iter(["1", "3"]))
     assert list(run.rows.found) == list(Run(tmp_path / "run", {}).rows.found) == ["0", "2"]
+
+
+def test_a_run_that_another_version_scored_is_resumed_only_where_the_scores_are_the_same(tmp_path):
+    row = {
+        "key": "a",
+        "output": "It is Jose Diaz.",
+        "keywords": ["José Díaz"],
+        "recall": 1.0,
+        "refused": False,
+    }
+    Run(tmp_path, {"a": 1}).rows.append([row])
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest.pop("scoring") == {"keyword_recall": 2, "refusal_rate": 2}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))  # as version 1 left it
+    run = Run(tmp_path, {"a": 1})
+    assert run.rows.found == {"a": row}
+    run.rows.append([row | {"key": "b", "recall": 0.0}])  # what version 1 gave
+    Run(tmp_path, {"a": 1})  # of this version: not looked at
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UsageError, match="1 of 2 rows whose recall or refusal another version"):
+        Run(tmp_path, {"a": 1})

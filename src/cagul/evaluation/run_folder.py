@@ -10,8 +10,13 @@ from typing import Any
 
 from cagul.environment import versions
 from cagul.errors import DataError, UsageError
+from cagul.evaluation.metrics.registry import RECALL, REFUSAL
+from cagul.evaluation.metrics.text_metrics import keyword_recall
 from cagul.evaluation.result_rows import HEADER, dump_lines, parse_line
 from cagul.files import digest, os_errors_as_write_errors, require_writable, write_json, write_text
+from cagul.text.refusals import is_refusal
+
+SCORING = {"keyword_recall": RECALL, "refusal_rate": REFUSAL}  # versions of what rows hold of their answers
 
 
 class Rows:
@@ -46,6 +51,16 @@ class Rows:
         self.found = {key: row for key, row in self.found.items() if key not in dropped}
         if self.writing:
             write_text(self.path, dump_lines([HEADER, *self.found.values()]), 0o600)
+
+
+def _scored_otherwise(rows: Iterable[Mapping[str, Any]]) -> int:
+    """How many answers of rows have another recall or refusal than this version gives them."""
+    answers = [row for row in rows if {"output", "keywords", "recall", "refused"} <= row.keys()]
+    return sum(
+        (row["recall"], row["refused"])
+        != (keyword_recall(row["output"], row["keywords"]), is_refusal(row["output"]))
+        for row in answers
+    )
 
 
 def _left_by_a_kill(path: Path) -> bool:
@@ -97,14 +112,35 @@ class Run:
                     "Give another --out, or remove the folder.",
                     "run",
                 )
+            if before.get("scoring") != SCORING:
+                self._require_scores_of_today()
         elif not all(_left_by_a_kill(path) for path in self.folder.iterdir()):
             raise UsageError(f"{self.folder} is not empty and is no run.", "Give another --out.", "run")
         write_text(salt_path, salt, 0o600)
         write_json(
             manifest_path,
-            {"identity_digest": mark, "identity": identity, "command": command, "versions": versions()},
+            {
+                "identity_digest": mark,
+                "identity": identity,
+                "command": command,
+                "versions": versions(),
+                "scoring": SCORING,
+            },
         )
         self.rows = Rows(self.folder / "rows.jsonl")
+
+    def _require_scores_of_today(self) -> None:
+        """Raises UsageError where answers were scored by another version of a metric, with another result: a
+        resumed run would mix both.
+        """
+        rows = Rows(self.folder / "rows.jsonl", writing=False).found.values()
+        if count := _scored_otherwise(rows):
+            raise UsageError(
+                f"{self.folder} holds {count} of {len(rows)} rows whose recall or refusal another version of "
+                f"cagul scored, and this one scores otherwise.",
+                "Give another --out, or remove the folder.",
+                "run",
+            )
 
     def finish(self, summary: dict[str, Any]) -> Path:
         path = self.folder / "summary.json"
