@@ -39,6 +39,20 @@ def test_no_torch_where_none_is_needed(code):
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 
 
+def test_no_function_has_more_than_sixty_lines():
+    """Docstrings count. The signature of a command does not: every option with its help is a parameter of
+    it.
+    """
+    long = []
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                start = node.body[0].lineno if path.parent.name == "cli" else node.lineno
+                if (lines := node.end_lineno - start + 1) > 60:
+                    long.append(f"{path.name}: {node.name} has {lines} lines")
+    assert not long
+
+
 def test_every_anchor_leads_somewhere():
     sections = set(re.findall(r"^## (\S+)$", (ROOT / "docs" / "errors.md").read_text(), re.MULTILINE))
     classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.CagulError)]

@@ -14,7 +14,7 @@ from typing import Any
 from cagul.comparison.results import ABOUT, DONE
 from cagul.errors import DataError, reason
 from cagul.evaluation.metrics.likelihood import loss
-from cagul.evaluation.result_rows import HEADER
+from cagul.evaluation.result_rows import HEADER, question_key
 from cagul.files import write_bytes, write_json
 from cagul.report.redaction import Redactor
 
@@ -34,7 +34,7 @@ def pack(runs: Sequence[Path], out: Path) -> Path:
     first: dict[str, Any] = {}
     commands: list[str] = []
     for run in runs:
-        found, about, manifest = _read(run)
+        run_rows, about, manifest = _read(run)
         first = first or manifest
         commands.append(Redactor([]).command(manifest["command"]))
         if manifest["identity"] != first["identity"]:
@@ -44,27 +44,32 @@ def pack(runs: Sequence[Path], out: Path) -> Path:
                 "run",
             )
         before = rows.get(ABOUT, about)
-        rows = {row["key"]: row for row in found} | rows
+        rows = {row["key"]: row for row in run_rows} | rows
         rows[ABOUT] = about | {
             "methods": list(dict.fromkeys([*before["methods"], *about["methods"]])),
             "finished": before["finished"] and about["finished"],
         }
-    folders = sorted(
-        {os.path.dirname(row["picture"]) for row in rows.values() if row.get("picture")} - {""},
-        key=len,
-        reverse=True,
-    )
-    small = [_small(row, folders) for row in rows.values()]
-    small.sort(
-        key=lambda row: (
-            ("", "") if row["method"] in (ABOUT, DONE) else (row["key"].partition("/")[2], row["key"])
-        )
-    )
-    lines = [json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in (HEADER, *small)]
+    lines = [
+        json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+        for row in (HEADER, *_small_rows(list(rows.values())))
+    ]
     write_bytes(out / ROWS, lzma.compress("\n".join(lines).encode() + b"\n", preset=9))
-    told = {"identity": first["identity"], "command": "; ".join(dict.fromkeys(commands))}
-    write_json(out / MANIFEST, told | {"versions": first["versions"]})
+    manifest = {"identity": first["identity"], "command": "; ".join(dict.fromkeys(commands))}
+    write_json(out / MANIFEST, manifest | {"versions": first["versions"]})
     return out
+
+
+def _small_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows in their small form: those about the comparison first, then those of one question side by
+    side.
+    """
+    folders = {os.path.dirname(row["picture"]) for row in rows if row.get("picture")} - {""}
+    longest_first = sorted(folders, key=len, reverse=True)
+
+    def place(row: dict[str, Any]) -> tuple[str, str]:
+        return ("", "") if row["method"] in (ABOUT, DONE) else (question_key(row), row["key"])
+
+    return sorted((_small(row, longest_first) for row in rows), key=place)
 
 
 def _read(run: Path) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
