@@ -197,7 +197,6 @@ def test_json_is_a_config_in_any_unicode_encoding(tmp_path, name, encoding):
         (["training.steps="], "has no value"),
         (["training.steps= "], "has no value"),
         (["=5"], "has no key"),
-        (["training.steps=5", "training.steps=6"], "training.steps is set twice"),
         (["training={steps: 5}"], "training is a section"),
         (["refusals=["], "cannot be read"),
         (["refusals={a: 1, a: 2}"], "'a' stands twice"),

@@ -315,10 +315,9 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def checked(model: type[Options], data: dict[str, Any], settings: list[str] | None = None) -> Options:
-    """Options from ``data``, then ``key=value`` settings; all mistakes at once.
+    """Options from ``data``, then ``key=value`` settings, of one key the last; all mistakes at once.
 
-    Raises UsageError for a setting without a key that may be set or without a value, a key that is set twice, an
-    unknown key (with the nearest known one) or a bad value.
+    Raises UsageError for a setting without a key that may be set or without a value, an unknown key (with the nearest known one) or a bad value.
     """
     given: set[str] = set()
     for setting in settings or []:
@@ -326,10 +325,6 @@ def checked(model: type[Options], data: dict[str, Any], settings: list[str] | No
         if not (separator and key and value):
             what = "key" if not key else "value" if separator else "'='"
             raise UsageError(f"--set {setting!r} has no {what}.", "Write it as selection.k=0.25.", "config")
-        if key in given:
-            raise UsageError(
-                f"{key} is set twice.", "Give it once; --seed is short for --set of the seed.", "config"
-            )
         given.add(key)
         _set(model, data, setting, key.split("."), value)
     for older, now in _renamed_keys(model).items():

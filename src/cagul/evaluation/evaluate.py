@@ -4,7 +4,6 @@ summary.
 
 from __future__ import annotations
 
-import json
 import math
 import resource
 import statistics
@@ -48,6 +47,7 @@ from cagul.evaluation.rows import Answerer, answer_rows, gate_rows, likelihood_r
 from cagul.evaluation.run_folder import Run
 from cagul.evaluation.score import require_same_tokens
 from cagul.evaluation.summary import summarise
+from cagul.files import read_json_lines
 from cagul.guard.guard import Guard
 from cagul.host.frozen import FrozenHost
 from cagul.training.distributed import SINGLE, Processes
@@ -229,4 +229,4 @@ def _silent_record(guard: Guard, splits: Splits, tries: int = 32) -> Record | No
 
 def load_prompts(path: Path) -> list[str]:
     """The questions of a prompts file (JSON Lines with a "question" each)."""
-    return [json.loads(line)["question"] for line in path.read_text("utf-8").split("\n") if line.strip()]
+    return [row["question"] for _, row in read_json_lines(path)]
