@@ -19,6 +19,7 @@ from cagul.serving.cors import allow_origins
 from cagul.serving.guard_providers import GuardProvider
 from cagul.serving.middleware import RequestMiddleware
 from cagul.serving.options import ServeOptions
+from cagul.serving.refused import Refused
 from cagul.serving.served_model import ServedModel
 from cagul.serving.validation_errors import http_error, invalid
 
@@ -43,6 +44,12 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"schema": _EVENT}}},
     **ERRORS,
 }
+
+
+NO_RESPONSES = (
+    "The responses API is not served: it keeps conversations, and this server keeps nothing. Use "
+    "client.chat.completions.create, or use_responses_api=False with LangChain's ChatOpenAI."
+)
 
 
 def create_app(guards: GuardProvider, options: ServeOptions) -> FastAPI:
@@ -83,6 +90,11 @@ def _add_answers(app: FastAPI, served: ServedModel) -> None:
     )
     async def complete(body: ChatRequest, request: Request) -> Response:
         return await chat.complete(served, body, request)
+
+    @app.api_route("/v1/responses", methods=["GET", "POST", "DELETE"], include_in_schema=False)
+    @app.api_route("/v1/responses/{path:path}", methods=["GET", "POST", "DELETE"], include_in_schema=False)
+    async def responses() -> Response:
+        raise Refused(404, "not_found", NO_RESPONSES)
 
 
 def _add_models(app: FastAPI, served: ServedModel) -> None:

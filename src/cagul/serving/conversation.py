@@ -77,7 +77,7 @@ class Rules:
     def _check_marks(self, texts: list[str], where: str) -> None:
         """No mark in a message's texts, nor one that they make when a template joins them, trimmed or not."""
         joined = ("".join(texts), "".join(text.strip() for text in texts))
-        mark = next((found[0] for text in joined if (found := self.marks.search(text))), None)
+        mark = next((match[0] for text in joined if (match := self.marks.search(text))), None)
         if mark is None and self.answering and self.answering in "".join(joined[0].split()):
             mark = self.answering  # in plain letters in some templates, such as LLaVA's ASSISTANT:
         if mark is not None:
@@ -131,8 +131,8 @@ def any_of(texts: Iterable[str]) -> str:
     branches: dict[str, list[str]] = {}
     for text in sorted(texts):
         branches.setdefault(text[0], []).append(text[1:])
-    found = [re.escape(head) + ("" if "" in rests else any_of(rests)) for head, rests in branches.items()]
-    return found[0] if len(found) == 1 else f"(?:{'|'.join(found)})"
+    patterns = [re.escape(head) + ("" if "" in rests else any_of(rests)) for head, rests in branches.items()]
+    return patterns[0] if len(patterns) == 1 else f"(?:{'|'.join(patterns)})"
 
 
 def _knows_system(prompter: Any) -> bool:
@@ -150,7 +150,5 @@ def _knows_system(prompter: Any) -> bool:
         except Exception:  # noqa: BLE001 - templates raise what they like
             return None
 
-    found = shown("system")
-    return (
-        found is not None and "zqAlpha" in found and found not in map(shown, ("user", "assistant", "zqRole"))
-    )
+    turn = shown("system")
+    return turn is not None and "zqAlpha" in turn and turn not in map(shown, ("user", "assistant", "zqRole"))

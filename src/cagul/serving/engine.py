@@ -209,6 +209,7 @@ class Engine:
         return sum(len(job.choices) for job in self._waiting)
 
     def _try(self, jobs: list[Job]) -> None:
+        """Answer a batch, or each of its jobs alone where the batch failed before its first token."""
         for job in jobs:
             if job.cancelled:
                 job.leave()
@@ -222,15 +223,18 @@ class Engine:
             if len(jobs) > 1 and not started:
                 for job in jobs:
                     self._try([job])
-                return
-            if self.watcher:
-                self.watcher.failed(error)
-            failed = Failed(error if isinstance(error, CagulError) else None, isinstance(error, DataError))
-            for job in jobs:
-                _finish(job, failed)
+            else:
+                self._fail(jobs, error)
             return
         for job, own in zip(jobs, rows, strict=True):
             _finish(job, Done(tuple((row.text, row.finish or "length", len(row.ids)) for row in own)))
+
+    def _fail(self, jobs: list[Job], error: Exception) -> None:
+        if self.watcher:
+            self.watcher.failed(error)
+        failed = Failed(error if isinstance(error, CagulError) else None, isinstance(error, DataError))
+        for job in jobs:
+            _finish(job, failed)
 
     def _answer(self, jobs: list[Job], started: list[bool]) -> list[list[SampledChoice]]:
         guard, host = self.guards.guard(), self.host
@@ -259,6 +263,6 @@ class Engine:
         return rows
 
     def _row(self, job: Job, index: int) -> SampledChoice:
-        say = (lambda text: job.tell(Piece(index, text))) if job.streaming else None
+        emit = (lambda text: job.tell(Piece(index, text))) if job.streaming else None
         sampling = replace(job.choices[index], stop=(*job.choices[index].stop, *self.host.stop_strings))
-        return SampledChoice(sampling, self.host.processor.tokenizer, self._ends, say, lambda: job.cancelled)
+        return SampledChoice(sampling, self.host.processor.tokenizer, self._ends, emit, lambda: job.cancelled)

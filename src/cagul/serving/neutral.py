@@ -89,13 +89,13 @@ class Strict(BaseModel):
     @property
     def ignored(self) -> list[str]:
         """Names that were accepted and have no effect, here and in the objects within."""
-        found = list(self._ignored)
+        names = list(self._ignored)
         for name in type(self).model_fields:
             value = getattr(self, name)
             for inner in value if isinstance(value, list) else [value]:
                 if isinstance(inner, Strict):
-                    found += [f"{name}.{below}" for below in inner.ignored]
-        return list(dict.fromkeys(found))
+                    names += [f"{name}.{below}" for below in inner.ignored]
+        return list(dict.fromkeys(names))
 
     @classmethod
     def __get_pydantic_json_schema__(

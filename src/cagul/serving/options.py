@@ -82,10 +82,10 @@ def digests(keys: list[str]) -> tuple[bytes, ...]:
 def knows_key(keys: tuple[bytes, ...], given: bytes) -> bool:
     """Whether ``given`` is one of the keys, in a time that does not depend on how much of it is right."""
     digest = hashlib.sha256(given).digest()
-    found = False
+    known = False
     for key in keys:
-        found |= hmac.compare_digest(key, digest)
-    return found
+        known |= hmac.compare_digest(key, digest)
+    return known
 
 
 def read_origins(given: list[str]) -> tuple[str, ...]:

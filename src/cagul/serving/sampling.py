@@ -37,7 +37,7 @@ class Sampling:
 class SampledChoice:
     """One choice while it is generated: its tokens, its text as far as it may be shown, and why it ended.
 
-    The text is what ``FrozenHost.texts`` says of the same tokens, cut at the first stop string; ``say`` gets
+    The text is what ``FrozenHost.texts`` says of the same tokens, cut at the first stop string; ``emit`` gets
     it in pieces.
     """
 
@@ -46,11 +46,11 @@ class SampledChoice:
         sampling: Sampling,
         tokenizer: Any,
         ends: frozenset[int],
-        say: Callable[[str], None] | None = None,
+        emit: Callable[[str], None] | None = None,
         cancelled: Callable[[], bool] = lambda: False,
     ):
         self.sampling, self.cancelled = sampling, cancelled
-        self._tokenizer, self._ends, self._say = tokenizer, ends, say
+        self._tokenizer, self._ends, self._emit = tokenizer, ends, emit
         self.generator = torch.Generator().manual_seed(sampling.seed)
         self.ids: list[int] = []
         self.text = ""
@@ -65,16 +65,16 @@ class SampledChoice:
             self.finish = "stop"
         elif len(self.ids) >= self.sampling.max_tokens:
             self.finish = "length"
-        if self.finish or self.sampling.stop or self._say:
+        if self.finish or self.sampling.stop or self._emit:
             self._read()
 
     def _read(self) -> None:
         self.text = self._tokenizer.decode(self.ids, skip_special_tokens=True).strip()
-        found = [at for stop in self.sampling.stop if (at := self.text.find(stop)) >= 0]
-        if found:
-            self.text, self.finish = self.text[: min(found)].rstrip(), "stop"
-        if self._say and len(ready := self._ready()) > self._shown:
-            self._say(ready[self._shown :])
+        ends = [at for stop in self.sampling.stop if (at := self.text.find(stop)) >= 0]
+        if ends:
+            self.text, self.finish = self.text[: min(ends)].rstrip(), "stop"
+        if self._emit and len(ready := self._ready()) > self._shown:
+            self._emit(ready[self._shown :])
             self._shown = len(ready)
 
     def _ready(self) -> str:
@@ -121,8 +121,8 @@ def draw(scores: Float[Tensor, " vocab"], row: SampledChoice) -> int:
     """
     sampling, scores = row.sampling, scores.float().cpu().clone()
     if row.ids and (sampling.presence_penalty or sampling.frequency_penalty):
-        said = Counter(row.ids)
-        index, times = torch.tensor(list(said)), torch.tensor([float(n) for n in said.values()])
+        counts = Counter(row.ids)
+        index, times = torch.tensor(list(counts)), torch.tensor([float(n) for n in counts.values()])
         scores[index] -= sampling.frequency_penalty * times + sampling.presence_penalty
     if sampling.temperature == 0:
         return int(scores.argmax())

@@ -147,13 +147,13 @@ def read_keys(file: Path | None, value: str | None) -> list[str]:
     if file is None:
         return [value.strip()] if value else []
     try:
-        found = [line.strip() for line in read_secret(file).decode("utf-8-sig").splitlines() if line.strip()]
+        keys = [line.strip() for line in read_secret(file).decode("utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"Cannot read the API keys {file}: {reason(error)}.",
             "Write one key a line.",
             "serve",
         ) from None
-    if not found:
+    if not keys:
         raise UsageError(f"{file} holds no API key.", "Write one key a line.", "serve")
-    return found
+    return keys
