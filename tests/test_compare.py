@@ -214,7 +214,7 @@ def test_a_quick_comparison_says_so_wherever_it_is_shown(tiny_folder, tiny_recor
     )
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_killed_comparison_goes_on_to_the_same_figures(tiny_folder, tiny_records, tmp_path):
     retain_host = save_tiny_host(tmp_path / "retain", seed=1)
 

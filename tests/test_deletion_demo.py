@@ -31,7 +31,7 @@ CROWD, FRESH = 800, 200
 KEPT = 0.5  # of what is recognised of the enrolled on held-out views, with all fifty in the store
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_fifty_requests_in_two_orders(demo, demo_host, demo_splits, tmp_path):
     records = load_records(demo.records)
     base = unlearn(demo_host, demo_splits, load_config("default", ["training.steps=20"]))

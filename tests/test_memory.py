@@ -235,6 +235,7 @@ print(unlearn(host, splits, load_config("default", settings)).facts["rows_at_onc
 """
 
 
+@pytest.mark.slow
 def test_a_real_limit_on_memory_makes_batches_smaller(tiny_folder, tiny_records):
     rows = []
     for limit in (8 * 2**30, 300 * 2**20):

@@ -36,6 +36,7 @@ def test_what_there_is_to_run():
     assert unmarked(README) == []
 
 
+@pytest.mark.slow
 def test_the_commands_run(tiny_folder, tmp_path):
     staged = stage(tmp_path / "readme", tiny_folder)
     shown = {c.split()[1]: staged.run(c) for c in commands(README) if c not in (*NOT_RUN, "make demo")}

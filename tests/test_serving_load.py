@@ -51,7 +51,7 @@ def test_an_attacker_finds_what_is_there_and_nothing_else(benchmarks):
     assert tells.attack(told, tells.ATTACKS["text"])["value"] > 0.95
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_server_under_load(demo_host, demo_splits, tmp_path, benchmarks):
     bench = benchmarks("serving")
     patch = unlearn(demo_host, demo_splits, load_config("default", ["training.steps=20", "training.batch=8"]))
