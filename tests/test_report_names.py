@@ -7,6 +7,8 @@ import json
 import unicodedata
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cagul.cli.common import repeating_command
 from cagul.data.records import load_records, split_records
@@ -18,6 +20,7 @@ from cagul.report.hidden_terms import BLOCK, HiddenTerms, name_parts, subject_pa
 from cagul.report.html import write_report
 from cagul.report.reading import ResultRow
 from cagul.report.redaction import Redactor, Shown
+from cagul.text.normal import fold
 from helpers import make_patch
 from made_runs import make_rows, make_run, page_of
 
@@ -248,3 +251,58 @@ def test_no_file_of_a_run_but_its_rows_holds_a_name(tiny_host, tmp_path, monkeyp
 
 def test_hidden_terms_of_nothing_leave_a_text_as_it_is():
     assert HiddenTerms([], []).redact("Anything, 100 % of it & more") == "Anything, 100 % of it & more"
+
+
+LETTERS = {  # of names, by script
+    "Latin": "abcdeéfghijklmnoöprstuvyz",
+    "Cyrillic": "абвгдеёжзийклмнопрстуя",
+    "Greek": "αβγδεζηθικλμνοπρτυω",
+    "Arabic": "بتجحدرزسشعفقكلمنهوي",
+    "Hebrew": "אבגדהוזחטיכלמנסעפצקרשת",
+    "Devanagari": "कखगचजतदनपबमरलवसह",
+    "Bengali": "কখগচজতদনপবমরলসহ",
+    "Tamil": "கசஞதநபமயரலவ",
+    "Thai": "กขคงจชตทนบปพมยรลวส",
+    "Georgian": "აბგდევზიკლმნოპრსტ",
+    "Korean": "김이박최정민수지현영서준하은",
+    "Japanese": "山田太郎佐藤花子さくらタナカ",
+    "Chinese": "王李张刘陈杨赵黄周吴明华丽",
+}
+WRITTEN = (str, str.upper, str.title, lambda n: n.replace(" ", ""), lambda n: f"@{n.replace(' ', '_')}9")
+CASES = settings(max_examples=200, deadline=None, database=None, derandomize=True)
+
+
+@st.composite
+def written_names(draw):
+    """A name of two words, and a text of somebody else's that holds it, written in one way or another."""
+    word = st.text(draw(st.sampled_from(list(LETTERS.values()))), min_size=2, max_size=7)
+    name = f"{draw(word)} {draw(word)}".title()
+    form = unicodedata.normalize(
+        draw(st.sampled_from(("NFC", "NFD", "NFKC"))), draw(st.sampled_from(WRITTEN))(name)
+    )
+    at = draw(st.integers(0, len(form)))
+    form = form[:at] + draw(st.sampled_from(("", "\u200b", "\u00ad", "\u2060"))) + form[at:]
+    return name, draw(st.sampled_from(("", "0 ", "(", "-- "))) + form + draw(
+        st.sampled_from(("", ".", ")", ", 0"))
+    )
+
+
+def nothing_of_a_name_is_left(case):
+    name, text = case
+    left = fold(redactor_of(name).answer(OTHER, text))
+    assert BLOCK in left
+    assert not [c for c in left if c.isalpha()], (name, text, left)
+    assert not [c for c in Redactor([OTHER]).answer(OTHER, text) if c.isalpha()], (name, text)
+
+
+@given(written_names())
+@CASES
+def test_nothing_is_left_of_any_name(case):
+    nothing_of_a_name_is_left(case)
+
+
+@pytest.mark.nightly
+@given(written_names())
+@settings(CASES, max_examples=5000)
+def test_nothing_is_left_of_any_name_in_5000_cases(case):
+    nothing_of_a_name_is_left(case)

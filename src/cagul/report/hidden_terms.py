@@ -66,7 +66,7 @@ class HiddenTerms:
         whole = {term for term in terms if term.strip()}
         self.parts = frozenset(parts)
         self._matcher = Matcher([*whole, *self.parts])
-        self._pieces = _pieces(self.parts)
+        self._pieces = _pieces(self.parts) | {_compact(term) for term in whole if name_parts(term)}
         self._fused = _fused(whole, self.parts)
         self._longest = max(map(len, self._fused), default=0)
         self._stems = {stem for part in self.parts for stem in _stems(part)}
@@ -176,8 +176,8 @@ def _pieces(parts: Iterable[str]) -> set[str]:
 
 
 def _fused(terms: Iterable[str], parts: Iterable[str]) -> set[str]:
-    """The folded letters of what is hidden inside longer words too: whole names, hyphenated ones, and parts if
-    they are long.
+    """The folded letters of what is hidden inside longer words too: whole names, hyphenated ones, long
+    parts.
     """
     least = [(part, _least_inside(part)) for part in parts]
     for term in terms:
