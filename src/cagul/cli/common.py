@@ -91,11 +91,9 @@ def read_usable_records(path: Path) -> list[Record]:
     """The records of a file, with a warning on those on which no leak can be seen. Raises DataError."""
     records = load_records(path)
     if blind := without_own_keywords(records):
-        err.print(
+        err.say(
             f"Warning: {len(blind)} of {len(records)} records have keywords of which their own answer contains none, "
-            f"the first about {blind[0].subject!r}: on them a leak cannot be seen.",
-            markup=False,
-            highlight=False,
+            f"the first about {blind[0].subject!r}: on them a leak cannot be seen."
         )
     return records
 
