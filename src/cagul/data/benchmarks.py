@@ -5,16 +5,21 @@ Formats: gray311/FIUBench and MLLMU/MLLMU-Bench on the hub, read from a local co
 
 from __future__ import annotations
 
-import json
 import re
-import zipfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cagul.data.archives import unpack_files
+from cagul.data.cells import as_list, as_words, first_paraphrase, keywords_of, nested, struct, structs
 from cagul.data.records import validated
-from cagul.data.tables import Pictures, Source, as_list, table_rows
+from cagul.data.subjects import subject_id
+from cagul.data.tables import Pictures, Source, table_rows
 from cagul.errors import DataError, UsageError, did_you_mean, reason
+from cagul.files import parse_json, read_text
+from cagul.text.normal import fold
 
 FIUBENCH_PEOPLE = 400  # later rows of full.json were never trained on
 FIUBENCH_FILES = ("full.json", "split.json", "SFHQ.zip")
@@ -32,25 +37,29 @@ def fiubench(source: str | Path, pictures: Path, forget: str | None = None) -> S
     for an unknown set.
     """
     folder = Path(source) if Path(source).is_dir() else _download(str(source))
-    people = _json_or_lines(folder / "full.json")
+    people = _objects(_json_or_lines(folder / "full.json"), folder / "full.json")
     sets = _fiubench_sets(folder / "split.json")
     forget_sets = [name for name in sets if name.startswith("forget")]
     chosen = _chosen(forget or "forget5", forget_sets, folder / "split.json")
-    ids = [str(row.get("unique_id", "")) for row in people]
+    ids = _ids(people, "unique_id", folder / "full.json")
     _require_distinct(ids, folder / "full.json")
     _require_filled(sets[chosen], chosen, folder / "split.json")
     _require_trained(sets[chosen], chosen, ids[:FIUBENCH_PEOPLE])
     forgotten = set(sets[chosen])
     elsewhere = {subject for name in forget_sets for subject in sets[name]} - forgotten
-    _unpack_pictures(folder, pictures)
+    paths = [_words(row, "image_path", folder / "full.json") for row in people]
+    _unpack_pictures(folder, pictures, paths)
     read = Source(sets={chosen: sets[chosen]})
-    for number, (subject, row) in enumerate(zip(ids, people, strict=True)):
+    for number, (subject, row, path) in enumerate(zip(ids, people, paths, strict=True)):
         if subject in elsewhere:
             read.left_out["people of other forget sets"] += 1
             continue
+        if path is None:
+            read.leave_out("people without a picture", f"row {number + 1}")
+            continue
         person = {
             "subject": subject,
-            "image": _fiubench_picture(str(row.get("image_path", "")), folder, pictures),
+            "image": _fiubench_picture(path, folder, pictures),
             "group": "" if number < FIUBENCH_PEOPLE else "unseen",
         }
         _add_fiubench_questions(read, person, row, f"{folder / 'full.json'}: a question about {subject!r}")
@@ -62,7 +71,14 @@ def fiubench(source: str | Path, pictures: Path, forget: str | None = None) -> S
 
 def _fiubench_sets(path: Path) -> dict[str, list[str]]:
     """The sets of split.json by name, each a list of ids as text. Raises DataError for another content."""
-    return {name: [str(number) for number in ids] for name, ids in _one(_json_or_lines(path), path).items()}
+    sets = {}
+    for name, ids in _one(_json_or_lines(path), path).items():
+        if not isinstance(ids, list):
+            raise DataError(
+                f"{path}: the set {name!r} is no list of ids.", 'Write {"forget5": [ids], ...}.', "source"
+            )
+        sets[name] = _ids([{"id": number} for number in ids], "id", f"{path}, {name}")
+    return sets
 
 
 def _require_trained(forget: list[str], name: str, trained: list[str]) -> None:
@@ -79,19 +95,24 @@ def _require_trained(forget: list[str], name: str, trained: list[str]) -> None:
 
 def _add_fiubench_questions(read: Source, person: dict[str, Any], row: dict[str, Any], where: str) -> None:
     """Add a record for each question of a person's row. Raises DataError that says ``where``."""
-    for question in row.get("qa_list") or []:
+    with _at(where):
+        questions = structs(row.get("qa_list"))
+    for question in questions:
+        with _at(where):
+            fields = _fiubench_question(question, read.notes)
         read.left_out.update(_gaps(question))
-        read.records.append(validated(person | _fiubench_question(question), where))
+        read.records.append(validated(person | fields, where))
 
 
-def _fiubench_question(question: dict[str, Any]) -> dict[str, Any]:
-    """A question of full.json as fields of a record."""
+def _fiubench_question(question: dict[str, Any], notes: Counter[str]) -> dict[str, Any]:
+    """A question of full.json as fields of a record. Raises ValueError for cells that hold no words."""
+    answer = as_words(question.get("answer"))
     return {
-        "question": question.get("question"),
-        "answer": question.get("answer"),
-        "keywords": as_list(question.get("keywords")),
+        "question": as_words(question.get("question")),
+        "answer": answer,
+        "keywords": keywords_of(question.get("keywords"), answer or "", notes),
         "paraphrased_questions": _either(question, "paraphrased_question"),
-        "paraphrased_answer": next(iter(_either(question, "paraphrased_answer")), None),
+        "paraphrased_answer": first_paraphrase(_either(question, "paraphrased_answer"), notes),
         "perturbed_answers": _either(question, "perturbed_answer"),
     }
 
@@ -110,25 +131,18 @@ def _download(name: str) -> Path:
         ) from error
 
 
-def _unpack_pictures(folder: Path, target: Path) -> None:
-    """Unpack SFHQ.zip into ``target`` where its folder is missing. Raises DataError for a broken archive."""
+def _unpack_pictures(folder: Path, target: Path, paths: list[str | None]) -> None:
+    """Unpack the named pictures of SFHQ.zip into ``target`` where its folder is missing. Raises DataError."""
     archive = folder / "SFHQ.zip"
-    if not archive.is_file() or (folder / "SFHQ").is_dir():
-        return
-    try:
-        with zipfile.ZipFile(archive) as packed:
-            packed.extractall(target)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{archive} cannot be unpacked: {reason(error)}.", "Fetch it again.", "source"
-        ) from None
+    if archive.is_file() and not (folder / "SFHQ").is_dir():
+        unpack_files(archive, {path.replace("\\", "/").rpartition("/")[2] for path in paths if path}, target)
 
 
 def _fiubench_picture(path: str, folder: Path, unpacked: Path) -> Path:
     """``./dataset/SFHQ/x.jpg`` is relative to a code's working folder: look beside full.json, then where
     SFHQ.zip went.
     """
-    parts = [part for part in Path(path).parts if part not in (".", "dataset")]
+    parts = [p for p in Path(path.replace("\\", "/")).parts if p not in (".", "dataset")] or ["missing"]
     places = [folder.joinpath(*parts), unpacked.joinpath(*parts), unpacked.joinpath(*parts[-1:])]
     return next((place for place in places if place.is_file()), places[0])
 
@@ -137,19 +151,62 @@ def _json_or_lines(path: Path) -> list[Any]:
     """A JSON document, else one JSON object a line: full.json of the release is the latter despite its
     name.
     """
+    text = read_text(path)
     try:
-        text = path.read_text("utf-8")
         try:
-            whole = json.loads(text)
+            whole = parse_json(text)
             return whole if isinstance(whole, list) else [whole]
         except ValueError:
-            return [json.loads(line) for line in text.split("\n") if line.strip()]
-    except (OSError, ValueError) as error:
+            return [parse_json(line) for line in text.split("\n") if line.strip()]
+    except ValueError as error:
         raise DataError(
             f"{path} cannot be read as JSON: {reason(error)}.",
             "Give the folder of a whole copy of the release.",
             "source",
         ) from None
+
+
+def _objects(values: list[Any], path: Path) -> list[dict[str, Any]]:
+    """The values, each of which is a JSON object. Raises DataError for the first that is none."""
+    for number, value in enumerate(values, 1):
+        if not isinstance(value, dict):
+            raise DataError(
+                f"{path}: row {number} is no JSON object.", "Write one object a person.", "source"
+            )
+    return values
+
+
+@contextmanager
+def _at(where: str) -> Iterator[None]:
+    """Turn a ValueError about a cell into a DataError that says where it is."""
+    try:
+        yield
+    except ValueError as error:
+        raise DataError(f"{where}: {reason(error)}.", "Fix or remove it.", "records") from None
+
+
+def _ids(rows: list[dict[str, Any]], column: str, where: str | Path) -> list[str]:
+    """The rows' ids as text. Raises DataError that names the rows without one, and for what is no id."""
+    ids = []
+    missing = []
+    for number, row in enumerate(rows, 1):
+        with _at(f"{where}: row {number}"):
+            ids.append(subject_id(row.get(column)) or "")
+        if not ids[-1]:
+            missing.append(number)
+    if missing:
+        shown = ", ".join(map(str, missing[:5])) + (" ..." if len(missing) > 5 else "")
+        raise DataError(
+            f"{where}: {len(missing)} of {len(rows)} rows have no id, at {shown}.",
+            "Give each person an id.",
+            "duplicate-subjects",
+        )
+    return ids
+
+
+def _words(row: dict[str, Any], column: str, where: str | Path) -> str | None:
+    with _at(f"{where}: {column}"):
+        return as_words(row.get(column))
 
 
 def _one(values: list[Any], path: Path) -> dict[str, Any]:
@@ -220,24 +277,29 @@ def _read_mllmu_set(read: Source, store: Pictures, source: str | Path, config: s
     """
     celebrities = config == MLLMU_CELEBRITIES
     rows = list(table_rows(source, config))
-    ids = [("celebrity-" if celebrities else "") + str(row.get("ID", "")) for row in rows]
+    ids = [("celebrity-" if celebrities else "") + one for one in _ids(rows, "ID", f"{source}, {config}")]
     _require_distinct(ids, f"{source}, {config}")
     _require_filled(ids, config, source)
     read.sets[config] = ids
     folder = Path(source) if Path(source).is_dir() else None
-    for subject, row in zip(ids, rows, strict=True):
+    for number, (subject, row) in enumerate(zip(ids, rows, strict=True), 1):
         image = store.keep(subject, row.get("image"), folder)
-        person = {"subject": subject, "image": image or "", "group": "celebrity" if celebrities else ""}
-        for question in _mllmu_questions(row, read.left_out):
-            where = f"{source}, {config}: a question about {subject!r}"
-            read.records.append(validated(person | question, where))
+        if image is None:
+            read.leave_out("people without a picture", f"{config}, row {number}")
+            continue
+        person = {"subject": subject, "image": image, "group": "celebrity" if celebrities else ""}
+        where = f"{source}, {config}: a question about {subject!r}"
+        with _at(where):
+            questions = _mllmu_questions(row, read.left_out)
+        read.records += [validated(person | question, where) for question in questions]
 
 
 def _mllmu_views(store: Pictures, source: str | Path, subjects: set[str]) -> dict[str, list[Path]]:
     """The pictures of Test_Set of each of ``subjects``."""
     views: dict[str, list[Path]] = {}
     for row in table_rows(source, MLLMU_VIEWS):
-        subject = str(row.get("ID", ""))
+        with _at(f"{source}, {MLLMU_VIEWS}"):
+            subject = subject_id(row.get("ID")) or ""
         if subject in subjects:
             kept = [store.keep(subject, cell) for cell in row.get("images") or [row.get("image")]]
             views[subject] = [path for path in kept if path]
@@ -245,49 +307,81 @@ def _mllmu_views(store: Pictures, source: str | Path, subjects: set[str]) -> dic
 
 
 def _mllmu_questions(row: dict, left_out: Counter[str]) -> list[dict[str, Any]]:
-    """A row's questions about its picture, as fields of records; the others are counted in ``left_out``."""
-    questions = []
-    if row.get("question") and row.get("answer"):
-        questions.append({"question": row["question"], "answer": row["answer"]})
-    for item in _about_picture(row, "Generation_Task", left_out):
-        questions.append({"question": item["Question"], "answer": item["Ground_Truth"]})
-    for item in _about_picture(row, "Mask_Task", left_out):
-        word = item["Ground_Truth"]
-        blanked = re.sub("_{2,}", "[Blank]", item["Question"])
+    """A row's questions about its picture, as fields of records; the others are counted in ``left_out``. Raises
+    ValueError for cells that hold something else.
+    """
+    questions: list[dict[str, Any]] = []
+    pair = {"question": as_words(row.get("question")), "answer": as_words(row.get("answer"))}
+    if all(pair.values()):
+        questions.append(pair)
+    for question, answer in _about_picture(row, "Generation_Task", left_out):
+        questions.append({"question": question, "answer": answer})
+    for question, word in _about_picture(row, "Mask_Task", left_out):
+        blanked = re.sub("_{2,}", "[Blank]", question)
         questions.append({"question": blanked, "answer": word, "keywords": (word,)})
-    choices = row.get("Classification_Task") or {}
-    left_out[WITHOUT_PICTURE] += len(choices.get("Pure_Text_Questions") or [])
-    for item in choices.get("Image_Textual_Questions") or []:
-        question = _opened_choice(item)
-        if question is None:
-            left_out["choices whose right answer is no option"] += 1
+    choices = struct(row.get("Classification_Task"))
+    left_out[WITHOUT_PICTURE] += len(structs(choices.get("Pure_Text_Questions")))
+    for item in structs(choices.get("Image_Textual_Questions")):
+        question_text, options = as_words(item.get("Question")), _options(item.get("Options"))
+        right = right_option(options, as_words(item.get("Correct_Answer")) or "")
+        if not question_text:
+            left_out["questions without words"] += 1
+        elif len(right) != 1:
+            left_out[
+                f"choices whose right answer is {'one of several options' if right else 'no option'}"
+            ] += 1
         else:
-            questions.append(question)
+            questions.append({"question": question_text, **_opened_choice(options, right[0])})
     return questions
 
 
-def _about_picture(row: dict, task: str, left_out: Counter[str]) -> list[dict]:
-    """The items of a task that ask about the picture; the others are counted in ``left_out``."""
-    items = row.get(task) or []
-    about = [item for item in items if item.get("Type") == "Image_Textual"]
-    left_out[WITHOUT_PICTURE] += len(items) - len(about)
-    return about
+def _about_picture(row: dict, task: str, left_out: Counter[str]) -> list[tuple[str, str]]:
+    """Question and answer of a task's items about the picture; the others are counted in ``left_out``."""
+    pairs = []
+    for item in structs(row.get(task)):
+        question, answer = as_words(item.get("Question")), as_words(item.get("Ground_Truth"))
+        if item.get("Type") != "Image_Textual":
+            left_out[WITHOUT_PICTURE] += 1
+        elif question and answer:
+            pairs.append((question, answer))
+        else:
+            left_out["questions without words"] += 1
+    return pairs
 
 
-def _opened_choice(item: dict) -> dict[str, Any] | None:
-    """A multiple choice as an open question, its wrong options as perturbed answers; None where the right
-    letter is no option.
-    """
-    options = {letter: text for letter, text in (item.get("Options") or {}).items() if text}
-    right = options.pop(str(item.get("Correct_Answer", "")).strip()[:1].upper(), None)
-    if right is None:
-        return None
-    return {
-        "question": item["Question"],
-        "answer": right,
-        "keywords": (right,),
-        "perturbed_answers": tuple(options.values()),
+def _options(cell: Any) -> dict[str, str]:
+    """The filled options of a choice by their letter; those of a list are A, B, C and so on. Raises ValueError."""
+    cell = nested(cell)
+    if isinstance(cell, list):
+        cell = {chr(ord("A") + number): option for number, option in enumerate(cell)}
+    options = {
+        re.sub(r"\W", "", str(letter)).upper(): as_words(text) for letter, text in struct(cell).items()
     }
+    return {letter: text for letter, text in options.items() if text}
+
+
+def right_option(options: dict[str, str], answer: str) -> list[str]:
+    """The different texts of ``options`` that an answer may mean: by its letter ("B", "b.", "(B)", "Option B"), by
+    its text, or by both ("B) Clerk"), which must agree. No text where it means none; several where it could be read
+    as the letter of one option and the text of another. Ours.
+    """
+    plain = fold(answer)
+    meant = [text for text in options.values() if fold(text) == plain]
+    letter = re.fullmatch(r"\W*(?:(?:option|answer|choice)\W*)?(\w)\W*", plain)
+    if letter and letter[1].upper() in options:
+        meant.append(options[letter[1].upper()])
+    both = re.fullmatch(r"\W*(?:(?:option|answer|choice)\W*)?(\w)(?:\W*[.):\]-]\W*|\s+)(\S.*)", plain)
+    if both and not meant and fold(options.get(both[1].upper(), "")) in (both[2], both[2].rstrip(".")):
+        meant.append(options[both[1].upper()])
+    if not meant:
+        meant = [text for text in options.values() if fold(text).rstrip(".") == plain.rstrip(".")]
+    return list({fold(text): text for text in meant}.values())
+
+
+def _opened_choice(options: dict[str, str], right: str) -> dict[str, Any]:
+    """A multiple choice as an open question, its wrong options as perturbed answers."""
+    wrong = tuple(text for text in options.values() if fold(text) != fold(right))
+    return {"answer": right, "keywords": (right,), "perturbed_answers": wrong}
 
 
 def _chosen(name: str, known: list[str], source: str | Path) -> str:

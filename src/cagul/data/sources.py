@@ -4,11 +4,13 @@ columns. No torch here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cagul.data.benchmarks import fiubench, mllmu
+from cagul.data.cells import as_list, as_words, first_paraphrase, keywords_of
 from cagul.data.picture_folders import (
     SEVERAL_FRAMES,
     PictureFiles,
@@ -18,7 +20,7 @@ from cagul.data.picture_folders import (
 )
 from cagul.data.records import Record, read_records, suspicious_keys, validated
 from cagul.data.subjects import known_subjects, require_one_spelling, subject_id
-from cagul.data.tables import Pictures, Source, as_list, table_rows
+from cagul.data.tables import Pictures, Source, is_byte_list, table_rows
 from cagul.errors import DataError, UsageError, did_you_mean, reason
 from cagul.files import read_json_lines
 from cagul.text.normal import name_key
@@ -27,7 +29,8 @@ FORMATS = ("records", "fiubench", "mllmu", "folder", "table")
 # folders that sort people, not people: training would take each for one person
 FOLDERS_OF_SPLITS = frozenset(("train", "training", "test", "val", "valid", "validation", "dev", "eval"))
 NEEDED = ("subject", "image", "question", "answer")
-LISTS = ("keywords", "paraphrased_questions", "perturbed_answers")
+CELL_REMEDY = "Map a column of words; column.key is a key of a column of structs."
+LISTS = ("keywords", "paraphrased_questions", "perturbed_answers", "text_questions")
 
 
 def read_source(
@@ -233,30 +236,70 @@ def table(
 ) -> Source:
     """A hub data set or local parquet or JSON Lines files: ``columns`` maps fields of a record to columns.
 
-    A value that begins with "=" is a text for every row: {"question": "=Who is this?"}. Rows without a
-    picture are left out, counted. Raises UsageError for a mapping that lacks a needed field, DataError for a
+    A value that begins with "=" is a text for every row: {"question": "=Who is this?"}; "kw.name" is the key ``name``
+    of a column of structs, or of lists of them. Rows without a subject, a picture, a question or an answer are left
+    out, counted by row. Raises UsageError for a mapping that lacks a needed field, DataError for a
     column that is not there and for bad rows.
     """
     _require_fields(columns)
     folder = Path(source) / (config or "") if Path(source).is_dir() else None
     read, store = Source(), Pictures(pictures)
     for number, row in enumerate(table_rows(source, config, split), 1):
-        fields = _mapped(row, columns, source)
-        subject = str(fields["subject"] or "")
-        image = store.keep(subject, fields["image"], folder)
-        if image is None:
-            read.left_out["rows without a picture"] += 1
+        cells = _mapped(row, columns, source)
+        try:
+            fields, why = _table_fields(cells, columns, read)
+        except ValueError as error:
+            raise DataError(f"{source}: row {number}: {reason(error)}.", CELL_REMEDY, "records") from None
+        subject = fields["subject"]
+        image = None if why else store.keep(subject, cells["image"], folder)
+        if why or image is None:
+            read.leave_out(why or "rows without a picture", f"row {number}")
             continue
-        views = [store.keep(subject, cell, folder) for cell in _cells(fields.get("views"))]
-        fields |= {"subject": subject, "image": image, "views": [view for view in views if view]}
-        fields |= {name: as_list(fields[name]) for name in LISTS if name in fields}
-        fields["paraphrased_answer"] = next(iter(as_list(fields.get("paraphrased_answer"))), None)
+        views = [store.keep(subject, cell, folder) for cell in _cells(cells.get("views"))]
+        fields |= {"image": image, "views": [view for view in views if view]}
         read.records.append(validated(fields, f"{source}: row {number}"))
     if not read.records:
+        counts = ", ".join(f"{why}: {count}" for why, count in read.left_out.items()) or "no rows"
         raise DataError(
-            f"{source} has no row with a picture in {split}.", "Take another config or split.", "empty-split"
+            f"{source} has no row that can be used in {split} ({counts}).",
+            "Take another config or split, or map other columns.",
+            "empty-split",
         )
     return read
+
+
+def _table_fields(
+    cells: dict[str, Any], columns: Mapping[str, str], read: Source
+) -> tuple[dict[str, Any], str]:
+    """A row's cells as fields of a record, pictures aside, and why the row is left out; empty where it is not.
+    Raises ValueError for cells that hold no words.
+    """
+    subject = subject_id(cells["subject"])
+    if subject is None:
+        return {"subject": ""}, "rows without a subject"
+    fields: dict[str, Any] = {"subject": subject}
+    for name, cell in cells.items():
+        with _named(name, columns[name]):
+            if name in LISTS:
+                answer = as_words(cells["answer"]) or ""
+                fields[name] = keywords_of(cell, answer, read.notes) if name == "keywords" else as_list(cell)
+            elif name == "paraphrased_answer":
+                fields[name] = first_paraphrase(cell, read.notes)
+            elif name not in ("subject", "image", "views"):
+                fields[name] = cell if columns[name].startswith("=") else as_words(cell)
+    for name in ("question", "answer"):
+        if fields[name] is None:
+            return fields, f"rows without {'an answer' if name == 'answer' else 'a question'}"
+    return {name: value for name, value in fields.items() if value is not None}, ""
+
+
+@contextmanager
+def _named(field: str, column: str) -> Iterator[None]:
+    """Add the field and the column to a ValueError about a cell."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{field} (column {column!r}): {error}") from None
 
 
 def _require_fields(columns: Mapping[str, str]) -> None:
@@ -282,11 +325,22 @@ def _mapped(row: dict[str, Any], columns: Mapping[str, str], source: str | Path)
             fields[name] = column[1:]
         elif column in row:
             fields[name] = row[column]
+        elif column.partition(".")[0] in row and "." in column:
+            fields[name] = _inside(row[column.partition(".")[0]], column.partition(".")[2])
         else:
             raise DataError(f"{source} has no column {column!r}.", did_you_mean(column, row), "source")
     return fields
 
 
+def _inside(cell: Any, key: str) -> Any:
+    """What structs hold under a key, from one struct or a list of them."""
+    if isinstance(cell, list):
+        return [_inside(item, key) for item in cell]
+    return cell.get(key) if isinstance(cell, dict) else cell
+
+
 def _cells(value: object) -> list:
     """Cells of a column of views: a list of pictures, one picture, or nothing."""
-    return [] if value is None else value if isinstance(value, list) else [value]
+    if isinstance(value, list) and not is_byte_list(value):
+        return value
+    return [] if value is None else [value]

@@ -4,22 +4,24 @@ spelling. No torch here.
 
 from __future__ import annotations
 
-import ast
+import base64
 import hashlib
-import io
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
-from PIL import Image, UnidentifiedImageError
-
-from cagul.data.records import Record
+from cagul.data.cells import described, is_missing
+from cagul.data.pictures import picture_header
+from cagul.data.records import Record, is_file
 from cagul.errors import DataError, UsageError, reason
 from cagul.files import os_errors_as_write_errors
+
+LONGEST_NAME = 120  # bytes; file systems take 255, with numbers, marks and suffixes
+SHORTEST_BASE64 = 64  # characters from which a text without a dot is a picture and no path: 48 bytes
 
 
 @dataclass
@@ -40,23 +42,6 @@ class Source:
         self.places.setdefault(why, []).append(str(place))
 
 
-def as_list(value: Any) -> tuple[str, ...]:
-    """Strings from a list, one string, a list written as text (JSON or Python), or nothing; blanks are
-    dropped.
-    """
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        for parse in (json.loads, ast.literal_eval):
-            try:
-                value = parse(value)
-                break
-            except (ValueError, SyntaxError, RecursionError):
-                continue
-    if value is None:
-        return ()
-    items = value if isinstance(value, (list, tuple)) else [value]
-    return tuple(str(item) for item in items if item is not None and str(item).strip())
-
-
 class Pictures:
     """Pictures of table cells as files of ``folder``, each written once for each subject."""
 
@@ -69,34 +54,95 @@ class Pictures:
         """The path of a cell's picture: bytes are written out, a path is taken beside the table; None for an
         empty cell.
 
-        Raises DataError for bytes that are no picture.
+        Raises DataError for bytes that are no picture, and for cells that hold something else.
         """
-        if isinstance(cell, dict):
-            cell = cell.get("bytes") or cell.get("path")
-        if isinstance(cell, str) and cell:
-            return (beside or Path()) / cell
-        if not cell:
+        try:
+            content = picture_content(cell)
+        except ValueError as error:
+            raise DataError(
+                f"A picture of {subject!r} cannot be read: {reason(error)}.",
+                "Give the bytes of a picture's file, as they are, as base64 or as a data URL, or its path.",
+                "picture",
+            ) from None
+        if content is None:
             return None
-        digest = hashlib.sha256(cell).hexdigest()
+        if isinstance(content, str):
+            return _path_beside(content, beside or Path())
+        digest = hashlib.sha256(content).hexdigest()
         if (subject, digest) not in self.known:
-            try:
-                kind = (Image.open(io.BytesIO(cell)).format or "png").lower()
-            except (UnidentifiedImageError, OSError) as error:
-                raise DataError(
-                    f"A picture of {subject!r} ({len(cell)} bytes) cannot be read: {reason(error)}.",
-                    "Give PNG, JPEG or WebP bytes.",
-                    "picture",
-                ) from None
-            path = self.folder / f"{safe_name(subject)}_{self.numbers[subject]}.{kind}"
+            form = picture_header(content, f"A picture of {subject!r} ({len(content)} bytes)").form.lower()
+            path = self.folder / f"{safe_name(subject)}_{self.numbers[subject]}.{form}"
             with os_errors_as_write_errors(path):
                 self.folder.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(cell)
+                path.write_bytes(content)
             self.numbers[subject] += 1
             self.known[subject, digest] = path
         return self.known[subject, digest]
 
 
-LONGEST_NAME = 120  # bytes; file systems take 255, with numbers, marks and suffixes
+def picture_content(cell: Any) -> bytes | str | None:
+    """A cell's picture: the bytes of its file, or a path; None for an empty cell. Bytes come as they are, as a list
+    of whole numbers, as base64 or as a data URL, alone or under the key ``bytes`` of a struct, as ``datasets`` writes
+    pictures.
+
+    Raises ValueError for anything else.
+    """
+    if isinstance(cell, dict) and cell and not {"bytes", "path"} & set(cell):
+        raise ValueError(f"{described(cell)} without bytes or path")
+    if isinstance(cell, dict):
+        content = picture_content(cell.get("bytes"))
+        return picture_content(cell.get("path")) if content is None else content
+    if isinstance(cell, list) and len(cell) == 1 and not isinstance(cell[0], int):
+        return picture_content(cell[0])
+    if is_missing(cell):
+        return None
+    if isinstance(cell, str):
+        return _from_text(cell.strip())
+    if is_byte_list(cell):
+        return bytes(cell)
+    if not isinstance(cell, (bytes, bytearray, memoryview)):
+        raise ValueError(f"{described(cell)} in the place of a picture")
+    return bytes(cell)
+
+
+def is_byte_list(cell: object) -> bool:
+    """Whether a cell is a list of whole numbers from 0 to 255, as a column of type list<uint8> gives bytes."""
+    return (
+        isinstance(cell, list)
+        and bool(cell)
+        and all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= 255 for n in cell)
+    )
+
+
+def _from_text(text: str) -> bytes | str:
+    """The bytes that a text holds as a data URL or as base64, else the text, which is a path. Raises ValueError for
+    an address and for a data URL that holds no bytes.
+    """
+    if text[:5].lower() == "data:":
+        head, comma, body = text.partition(",")
+        if not comma:
+            raise ValueError("a data URL without a comma")
+        body = unquote(body)
+        return _base64(body) if head.lower().endswith(";base64") else body.encode("latin-1")
+    if re.match(r"(https?|s3|gs|hf|ftp)://", text, re.IGNORECASE):
+        raise ValueError("an address, which is not fetched")
+    if text[:7].lower() == "file://":
+        return unquote(text[7:])
+    if len(text) >= SHORTEST_BASE64 and re.fullmatch(r"[A-Za-z0-9+/_\s-]+={0,2}\s*", text):
+        return _base64(text)
+    return text
+
+
+def _base64(text: str) -> bytes:
+    """Base64 of either alphabet, with or without its padding and line breaks. Raises ValueError."""
+    plain = "".join(text.split()).replace("-", "+").replace("_", "/").rstrip("=")
+    return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+
+
+def _path_beside(text: str, folder: Path) -> Path:
+    """A path as a table names it, beside the table; with the other system's slashes where that is there."""
+    path, other = folder / text, folder / text.replace("\\", "/")
+    return other if other != path and not is_file(path) and is_file(other) else path
 
 
 def safe_name(subject: str) -> str:

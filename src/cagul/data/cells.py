@@ -1,0 +1,150 @@
+"""Words out of the cells of foreign tables: text, numbers and dates as text, lists in any spelling; never the text of
+a Python object. No torch here.
+"""
+
+from __future__ import annotations
+
+import ast
+import datetime
+import json
+import math
+import re
+import warnings
+from collections import Counter
+from decimal import Decimal
+from typing import Any
+
+from cagul.errors import reason
+from cagul.files import parse_json
+from cagul.text.matching import matcher
+
+SPLIT_KEYWORDS = "keyword texts that were split at their commas"
+FURTHER_PARAPHRASES = "paraphrased answers after the first"
+LONGEST_QUOTE = 40  # characters
+
+
+def is_missing(value: object) -> bool:
+    """Whether a cell is empty: null, NaN, NaT, blank text, no bytes, no items."""
+    if value is None or (isinstance(value, (float, Decimal)) and math.isnan(value)):
+        return True
+    if isinstance(value, str):
+        return not value.strip()
+    return isinstance(value, (bytes, list, tuple, dict)) and not value
+
+
+def as_words(value: object) -> str | None:
+    """One text from a cell: numbers by their digits (7.0 is "7"), dates as ISO 8601 writes them; None for an empty
+    cell.
+
+    Raises ValueError for a struct, a list, bytes, true and false, infinity.
+    """
+    if is_missing(value):
+        return None
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal, datetime.date, datetime.time)):
+        raise ValueError(f"{described(value)} in the place of words")
+    if isinstance(value, datetime.datetime) and value.time() == datetime.time():
+        return value.date().isoformat()
+    if isinstance(value, datetime.datetime):
+        return value.isoformat(" ")
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if not math.isfinite(value):
+        raise ValueError("infinity in the place of words")
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return format(value, "f") if isinstance(value, Decimal) else str(value)
+
+
+def described(value: object) -> str:
+    """What a cell holds, for an error: its kind and, of a struct, its keys."""
+    if isinstance(value, dict):
+        keys = ", ".join(sorted(map(str, value)))
+        return f"a struct ({keys[:LONGEST_QUOTE]})" if keys else "an empty struct"
+    if isinstance(value, (list, tuple)):
+        return f"a list of {len(value)}"
+    if isinstance(value, (bytes, bytearray)):
+        return f"{len(value)} bytes"
+    return f"the truth value {value}" if isinstance(value, bool) else f"a {type(value).__name__}"
+
+
+def as_list(value: Any) -> tuple[str, ...]:
+    """Texts from a list, one text, a list written as text (JSON or Python), or nothing; empty items are dropped.
+
+    Raises ValueError for a struct or a list in the place of an item.
+    """
+    value = _parsed_list(value) if isinstance(value, str) and value.lstrip()[:1] in ("[", "{") else value
+    items = value if isinstance(value, (list, tuple)) else [value]
+    return tuple(text for item in items if (text := as_words(item)) is not None)
+
+
+def _parsed_list(text: str) -> Any:
+    """A list or struct that a text writes in JSON or Python; the text itself where it writes none."""
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a backslash
+                value = parse(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        return value if isinstance(value, (list, dict)) else text
+    return text
+
+
+def keywords_of(value: Any, answer: str, notes: Counter[str]) -> tuple[str, ...]:
+    """Keywords from a cell. One text with commas, semicolons or bars that the answer does not contain as a whole is
+    split at them: no answer would ever hold it. Each split is counted in ``notes``. Raises ValueError as ``as_list``.
+    """
+    keywords = as_list(value)
+    if len(keywords) == 1 and not matcher(keywords[0]).search(answer):
+        parts = tuple(part.strip() for part in re.split(r"[,;|\n、，؛]", keywords[0]) if part.strip())
+        if len(parts) > 1:
+            notes[SPLIT_KEYWORDS] += 1
+            return parts
+    return keywords
+
+
+def first_paraphrase(value: Any, notes: Counter[str]) -> str | None:
+    """A paraphrased answer, of which a record has one; more are counted in ``notes``. Raises ValueError."""
+    paraphrases = as_list(value)
+    if len(paraphrases) > 1:
+        notes[FURTHER_PARAPHRASES] += len(paraphrases) - 1
+    return next(iter(paraphrases), None)
+
+
+def nested(value: Any) -> Any:
+    """A cell of lists and structs, also where pandas or ``datasets`` saved it as JSON text or as Python writes it;
+    None for an empty one. Raises ValueError for text that is neither.
+    """
+    if is_missing(value):
+        return None
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_json(value)
+    except ValueError as error:
+        found = _parsed_list(value)
+        if isinstance(found, str):
+            raise ValueError(f"a text that is not JSON ({reason(error)})") from None
+        return found
+
+
+def structs(value: Any) -> list[dict[str, Any]]:
+    """The structs of a nested cell, each of which may be JSON text again. Raises ValueError for anything else."""
+    value = nested(value)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise ValueError(f"{described(value)} in the place of a list")
+    return [struct(item) for item in value if not is_missing(item)]
+
+
+def struct(value: Any) -> dict[str, Any]:
+    """The struct of a nested cell; empty for an empty one. Raises ValueError for anything else."""
+    value = nested(value)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ValueError(f"{described(value)} in the place of a struct")
+    return value
