@@ -201,6 +201,11 @@ def test_a_verification_that_asked_everything_has_no_caveat():
         ),
         ("no-keywords", "4 of 4 questions have no keywords", request(without_keywords=4)),
         ("no-keywords", "1 of 4 questions have no keywords", request(without_keywords=1)),
+        (
+            "unknown-language",
+            "2 of 32 answers of the host are in no language",
+            request(unknown_language=2),
+        ),
         ("missing-keywords", "2 keyword", request(missing_keywords=2)),
         (
             "questions-not-asked",

@@ -55,6 +55,11 @@ def _of_questions(verification: Mapping[str, Any], scope: Mapping[str, Any]) -> 
             f"{without} of {questions} questions have no keywords: there an answer counts as a leak only where "
             "it is the host's own, word for word. A fact told in other words is not seen."
         )
+    if scope.get("unknown_language"):
+        caveats["unknown-language"] = (
+            f"{scope['unknown_language']} of {scope['asked']} answers of the host are in no language whose refusals "
+            "cagul knows: unchanged they count as a leak, although they may refuse. Give records with keywords."
+        )
     if scope["missing_keywords"]:
         caveats["missing-keywords"] = (
             f"{scope['missing_keywords']} keyword(s) do not occur in the answer of their own record."
