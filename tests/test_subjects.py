@@ -8,7 +8,6 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from cagul.cli.common import repeating_command
 from cagul.data.contents import contents
 from cagul.data.records import Record, parse_records, split_records, without_own_keywords
 from cagul.data.sources import read_source
@@ -234,11 +233,6 @@ def test_an_unquoted_name_with_a_comma_is_answered_by_how_to_write_it() -> None:
     assert parse_subjects("finch, ada", known) == ["finch, ada"]
     with pytest.raises(DataError, match="(?s)'Finch'.*Did you mean 'Finch, Ada'.*in double quotes"):
         known_subjects(parse_subjects("Finch, Ada, p1", known), known)
-
-
-def test_a_name_that_begins_with_an_at_sign_is_not_repeated(monkeypatch) -> None:
-    monkeypatch.setattr("sys.argv", ["cagul", "unlearn", "--forget", "@home", "--unseen=@away"])
-    assert repeating_command() == "cagul unlearn --forget @SUBJECTS --unseen=@SUBJECTS"
 
 
 # -- keywords

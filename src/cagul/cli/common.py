@@ -15,7 +15,6 @@ from cagul.cli.terminal import err, out
 from cagul.data.records import (
     Record,
     Splits,
-    is_file,
     load_records,
     parse_subjects,
     split_records,
@@ -38,16 +37,11 @@ def repeating_command() -> str:
     words = ["cagul", *sys.argv[1:]]
     for n, word in enumerate(words):
         option, equals, value = word.partition("=")
-        if option in SUBJECT_OPTIONS and equals and not _is_list(value):
+        if option in SUBJECT_OPTIONS and equals and not value.startswith("@"):
             words[n] = f"{option}=@SUBJECTS"
-        elif n and words[n - 1] in SUBJECT_OPTIONS and not _is_list(word):
+        elif n and words[n - 1] in SUBJECT_OPTIONS and not word.startswith("@"):
             words[n] = "@SUBJECTS"
     return shlex.join(words).replace("'@SUBJECTS'", "@SUBJECTS")
-
-
-def _is_list(value: str) -> bool:
-    """Whether an option names a file with subjects; a name may begin with @ too."""
-    return value.startswith("@") and is_file(Path(value[1:]))
 
 
 def require_free(target: Path) -> None:
