@@ -107,6 +107,27 @@ def test_a_folder_that_another_process_filled_meanwhile_is_not_replaced(tmp_path
     assert [*tmp_path.rglob("*")] == [tmp_path / "p", tmp_path / "p" / "early"]
 
 
+def test_a_folder_that_a_killed_process_left_is_removed_and_one_of_a_living_process_stays(tmp_path):
+    killed = f"""
+import os, signal
+from pathlib import Path
+from cagul.files import atomic_folder
+with atomic_folder(Path({str(tmp_path)!r}) / "p") as folder:
+    (folder / "half").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", killed], check=False)
+    (left,) = tmp_path.iterdir()
+    own = tmp_path / ".p.settings"
+    own.mkdir()
+    with atomic_folder(tmp_path / "p") as living:
+        assert not left.exists()
+        with suppress(ZeroDivisionError), atomic_folder(tmp_path / "p"):
+            raise ZeroDivisionError
+        assert living.is_dir()
+    assert sorted(tmp_path.iterdir()) == [own, tmp_path / "p"]
+
+
 def test_two_writers_of_one_file_hand_out_whole_files(tmp_path, monkeypatch):
     """The second one begins and ends while the first one is about to rename its file."""
     path, real, seen = tmp_path / "f", os.fsync, []

@@ -103,8 +103,8 @@ def _remove_abandoned(path: Path) -> None:
                     (path.parent / left).unlink()
 
 
-def _lock(file: BinaryIO, wait: bool) -> bool:
-    """Lock an open file for this process; the lock ends with the file or the process. False where another one
+def _lock(file: BinaryIO | int, wait: bool) -> bool:
+    """Lock an open file or folder for this process; the lock ends with the file or the process. False where another one
     holds it or there are no locks.
     """
     if fcntl is None:
@@ -171,7 +171,7 @@ def digest(data: Any) -> str:
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
     """Fill a temporary neighbour of ``target`` (mode 0700) and rename it at the end, so that no half-written
-    folder is ever seen.
+    folder is ever seen. Temporaries that killed processes left are removed.
 
     ``target`` is absent or an empty folder; what is in a folder is never replaced. Raises WriteError.
     """
@@ -179,7 +179,8 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     with os_errors_as_write_errors(target):
         _require_vacant(target)
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name[:LONGEST_STEM]}."))
+        _remove_abandoned_folders(target)
+        temporary, descriptor = _locked_folder(target)
     try:
         yield temporary
         with os_errors_as_write_errors(target):
@@ -187,6 +188,46 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             os.rename(temporary, target)  # over an empty folder too, where another one has not filled it
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _locked_folder(path: Path) -> tuple[Path, int | None]:
+    """A new folder beside ``path`` (mode 0700), and the descriptor that locks it; None where the system has no
+    locks.
+    """
+    while True:
+        temporary = path.with_name(f".{path.name[:LONGEST_STEM]}.{secrets.token_hex(4)}.folder.part")
+        try:
+            temporary.mkdir(0o700)
+        except FileExistsError:
+            continue
+        if fcntl is None:
+            return temporary, None
+        try:
+            descriptor = os.open(temporary, os.O_RDONLY)
+        except FileNotFoundError:  # removed as abandoned before it was opened
+            continue
+        _lock(descriptor, wait=True)
+        if temporary.exists():
+            return temporary, descriptor
+        os.close(descriptor)  # removed as abandoned before it was locked
+
+
+def _remove_abandoned_folders(path: Path) -> None:
+    """Remove temporary folders of ``path`` that no living process has locked. Nothing is removed where the
+    file system has no locks.
+    """
+    name = re.compile(rf"\.{re.escape(path.name[:LONGEST_STEM])}\.[0-9a-f]{{8}}\.folder\.part")
+    for temporary in path.parent.iterdir():
+        if fcntl is not None and name.fullmatch(temporary.name):
+            with suppress(OSError):
+                descriptor = os.open(temporary, os.O_RDONLY)
+                try:
+                    if _lock(descriptor, wait=False):
+                        shutil.rmtree(temporary, ignore_errors=True)
+                finally:
+                    os.close(descriptor)
 
 
 def _require_vacant(folder: Path) -> None:
