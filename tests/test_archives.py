@@ -1,4 +1,6 @@
-"""Pictures out of zip archives of any method, and archives that are broken, encrypted or not what they say."""
+"""Pictures out of zip archives of any method, and archives that are broken, encrypted or not what they
+say.
+"""
 
 from __future__ import annotations
 

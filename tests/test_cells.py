@@ -1,4 +1,6 @@
-"""Cells of foreign tables: words, ids, lists, pictures and nested columns in every spelling, and nothing else."""
+"""Cells of foreign tables: words, ids, lists, pictures and nested columns in every spelling, and nothing
+else.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Data never reads as markup, moves the cursor or turns the direction of a terminal; --json answers errors too;
-a reader who leaves ends nothing.
+"""Data never reads as markup, moves the cursor or turns the direction of a terminal; --json answers errors
+too; a reader who leaves ends nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Records, configs and lists that nobody should write: a CagulError or a result, and no row is lost in silence."""
+"""Records, configs and lists that nobody should write: a CagulError or a result, and no row is lost in
+silence.
+"""
 
 from __future__ import annotations
 

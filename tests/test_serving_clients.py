@@ -1,5 +1,5 @@
-"""What LangChain 1.7's ChatOpenAI, LiteLLM 1.110 and openai 3.57 really sent, recorded; and mutated requests: always an
-answer or an error of OpenAI's shape.
+"""What LangChain 1.7's ChatOpenAI, LiteLLM 1.110 and openai 3.57 really sent, recorded; and mutated requests:
+always an answer or an error of OpenAI's shape.
 """
 
 from __future__ import annotations

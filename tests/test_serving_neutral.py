@@ -1,5 +1,5 @@
-"""Values that clients send by themselves and that ask for nothing are accepted; those that ask for something are
-refused with the field, the value's kind and the remedy.
+"""Values that clients send by themselves and that ask for nothing are accepted; those that ask for something
+are refused with the field, the value's kind and the remedy.
 """
 
 from __future__ import annotations

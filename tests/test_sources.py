@@ -270,7 +270,9 @@ def test_tables_that_hold_nothing(clear, tmp_path, monkeypatch):
     columns = {name: COLUMNS[name] for name in ("subject", "image", "question", "answer")}
     with pytest.raises(
         DataError,
-        match="has no row that can be used in train .rows without a picture: 1.*\n.*\n.*errors.md#empty-split",
+        match=(
+            "has no row that can be used in train .rows without a picture: 1.*\n.*\n.*errors.md#empty-split"
+        ),
     ):
         read_source(tmp_path / "empty", tmp_path, columns=columns)
     with pytest.raises(DataError, match="nobody/none cannot be read as a data set"):

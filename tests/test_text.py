@@ -242,8 +242,8 @@ FORMS = ("NFC", "NFD", "NFKC", "NFKD")
 
 
 def check_written_anew(words, form, case, hidden, spaces, around):
-    """A term of these words in another form of Unicode, case, with other spaces and hidden marks is found, and
-    its span holds it.
+    """A term of these words in another form of Unicode, case, with other spaces and hidden marks is found,
+    and its span holds it.
     """
     term = " ".join(words)
     written = unicodedata.normalize(form, getattr(term, case)())

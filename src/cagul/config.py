@@ -35,8 +35,8 @@ def _with_new_names(renamed: dict[str, str], data: dict[str, Any]) -> dict[str, 
 
 
 class _Section(BaseModel):
-    """Options of one kind, each of its own type: true is no number, 1 no truth and "5" no number, and numbers are
-    finite. ``renamed`` maps older names of options, which stay valid, to those of now.
+    """Options of one kind, each of its own type: true is no number, 1 no truth and "5" no number, and numbers
+    are finite. ``renamed`` maps older names of options, which stay valid, to those of now.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -233,9 +233,10 @@ def load_config(source: str | Config = "default", settings: list[str] | None = N
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML of which every value is what anybody would read, or text: numbers in decimal digits, true and false, null.
-    So 0100, 0o17, 0x10, 2:30, 1_000, yes, .inf, 2026-01-02 and whole numbers of more than 18 digits are texts, which
-    no option of a number takes; 1e-4 is a number. A key that stands twice, an alias and a tag are errors.
+    """YAML of which every value is what anybody would read, or text: numbers in decimal digits, true and
+    false, null. So 0100, 0o17, 0x10, 2:30, 1_000, yes, .inf, 2026-01-02 and whole numbers of more than 18
+    digits are texts, which no option of a number takes; 1e-4 is a number. A key that stands twice, an alias
+    and a tag are errors.
     """
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # none of YAML 1.1
@@ -292,7 +293,9 @@ def parse_yaml(text: str) -> Any:
 
 
 def _read_file(path: Path) -> dict[str, Any]:
-    """The keys and values of a config file, YAML or, by its ending, JSON; none for an empty one. Raises UsageError."""
+    """The keys and values of a config file, YAML or, by its ending, JSON; none for an empty one. Raises
+    UsageError.
+    """
     is_json = path.suffix.lower() == ".json"
     try:
         text = read_text(path)
@@ -317,7 +320,8 @@ def _read_file(path: Path) -> dict[str, Any]:
 def checked(model: type[Options], data: dict[str, Any], settings: list[str] | None = None) -> Options:
     """Options from ``data``, then ``key=value`` settings, of one key the last; all mistakes at once.
 
-    Raises UsageError for a setting without a key that may be set or without a value, an unknown key (with the nearest known one) or a bad value.
+    Raises UsageError for a setting without a key that may be set or without a value, an unknown key (with the
+    nearest known one) or a bad value.
     """
     given: set[str] = set()
     for setting in settings or []:

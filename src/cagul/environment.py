@@ -66,7 +66,8 @@ def launch() -> Launch:
     ):
         if value >= limit:
             raise UsageError(
-                f"{name} is {value}, and must be below {limit}{'' if name == 'MASTER_PORT' else ', the WORLD_SIZE'}.",
+                f"{name} is {value}, and must be below "
+                f"{limit}{'' if name == 'MASTER_PORT' else ', the WORLD_SIZE'}.",
                 IF_ALONE,
                 "processes",
             )

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 LONGEST_REASON = 300  # characters
 LONGEST_VALUE = 80
-# control characters but tab and line feed, separators of lines, embeddings, overrides and isolates of direction,
-# the byte-order mark, annotations between lines, lone surrogates and invisible tags
+# control characters but tab and line feed, separators of lines, embeddings, overrides and isolates of
+# direction, the byte-order mark, annotations between lines, lone surrogates and invisible tags
 UNPRINTABLE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff"
     r"\U000e0000-\U000e007f]"
@@ -146,7 +146,8 @@ def mistakes(
     """One text for each mistake that pydantic found, without a full stop.
 
     With ``model`` an unknown key is answered by the nearest known one. With ``values`` a bad value is quoted;
-    leave it out where values may be private. ``ways`` says how to write a value, by pydantic's type of mistake.
+    leave it out where values may be private. ``ways`` says how to write a value, by pydantic's type of
+    mistake.
     """
     texts = []
     for problem in error.errors():

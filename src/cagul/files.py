@@ -1,5 +1,5 @@
-"""Files and folders that are written whole or not at all, what the system refuses as a WriteError, and text and
-JSON that are read strictly.
+"""Files and folders that are written whole or not at all, what the system refuses as a WriteError, and text
+and JSON that are read strictly.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def _remove_abandoned(path: Path) -> None:
 
 
 def _lock(file: BinaryIO | int, wait: bool) -> bool:
-    """Lock an open file or folder for this process; the lock ends with the file or the process. False where another one
-    holds it or there are no locks.
+    """Lock an open file or folder for this process; the lock ends with the file or the process. False where
+    another one holds it or there are no locks.
     """
     if fcntl is None:
         return False
@@ -193,8 +193,8 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def _locked_folder(path: Path) -> tuple[Path, int | None]:
-    """A new folder beside ``path`` (mode 0700), and the descriptor that locks it; None where the system has no
-    locks.
+    """A new folder beside ``path`` (mode 0700), and the descriptor that locks it; None where the system has
+    no locks.
     """
     while True:
         temporary = path.with_name(f".{path.name[:LONGEST_STEM]}.{secrets.token_hex(4)}.folder.part")
@@ -239,10 +239,11 @@ def _require_vacant(folder: Path) -> None:
 
 
 def decode_text(data: bytes) -> str:
-    """Text from bytes: UTF-8, or UTF-16 or UTF-32 by their byte-order mark, which is left out. Line ends of any
-    system become ``\\n``.
+    """Text from bytes: UTF-8, or UTF-16 or UTF-32 by their byte-order mark, which is left out. Line ends of
+    any system become ``\\n``.
 
-    Raises ValueError for bytes of another encoding, and for NUL characters: UTF-16 without a mark is full of them.
+    Raises ValueError for bytes of another encoding, and for NUL characters: UTF-16 without a mark is full of
+    them.
     """
     mark, encoding = next((pair for pair in BYTE_ORDER_MARKS if data.startswith(pair[0])), (b"", "utf-8"))
     try:
@@ -252,15 +253,15 @@ def decode_text(data: bytes) -> str:
         raise ValueError(f"line {line} is not {encoding.upper()}: {error.reason}") from None
     if "\0" in text:
         raise ValueError(
-            f"line {text.count(chr(10), 0, text.index(chr(0))) + 1} holds a NUL character, as binary files and "
-            "UTF-16 without a byte-order mark do"
+            f"line {text.count(chr(10), 0, text.index(chr(0))) + 1} holds a NUL character, as binary "
+            "files and UTF-16 without a byte-order mark do"
         )
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_text(path: str | Path, what: str = "") -> str:
-    """The text of a file, decoded as ``decode_text`` does. Raises DataError; ``what``, such as "the list ", stands
-    before the path in it.
+    """The text of a file, decoded as ``decode_text`` does. Raises DataError; ``what``, such as "the list ",
+    stands before the path in it.
     """
     try:
         return decode_text(Path(path).read_bytes())
@@ -277,8 +278,9 @@ def read_text(path: str | Path, what: str = "") -> str:
 def parse_json(text: str) -> Any:
     """The value of one JSON document, read strictly (RFC 8259, where it leaves a choice: refused).
 
-    Raises ValueError, with the line in a text of several, for what is not JSON, a key that an object has twice,
-    NaN and infinity, numbers beyond a float's range, half a surrogate pair and nesting deeper than DEEPEST_JSON.
+    Raises ValueError, with the line in a text of several, for what is not JSON, a key that an object has
+    twice, NaN and infinity, numbers beyond a float's range, half a surrogate pair and nesting deeper than
+    DEEPEST_JSON.
     """
     text = text.removeprefix("\ufeff")
     try:
@@ -312,8 +314,8 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_json_lines(path: str | Path) -> list[tuple[int, Any]]:
-    """(line number from 1, value) of each line of a JSON Lines file that is not blank. Raises DataError for the
-    first bad line.
+    """(line number from 1, value) of each line of a JSON Lines file that is not blank. Raises DataError for
+    the first bad line.
     """
     values = []
     for number, line in enumerate(read_text(path).split("\n"), 1):
@@ -388,7 +390,9 @@ def _require_shallow(value: Any) -> None:
 
 
 def _require_whole_pairs(value: Any) -> None:
-    """Raises ValueError for half of a surrogate pair in any text: it is no character and cannot be written."""
+    """Raises ValueError for half of a surrogate pair in any text: it is no character and cannot be
+    written.
+    """
     try:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:
@@ -423,8 +427,8 @@ def _require_private(path: Path, status: os.stat_result) -> None:
         others &= ~stat.S_IRGRP
     if status.st_mode & others:
         raise UsageError(
-            f"The key file {path} has mode {stat.S_IMODE(status.st_mode):04o}: others than its owner can read "
-            "or change it.",
+            f"The key file {path} has mode {stat.S_IMODE(status.st_mode):04o}: others than its owner can "
+            "read or change it.",
             f"Run `chmod 600 {shlex.quote(os.path.realpath(path))}`, and make a new key if somebody may have "
             "read this one. A file system without permissions cannot hold a key.",
             "key-files",

@@ -148,7 +148,10 @@ def test_a_proven_family_that_breaks_a_contract_under_another_attention_is_refus
     monkeypatch.setattr(host, "features", lambda tokens: features([token * 0 for token in tokens]))
     with pytest.raises(
         UnsupportedHost,
-        match=r"LLaVA under the attention 'eager' is not proven, and llava fails .* of 11 contracts: untouched",
+        match=(
+            r"LLaVA under the attention 'eager' is not proven, and llava fails .* of 11 contracts: "
+            r"untouched"
+        ),
     ) as error:
         require_contracts(host)
     assert "under the attention 'sdpa'" in error.value.remedy

@@ -72,8 +72,8 @@ def splits_or_demo(
 
 
 def read_splits(path: Path, forget: str | list[str], unseen: str) -> Splits:
-    """The splits of a records file; ``forget`` and ``unseen`` name subjects as ``parse_subjects`` reads them, or are
-    such a list. Says how many records have keywords that their own answer lacks. Raises DataError.
+    """The splits of a records file; ``forget`` and ``unseen`` name subjects as ``parse_subjects`` reads them,
+    or are such a list. Says how many records have keywords that their own answer lacks. Raises DataError.
     """
     records = read_usable_records(path)
     known = {record.subject for record in records}
@@ -86,8 +86,8 @@ def read_usable_records(path: Path) -> list[Record]:
     records = load_records(path)
     if blind := without_own_keywords(records):
         err.say(
-            f"Warning: {len(blind)} of {len(records)} records have keywords of which their own answer contains none, "
-            f"the first about {blind[0].subject!r}: on them a leak cannot be seen."
+            f"Warning: {len(blind)} of {len(records)} records have keywords of which their own answer "
+            f"contains none, the first about {blind[0].subject!r}: on them a leak cannot be seen."
         )
     return records
 
@@ -96,14 +96,15 @@ def read_usable_records(path: Path) -> list[Record]:
 def processes_of(device: str | None, join_timeout: float) -> Iterator[Processes]:
     """The processes of this job; all but the main one are quiet. They separate at the end of the block.
 
-    Raises UsageError when not all came within ``join_timeout`` seconds, CagulError when another process has stopped.
+    Raises UsageError when not all came within ``join_timeout`` seconds, CagulError when another process has
+    stopped.
     """
     from cagul.training.distributed import Processes, is_lost_connection
 
     if "ACCELERATE_MIXED_PRECISION" in os.environ and "WORLD_SIZE" not in os.environ:
         err.say(
-            "accelerate launch has started one process alone, whatever number it was given; for several: python "
-            "-m torch.distributed.run --nproc_per_node N -m cagul ...",
+            "accelerate launch has started one process alone, whatever number it was given; for several: "
+            "python -m torch.distributed.run --nproc_per_node N -m cagul ...",
             style="yellow",
         )
     processes = Processes.start(device, join_timeout, lambda text: err.say(text, style="yellow"))

@@ -112,8 +112,8 @@ def _print_result(facts: dict[str, Any], target: Path, records: int) -> None:
         out.say(f"Resumed from step {facts['resumed_from']} of an interrupted run.")
     if diverged := facts["diverged"]:
         out.say(
-            f"Training ended at step {diverged['step']}, where the loss was {diverged['loss']}. Lower the rate "
-            "with --set rate=...",
+            f"Training ended at step {diverged['step']}, where the loss was {diverged['loss']}. Lower "
+            "the rate with --set rate=...",
             style="bold yellow",
         )
     out.say(
@@ -129,8 +129,8 @@ def _print_result(facts: dict[str, Any], target: Path, records: int) -> None:
         out.say(f"Memorisation check: of the private facts that {what}, it reveals {reveals}.")
     if facts["memorised"]["told"].get("image", {"value": 0})["value"] < ENOUGH:
         out.say(
-            f"Warning: below {ENOUGH:.0%} on training images, so forgetting would mean little. Train for more "
-            "epochs, or with another rate.",
+            f"Warning: below {ENOUGH:.0%} on training images, so forgetting would mean little. Train for "
+            "more epochs, or with another rate.",
             style="bold yellow",
         )
 

@@ -181,8 +181,8 @@ def revoke(
     out.say("Request ", plain(request), " is revoked; its templates, text and pictures are overwritten.")
     if still_firing:
         out.say(
-            f"The gate still fires on {still_firing} of its templates: another request or the base patch covers "
-            "them.",
+            f"The gate still fires on {still_firing} of its templates: another request or the base patch "
+            "covers them.",
             style="yellow",
         )
     print_to_verify_again(to_verify_again, "erased with this request")
@@ -377,8 +377,8 @@ def _records(path: Path | None, subject: str, built_in: bool) -> list[Any]:
 
 
 def _pictures(given: list[Path] | None, records: list[Any], subject: str) -> list[Path]:
-    """The named pictures and those below the named folders, held-out views aside; else the subject's own. What
-    is left out of a folder is said. Raises DataError for a folder without a picture.
+    """The named pictures and those below the named folders, held-out views aside; else the subject's own.
+    What is left out of a folder is said. Raises DataError for a folder without a picture.
     """
     pictures: list[Path] = []
     for path in given or []:

@@ -86,7 +86,9 @@ def serve(
         list[str] | None,
         typer.Option(
             "--cors-origin",
-            help="Origin of web pages that may ask, such as https://app.example; again for more, '*' for all.",
+            help=(
+                "Origin of web pages that may ask, such as https://app.example; again for more, '*' for all."
+            ),
         ),
     ] = None,
     log_text: Annotated[
@@ -190,7 +192,8 @@ def _require_api_key(address: str, keys: tuple[bytes, ...], origins: tuple[str, 
         )
     if "*" in origins and not keys:
         raise UsageError(
-            "--cors-origin '*' lets every web page ask that a user of this machine opens, and there is no API key.",
+            "--cors-origin '*' lets every web page ask that a user of this machine opens, and there is "
+            "no API key.",
             f"Name the origins, or give --api-key-file or {KEY_VARIABLE}.",
             "serve",
         )

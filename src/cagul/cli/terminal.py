@@ -198,10 +198,10 @@ def if_interrupted(text: str) -> Callable[[Callable[..., None]], Callable[..., N
 class FittedTable:
     """A table that fits the width of the console it is printed on.
 
-    ``numbers`` names the columns that are justified to the right. ``narrow`` is what happens where the table is wider than the console: "wrap" breaks the cells,
-    "notes" takes the last column out of the table and prints it below as notes, each headed by the first
-    ``keys`` cells of its row, "drop" leaves the last column out, and "list" prints each row as a block of
-    lines, one line for each cell.
+    ``numbers`` names the columns that are justified to the right. ``narrow`` is what happens where the table
+    is wider than the console: "wrap" breaks the cells, "notes" takes the last column out of the table and
+    prints it below as notes, each headed by the first ``keys`` cells of its row, "drop" leaves the last
+    column out, and "list" prints each row as a block of lines, one line for each cell.
     """
 
     title: str

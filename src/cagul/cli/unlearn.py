@@ -77,7 +77,8 @@ def unlearn(
         return
     _print_result(made, patch, base)
     out.say(
-        f'Next: cagul ask --host {shlex.quote(host)} --patch {shlex.quote(str(patch))} --image PICTURE "QUESTION"',
+        f"Next: cagul ask --host {shlex.quote(host)} --patch {shlex.quote(str(patch))} --image PICTURE "
+        '"QUESTION"',
         wrap=False,
     )
 

@@ -27,8 +27,8 @@ def pack(runs: Sequence[Path], out: Path) -> Path:
     """Write runs' rows and their manifest into ``out``, rows of one question side by side. Pictures keep
     their names alone. Several runs are parts of one comparison: other methods, on the same inputs.
 
-    Raises DataError when a run holds no comparison, another one than the first, or people who are not invented:
-    figures are made of answers, so packed rows hold every private one.
+    Raises DataError when a run holds no comparison, another one than the first, or people who are not
+    invented: figures are made of answers, so packed rows hold every private one.
     """
     rows: dict[str, dict[str, Any]] = {}
     first: dict[str, Any] = {}
@@ -73,7 +73,9 @@ def _small_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _read(run: Path) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
-    """A comparison's rows, the one of them that is about it, and its manifest. Raises DataError as ``pack``."""
+    """A comparison's rows, the one of them that is about it, and its manifest. Raises DataError as
+    ``pack``.
+    """
     try:
         lines = (run / "rows.jsonl").read_text("utf-8").splitlines()
         rows = [row for line in lines if "key" in (row := json.loads(line))]
@@ -89,7 +91,8 @@ def _read(run: Path) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, An
         )
     if "demo" not in manifest["identity"]:
         raise DataError(
-            f"{run} is a comparison on people who are not the demo's: packed rows hold their private answers.",
+            f"{run} is a comparison on people who are not the demo's: packed rows hold their private "
+            "answers.",
             "Keep its rows to yourself, and share its report.",
             "run",
         )

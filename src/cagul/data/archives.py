@@ -32,8 +32,8 @@ HEADER = 30  # bytes of an entry's own header before its name
 
 
 def unpack_files(archive: Path, names: Collection[str], target: Path) -> None:
-    """Write the files of a zip archive whose last part of the name is one of ``names`` flat into ``target``, so that
-    no name of the archive can lead out of it. Names that the archive lacks are passed over.
+    """Write the files of a zip archive whose last part of the name is one of ``names`` flat into ``target``,
+    so that no name of the archive can lead out of it. Names that the archive lacks are passed over.
 
     Raises DataError for an archive that is broken, cut off or encrypted, a method that cannot be read, a file
     larger than LARGEST, and two files of one name and other content. Raises WriteError.

@@ -307,8 +307,8 @@ def _mllmu_views(store: Pictures, source: str | Path, subjects: set[str]) -> dic
 
 
 def _mllmu_questions(row: dict, left_out: Counter[str]) -> list[dict[str, Any]]:
-    """A row's questions about its picture, as fields of records; the others are counted in ``left_out``. Raises
-    ValueError for cells that hold something else.
+    """A row's questions about its picture, as fields of records; the others are counted in ``left_out``.
+    Raises ValueError for cells that hold something else.
     """
     questions: list[dict[str, Any]] = []
     pair = {"question": as_words(row.get("question")), "answer": as_words(row.get("answer"))}
@@ -350,7 +350,9 @@ def _about_picture(row: dict, task: str, left_out: Counter[str]) -> list[tuple[s
 
 
 def _options(cell: Any) -> dict[str, str]:
-    """The filled options of a choice by their letter; those of a list are A, B, C and so on. Raises ValueError."""
+    """The filled options of a choice by their letter; those of a list are A, B, C and so on. Raises
+    ValueError.
+    """
     cell = nested(cell)
     if isinstance(cell, list):
         cell = {chr(ord("A") + number): option for number, option in enumerate(cell)}
@@ -361,9 +363,9 @@ def _options(cell: Any) -> dict[str, str]:
 
 
 def right_option(options: dict[str, str], answer: str) -> list[str]:
-    """The different texts of ``options`` that an answer may mean: by its letter ("B", "b.", "(B)", "Option B"), by
-    its text, or by both ("B) Clerk"), which must agree. No text where it means none; several where it could be read
-    as the letter of one option and the text of another. Ours.
+    """The different texts of ``options`` that an answer may mean: by its letter ("B", "b.", "(B)", "Option
+    B"), by its text, or by both ("B) Clerk"), which must agree. No text where it means none; several where it
+    could be read as the letter of one option and the text of another. Ours.
     """
     plain = fold(answer)
     meant = [text for text in options.values() if fold(text) == plain]

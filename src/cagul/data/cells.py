@@ -1,5 +1,5 @@
-"""Words out of the cells of foreign tables: text, numbers and dates as text, lists in any spelling; never the text of
-a Python object. No torch here.
+"""Words out of the cells of foreign tables: text, numbers and dates as text, lists in any spelling; never the
+text of a Python object. No torch here.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def is_missing(value: object) -> bool:
 
 
 def as_words(value: object) -> str | None:
-    """One text from a cell: numbers by their digits (7.0 is "7"), dates as ISO 8601 writes them; None for an empty
-    cell.
+    """One text from a cell: numbers by their digits (7.0 is "7"), dates as ISO 8601 writes them; None for an
+    empty cell.
 
     Raises ValueError for a struct, a list, bytes, true and false, infinity.
     """
@@ -70,7 +70,8 @@ def described(value: object) -> str:
 
 
 def as_list(value: Any) -> tuple[str, ...]:
-    """Texts from a list, one text, a list written as text (JSON or Python), or nothing; empty items are dropped.
+    """Texts from a list, one text, a list written as text (JSON or Python), or nothing; empty items are
+    dropped.
 
     Raises ValueError for a struct or a list in the place of an item.
     """
@@ -93,8 +94,9 @@ def _parsed_list(text: str) -> Any:
 
 
 def keywords_of(value: Any, answer: str, notes: Counter[str]) -> tuple[str, ...]:
-    """Keywords from a cell. One text with commas, semicolons or bars that the answer does not contain as a whole is
-    split at them: no answer would ever hold it. Each split is counted in ``notes``. Raises ValueError as ``as_list``.
+    """Keywords from a cell. One text with commas, semicolons or bars that the answer does not contain as a
+    whole is split at them: no answer would ever hold it. Each split is counted in ``notes``. Raises
+    ValueError as ``as_list``.
     """
     keywords = as_list(value)
     if len(keywords) == 1 and not matcher(keywords[0]).search(answer):
@@ -114,8 +116,8 @@ def first_paraphrase(value: Any, notes: Counter[str]) -> str | None:
 
 
 def nested(value: Any) -> Any:
-    """A cell of lists and structs, also where pandas or ``datasets`` saved it as JSON text or as Python writes it;
-    None for an empty one. Raises ValueError for text that is neither.
+    """A cell of lists and structs, also where pandas or ``datasets`` saved it as JSON text or as Python
+    writes it; None for an empty one. Raises ValueError for text that is neither.
     """
     if is_missing(value):
         return None
@@ -131,7 +133,9 @@ def nested(value: Any) -> Any:
 
 
 def structs(value: Any) -> list[dict[str, Any]]:
-    """The structs of a nested cell, each of which may be JSON text again. Raises ValueError for anything else."""
+    """The structs of a nested cell, each of which may be JSON text again. Raises ValueError for anything
+    else.
+    """
     value = nested(value)
     if value is None:
         return []

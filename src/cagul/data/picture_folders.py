@@ -1,5 +1,5 @@
-"""Which files below a person's folder are pictures of theirs, and why the others are not. The content decides what
-a picture is; names decide what never is one. No torch here.
+"""Which files below a person's folder are pictures of theirs, and why the others are not. The content decides
+what a picture is; names decide what never is one. No torch here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ NO_PICTURES_BY_NAME = {  # also where Pillow opens a preview in them
 }
 NO_PICTURES_BY_CONTENT = {
     "videos": ".mov .mp4 .m4v .avi .3gp .mkv .webm .mts .mpg .mpeg .wmv",
-    "texts and notes on pictures": ".aae .xmp .json .jsonl .txt .xml .csv .tsv .ini .html .md .pdf .docx .rtf",
+    "texts and notes on pictures": ".aae .xmp .json .jsonl .txt .xml .csv .tsv .ini .html .md .pdf .docx "
+    ".rtf",
 }
 
 
@@ -35,8 +36,8 @@ _BY_NAME, _BY_CONTENT = _by_suffix(NO_PICTURES_BY_NAME), _by_suffix(NO_PICTURES_
 
 @dataclass
 class PictureFiles:
-    """Pictures below a folder in the order of their paths, those below a folder ``views`` apart; the other files
-    by the reason why they are left out; the pictures of several frames.
+    """Pictures below a folder in the order of their paths, those below a folder ``views`` apart; the other
+    files by the reason why they are left out; the pictures of several frames.
     """
 
     pictures: list[Path] = field(default_factory=list)

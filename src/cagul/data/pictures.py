@@ -1,5 +1,5 @@
-"""Opening pictures as people have them: from phones (HEIC, AVIF), rotated by EXIF, with alpha, in palettes, in
-16 bits. The content decides what a file is, not its name.
+"""Opening pictures as people have them: from phones (HEIC, AVIF), rotated by EXIF, with alpha, in palettes,
+in 16 bits. The content decides what a file is, not its name.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ def read_picture(
 
 
 def picture_header(source: Path | bytes, name: str | None = None) -> PictureHeader:
-    """The header of a picture; its pixels are not read. ``name`` stands for it in errors. Raises DataError for
-    what is no picture.
+    """The header of a picture; its pixels are not read. ``name`` stands for it in errors. Raises DataError
+    for what is no picture.
     """
     opened_from = io.BytesIO(source) if isinstance(source, bytes) else _regular_file(source)
     with _opened(opened_from, name or str(source), None) as picture:

@@ -35,8 +35,8 @@ GROUPS_REMEDY = "docs/records.md lists the groups."
 
 
 class Record(BaseModel):
-    """One image, one question, one answer about one subject. Paths are absolute once loaded. A subject given as a
-    whole number is kept as its digits.
+    """One image, one question, one answer about one subject. Paths are absolute once loaded. A subject given
+    as a whole number is kept as its digits.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -82,8 +82,8 @@ class Record(BaseModel):
         return value
 
     def keywords_in_answer(self) -> tuple[str, ...]:
-        """The keywords that the record's own answer contains. Where it has keywords and none of them is there, the
-        true answer counts as no leak.
+        """The keywords that the record's own answer contains. Where it has keywords and none of them is
+        there, the true answer counts as no leak.
         """
         found = matcher(*self.keywords).found(self.answer)
         return tuple(keyword for keyword in self.keywords if keyword in found)
@@ -146,7 +146,8 @@ def _bad_records(source: str, bad: list[str], unnamed: list[int]) -> DataError:
     shown = "; ".join(texts[:5]) + (f"; and {len(texts) - 5} more" if len(texts) > 5 else "")
     return DataError(
         f"{source}: {len(bad) + len(unnamed)} bad record(s): {shown}.",
-        'Write one JSON object a line: {"subject": "p1", "image": "a.png", "question": "...", "answer": "..."}.',
+        'Write one JSON object a line: {"subject": "p1", "image": "a.png", "question": "...", "answer": '
+        '"..."}.',
         "records",
     )
 
@@ -230,8 +231,8 @@ def split_records(records: Sequence[Record], forget: Sequence[str], unseen: Sequ
     """Split by subject: forget as named, unseen by name or group, the other held-out groups by group, retain
     the rest. A name in another case, form or spacing than the records' is the same person's.
 
-    Raises DataError for an empty forget set, an unknown subject (with the nearest name), a person who is written in
-    several ways, a forget set that leaves nobody to retain, or a picture that is in two splits.
+    Raises DataError for an empty forget set, an unknown subject (with the nearest name), a person who is
+    written in several ways, a forget set that leaves nobody to retain, or a picture that is in two splits.
     """
     subjects = {record.subject for record in records}
     if not forget:

@@ -88,13 +88,13 @@ def recognise(path: Path) -> str:
 
 
 def picture_folder(folder: Path) -> Source:
-    """``folder/SUBJECT/*.jpg``: each folder is a subject, each picture in it or in its subfolders an image, each in
-    its folder ``views`` a view. Files that are no picture are left out, by reason.
+    """``folder/SUBJECT/*.jpg``: each folder is a subject, each picture in it or in its subfolders an image,
+    each in its folder ``views`` a view. Files that are no picture are left out, by reason.
 
     Questions: ``folder/questions.jsonl``, records without an image; one without a subject is asked of
     everybody, and each is asked about each image of its subject. Without such a line the name of the folder
-    is the private fact. Ours. Raises DataError for folders without pictures, for folders that sort people (test,
-    or one named as another person) and for bad lines.
+    is the private fact. Ours. Raises DataError for folders without pictures, for folders that sort people
+    (test, or one named as another person) and for bad lines.
     """
     read = Source()
     people = _people(folder, read)
@@ -169,7 +169,8 @@ def _require_pictures(folder: Path, people: dict[str, PictureFiles]) -> None:
         raise DataError(
             f"{folder}: {len(empty)} of its {len(people)} folders of subjects hold no picture{first}"
             + (f" ({holds})." if holds else "."),
-            f"Lay pictures (JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, GIF) as {folder.name}/SUBJECT/picture.jpg.",
+            "Lay pictures (JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, GIF) as "
+            f"{folder.name}/SUBJECT/picture.jpg.",
             "empty-split",
         )
 
@@ -183,8 +184,8 @@ def _questions(path: Path, subjects: list[str]) -> list[tuple[dict, str]]:
 
 
 def _question_fields(fields: Any, where: str, subjects: list[str]) -> dict:
-    """One line of questions.jsonl. Raises DataError for no JSON object, for a key near one of a record's and for an
-    unknown subject.
+    """One line of questions.jsonl. Raises DataError for no JSON object, for a key near one of a record's and
+    for an unknown subject.
     """
     if not isinstance(fields, dict):
         raise DataError(f"{where}: not a JSON object.", "Write one question a line.", "records")
@@ -236,10 +237,10 @@ def table(
 ) -> Source:
     """A hub data set or local parquet or JSON Lines files: ``columns`` maps fields of a record to columns.
 
-    A value that begins with "=" is a text for every row: {"question": "=Who is this?"}; "kw.name" is the key ``name``
-    of a column of structs, or of lists of them. Rows without a subject, a picture, a question or an answer are left
-    out, counted by row. Raises UsageError for a mapping that lacks a needed field, DataError for a
-    column that is not there and for bad rows.
+    A value that begins with "=" is a text for every row: {"question": "=Who is this?"}; "kw.name" is the key
+    ``name`` of a column of structs, or of lists of them. Rows without a subject, a picture, a question or an
+    answer are left out, counted by row. Raises UsageError for a mapping that lacks a needed field, DataError
+    for a column that is not there and for bad rows.
     """
     _require_fields(columns)
     folder = Path(source) / (config or "") if Path(source).is_dir() else None
@@ -271,8 +272,8 @@ def table(
 def _table_fields(
     cells: dict[str, Any], columns: Mapping[str, str], read: Source
 ) -> tuple[dict[str, Any], str]:
-    """A row's cells as fields of a record, pictures aside, and why the row is left out; empty where it is not.
-    Raises ValueError for cells that hold no words.
+    """A row's cells as fields of a record, pictures aside, and why the row is left out; empty where it is
+    not. Raises ValueError for cells that hold no words.
     """
     subject = subject_id(cells["subject"])
     if subject is None:

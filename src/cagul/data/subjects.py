@@ -1,4 +1,6 @@
-"""Subjects: ids as text, one spelling for a person, and how they are named on the command line. No torch here."""
+"""Subjects: ids as text, one spelling for a person, and how they are named on the command line. No torch
+here.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,9 @@ MOST_LISTED = 5  # people, and places of each spelling, that an error lists
 
 
 def subject_id(value: object) -> str | None:
-    """A subject as text: a text as it is, a whole number by its digits, so that 7 and 7.0 are "7" and 0 is "0".
-    None where it is missing: null, NaN, text without a visible letter. The texts "nan" and "None" are names.
+    """A subject as text: a text as it is, a whole number by its digits, so that 7 and 7.0 are "7" and 0 is
+    "0". None where it is missing: null, NaN, text without a visible letter. The texts "nan" and "None" are
+    names.
 
     Raises ValueError for what is neither.
     """
@@ -47,9 +50,9 @@ def subject_id(value: object) -> str | None:
 
 
 def require_one_spelling(subjects: Iterable[tuple[str, int]], source: str | Path, unit: str) -> None:
-    """Raises DataError that lists the people who are written in several ways: with the same key, which leaves case,
-    form, space and look-alike letters out, but other letters. ``subjects`` come with their place, a number of
-    ``unit``, such as line.
+    """Raises DataError that lists the people who are written in several ways: with the same key, which leaves
+    case, form, space and look-alike letters out, but other letters. ``subjects`` come with their place, a
+    number of ``unit``, such as line.
     """
     people = group_by(subjects, lambda place: name_key(place[0]))
     several = [places for places in people.values() if len({subject for subject, _ in places}) > 1]
@@ -58,8 +61,8 @@ def require_one_spelling(subjects: Iterable[tuple[str, int]], source: str | Path
         more = f"; and {len(several) - MOST_LISTED} more" if len(several) > MOST_LISTED else ""
         raise DataError(
             f"{source}: {len(several)} subject(s) are written in several ways: {listed}{more}.",
-            "Write each person in one way. Different people need names that differ by more than case, space, form "
-            "or look-alike letters.",
+            "Write each person in one way. Different people need names that differ by more than case, "
+            "space, form or look-alike letters.",
             "spellings",
         )
 
@@ -78,8 +81,8 @@ def _spellings(places: list[tuple[str, int]], unit: str) -> str:
 
 
 def known_subjects(names: Iterable[str], known: Collection[str], which: str = "record") -> list[str]:
-    """The subjects of ``known`` that these names mean, each once: the name itself, else the one with the same key,
-    which is the same person in another case, form or spacing.
+    """The subjects of ``known`` that these names mean, each once: the name itself, else the one with the same
+    key, which is the same person in another case, form or spacing.
 
     Raises DataError for a name that is neither, with the nearest one: no ``which`` is about it.
     """
@@ -97,9 +100,9 @@ def known_subjects(names: Iterable[str], known: Collection[str], which: str = "r
 
 
 def parse_subjects(text: str, known: Collection[str] = ()) -> list[str]:
-    """Names of subjects from an option: ``p003,p007`` as a line of CSV, so that a name with a comma stands in double
-    quotes, or ``@file`` with one name a line as it is (no quotes, no comments). A text that names a ``known``
-    subject as a whole is that one.
+    """Names of subjects from an option: ``p003,p007`` as a line of CSV, so that a name with a comma stands in
+    double quotes, or ``@file`` with one name a line as it is (no quotes, no comments). A text that names a
+    ``known`` subject as a whole is that one.
 
     Raises DataError for a list that cannot be read or names nobody, and for quotes that do not fit.
     """
@@ -112,7 +115,8 @@ def parse_subjects(text: str, known: Collection[str] = ()) -> list[str]:
     except csv.Error as error:
         raise DataError(
             f"{text!r} is no list of subjects: {reason(error)}.",
-            'Put a name with a comma in double quotes, and double the quotes in it: "Finch, Ada","Moss ""Bo"" Ben".',
+            'Put a name with a comma in double quotes, and double the quotes in it: "Finch, Ada","Moss '
+            '""Bo"" Ben".',
             "subjects",
         ) from None
     return [field.strip() for row in rows for field in row if field.strip()]
@@ -130,7 +134,9 @@ def _read_list(path: str, known: Collection[str]) -> list[str]:
 
 
 def list_of_subjects(subjects: Iterable[str]) -> str:
-    """A list for ``@file``, one subject a line. Line breaks within a name become spaces, by which it is still known."""
+    """A list for ``@file``, one subject a line. Line breaks within a name become spaces, by which it is still
+    known.
+    """
     return "".join(
         f"{' '.join(subject.split())}\n" if _breaks(subject) else f"{subject}\n" for subject in subjects
     )

@@ -26,8 +26,8 @@ SHORTEST_BASE64 = 64  # characters from which a text without a dot is a picture 
 
 @dataclass
 class Source:
-    """Records read from somewhere, the published sets of subjects by name, what was left out by the reason and
-    where that was, and what was read in another way than it was written.
+    """Records read from somewhere, the published sets of subjects by name, what was left out by the reason
+    and where that was, and what was read in another way than it was written.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -81,9 +81,9 @@ class Pictures:
 
 
 def picture_content(cell: Any) -> bytes | str | None:
-    """A cell's picture: the bytes of its file, or a path; None for an empty cell. Bytes come as they are, as a list
-    of whole numbers, as base64 or as a data URL, alone or under the key ``bytes`` of a struct, as ``datasets`` writes
-    pictures.
+    """A cell's picture: the bytes of its file, or a path; None for an empty cell. Bytes come as they are, as
+    a list of whole numbers, as base64 or as a data URL, alone or under the key ``bytes`` of a struct, as
+    ``datasets`` writes pictures.
 
     Raises ValueError for anything else.
     """
@@ -106,7 +106,9 @@ def picture_content(cell: Any) -> bytes | str | None:
 
 
 def is_byte_list(cell: object) -> bool:
-    """Whether a cell is a list of whole numbers from 0 to 255, as a column of type list<uint8> gives bytes."""
+    """Whether a cell is a list of whole numbers from 0 to 255, as a column of type list<uint8> gives
+    bytes.
+    """
     return (
         isinstance(cell, list)
         and bool(cell)
@@ -115,8 +117,8 @@ def is_byte_list(cell: object) -> bool:
 
 
 def _from_text(text: str) -> bytes | str:
-    """The bytes that a text holds as a data URL or as base64, else the text, which is a path. Raises ValueError for
-    an address and for a data URL that holds no bytes.
+    """The bytes that a text holds as a data URL or as base64, else the text, which is a path. Raises
+    ValueError for an address and for a data URL that holds no bytes.
     """
     if text[:5].lower() == "data:":
         head, comma, body = text.partition(",")
@@ -146,8 +148,8 @@ def _path_beside(text: str, folder: Path) -> Path:
 
 
 def safe_name(subject: str) -> str:
-    """A subject, or another name that data gives, as part of a file name: letters, digits, hyphens and at most
-    LONGEST_NAME bytes of UTF-8, no slash and no dot. A name that had to change gets a mark of its own.
+    """A subject, or another name that data gives, as part of a file name: letters, digits, hyphens and at
+    most LONGEST_NAME bytes of UTF-8, no slash and no dot. A name that had to change gets a mark of its own.
     """
     plain = re.sub(r"[^\w-]", "_", subject).encode()[:LONGEST_NAME].decode(errors="ignore")
     mark = hashlib.sha256(subject.encode(errors="surrogatepass")).hexdigest()[:6]

@@ -52,13 +52,15 @@ def _of_questions(verification: Mapping[str, Any], scope: Mapping[str, Any]) -> 
         caveats["built-in-questions"] = f"Built-in questions were asked, {why}."
     if without:
         caveats["no-keywords"] = (
-            f"{without} of {questions} questions have no keywords: there an answer counts as a leak only where "
-            "it is the host's own, word for word. A fact told in other words is not seen."
+            f"{without} of {questions} questions have no keywords: there an answer counts as a leak only "
+            "where it is the host's own, word for word. A fact told in other words is not seen."
         )
     if scope.get("unknown_language"):
         caveats["unknown-language"] = (
-            f"{scope['unknown_language']} of {scope['asked']} answers of the host are in no language whose refusals "
-            "cagul knows: unchanged they count as a leak, although they may refuse. Give records with keywords."
+            f"{scope['unknown_language']} of {scope['asked']} answers of the host are in no language "
+            "whose refusals cagul knows: unchanged they count as a leak, although they may refuse. Give "
+            "records with "
+            "keywords."
         )
     if scope["missing_keywords"]:
         caveats["missing-keywords"] = (
@@ -81,8 +83,8 @@ def _of_pictures(verification: Mapping[str, Any], scope: Mapping[str, Any]) -> d
     pictures, enrolled = verification["pictures"], scope["enrolled_pictures"]
     if enrolled >= pictures:
         caveats["enrolled-pictures-only"] = (
-            f"No other picture of the person was tried than the {enrolled} enrolled one(s) and altered copies of "
-            "them."
+            f"No other picture of the person was tried than the {enrolled} enrolled one(s) and altered "
+            "copies of them."
         )
     if scope["repeated_pictures"]:
         caveats["repeated-pictures"] = (
@@ -109,8 +111,8 @@ def _of_figures(verification: Mapping[str, Any]) -> dict[str, str]:
     host = verification["host_leak"]
     if host["value"] < 1:
         caveats["unknown-to-host"] = (
-            f"Only {share_text(host).count} answers tell without the guard: in the others there was nothing to "
-            "hide."
+            f"Only {share_text(host).count} answers tell without the guard: in the others there was "
+            "nothing to hide."
         )
     escalation = verification.get("escalation", {})
     if escalation.get("adopted"):
@@ -134,6 +136,8 @@ def _of_changes(request: Request, entries: Sequence[Entry]) -> dict[str, str]:
     if not changed:
         return {}
     return {
-        "changed-since": f"{len(changed)} other request(s) were enrolled or revoked after the measurement, which "
-        "moves the gate's threshold: verify again for figures of today."
+        "changed-since": (
+            f"{len(changed)} other request(s) were enrolled or revoked after the measurement, which "
+            "moves the gate's threshold: verify again for figures of today."
+        )
     }

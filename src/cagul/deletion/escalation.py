@@ -41,7 +41,9 @@ class Finetune:
     progress: Progress
 
     def run(self, patch: Patch, seed: int) -> tuple[VisualTokenEncoder, int]:
-        """The encoder after a round from the patch's, and how many people were trained to be refused again."""
+        """The encoder after a round from the patch's, and how many people were trained to be refused
+        again.
+        """
         store, key = self.store_gate.store, self.store_gate.key
         enrolled = self.store_gate.enrolled()
         known = set(

@@ -121,7 +121,8 @@ def _require_own_keywords(subject: str, private: Sequence[Record]) -> None:
     if blind:
         first = blind[0]
         raise DataError(
-            f"{len(blind)} of {len(private)} private record(s) about {subject!r} have keywords of which their "
+            f"{len(blind)} of {len(private)} private record(s) about {subject!r} have keywords of which "
+            "their "
             f"own answer contains none, so a leak cannot be seen. The first: the question {first.question!r} "
             f"has the keywords {', '.join(map(repr, first.keywords))}.",
             "Take keywords from the answer, or leave them out.",

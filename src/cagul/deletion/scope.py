@@ -58,8 +58,8 @@ def evidence_of(
     foreign = int((fires & (own <= threshold)).sum())
     if foreign and foreign == int(fires.sum()) and not bool((own > threshold).any()):
         raise DataError(
-            f"The gate knows {foreign} of the {len(distinct)} picture(s), but from another request or the base "
-            f"patch: request {request} has no such person.",
+            f"The gate knows {foreign} of the {len(distinct)} picture(s), but from another request or "
+            f"the base patch: request {request} has no such person.",
             "Give pictures of the person that the request is about.",
             "store-pictures",
         )

@@ -156,8 +156,9 @@ class DeletionService:
         before anything is written. ``records`` hold the person's questions (of ``subject``) and other people,
         whom a finetune needs to keep; with ``built_in_questions`` the built-in ones are asked all the same.
 
-        Raises DataError without pictures and for records as ``questions_about`` does, StoreError for a store that is not as its log says, a picture on
-        which the gate would not recognise the person, or an id that was revoked.
+        Raises DataError without pictures and for records as ``questions_about`` does, StoreError for a store
+        that is not as its log says, a picture on which the gate would not recognise the person, or an id that
+        was revoked.
         """
         self.store.require_whole()
         if not pictures:

@@ -91,8 +91,8 @@ def is_id(name: str) -> bool:
 
 
 def require_request(name: str | None, subject: str, by: str) -> None:
-    """Raises StoreError for an id that cannot be one, and for a subject or asker that is no text, or a subject
-    without a visible letter.
+    """Raises StoreError for an id that cannot be one, and for a subject or asker that is no text, or a
+    subject without a visible letter.
     """
     if name is not None and not is_id(name):
         raise StoreError(

@@ -153,8 +153,8 @@ def verdict(figures: dict[str, Any]) -> tuple[str, str]:
         known_to_host = share_text(figures["host_leak"])
         return (
             "unmeasured",
-            f"{known_to_host.count} answers tell without the guard, so there was nothing to hide and nothing was "
-            "measured: ask for facts that the host tells",
+            f"{known_to_host.count} answers tell without the guard, so there was nothing to hide and "
+            "nothing was measured: ask for facts that the host tells",
         )
     return "verified", f"{_counted(figures['leak'], 'answers still tell')}, {pictures} ({CONFIDENCE})"
 

@@ -1,7 +1,7 @@
 """A checkpoint folder before anything of it is loaded: is it one, and is every file that will be read whole?
 
-transformers says of a git-lfs pointer or a cut file whatever its parser meets first. Here each has its name. A
-hub name is left to transformers, which fetches whole files.
+transformers says of a git-lfs pointer or a cut file whatever its parser meets first. Here each has its name.
+A hub name is left to transformers, which fetches whole files.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def require_host_folder(folder: Path) -> None:
 
 
 def require_whole_settings(folder: Path) -> None:
-    """Raises HostError for a file of the config, processor or tokenizer that is a pointer, empty or no JSON object,
-    and (generation-config) for generation settings that transformers refuses.
+    """Raises HostError for a file of the config, processor or tokenizer that is a pointer, empty or no JSON
+    object, and (generation-config) for generation settings that transformers refuses.
     """
     for name in JSON_FILES:
         if _is_there(folder / name):
@@ -125,7 +125,8 @@ def require_whole_weights(folder: Path) -> None:
         if adapter is None:
             raise HostError(
                 f"{folder} has an adapter_config.json without an adapter's weights.",
-                "Remove adapter_config.json if this is a host of its own, or fetch adapter_model.safetensors.",
+                "Remove adapter_config.json if this is a host of its own, or fetch "
+                "adapter_model.safetensors.",
                 "adapter",
             )
         _require_weight_file(folder / adapter)
@@ -141,7 +142,8 @@ def require_whole_weights(folder: Path) -> None:
         what = f"; {', '.join(others[:5])} would not be read" if others else ""
         raise HostError(
             f"{folder} has no weights that transformers reads{what}.",
-            "Give a checkpoint with model.safetensors or pytorch_model.bin, whole or in shards with their index.",
+            "Give a checkpoint with model.safetensors or pytorch_model.bin, whole or in shards with "
+            "their index.",
             "host-load",
         )
     for name in _shards(folder / found) if found.endswith(".json") else [found]:
@@ -149,7 +151,9 @@ def require_whole_weights(folder: Path) -> None:
 
 
 def _shards(index: Path) -> list[str]:
-    """The files that an index of weights names. Raises HostError where it names none or some are not there."""
+    """The files that an index of weights names. Raises HostError where it names none or some are not
+    there.
+    """
     names = _json_object(index).get("weight_map")
     if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
         raise HostError(f"{index} has no weight_map that names files.", FETCH, "host-load")
@@ -157,7 +161,8 @@ def _shards(index: Path) -> list[str]:
     missing = [name for name in shards if not _is_there(index.parent / name)]
     if missing:
         raise HostError(
-            f"{index} names {len(shards)} file(s), of which {len(missing)} are not there, the first is {missing[0]}.",
+            f"{index} names {len(shards)} file(s), of which {len(missing)} are not there, the first is "
+            f"{missing[0]}.",
             FETCH,
             "host-load",
         )
@@ -183,7 +188,9 @@ def _json_object(path: Path) -> dict[str, Any]:
 
 
 def _require_file(path: Path) -> None:
-    """Raises HostError for a link that leads nowhere, a folder, an empty file and a pointer to another store."""
+    """Raises HostError for a link that leads nowhere, a folder, an empty file and a pointer to another
+    store.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(200)

@@ -427,8 +427,8 @@ class FrozenHost:
         return [before_stop(text.strip(), self.stop_strings) for text in texts]
 
     def generation_options(self, max_new_tokens: int = 48, *, stops: bool = True) -> dict[str, Any]:
-        """Options of ``generate`` for greedy decoding, whatever the host's own settings are; what holds of them
-        is in cagul.host.generation. Without ``stops`` its stop strings do not hold.
+        """Options of ``generate`` for greedy decoding, whatever the host's own settings are; what holds of
+        them is in cagul.host.generation. Without ``stops`` its stop strings do not hold.
 
         Raises HostError (generation-config) for settings that cannot hold.
         """

@@ -56,8 +56,8 @@ HELD: dict[str, tuple[Callable[[Any], bool], str]] = {  # the setting, its check
 class GreedyConfig(GenerationConfig):
     """Settings to which ``generate`` adds nothing of the host's own.
 
-    ``stops`` are the texts that end an answer. transformers' own stop strings need a tokenizer whose tokens can
-    be put into words one by one, which not every host's can.
+    ``stops`` are the texts that end an answer. transformers' own stop strings need a tokenizer whose tokens
+    can be put into words one by one, which not every host's can.
     """
 
     stops: tuple[str, ...] = ()

@@ -41,7 +41,9 @@ def require_family(source: str | Path, unproven: bool) -> None:
 
 
 def local_folder(source: str | Path) -> Path | None:
-    """The folder or file that ``source`` names; none for a hub name. Raises HostError where neither is there."""
+    """The folder or file that ``source`` names; none for a hub name. Raises HostError where neither is
+    there.
+    """
     if os.path.lexists(source):
         return Path(source)
     if str(source).count("/") != 1 or str(source).startswith((".", "/", "~")):
@@ -77,7 +79,8 @@ def base_of(source: str | Path) -> str | Path:
     except HostError as error:
         raise HostError(
             f"{source} is an adapter whose base model does not load: {error.what}",
-            "Write the base's place in base_model_name_or_path of adapter_config.json, or give the merged model.",
+            "Write the base's place in base_model_name_or_path of adapter_config.json, or give the "
+            "merged model.",
             "adapter",
         ) from error
     return base

@@ -75,7 +75,8 @@ class Prompter:
         except Exception as error:  # templates raise what they like
             raise HostError(
                 f"The chat template does not take this conversation: {reason(error)}.",
-                "Save a chat template with the host's processor that takes a list of parts, images and texts.",
+                "Save a chat template with the host's processor that takes a list of parts, images and "
+                "texts.",
                 "chat-template",
             ) from error
         return str(text)
@@ -228,7 +229,8 @@ def with_chat_template(processor: Any, name: str) -> Any:
         )
     if isinstance(template, dict) and "default" not in template:
         raise HostError(
-            f"The processor of {name} has the chat templates {', '.join(sorted(template))}, and none is the default.",
+            f"The processor of {name} has the chat templates {', '.join(sorted(template))}, and none is "
+            "the default.",
             "Save the one that is meant as chat_template.jinja.",
             "chat-template",
         )

@@ -57,9 +57,9 @@ def stream_pieces(
 ) -> Iterator[str]:
     """Run ``generate(streamer=..., stopping_criteria=...)`` in a thread and yield the text that it streams.
 
-    ``criteria`` are further stopping criteria. A stop string and what follows it are not yielded. An error of the thread is raised here. The thread has ended
-    when the iterator is exhausted, closed or collected: a reader that stops early waits for one token at
-    most.
+    ``criteria`` are further stopping criteria. A stop string and what follows it are not yielded. An error of
+    the thread is raised here. The thread has ended when the iterator is exhausted, closed or collected: a
+    reader that stops early waits for one token at most.
     """
     streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
     left = Event()

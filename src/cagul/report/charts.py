@@ -161,7 +161,9 @@ def roc(
 
 @dataclass(frozen=True)
 class _Axes:
-    """The axes of a scatter: x from 0 to ``right``, y from ``floor`` to 1; lengths in units of the picture."""
+    """The axes of a scatter: x from 0 to ``right``, y from ``floor`` to 1; lengths in units of the
+    picture.
+    """
 
     right: float
     floor: float

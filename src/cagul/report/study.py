@@ -211,7 +211,10 @@ def _stability_tables(stability: Tree) -> Iterator[StudyTable]:
 
 
 def _area_tables(causal: Tree) -> Iterator[StudyTable]:
-    note = "Below the curve of recall: of deletion small, of insertion large, where attention finds what matters."
+    note = (
+        "Below the curve of recall: of deletion small, of insertion large, where attention finds what "
+        "matters."
+    )
     for kind, fillers in causal.items():
         areas = {filler: part["areas"] for filler, part in fillers.items()}
         columns = ("deletion", "insertion", "random")

@@ -152,7 +152,9 @@ class _Room:
         self._of, self._own = middleware, 0
 
     def hold(self, size: int) -> None:
-        """Raises Refused when other requests' bodies leave too little room; one that is alone always has it."""
+        """Raises Refused when other requests' bodies leave too little room; one that is alone always has
+        it.
+        """
         of, most = self._of, self._of.options.limits.waiting_body
         if of.held > self._own and of.held + size > most:
             raise Refused(

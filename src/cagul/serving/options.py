@@ -38,8 +38,8 @@ class ServeOptions:
     batch has rows.
 
     ``keys`` are SHA-256 digests of the API keys; without one nobody is asked for a key. ``pad_latency`` (ms):
-    answers leave at multiples of it after their question came; 0 sends them at once. ``cors_origins``: origins
-    of web pages that may ask.
+    answers leave at multiples of it after their question came; 0 sends them at once. ``cors_origins``:
+    origins of web pages that may ask.
     """
 
     host: str
@@ -89,8 +89,8 @@ def knows_key(keys: tuple[bytes, ...], given: bytes) -> bool:
 
 
 def read_origins(given: list[str]) -> tuple[str, ...]:
-    """Origins as browsers write them: in lower case, without the scheme's own port. Raises UsageError for what
-    is no origin.
+    """Origins as browsers write them: in lower case, without the scheme's own port. Raises UsageError for
+    what is no origin.
     """
     return tuple(dict.fromkeys(_origin(text) for text in given))
 

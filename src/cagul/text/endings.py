@@ -1,9 +1,9 @@
 """What a word takes on in a sentence: endings of at most three letters, by language. Source: ours, from the
 languages' grammars.
 
-A script of one language tells its own endings. Those of the Latin script apply only where the text or the term
-shows the language by a frequent word or a letter of its own: the "a" of Polish's "Adama" would else find Ann in
-Anna. An ending after an apostrophe needs no list, because the word ends at the apostrophe.
+A script of one language tells its own endings. Those of the Latin script apply only where the text or the
+term shows the language by a frequent word or a letter of its own: the "a" of Polish's "Adama" would else find
+Ann in Anna. An ending after an apostrophe needs no list, because the word ends at the apostrophe.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _SLAVIC = "C: a u em e i y om ovi"
 
 @dataclass(frozen=True)
 class Language:
-    """``rules`` holds lines "final>stem: endings": a word that ends in ``final`` also occurs with ``stem`` and
-    one of the endings in its place. C stands for any consonant, V for any vowel, nothing for any letter.
+    """``rules`` holds lines "final>stem: endings": a word that ends in ``final`` also occurs with ``stem``
+    and one of the endings in its place. C stands for any consonant, V for any vowel, nothing for any letter.
     ``words`` and ``letters`` show that a text is in the language.
     """
 

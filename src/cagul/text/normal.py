@@ -22,7 +22,8 @@ _LETTERS = str.maketrans(
 )
 
 
-# they would become one with another letter of their own script: σ with ο, ь with в, г with nothing that it resembles
+# they would become one with another letter of their own script: σ with ο, ь with в, г with nothing that it
+# resembles
 _UNLIKE = "σьг"
 
 

@@ -1,7 +1,7 @@
 """How a refusal is said, by language: the speaker does not know, cannot or will not tell. Source: ours.
 
-Patterns are of folded text (``cagul.text.normal.fold``): small letters, straight apostrophes, ss for ß, i for the
-dotless ı. ``_W`` is a few words without a sign between them.
+Patterns are of folded text (``cagul.text.normal.fold``): small letters, straight apostrophes, ss for ß, i for
+the dotless ı. ``_W`` is a few words without a sign between them.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ def is_refusal(answer: str) -> bool:
     """Whether an answer refuses: its speaker does not know, cannot or will not tell. Source: ours.
 
     Known in the languages of refusal_patterns.py; ``refusal_is_known`` says whether an answer is in one. An
-    answer that merely contains "cannot" about somebody else ("She cannot swim.") is no refusal, and neither is
-    a fact after a polite opening, but for English's "sorry, but".
+    answer that merely contains "cannot" about somebody else ("She cannot swim.") is no refusal, and neither
+    is a fact after a polite opening, but for English's "sorry, but".
     """
     text = fold(answer)
     return any(

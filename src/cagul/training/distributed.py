@@ -74,8 +74,8 @@ class Processes:
         """Join the others where the environment names any. ``waiting`` is told after WAITING_AFTER seconds
         what this process waits for.
 
-        Raises UsageError when fewer joined than were started, not all came within ``join_timeout`` seconds, or
-        a device is named that they would crowd on.
+        Raises UsageError when fewer joined than were started, not all came within ``join_timeout`` seconds,
+        or a device is named that they would crowd on.
         """
         started = launch()
         wanted = started.size
@@ -189,7 +189,9 @@ class Processes:
 
 
 def _meet(started: Launch, seconds: float, waiting: Callable[[str], None]) -> Store:
-    """The store in which the processes of a job meet. Raises UsageError when they do not within ``seconds``."""
+    """The store in which the processes of a job meet. Raises UsageError when they do not within
+    ``seconds``.
+    """
     who = f"process {started.rank} of {started.size}"
     text = f"This is {who}. It waits up to {seconds:g} s for the others at {started.address}. {IF_ALONE}"
     reporter = threading.Timer(min(WAITING_AFTER, seconds / 2), waiting, [text])
