@@ -14,7 +14,7 @@ from PIL import Image
 
 from cagul.errors import DataError
 from cagul.guard.guard import Guard
-from cagul.serving.conversation import LONGEST
+from cagul.serving.data_url import LONGEST
 from cagul.serving.engine import Done, Engine, Job
 from cagul.serving.sampling import Sampling
 from families import FAMILIES
