@@ -118,10 +118,7 @@ def test_values_that_ask_for_something_are_refused_by_name(server, name):
             asked(said("a") | {"content": [5]}),
             "messages.0.content.0: A part has a type, 'text' or 'image_url'.",
         ),
-        (
-            asked(max_tokens=25),
-            "Leave it out for the longest answer, or start the server with a larger --max-",
-        ),
+        (asked(max_completion_tokens=True), "Input should be a valid integer, not true or false."),
         (asked(n=5), "n is 5, more than the 4 that are allowed. Ask several times"),
         (asked(stream_options={"include_obfuscation": True}), "--pad-latency hides times"),
     ],
@@ -197,6 +194,36 @@ def test_of_two_lengths_the_smaller_one_counts(server):
     for lengths in ((2, 5), (5, 2), (2, None), (2, -1), (2, 2)):
         body = asked() | dict(zip(("max_tokens", "max_completion_tokens"), lengths, strict=True))
         assert server.post(body).json()["usage"]["completion_tokens"] == 2
+
+
+def test_a_length_over_the_limit_is_lowered_and_the_answer_says_so(server):
+    """Clients' defaults are such lengths: 4096 is what many ask for without being told."""
+    free = server.post(asked(max_tokens=None))
+    assert "x-cagul-lowered" not in free.headers
+    answers = {
+        "max_tokens=24": asked(max_tokens=25),
+        "max_completion_tokens=24": asked(max_tokens=2**31, max_completion_tokens=4096.0),
+    }
+    for lowered, body in answers.items():
+        answer = server.post(body)
+        assert text_of(answer) == text_of(free)
+        assert answer.headers["x-cagul-lowered"] == lowered
+        choice, used = answer.json()["choices"][0], answer.json()["usage"]["completion_tokens"]
+        assert used <= 24
+        assert (choice["finish_reason"] == "length") is (
+            free.json()["choices"][0]["finish_reason"] == "length"
+        )
+        streamed = server.post(body | {"stream": True})
+        assert streamed.headers["x-cagul-lowered"] == lowered
+    for body in (asked(max_tokens=24), asked(max_tokens=4096, max_completion_tokens=3)):
+        assert "x-cagul-lowered" not in server.post(body).headers
+
+
+def test_a_length_over_what_the_context_has_left_is_lowered(tiny_folder):
+    with serving(OneGuard(tiny_guard(tiny_folder)), limits=Limits(tokens=5000)) as running:
+        answer = running.post(asked(said("Ada " * 20), max_tokens=4096))
+        left = running.app.state.served.context - answer.json()["usage"]["prompt_tokens"]
+        assert answer.headers["x-cagul-lowered"] == f"max_tokens={left}"
 
 
 def test_the_page_lists_the_neutral_values(server):

@@ -130,7 +130,9 @@ WRONG = {
     "too hot": (asked(temperature=3), 422, "temperature: Input should be less than or equal to 2"),
     "no number": (asked(top_p="0.5"), 422, "top_p: Input should be a valid number"),
     "too many choices": (asked(n=3), 422, "n is 3, more than the 2"),
-    "too many tokens": (asked(max_tokens=17), 422, "max_tokens is 17, more than the 16"),
+    "no length": (asked(max_tokens=0), 422, "max_tokens: Input should be greater than or equal to 1"),
+    "an absurd length": (asked(max_tokens=2**31 + 1), 422, "should be less than or equal to 2147483648"),
+    "half a token": (asked(max_tokens=1.5), 422, "max_tokens: Input should be a valid integer, not a number"),
     "a negative length": (
         asked(max_tokens=-2),
         422,

@@ -17,6 +17,7 @@ from cagul.serving.refused import Refused
 from cagul.serving.served_model import ServedModel
 
 IGNORED_HEADER = "x-cagul-ignored"  # parameters that were accepted without effect
+LOWERED_HEADER = "x-cagul-lowered"  # the length that was asked for, and what the server made of it
 
 
 class JobEvents:
@@ -116,7 +117,8 @@ async def begin(
         return None
     if isinstance(first, Failed):
         raise failure(first)
-    return Answer(served, job, first, events, _ignored_header(ignored), notes)
+    headers = _ignored_header(ignored) | _lowered_header(chat, job)
+    return Answer(served, job, first, events, headers, notes)
 
 
 def _ignored_header(ignored: list[str]) -> dict[str, str]:
@@ -126,6 +128,14 @@ def _ignored_header(ignored: list[str]) -> dict[str, str]:
         for name in ignored[:10]
     ]
     return {IGNORED_HEADER: ", ".join(plain)} if plain else {}
+
+
+def _lowered_header(chat: ChatRequest, job: Job) -> dict[str, str]:
+    """Such as ``max_tokens=512``, where more was asked for than server or context allow."""
+    length = job.choices[0].max_tokens
+    if chat.longest and length < chat.longest[0]:
+        return {LOWERED_HEADER: f"{chat.longest[1]}={length}"}
+    return {}
 
 
 async def _first_event(events: JobEvents, job: Job) -> Event | None:

@@ -206,7 +206,9 @@ class ChatRequest(Strict):
         None, description="Answers to the same question; the server has a limit."
     )
     max_tokens: Length = Field(None, description="The older name of max_completion_tokens.")
-    max_completion_tokens: Length = Field(None, description="Of both names the smaller number counts.")
+    max_completion_tokens: Length = Field(
+        None, description="Of both names and the server's limit the smallest number counts."
+    )
     stop: str | list[str] | None = Field(None, description="Up to four texts at which the answer ends.")
     seed: Annotated[Whole, Field(ge=-(2**63), le=2**63 - 1)] | None = None
     presence_penalty: float | None = Field(None, ge=-2, le=2, allow_inf_nan=False)

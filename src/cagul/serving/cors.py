@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
-from cagul.serving.answering import IGNORED_HEADER
+from cagul.serving.answering import IGNORED_HEADER, LOWERED_HEADER
 from cagul.serving.options import EVERY_ORIGIN
 from cagul.serving.refused import Refused, error_body
 
@@ -43,5 +43,5 @@ def allow_origins(app: FastAPI, origins: tuple[str, ...]) -> None:
             allow_headers=["*"],  # OpenAI's client sends a dozen of its own
             allow_credentials=EVERY_ORIGIN not in origins,
             allow_private_network=True,
-            expose_headers=["x-request-id", "retry-after", IGNORED_HEADER],
+            expose_headers=["x-request-id", "retry-after", IGNORED_HEADER, LOWERED_HEADER],
         )

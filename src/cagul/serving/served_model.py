@@ -67,27 +67,30 @@ class ServedModel:
             )
 
     def job(self, request: ChatRequest, tell: Callable[[Event], None], place: Place) -> Job:
-        """A request as a job: read, decoded, within the limits. Raises Refused."""
+        """A request as a job: read, decoded, within the limits. A length is an upper bound, so a longer one
+        than server and context allow is lowered. Raises Refused.
+        """
         self.require_name(request.model)
-        self._require_limits(request)
+        self._require_few_choices(request)
         turns, pictures = self.rules.read(request.messages, place.hold)
         prompt, inputs = self._inputs(turns, pictures)
         room = self.context - int(inputs["input_ids"].shape[1])
-        needed = request.longest[0] if request.longest else 1
-        if room < needed:
+        if room < 1:
             raise Refused(
                 422,
                 "context_length_exceeded",
-                f"The prompt takes {self.context - room} tokens and the answer {needed}, but the host's "
-                f"context holds {self.context}. Send a shorter text, fewer pictures or a smaller length.",
+                f"The prompt takes {self.context - room} tokens and the answer at least 1, but the host's "
+                f"context holds {self.context}. Send a shorter text or fewer pictures.",
                 "messages",
             )
-        longest = request.longest[0] if request.longest else min(self.options.limits.tokens, room)
+        longest = min(self.options.limits.tokens, room)
+        if request.longest:
+            longest = min(longest, request.longest[0])
         choices = self._choices(request, longest)
         return Job(prompt, pictures, inputs, choices, tell, bool(request.stream), place.leave)
 
-    def _require_limits(self, request: ChatRequest) -> None:
-        """Raises Refused for more choices or longer answers than are allowed."""
+    def _require_few_choices(self, request: ChatRequest) -> None:
+        """Raises Refused for more choices than are allowed."""
         limits = self.options.limits
         if (count := request.n or 1) > limits.choices:
             raise Refused(
@@ -96,15 +99,6 @@ class ServedModel:
                 f"n is {count}, more than the {limits.choices} that are allowed. Ask several times, or start "
                 "the server with a larger --max-choices.",
                 "n",
-            )
-        if request.longest and request.longest[0] > limits.tokens:
-            length, name = request.longest
-            raise Refused(
-                422,
-                "max_tokens",
-                f"{name} is {length}, more than the {limits.tokens} that are allowed. Leave it out for the "
-                "longest answer, or start the server with a larger --max-tokens.",
-                name,
             )
 
     def _inputs(self, turns: list[dict], pictures: list[Image.Image]) -> tuple[str, dict[str, Tensor]]:
