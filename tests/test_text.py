@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 
 import pytest
@@ -310,3 +311,10 @@ def test_any_text_can_be_searched(text, terms):
 @settings(CASES, max_examples=5000)
 def test_any_text_can_be_searched_at_length(text, terms):
     check_any_text(text, terms)
+
+
+@pytest.mark.parametrize("text", ["1" * 20_000, "1" + ",000" * 20_000, "1.1" * 20_000, "the cat " * 5_000])
+def test_long_texts_take_time_by_their_length(text):
+    began = time.process_time()
+    assert not matcher("the quick fox", "987").search(text)
+    assert time.process_time() - began < 3

@@ -15,7 +15,8 @@ DECIMAL = "\u066b"  # the decimal mark of a folded number; Arabic's own, which n
 # scripts that leave no space between words
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}"
 KATAKANA = r"\p{Katakana}ー"
-_NUMBER = regex.compile(r"\d+(?:[.,'_]\d+)+")
+_NUMBER = regex.compile(r"(?<!\d)\d++(?:[.,'_]\d++)+")
+_MARK = regex.compile(r"[.,'_]")
 _GROUPED = regex.compile(
     r"([1-9]\d{0,2}(?:([.,'_])\d{3})(?:\2\d{3})*|[1-9]\d?(?:,\d\d)+,\d{3})((?!\2)[.,]\d+)?"
 )
@@ -76,19 +77,17 @@ def _folded_clusters(text: str) -> FoldedText:
 
 def _ungrouped(plain: FoldedText) -> FoldedText:
     """1,234.5, 1.234,5 and 1'234.5 as one number. 12.05.1990 stays three."""
-    kept: list[int] = []
     letters = list(plain.text)
-    last = 0
+    left_out: set[int] = set()
     for number in _NUMBER.finditer(plain.text):
-        kept += range(last, number.start())
-        last = number.end()
+        marks = [number.start() + mark.start() for mark in _MARK.finditer(number[0])]
         grouped = _GROUPED.fullmatch(number[0])
-        marks = [n for n in range(number.start(), last) if not letters[n].isdigit()]
-        point = [marks[-1]] if (grouped and grouped[3]) or (not grouped and len(marks) == 1) else []
-        if point and letters[point[0]] in ".,":
-            letters[point[0]] = DECIMAL
-        kept += [n for n in range(number.start(), last) if not grouped or n not in marks or n in point]
-    kept += range(last, len(letters))
+        has_fraction = bool(grouped[3]) if grouped else len(marks) == 1
+        if grouped:
+            left_out.update(marks[:-1] if has_fraction else marks)
+        if has_fraction and letters[marks[-1]] in ".,":
+            letters[marks[-1]] = DECIMAL
+    kept = [n for n in range(len(letters)) if n not in left_out]
     spans = [plain.span(n, n + 1) for n in kept]
     return FoldedText("".join(letters[n] for n in kept), [s for s, _ in spans], [e for _, e in spans])
 

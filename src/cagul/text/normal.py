@@ -5,6 +5,7 @@ confusables of Unicode's technical standard 39.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from functools import cache, lru_cache
 
 import regex
@@ -64,19 +65,30 @@ def look_alikes() -> dict[int, str]:
     """
     from confusable_homoglyphs import confusables  # a megabyte of data, so only where it is needed
 
-    found: dict[int, str] = {}
+    latin_letters: dict[int, str] = {}
     for char, others in confusables.confusables_data.items():
-        if len(char) != 1 or char.isascii() or unicodedata.category(char) not in ("Lu", "Ll"):
-            continue
-        small = unicodedata.normalize("NFKD", char.casefold())
-        latin = [o["c"] for o in others if len(o["c"]) == 1 and o["c"].isascii() and o["c"].isalpha()]
-        if len(small) != 1 or small.isascii() or not latin:
-            continue
-        capital = char != char.lower()
-        target = "i" if capital and latin[0] == "l" else latin[0].lower()  # a capital I looks like a small l
-        if not capital or ord(small) not in found:
-            found[ord(small)] = target
-    return {char: target for char, target in found.items() if chr(char) not in _UNLIKE} | {ord("ӏ"): "l"}
+        small, latin = _small_form(char), _latin_letter([other["c"] for other in others])
+        if small and latin:
+            is_capital = char != char.lower()
+            target = "i" if is_capital and latin == "l" else latin.lower()  # a capital I looks like a small l
+            if not is_capital or ord(small) not in latin_letters:
+                latin_letters[ord(small)] = target
+    return {code: latin for code, latin in latin_letters.items() if chr(code) not in _UNLIKE} | {
+        ord("ӏ"): "l"
+    }
+
+
+def _small_form(char: str) -> str:
+    """The one small letter of a letter of another script than Latin's 26; empty for anything else."""
+    if len(char) != 1 or char.isascii() or unicodedata.category(char) not in ("Lu", "Ll"):
+        return ""
+    small = unicodedata.normalize("NFKD", char.casefold())
+    return small if len(small) == 1 and not small.isascii() else ""
+
+
+def _latin_letter(characters: Iterable[str]) -> str:
+    """The first of these that is one of Latin's 26 letters; empty where none is."""
+    return next((c for c in characters if len(c) == 1 and c.isascii() and c.isalpha()), "")
 
 
 @lru_cache(maxsize=65536)
