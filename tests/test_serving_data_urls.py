@@ -48,6 +48,16 @@ SPELLINGS = {
     "line breaks": "data:image/png;base64," + LINES,
     "CRLF": "data:image/png;base64," + LINES.replace("\n", "\r\n"),
     "tabs": "data:image/png;base64," + LINES.replace("\n", "\t"),
+    "blanks at lines' ends": "data:image/png;base64," + LINES.replace("\n", " "),
+    "blanks at lines' ends, no padding": "data:image/png;base64," + LINES.rstrip("=\n").replace("\n", " "),
+    "blanks at lines' ends and indents": "data:image/png;base64," + LINES.replace("\n", "   "),
+    "blank lines": "data:image/png;base64," + LINES.replace("\n", "\n  \n  "),
+    "indented lines": "data:image/png;base64," + LINES.replace("\n", "\n    "),
+    "form-decoded": URL.replace("+", " "),
+    "form-decoded, percent-encoded": "data:image/png;base64," + B64.replace("+", "%20").replace("=", "%3D"),
+    "form-decoded, no padding": URL.replace("+", " ").rstrip("="),
+    "form-decoded lines": "data:image/png;base64," + LINES.replace("+", " "),
+    "form-decoded without a head": B64.replace("+", " "),
     "a blank after the comma": f"data:image/png;base64, {B64}",
     "a line break at the end": URL + "\n",
     "URL-safe": "data:image/png;base64," + base64.urlsafe_b64encode(RAW).decode(),
@@ -115,6 +125,19 @@ def test_a_spelling_is_the_same_picture(name):
     assert bytes_of(SPELLINGS[name], "here").rstrip(b"\0") == RAW.rstrip(b"\0")
 
 
+@given(st.binary(min_size=24, max_size=400))
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+def test_form_decoded_bytes_are_the_same(data):
+    """But for a "+" at an end, where a blank is no letter, and at even distances, where it may end a line."""
+    encoded = base64.b64encode(data).decode()
+    blanks = encoded.replace("+", " ")
+    url = f"data:image/png;base64,{blanks}"
+    lengths = [len(piece) for piece in blanks.split(" ")]
+    even = len(set(lengths[:-1])) == 1 and lengths[-1] <= lengths[0]
+    if blanks == blanks.strip() and not (even and len(lengths) > 2):
+        assert bytes_of(url, "here") == data
+
+
 def test_every_spelling_reaches_the_gate(tiny_folder, monkeypatch):
     """And the guard answers, not the bare host."""
     guard = tiny_guard(tiny_folder)
@@ -144,11 +167,33 @@ def test_what_is_no_picture_is_refused_with_the_remedy(name):
     assert (refused.value.status, refused.value.param) == (422, "messages.0.content.0")
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"])
 def test_the_content_decides_what_a_picture_is(kind):
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
     for media_type in ("image/png", "image/jpeg", "text/plain", ""):
         url = f"data:{media_type};base64,{base64.b64encode(saved(kind)).decode()}"
         assert picture_of(url, 10_000, "", lambda pixels: None).size == (56, 32)
+
+
+def test_a_phones_heic_reaches_the_gate(tiny_folder, monkeypatch):
+    """Under the media types that phones and browsers give it; its pixels are the gate's."""
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    heic = base64.b64encode(saved("HEIF", quality=95)).decode()
+    guard = tiny_guard(tiny_folder)
+    expected = guard.answer(
+        picture_of(heic, 10_000, "", lambda pixels: None), QUESTION, max_new_tokens=4
+    ).text
+    gate, shown_to_gate = guard.patch.gate, []
+    monkeypatch.setattr(guard.patch, "gate", lambda *a: (shown_to_gate.append(1), gate(*a))[1])
+    with serving(OneGuard(guard)) as running:
+        for media_type in ("image/heic", "image/heif", "application/octet-stream", "image/jpeg"):
+            shown_to_gate.clear()
+            answer = running.post(asked(shown(f"data:{media_type};base64,{heic}"), max_tokens=4))
+            assert answer.json()["choices"][0]["message"]["content"] == expected
+            assert shown_to_gate == [1]
+        cut = running.post(asked(shown(f"data:image/heic;base64,{heic[: len(heic) // 2]}")))
+        assert cut.status_code == 422
 
 
 PIECES = st.sampled_from(

@@ -19,7 +19,7 @@ from cagul.serving.engine import Done, Engine, Job
 from cagul.serving.sampling import Sampling
 from families import FAMILIES
 from helpers import make_patch, picture
-from served import QUESTION, OneGuard
+from served import PATIENCE, QUESTION, OneGuard
 
 
 def test_there_are_families():
@@ -57,7 +57,7 @@ def test_a_batch_of_every_family_is_the_guards(family):
                 lambda event, number=number: done.put((number, event)),
             )
             engine.submit(job)
-        told = dict(done.get(timeout=60) for _ in shown)
+        told = dict(done.get(timeout=PATIENCE) for _ in shown)
     finally:
         engine.stop()
     assert all(isinstance(event, Done) for event in told.values()), told

@@ -26,6 +26,7 @@ _SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]{0,15}):", re.IGNORECASE)
 _WRAPPING = " \t\r\n\f\v\"'<>`\ufeff"  # what a copied address is at times wrapped in
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _BLANKS = b" \t\r\n\f\v"
+_LINE_BREAK = re.compile(rb"[\t\r\n\f\v]+")
 _SCHEMES = {
     **dict.fromkeys(
         ("http", "https"),
@@ -63,7 +64,8 @@ def picture_of(url: str, max_pixels: int, where: str, hold: Callable[[int], None
 
 def bytes_of(url: str, where: str) -> bytes:
     """The bytes of a data URL, or of plain base64: with parameters in any order, blanks and line breaks, the
-    URL-safe alphabet, without padding, percent-encoded. Raises Refused with the remedy for anything else.
+    URL-safe alphabet, without padding, percent-encoded, with blanks in the place of "+". Raises Refused with
+    the remedy for anything else.
     """
     url = url.strip(_WRAPPING)
     if not url:
@@ -101,10 +103,28 @@ def _is_base64(data: bytes) -> bool:
     return re.fullmatch(rb"[A-Za-z0-9+/_\s-]+=*\s*", data) is not None
 
 
+def _with_plus(data: bytes) -> bytes:
+    """Base64 with the "+" that form decoding made blanks of. Blanks at even distances and indents are the
+    layout of lines; others are "+", unless only without them letters and padding make whole groups of four.
+    """
+    lines = [line for line in _LINE_BREAK.split(data.strip(_BLANKS)) if line.strip()]
+    indent = min((len(line) - len(line.lstrip()) for line in lines[1:]), default=0)
+    joined = b"".join([*lines[:1], *(line[indent:] for line in lines[1:])])
+    blanks = joined.count(b" ")
+    if not blanks or any(letter in joined for letter in b"+-_"):
+        return data
+    whole_with, whole_without = len(joined) % 4 == 0, (len(joined) - blanks) % 4 == 0
+    *wrapped, last = map(len, re.split(b" +", joined))
+    even = len({*wrapped}) == 1 and 0 < last <= wrapped[0]
+    if even and (len(wrapped) > 1 or whole_with is whole_without):
+        return data
+    return joined.replace(b" ", b"+") if whole_with or not whole_without else data
+
+
 def _base64(payload: str, where: str) -> bytes:
     """Decoded base64. Raises Refused where letters are missing or others are in it."""
     data = unquote_to_bytes(payload) if "%" in payload else payload.encode("utf-8", "replace")
-    data = data.translate(_URL_SAFE, _BLANKS).rstrip(b"=")
+    data = _with_plus(data).translate(_URL_SAFE, _BLANKS).rstrip(b"=")
     if not data:
         raise Refused(422, "image_url", f"The data URL holds no data. {WRITE}", where)
     if re.fullmatch(rb"[A-Za-z0-9+/]+", data) is None:
