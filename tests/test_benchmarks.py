@@ -6,13 +6,14 @@ import json
 import zipfile
 
 import pytest
+from datasets import Features, Image, List, Value
 
 from benchmark_files import fiubench_row, mllmu_row, write_fiubench, write_mllmu
 from cagul.data.contents import require_sound
 from cagul.data.records import split_records
 from cagul.data.sources import read_source
 from cagul.errors import DataError, UsageError
-from helpers import png
+from helpers import png, write_parquet
 
 
 @pytest.fixture
@@ -200,3 +201,45 @@ def test_a_broken_mllmu_is_named(tmp_path):
         read_source(tmp_path / "mllmu0", tmp_path / "pictures", forget="forget_20")
     with pytest.raises(DataError, match="forget_10 holds no parquet and no JSON Lines file"):
         read_source(tmp_path / "mllmu0", tmp_path / "pictures", forget="forget_10")
+
+
+def test_what_mllmu_rows_lack_is_counted_and_named(tmp_path):
+    empty = {"Classification_Task": {"Image_Textual_Questions": [], "Pure_Text_Questions": []}}
+    empty |= {"Generation_Task": [], "Mask_Task": [], "answer": None}
+    blank = [{"Ground_Truth": "", "Question": "What?", "Type": "Image_Textual"}]
+    rows = [mllmu_row(0) | {"question": " "}, mllmu_row(1) | empty, mllmu_row(5) | {"Mask_Task": blank}]
+    folder = write_mllmu(tmp_path / "mllmu", forget_5=rows)
+    found = read_source(folder, tmp_path / "pictures")
+    assert found.places["rows whose own question or answer is empty"] == [
+        "forget_5, row 1",
+        "forget_5, row 2",
+    ]
+    assert found.places["people without a question"] == ["forget_5, row 2"]
+    assert found.places["questions without words"] == ["forget_5, row 3"]
+    assert all(len(places) == found.left_out[why] for why, places in found.places.items())
+
+
+def test_views_of_a_person_in_several_rows_are_all_kept(tmp_path):
+    folder = write_mllmu(tmp_path / "mllmu")
+    shown = [
+        {"images": [{"bytes": png(50 + n), "path": None}], "ID": ("000", "000", None)[n]} for n in range(3)
+    ]
+    file, other = sorted((folder / "Test_Set").iterdir())
+    other.unlink()
+    write_parquet(
+        file,
+        shown,
+        Features({"images": List(Image()), "ID": Value("string")}),
+    )
+    found = read_source(folder, tmp_path / "pictures")
+    views = next(record.views for record in found.records if record.subject == "000")
+    assert [view.read_bytes() for view in views] == [png(50), png(51)]
+    assert found.places["views without an id"] == ["Test_Set, row 3"]
+
+
+def test_a_person_of_fiubench_without_questions_is_named(fiubench, tmp_path):
+    rows = [json.loads(line) for line in (fiubench / "full.json").read_text().splitlines()]
+    rows[0]["qa_list"] = []
+    (fiubench / "full.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_source(fiubench, tmp_path / "none", forget="forget1")
+    assert found.places["people without a question"] == ["row 1"]

@@ -218,6 +218,19 @@ def test_paths_of_pictures_lie_beside_the_table(tmp_path):
     assert [picture_content(cell) for cell in (None, "", float("nan"), {}, {"bytes": None})] == [None] * 5
 
 
+def test_a_long_path_without_a_dot_is_looked_for_before_it_is_read_as_base64(tmp_path):
+    name = "pictures/of/people/2024/" + "portrait_" * 5
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_bytes(PNG)
+    kept = Pictures(tmp_path / "none")
+    for cell in (name, {"bytes": None, "path": name}, [name], name.replace("/", "\\")):
+        assert kept.keep("Ada", cell, tmp_path) == tmp_path / name
+    assert kept.keep("Ada", str(tmp_path / name)) == tmp_path / name
+    assert kept.keep("Ada", TEXT, tmp_path).read_bytes() == PNG
+    with pytest.raises(DataError, match="A picture of 'Ada'"):
+        kept.keep("Ada", name)
+
+
 def write_table(folder, **columns):
     folder.mkdir(parents=True, exist_ok=True)
     rows = len(next(iter(columns.values())))

@@ -26,6 +26,9 @@ FIUBENCH_FILES = ("full.json", "split.json", "SFHQ.zip")
 MLLMU_SETS = {"forget_5": "retain_95", "forget_10": "retain_90", "forget_15": "retain_85"}
 MLLMU_CELEBRITIES, MLLMU_VIEWS = "Retain_Set", "Test_Set"
 WITHOUT_PICTURE = "questions without a picture"
+WITHOUT_WORDS = "questions without words"
+WITHOUT_OWN_PAIR = "rows whose own question or answer is empty"
+WITHOUT_QUESTIONS = "people without a question"
 
 
 def fiubench(source: str | Path, pictures: Path, forget: str | None = None) -> Source:
@@ -62,7 +65,10 @@ def fiubench(source: str | Path, pictures: Path, forget: str | None = None) -> S
             "image": _fiubench_picture(path, folder, pictures),
             "group": "" if number < FIUBENCH_PEOPLE else "unseen",
         }
+        before = len(read.records)
         _add_fiubench_questions(read, person, row, f"{folder / 'full.json'}: a question about {subject!r}")
+        if len(read.records) == before:
+            read.leave_out(WITHOUT_QUESTIONS, f"row {number + 1}")
     in_forget_sets = elsewhere | forgotten
     read.sets["retain"] = [i for i in ids[:FIUBENCH_PEOPLE] if i not in in_forget_sets]
     read.sets |= {name: part for name, part in sets.items() if name.startswith("retain")}
@@ -258,7 +264,7 @@ def mllmu(source: str | Path, pictures: Path, forget: str | None = None) -> Sour
     if _lacks(source, MLLMU_VIEWS):
         read.left_out[f"views, for there is no {MLLMU_VIEWS}"] += 1
         return read
-    views = _mllmu_views(store, source, set(read.sets[chosen]))
+    views = _mllmu_views(read, store, source, set(read.sets[chosen]))
     for index, record in enumerate(read.records):
         others = tuple(view for view in views.get(record.subject, []) if view != record.image)
         read.records[index] = record.model_copy(update={"views": others})
@@ -290,62 +296,71 @@ def _read_mllmu_set(read: Source, store: Pictures, source: str | Path, config: s
         person = {"subject": subject, "image": image, "group": "celebrity" if celebrities else ""}
         where = f"{source}, {config}: a question about {subject!r}"
         with _at(where):
-            questions = _mllmu_questions(row, read.left_out)
+            questions = _mllmu_questions(row, read, f"{config}, row {number}")
+        if not questions:
+            read.leave_out(WITHOUT_QUESTIONS, f"{config}, row {number}")
         read.records += [validated(person | question, where) for question in questions]
 
 
-def _mllmu_views(store: Pictures, source: str | Path, subjects: set[str]) -> dict[str, list[Path]]:
-    """The pictures of Test_Set of each of ``subjects``."""
+def _mllmu_views(
+    read: Source, store: Pictures, source: str | Path, subjects: set[str]
+) -> dict[str, list[Path]]:
+    """The pictures of Test_Set of each of ``subjects``; rows without an id are left out of ``read``."""
     views: dict[str, list[Path]] = {}
-    for row in table_rows(source, MLLMU_VIEWS):
-        with _at(f"{source}, {MLLMU_VIEWS}"):
-            subject = subject_id(row.get("ID")) or ""
-        if subject in subjects:
-            kept = [store.keep(subject, cell) for cell in row.get("images") or [row.get("image")]]
-            views[subject] = [path for path in kept if path]
+    folder = Path(source) if Path(source).is_dir() else None
+    for number, row in enumerate(table_rows(source, MLLMU_VIEWS), 1):
+        with _at(f"{source}, {MLLMU_VIEWS}: row {number}"):
+            subject = subject_id(row.get("ID"))
+        if subject is None:
+            read.leave_out("views without an id", f"{MLLMU_VIEWS}, row {number}")
+        elif subject in subjects:
+            kept = [store.keep(subject, cell, folder) for cell in row.get("images") or [row.get("image")]]
+            views.setdefault(subject, []).extend(path for path in kept if path)
     return views
 
 
-def _mllmu_questions(row: dict, left_out: Counter[str]) -> list[dict[str, Any]]:
-    """A row's questions about its picture, as fields of records; the others are counted in ``left_out``.
-    Raises ValueError for cells that hold something else.
+def _mllmu_questions(row: dict, read: Source, place: str) -> list[dict[str, Any]]:
+    """A row's questions about its picture, as fields of records; the others are left out of ``read``, each
+    with the row's ``place``. Raises ValueError for cells that hold something else.
     """
     questions: list[dict[str, Any]] = []
     pair = {"question": as_words(row.get("question")), "answer": as_words(row.get("answer"))}
     if all(pair.values()):
         questions.append(pair)
-    for question, answer in _about_picture(row, "Generation_Task", left_out):
+    else:
+        read.leave_out(WITHOUT_OWN_PAIR, place)
+    for question, answer in _about_picture(row, "Generation_Task", read, place):
         questions.append({"question": question, "answer": answer})
-    for question, word in _about_picture(row, "Mask_Task", left_out):
+    for question, word in _about_picture(row, "Mask_Task", read, place):
         blanked = re.sub("_{2,}", "[Blank]", question)
         questions.append({"question": blanked, "answer": word, "keywords": (word,)})
     choices = struct(row.get("Classification_Task"))
-    left_out[WITHOUT_PICTURE] += len(structs(choices.get("Pure_Text_Questions")))
+    for _ in structs(choices.get("Pure_Text_Questions")):
+        read.leave_out(WITHOUT_PICTURE, place)
     for item in structs(choices.get("Image_Textual_Questions")):
         question_text, options = as_words(item.get("Question")), _options(item.get("Options"))
         right = right_option(options, as_words(item.get("Correct_Answer")) or "")
         if not question_text:
-            left_out["questions without words"] += 1
+            read.leave_out(WITHOUT_WORDS, place)
         elif len(right) != 1:
-            left_out[
-                f"choices whose right answer is {'one of several options' if right else 'no option'}"
-            ] += 1
+            meant = "one of several options" if right else "no option"
+            read.leave_out(f"choices whose right answer is {meant}", place)
         else:
             questions.append({"question": question_text, **_opened_choice(options, right[0])})
     return questions
 
 
-def _about_picture(row: dict, task: str, left_out: Counter[str]) -> list[tuple[str, str]]:
-    """Question and answer of a task's items about the picture; the others are counted in ``left_out``."""
+def _about_picture(row: dict, task: str, read: Source, place: str) -> list[tuple[str, str]]:
+    """Question and answer of a task's items about the picture; the others are left out of ``read``."""
     pairs = []
     for item in structs(row.get(task)):
         question, answer = as_words(item.get("Question")), as_words(item.get("Ground_Truth"))
         if item.get("Type") != "Image_Textual":
-            left_out[WITHOUT_PICTURE] += 1
+            read.leave_out(WITHOUT_PICTURE, place)
         elif question and answer:
             pairs.append((question, answer))
         else:
-            left_out["questions without words"] += 1
+            read.leave_out(WITHOUT_WORDS, place)
     return pairs
 
 

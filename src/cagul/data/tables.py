@@ -57,7 +57,7 @@ class Pictures:
         Raises DataError for bytes that are no picture, and for cells that hold something else.
         """
         try:
-            content = picture_content(cell)
+            content = picture_content(cell, beside)
         except ValueError as error:
             raise DataError(
                 f"A picture of {subject!r} cannot be read: {reason(error)}.",
@@ -80,24 +80,25 @@ class Pictures:
         return self.known[subject, digest]
 
 
-def picture_content(cell: Any) -> bytes | str | None:
+def picture_content(cell: Any, beside: Path | None = None) -> bytes | str | None:
     """A cell's picture: the bytes of its file, or a path; None for an empty cell. Bytes come as they are, as
     a list of whole numbers, as base64 or as a data URL, alone or under the key ``bytes`` of a struct, as
-    ``datasets`` writes pictures.
+    ``datasets`` writes pictures. A text that names a file, ``beside`` the table, is its path, also where it
+    reads as base64.
 
     Raises ValueError for anything else.
     """
     if isinstance(cell, dict) and cell and not {"bytes", "path"} & set(cell):
         raise ValueError(f"{described(cell)} without bytes or path")
     if isinstance(cell, dict):
-        content = picture_content(cell.get("bytes"))
-        return picture_content(cell.get("path")) if content is None else content
+        content = picture_content(cell.get("bytes"), beside)
+        return picture_content(cell.get("path"), beside) if content is None else content
     if isinstance(cell, list) and len(cell) == 1 and not isinstance(cell[0], int):
-        return picture_content(cell[0])
+        return picture_content(cell[0], beside)
     if is_missing(cell):
         return None
     if isinstance(cell, str):
-        return _from_text(cell.strip())
+        return _from_text(cell.strip(), beside or Path())
     if is_byte_list(cell):
         return bytes(cell)
     if not isinstance(cell, (bytes, bytearray, memoryview)):
@@ -116,9 +117,10 @@ def is_byte_list(cell: object) -> bool:
     )
 
 
-def _from_text(text: str) -> bytes | str:
-    """The bytes that a text holds as a data URL or as base64, else the text, which is a path. Raises
-    ValueError for an address and for a data URL that holds no bytes.
+def _from_text(text: str, beside: Path) -> bytes | str:
+    """The bytes that a text holds as a data URL or as base64, else the text, which is a path: in any case
+    where a file lies there, ``beside`` the table. Raises ValueError for an address and for a data URL that
+    holds no bytes.
     """
     if text[:5].lower() == "data:":
         head, comma, body = text.partition(",")
@@ -130,9 +132,8 @@ def _from_text(text: str) -> bytes | str:
         raise ValueError("an address, which is not fetched")
     if text[:7].lower() == "file://":
         return unquote(text[7:])
-    if len(text) >= SHORTEST_BASE64 and re.fullmatch(r"[A-Za-z0-9+/_\s-]+={0,2}\s*", text):
-        return _base64(text)
-    return text
+    like_base64 = len(text) >= SHORTEST_BASE64 and re.fullmatch(r"[A-Za-z0-9+/_\s-]+={0,2}\s*", text)
+    return _base64(text) if like_base64 and not is_file(_path_beside(text, beside)) else text
 
 
 def _base64(text: str) -> bytes:
