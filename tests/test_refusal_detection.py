@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +53,9 @@ def test_every_language_has_ten_of_each():
 )
 def test_an_answer_in_another_language_is_not_judged(answer, known):
     assert refusal_is_known(answer) is known
+
+
+def test_the_docs_name_every_known_language():
+    text = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    line = text[text.index("- refusal_rate knows") : text.index("A refusal in another language")]
+    assert set(re.findall(r"[A-Z]\w+", line)) == set(LANGUAGES)
