@@ -6,6 +6,7 @@ import io
 import time
 
 import pytest
+from rich.text import Text
 
 import cagul.cli.terminal as terminal
 from cagul.cli.terminal import FittedTable, dim, facts_table, progress_bar, styled
@@ -33,7 +34,7 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize("narrow", ["wrap", "notes", "drop", "list"])
+@pytest.mark.parametrize("narrow", ["wrap", "parts", "notes", "drop", "list"])
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_a_table_fits_the_console(narrow, width):
     shown = printed(FittedTable("Figures", COLUMNS, ROWS, numbers=["host"], narrow=narrow), width)
@@ -45,7 +46,7 @@ def test_a_table_fits_the_console(narrow, width):
         assert words.count("misses") == 2
     elif narrow == "drop":
         assert "misses" not in shown
-    elif narrow != "wrap":
+    elif narrow not in ("wrap", "parts"):
         assert "pictures of forgotten people that the gate misses" in words
     if narrow == "list":
         assert ("│" in shown) == (width == 120)
@@ -54,6 +55,23 @@ def test_a_table_fits_the_console(narrow, width):
 def test_notes_are_headed_by_the_keys_and_have_no_padding():
     table = FittedTable("Figures", COLUMNS, [["a", "b", "c" * 70]], narrow="notes", keys=2)
     assert printed(table, 80).splitlines()[-1] == f"a b  {'c' * 70}"
+
+
+def test_parts_break_no_cell_and_repeat_the_keys():
+    names = ["method", *(Text(f"forget\nfigure {n}") for n in range(8))]
+    rows = [["cagul", *(f"0.{n}12 0.75 to 0.89" for n in range(8))], ["host", *[""] * 8]]
+    shown = printed(FittedTable("Figures", names, rows, narrow="parts"), 80)
+    assert max(map(len, shown.splitlines())) <= 80
+    for n in range(8):
+        assert shown.count(f"0.{n}12 0.75 to 0.89") == shown.count(f"figure {n}") == 1
+    assert shown.count("│ cagul") == shown.count("│ host") == shown.count("┃ method") == 3
+
+
+def test_notes_become_blocks_where_the_table_does_not_fit_without_them():
+    row = ["r-0123456789abcdef", "2026-11-28 08:00", "in the encoder", "Ada " * 9, "legal@example.org", "why"]
+    shown = printed(FittedTable("store", list("abcdef"), [row], narrow="notes"), 80)
+    assert shown.splitlines()[1] == row[0]
+    assert all(cell.strip() in shown for cell in row)
 
 
 def test_a_title_takes_the_whole_width():

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from cagul.cli import options
 from cagul.cli.common import load_hosts, records_by_split, repeating_command, set_up, splits_or_demo
 from cagul.cli.terminal import (
     RESUMES,
+    Cell,
     FittedTable,
     bold,
     err,
@@ -23,6 +25,9 @@ from cagul.cli.terminal import (
 )
 from cagul.evaluation.metrics.figures import format_figure
 
+if TYPE_CHECKING:
+    from cagul.comparison.compare import ComparisonPlan
+
 COLUMNS = (
     ("forget", "leak"),
     ("retain", "model_utility"),
@@ -32,6 +37,11 @@ COLUMNS = (
     ("retain", "identical"),
     ("unseen", "identical"),
 )
+HEADS = {  # where a figure's name breaks over two lines
+    "model_utility": "model_\nutility",
+    "forget_quality_ks": "forget_\nquality_ks",
+    "visual_accuracy": "visual_\naccuracy",
+}
 
 
 @if_interrupted(RESUMES)
@@ -68,30 +78,18 @@ def compare(
     """Tune every method by one rule on validation rows, ask all winners the same test rows, and put them into
     one table.
     """
-    from cagul.errors import UsageError
-
-    if quick and full:
-        raise UsageError("--quick and --full exclude each other.", "Give one of them.")
-    from cagul.comparison.compare import QUICK, QUICK_STEPS, SAMPLES, Comparison, ComparisonPlan, TimeUp
-    from cagul.comparison.methods import METHODS, BuildContext, named_methods
+    from cagul.comparison.compare import QUICK, QUICK_STEPS, Comparison, TimeUp
+    from cagul.comparison.methods import BuildContext
     from cagul.config import load_config
     from cagul.evaluation.run_folder import Run
 
-    names = named_methods(methods)
-    if quick and methods == "all":
-        names = [name for name in names if METHODS[name].sort != "ablation"]
+    plan = _plan(methods, quick, full, seeds)
     settings = settings or []
     load_config("default", settings)  # a mistake ends the command before any work
     splits, demo = splits_or_demo(host, records, forget, unseen)
     deadline = time.monotonic() + 60 * minutes if minutes else None
     set_up(threads)
     frozen, reference = load_hosts(host, retain_host, demo, device, dtype)
-    plan = ComparisonPlan(
-        tuple(names),
-        SAMPLES["quick" if quick else "full" if full else "compare"],
-        (0,) if quick else tuple(range(seeds)),
-        quick,
-    )
     identity = {
         "host": frozen.fingerprint(),
         "sample": plan.samples.name,
@@ -123,6 +121,21 @@ def compare(
         _print_summary(run, summary, quick, json)
 
 
+def _plan(methods: str, quick: bool, full: bool, seeds: int) -> ComparisonPlan:
+    """Which methods, rows and seeds. Raises UsageError where the options exclude each other."""
+    from cagul.comparison.compare import SAMPLES, ComparisonPlan
+    from cagul.comparison.methods import METHODS, named_methods
+    from cagul.errors import UsageError
+
+    if quick and full:
+        raise UsageError("--quick and --full exclude each other.", "Give one of them.")
+    names = named_methods(methods)
+    if quick and methods == "all":
+        names = [name for name in names if METHODS[name].sort != "ablation"]
+    sample = SAMPLES["quick" if quick else "full" if full else "compare"]
+    return ComparisonPlan(tuple(names), sample, (0,) if quick else tuple(range(seeds)), quick)
+
+
 def _print_stopped(run: Path, keys: Iterable[str], minutes: float, json: bool) -> None:
     trials = sum(key.startswith("done/") for key in keys)
     if json:
@@ -145,6 +158,8 @@ def _print_summary(run: Path, summary: dict[str, Any], quick: bool, json: bool) 
     if quick:
         out.say(QUICK_NOTE, style="bold yellow", wrap=False)
     out.print(table(summary))
+    for name, reason in summary["diverged"].items():
+        out.say(bold(name), f" diverged: {reason}.")
     for claim in summary["claims"]:
         out.say(f"{claim['number']}. {claim['claim']} ", bold(claim["verdict"]))
     out.say(
@@ -153,15 +168,13 @@ def _print_summary(run: Path, summary: dict[str, Any], quick: bool, json: bool) 
 
 
 def table(summary: dict[str, Any]) -> FittedTable:
-    """One row a method; a block of lines a method where the terminal is narrow."""
-    figures = [f"{split} {name}" for split, name in COLUMNS]
+    """One row a method, without those that diverged."""
+    figures = [Text(f"{split}\n{HEADS.get(name, name)}") for split, name in COLUMNS]
     rows = []
     for name, parts in summary["methods"].items():
         cells = [parts.get(split, {}).get(figure) for split, figure in COLUMNS]
         seconds = parts["cost"].get("cpu_seconds")
         shown = [format_figure(cell, interval="", absent="") if cell else "" for cell in cells]
         rows.append([name, *shown, "" if seconds is None else f"{seconds:.0f}"])
-    for name, reason in summary["diverged"].items():
-        rows.append([name, reason, *[""] * len(COLUMNS)])
-    columns = ["method", *figures, "CPU seconds"]
-    return FittedTable("Every method at its winner", columns, rows, numbers=columns[1:], narrow="list")
+    columns: list[Cell] = ["method", *figures, Text("CPU\nseconds")]
+    return FittedTable("Every method at its winner", columns, rows, numbers=columns[1:], narrow="parts")

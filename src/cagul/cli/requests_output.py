@@ -90,12 +90,12 @@ def print_to_verify_again(names: Sequence[str], why: str) -> None:
 
 
 def print_list(store: Path, requests: Sequence[tuple[Request, Mapping[str, str]]]) -> None:
-    """All requests with their caveats, in a table of 80 columns; below it the outcome of each."""
+    """All requests, in a table or in blocks of lines; below them the outcome and caveats of each."""
     rows = [
         tuple(map(plain, (one.id, one.at[:16].replace("T", " "), one.state, one.subject, one.by)))
         for one, _ in requests
     ]
-    out.print(FittedTable(str(store), ["id", "at (UTC)", "state", "subject", "by"], rows))
+    out.print(FittedTable(str(store), ["id", "at (UTC)", "state", "subject", "by"], rows, narrow="list"))
     for one, caveats in requests:
         if one.state == "revoked":
             continue

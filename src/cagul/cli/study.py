@@ -141,7 +141,7 @@ def _stability_table(stability: dict[str, Any]) -> FittedTable:
         [name, *(figure_cell(stability[kind].get(name)) for kind in stability)] for name in names
     ]
     title = "Share of the bottom half that stays the same (chance 0.5)"
-    return FittedTable(title, ["what changes", *stability], rows)
+    return FittedTable(title, ["what changes", *stability], rows, narrow="parts")
 
 
 def _measures_table(measures: dict[str, Any]) -> FittedTable:
@@ -153,7 +153,8 @@ def _measures_table(measures: dict[str, Any]) -> FittedTable:
         if measure != "ceiling"
     ]
     columns = ["question", "measure", "rank correlation", "deletion area", "insertion area"]
-    return FittedTable("Measures of importance against what tokens do", columns, rows)
+    title = "Measures of importance against what tokens do"
+    return FittedTable(title, columns, rows, narrow="parts", keys=2)
 
 
 def _layers_table(layers: dict[str, Any]) -> FittedTable:
@@ -163,7 +164,8 @@ def _layers_table(layers: dict[str, Any]) -> FittedTable:
         name = f"first {n}"
         took = f"{milliseconds[name]:.1f}" if name in milliseconds else ""
         rows.append([name, figure_cell(agreement), took])
-    return FittedTable("Bottom half by the first n layers", ["layers", "agreement with all", "ms"], rows)
+    columns = ["layers", "agreement with all", "ms"]
+    return FittedTable("Bottom half by the first n layers", columns, rows, narrow="parts")
 
 
 def _trainings_table(trainings: dict[str, Any]) -> FittedTable:
@@ -176,7 +178,8 @@ def _trainings_table(trainings: dict[str, Any]) -> FittedTable:
         for variant, figures in trainings["variants"].items()
     ]
     title = "Short trainings, the gate forced (* on the front of leak and misfire_keep)"
-    return FittedTable(title, ["training", "leak", "refusal", "visual", "misfire_keep"], rows)
+    columns = ["training", "leak", "refusal", "visual", "misfire_keep"]
+    return FittedTable(title, columns, rows, narrow="parts")
 
 
 def _gates_table(gates: dict[str, Any]) -> FittedTable:
@@ -185,4 +188,4 @@ def _gates_table(gates: dict[str, Any]) -> FittedTable:
         for gate, figures in gates.items()
     ]
     columns = ["gate", "hits at 1 % false alarms", "AUROC"]
-    return FittedTable("Gates on people never seen", columns, rows)
+    return FittedTable("Gates on people never seen", columns, rows, narrow="parts")

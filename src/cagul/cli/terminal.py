@@ -198,59 +198,79 @@ def if_interrupted(text: str) -> Callable[[Callable[..., None]], Callable[..., N
 class FittedTable:
     """A table that fits the width of the console it is printed on.
 
-    ``numbers`` names the columns that are justified to the right. ``narrow`` is what happens where the table
-    is wider than the console: "wrap" breaks the cells, "notes" takes the last column out of the table and
-    prints it below as notes, each headed by the first ``keys`` cells of its row, "drop" leaves the last
-    column out, and "list" prints each row as a block of lines, one line for each cell.
+    ``numbers`` names the columns that are justified to the right. ``keys`` is how many of the first columns
+    name a row. ``narrow`` is what happens where the table is wider than the console:
+
+    - "parts" prints several tables, each with the keys and as many other columns as fit.
+    - "notes" takes the last column out of the table and prints it below, each text headed by the keys of its
+      row. It is "list" where the table does not fit without its last column either.
+    - "drop" leaves the last column out.
+    - "list" prints each row as a block of lines, one line for each cell.
+    - "wrap" breaks the cells.
     """
 
     title: str
-    columns: Sequence[str]
+    columns: Sequence[Cell]
     rows: Sequence[Sequence[Cell]]
-    numbers: Sequence[str] = ()
-    narrow: Literal["wrap", "notes", "drop", "list"] = "wrap"
+    numbers: Sequence[Cell] = ()
+    narrow: Literal["wrap", "parts", "notes", "drop", "list"] = "wrap"
     keys: int = 1
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self.title:
             yield styled("table.title", self.title)
-        table = self._table(len(self.columns))
-        unlimited = options.update(max_width=UNLIMITED)
-        fits = console.measure(table, options=unlimited).maximum <= options.max_width
-        if fits or self.narrow == "wrap":
-            yield table
-        elif self.narrow == "list":
-            yield from self._blocks(console, options.max_width)
+        width, whole = options.max_width, self._table()
+        if self.narrow == "wrap" or _fits(console, whole, width):
+            yield whole
+            return
+        shorter = self._table(range(len(self.columns) - 1))
+        if self.narrow == "parts":
+            yield from self._parts(console, width)
+        elif self.narrow == "list" or self.narrow == "notes" and not _fits(console, shorter, width):
+            yield from self._blocks(console, width)
         else:
-            yield self._table(len(self.columns) - 1)
+            yield shorter
             if self.narrow == "notes":
-                yield from self._notes(console, options.max_width)
+                yield from self._notes(console, width)
 
-    def _table(self, columns: int) -> Table:
+    def _table(self, columns: Sequence[int] | None = None) -> Table:
+        """The table of these columns, or of all."""
         table = Table()
-        for name in self.columns[:columns]:
-            table.add_column(
-                plain(name), justify="right" if name in self.numbers else "left", overflow="fold"
-            )
+        columns = range(len(self.columns)) if columns is None else columns
+        for name in (self.columns[n] for n in columns):
+            head = name if isinstance(name, Text) else plain(name)
+            table.add_column(head, justify="right" if name in self.numbers else "left", overflow="fold")
         for row in self.rows:
-            table.add_row(*map(as_text, row[:columns]))
+            table.add_row(*(as_text(row[n]) for n in columns))
         return table
 
+    def _parts(self, console: Console, width: int) -> Iterator[Table]:
+        keys, rest = list(range(self.keys)), list(range(self.keys, len(self.columns)))
+        while rest:
+            sizes = range(len(rest), 1, -1)
+            size = next((n for n in sizes if _fits(console, self._table(keys + rest[:n]), width)), 1)
+            yield self._table(keys + rest[:size])
+            rest = rest[size:]
+
     def _notes(self, console: Console, width: int) -> Iterator[Text]:
-        pairs = [
-            (Text(" ").join(map(as_text, row[: self.keys])), dim(as_text(row[-1])))
-            for row in self.rows
-            if row[-1]
-        ]
+        pairs = [(self._key(row), dim(as_text(row[-1]))) for row in self.rows if row[-1]]
         return _aligned(pairs, console, width)
 
     def _blocks(self, console: Console, width: int) -> Iterator[Text]:
         for row in self.rows:
-            yield bold(as_text(row[0]))
-            one = len(self.columns) == 2  # its name says nothing that the title does not
-            cells = zip(self.columns[1:], row[1:], strict=True)
+            yield bold(self._key(row))
+            one = len(self.columns) == self.keys + 1  # its name says nothing that the title does not
+            cells = zip(self.columns[self.keys :], row[self.keys :], strict=True)
             pairs = [(Text("" if one else f"  {name}"), as_text(cell)) for name, cell in cells if cell]
             yield from _aligned(pairs, console, width)
+
+    def _key(self, row: Sequence[Cell]) -> Text:
+        return Text(" ").join(map(as_text, row[: self.keys]))
+
+
+def _fits(console: Console, table: Table, width: int) -> bool:
+    """Whether no cell of the table has to be wrapped."""
+    return console.measure(table, options=console.options.update(max_width=UNLIMITED)).maximum <= width
 
 
 def as_text(cell: Cell) -> Text:
