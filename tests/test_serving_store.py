@@ -236,6 +236,7 @@ def test_no_descriptor_stays_open(store, tiny_host, base_folder, tmp_path):
         service.guard()
         assert open_descriptors(tmp_path) > 0
     (tmp_path / "other").write_text("11" * 32)
+    (tmp_path / "other").chmod(0o600)
     with pytest.raises(StoreError, match="not the one that the store was made with"):
         open_service(path, tmp_path / "other", tiny_host, base)
     with pytest.raises(StoreError, match="The store is for a patch"):

@@ -1,4 +1,6 @@
-"""Several workers: who is added or revoked by another process is hidden or shown by every one of them."""
+"""Several workers: who is added or revoked by another process is hidden or shown by every one of them, and
+one whose engine fails is started again.
+"""
 
 # ruff: noqa: F811 - imported fixtures are arguments
 from __future__ import annotations
@@ -27,6 +29,76 @@ from documents import stage
 from served import PATIENCE, QUESTION, asked, shown, until
 
 WORKERS = 2
+FAILING = """
+import os
+from types import SimpleNamespace
+
+from fastapi import FastAPI
+
+from cagul.serving.workers import listen_on, serve
+
+
+def make():
+    app = FastAPI()
+    app.state.engine = SimpleNamespace(failure=None, on_failure=None)
+
+    @app.get("/worker")
+    async def worker() -> int:
+        return os.getpid()
+
+    @app.get("/fail")
+    async def fail() -> int:
+        app.state.engine.on_failure()
+        return os.getpid()
+
+    return app
+
+
+if __name__ == "__main__":
+    with listen_on("127.0.0.1", 0) as bound:
+        print(bound.getsockname()[1], flush=True)
+        serve(make, bound, 2)
+"""  # the engine's own part, that it calls on_failure, is tested without processes
+
+
+@contextmanager
+def failing(folder: Path) -> Iterator[str]:
+    """Two workers without a host, whose engines fail when /fail is asked; their address."""
+    (folder / "failing.py").write_text(FAILING)
+    command = [sys.executable, str(folder / "failing.py")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    try:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(PATIENCE)
+        process.stdout.close()
+
+
+def answering(url: str) -> set[int]:
+    """The workers that answer eight questions, each on a connection of its own."""
+
+    def ask(_: int) -> int | None:
+        try:
+            return httpx2.get(f"{url}/worker", timeout=PATIENCE).json()
+        except httpx2.TransportError:
+            return None  # of a worker that ends
+
+    with ThreadPoolExecutor(8) as threads:
+        return {worker for worker in threads.map(ask, range(8)) if worker is not None}
+
+
+@pytest.mark.slow
+def test_a_worker_whose_engine_failed_is_started_again_and_the_other_goes_on(tmp_path):
+    with failing(tmp_path) as url:
+        seen: set[int] = set()
+        until(lambda: (seen.update(answering(url)), len(seen) == WORKERS)[1])
+        failed = httpx2.get(f"{url}/fail", timeout=PATIENCE).json()
+        later: set[int] = set()
+        until(lambda: (later.update(answering(url) - {failed}), len(later) == WORKERS)[1])
+        assert later > seen - {failed}
+        assert failed not in answering(url)
 
 
 @contextmanager
