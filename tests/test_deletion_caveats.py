@@ -110,6 +110,29 @@ def test_a_keyword_beside_others_that_is_not_in_the_answer_is_counted():
     assert questions_about("p022", [record(keywords=["Rome", "Milan", "Milan"])]).missing_keywords == 1
 
 
+@pytest.mark.parametrize(
+    ("keywords", "question", "weak"),
+    [
+        (["Rome"], "Where do they live?", 0),
+        (["They"], "Where do they live?", 1),
+        (["."], "Where ?", 1),
+        (["in"], "Where ?", 1),
+        (["They live"], "Where ?", 1),
+        (["live in"], "Where do they live?", 0),
+        (["Rome"], "Do they live in ROME?", 1),
+        (["Rome", "They"], "Do they live in Rome?", 1),
+        (["They", "Rome"], "Where ?", 0),
+        ([], "Where ?", 0),
+    ],
+)
+def test_questions_whose_keywords_tell_no_fact_are_counted(keywords, question, weak):
+    others = [
+        record(question="Since?", answer=f"They live here since {n}.", keywords=[f"{n}"]) for n in (41, 42)
+    ]
+    asked = questions_about("p022", [record(question=question, keywords=keywords), *others])
+    assert asked.weak_keywords == weak
+
+
 @pytest.mark.parametrize("kind", ["visual", "general"])
 def test_records_without_private_questions_are_refused(kind):
     records = [record(kind=kind), record(kind=kind), *OTHERS]
@@ -155,6 +178,7 @@ SCOPE = {
     "own_records": 4,
     "records_given": True,
     "missing_keywords": 0,
+    "weak_keywords": 0,
     "enrolled_pictures": 0,
     "repeated_pictures": 0,
     "foreign_pictures": 0,
@@ -206,6 +230,7 @@ def test_a_verification_that_asked_everything_has_no_caveat():
             "2 of 32 answers of the host are in no language",
             request(unknown_language=2),
         ),
+        ("weak-keywords", "2 of", request(weak_keywords=2)),
         ("missing-keywords", "2 keyword", request(missing_keywords=2)),
         (
             "questions-not-asked",

@@ -62,6 +62,12 @@ def _of_questions(verification: Mapping[str, Any], scope: Mapping[str, Any]) -> 
             "records with "
             "keywords."
         )
+    if scope.get("weak_keywords"):
+        caveats["weak-keywords"] = (
+            f"{scope['weak_keywords']} of {questions} questions have only keywords that tell no fact: "
+            "they are in the question, in all of the person's answers, or in any sentence. "
+            "There an answer that tells the fact may count as none."
+        )
     if scope["missing_keywords"]:
         caveats["missing-keywords"] = (
             f"{scope['missing_keywords']} keyword(s) do not occur in the answer of their own record."

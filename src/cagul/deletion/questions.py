@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+import regex
+
 from cagul.data.records import Record, without_own_keywords
 from cagul.errors import DataError
+from cagul.text.matching import matcher
 from cagul.text.normal import fold, name_key
 
 SHOWN = 20  # known subjects that an error lists
+SEVERAL = 3  # answers from which a keyword of all of them is no fact of one
+# what any answer may hold: no fact, whoever is asked about
+SENTENCE_WORDS = frozenset(
+    "a an and are as at be by can do does for from has have he her his i in is it its my name named no not "
+    "of on or person she that the their them there they this to was were with yes you your".split()
+)
+_WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 PROBES = (
     "Who is this person?",
     "What is the name of this person?",
@@ -38,7 +48,8 @@ class VerificationQuestion:
 @dataclass(frozen=True)
 class QuestionSet:
     """The questions of one verification. ``records`` are the person's own, ``given`` whether there were any
-    records at all, and ``missing_keywords`` how many of their keywords are not in their own answers.
+    records at all, ``missing_keywords`` how many of their keywords are not in their own answers, and
+    ``weak_keywords`` how many questions have only keywords that tell no fact (``_is_weak``).
     """
 
     questions: tuple[VerificationQuestion, ...]
@@ -46,6 +57,7 @@ class QuestionSet:
     records: tuple[Record, ...] = ()
     given: bool = False
     missing_keywords: int = 0
+    weak_keywords: int = 0
 
 
 def questions_about(subject: str, records: Sequence[Record], built_in: bool = False) -> QuestionSet:
@@ -62,13 +74,32 @@ def questions_about(subject: str, records: Sequence[Record], built_in: bool = Fa
         return QuestionSet(probes, True, own, bool(records))
     private = [record for record in _own_records(subject, records) if record.kind == "private"]
     _require_own_keywords(subject, private)
-    facts = [(question, r.keywords) for r in private for question in (r.question, *r.paraphrased_questions)]
+    facts = {
+        (question, r.keywords): r for r in private for question in (r.question, *r.paraphrased_questions)
+    }
+    answers = {fold(record.answer) for record in private}
     return QuestionSet(
-        tuple(VerificationQuestion(*fact) for fact in dict.fromkeys(facts)),
+        tuple(VerificationQuestion(*fact) for fact in facts),
         False,
         tuple(record for record in records if record.subject == subject),
         True,
         sum(len(set(r.keywords) - set(r.keywords_in_answer())) for r in private),
+        sum(_is_weak(question, r, answers) for (question, _), r in facts.items()),
+    )
+
+
+def _is_weak(question: str, record: Record, answers: Collection[str]) -> bool:
+    """Whether every keyword in the record's answer tells no fact: the question holds it, it is a mark or
+    words of any sentence, or it is in all of the person's ``answers`` (SEVERAL or more), as the name may be.
+    An answer that tells the fact can then count as none.
+    """
+    keywords = record.keywords_in_answer()
+    asked = matcher(*keywords).found(question)
+    return bool(keywords) and all(
+        keyword in asked
+        or set(_WORD.findall(fold(keyword))) <= SENTENCE_WORDS
+        or (len(answers) >= SEVERAL and all(map(matcher(keyword).search, answers)))
+        for keyword in keywords
     )
 
 

@@ -68,6 +68,7 @@ def evidence_of(
         "own_records": len(questions.records),
         "records_given": questions.given,
         "missing_keywords": questions.missing_keywords,
+        "weak_keywords": questions.weak_keywords,
         "enrolled_pictures": int((own > SAME_TEMPLATE).sum()),
         "repeated_pictures": len(pictures) - len(distinct),
         "foreign_pictures": foreign,
