@@ -277,9 +277,10 @@ def test_tables_that_hold_nothing(clear, tmp_path, monkeypatch):
         read_source(tmp_path / "empty", tmp_path, columns=columns)
     with pytest.raises(DataError, match="nobody/none cannot be read as a data set"):
         read_source("nobody/none", tmp_path, columns=columns)
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(UsageError, match="(?s)read by the package datasets.*cagul\\[benchmarks\\]"):
-        read_source(clear, tmp_path, columns=columns, config="forget01")
+    for package, source in (("datasets", "nobody/none"), ("pyarrow", clear)):
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(UsageError, match=f"(?s)read by the package {package}.*cagul\\[benchmarks\\]"):
+            read_source(source, tmp_path, columns=columns, config="forget01")
 
 
 # -- what is shared

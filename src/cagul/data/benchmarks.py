@@ -282,7 +282,7 @@ def _read_mllmu_set(read: Source, store: Pictures, source: str | Path, config: s
     Raises DataError for an empty set, a doubled id and a bad row.
     """
     celebrities = config == MLLMU_CELEBRITIES
-    rows = list(table_rows(source, config))
+    rows = [row.cells for row in table_rows(source, config, read=read)]
     ids = [("celebrity-" if celebrities else "") + one for one in _ids(rows, "ID", f"{source}, {config}")]
     _require_distinct(ids, f"{source}, {config}")
     _require_filled(ids, config, source)
@@ -308,7 +308,8 @@ def _mllmu_views(
     """The pictures of Test_Set of each of ``subjects``; rows without an id are left out of ``read``."""
     views: dict[str, list[Path]] = {}
     folder = Path(source) if Path(source).is_dir() else None
-    for number, row in enumerate(table_rows(source, MLLMU_VIEWS), 1):
+    rows = (row.cells for row in table_rows(source, MLLMU_VIEWS, read=read))
+    for number, row in enumerate(rows, 1):
         with _at(f"{source}, {MLLMU_VIEWS}: row {number}"):
             subject = subject_id(row.get("ID"))
         if subject is None:

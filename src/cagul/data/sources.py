@@ -20,6 +20,7 @@ from cagul.data.picture_folders import (
 )
 from cagul.data.records import Record, read_records, suspicious_keys, validated
 from cagul.data.subjects import known_subjects, require_one_spelling, subject_id
+from cagul.data.table_files import is_table
 from cagul.data.tables import Pictures, Source, is_byte_list, table_rows
 from cagul.errors import DataError, UsageError, did_you_mean, reason
 from cagul.files import read_json_lines
@@ -73,7 +74,7 @@ def recognise(path: Path) -> str:
     Raises DataError when none of these is found.
     """
     if path.is_file():
-        return "records"
+        return "table" if is_table(path) else "records"
     if (path / "full.json").is_file():
         return "fiubench"
     if any(path.glob("forget_*/*.parquet")):
@@ -235,7 +236,7 @@ def table(
     config: str | None = None,
     split: str = "train",
 ) -> Source:
-    """A hub data set or local parquet or JSON Lines files: ``columns`` maps fields of a record to columns.
+    """A hub data set, a table file or a folder of them: ``columns`` maps fields of a record to columns.
 
     A value that begins with "=" is a text for every row: {"question": "=Who is this?"}; "kw.name" is the key
     ``name`` of a column of structs, or of lists of them. Rows without a subject, a picture, a question or an
@@ -243,22 +244,21 @@ def table(
     for a column that is not there and for bad rows.
     """
     _require_fields(columns)
-    folder = Path(source) / (config or "") if Path(source).is_dir() else None
     read, store = Source(), Pictures(pictures)
-    for number, row in enumerate(table_rows(source, config, split), 1):
-        cells = _mapped(row, columns, source)
+    for row in table_rows(source, config, split, read):
+        cells = _mapped(row.cells, columns, f"{source}: {row.place}")
         try:
             fields, why = _table_fields(cells, columns, read)
         except ValueError as error:
-            raise DataError(f"{source}: row {number}: {reason(error)}.", CELL_REMEDY, "records") from None
+            raise DataError(f"{source}: {row.place}: {reason(error)}.", CELL_REMEDY, "records") from None
         subject = fields["subject"]
-        image = None if why else store.keep(subject, cells["image"], folder)
+        image = None if why else store.keep(subject, cells["image"], row.folder)
         if why or image is None:
-            read.leave_out(why or "rows without a picture", f"row {number}")
+            read.leave_out(why or "rows without a picture", row.place)
             continue
-        views = [store.keep(subject, cell, folder) for cell in _cells(cells.get("views"))]
+        views = [store.keep(subject, cell, row.folder) for cell in _cells(cells.get("views"))]
         fields |= {"image": image, "views": [view for view in views if view]}
-        read.records.append(validated(fields, f"{source}: row {number}"))
+        read.records.append(validated(fields, f"{source}: {row.place}"))
     if not read.records:
         counts = ", ".join(f"{why}: {count}" for why, count in read.left_out.items()) or "no rows"
         raise DataError(
@@ -318,7 +318,7 @@ def _require_fields(columns: Mapping[str, str]) -> None:
         raise UsageError(f"A record has no field {unknown[0]!r}.", remedy, "source")
 
 
-def _mapped(row: dict[str, Any], columns: Mapping[str, str], source: str | Path) -> dict[str, Any]:
+def _mapped(row: dict[str, Any], columns: Mapping[str, str], place: str) -> dict[str, Any]:
     """Fields of a record from a row by ``columns``. Raises DataError for a column that is not there."""
     fields = {}
     for name, column in columns.items():
@@ -329,7 +329,7 @@ def _mapped(row: dict[str, Any], columns: Mapping[str, str], source: str | Path)
         elif column.partition(".")[0] in row and "." in column:
             fields[name] = _inside(row[column.partition(".")[0]], column.partition(".")[2])
         else:
-            raise DataError(f"{source} has no column {column!r}.", did_you_mean(column, row), "source")
+            raise DataError(f"{place} has no column {column!r}.", did_you_mean(column, row), "source")
     return fields
 
 

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 from cagul.data.cells import described, is_missing
 from cagul.data.pictures import picture_header
 from cagul.data.records import Record, is_file
+from cagul.data.table_files import Row, file_rows, split_files
 from cagul.errors import DataError, UsageError, reason
 from cagul.files import os_errors_as_write_errors
 
@@ -158,45 +159,51 @@ def safe_name(subject: str) -> str:
 
 
 def table_rows(
-    source: str | Path, config: str | None = None, split: str = "train"
-) -> Iterator[dict[str, Any]]:
-    """Rows of a data set, pictures undecoded: a hub name, or a local folder with parquet or JSON Lines (in a
-    folder ``config``).
+    source: str | Path, config: str | None = None, split: str | None = None, read: Source | None = None
+) -> Iterator[Row]:
+    """Rows of a table file, of a local folder of them (of its folder ``config``), or of a data set of the
+    hub. ``split`` is the only one that there is if not given, and "train" on the hub. Files of other splits
+    are left out of ``read``.
 
-    Read as a stream, so that no copy of the pictures is left in a cache.
-    Raises DataError when nothing can be read there, UsageError without the package ``datasets``.
+    Raises DataError when nothing can be read there, UsageError without the package that reads it.
+    """
+    place = Path(source) / (config or "")
+    if Path(source).is_file():
+        yield from file_rows([Path(source)])
+    elif Path(source).is_dir():
+        if not place.is_dir():
+            raise DataError(
+                f"{source} has no folder {config!r}.", "Name a folder of it as --config.", "source"
+            )
+        paths, others = split_files(place, split)
+        if read is not None:
+            for path in others:
+                read.leave_out("files of other splits", path.relative_to(place))
+        yield from file_rows(paths)
+    else:
+        yield from _hub_rows(str(source), config, split or "train")
+
+
+def _hub_rows(name: str, config: str | None, split: str) -> Iterator[Row]:
+    """Rows of a data set of the hub, pictures undecoded, as a stream: no copy of them is left in a cache.
+    Raises DataError, UsageError.
     """
     try:
         import datasets
     except ImportError:
         raise UsageError(
-            "Parquet files and hub data sets are read by the package datasets.",
+            "Hub data sets are read by the package datasets.",
             "Install it: pip install 'cagul[benchmarks]'",
             "source",
         ) from None
-    where = f"{source}, {config}" if config else str(source)
     try:
-        if Path(source).is_dir():
-            builder, files = _data_files(Path(source) / (config or ""))
-            table = datasets.load_dataset(builder, data_files=files, split="train", streaming=True)
-        else:
-            table = datasets.load_dataset(str(source), config, split=split, streaming=True)
-        yield from table.decode(False)
+        table = datasets.load_dataset(name, config, split=split, streaming=True).decode(False)
+        for number, cells in enumerate(table, 1):
+            yield Row(cells, f"row {number}")
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        where = f"{name}, {config}" if config else name
         raise DataError(
             f"{where} cannot be read as a data set: {reason(error)}.",
-            "Give a hub name or a local folder.",
+            "Give a hub name, a table file or a folder of them.",
             "source",
         ) from error
-
-
-def _data_files(folder: Path) -> tuple[str, list[str]]:
-    """The builder of ``datasets`` for a folder, and its files: parquet before JSON Lines. Raises DataError
-    without any.
-    """
-    for suffix, builder in (("parquet", "parquet"), ("jsonl", "json")):
-        if files := sorted(map(str, folder.glob(f"*.{suffix}"))):
-            return builder, files
-    raise DataError(
-        f"{folder} holds no parquet and no JSON Lines file.", "Give the folder of a data set.", "source"
-    )
