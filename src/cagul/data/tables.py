@@ -173,7 +173,9 @@ def table_rows(
     elif Path(source).is_dir():
         if not place.is_dir():
             raise DataError(
-                f"{source} has no folder {config!r}.", "Name a folder of it as --config.", "source"
+                f"{place} holds no parquet and no JSON Lines file: it is not there.",
+                "Name a folder.",
+                "source",
             )
         paths, others = split_files(place, split)
         if read is not None:
