@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from cagul.data.benchmarks import right_option
+from cagul.data.benchmarks import _options, right_option
 from cagul.data.cells import (
     FURTHER_PARAPHRASES,
     SPLIT_KEYWORDS,
@@ -29,7 +29,7 @@ from cagul.data.cells import (
     structs,
 )
 from cagul.data.sources import read_source
-from cagul.data.tables import Pictures, picture_content
+from cagul.data.tables import Pictures, picture_cells, picture_content
 from cagul.errors import DataError
 from helpers import png
 
@@ -105,6 +105,50 @@ def test_a_comma_list_of_keywords_is_split_where_no_answer_would_hold_it():
     assert keywords_of(["a, b", "c"], "c", notes) == ("a, b", "c")
     assert first_paraphrase(["It is Ada.", "That is Ada."], notes) == "It is Ada."
     assert notes[FURTHER_PARAPHRASES] == 1
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "['Ada Finch' 'Lyon']",  # as NumPy writes an array
+        "['Ada Finch'\n \"Lyon\"]",
+        "('Ada Finch', 'Lyon')",
+        "{'Ada Finch', 'Lyon'}",
+        "[Ada Finch, Lyon]",
+        "['Ada Finch', 'Lyon', nan]",
+        "- Ada Finch\n- Lyon",
+        '"Ada Finch", "Lyon"',
+    ],
+)
+def test_keywords_of_a_list_that_a_text_writes(cell):
+    assert keywords_of(cell, "She lives in Lyon.", Counter()) == ("Ada Finch", "Lyon")
+
+
+def test_apostrophes_are_no_quotes_of_a_list():
+    assert as_list("[\"O'Brien\" 'Ada']") == ("O'Brien", "Ada")
+    assert keywords_of("O'Brien, D'Arcy", "He is.", Counter()) == ("O'Brien", "D'Arcy")
+
+
+@pytest.mark.parametrize("cell", ['{"A": "Baker", "A": "Clerk"}', "[{'A': 1, 'B': 2, 'A': 3}]"])
+def test_a_text_whose_struct_has_a_key_twice_is_refused(cell):
+    for read in (nested, as_list):
+        with pytest.raises(ValueError, match="has the key 'A' twice"):
+            read(cell)
+
+
+def test_options_that_repeat_their_letter_come_without_it():
+    for options in (["A. Baker", "B. Clerk"], {"a": "a) Baker", "b": "(B) Clerk"}, "['A. Baker' 'B. Clerk']"):
+        assert _options(options) == {"A": "Baker", "B": "Clerk"}
+    assert _options(["A. Milne", "Clerk"]) == {"A": "A. Milne", "B": "Clerk"}
+    with pytest.raises(ValueError, match="the option 'A' twice"):
+        _options({"a": "Baker", "A": "Clerk"})
+
+
+def test_pictures_of_a_list_that_a_text_writes():
+    assert picture_cells("['a.png' 'b.png']") == picture_cells('["a.png", "b.png"]') == ["a.png", "b.png"]
+    assert picture_cells("[1].png") == ["[1].png"]
+    assert picture_cells(None) == picture_cells("") == picture_cells([]) == []
+    assert picture_content(str({"bytes": b"x", "path": None})) == b"x"
 
 
 def test_nested_columns_as_lists_or_as_text():

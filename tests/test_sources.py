@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections import Counter
 
@@ -145,6 +146,14 @@ def test_folders_that_sort_people_are_refused(people, tmp_path):
     assert recognise(tmp_path / "sorted") == "folder"
     with pytest.raises(DataError, match="(?s)folder 'Train' sorts people.*sorted/Train"):
         read_source(tmp_path / "sorted", tmp_path / "none")
+
+
+def test_people_called_dev_and_val_are_people(people, tmp_path):
+    (people / "Bo_Stark").rename(people / "Dev")
+    assert {r.subject for r in read_source(people, tmp_path / "none").records} >= {"Dev"}
+    shutil.copytree(people / "Dev", people / "Test")
+    with pytest.raises(DataError, match="'Dev' sorts people"):
+        read_source(people, tmp_path / "none")
 
 
 def test_a_question_finds_its_folder_in_any_form_of_unicode(tmp_path):

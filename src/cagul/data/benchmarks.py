@@ -16,7 +16,7 @@ from cagul.data.archives import unpack_files
 from cagul.data.cells import as_list, as_words, first_paraphrase, keywords_of, nested, struct, structs
 from cagul.data.records import validated
 from cagul.data.subjects import subject_id
-from cagul.data.tables import Pictures, Source, table_rows
+from cagul.data.tables import Pictures, Source, picture_cells, table_rows
 from cagul.errors import DataError, UsageError, did_you_mean, reason
 from cagul.files import parse_json, read_text
 from cagul.text.normal import fold
@@ -312,10 +312,11 @@ def _mllmu_views(
     for number, row in enumerate(rows, 1):
         with _at(f"{source}, {MLLMU_VIEWS}: row {number}"):
             subject = subject_id(row.get("ID"))
+            cells = picture_cells(row.get("images")) or picture_cells(row.get("image"))
         if subject is None:
             read.leave_out("views without an id", f"{MLLMU_VIEWS}, row {number}")
         elif subject in subjects:
-            kept = [store.keep(subject, cell, folder) for cell in row.get("images") or [row.get("image")]]
+            kept = [store.keep(subject, cell, folder) for cell in cells]
             views.setdefault(subject, []).extend(path for path in kept if path)
     return views
 
@@ -366,16 +367,25 @@ def _about_picture(row: dict, task: str, read: Source, place: str) -> list[tuple
 
 
 def _options(cell: Any) -> dict[str, str]:
-    """The filled options of a choice by their letter; those of a list are A, B, C and so on. Raises
-    ValueError.
+    """The filled options of a choice by their letter; those of a list are A, B, C and so on. Where each text repeats
+    its letter ("B. Clerk"), the texts come without it. Raises ValueError.
     """
     cell = nested(cell)
     if isinstance(cell, list):
         cell = {chr(ord("A") + number): option for number, option in enumerate(cell)}
-    options = {
-        re.sub(r"\W", "", str(letter)).upper(): as_words(text) for letter, text in struct(cell).items()
+    letters = [re.sub(r"\W", "", str(letter)).upper() for letter in struct(cell)]
+    doubled = [letter for letter, count in Counter(letters).items() if count > 1]
+    if doubled:
+        raise ValueError(f"a choice that has the option {doubled[0]!r} twice")
+    texts = map(as_words, struct(cell).values())
+    options = {letter: text for letter, text in zip(letters, texts, strict=True) if text}
+    labels = {
+        letter: re.match(rf"\s*\(?{re.escape(letter)}[.):\]]+\s*(?=\S)", text, re.IGNORECASE)
+        for letter, text in options.items()
     }
-    return {letter: text for letter, text in options.items() if text}
+    if len(options) > 1 and all(labels.values()):
+        return {letter: text[label.end() :] for letter, text in options.items() if (label := labels[letter])}
+    return options
 
 
 def right_option(options: dict[str, str], answer: str) -> list[str]:

@@ -70,41 +70,90 @@ def described(value: object) -> str:
 
 
 def as_list(value: Any) -> tuple[str, ...]:
-    """Texts from a list, one text, a list written as text (JSON or Python), or nothing; empty items are
+    """Texts from a list, one text, a list written as text (JSON, Python or NumPy), or nothing; empty items are
     dropped.
 
     Raises ValueError for a struct or a list in the place of an item.
     """
-    value = _parsed_list(value) if isinstance(value, str) and value.lstrip()[:1] in ("[", "{") else value
+    value = parsed_list(value) if isinstance(value, str) and value.lstrip()[:1] in ("[", "{", "(") else value
     items = value if isinstance(value, (list, tuple)) else [value]
     return tuple(text for item in items if (text := as_words(item)) is not None)
 
 
-def _parsed_list(text: str) -> Any:
-    """A list or struct that a text writes in JSON or Python; the text itself where it writes none."""
-    for parse in (json.loads, ast.literal_eval):
+class _KeyTwice(ValueError):
+    """A text that writes a struct with one key twice: which value holds, nobody knows."""
+
+
+def parsed_list(text: str) -> Any:
+    """A list or struct that a text writes in JSON, Python or NumPy; the text itself where it writes none. Raises
+    ValueError for a struct that has a key twice.
+    """
+    for parse in (_from_json, _from_python):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of a backslash
-                value = parse(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            value = parse(text)
+        except _KeyTwice:
+            raise
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
         return value if isinstance(value, (list, dict)) else text
     return text
 
 
+def _from_json(text: str) -> Any:
+    def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        _require_distinct_keys([key for key, _ in pairs])
+        return dict(pairs)
+
+    return json.loads(text, object_pairs_hook=each_key_once)  # takes NaN, as pandas writes it
+
+
+def _from_python(text: str) -> Any:
+    """The value of a Python literal, tuples and sets as lists. Python would join the neighbouring texts that NumPy
+    writes without commas, so they get one. Raises ValueError, SyntaxError or TypeError for anything else.
+    """
+    quoted = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
+    with_commas = re.sub(rf"({quoted})(\s+(?=['\"]))?", lambda m: m[1] + ", " * bool(m[2]), text.strip())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a backslash
+        tree = ast.parse(with_commas, mode="eval")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            _require_distinct_keys([key.value for key in node.keys if isinstance(key, ast.Constant)])
+    value = ast.literal_eval(tree)
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _require_distinct_keys(keys: list[Any]) -> None:
+    doubled = [key for key, count in Counter(keys).items() if count > 1]
+    if doubled:
+        raise _KeyTwice(f"a text whose struct has the key {str(doubled[0])[:LONGEST_QUOTE]!r} twice")
+
+
 def keywords_of(value: Any, answer: str, notes: Counter[str]) -> tuple[str, ...]:
-    """Keywords from a cell. One text with commas, semicolons or bars that the answer does not contain as a
-    whole is split at them: no answer would ever hold it. Each split is counted in ``notes``. Raises
-    ValueError as ``as_list``.
+    """Keywords from a cell. One text with commas, semicolons or bars that the answer does not contain as a whole is
+    split at them: no answer would ever hold it. Each split is counted in ``notes``. Raises ValueError as ``as_list``.
     """
     keywords = as_list(value)
     if len(keywords) == 1 and not matcher(keywords[0]).search(answer):
-        parts = tuple(part.strip() for part in re.split(r"[,;|\n、，؛]", keywords[0]) if part.strip())
+        parts = _split_words(keywords[0])
         if len(parts) > 1:
             notes[SPLIT_KEYWORDS] += 1
             return parts
     return keywords
+
+
+def _split_words(text: str) -> tuple[str, ...]:
+    """The parts of a text between commas, semicolons, bars or line ends, without brackets around the whole and
+    without quotes or bullets of each.
+    """
+    text = text.strip()
+    is_list = text[:1] + text[-1:] in ("[]", "()", "{}")
+    parts = re.split(r"[,;|\n、，؛]", text[1:-1] if is_list else text)
+    filled = (part for part in map(str.strip, parts) if not (is_list and part in ("nan", "None", "null")))
+    unquoted = (re.sub(r"^(['\"])(.*)\1$", r"\2", re.sub(r"^[-*•]\s+", "", part)).strip() for part in filled)
+    return tuple(part for part in unquoted if part)
 
 
 def first_paraphrase(value: Any, notes: Counter[str]) -> str | None:
@@ -126,7 +175,7 @@ def nested(value: Any) -> Any:
     try:
         return parse_json(value)
     except ValueError as error:
-        found = _parsed_list(value)
+        found = parsed_list(value)
         if isinstance(found, str):
             raise ValueError(f"a text that is not JSON ({reason(error)})") from None
         return found

@@ -21,7 +21,7 @@ from cagul.data.picture_folders import (
 from cagul.data.records import Record, read_records, suspicious_keys, validated
 from cagul.data.subjects import known_subjects, require_one_spelling, subject_id
 from cagul.data.table_files import is_table
-from cagul.data.tables import Pictures, Source, is_byte_list, table_rows
+from cagul.data.tables import Pictures, Source, picture_cells, table_rows
 from cagul.errors import DataError, UsageError, did_you_mean, reason
 from cagul.files import read_json_lines
 from cagul.text.normal import name_key
@@ -129,8 +129,9 @@ def _people(folder: Path, read: Source) -> dict[str, PictureFiles]:
         elif entry.name != "questions.jsonl":
             read.leave_out("files beside the folders of people", entry.name)
     keys = {name_key(name): name for name in people}
+    splits = sum(name.casefold() in FOLDERS_OF_SPLITS for name in people)
     for name, files in people.items():
-        if name.casefold() in FOLDERS_OF_SPLITS:
+        if name.casefold() in FOLDERS_OF_SPLITS and (splits > 1 or not _holds_own(folder / name, files)):
             raise DataError(
                 f"{folder}: the folder {name!r} sorts people, and each folder is taken for one person.",
                 f"Give one of its folders of people, such as {folder / name}.",
@@ -146,6 +147,11 @@ def _people(folder: Path, read: Source) -> dict[str, PictureFiles]:
                 "subjects",
             )
     return people
+
+
+def _holds_own(folder: Path, files: PictureFiles) -> bool:
+    """Whether a picture lies in a folder itself, as in a person's (Dev and Val are names too)."""
+    return any(path.parent == folder for path in files.pictures)
 
 
 def _count_files(folder: Path, files: PictureFiles, read: Source) -> None:
@@ -256,7 +262,7 @@ def table(
         if why or image is None:
             read.leave_out(why or "rows without a picture", row.place)
             continue
-        views = [store.keep(subject, cell, row.folder) for cell in _cells(cells.get("views"))]
+        views = [store.keep(subject, cell, row.folder) for cell in picture_cells(cells.get("views"))]
         fields |= {"image": image, "views": [view for view in views if view]}
         read.records.append(validated(fields, f"{source}: {row.place}"))
     if not read.records:
@@ -338,10 +344,3 @@ def _inside(cell: Any, key: str) -> Any:
     if isinstance(cell, list):
         return [_inside(item, key) for item in cell]
     return cell.get(key) if isinstance(cell, dict) else cell
-
-
-def _cells(value: object) -> list:
-    """Cells of a column of views: a list of pictures, one picture, or nothing."""
-    if isinstance(value, list) and not is_byte_list(value):
-        return value
-    return [] if value is None else [value]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from cagul.data.cells import described, is_missing
+from cagul.data.cells import described, is_missing, parsed_list
 from cagul.data.pictures import picture_header
 from cagul.data.records import Record, is_file
 from cagul.data.table_files import Row, file_rows, split_files
@@ -89,6 +89,7 @@ def picture_content(cell: Any, beside: Path | None = None) -> bytes | str | None
 
     Raises ValueError for anything else.
     """
+    cell = _unwritten(cell)
     if isinstance(cell, dict) and cell and not {"bytes", "path"} & set(cell):
         raise ValueError(f"{described(cell)} without bytes or path")
     if isinstance(cell, dict):
@@ -105,6 +106,21 @@ def picture_content(cell: Any, beside: Path | None = None) -> bytes | str | None
     if not isinstance(cell, (bytes, bytearray, memoryview)):
         raise ValueError(f"{described(cell)} in the place of a picture")
     return bytes(cell)
+
+
+def picture_cells(value: Any) -> list[Any]:
+    """The cells of several pictures: the items of a list, also of one that is written as text, one picture, or none.
+    Raises ValueError for a text that writes a struct with a key twice.
+    """
+    value = _unwritten(value)
+    if isinstance(value, list) and not is_byte_list(value):
+        return value
+    return [] if is_missing(value) else [value]
+
+
+def _unwritten(cell: Any) -> Any:
+    """The list or struct that a text writes, as tables saved as CSV hold them; anything else as it is."""
+    return parsed_list(cell) if isinstance(cell, str) and cell.lstrip()[:1] in ("[", "{") else cell
 
 
 def is_byte_list(cell: object) -> bool:
