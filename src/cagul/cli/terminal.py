@@ -298,13 +298,13 @@ def facts_table(title: str, facts: Sequence[tuple[str, Cell]]) -> RenderableType
 
 @dataclass(frozen=True)
 class _Titled:
-    """A title of its own line: rich wraps the title of a table at the table's width."""
+    """A title on one line of its own, however long: rich wraps the title of a table at the table's width."""
 
     title: str
     body: RenderableType
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield styled("table.title", self.title)
+        yield _Paragraph((styled("table.title", self.title),), wrap=False, end="\n")
         yield self.body
 
 

@@ -367,8 +367,8 @@ def _about_picture(row: dict, task: str, read: Source, place: str) -> list[tuple
 
 
 def _options(cell: Any) -> dict[str, str]:
-    """The filled options of a choice by their letter; those of a list are A, B, C and so on. Where each text repeats
-    its letter ("B. Clerk"), the texts come without it. Raises ValueError.
+    """The filled options of a choice by their letter; those of a list are A, B, C and so on. Where each text
+    repeats its letter ("B. Clerk"), the texts come without it. Raises ValueError.
     """
     cell = nested(cell)
     if isinstance(cell, list):

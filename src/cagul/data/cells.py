@@ -70,8 +70,8 @@ def described(value: object) -> str:
 
 
 def as_list(value: Any) -> tuple[str, ...]:
-    """Texts from a list, one text, a list written as text (JSON, Python or NumPy), or nothing; empty items are
-    dropped.
+    """Texts from a list, one text, a list written as text (JSON, Python or NumPy), or nothing; empty items
+    are dropped.
 
     Raises ValueError for a struct or a list in the place of an item.
     """
@@ -85,8 +85,8 @@ class _KeyTwice(ValueError):
 
 
 def parsed_list(text: str) -> Any:
-    """A list or struct that a text writes in JSON, Python or NumPy; the text itself where it writes none. Raises
-    ValueError for a struct that has a key twice.
+    """A list or struct that a text writes in JSON, Python or NumPy; the text itself where it writes none.
+    Raises ValueError for a struct that has a key twice.
     """
     for parse in (_from_json, _from_python):
         try:
@@ -108,8 +108,9 @@ def _from_json(text: str) -> Any:
 
 
 def _from_python(text: str) -> Any:
-    """The value of a Python literal, tuples and sets as lists. Python would join the neighbouring texts that NumPy
-    writes without commas, so they get one. Raises ValueError, SyntaxError or TypeError for anything else.
+    """The value of a Python literal, tuples and sets as lists. Python would join the neighbouring texts that
+    NumPy writes without commas, so they get one. Raises ValueError, SyntaxError or TypeError for anything
+    else.
     """
     quoted = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
     with_commas = re.sub(rf"({quoted})(\s+(?=['\"]))?", lambda m: m[1] + ", " * bool(m[2]), text.strip())
@@ -132,8 +133,9 @@ def _require_distinct_keys(keys: list[Any]) -> None:
 
 
 def keywords_of(value: Any, answer: str, notes: Counter[str]) -> tuple[str, ...]:
-    """Keywords from a cell. One text with commas, semicolons or bars that the answer does not contain as a whole is
-    split at them: no answer would ever hold it. Each split is counted in ``notes``. Raises ValueError as ``as_list``.
+    """Keywords from a cell. One text with commas, semicolons or bars that the answer does not contain as a
+    whole is split at them: no answer would ever hold it. Each split is counted in ``notes``. Raises
+    ValueError as ``as_list``.
     """
     keywords = as_list(value)
     if len(keywords) == 1 and not matcher(keywords[0]).search(answer):
@@ -145,8 +147,8 @@ def keywords_of(value: Any, answer: str, notes: Counter[str]) -> tuple[str, ...]
 
 
 def _split_words(text: str) -> tuple[str, ...]:
-    """The parts of a text between commas, semicolons, bars or line ends, without brackets around the whole and
-    without quotes or bullets of each.
+    """The parts of a text between commas, semicolons, bars or line ends, without brackets around the whole
+    and without quotes or bullets of each.
     """
     text = text.strip()
     is_list = text[:1] + text[-1:] in ("[]", "()", "{}")

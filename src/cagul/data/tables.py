@@ -109,8 +109,8 @@ def picture_content(cell: Any, beside: Path | None = None) -> bytes | str | None
 
 
 def picture_cells(value: Any) -> list[Any]:
-    """The cells of several pictures: the items of a list, also of one that is written as text, one picture, or none.
-    Raises ValueError for a text that writes a struct with a key twice.
+    """The cells of several pictures: the items of a list, also of one that is written as text, one picture,
+    or none. Raises ValueError for a text that writes a struct with a key twice.
     """
     value = _unwritten(value)
     if isinstance(value, list) and not is_byte_list(value):
