@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cagul.data.grouping import group_by
-from cagul.errors import LONGEST_REASON, mistakes, reason
+from cagul.errors import LONGEST_REASON, did_you_mean, mistakes, reason
 
 
 class Inner(BaseModel):
@@ -75,3 +75,11 @@ def test_groups_keep_the_order():
         "b": [2],
     }
     assert group_by([], len) == {}
+
+
+def test_names_with_a_comma_are_listed_in_quotes():
+    known = ["Lee Park", "Müller, Jörg"]
+    assert (
+        did_you_mean("Muller, Jorg", known)
+        == "Did you mean 'Müller, Jörg'? Known: Lee Park, \"Müller, Jörg\"."
+    )

@@ -244,3 +244,10 @@ def test_no_input_ends_in_anything_but_records_or_a_data_error(found):
         assert parse_records(found, Path("."), "f")
     except DataError as error:
         assert "docs/errors.md#records" in str(error)  # noqa: PT017 - either outcome is right
+
+
+def test_a_folder_in_the_place_of_a_records_file_names_the_verb_that_reads_one(tmp_path):
+    with pytest.raises(
+        DataError, match=r"Is a directory.*\n.*`cagul records convert FOLDER --out NEW` writes"
+    ):
+        load_records(tmp_path)

@@ -14,7 +14,9 @@ from PIL import Image
 
 from cagul.evaluation.metrics.text_metrics import pareto
 from cagul.report.charts import Point, scatter
+from cagul.report.key_figures import verdict
 from cagul.report.methods import COLUMNS
+from cagul.report.reading import Summary
 from made_runs import RIVALS, Outline, make_rows, make_run, page_of, pictures_in
 
 shares = st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0])
@@ -60,6 +62,27 @@ def test_the_verdict_is_of_cagul_wherever_it_stands(tmp_path):
     assert facts.verdict.text.startswith("With cagul the model says 16.7%")
     _, facts = page_of(make_run(tmp_path / "other", tmp_path / "pictures", methods=("npo", "ga")))
     assert facts.verdict.text.startswith("With npo the model says 0.0%")
+
+
+@pytest.mark.parametrize(
+    ("others", "says"),
+    [
+        (
+            {"retain": 1.0, "unseen": 0.5},
+            "stay the same in 100.0% (retain) and 50.0% (unseen), and no weight",
+        ),
+        ({"retain": 1.0}, "stay the same in 100.0% (retain), and no weight"),
+        ({}, "whether answers about others stay the same was not measured, and no weight"),
+    ],
+)
+def test_the_verdict_names_the_splits_that_were_asked(others, says):
+    leak = {"forget": {"leak": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}}}
+    same = {
+        split: {"identical": leak["forget"]["leak"] | {"value": value}} for split, value in others.items()
+    }
+    digest = {"sha256_before": "a", "sha256_after": "a"}
+    summary = Summary.model_validate({"methods": {"host": leak, "cagul": leak | same}, "host": digest})
+    assert says in verdict(summary, "cagul", True).text
 
 
 def test_forty_methods_and_large_maps_stay_small(tmp_path):

@@ -182,7 +182,10 @@ def read_records(path: str | Path) -> list[Record]:
     try:
         lines = read_text(path, "records ").split("\n")
     except DataError as error:
-        raise DataError(error.what, "Give a JSON Lines file, in UTF-8, with --records.", "records") from None
+        remedy = "Give a JSON Lines file, in UTF-8, with --records."
+        if Path(path).is_dir():
+            remedy += " `cagul records convert FOLDER --out NEW` writes NEW/records.jsonl from a folder."
+        raise DataError(error.what, remedy, "records") from None
     return parse_records(lines, Path(path).parent, str(path))
 
 

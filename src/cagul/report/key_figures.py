@@ -85,6 +85,15 @@ def _share(figure: Figure) -> str:
     return f"unknown ({figure.absent})" if figure.value is None else f"{figure.value:.1%}"
 
 
+def _others(summary: Summary, guarded: str) -> str:
+    """How many answers about others stay the same, of the splits that were asked."""
+    figures = {split: summary.figure(guarded, split, "identical") for split in ("retain", "unseen")}
+    asked = [f"{_share(figure)} ({split})" for split, figure in figures.items() if figure.value is not None]
+    if not asked:
+        return "whether answers about others stay the same was not measured"
+    return f"answers about others stay the same in {' and '.join(asked)}"
+
+
 def verdict(summary: Summary, guarded: str | None, memorised: bool) -> Verdict:
     """What ``guarded`` changed, and how sure that is."""
     before, people = summary.figure("host", "forget", "leak"), summary.people.get("forget")
@@ -98,13 +107,9 @@ def verdict(summary: Summary, guarded: str | None, memorised: bool) -> Verdict:
             "unclear", f"Only the host was asked. It says {_share(before)} of what is private about {whom}."
         )
     after = summary.figure(guarded, "forget", "leak")
-    others = " and ".join(
-        f"{_share(summary.figure(guarded, split, 'identical'))} ({split})" for split in ("retain", "unseen")
-    )
     text = (
         f"With {guarded} the model says {_share(after)} of what is private about {whom}, without it "
-        f"{_share(before)}; "
-        f"answers about others stay the same in {others}, and no weight of the host changed."
+        f"{_share(before)}; {_others(summary, guarded)}, and no weight of the host changed."
     )
     if not memorised:
         return Verdict("unclear", text + " The host did not know enough to begin with, so this shows little.")
