@@ -186,7 +186,7 @@ def hostile_records(folder: Path) -> Path:
 
 def test_records_with_hostile_groups_are_shown(cagul, tmp_path, monkeypatch):
     records = hostile_records(tmp_path)
-    monkeypatch.setenv("COLUMNS", "2000")
+    monkeypatch.setattr("cagul.cli.terminal.out._width", 2000)  # the test's process may have set COLUMNS
     _, out, err = cagul("records", "check", records)
     for name in NAMES:
         assert one_line(name).strip() in out

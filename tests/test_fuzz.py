@@ -138,7 +138,10 @@ NESTED = st.sampled_from(
         "\ufeff{}",
     ]
 )
+OF_ANY_WORDS = st.text(min_size=1).map(lambda question: json.dumps(LINE | {"question": question}))
 LINES = st.one_of(
+    OF_ANY_WORDS,
+    OF_ANY_WORDS,
     mutated(LINE).map(json.dumps),
     mutated(LINE).map(json.dumps),
     TREE.map(json.dumps),

@@ -112,7 +112,9 @@ def one_line(text: str) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A remedy sentence that names the nearest known word, then the whole list: words with a comma in quotes."""
+    """A remedy sentence that names the nearest known word, then the whole list: words with a comma in
+    quotes.
+    """
     known = sorted(known)
     near = get_close_matches(word, known, n=1, cutoff=0.5)
     listed = ", ".join(f'"{name}"' if "," in name else name for name in known[:20]) + (

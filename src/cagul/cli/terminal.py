@@ -44,12 +44,16 @@ class PlainConsole(Console):
         style, justify, overflow = (options.get(name) for name in ("style", "justify", "overflow"))
         return Text(printable(text), style or "", justify=justify, overflow=overflow)
 
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich prints, but nothing that is wider than the console is cut off."""
+        super().print(*objects, **{"crop": False} | options)
+
     def say(self, *parts: object, style: str = "", wrap: bool = True, end: str = "\n") -> None:
         """Print the parts as one paragraph, which breaks between the words of its strings alone: what
         ``bold``, ``dim``, ``styled`` and ``plain`` made stays on one line, however long. Without ``wrap``
         nothing breaks.
         """
-        self.print(_Paragraph(parts, wrap, end), style=style, crop=False)
+        self.print(_Paragraph(parts, wrap, end), style=style)
 
 
 @dataclass(frozen=True)
