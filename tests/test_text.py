@@ -53,6 +53,26 @@ FOUND = {
         ("Oslo", "Оѕӏо"),
         ("Peter", "Ρeter"),
     ],
+    "separators of phone numbers, dates and abbreviations": [
+        ("1 234", "1234"),
+        ("12 345", "12,345"),
+        ("+1 (555) 123-4567", "Call +15551234567."),
+        ("+15551234567", "+1 (555) 123-4567"),
+        ("(030) 123-456", "030123456"),
+        ("030 / 123 456", "030.123.456"),
+        ("555-1234", "555.1234"),
+        ("12.05.1990", "on 12/05/1990"),
+        ("5.1.1990", "5-1-1990"),
+        ("St. Louis", "in St Louis"),
+        ("St Louis", "in St. Louis"),
+        ("J. K. Rowling", "J K Rowling"),
+    ],
+    "umlauts as keyboards without them write them": [
+        ("Müller", "Mueller"),
+        ("Mu\u0308ller", "MUELLER"),
+        ("Sørensen", "Soerensen"),
+        ("Åse", "Aase"),
+    ],
     "numbers": [
         ("1234567", "it has 1,234,567 people"),
         ("1234567", "1 234 567"),
@@ -120,6 +140,16 @@ FOUND = {
     "signs": [("C++", "uses C++."), ("#7", "no. #7"), ("🎉", "party 🎉!")],
 }
 NOT_FOUND = {
+    "separators": [
+        ("555-1234", "5551 12345"),
+        ("555-1234", "15551234"),
+        ("12.05.1990", "12.05.19901"),
+        ("12.05.1990", "05.12.1990"),
+        ("U.S.", "tell us"),
+        ("Ada Lyon", "Ada. Bo Lyon"),
+        ("Mueller", "Moller"),
+        ("Michael", "Michal"),
+    ],
     "a free prefix": [
         ("Anna", "Annapolis"),
         ("Ann", "Anna"),

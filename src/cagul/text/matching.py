@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import regex
@@ -30,6 +31,25 @@ _LETTERS = regex.compile(r"[\p{L}\p{M}]+")
 _JOINED = regex.compile(rf"[{UNSPACED}{KATAKANA}\p{{Hangul}}]")
 _SPACE = "[ ・]?"  # names of scripts that need no space, written with one
 LATIN_SCRIPT = "Latin"
+# six digits or more with what separates those of a phone number or of a date
+_SEPARATED = regex.compile(r"[+(]*(?=(?:\D*\d){6})\d(?:[ ()/.+-]{0,3}\d)+")
+_BETWEEN_DIGITS = rf"[ ()/.+{DECIMAL}-]{{0,3}}"
+# a word that may be abbreviated, at the end: St, Dr, J
+_ABBREVIATED = regex.compile(r"(?<![\p{L}\p{M}\p{N}])\p{L}{1,3}$")
+_TRANSLITERATED = str.maketrans(
+    {
+        "ä": "ae",
+        "ö": "oe",
+        "ü": "ue",
+        "Ä": "Ae",
+        "Ö": "Oe",
+        "Ü": "Ue",
+        "ø": "oe",
+        "Ø": "Oe",
+        "å": "aa",
+        "Å": "Aa",
+    }
+)
 PREFIX = 2  # letters by which a matcher looks its terms up
 LONG = 7  # digits from which a number may be grouped in any way, as phone numbers and accounts are
 
@@ -118,8 +138,13 @@ class Matcher:
     """
 
     def __init__(self, terms: Iterable[str]):
-        parsed = [term for term in map(_term, dict.fromkeys(terms)) if term.form]
-        self.terms = tuple(term.term for term in parsed)
+        parsed = [
+            replace(_term(spelling), term=term)
+            for term in dict.fromkeys(terms)
+            for spelling in _spellings(term)
+            if _term(spelling).form
+        ]
+        self.terms = tuple(dict.fromkeys(term.term for term in parsed))
         self._by_start: dict[str, list[Term]] = {}
         for term in parsed:
             self._by_start.setdefault(_start(term.form), []).append(term)
@@ -152,13 +177,21 @@ class Matcher:
                 for term in self._by_start.get(plain.text[start : start + length], ()):
                     match = term.pattern(text).match(plain.text, start)
                     if match:
-                        yield term.term, start, match.end()
+                        has_plus = term.form.startswith("+") and plain.text[start - 1 : start] == "+"
+                        yield term.term, start - has_plus, match.end()
 
 
 @lru_cache(maxsize=4096)
 def matcher(*terms: str) -> Matcher:
     """The matcher of these terms, made once."""
     return Matcher(terms)
+
+
+def _spellings(term: str) -> set[str]:
+    """The term, and as keyboards without its umlauts write it: Müller, Mueller. Not the other way round, for
+    Michael is not Michal.
+    """
+    return {term, unicodedata.normalize("NFC", term).translate(_TRANSLITERATED)}
 
 
 @lru_cache(maxsize=65536)
@@ -171,6 +204,7 @@ def _term(term: str) -> Term:
 
 def _start(form: str) -> str:
     """The letters by which a term is looked up: one where a space may follow."""
+    form = _digits_of(form) or form
     pair = form[:PREFIX]
     return pair if pair.isalpha() and not _JOINED.search(pair) else form[0]
 
@@ -178,6 +212,10 @@ def _start(form: str) -> str:
 @lru_cache(maxsize=65536)
 def _pattern(form: str, scripts: tuple[str, ...], languages: frozenset[str]) -> regex.Pattern[str]:
     """The pattern of a folded term, with the endings of its words' scripts and of these languages."""
+    digits = _digits_of(form)
+    if digits:
+        before, after = _around(digits)
+        return regex.compile(before + _BETWEEN_DIGITS.join(digits) + after, regex.V1)
     parts = []
     script = iter(scripts)
     for token in _TOKEN.finditer(form):
@@ -187,7 +225,12 @@ def _pattern(form: str, scripts: tuple[str, ...], languages: frozenset[str]) -> 
             parts.append(_word(token[0], next(script), languages))
         elif token["gap"]:
             joined = all(map(_JOINED.match, (form[token.start() - 1], form[token.end() : token.end() + 1])))
-            parts.append(r"[ \-・·=]*" if joined else r"[ \-・·]+")
+            point = r"\.?" if _ABBREVIATED.search(form, 0, token.start()) else ""
+            parts.append(r"[ \-・·=]*" if joined else point + r"[ \-・·]+")
+        elif (
+            token[0] == "." and _ABBREVIATED.search(form, 0, token.start()) and form[token.end() :][:1] == " "
+        ):
+            parts.append(r"\.?")  # not in U.S., which would be "us"
         else:
             parts.append(regex.escape(token[0]))
     before, after = _around(form)
@@ -205,11 +248,21 @@ def _word(word: str, script: str, languages: frozenset[str]) -> str:
     return inflected(word, script, languages if script == LATIN_SCRIPT else frozenset())
 
 
+def _digits_of(form: str) -> str:
+    """The digits of a term that is a phone number, an account or a date in digits, which anybody separates as
+    they like; empty for any other term.
+    """
+    digits = regex.sub(r"\D", "", form)
+    return digits if _SEPARATED.fullmatch(form) and (digits != form or len(digits) >= LONG) else ""
+
+
 def _digits(text: str) -> str:
     """The pattern of digits, which may be grouped otherwise."""
     digits = regex.sub("[ -]", "", text)
     if len(digits) >= LONG:
         return "[ -]{0,2}".join(digits)
+    if regex.fullmatch(r"\d{1,3}([ -]\d{3})+", text):
+        return "[ -]?".join(regex.split("[ -]", text))
     if text != digits or len(digits) < 4:
         return "[ -]+".join(regex.split("[ -]+", text))
     return f"{digits[:-3]} ?{digits[-3:]}"
