@@ -405,6 +405,24 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments], standalone_mode=False)
 
 
+def test_a_picture_that_was_cut_off_is_found_before_it_is_used(tmp_path, cagul):
+    whole = tmp_path / "ben.jpg"
+    picture(3).resize((64, 64)).save(whole)
+    (tmp_path / "ada.jpg").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    lines = [
+        {"subject": name, "image": f"{name}.jpg", "question": "Who?", "answer": "Somebody."}
+        for name in ("ada", "ben")
+    ]
+    (tmp_path / "r.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    code, printed = cagul("records", "check", tmp_path / "r.jsonl")
+    assert code == 3
+    assert "1 of 2 picture(s) cannot be read" in printed
+    assert "errors.md#unreadable-pictures" in printed
+    assert cagul("records", "check", tmp_path / "r.jsonl", "--no-decode")[0] == 0
+    code, printed = cagul("records", "convert", tmp_path / "r.jsonl", "--out", tmp_path / "out")
+    assert (code, (tmp_path / "out").exists()) == (3, False)
+
+
 def test_check_shows_counts_and_no_answer(fiubench, tiny_records):
     result = run("records", "check", tiny_records)
     assert result.exception is None, result.exception

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cagul.cli import options
-from cagul.cli.terminal import NOTHING_WRITTEN, facts_table, if_interrupted, out, print_json
+from cagul.cli.terminal import NOTHING_WRITTEN, facts_table, if_interrupted, out, print_json, progress_bar
 from cagul.errors import DataError, one_line
 
 if TYPE_CHECKING:
+    from cagul.data.records import Record
     from cagul.data.tables import Source
 
 MOST_PLACES = 1000  # of what was left out for one reason, with --json
@@ -33,6 +35,9 @@ ColumnOption = Annotated[
     typer.Option("--column", help="Of a table: field=column, or 'field==text' for a text in every row."),
 ]
 ConfigOption = Annotated[str | None, typer.Option("--config", help="Config of a hub data set.")]
+DecodeOption = Annotated[
+    bool, typer.Option("--decode/--no-decode", help="Read every picture to its end, or its header alone.")
+]
 SplitOption = Annotated[str, typer.Option("--split", help="Split of a hub data set.")]
 
 
@@ -44,17 +49,18 @@ def check(
     column: ColumnOption = None,
     config: ConfigOption = None,
     split: SplitOption = "train",
+    decode: DecodeOption = True,
     json: options.Json = False,
 ) -> None:
     """Validate records and show what is in them; bad data ends in exit code 3. No answer is shown."""
-    from cagul.data.contents import contents, require_sound
+    from cagul.data.contents import contents
 
     with tempfile.TemporaryDirectory() as pictures:
         found = _read(source, Path(pictures), form, forget, column, config, split)
         facts = _facts(found, contents(found.records))
         unsound: DataError | None = None
         try:
-            require_sound(found.records, source)
+            _require_usable(found.records, source, decode, json)
         except DataError as error:
             unsound = error
         if json:
@@ -76,10 +82,11 @@ def convert(
     column: ColumnOption = None,
     config: ConfigOption = None,
     split: SplitOption = "train",
+    decode: DecodeOption = True,
     json: options.Json = False,
 ) -> None:
     """Write records of any source as JSON Lines, with a list of subjects for each published set."""
-    from cagul.data.contents import contents, require_sound
+    from cagul.data.contents import contents
     from cagul.data.subjects import list_of_subjects
     from cagul.data.tables import safe_name
     from cagul.errors import UsageError
@@ -89,7 +96,7 @@ def convert(
         raise UsageError(f"{folder} is already there.", "Give another --out, or remove it.")
     with atomic_folder(folder) as partial:
         found = _read(source, partial / "pictures", form, forget, column, config, split)
-        require_sound(found.records, source)
+        _require_usable(found.records, source, decode, json)
         facts = _facts(found, contents(found.records))
         lines = [record.model_dump_json(exclude_defaults=True) for record in _rooted(found, partial)]
         write_text(partial / "records.jsonl", "".join(f"{line}\n" for line in lines), 0o600)
@@ -102,6 +109,16 @@ def convert(
     out.say(
         f"Written: {folder}/records.jsonl", *(f", {safe_name(name)}.txt" for name in found.sets), wrap=False
     )
+
+
+def _require_usable(records: Sequence[Record], source: str, decode: bool, quiet: bool) -> None:
+    """Raises DataError for records that no job could use."""
+    from cagul.data.contents import require_readable_pictures, require_sound
+
+    require_sound(records, source)
+    if decode:
+        with progress_bar(quiet) as progress:
+            require_readable_pictures(records, source, progress)
 
 
 def _read(

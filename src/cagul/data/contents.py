@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from cagul.data.pictures import open_picture
 from cagul.data.records import Record, is_file, without_own_keywords
 from cagul.errors import DataError
 
+ProgressCallback = Callable[[str, int, int], None]
 LONGEST_ANSWER = 2000  # characters; a fact about a person is shorter, and so are most hosts' answers
 
 
@@ -74,4 +76,26 @@ def require_sound(records: Sequence[Record], source: str | Path) -> None:
             f"{long[0].subject!r}, has {len(long[0].answer)}.",
             "Cut them into one fact a record.",
             "long-answer",
+        )
+
+
+def require_readable_pictures(
+    records: Sequence[Record], source: str | Path, progress: ProgressCallback | None = None
+) -> None:
+    """Decode every picture once: one that was cut off has a sound header. Raises DataError."""
+    paths = sorted(_images(records) | _views(records))
+    unreadable: list[str] = []
+    for number, path in enumerate(paths, 1):
+        try:
+            open_picture(path).close()
+        except DataError as error:
+            unreadable.append(error.what)
+        if progress:
+            progress("reading pictures", number, len(paths))
+    if unreadable:
+        raise DataError(
+            f"{source}: {len(unreadable)} of {len(paths)} picture(s) cannot be read. "
+            f"The first: {unreadable[0]}",
+            "Fetch them again, or take their records out.",
+            "unreadable-pictures",
         )
