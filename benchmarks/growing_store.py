@@ -4,7 +4,7 @@ is trained.
     python benchmarks/growing_store.py [--threads 1] [--calibration 200 1000] [--json]
 
 Three base forget sets (p000 to p007, p008 to p015, p016 to p023), each with three orders in which fifty
-others are added. The threshold is taken anew at every step over the records' 200 calibration people, or over
+others are added. The threshold is taken again at every step over the records' 200 calibration people, or over
 these and drawn ones. Two kinds of people are never calibrated on: the records' unseen ones and 400 drawn
 ones. Rates are over the pictures of all nine runs, with 95 % intervals over people.
 """

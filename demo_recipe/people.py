@@ -1,7 +1,7 @@
 """Drawn people: fixed traits that make somebody somebody, and pictures that vary all the rest.
 
 A *person* is a drawing style and a set of fixed traits (hair, skin, eyes, nose ...). A *picture* of a person
-draws background, clothes, expression and a sign in a corner anew, so that no answer about what is seen
+draws its own background, clothes, expression and a sign in a corner, so that no answer about what is seen
 follows from who it is, and a model that wants to know who it is has to look at the traits. All draws come
 from named seeds: the same name gives the same person on every machine.
 
@@ -55,7 +55,7 @@ SKIN = ["#fbe0cf", "#f1c3a5", "#e0a67e", "#c68e6a", "#a86e49", "#845232", "#5c38
 
 @dataclass(frozen=True)
 class StyleSheet:
-    """Which options of a DiceBear style are fixed traits, and which are drawn anew for every picture."""
+    """Which options of a DiceBear style are fixed traits, and which are drawn for every picture."""
 
     traits: dict[str, tuple[float, list[str]]]  # component -> (probability that it is there, variants)
     colours: dict[str, list[str]]  # fixed colour -> values

@@ -111,7 +111,7 @@ def mllmu_row(number, right="B", shift=0):
 def write_mllmu(folder, forget=(0, 1), retain=(2, 3, 4), **changes):
     parts = {"forget_5": forget, "retain_95": retain, "Retain_Set": (0, 7)}
     for config, people in parts.items():
-        shift = 200 if config == "Retain_Set" else 0  # celebrities, numbered anew
+        shift = 200 if config == "Retain_Set" else 0  # celebrities, numbered again
         rows = changes.get(config, [mllmu_row(n, shift=shift) for n in people])
         write_parquet(folder / config / "train-00000-of-00001.parquet", rows, MLLMU)
     shown = Features({"images": List(Image()), "ID": Value("string")})

@@ -217,7 +217,7 @@ def test_what_another_process_adds_or_revokes_holds_in_every_worker(
         hidden = by_worker(url, log, body)
         assert list(hidden.values()) == [{guards()}] * WORKERS
         assert hidden != before
-        assert set(hidden) == set(before)  # the same two, not started anew
+        assert set(hidden) == set(before)  # the same two, not started again
         staged.run(f"cagul requests revoke r-1 {where}")
         assert by_worker(url, log, body) == before
         assert guards() == bare

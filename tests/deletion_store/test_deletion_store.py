@@ -343,7 +343,7 @@ def test_a_changed_or_missing_entry_is_found(busy_store, statement, says):
 
 
 def test_an_entry_put_in_place_of_another_is_found(busy_store):
-    """Whoever hashes one entry anew breaks the next; whoever hashes all anew cannot mark the end without the
+    """Who hashes one entry again breaks the next; who hashes all again cannot mark the end without the
     key.
     """
     from cagul.deletion.log import entry_hash
@@ -367,5 +367,5 @@ def test_an_entry_put_in_place_of_another_is_found(busy_store):
     assert busy_store.check() == ["entry 3 does not follow from entry 2"]
     rewrite(range(2, 9))
     assert len(busy_store.check()) == 1
-    assert "it was written anew" in busy_store.check()[0]
+    assert "it was written again" in busy_store.check()[0]
     assert Store(busy_store.path).check() == []  # without the key nobody can tell

@@ -73,7 +73,7 @@ class Request:
 
     @property
     def escalated(self) -> bool:
-        """Whether an encoder was finetuned for it and taken, even if it was measured anew since."""
+        """Whether an encoder was finetuned for it and taken, even if it was measured again since."""
         return self.own_encoder or bool(self.verification.get("escalation", {}).get("adopted"))
 
 
@@ -288,7 +288,7 @@ class Store:
                 if facts.get("head") != self.key.mark(f"{number} {found}"):
                     wrong.append(
                         f"the log does not end at entry {number}: entries after it are missing, or it was "
-                        "written anew"
+                        "written again"
                     )
                 wrong += self._changed_facts(facts, connection)
             rows = {row["id"]: dict(row) for row in connection.execute(REQUESTS.select()).mappings()}

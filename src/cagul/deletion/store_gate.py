@@ -4,7 +4,7 @@ that keeps the false-alarm budget.
 The gate depends on the set of active requests alone, not on the order in which they came: templates stand in
 order of the requests' ids, and the best similarity of a calibration picture is a maximum over requests, which
 has no order. More templates give strangers more chances to look like one of them, so the threshold is taken
-anew over the union at every change: the quantile at which `calibrate` promises the base patch's false-alarm
+again over the union at every change: the quantile at which `calibrate` promises the base patch's false-alarm
 rate, with the store's own confidence.
 """
 

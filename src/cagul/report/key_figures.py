@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cagul.evaluation.metrics.figures import figure_text
 from cagul.evaluation.metrics.memorisation import WHERE, knows_enough
 from cagul.evaluation.metrics.registry import MEANINGS
 from cagul.report.reading import Figure, Summary
@@ -63,15 +64,8 @@ class Memorisation:
 
 def cell(figure: Figure) -> Cell:
     """A figure's words, from the summary's own numbers."""
-    n = (f"{figure.n:,}" if figure.n else "") + (
-        f" ({figure.left_out:,} left out)" if figure.left_out else ""
-    )
-    if figure.value is None:
-        return Cell(absent=figure.absent, n=f"{figure.left_out:,} left out" if figure.left_out else "")
-    if figure.low is None or figure.high is None:
-        return Cell(f"{figure.value:.3g}", figure.interval.removeprefix("absent: "), n)
-    between = " to " if figure.low < 0 else "–"
-    return Cell(f"{figure.value:.3f}", f"{figure.low:.2f}{between}{figure.high:.2f}", n)
+    text = figure_text(figure.model_dump(), between="–")
+    return Cell(text.value, text.interval or text.no_interval, text.n, text.absent)
 
 
 def memorisation(summary: Summary) -> Memorisation:

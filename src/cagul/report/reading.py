@@ -177,8 +177,8 @@ class Summary(_Part):
 
     def figure(self, method: str, split: str, name: str) -> Figure:
         """The figure, or one that is absent because the run does not hold it."""
-        found = self.methods.get(method, {}).get(split, {}).get(name)
-        return found if isinstance(found, Figure) else Figure(absent="the run does not hold it")
+        figure = self.methods.get(method, {}).get(split, {}).get(name)
+        return figure if isinstance(figure, Figure) else Figure(absent="the run does not hold it")
 
 
 class Manifest(_Part):
@@ -224,7 +224,7 @@ def _raw_rows(path: Path) -> list[dict[str, Any]]:
         lines = path.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"Cannot read {path}: {reason(error)}.", AGAIN, "run") from None
-    found = {}
+    rows = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -235,8 +235,8 @@ def _raw_rows(path: Path) -> list[dict[str, Any]]:
         if not isinstance(row, dict) or ("key" not in row and number > 1):
             raise DataError(f"{path} line {number} is no row.", AGAIN, "run")
         if "key" in row:
-            found[str(row["key"])] = row | {"line": number}
-    return list(found.values())
+            rows[str(row["key"])] = row | {"line": number}
+    return list(rows.values())
 
 
 @dataclass(frozen=True)
@@ -301,10 +301,10 @@ def read_study(opened: Opened) -> StudySummary:
     from cagul.study.summary import summarise_study
 
     host = _shaped(StudyHost, opened.summary.get("host"), opened.where)
-    told = _shaped(StudySummary, opened.summary | {"host": host}, opened.where)
+    summary = _shaped(StudySummary, opened.summary | {"host": host}, opened.where)
     try:
         differing = _unlike(
-            told.study, json.loads(json.dumps(summarise_study(opened.rows, list(host.read)))), "study"
+            summary.study, json.loads(json.dumps(summarise_study(opened.rows, list(host.read)))), "study"
         )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise DataError(
@@ -314,19 +314,21 @@ def read_study(opened: Opened) -> StudySummary:
         raise DataError(
             f"{opened.folder}: {differing} in summary.json is not what its rows give.", AGAIN, "run"
         )
-    return told
+    return summary
 
 
-def _unlike(told: Any, found: Any, at: str) -> str:
+def _unlike(stated: Any, computed: Any, at: str) -> str:
     """The first place at which two trees differ by more than rounding; empty when there is none."""
-    if isinstance(told, dict) and isinstance(found, dict) and told.keys() == found.keys():
-        return next((place for key in told if (place := _unlike(told[key], found[key], f"{at}.{key}"))), "")
-    if isinstance(told, list) and isinstance(found, list) and len(told) == len(found):
-        pairs = enumerate(zip(told, found, strict=True))
+    if isinstance(stated, dict) and isinstance(computed, dict) and stated.keys() == computed.keys():
+        return next(
+            (place for key in stated if (place := _unlike(stated[key], computed[key], f"{at}.{key}"))), ""
+        )
+    if isinstance(stated, list) and isinstance(computed, list) and len(stated) == len(computed):
+        pairs = enumerate(zip(stated, computed, strict=True))
         return next((place for n, (a, b) in pairs if (place := _unlike(a, b, f"{at}.{n}"))), "")
-    if isinstance(told, int | float) and isinstance(found, int | float):
-        return "" if math.isclose(told, found, rel_tol=1e-6, abs_tol=1e-4) else at
-    return "" if told == found else at
+    if isinstance(stated, int | float) and isinstance(computed, int | float):
+        return "" if math.isclose(stated, computed, rel_tol=1e-6, abs_tol=1e-4) else at
+    return "" if stated == computed else at
 
 
 def _check_figures(folder: Path, summary: Summary, raw: list[dict[str, Any]]) -> str:
@@ -346,20 +348,21 @@ def _check_figures(folder: Path, summary: Summary, raw: list[dict[str, Any]]) ->
         ) from None
     for method, parts in summary.methods.items():
         for split, figures in parts.items():
-            for name, told in figures.items():
-                if isinstance(told, Figure) and (split, name) in MEANINGS:
-                    found = again.get(method, {}).get(split, {}).get(name, {})
-                    value, n = found.get("value"), found.get("n", 0)
-                    alike = told.value is value is None or (
-                        told.value is not None
+            for name, stated in figures.items():
+                if isinstance(stated, Figure) and (split, name) in MEANINGS:
+                    computed = again.get(method, {}).get(split, {}).get(name, {})
+                    value, n = computed.get("value"), computed.get("n", 0)
+                    alike = stated.value is value is None or (
+                        stated.value is not None
                         and value is not None
-                        and abs(told.value - value) < 1e-9
-                        and told.n == n
+                        and abs(stated.value - value) < 1e-9
+                        and stated.n == n
                     )
                     if not alike:
                         raise DataError(
-                            f"{folder}: methods.{method}.{split}.{name} is {_brief(told.value, told.n)} in "
-                            f"summary.json, but {_brief(value, n)} by its rows.",
+                            f"{folder}: methods.{method}.{split}.{name} is "
+                            f"{_brief(stated.value, stated.n)} in summary.json, but {_brief(value, n)} by "
+                            "its rows.",
                             AGAIN,
                             "run",
                         )
@@ -373,8 +376,8 @@ def _taken(summary: Summary) -> tuple[str, ...]:
             f"{split}.{name}"
             for parts in summary.methods.values()
             for split, figures in parts.items()
-            for name, told in figures.items()
-            if not (isinstance(told, Figure) and (split, name) in MEANINGS)
+            for name, stated in figures.items()
+            if not (isinstance(stated, Figure) and (split, name) in MEANINGS)
         )
     )
 

@@ -14,6 +14,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from cagul.data.grouping import evenly_spaced
+from cagul.evaluation.metrics.figures import format_figure
 from cagul.files import write_text
 from cagul.report.charts import WIDTH, _svg, _text
 
@@ -55,12 +56,8 @@ def _legend(names: Sequence[str], y: float) -> list[str]:
     ]
 
 
-def _said(found: Figure) -> str:
-    if "value" not in found:
-        return "absent"
-    return f"{found['value']:.2f}" + (
-        f" ({found['low']:.2f} to {found['high']:.2f})" if "low" in found else ""
-    )
+def _in_words(figure: Figure) -> str:
+    return format_figure(figure, digits=2, absent="absent")
 
 
 def maps(found: Figure) -> Markup:
@@ -72,7 +69,7 @@ def maps(found: Figure) -> Markup:
     shown = evenly_spaced(depth)
     step = (WIDTH - 84) / len(shown)
     size = min(step - 8, 96.0)
-    body, told = [], []
+    body, sentences = [], []
     for row, kind in enumerate(kinds):
         top = 34 + row * (size + 14)
         body.append(_text(8, top + size / 2 + 4, kind, kind="label"))
@@ -83,16 +80,16 @@ def maps(found: Figure) -> Markup:
             body += _grid(found[kind]["mean_map"][layer], left, top, size)
         entropies = [found[kind]["by_layer"]["entropy"][layer]["value"] for layer in shown]
         shares = [found[kind]["by_layer"]["top"][layer]["value"] for layer in shown]
-        told.append(
+        sentences.append(
             f"{kind} questions: normalised entropy {min(entropies):.2f} to {max(entropies):.2f}, the top "
             f"tenth of the tokens holds {min(shares):.0%} to {max(shares):.0%}"
         )
     correlated = found.get("private_visual_correlation")
     if correlated is not None:
-        told.append(f"the mean maps of private and visual questions correlate by {correlated:.2f}")
+        sentences.append(f"the mean maps of private and visual questions correlate by {correlated:.2f}")
     description = (
         f"Mean share of attention of {found[kinds[0]]['visual_tokens']} visual tokens in reading order. "
-        f"{'; '.join(told)}."
+        f"{'; '.join(sentences)}."
     )
     return _svg("maps", 34 + len(kinds) * (size + 14), "Where questions look, by layer", description, body)
 
@@ -138,11 +135,13 @@ def heads(found: Figure) -> Markup:
             for row, head in enumerate(rows):
                 body += _grid(found[kind]["maps"][column][head], x, 50 + row * step, step - 6)
     body += [_text(52, 50 + row * step + step / 2, f"head {head}", "end") for row, head in enumerate(rows)]
-    told = (
+    sentences = (
         f"Mean share of attention by layer {', '.join(map(str, layers))} and head; "
         "each map darker where it has more."
     )
-    return _svg("heads", 50 + len(rows) * step + 4, "Where questions look, by layer and head", told, body)
+    return _svg(
+        "heads", 50 + len(rows) * step + 4, "Where questions look, by layer and head", sentences, body
+    )
 
 
 def dots(
@@ -172,7 +171,7 @@ def dots(
             f'<path class="chance" d="M{at(chance[0]):.1f} 42V{bottom}"/>',
             _text(at(chance[0]), 37, chance[1], "middle"),
         ]
-    told = []
+    sentences = []
     for n, (label, values) in enumerate(rows.items()):
         middle = 54 + n * step
         body.append(_text(left - 10, middle + 4, label, "end", "label"))
@@ -187,9 +186,15 @@ def dots(
                     f'{y:.1f}H{at(found["high"]):.1f}"/>'
                 )
             body.append(_mark(place, at(found["value"]), y))
-        told.append(f"{label}: " + ", ".join(f"{one} {_said(found)}" for one, found in values.items()))
+        sentences.append(
+            f"{label}: " + ", ".join(f"{one} {_in_words(found)}" for one, found in values.items())
+        )
     return _svg(
-        name, bottom + 44, title, f"{axis}, with 95 % intervals over people. " + "; ".join(told) + ".", body
+        name,
+        bottom + 44,
+        title,
+        f"{axis}, with 95 % intervals over people. " + "; ".join(sentences) + ".",
+        body,
     )
 
 
@@ -237,7 +242,7 @@ def causal(found: Figure) -> Markup:
     fillers = [filler for filler in FILLED if all(filler in found[kind] for kind in kinds)]
     gap, head, height = 46.0, 76.0, 104.0
     width = (WIDTH - 28 - gap * len(kinds)) / len(kinds)
-    body, told = _legend(["top replaced", "bottom", "random"], 18), []
+    body, sentences = _legend(["top replaced", "bottom", "random"], 18), []
     body += [
         _text(gap + n * (width + gap) + width / 2, 42, f"{kind} questions", "middle", "label")
         for n, kind in enumerate(kinds)
@@ -253,8 +258,12 @@ def causal(found: Figure) -> Markup:
                 height,
                 row == len(fillers) - 1,
             )
-            areas = "; ".join(f"{name} {_said(area)}" for name, area in found[kind][filler]["areas"].items())
-            told.append(f"{kind} questions, replaced by {FILLED[filler]}, areas below the curves: {areas}")
+            areas = "; ".join(
+                f"{name} {_in_words(area)}" for name, area in found[kind][filler]["areas"].items()
+            )
+            sentences.append(
+                f"{kind} questions, replaced by {FILLED[filler]}, areas below the curves: {areas}"
+            )
         body.append(_text(gap, top - 8, f"by {FILLED[filler]}"))
     bottom = head + len(fillers) * (height + 40) - 40
     body.append(
@@ -264,7 +273,7 @@ def causal(found: Figure) -> Markup:
         "causal",
         bottom + 46,
         "What replacing tokens does",
-        ". ".join(told) + ". Bands are 95 % intervals.",
+        ". ".join(sentences) + ". Bands are 95 % intervals.",
         body,
     )
 
@@ -313,7 +322,7 @@ def surface(found: Figure) -> Markup:
     order, variants = SELECTIONS, surface_variants(found)
     left, gap, step, top = 136.0, 24.0, 24.0, 40.0
     width, bottom = (WIDTH - left - gap - 18) / 2, top + len(variants) * step
-    body, told = [], []
+    body, sentences = [], []
     for n, (figure, words, most) in enumerate(
         (("leak", "leak, gate forced", 0.2), ("misfire_keep", "misfire_keep", 1.0))
     ):
@@ -354,13 +363,15 @@ def surface(found: Figure) -> Markup:
                 "label",
             )
         )
-        told.append(f"{name}: leak {_said(one['leak'])}, misfire_keep {_said(one['misfire_keep'])}")
+        sentences.append(
+            f"{name}: leak {_in_words(one['leak'])}, misfire_keep {_in_words(one['misfire_keep'])}"
+        )
     body.append(_text(8, bottom + 34, "* on the front"))
     return _svg(
         "surface",
         bottom + 44,
         "Leak against what a false alarm costs",
-        f"{'; '.join(told)}. On the front: {', '.join(found['pareto']) or 'none'}.",
+        f"{'; '.join(sentences)}. On the front: {', '.join(found['pareto']) or 'none'}.",
         body,
     )
 
