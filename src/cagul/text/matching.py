@@ -74,7 +74,7 @@ class FoldedText:
 def folded(text: str) -> FoldedText:
     """The text folded letter by letter, numbers without their grouping."""
     if text.isascii():
-        plain = FoldedText(regex.sub(r"\s", " ", text.lower().replace("`", "'")))
+        plain = FoldedText(regex.sub(r"[\s\x1c-\x1f]", " ", text.lower().replace("`", "'")))
     else:
         plain = _folded_clusters(text)
     return _ungrouped(plain) if _NUMBER.search(plain.text) else plain

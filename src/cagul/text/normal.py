@@ -10,7 +10,7 @@ from functools import cache, lru_cache
 
 import regex
 
-SPACES = regex.compile(r"[\s\u2800]+")
+SPACES = regex.compile(r"[\s\x1c-\x1f\u2800]+")  # as str.split takes them, and the blank of Braille
 # zero-width and bidirectional marks, variation selectors, soft hyphens, fillers, tags
 IGNORABLE = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Cf}\u0640]+")
 _APOSTROPHES = "`´ʹʻʼʽʾʿˈˊˋ˴ʹ΄՚׳‘’‚‛′‵ꞌ＇｀"
