@@ -23,8 +23,8 @@ torch.set_num_threads(1)  # beside other workers two threads are many times slow
 
 
 @pytest.fixture
-def cagul(monkeypatch, capsys):
-    """Run a command line in this process: its exit code and what it printed, in one line."""
+def cagul_streams(monkeypatch, capsys):
+    """Run a command line in this process: its exit code, standard output and standard error."""
     from cagul.cli.app import main
 
     def run(*arguments):
@@ -32,8 +32,19 @@ def cagul(monkeypatch, capsys):
         with pytest.raises(SystemExit) as stop:
             main()
         shown = capsys.readouterr()
-        assert "Traceback" not in shown.err
-        return stop.value.code or 0, " ".join((shown.out + shown.err).split())
+        return stop.value.code or 0, shown.out, shown.err
+
+    return run
+
+
+@pytest.fixture
+def cagul(cagul_streams):
+    """Run a command line in this process: its exit code and what it printed, in one line."""
+
+    def run(*arguments):
+        code, out, err = cagul_streams(*arguments)
+        assert "Traceback" not in err
+        return code, " ".join((out + err).split())
 
     return run
 

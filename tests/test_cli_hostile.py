@@ -17,7 +17,7 @@ from PIL import Image
 
 import cagul.cli.app as command
 import cagul.cli.terminal as terminal
-from cagul.cli.app import GROUPS, VERBS, main
+from cagul.cli.app import GROUPS, VERBS
 from cagul.cli.terminal import FittedTable, PlainConsole, bold, dim, facts_table, plain
 from cagul.errors import DataError, one_line, printable
 from helpers import make_patch
@@ -46,17 +46,9 @@ RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\U
 
 
 @pytest.fixture
-def cagul(monkeypatch, capsys):
-    """Run a command line in this process: exit code, standard output and standard error."""
-
-    def run(*words):
-        monkeypatch.setattr("sys.argv", ["cagul", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        streams = capsys.readouterr()
-        return ended.value.code or 0, streams.out, streams.err
-
-    return run
+def cagul(cagul_streams):
+    """A command line's exit code, standard output and standard error, apart."""
+    return cagul_streams
 
 
 @pytest.mark.parametrize("name", NAMES)
