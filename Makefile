@@ -33,7 +33,7 @@ test-nightly: setup
 # the report in Debian's Chromium, which is installed if it is missing (as root, or by sudo)
 test-browser: setup
 	test -x $(CHROMIUM) || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends chromium; }
-	$(BIN)/python -m pytest tests/browser
+	$(PYTEST) tests/browser
 
 check: setup
 	$(BIN)/ruff check .

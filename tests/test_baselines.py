@@ -249,7 +249,17 @@ def kill_after(step):
     return kill
 
 
-@pytest.mark.parametrize("name", [TRAINED, "optimizer.pt", "rng_state.pth", "trainer_state.json", WHOLE])
+@pytest.mark.parametrize(
+    "name",
+    [
+        TRAINED,
+        WHOLE,
+        *(
+            pytest.param(name, marks=pytest.mark.nightly)
+            for name in ("optimizer.pt", "rng_state.pth", "trainer_state.json")
+        ),
+    ],
+)
 def test_a_torn_checkpoint_is_removed_whole_and_training_starts_over(tiny_host, splits, tmp_path, name):
     settings = config("npo_retain", steps=6, checkpoint=2, dropout=0.1)
     undisturbed = finetune(tiny_host, splits, settings)

@@ -90,8 +90,16 @@ def test_training_reads_what_the_chat_template_writes(family):
     assert said == " This is Ada.</s> The sign is a star.</s>"
 
 
-@pytest.mark.parametrize("family", MADE)
-@pytest.mark.parametrize("stopped", [2, 4])  # in the first cycle of the learning rate, in the second
+# stopped in the first cycle of the learning rate or in the second
+@pytest.mark.parametrize(
+    ("family", "stopped"),
+    [
+        ("llava", 2),
+        ("gemma3", 4),
+        pytest.param("llava", 4, marks=pytest.mark.nightly),
+        pytest.param("gemma3", 2, marks=pytest.mark.nightly),
+    ],
+)
 def test_a_killed_training_ends_as_an_undisturbed_one(family, stopped, tmp_path, monkeypatch):
     cast = [m for m in members() if m.subject in ("p000", "s000")]
     looks = [draw_picture(cast[0].person, f"image {n}")[1] for n in range(2)]

@@ -5,8 +5,6 @@ on.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import get_args
 
 import pytest
@@ -257,17 +255,16 @@ def test_an_overlay_by_hand():
     assert shown.getpixel((2, 240)) != (255, 255, 255)  # the frame of the chosen one
 
 
-def test_ask_draws_what_a_question_looks_at(tiny_folder, tiny_records, tmp_path):
+def test_ask_draws_what_a_question_looks_at(cagul_streams, tiny_folder, tiny_records, tmp_path):
     def run(*arguments):
-        command = [sys.executable, "-m", "cagul", "ask", "--host", tiny_folder, "--threads", "1", *arguments]
-        return subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+        return cagul_streams("ask", "--host", tiny_folder, "--threads", "1", *arguments)
 
     image = tiny_records.parent / "p0_0.png"
-    done = run("--image", image, "--overlay", tmp_path / "o.png", "--json", QUESTION)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["overlay"] == str(tmp_path / "o.png")
+    code, printed, errors = run("--image", image, "--overlay", tmp_path / "o.png", "--json", QUESTION)
+    assert code == 0, errors
+    assert json.loads(printed)["overlay"] == str(tmp_path / "o.png")
     with Image.open(tmp_path / "o.png") as drawn:
         assert drawn.size == (600, 480)
-    refused = run("--overlay", tmp_path / "p.png", QUESTION)
-    assert refused.returncode == 2
-    assert "--overlay draws on one picture, and 0 came" in refused.stderr
+    code, _, errors = run("--overlay", tmp_path / "p.png", QUESTION)
+    assert code == 2
+    assert "--overlay draws on one picture, and 0 came" in errors

@@ -91,16 +91,19 @@ def test_the_whole_request_has_every_parameter_and_is_answered(server):
     assert server.post(WHOLE).status_code == 200
 
 
-def test_no_place_of_a_request_is_echoed(server):
+# each place with one of the secrets, in turn; nightly each with all
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.nightly)])
+def test_no_place_of_a_request_is_echoed(server, every):
     statuses = []
-    for path in places(WHOLE):
-        for secret in SECRETS:
+    for number, path in enumerate(places(WHOLE)):
+        for secret in SECRETS if every else [SECRETS[number % len(SECRETS)]]:
             answer = server.post(put(path, secret))
             assert "Ada_Finch" not in answer.text, (path, answer.text)
             assert "Oslo" not in answer.text, (path, answer.text)
             statuses.append(answer.status_code)
-    assert set(statuses) == {200, 404, 422}
-    assert statuses.count(422) > 150
+    assert {200, 422} <= set(statuses) <= {200, 404, 422}
+    assert 404 in statuses or not every  # a text as the model's name
+    assert statuses.count(422) > (150 if every else 20)
 
 
 def test_nor_names_that_are_none_nor_what_stands_around_the_body(server):
