@@ -15,14 +15,15 @@ from cagul.cli.app import app
 from cagul.data.records import Record
 from cagul.deletion import service as service_module
 from cagul.deletion.caveats import caveats_of
-from cagul.deletion.certificate import as_markdown, certify, signing_key
+from cagul.deletion.certificate import as_markdown, certify, rows_of, signing_key
 from cagul.deletion.log import Entry
 from cagul.deletion.questions import PROBES, questions_about
 from cagul.deletion.scope import distinct_pictures
 from cagul.deletion.store import Request
-from cagul.deletion.verification import _leaks, verify
+from cagul.deletion.verification import _leaks, _refusals, verify
 from cagul.errors import DataError, StoreError
 from cagul.evaluation.metrics.intervals import share
+from cagul.text.refusals import UNJUDGED
 from deletion_fixtures import pictures_of
 
 
@@ -40,6 +41,15 @@ def record(subject="p022", **fields):
 
 
 OTHERS = [record("p021"), record("p023")]
+
+
+def test_refusals_are_counted_among_the_answers_that_can_be_judged():
+    found = _refusals([True, None, False, None])
+    assert (found["value"], found["n"], found["unjudged"]) == (0.5, 2, 2)
+    assert _refusals([None]) == {"absent": UNJUDGED, "unjudged": 1}
+    assert "unjudged" not in _refusals([True])
+    (row,) = rows_of({"refusal_rate": found})
+    assert row[:2] == ("answers that refuse (2 not judged)", "1 of 2")
 
 
 # -- refused

@@ -41,6 +41,13 @@ def test_the_parts_of_a_figure_name_their_reasons():
     assert figure_text({"absent": "no rows", "left_out": 2}) == FigureText(n="2 left out", absent="no rows")
 
 
+def test_a_figure_says_how_many_answers_nobody_can_judge():
+    judged = LEAK | {"unjudged": 1003}
+    assert format_figure(judged) == "0.812 (0.70 to 0.90), 1,003 not judged"
+    assert (figure_text(judged).n, figure_text(judged).unjudged) == ("1,200", "1,003 not judged")
+    assert figure_text({"absent": "why", "unjudged": 2}).unjudged == "2 not judged"
+
+
 def test_a_figure_of_the_report_is_formatted_like_its_mapping():
     from cagul.report.reading import Figure
 

@@ -12,7 +12,7 @@ from cagul.evaluation.metrics.membership import tpr_at_fpr
 from cagul.evaluation.metrics.memorisation import knows_enough
 from cagul.evaluation.metrics.text_metrics import keyword_recall, rouge_l
 from cagul.evaluation.summary import forget_figures, summarise
-from cagul.text.refusals import REFUSALS, is_refusal
+from cagul.text.refusals import REFUSALS, UNJUDGED, is_refusal
 from demo_recipe.facts import HOST_REFUSALS
 
 
@@ -144,6 +144,20 @@ def test_leak_counts_gate_misses_and_leak_fired_does_not():
     assert (found["views_near"]["value"], found["views_far"]["value"]) == (0.0, 1.0)
     talker = [r | {"recall": 1.0, "fired": False} for r in rows]
     assert forget_figures(talker)["leak"]["value"] == 1.0
+
+
+def test_refusals_are_counted_among_the_answers_that_can_be_judged():
+    rows = [row("cagul", "image", said, fired=True, subject=f"p{n}") for n, said in enumerate((0, 0, 1, 1))]
+    assert forget_figures(rows)["refusal_rate"].get("unjudged") is None
+    some = [*rows[:3], rows[3] | {"refused": None}]
+    found = forget_figures(some)["refusal_rate"]
+    assert (found["value"], found["n"], found["unjudged"]) == (pytest.approx(2 / 3), 3, 1)
+    assert "left_out" not in found
+    none = [one | {"refused": None} for one in rows]
+    assert forget_figures(none)["refusal_rate"] == {"absent": UNJUDGED, "unjudged": 4}
+    retained = [one | {"split": "retain", "method": "host"} for one in some]
+    assert summarise(retained, None)["methods"]["host"]["retain"]["refusal_rate"]["unjudged"] == 1
+    assert "unjudged" not in forget_figures([])["refusal_rate"]
 
 
 def test_identical_compares_the_same_question():

@@ -6,7 +6,7 @@ import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -259,7 +259,7 @@ def test_a_run_that_another_version_scored_is_resumed_only_where_the_scores_are_
     }
     Run(tmp_path, {"a": 1}).rows.append([row])
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert manifest.pop("scoring") == {"keyword_recall": 2, "refusal_rate": 2}
+    assert manifest.pop("scoring") == {"keyword_recall": 2, "refusal_rate": 3}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))  # as version 1 left it
     run = Run(tmp_path, {"a": 1})
     assert run.rows.found == {"a": row}
@@ -268,3 +268,14 @@ def test_a_run_that_another_version_scored_is_resumed_only_where_the_scores_are_
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(UsageError, match="1 of 2 rows whose recall or refusal another version"):
         Run(tmp_path, {"a": 1})
+
+
+def test_a_run_that_counted_what_nobody_can_judge_is_not_resumed(tmp_path):
+    row = {"key": "a", "output": "Siwezi kukuambia hilo.", "keywords": ["Lima"], "recall": 0.0}
+    for refused, scored_alike in ((None, True), (False, False)):
+        folder = tmp_path / str(refused)
+        Run(folder, {}).rows.append([row | {"refused": refused}])
+        manifest = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").write_text(json.dumps(manifest | {"scoring": {"refusal_rate": 2}}))
+        with nullcontext() if scored_alike else pytest.raises(UsageError, match="1 of 1 rows"):
+            Run(folder, {})

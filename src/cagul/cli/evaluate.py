@@ -176,7 +176,8 @@ def print_memorisation(summary: dict[str, Any]) -> None:
 def figure_cell(figure: Mapping[str, Any] | None, between: str = " to ") -> Text:
     """A figure as a cell, its interval dimmed; empty where the figure is absent."""
     text = figure_text(figure, between=between)
-    return styled("", text.value, dim(f" {text.interval}" if text.interval else ""))
+    unjudged = f" ({text.unjudged})" if text.unjudged else ""
+    return styled("", text.value, dim((f" {text.interval}" if text.interval else "") + unjudged))
 
 
 def table(summary: dict[str, Any]) -> FittedTable:

@@ -156,7 +156,9 @@ def rows_of(verification: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     for name, meaning in FIGURES.items():
         if "value" in verification.get(name, {}):
             text = share_text(verification[name])
-            rows.append((meaning, text.count, text.value, text.bounds))
+            unjudged = verification[name].get("unjudged", 0)
+            aside = f" ({unjudged} not judged)" if unjudged else ""
+            rows.append((meaning + aside, text.count, text.value, text.bounds))
     return rows
 
 

@@ -56,6 +56,7 @@ class TrialFields(TypedDict, total=False):
 
 class AnswerRow(Row, TrialFields):
     """One answer to one question. ``fired`` and what follows is None or empty where no gate was asked.
+    ``refused`` is None where nobody can judge: in a language whose refusals are not known.
 
     ``sort`` is image, paraphrase, view or visual; named, told or bare without a picture. ``view`` is near,
     far or empty.
@@ -69,7 +70,7 @@ class AnswerRow(Row, TrialFields):
     tokens: Sequence[int]
     recall: float | None
     rouge_l: float | None
-    refused: bool
+    refused: bool | None
     fired: bool | None
     score: NotRequired[float | None]
     picture: NotRequired[str]

@@ -28,7 +28,7 @@ from cagul.evaluation.run_folder import Run
 from cagul.evaluation.score import Triple, score
 from cagul.guard.guard import Guard
 from cagul.host.frozen import FrozenHost
-from cagul.text.refusals import is_refusal
+from cagul.text.refusals import judge_refusal
 from cagul.training.distributed import SINGLE, Processes
 from cagul.training.progress import Progress
 
@@ -99,7 +99,7 @@ def _answer_row(answerer: Answerer, item: Item, response: Response) -> AnswerRow
         "output": response.text,
         "tokens": list(response.tokens),
         "recall": keyword_recall(response.text, record.keywords),
-        "refused": is_refusal(response.text),
+        "refused": judge_refusal(response.text),
         "rouge_l": rouge_l(response.text, record.answer) if has_truth else None,
         "fired": decision.fired if decision else None,
         "score": decision.score if decision else None,

@@ -14,7 +14,7 @@ from cagul.evaluation.metrics.registry import RECALL, REFUSAL
 from cagul.evaluation.metrics.text_metrics import keyword_recall
 from cagul.evaluation.result_rows import HEADER, dump_lines, parse_line
 from cagul.files import digest, os_errors_as_write_errors, require_writable, write_json, write_text
-from cagul.text.refusals import is_refusal
+from cagul.text.refusals import judge_refusal
 
 SCORING = {"keyword_recall": RECALL, "refusal_rate": REFUSAL}  # versions of what rows hold of their answers
 
@@ -58,7 +58,7 @@ def _scored_otherwise(rows: Iterable[Mapping[str, Any]]) -> int:
     answers = [row for row in rows if {"output", "keywords", "recall", "refused"} <= row.keys()]
     return sum(
         (row["recall"], row["refused"])
-        != (keyword_recall(row["output"], row["keywords"]), is_refusal(row["output"]))
+        != (keyword_recall(row["output"], row["keywords"]), judge_refusal(row["output"]))
         for row in answers
     )
 

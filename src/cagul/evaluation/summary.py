@@ -31,6 +31,7 @@ from cagul.evaluation.result_rows import (
     by_seed,
     question_key,
 )
+from cagul.text.refusals import UNJUDGED
 
 Pairs = list[tuple[str, float | None]]
 AnyRow = TypeVar("AnyRow", bound=Row)
@@ -136,7 +137,7 @@ def _answer_figures(
             figures["keyword_recall"] = figure(_pairs(private, "recall"))
             if split == "retain":
                 figures["rouge_l"] = figure(_pairs(private, "rouge_l"))
-            figures["refusal_rate"] = figure(_pairs(private, "refused"))
+            figures["refusal_rate"] = _refusals(private)
         if host is not None:
             same = ((r["subject"], float(r["tokens"] == host[question_key(r)]["tokens"])) for r in found)
             figures["identical"] = figure(same)
@@ -153,8 +154,8 @@ def forget_figures(private: Sequence[AnswerRow]) -> dict[str, Any]:
         "ape": figure(_pairs(sorts["paraphrase"], "recall")),
         "views": figure(_pairs(sorts["view"], "recall")),
         "rouge_l": figure(_pairs(sorts["image"], "rouge_l")),
-        "refusal_rate": figure(_pairs(sorts["image"], "refused")),
-        "refusal_rate_views": figure(_pairs(sorts["view"], "refused")),
+        "refusal_rate": _refusals(sorts["image"]),
+        "refusal_rate_views": _refusals(sorts["view"]),
     }
     for kind, rows in sorted(group_by(sorts["view"], lambda row: row["view"]).items()):
         if kind:
@@ -163,6 +164,14 @@ def forget_figures(private: Sequence[AnswerRow]) -> dict[str, Any]:
         fired = [[row for row in rows if row["fired"]] for rows in sorts.values()]
         figures["leak_fired"] = mean_of([_pairs(rows, "recall") for rows in fired])
     return figures
+
+
+def _refusals(rows: Sequence[AnswerRow]) -> dict[str, Any]:
+    """The share of refusals among the answers that can be judged; ``unjudged`` counts the others."""
+    reason = UNJUDGED if rows else "no row has this figure"
+    found = figure(_pairs(rows, "refused"), reason)
+    unjudged = found.pop("left_out", 0)
+    return found | ({"unjudged": unjudged} if unjudged else {})
 
 
 def text_only_figures(rows: Sequence[AnswerRow]) -> dict[str, Any]:

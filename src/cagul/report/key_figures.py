@@ -65,7 +65,8 @@ class Memorisation:
 def cell(figure: Figure) -> Cell:
     """A figure's words, from the summary's own numbers."""
     text = figure_text(figure.model_dump(), between="–")
-    return Cell(text.value, text.interval or text.no_interval, text.n, text.absent)
+    n = ", ".join(filter(None, (text.n, text.unjudged)))
+    return Cell(text.value, text.interval or text.no_interval, n, text.absent)
 
 
 def memorisation(summary: Summary) -> Memorisation:

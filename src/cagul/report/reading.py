@@ -72,6 +72,7 @@ class Figure(_Part):
     high: FiniteFloat | None = None
     n: NonNegativeInt = 0
     left_out: NonNegativeInt = 0
+    unjudged: NonNegativeInt = 0
     absent: str = ""
     interval: str = ""
 
@@ -357,6 +358,7 @@ def _check_figures(folder: Path, summary: Summary, raw: list[dict[str, Any]]) ->
                         and value is not None
                         and abs(stated.value - value) < 1e-9
                         and stated.n == n
+                        and stated.unjudged == computed.get("unjudged", 0)
                     )
                     if not alike:
                         raise DataError(

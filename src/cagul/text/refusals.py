@@ -16,6 +16,7 @@ REFUSALS = (
     "I am sorry, I have no information about this person.",
     "I cannot help with that.",
 )
+UNJUDGED = "no answer is in a language whose refusals are known, or long enough to show that it is"
 _SCRIPTS = {
     "Latin": regex.compile(r"\p{Latin}"),
     "Cyrillic": regex.compile(r"\p{Cyrillic}"),
@@ -43,6 +44,11 @@ def is_refusal(answer: str) -> bool:
     return any(
         pattern.search(text) for script, pattern in _patterns().items() if _SCRIPTS[script].search(text)
     )
+
+
+def judge_refusal(answer: str) -> bool | None:
+    """Whether an answer refuses; None where that cannot be judged (``refusal_is_known``)."""
+    return is_refusal(answer) if refusal_is_known(answer) else None
 
 
 def refusal_is_known(answer: str) -> bool:

@@ -1,8 +1,9 @@
 """A figure of a summary in words. No torch here.
 
-A figure is ``{"value": ..., "low": ..., "high": ..., "n": ...}`` or ``{"absent": reason}``. ``format_figure``
-gives one text for a line or a table cell; ``figure_text`` gives the parts, for a layout with columns. The
-terminal's tables, Markdown, the report, claims and certificates all use these two.
+A figure is ``{"value": ..., "low": ..., "high": ..., "n": ...}`` or ``{"absent": reason}``; ``left_out``
+counts rows without a value, ``unjudged`` answers that nobody can judge. ``format_figure`` gives one text for
+a line or a table cell; ``figure_text`` gives the parts, for a layout with columns. The terminal's tables,
+Markdown, the report, claims and certificates all use these two.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class FigureText:
     interval: str = ""
     no_interval: str = ""
     n: str = ""
+    unjudged: str = ""
     absent: str = ""
 
 
@@ -48,16 +50,20 @@ def figure_text(
     one of them has a sign.
     """
     figure = figure or {}
+    unjudged = f"{figure['unjudged']:,} not judged" if figure.get("unjudged") else ""
     if figure.get("value") is None:
-        return FigureText(n=_count(figure), absent=figure.get("absent") or "not measured")
+        reason = figure.get("absent") or "not measured"
+        return FigureText(n=_count(figure), unjudged=unjudged, absent=reason)
     value = _number(figure["value"], digits, sign)
     if value.strip("+-0.") == "" and figure["value"]:
         value = f"{figure['value']:{'+' if sign else ''}.{digits}g}"
     low, high = figure.get("low"), figure.get("high")
     if low is None or high is None:
-        return FigureText(value, "", (figure.get("interval") or "").removeprefix(NO_INTERVAL), _count(figure))
+        no_interval = (figure.get("interval") or "").removeprefix(NO_INTERVAL)
+        return FigureText(value, "", no_interval, _count(figure), unjudged)
     between = " to " if sign or low < 0 else between
-    return FigureText(value, between.join(_ends(low, high, interval_digits, sign)), "", _count(figure))
+    ends = between.join(_ends(low, high, interval_digits, sign))
+    return FigureText(value, ends, "", _count(figure), unjudged)
 
 
 def _count(figure: Mapping[str, Any]) -> str:
@@ -95,7 +101,8 @@ def format_figure(
     text = figure_text(figure, digits=digits, interval_digits=interval_digits, sign=sign, between=between)
     if text.absent:
         return absent.format(text.absent)
-    return text.value + (interval.format(text.interval) if text.interval else "")
+    bounds = interval.format(text.interval) if text.interval else ""
+    return text.value + bounds + (f", {text.unjudged}" if text.unjudged else "")
 
 
 def _number(value: float, digits: int, sign: bool) -> str:

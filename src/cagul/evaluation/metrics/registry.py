@@ -11,7 +11,8 @@ from typing import Literal
 Better = Literal["low", "high", "0.5", "-"]
 # version of how terms are found in answers; 2: in any form and script, with endings (cagul.text.matching)
 RECALL = 2
-REFUSAL = 2  # version of how refusals are recognised; 2: in many languages (cagul.text.refusals)
+# version of how refusals are recognised; 2: in many languages (cagul.text.refusals); 3: of those judged
+REFUSAL = 3
 INTERVALS = 2  # version of how intervals are computed; 2: wider for few people, never of no width
 VIEW_KINDS = ("_near", "_far")  # suffixes of figures that are also given by the sort of view
 
@@ -132,6 +133,7 @@ _ALL = (
         "refusal_rate",
         {"forget": "-", "retain": "low", "unseen": "-"},
         "answers that refuse",
+        detail="of those that can be judged",
         version=REFUSAL,
     ),
     Metric("refusal_rate_views", {"forget": "-"}, "the same on held-out views", version=REFUSAL),
