@@ -167,6 +167,7 @@ def test_doctor_on_the_demo_host(doctor):
     assert {row["state"] for row in rows.values()} <= {"ok", "warning"}
     assert all(row["remedy"] for row in rows.values() if row["state"] != "ok")
     assert "2,618,976 parameters" in rows["host"]["found"]
+    assert "no system turn" in rows["system messages"]["found"]
 
 
 def test_doctor_on_another_host_and_on_none(doctor, tiny_folder, tmp_path):

@@ -108,10 +108,15 @@ WRONG = {
         422,
         "role: Input should be 'system', 'developer', 'user' or 'assistant'",
     ),
-    "a role that the template lacks": (
-        asked(said(SECRET, "system"), said("a")),
+    "a system message at the end": (
+        asked(said("a"), said(SECRET, "system")),
         422,
-        "template has no such turn",
+        "The last message must be the user's",
+    ),
+    "a picture of the system's": (
+        asked(shown(picture(1)) | {"role": "system"}, said("a")),
+        422,
+        "Pictures belong into messages of the role user",
     ),
     "the last turn is an answer": (
         asked(said("a"), said(SECRET, "assistant")),
@@ -289,24 +294,6 @@ def test_pictures_are_seen_upright_on_white(server, guard):
     ):
         answer = server.post(asked(shown(data_url(given)))).json()["choices"][0]["message"]["content"]
         assert answer == guard.answer(meant, QUESTION, max_new_tokens=8).text
-
-
-def test_a_template_with_a_system_turn_takes_one(guard):
-    class Prompter:
-        tokenizer, processor = guard.host.processor.tokenizer, guard.host.processor
-
-        @staticmethod
-        def conversation(turns):
-            return "".join(f"<{turn['role']}>{turn['content'][0]['text']}" for turn in turns)
-
-    from cagul.serving.api import ChatMessage
-
-    rules = Rules(Prompter, Limits(), guard.host.context)
-    turns, _ = rules.read(
-        [ChatMessage(role="developer", content="be brief"), ChatMessage(role="user", content="a")]
-    )
-    assert [turn["role"] for turn in turns] == ["system", "user"]
-    assert not Rules(guard.host.prompter, Limits(), guard.host.context).system
 
 
 @pytest.mark.parametrize("error", [TypeError, jinja2.TemplateError, KeyError, ValueError])

@@ -22,9 +22,14 @@ from cagul.errors import CagulError, HostError, WriteError
 from cagul.files import require_writable
 from cagul.guard.selfcheck import selfcheck
 from cagul.host.frozen import FrozenHost
+from cagul.host.prompter import knows_system_turn
 
 LOW_MEMORY = 2.0  # GiB; the demo takes about one
 LOW_DISK = 1.0  # GiB
+SYSTEM_TURN = {
+    True: "the chat template has a system turn",
+    False: "the chat template has no system turn: `cagul serve` puts their text before the user's",
+}
 
 
 @dataclass(frozen=True)
@@ -149,6 +154,7 @@ def _host(source: str | None) -> Iterator[Check]:
     yield Check(
         "host", "ok", f"{source}: {host.family.model_type}, {host.parameters():,} parameters, {host.dtype}"
     )
+    yield Check("system messages", "ok", SYSTEM_TURN[knows_system_turn(host.prompter)])
     remedy = (
         "Do not guard this host: its edits would be lost or its answers change. Report it with this output."
     )

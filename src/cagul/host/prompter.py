@@ -206,6 +206,25 @@ class Prompter:
         return {"role": "user", "content": [{"type": "image"}] * images + [{"type": "text", "text": asked}]}
 
 
+def knows_system_turn(prompter: Any) -> bool:
+    """Whether the chat template shows a system turn, as something else than a user's, an assistant's or a
+    made-up role's.
+    """
+
+    def shown(role: str) -> str | None:
+        turns = [
+            {"role": role, "content": [{"type": "text", "text": "zqAlpha"}]},
+            {"role": "user", "content": [{"type": "text", "text": "zqBeta"}]},
+        ]
+        try:
+            return str(prompter.conversation(turns))
+        except Exception:  # noqa: BLE001 - templates raise what they like
+            return None
+
+    turn = shown("system")
+    return turn is not None and "zqAlpha" in turn and turn not in map(shown, ("user", "assistant", "zqRole"))
+
+
 _QUESTION = "What does zqAlpha show?"  # words that no template has
 
 

@@ -17,6 +17,7 @@ from cagul.serving.refused import Refused
 from cagul.serving.served_model import ServedModel
 
 IGNORED_HEADER = "x-cagul-ignored"  # parameters that were accepted without effect
+SYSTEM_HEADER = "x-cagul-system"  # where a system message went that is not the template's system turn
 LOWERED_HEADER = "x-cagul-lowered"  # the length that was asked for, and what the server made of it
 
 
@@ -117,7 +118,7 @@ async def begin(
         return None
     if isinstance(first, Failed):
         raise failure(first)
-    headers = _ignored_header(ignored) | _lowered_header(chat, job)
+    headers = _ignored_header(ignored) | _lowered_header(chat, job) | _system_header(served, chat)
     return Answer(served, job, first, events, headers, notes)
 
 
@@ -136,6 +137,11 @@ def _lowered_header(chat: ChatRequest, job: Job) -> dict[str, str]:
     if chat.longest and length < chat.longest[0]:
         return {LOWERED_HEADER: f"{chat.longest[1]}={length}"}
     return {}
+
+
+def _system_header(served: ServedModel, chat: ChatRequest) -> dict[str, str]:
+    """Said where the host's template does not take a system message by itself."""
+    return {SYSTEM_HEADER: "before the user's text"} if served.rules.moves_system(chat.messages) else {}
 
 
 async def _first_event(events: JobEvents, job: Job) -> Event | None:

@@ -150,8 +150,8 @@ Part = Annotated[
 
 
 class ChatMessage(Strict):
-    """One turn. The last one is the user's; a system message stands first, and only where the host's template
-    knows it.
+    """One turn. The last one is the user's. The text of a system message goes before the text of the user's
+    next one, but where it stands first and the host's template has a turn for it.
     """
 
     unsupported = MESSAGE_UNSUPPORTED

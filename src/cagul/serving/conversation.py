@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from itertools import takewhile
 from typing import Any
 
 from PIL import Image
 
 from cagul.host.prompt_layout import turn_marks
+from cagul.host.prompter import knows_system_turn
 from cagul.serving.api import ChatMessage, ImagePart, TextPart
 from cagul.serving.data_url import picture_of
 from cagul.serving.options import Limits
@@ -31,7 +33,7 @@ class Rules:
         self.marks = re.compile(any_of(mark for mark in marks if mark.strip()))
         turns = turn_marks(prompter.processor)
         self.answering = turns.generation if turns else ""
-        self.system = _knows_system(prompter)
+        self.system = knows_system_turn(prompter)
 
     def read(
         self, messages: list[ChatMessage], hold: Callable[[int], None] = lambda pixels: None
@@ -66,13 +68,46 @@ class Rules:
                     content.append({"type": "image"})
                 else:
                     content.append({"type": "text", "text": part.text})
-            self._check_marks(
-                [part["text"] for part in content if part["type"] == "text"], f"messages.{number}.content"
-            )
-            turns.append(
-                {"role": "system" if message.role == "developer" else message.role, "content": content}
-            )
-        return turns, pictures
+            self._check_marks(_texts(content), f"messages.{number}.content")
+            turns.append({"role": _role(message), "content": content})
+        return self._with_system(turns), pictures
+
+    def moves_system(self, messages: list[ChatMessage]) -> bool:
+        """Whether ``read`` puts a system message's text into a user's turn."""
+        own = self._own_system([_role(message) for message in messages])
+        texts = [
+            part.text
+            for message in messages[own:]
+            for part in message.parts
+            if _role(message) == "system" and isinstance(part, TextPart)
+        ]
+        return any(text.strip() for text in texts)
+
+    def _own_system(self, roles: list[str]) -> int:
+        """How many messages at the beginning are the template's system turn; 0 where it has none."""
+        return sum(1 for _ in takewhile("system".__eq__, roles)) if self.system else 0
+
+    def _with_system(self, turns: list[dict]) -> list[dict]:
+        """The turns with every system text where the host's template takes one: those that stand first in its
+        system turn, if it has one; any other before the text of the user's turn that follows, so that it is a
+        part of that turn. Templates of families without a system turn do the same (Gemma's, Mistral's).
+
+        Raises Refused where two texts make a mark together.
+        """
+        own = self._own_system([turn["role"] for turn in turns])
+        placed = [_joined(turns[:own])] if own else []
+        system: list[str] = []
+        for turn in turns[own:]:
+            if turn["role"] == "system":
+                text = "\n".join(_texts(turn["content"]))
+                system += [text] if text.strip() else []
+                continue
+            if turn["role"] == "user" and system:
+                turn = turn | {"content": _after("\n\n".join(system), turn["content"])}
+                self._check_marks(_texts(turn["content"]), "messages")
+                system = []
+            placed.append(turn)
+        return placed
 
     def _check_marks(self, texts: list[str], where: str) -> None:
         """No mark in a message's texts, nor one that they make when a template joins them, trimmed or not."""
@@ -96,19 +131,6 @@ class Rules:
             )
 
     def _check_turns(self, messages: list[ChatMessage]) -> None:
-        for number, message in enumerate(messages):
-            if message.role in ("system", "developer") and not (self.system and number == 0):
-                reason = (
-                    "only the first message may have it"
-                    if self.system
-                    else "the host's chat template has no such turn"
-                )
-                raise Refused(
-                    422,
-                    "role",
-                    f"The role {message.role} is not supported here: {reason}.",
-                    f"messages.{number}.role",
-                )
         last = messages[-1]
         if last.role != "user":
             raise Refused(
@@ -119,6 +141,34 @@ class Rules:
             )
         if not any(isinstance(part, ImagePart) or part.text.strip() for part in last.parts):
             raise Refused(422, "empty", "The last message is empty.", f"messages.{len(messages) - 1}.content")
+
+
+def _role(message: ChatMessage) -> str:
+    """The role for the template: developer is the newer name of system."""
+    return "system" if message.role == "developer" else message.role
+
+
+def _texts(content: list[dict]) -> list[str]:
+    return [part["text"] for part in content if part["type"] == "text"]
+
+
+def _joined(turns: list[dict]) -> dict:
+    """Several system turns as one, a blank line between them."""
+    content = list(turns[0]["content"])
+    for turn in turns[1:]:
+        content += [{"type": "text", "text": "\n\n"}, *turn["content"]]
+    return turns[0] | {"content": content}
+
+
+def _after(system: str, content: list[dict]) -> list[dict]:
+    """A user's content with a text before its first one; pictures stay where they are."""
+    place = next((n for n, part in enumerate(content) if part["type"] == "text"), len(content))
+    text = content[place]["text"] if place < len(content) else ""
+    return [
+        *content[:place],
+        {"type": "text", "text": f"{system}\n\n{text}" if text else system},
+        *content[place + 1 :],
+    ]
 
 
 def any_of(texts: Iterable[str]) -> str:
@@ -133,22 +183,3 @@ def any_of(texts: Iterable[str]) -> str:
         branches.setdefault(text[0], []).append(text[1:])
     patterns = [re.escape(head) + ("" if "" in rests else any_of(rests)) for head, rests in branches.items()]
     return patterns[0] if len(patterns) == 1 else f"(?:{'|'.join(patterns)})"
-
-
-def _knows_system(prompter: Any) -> bool:
-    """Whether the template shows a system turn, as something else than a user's, an assistant's or a made-up
-    role's.
-    """
-
-    def shown(role: str) -> str | None:
-        turns = [
-            {"role": role, "content": [{"type": "text", "text": "zqAlpha"}]},
-            {"role": "user", "content": [{"type": "text", "text": "zqBeta"}]},
-        ]
-        try:
-            return prompter.conversation(turns)
-        except Exception:  # noqa: BLE001 - templates raise what they like
-            return None
-
-    turn = shown("system")
-    return turn is not None and "zqAlpha" in turn and turn not in map(shown, ("user", "assistant", "zqRole"))
