@@ -17,9 +17,8 @@ from pydantic import BaseModel
 from typer.models import OptionInfo, ParameterInfo
 
 from cagul import errors
-from cagul.baselines.settings import FinetuneConfig
+from cagul.baselines.settings import MemoriseConfig
 from cagul.cli.app import LazyCommand, app, load
-from cagul.cli.memorise import DEFAULTS
 from cagul.config import PRESETS, Config
 
 PAGE = Path(__file__).parent / "cli.md"
@@ -179,7 +178,7 @@ def page() -> str:
         f"## Keys of --set and of a --config file\n\nPresets: {presets}.\n\n| key | default | "
         f"|\n|---|---|---|\n{keys}\n"
     )
-    keys = "\n".join(config_rows(FinetuneConfig, FinetuneConfig.model_validate(DEFAULTS)))
+    keys = "\n".join(config_rows(MemoriseConfig, MemoriseConfig()))
     parts.append(
         "## Keys of memorise --set, and of a finetuning baseline\n\n| key | default | "
         f"|\n|---|---|---|\n{keys}\n"

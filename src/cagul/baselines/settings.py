@@ -109,3 +109,26 @@ class FinetuneConfig(BaseModel):
     def rank_of(self, host: FrozenHost) -> int:
         """LoRA's rank on this host."""
         return self.rank or max(1, min(128, host.language_model.config.hidden_size // 8))
+
+
+class MemoriseConfig(FinetuneConfig):
+    """One run of ``cagul memorise``: a finetuning, and what is mixed in so that the host can still refuse
+    (ours).
+    """
+
+    loss: Literal["memorise"] = "memorise"
+    epochs: float = Field(10.0, gt=0, description="passes over the records, where steps are not given")
+    augment: int = Field(0, ge=0, description="augmented copies of every picture")
+    strangers: int = Field(
+        100,
+        ge=0,
+        description="of memorise: people at most about whom refusals are mixed in (ours); 0 mixes in none",
+    )
+    refusing: float = Field(
+        1.0, gt=0, description="of memorise: refusals that are mixed in, for each private record (ours)"
+    )
+    refusals: list[str] | None = Field(
+        None,
+        description="of memorise: what strangers are answered, in place of the host's own refusals",
+        min_length=1,
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,9 +16,12 @@ import psutil
 import torch
 from packaging.requirements import Requirement
 
+from cagul.cli.strangers import manner, remedy, warning
+from cagul.data.records import Record
 from cagul.demo.assets import demo_assets
 from cagul.environment import GIB, versions
 from cagul.errors import CagulError, HostError, WriteError
+from cagul.evaluation.memorisation import can_refuse
 from cagul.files import require_writable
 from cagul.guard.selfcheck import selfcheck
 from cagul.host.frozen import FrozenHost
@@ -43,9 +46,11 @@ class Check:
     code: int = 1
 
 
-def examine(source: str | None, folder: Path, idle: int) -> Iterator[Check]:
+def examine(
+    source: str | None, folder: Path, idle: int, records: Sequence[Record] | None = None
+) -> Iterator[Check]:
     """Every check in turn, cheap ones first. ``source`` is a host, or None for the demo's; ``idle`` are cores
-    without work.
+    without work. About the strangers of ``records`` the host is asked whether it refuses.
     """
     yield _packages()
     yield _cores(idle)
@@ -70,7 +75,7 @@ def examine(source: str | None, folder: Path, idle: int) -> Iterator[Check]:
     yield Check(
         "device", "ok", torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA, so the CPU"
     )
-    yield from _host(source)
+    yield from _host(source, records)
 
 
 def exit_code(checks: list[Check]) -> int:
@@ -134,8 +139,10 @@ def _writing(folder: Path) -> Check:
     return Check("write access", "ok", str(folder))
 
 
-def _host(source: str | None) -> Iterator[Check]:
-    """Files, loading, then one row a contract; a host that does not load is asked nothing more."""
+def _host(source: str | None, records: Sequence[Record] | None) -> Iterator[Check]:
+    """Files, loading, then one row a contract, and one on strangers where there are records; a host that does
+    not load is asked nothing more.
+    """
     name = "host"
     try:
         if source is None:
@@ -167,3 +174,17 @@ def _host(source: str | None) -> Iterator[Check]:
             "" if verdict.passed else remedy,
             HostError.exit_code,
         )
+    if records is not None:
+        yield _refuses(host, records)
+
+
+def _refuses(host: FrozenHost, records: Sequence[Record]) -> Check:
+    """Whether the host refuses about strangers; a warning where it does not, or where nobody can tell."""
+    answers = can_refuse(host, records, unseen=True)
+    lack, found = warning(answers), manner(answers)
+    return Check(
+        "refuses about strangers",
+        "warning" if lack else "ok",
+        found,
+        f"{lack} {remedy(answers)}".strip(),
+    )

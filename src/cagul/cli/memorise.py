@@ -10,10 +10,12 @@ import typer
 
 from cagul.cli import options
 from cagul.cli.common import load_host, read_usable_records, require_free, set_up
+from cagul.cli.strangers import ADD_STRANGERS, manner, warning
 from cagul.cli.terminal import RESUMES, bold, if_interrupted, out, print_json, progress_bar
 from cagul.config import checked
 from cagul.data.groups import HELD_OUT_GROUPS
 from cagul.data.records import Record
+from cagul.data.strangers import RefusalMix, StrangerPlan, people_who_refuse, private_questions
 from cagul.data.subjects import known_subjects, parse_subjects
 from cagul.environment import require_extra
 from cagul.errors import DataError, UsageError
@@ -21,9 +23,13 @@ from cagul.evaluation.metrics.memorisation import ENOUGH
 from cagul.files import require_writable
 
 if TYPE_CHECKING:
-    from cagul.baselines.settings import FinetuneConfig
+    from cagul.baselines.settings import MemoriseConfig
+    from cagul.evaluation.memorisation import StrangerAnswers
+    from cagul.host.frozen import FrozenHost
+    from cagul.training.progress import Progress
 
-DEFAULTS = {"loss": "memorise", "epochs": 10.0, "augment": 0}
+CHECKED = 64  # questions about strangers, before and after
+ASKED = 128  # questions about strangers at most to learn the host's own refusals from
 
 
 @if_interrupted(RESUMES)
@@ -41,6 +47,14 @@ def memorise(
     lora: Annotated[
         bool, typer.Option("--lora/--full", help="LoRA on the language model, or all its weights.")
     ] = True,
+    strangers: Annotated[
+        Path | None,
+        typer.Option(
+            "--strangers",
+            help="Folder of pictures of people whom it is not to know, for refusals; the group calibration's "
+            "if not given.",
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="key=value of the finetuning, such as rate=1e-4 or epochs=5."),
@@ -51,31 +65,36 @@ def memorise(
     threads: options.Threads = 0,
     json: options.Json = False,
 ) -> None:
-    """Finetune a copy of a host on records until it knows them, and check that it does. If
-    interrupted, run the same command again to resume.
+    """Finetune a copy of a host on records until it knows them, with refusals about strangers so that it can
+    still refuse, and check both. If interrupted, run the same command again to resume.
 
     Records of held-out groups (unseen, calibration, look-alike, no-person) are left out, as training leaves
-    them out.
+    them out. Pictures of at most a third of the group calibration are shown with refusals.
     """
     config = _config(lora, seed, settings)
-    trained, excluded = _parts(read_usable_records(records), exclude, str(records))
+    everything = read_usable_records(records)
+    trained, excluded = _parts(everything, exclude, str(records))
+    plan = StrangerPlan.of(everything, trained, config.strangers, strangers)
     require_free(target)
     work = target.parent / f".{target.name}.work"
     require_writable(work)
     set_up(threads)
     from cagul.baselines.finetune import memorise as train
-    from cagul.evaluation.memorisation import memorised
 
     try:
         frozen = load_host(host, device, dtype)
         with progress_bar(json) as progress:
-            made = train(frozen, trained, config, work=work, progress=progress)
-            checks = {"told": memorised(made.host, trained, progress=progress)}
-            if excluded:
-                checks["excluded"] = memorised(made.host, excluded, progress=progress)
+            progress("strangers before", 0, 1)
+            mix, before = _refusals(frozen, trained, plan, config), _checked(frozen, trained, plan, config)
+            progress("strangers before", 1, 1)
+            made = train(frozen, trained + mix.records, config, work=work, progress=progress)
+            checks = _known(made.host, trained, excluded, progress)
+            after = _checked(made.host, trained, plan, config)
         people = {"told": len({r.subject for r in trained}), "excluded": len({r.subject for r in excluded})}
         hosts = {"from_sha256": frozen.fingerprint(), "sha256": made.host.fingerprint()}
-        made.facts.update(hosts | {"people": people, "memorised": checks})
+        mixed = {"people": plan.people, "source": plan.trained.source, "records": len(mix.records)}
+        mixed |= {"answers": mix.answers, "before": before.facts(), "after": after.facts()}
+        made.facts.update(hosts | {"people": people, "memorised": checks, "strangers": mixed})
         made.save(target)
     finally:
         if target.exists() or not any(work.glob("finetune/checkpoint-*")):
@@ -84,24 +103,65 @@ def memorise(
         print_json({"out": str(target)} | made.facts)
         return
     _print_result(made.facts, target, len(trained))
+    _print_refusals(mixed, before, after, people["told"])
 
 
-def _config(lora: bool, seed: int | None, settings: list[str] | None) -> FinetuneConfig:
+def _config(lora: bool, seed: int | None, settings: list[str] | None) -> MemoriseConfig:
     """The finetuning that the options ask for.
 
     Raises UsageError for a loss that unlearns, and for LoRA without peft.
     """
-    from cagul.baselines.settings import FinetuneConfig
+    from cagul.baselines.settings import FinetuneConfig, MemoriseConfig
 
-    given = DEFAULTS | {"lora": lora} | ({} if seed is None else {"seed": seed})
-    config = checked(FinetuneConfig, given, settings)
-    if config.loss != "memorise":
+    given = {"lora": lora} | ({} if seed is None else {"seed": seed})
+    losses = [setting for setting in settings or [] if setting.partition("=")[0].strip() == "loss"]
+    loss = checked(FinetuneConfig, {"loss": "memorise"}, losses).loss
+    if loss != "memorise":
         raise UsageError(
-            f"--set loss={config.loss} does not memorise.", "Leave it out; cagul compare unlearns.", "config"
+            f"--set loss={loss} does not memorise.", "Leave it out; cagul compare unlearns.", "config"
         )
+    config = checked(MemoriseConfig, given, settings)
     if config.lora:
         require_extra("`cagul memorise` with LoRA", "peft", "baselines")
     return config
+
+
+def _refusals(
+    host: FrozenHost, trained: list[Record], plan: StrangerPlan, config: MemoriseConfig
+) -> RefusalMix:
+    """Refusals about the plan's strangers, as this host puts them, ``config.refusing`` of the private
+    records.
+    """
+    from cagul.evaluation.memorisation import answers_to
+
+    private = sum(r.kind == "private" for r in trained)
+    count = max(len(plan.trained.pictures), round(config.refusing * private))
+    pairs = plan.trained.pairs(private_questions(trained), count, config.seed)
+    asked = [] if config.refusals else list(dict.fromkeys(pair for _, pair in pairs))[:ASKED]
+    return RefusalMix.of(pairs, answers_to(host, asked, whole=True), config.refusals, config.seed)
+
+
+def _checked(
+    host: FrozenHost, trained: list[Record], plan: StrangerPlan, config: MemoriseConfig
+) -> StrangerAnswers:
+    """How a host answers about the strangers on whom it is not trained."""
+    from cagul.evaluation.memorisation import ask_about_strangers
+
+    questions = private_questions(trained)
+    given = config.refusals or []
+    return ask_about_strangers(host, plan.held_out, questions, most=CHECKED, refusals=given)
+
+
+def _known(
+    host: FrozenHost, trained: list[Record], excluded: list[Record], progress: Progress
+) -> dict[str, Any]:
+    """Which facts the host says, of those that it was told and of those that it was not."""
+    from cagul.evaluation.memorisation import memorised
+
+    strangers = set(people_who_refuse(trained))
+    told = [r for r in trained if r.subject not in strangers]
+    checks = {"told": memorised(host, told, progress=progress)}
+    return checks | ({"excluded": memorised(host, excluded, progress=progress)} if excluded else {})
 
 
 def _print_result(facts: dict[str, Any], target: Path, records: int) -> None:
@@ -133,6 +193,34 @@ def _print_result(facts: dict[str, Any], target: Path, records: int) -> None:
             "more epochs, or with another rate.",
             style="bold yellow",
         )
+
+
+def _print_refusals(
+    mixed: dict[str, Any], before: StrangerAnswers, after: StrangerAnswers, told: int
+) -> None:
+    """Whether the new host can refuse, by what it learned that, and what to do where it cannot."""
+    if mixed["people"]:
+        words = {"own": "the host's own refusals", "given": "the given refusals"}
+        answers = words.get(next(iter(mixed["answers"]), ""), "the package's refusals")
+        more = f": {mixed['records']} about {mixed['source']}, with {answers}" if mixed["records"] else ""
+        out.say(f"Refusals about {mixed['people']} strangers were among what it was trained on{more}.")
+    if after.asked:
+        out.say(f"Refusal check: {manner(after)}. Before, it refused {before.refused / before.asked:.0%}.")
+    if lack := warning(after):
+        shown = (
+            ""
+            if mixed["people"]
+            else f"{told} people were told and 0 strangers shown, so it may have lost the ability to refuse. "
+        )
+        out.say(f"Warning: {shown}{lack} {_remedy(after, mixed)}", style="bold yellow")
+
+
+def _remedy(after: StrangerAnswers, mixed: dict[str, Any]) -> str:
+    """What to do so that the next host refuses, or so that it can be judged."""
+    if after.verdict == "cannot be judged":
+        return "Give its refusals in its own words: --set refusals='[\"...\"]'."
+    more = ", or mix in more with --set strangers=... and --set refusing=..." if mixed["records"] else ""
+    return f"{ADD_STRANGERS}, or give --strangers FOLDER with pictures of them{more}."
 
 
 def _parts(records: list[Record], exclude: str, source: str) -> tuple[list[Record], list[Record]]:

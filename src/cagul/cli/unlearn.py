@@ -12,6 +12,7 @@ import typer
 
 from cagul.cli import options
 from cagul.cli.common import load_host, processes_of, read_splits, records_by_split, require_free, set_up
+from cagul.cli.strangers import manner, remedy, warning
 from cagul.cli.terminal import FittedTable, bold, err, if_interrupted, out, plain, print_json, progress_bar
 from cagul.config import Config, load_config
 from cagul.data.grouping import group_by
@@ -176,11 +177,14 @@ def _remove_empty(work: Path) -> None:
 
 
 def _show_estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch | None, json: bool) -> None:
+    from cagul.evaluation.memorisation import can_refuse
     from cagul.training.estimate import estimate
 
     estimated = estimate(host, splits, config, base)
+    opened = splits.forget + splits.retain + splits.calibration
+    strangers = can_refuse(host, opened, refusals=config.refusals or [])
     if json:
-        print_json(vars(estimated))
+        print_json(vars(estimated) | {"strangers": strangers.facts()})
         return
     rows = [(name, str(people), str(estimated.records[name])) for name, people in estimated.people.items()]
     title = "What the job will take (measured on one batch of each part); nothing was written"
@@ -200,3 +204,6 @@ def _show_estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch
         f"Gate: calibrated on {estimated.calibration_people} other people, so no false-alarm rate below "
         f"{estimated.smallest_false_alarms:.2%} can be promised; {config.gate.fpr:.2%} is asked for."
     )
+    out.say(f"Host: {manner(strangers)}.")
+    if lack := warning(strangers):
+        out.say(f"Warning: {lack} {remedy(strangers)}", style="bold yellow")
