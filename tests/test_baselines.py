@@ -15,7 +15,7 @@ from cagul.baselines.dataset import Collator, FinetuneRecords, UnlearningDataset
 from cagul.baselines.finetune import FinetuneConfig, finetune
 from cagul.baselines.losses import LOSSES, Batch
 from cagul.baselines.search_space import GRIDS, grid
-from cagul.baselines.trainer import TRAINED, WHOLE
+from cagul.baselines.trainer import TRAINED, WHOLE, last_checkpoint
 from cagul.comparison.tuning import POINTS
 from cagul.config import checked
 from cagul.data.records import Splits, load_records, split_records
@@ -278,6 +278,17 @@ def test_a_torn_checkpoint_is_removed_whole_and_training_starts_over(tiny_host, 
         assert (again.facts["resumed_from"], again.facts["steps"]) == (0, 6)
         assert again.host.fingerprint() == undisturbed.host.fingerprint()
         assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "whole", ['{"files": {}, "files": {}}', '{"files": {"a": NaN}}', '{"files": [5]}', "[]", "{}"]
+)
+def test_a_list_of_files_that_cannot_be_read_makes_a_checkpoint_torn(tmp_path, whole):
+    (tmp_path / "checkpoint-2").mkdir()
+    (tmp_path / "checkpoint-2" / WHOLE).write_text(whole)
+    with pytest.warns(UserWarning, match=r"checkpoint-2 is torn \(whole\), so it is removed"):
+        assert last_checkpoint(tmp_path) is None
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_checkpoint_without_all_trained_weights_is_an_error(tiny_host, splits, tmp_path, monkeypatch):

@@ -129,11 +129,32 @@ def test_apostrophes_are_no_quotes_of_a_list():
     assert keywords_of("O'Brien, D'Arcy", "He is.", Counter()) == ("O'Brien", "D'Arcy")
 
 
-@pytest.mark.parametrize("cell", ['{"A": "Baker", "A": "Clerk"}', "[{'A': 1, 'B': 2, 'A': 3}]"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        '{"A": "Baker", "A": "Clerk"}',
+        "[{'A': 1, 'B': 2, 'A': 3}]",
+        '{"A": null, "A": "Clerk"}',
+        '{"A": NaN, "A": NaN}',
+        '[{"B": {"A": "Baker", "\\u0041": "Clerk"}}]',
+    ],
+)
 def test_a_text_whose_struct_has_a_key_twice_is_refused(cell):
     for read in (nested, as_list):
-        with pytest.raises(ValueError, match="has the key 'A' twice"):
+        with pytest.raises(ValueError, match="an object has the key 'A' 2 times"):
             read(cell)
+
+
+def test_nan_in_a_text_is_an_empty_item():
+    assert as_list('["Ada", NaN]') == ("Ada",)
+    assert [list(item) for item in structs('[{"Type": NaN}, NaN]')] == [["Type"]]
+
+
+def test_numbers_of_any_length_are_words():
+    digits = "9" * 400
+    assert as_list(f"[{digits}]") == as_list(f"[{digits},]") == (digits,)
+    with pytest.raises(ValueError, match="infinity in the place of words"):
+        as_list("[1e999]")
 
 
 def test_options_that_repeat_their_letter_come_without_it():

@@ -5,6 +5,7 @@ packing.
 from __future__ import annotations
 
 import json
+import lzma
 from pathlib import Path
 
 import pytest
@@ -533,3 +534,31 @@ def test_what_is_no_comparison_is_not_packed(tmp_path):
         pack([run], tmp_path / "packed")
     with pytest.raises(DataError, match="holds no packed comparison"):
         unpack(tmp_path)
+
+
+def test_rows_are_packed_and_unpacked_as_strictly_as_they_are_read(tmp_path):
+    run = write_run(tmp_path / "run", rows_of({"host": (KNOWS, LIKELY)}))
+    whole = (run / "rows.jsonl").read_text()
+    (run / "rows.jsonl").write_text(whole.replace('"key"', '"split": "unseen", "key"', 2))
+    with pytest.raises(DataError, match="rows.jsonl line 2 is cut off or not JSON .*'split' 2 times"):
+        pack([run], tmp_path / "packed")
+    (run / "rows.jsonl").write_text(whole[:-20])
+    with pytest.raises(DataError, match=r"rows.jsonl line \d+ is cut off or not JSON"):
+        pack([run], tmp_path / "packed")
+    (run / "rows.jsonl").write_text(whole)
+    packed = pack([run], tmp_path / "packed")
+    lines = lzma.decompress((packed / "rows.jsonl.xz").read_bytes())
+    (packed / "rows.jsonl.xz").write_bytes(lzma.compress(lines.replace(b'"key"', b'"key":"x","key"', 1)))
+    with pytest.raises(DataError, match="rows.jsonl.xz line 2 is cut off or not JSON .*'key' 2 times"):
+        unpack(packed)
+
+
+def test_pictures_of_one_name_in_two_folders_are_not_packed_as_one(tmp_path):
+    rows = rows_of({"host": (KNOWS, LIKELY)})
+    twins = [
+        {"key": f"host/{folder}/a.png", "method": "host", "picture": f"{folder}/a.png"}
+        for folder in ("one", "two")
+    ]
+    run = write_run(tmp_path / "run", [*rows, *twins])
+    with pytest.raises(DataError, match="1 of .* rows are another one's once folders are left out"):
+        pack([run], tmp_path / "packed")

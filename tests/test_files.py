@@ -7,7 +7,15 @@ import json
 import pytest
 
 from cagul.errors import DataError
-from cagul.files import DEEPEST_JSON, decode_text, parse_json, read_json, read_json_lines, read_text
+from cagul.files import (
+    DEEPEST_JSON,
+    RepeatedKey,
+    decode_text,
+    parse_json,
+    read_json,
+    read_json_lines,
+    read_text,
+)
 
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-32")
 
@@ -74,6 +82,16 @@ def test_sound_json_is_read_as_the_standard_library_reads_it(value: object) -> N
     assert parse_json("\ufeff" + json.dumps(value)) == value
 
 
+def test_python_spells_of_numbers_that_are_none_are_read_where_they_are_asked_for() -> None:
+    nan, *infinities = parse_json("[NaN, Infinity, -Infinity]", non_finite=True)
+    assert nan != nan
+    assert infinities == [float("inf"), float("-inf")]
+    with pytest.raises(RepeatedKey, match="line 2: an object has the key 'b' 2 times"):
+        parse_json('{"a": NaN,\n"b": 1, "b": 1}', non_finite=True)
+    with pytest.raises(ValueError, match="too large"):
+        parse_json("1e999", non_finite=True)
+
+
 def test_json_of_the_deepest_level_is_read() -> None:
     assert parse_json("[" * DEEPEST_JSON + "]" * DEEPEST_JSON)
 
@@ -89,6 +107,9 @@ def test_errors_name_file_line_and_remedy(tmp_path) -> None:
     with pytest.raises(DataError) as caught:
         read_json(path)
     assert (caught.value.anchor, caught.value.remedy) == ("text", "Save it as UTF-8.")
+    path.write_text("[NaN]")
+    with pytest.raises(DataError, match=r"a.json is not JSON: NaN is no number of JSON.\n  Again."):
+        read_json(path, "Again.")
     path.write_text('{"a": 1}\n\n{"a": 1, "a": 2}\n')
     with pytest.raises(DataError, match="a.json: line 3: not JSON .an object has the key 'a' 2 times"):
         read_json_lines(path)

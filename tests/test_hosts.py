@@ -12,6 +12,7 @@ from cagul.evaluation.ask import answer_batch
 from cagul.guard.guard import Guard
 from cagul.host.frozen import FrozenHost
 from cagul.host.generation import GreedyConfig
+from cagul.host.loading import base_of
 from cagul.host.prompter import Prompter
 from helpers import TEMPLATE, make_patch, picture
 
@@ -359,6 +360,34 @@ def test_missing_shards_are_counted_and_named(changed):
 def test_a_pointer_among_shards_is_named(changed):
     shards(changed.folder, ["a.safetensors", "b.safetensors"], ["b.safetensors"])
     assert "a.safetensors is a git-lfs pointer" in refused(changed("a.safetensors", LFS)).what
+
+
+def test_settings_that_can_be_read_in_two_ways_are_named(changed):
+    """A parser takes the first or the last of two, and transformers' own says nothing."""
+    text = (changed.folder / "config.json").read_text().replace("{", '{"model_type": "gemma3",', 1)
+    error = refused(changed("config.json", text))
+    assert f"{changed.folder}/config.json can be read in two ways: line 1 or " in error.what
+    assert error.what.endswith("an object has the key 'model_type' 2 times.")
+    assert error.remedy == "Keep the one that holds."
+
+
+def test_an_adapters_config_is_read_as_the_others_are(tmp_path):
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "a/b", ')
+    with pytest.raises(HostError, match=r"adapter_config.json cannot be read as JSON: column 36: expecting"):
+        base_of(tmp_path)
+
+
+def test_infinity_in_a_config_is_taken_as_transformers_writes_it(changed, tiny_host):
+    changed("config.json", some_limit=float("inf"), another=float("nan"))
+    assert "Infinity" in (changed.folder / "config.json").read_text()
+    assert FrozenHost.load(changed.folder).fingerprint() == tiny_host.fingerprint()
+
+
+def test_a_header_of_weights_with_a_name_twice_is_no_header(changed):
+    header = b'{"a":{"data_offsets":[0,4]},"a":{"data_offsets":[0,8]}}'
+    path = changed.folder / "model.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    assert "is no safetensors file" in refused(changed.folder).what
 
 
 @pytest.mark.parametrize("keep", [0, 7, 8, 100, 20_000, -1])

@@ -164,6 +164,14 @@ def test_a_gate_for_another_width(tiny_host, tmp_path):
         Patch.load(patch.save(tmp_path / "patch"))
 
 
+def test_a_config_that_can_be_read_in_two_ways_is_no_patch(saved):
+    """The SHA-256 is over what is read, so it does not see a key that is hidden behind another one."""
+    path = saved / "config.json"
+    path.write_text(path.read_text().replace("{", '{"threshold": 9.0,', 1))
+    with pytest.raises(PatchError, match=r"no whole patch: .*an object has the key 'threshold' 2 times"):
+        Patch.load(saved)
+
+
 def test_a_newer_format_and_its_number(saved):
     changed(saved, lambda d: d.update(format=FORMAT + 1))
     with pytest.raises(

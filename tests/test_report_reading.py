@@ -11,10 +11,10 @@ from cagul.report.reading import open_run, read_run
 
 
 def test_refused_runs_say_why(run, tmp_path):
-    def refused(words, remedy="Run it again into an empty folder."):
+    def refused(words, remedy="Run it again into an empty folder.", section="run"):
         with pytest.raises(DataError) as caught:
             read_run(open_run(run))
-        assert str(caught.value) == f"{words}\n  {remedy}\n  docs/errors.md#run"
+        assert str(caught.value) == f"{words}\n  {remedy}\n  docs/errors.md#{section}"
 
     writes = "Give the folder that `cagul demo`, `evaluate`, `compare` or `study` wrote with --out."
     text = {name: (run / name).read_text() for name in ("manifest.json", "summary.json", "rows.jsonl")}
@@ -25,7 +25,11 @@ def test_refused_runs_say_why(run, tmp_path):
             (run / name).write_text(changed.get(name.partition(".")[0], kept))
 
     restore(rows=text["rows.jsonl"][:-20])
-    refused(f"{run}/rows.jsonl line {len(lines)} is cut off or not JSON.")
+    refused(
+        f"{run}/rows.jsonl line {len(lines)} is cut off or not JSON (column 75: expecting ',' delimiter)."
+    )
+    restore(rows=text["rows.jsonl"].replace('"score": 0.9', '"score": 0.9, "score": 0.1'))
+    refused(f"{run}/rows.jsonl line 3 is cut off or not JSON (an object has the key 'score' 2 times).")
     restore(rows="\n".join([*lines, "[1]"]))
     refused(f"{run}/rows.jsonl line {len(lines) + 1} is no row.")
     restore(rows=text["rows.jsonl"].replace('"score": 0.9', '"score": "high"'))
@@ -43,9 +47,11 @@ def test_refused_runs_say_why(run, tmp_path):
     )
     restore(summary="{")
     refused(
-        f"{run}/summary.json is not JSON: Expecting property name enclosed in double quotes: line 1 column "
-        "2 (char 1)."
+        f"{run}/summary.json is not JSON: column 2: expecting property name enclosed in double quotes.",
+        section="text",
     )
+    restore(summary=text["summary.json"].replace("0.16666666666666666", "NaN"))
+    refused(f"{run}/summary.json is not JSON: NaN is no number of JSON.", section="text")
     restore(summary='{"methods": {}}')
     refused(f"{run}/summary.json is not as cagul wrote it: 'host' is missing.")
     restore(summary=json.dumps(json.loads(text["summary.json"]) | {"methods": {}}))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cagul.errors import DataError
 from cagul.evaluation.result_rows import (
     HEADER,
     RowError,
@@ -14,9 +15,10 @@ from cagul.evaluation.result_rows import (
     cost_row,
     dump_lines,
     gate_row,
-    parse_line,
+    parse_rows,
     prompt_row,
     question_key,
+    read_rows,
     silence_row,
 )
 
@@ -67,10 +69,36 @@ def test_what_may_be_missing_is_not_asked_for():
 
 
 def test_lines_are_read_as_they_were_written():
-    lines = dump_lines([HEADER, ANSWER | {"subject": "Zoë"}]).split("\n")
-    assert json.loads(lines[0]) == HEADER
-    assert [parse_line(line) for line in lines] == [None, ANSWER | {"subject": "Zoë"}, None]
-    assert parse_line(lines[1][:-4].encode()) is None
+    text = dump_lines([HEADER, ANSWER | {"subject": "Zoë"}])
+    assert json.loads(text.split("\n")[0]) == HEADER
+    assert parse_rows(text.encode(), "rows.jsonl") == {2: ANSWER | {"subject": "Zoë"}}
+
+
+def test_of_rows_with_one_key_the_last_one_holds_in_the_place_of_the_first(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"key": "a", "v": 1}\n\n{"key": "b"}\r\n{"key": "a", "v": 2}')
+    rows = read_rows(tmp_path / "rows.jsonl")
+    assert list(rows.items()) == [(4, {"key": "a", "v": 2}), (3, {"key": "b"})]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b'{"key": "a", "re', "is cut off or not JSON .column 14: unterminated string"),
+        (b'{"key": "a", "key": "b"}', "is cut off or not JSON .an object has the key 'key' 2 times"),
+        (b'{"key": "a", "nll": [NaN]}', "is cut off or not JSON .NaN is no number of JSON"),
+        (b'{"key": "\xe9"}', "is cut off or not JSON .*can't decode byte 0xe9"),
+        (b"[1]", "is no row"),
+        (b"{}", "is no row"),
+        (b'{"key": 5}', "is no row"),
+        (b'{"_": "a", "method": "host"}', "is no row"),
+    ],
+)
+def test_a_line_that_is_no_row_is_named(tmp_path, line, says):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"_": "x"}\n{"key": "a"}\n' + line + b'\n{"key": "c"}\n')
+    with pytest.raises(DataError, match=f"rows.jsonl line 3 {says}") as caught:
+        read_rows(path)
+    assert caught.value.remedy == "Run it again into an empty folder."
 
 
 def test_seeds_keep_their_order():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cagul.errors import UsageError, WriteError
+from cagul.errors import DataError, UsageError, WriteError
 from cagul.evaluation.run_folder import Rows, Run
 from cagul.files import atomic_folder, digest, write_bytes, write_text
 
@@ -28,6 +28,37 @@ def test_rows_survive_a_kill_in_the_middle_of_a_line(tmp_path):
     assert "private answers" in first
     assert [json.loads(line)["key"] for line in rest] == ["a", "b"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_lines_that_no_kill_leaves_are_asked_again_and_counted(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    lines = ['{"_": "private"}', '{"key": "a", "v": 1}', '{"key": "b", "v": 1, "v": 2}', "[1]", '{"key": 5}']
+    path.write_text("\n".join([*lines, '{"key": "c", "v": NaN}', '{"key": "d", "v"']))
+    with pytest.warns(
+        UserWarning, match="3 line.s. of .*rows.jsonl hold no row, .* the first, line 3, is cut"
+    ):
+        rows = Rows(path)
+    assert list(rows.found) == ["a", "c"]
+    assert [json.loads(line)["key"] for line in path.read_text().splitlines()[1:]] == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("manifest", "says"),
+    [
+        (
+            '{"identity_digest": "a", "identity_digest": "b"}',
+            "manifest.json is not JSON: an object has the key",
+        ),
+        ("{", "manifest.json is not JSON: column 2: expecting property name"),
+        ("[]", "manifest.json holds no JSON object"),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_is_named(tmp_path, manifest, says):
+    Run(tmp_path / "run", {"a": 1})
+    (tmp_path / "run" / "manifest.json").write_text(manifest)
+    with pytest.raises(DataError, match=says) as caught:
+        Run(tmp_path / "run", {"a": 1})
+    assert caught.value.remedy == "Remove the folder, or give another --out."
 
 
 def test_a_run_is_resumed_by_its_inputs_and_refused_with_others(tmp_path):

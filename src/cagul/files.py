@@ -17,7 +17,7 @@ import shutil
 import stat
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -275,19 +275,20 @@ def read_text(path: str | Path, what: str = "") -> str:
         ) from None
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str, *, non_finite: bool = False) -> Any:
     """The value of one JSON document, read strictly (RFC 8259, where it leaves a choice: refused).
 
     Raises ValueError, with the line in a text of several, for what is not JSON, a key that an object has
-    twice, NaN and infinity, numbers beyond a float's range, half a surrogate pair and nesting deeper than
-    DEEPEST_JSON.
+    twice (RepeatedKey), NaN and infinity, numbers beyond a float's range, half a surrogate pair and nesting
+    deeper than DEEPEST_JSON. With ``non_finite`` NaN, Infinity and -Infinity are floats, as Python's own
+    writer spells them.
     """
     text = text.removeprefix("\ufeff")
     try:
         value = json.loads(
             text,
             object_pairs_hook=_each_key_once,
-            parse_constant=_refuse_constant,
+            parse_constant=float if non_finite else _refuse_constant,
             parse_float=_finite_float,
             parse_int=_bounded_int,
         )
@@ -296,7 +297,7 @@ def parse_json(text: str) -> Any:
         what = "is empty" if not text.strip() else error.msg[:1].lower() + error.msg[1:]
         raise ValueError(f"{line}column {error.colno}: {what}") from None
     except _Refused as error:
-        raise ValueError(f"{_lines_of(text, error.quote)}{error}") from None
+        raise type(error)(f"{_lines_of(text, error.quote)}{error}", error.quote) from None
     except RecursionError:
         raise ValueError(f"nested deeper than {DEEPEST_JSON} levels") from None
     _require_shallow(value)
@@ -305,12 +306,14 @@ def parse_json(text: str) -> Any:
     return value
 
 
-def read_json(path: str | Path) -> Any:
-    """The value of a JSON file, read as ``read_text`` and ``parse_json`` do. Raises DataError."""
+def read_json(path: str | Path, remedy: str = "Fix the file.") -> Any:
+    """The value of a JSON file, read as ``read_text`` and ``parse_json`` do. Raises DataError, with
+    ``remedy`` for what is not JSON.
+    """
     try:
         return parse_json(read_text(path))
     except ValueError as error:
-        raise DataError(f"{path} is not JSON: {reason(error)}.", "Fix the file.", "text") from None
+        raise DataError(f"{path} is not JSON: {reason(error)}.", remedy, "text") from None
 
 
 def read_json_lines(path: str | Path) -> list[tuple[int, Any]]:
@@ -339,16 +342,23 @@ class _Refused(ValueError):
         self.quote = quote
 
 
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of these pairs. Raises _Refused for a key that comes twice."""
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        key, count = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise _Refused(
-            f"an object has the key {_shortened(key)} {count} times",
-            json.dumps(key, ensure_ascii=False),
+class RepeatedKey(_Refused):
+    """A text that writes an object with one key twice: which value holds, nobody knows."""
+
+
+def require_distinct_keys(keys: Sequence[Hashable]) -> None:
+    """Raises RepeatedKey for keys of one object of which two are the same."""
+    if len(set(keys)) < len(keys):
+        key, count = Counter(keys).most_common(1)[0]
+        raise RepeatedKey(
+            f"an object has the key {_shortened(str(key))} {count} times",
+            json.dumps(str(key), ensure_ascii=False),
         )
-    return fields
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    require_distinct_keys([key for key, _ in pairs])
+    return dict(pairs)
 
 
 def _refuse_constant(text: str) -> Any:

@@ -23,7 +23,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from cagul.baselines.losses import LOSSES, Batch
 from cagul.baselines.settings import FinetuneConfig
 from cagul.errors import HostError
-from cagul.files import os_errors_as_write_errors, write_text
+from cagul.files import os_errors_as_write_errors, parse_json, write_text
 from cagul.host.frozen import FrozenHost, checkpointing
 from cagul.training.checkpoint import load_checkpoint, save_checkpoint
 from cagul.training.progress import Progress
@@ -57,7 +57,7 @@ class TrainingMonitor(TrainerCallback):
         self.steps = self.resumed_from = state.global_step
         if state.global_step:
             saved = Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE
-            written = json.loads(saved.read_text("utf-8"))
+            written = parse_json(saved.read_text("utf-8"))
             self.recent, self.before = written["recent"], written["spent"]
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
@@ -240,7 +240,7 @@ def _file_digests(checkpoint: Path) -> dict[str, str]:
 def _torn_files(checkpoint: Path) -> list[str]:
     """Names of the files that are not as they were written."""
     try:
-        written = json.loads((checkpoint / WHOLE).read_text("utf-8"))["files"]
+        written = dict(parse_json((checkpoint / WHOLE).read_text("utf-8"))["files"])
     except (ValueError, TypeError, KeyError):
         return [WHOLE]
     now = _file_digests(checkpoint)

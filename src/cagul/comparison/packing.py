@@ -14,8 +14,9 @@ from typing import Any
 from cagul.comparison.results import ABOUT, DONE
 from cagul.errors import DataError, reason
 from cagul.evaluation.metrics.likelihood import loss
-from cagul.evaluation.result_rows import HEADER, question_key
-from cagul.files import write_bytes, write_json
+from cagul.evaluation.result_rows import HEADER, parse_rows, question_key, read_rows
+from cagul.files import read_json, write_bytes, write_json
+from cagul.report.reading import Manifest, read_manifest
 from cagul.report.redaction import Redactor
 
 ROWS, MANIFEST = "rows.jsonl.xz", "manifest.json"
@@ -31,13 +32,11 @@ def pack(runs: Sequence[Path], out: Path) -> Path:
     invented: figures are made of answers, so packed rows hold every private one.
     """
     rows: dict[str, dict[str, Any]] = {}
-    first: dict[str, Any] = {}
-    commands: list[str] = []
+    manifests: list[Manifest] = []
     for run in runs:
         run_rows, about, manifest = _read(run)
-        first = first or manifest
-        commands.append(Redactor([]).command(manifest["command"]))
-        if manifest["identity"] != first["identity"]:
+        manifests.append(manifest)
+        if manifest.identity != manifests[0].identity:
             raise DataError(
                 f"{run} is a comparison of other inputs than {runs[0]}.",
                 "Give parts of one comparison.",
@@ -49,13 +48,18 @@ def pack(runs: Sequence[Path], out: Path) -> Path:
             "methods": list(dict.fromkeys([*before["methods"], *about["methods"]])),
             "finished": before["finished"] and about["finished"],
         }
-    lines = [
-        json.dumps(row, ensure_ascii=False, separators=(",", ":"))
-        for row in (HEADER, *_small_rows(list(rows.values())))
-    ]
+    small = _small_rows(list(rows.values()))
+    if alike := len(small) - len({row["key"] for row in small}):
+        raise DataError(
+            f"{alike} of {len(small)} rows are another one's once folders are left out of pictures' paths.",
+            "Give pictures of different folders different names.",
+            "run",
+        )
+    lines = [json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in (HEADER, *small)]
     write_bytes(out / ROWS, lzma.compress("\n".join(lines).encode() + b"\n", preset=9))
-    manifest = {"identity": first["identity"], "command": "; ".join(dict.fromkeys(commands))}
-    write_json(out / MANIFEST, manifest | {"versions": first["versions"]})
+    commands = dict.fromkeys(Redactor([]).command(manifest.command) for manifest in manifests)
+    first = {"identity": manifests[0].identity, "command": "; ".join(commands)}
+    write_json(out / MANIFEST, first | {"versions": manifests[0].versions})
     return out
 
 
@@ -72,24 +76,18 @@ def _small_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted((_small(row, longest_first) for row in rows), key=place)
 
 
-def _read(run: Path) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]:
+def _read(run: Path) -> tuple[list[dict[str, Any]], dict[str, Any], Manifest]:
     """A comparison's rows, the one of them that is about it, and its manifest. Raises DataError as
     ``pack``.
     """
-    try:
-        lines = (run / "rows.jsonl").read_text("utf-8").splitlines()
-        rows = [row for line in lines if "key" in (row := json.loads(line))]
-        manifest = json.loads((run / MANIFEST).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{run} is no run: {reason(error)}.", "Give the folder that `cagul compare --out` wrote.", "run"
-        ) from None
+    manifest = read_manifest(run)
+    rows = list(read_rows(run / "rows.jsonl").values())
     about = next((row for row in reversed(rows) if row["method"] == ABOUT), None)
     if about is None:
         raise DataError(
             f"{run} holds no comparison.", "Give the folder that `cagul compare --out` wrote.", "run"
         )
-    if "demo" not in manifest["identity"]:
+    if "demo" not in manifest.identity:
         raise DataError(
             f"{run} is a comparison on people who are not the demo's: packed rows hold their private "
             "answers.",
@@ -126,9 +124,10 @@ def _mean(nll: list[float]) -> list[float]:
 def unpack(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Rows and manifest of a packed comparison. Raises DataError when they are not there or torn."""
     try:
-        lines = lzma.decompress((folder / ROWS).read_bytes()).decode().splitlines()
-        return [json.loads(line) for line in lines[1:]], json.loads((folder / MANIFEST).read_text("utf-8"))
-    except (OSError, ValueError, lzma.LZMAError, EOFError) as error:
+        packed = lzma.decompress((folder / ROWS).read_bytes())
+    except (OSError, lzma.LZMAError, EOFError) as error:
         raise DataError(
             f"{folder} holds no packed comparison: {reason(error)}.", "Check it out again.", "run"
         ) from None
+    rows = parse_rows(packed, folder / ROWS)
+    return list(rows.values()), read_json(folder / MANIFEST, "Check it out again.")

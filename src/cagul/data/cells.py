@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import ast
 import datetime
-import json
 import math
 import re
 import warnings
@@ -15,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from cagul.errors import reason
-from cagul.files import parse_json
+from cagul.files import RepeatedKey, parse_json, require_distinct_keys
 from cagul.text.matching import matcher
 
 SPLIT_KEYWORDS = "keyword texts that were split at their commas"
@@ -50,6 +49,8 @@ def as_words(value: object) -> str | None:
         return value.isoformat(" ")
     if isinstance(value, (datetime.date, datetime.time)):
         return value.isoformat()
+    if isinstance(value, int):  # of any length: more digits than a float can hold, too
+        return str(value)
     if not math.isfinite(value):
         raise ValueError("infinity in the place of words")
     if isinstance(value, float) and value.is_integer():
@@ -80,18 +81,14 @@ def as_list(value: Any) -> tuple[str, ...]:
     return tuple(text for item in items if (text := as_words(item)) is not None)
 
 
-class _KeyTwice(ValueError):
-    """A text that writes a struct with one key twice: which value holds, nobody knows."""
-
-
 def parsed_list(text: str) -> Any:
     """A list or struct that a text writes in JSON, Python or NumPy; the text itself where it writes none.
-    Raises ValueError for a struct that has a key twice.
+    Raises RepeatedKey for a struct that has a key twice.
     """
     for parse in (_from_json, _from_python):
         try:
             value = parse(text)
-        except _KeyTwice:
+        except RepeatedKey:
             raise
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
@@ -100,11 +97,7 @@ def parsed_list(text: str) -> Any:
 
 
 def _from_json(text: str) -> Any:
-    def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        _require_distinct_keys([key for key, _ in pairs])
-        return dict(pairs)
-
-    return json.loads(text, object_pairs_hook=each_key_once)  # takes NaN, as pandas writes it
+    return parse_json(text, non_finite=True)  # pandas and `datasets` write NaN for an empty item
 
 
 def _from_python(text: str) -> Any:
@@ -119,17 +112,11 @@ def _from_python(text: str) -> Any:
         tree = ast.parse(with_commas, mode="eval")
     for node in ast.walk(tree):
         if isinstance(node, ast.Dict):
-            _require_distinct_keys([key.value for key in node.keys if isinstance(key, ast.Constant)])
+            require_distinct_keys([key.value for key in node.keys if isinstance(key, ast.Constant)])
     value = ast.literal_eval(tree)
     if isinstance(value, (set, frozenset)):
         return sorted(value)
     return list(value) if isinstance(value, tuple) else value
-
-
-def _require_distinct_keys(keys: list[Any]) -> None:
-    doubled = [key for key, count in Counter(keys).items() if count > 1]
-    if doubled:
-        raise _KeyTwice(f"a text whose struct has the key {str(doubled[0])[:LONGEST_QUOTE]!r} twice")
 
 
 def keywords_of(value: Any, answer: str, notes: Counter[str]) -> tuple[str, ...]:
@@ -175,12 +162,14 @@ def nested(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return parse_json(value)
+        return _from_json(value)
+    except RepeatedKey:
+        raise
     except ValueError as error:
-        found = parsed_list(value)
-        if isinstance(found, str):
+        parsed = parsed_list(value)
+        if isinstance(parsed, str):
             raise ValueError(f"a text that is not JSON ({reason(error)})") from None
-        return found
+        return parsed
 
 
 def structs(value: Any) -> list[dict[str, Any]]:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cagul.files import parse_json
+
 START = "0" * 64  # what the first entry takes for the hash before it
 # their templates are in the gate: a failed request is hidden as far as it goes
 ACTIVE = ("enrolled", "verified", "failed")
@@ -96,7 +98,7 @@ def check_requests(entries: Sequence[Entry], rows: Mapping[str, Mapping[str, Any
             "similarities": sha256(row["best"]) == said.get("best"),
             "encoder": (sha256(row["encoder"]), row["encoder_made"])
             == (said.get("encoder"), said.get("encoder_made")),
-            "verification": json.loads(row["verification"]) == said.get("verification", {}),
+            "verification": parse_json(row["verification"]) == said.get("verification", {}),
         }
         wrong += [
             f"the {what} of request {name} "

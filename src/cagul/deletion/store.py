@@ -51,7 +51,7 @@ from cagul.deletion.tables import (
     verified,
 )
 from cagul.errors import StoreError, did_you_mean
-from cagul.files import os_errors_as_write_errors
+from cagul.files import os_errors_as_write_errors, parse_json
 from cagul.text.normal import fold
 
 SCHEMA = 1
@@ -255,7 +255,7 @@ class Store:
         """Numbers of the calibration people, one a picture, and their sealed vectors."""
         with self._reading() as connection:
             row = connection.execute(CALIBRATION.select()).mappings().one()
-            return json.loads(row["people"]), row["vectors"]
+            return parse_json(row["people"]), row["vectors"]
 
     def pictures(self, name: str) -> list[bytes]:
         """The sealed pictures of a request that were kept."""
@@ -457,7 +457,7 @@ class Store:
     def _unprove(self, connection: Connection, names: Sequence[str], why: str) -> None:
         """Of what was found under an encoder that is gone, the finetune alone is still so."""
         for name in names:
-            earlier = json.loads(self._row(connection, name)["verification"])
+            earlier = parse_json(self._row(connection, name)["verification"])
             kept = {key: value for key, value in earlier.items() if key == "escalation"}
             values = {"state": "enrolled", "verification": json.dumps(kept)}
             connection.execute(REQUESTS.update().where(REQUESTS.c.id == name).values(**values))
@@ -527,6 +527,6 @@ def _request(row: Any) -> Request:
         row["state"],
         row["subject"],
         row["by"],
-        json.loads(row["verification"]),
+        parse_json(row["verification"]),
         own_encoder=row["encoder"] is not None,
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Column, Connection, ForeignKey, Integer, LargeBinary, MetaData, Table, Text
 
 from cagul.deletion.log import ACTIVE, START, Entry, canonical, sha256
+from cagul.files import parse_json
 
 CHANGING = ("head", "erase", "mark")  # facts that ``to_mark`` leaves out
 
@@ -66,7 +66,7 @@ LAST_ENTRY = LOG.select().order_by(LOG.c.number.desc()).limit(1)
 
 def entries_of(connection: Connection) -> list[Entry]:
     rows = connection.execute(LOG.select().order_by(LOG.c.number)).mappings()
-    return [Entry(**{**row, "content": dict(json.loads(row["content"]))}) for row in rows]
+    return [Entry(**{**row, "content": dict(parse_json(row["content"]))}) for row in rows]
 
 
 def end_of_log(connection: Connection) -> tuple[int, str]:
@@ -76,7 +76,7 @@ def end_of_log(connection: Connection) -> tuple[int, str]:
 
 
 def facts_of(connection: Connection) -> dict[str, Any]:
-    return {name: json.loads(value) for name, value in connection.execute(FACTS.select())}
+    return {name: parse_json(value) for name, value in connection.execute(FACTS.select())}
 
 
 def to_mark(facts: dict[str, Any], connection: Connection) -> str:
@@ -92,7 +92,7 @@ def encoder_of(connection: Connection, row: Any) -> str | None:
     """What verifications call the encoder that was finetuned for the request of this ``row``."""
     # the entry that settled it; verified again since?
     made = LOG.select().where(LOG.c.number == row["encoder_made"] + 1)
-    content = json.loads(connection.execute(made).mappings().one()["content"])
+    content = parse_json(connection.execute(made).mappings().one()["content"])
     return content["verification"].get("encoder")
 
 
@@ -101,5 +101,5 @@ def verified(connection: Connection, under: Callable[[str], bool]) -> list[str]:
     rows = connection.execute(
         REQUESTS.select().where(REQUESTS.c.state.in_(ACTIVE)).order_by(REQUESTS.c.id)
     ).mappings()
-    found = [(row["id"], json.loads(row["verification"]).get("encoder")) for row in rows]
+    found = [(row["id"], parse_json(row["verification"]).get("encoder")) for row in rows]
     return [name for name, encoder in found if encoder and under(encoder)]

@@ -18,8 +18,9 @@ silence             SilenceRow       the largest logit difference where the gate
 cost                CostRow          milliseconds of a query
 =================== ================ =========================================================================
 
-To read them: ``RowTable(rows).answers("host")`` and so on; every reader raises RowError for a row that lacks
-a field of its kind. To write them: the functions that end in ``_row``, then ``Rows.append`` of run_folder.py.
+To read a file: ``read_rows``. Then ``RowTable(rows).answers("host")`` and so on; every reader raises RowError
+for a row that lacks a field of its kind. To write them: the functions that end in ``_row``, then
+``Rows.append`` of run_folder.py.
 """
 
 # Annotations are evaluated here: a TypedDict reads NotRequired from objects, not from texts.
@@ -29,9 +30,11 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict, TypeVar, cast
 
 from cagul.data.grouping import group_by
-from cagul.errors import DataError
+from cagul.errors import DataError, reason
+from cagul.files import parse_json
 
 HEADER = {"_": "This file holds private answers of the forget set. Keep it to yourself."}
+AGAIN = "Run it again into an empty folder."
 HOST, RETAIN_HOST = "host", "retain_host"
 LIKELIHOOD, TEXT_ONLY, FORCED, GATE = ":likelihood", ":text_only", ":forced", ":gate"  # what a method ends in
 SHARED_GATE, IMPORTANCE, PROMPT, SILENCE, COST = "gate", "importance", "prompt", "silence", "cost"
@@ -161,7 +164,7 @@ class RowError(DataError):
     def __init__(self, row: Mapping[str, Any], field: str):
         super().__init__(
             f"The row {row.get('key', '')!r} has no field {field!r}.",
-            "Run it again into an empty folder.",
+            AGAIN,
             "run",
         )
         self.field = field
@@ -288,10 +291,43 @@ def dump_lines(rows: Iterable[Mapping[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def parse_line(line: bytes | str) -> dict[str, Any] | None:
-    """The row of one line; None for the header, and for what is torn or is no row."""
+def parse_row(line: bytes, *, non_finite: bool = False) -> dict[str, Any] | None:
+    """The row of one line, None for the header. Raises ValueError for a line that is cut off, is not JSON
+    (as ``files.parse_json`` reads it), or is no row.
+    """
     try:
-        row = json.loads(line)
-    except ValueError:
+        row = parse_json(line.decode(), non_finite=non_finite)
+    except ValueError as error:
+        raise ValueError(f"is cut off or not JSON ({reason(error)})") from None
+    if isinstance(row, dict) and row.keys() == HEADER.keys():
         return None
-    return row if isinstance(row, dict) and "key" in row else None
+    if not isinstance(row, dict) or not isinstance(row.get("key"), str):
+        raise ValueError("is no row")
+    return row
+
+
+def parse_rows(data: bytes, source: str | Path) -> dict[int, dict[str, Any]]:
+    """Rows by the number of their line, in the order in which their keys come first; of rows of one key the
+    last one holds. Blank lines and the header are left out.
+
+    Raises DataError, with ``source`` and the line, for the first line that ``parse_row`` refuses.
+    """
+    rows: dict[str, tuple[int, dict[str, Any]]] = {}
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if line.strip():
+            try:
+                row = parse_row(line)
+            except ValueError as error:
+                raise DataError(f"{source} line {number} {error}.", AGAIN, "run") from None
+            if row is not None:
+                rows[row["key"]] = (number, row)
+    return dict(rows.values())
+
+
+def read_rows(path: Path) -> dict[int, dict[str, Any]]:
+    """The rows of a finished file, as ``parse_rows`` returns them. Raises DataError."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {reason(error)}.", AGAIN, "run") from None
+    return parse_rows(data, path)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import secrets
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,18 @@ from cagul.environment import versions
 from cagul.errors import DataError, UsageError
 from cagul.evaluation.metrics.registry import RECALL, REFUSAL
 from cagul.evaluation.metrics.text_metrics import keyword_recall
-from cagul.evaluation.result_rows import HEADER, dump_lines, parse_line
-from cagul.files import digest, os_errors_as_write_errors, require_writable, write_json, write_text
+from cagul.evaluation.result_rows import HEADER, dump_lines, parse_row
+from cagul.files import (
+    digest,
+    os_errors_as_write_errors,
+    read_json,
+    require_writable,
+    write_json,
+    write_text,
+)
 from cagul.text.refusals import judge_refusal
 
+ANOTHER = "Remove the folder, or give another --out."
 SCORING = {"keyword_recall": RECALL, "refusal_rate": REFUSAL}  # versions of what rows hold of their answers
 
 
@@ -29,14 +37,34 @@ class Rows:
     def __init__(self, path: Path, writing: bool = True):
         self.path, self.writing = path, writing
         self.found: dict[str, dict[str, Any]] = {}
-        whole = []
         if path.exists():
-            for line in path.read_bytes().split(b"\n"):
-                if (row := parse_line(line)) is not None:
-                    self.found[row["key"]] = row
-                    whole.append(line.decode())
+            self._find(path.read_bytes().split(b"\n"))
         if writing:
-            write_text(path, dump_lines([HEADER]) + "".join(line + "\n" for line in whole), 0o600)
+            write_text(path, dump_lines([HEADER, *self.found.values()]), 0o600)
+
+    def _find(self, lines: Sequence[bytes]) -> None:
+        """Take the rows of ``lines``. Warns of lines before the last one that hold none: a kill leaves no
+        such line.
+        """
+        refused: dict[int, str] = {}
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                try:
+                    # a comparison keeps NaN of a method that diverged until it has seen all its rows
+                    row = parse_row(line, non_finite=True)
+                except ValueError as error:
+                    refused[number] = str(error)
+                    continue
+                if row is not None:
+                    self.found[row["key"]] = row
+        refused.pop(len(lines), None)
+        if refused:
+            first, why = next(iter(refused.items()))
+            warnings.warn(
+                f"{len(refused)} line(s) of {self.path} hold no row, so they are asked again; the first, "
+                f"line {first}, {why}.",
+                stacklevel=3,
+            )
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add rows to the file and to ``found``. Raises WriteError."""
@@ -100,12 +128,9 @@ class Run:
         )
         mark = digest([identity, salt, secret])
         if manifest_path.exists():
-            try:
-                before = json.loads(manifest_path.read_text("utf-8"))
-            except ValueError:
-                raise DataError(
-                    f"{manifest_path} is not JSON.", "Remove the folder or give another --out.", "run"
-                ) from None
+            before = read_json(manifest_path, ANOTHER)
+            if not isinstance(before, dict):
+                raise DataError(f"{manifest_path} holds no JSON object.", ANOTHER, "run")
             if before.get("identity_digest") != mark:
                 raise UsageError(
                     f"{self.folder} holds a run with other inputs or options.",

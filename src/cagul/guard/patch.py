@@ -24,7 +24,14 @@ from torch import nn
 from cagul.config import Config
 from cagul.environment import versions
 from cagul.errors import PatchError, WriteError, reason
-from cagul.files import atomic_folder, os_errors_as_write_errors, write_bytes, write_json, write_text
+from cagul.files import (
+    atomic_folder,
+    os_errors_as_write_errors,
+    parse_json,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.gate import STORED_IMPOSTORS, load_gate
 
@@ -350,9 +357,10 @@ def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
             raise PatchError(
                 f"{folder} is a run, not a patch.", f"Give its patch folder, such as {folder / 'patch'}."
             )
-        data = json.loads((folder / "config.json").read_text("utf-8"))
+        # a threshold may be -Infinity, over which every picture fires; ``_Stored`` refuses NaN
+        data = parse_json((folder / "config.json").read_text("utf-8"), non_finite=True)
         packed = (folder / "patch.safetensors").read_bytes()
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise PatchError(f"{folder} is no whole patch: {reason(error)}.", REMAKE) from None
     if not isinstance(data, dict) or type(data.get("format")) is not int:
         raise PatchError(f"{folder}/config.json names no format.", REMAKE)

@@ -5,7 +5,6 @@ proven family.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from cagul.config import Config
 from cagul.environment import versions
 from cagul.errors import HostError, UnsupportedHost, reason
-from cagul.files import cache_folder, digest, write_json
+from cagul.files import cache_folder, digest, parse_json, write_json
 from cagul.guard.guard import Guard
 from cagul.guard.patch import Patch, host_card
 from cagul.guard.token_edit import choose_tokens, rewrite
@@ -221,7 +220,7 @@ def require_contracts(host: FrozenHost) -> None:
         return
     kept = cache_folder() / "selfcheck" / f"{host.fingerprint()}-{digest(verdict_key(host))}.json"
     try:
-        verdicts = [ContractVerdict(**verdict) for verdict in json.loads(kept.read_text("utf-8"))]
+        verdicts = [ContractVerdict(**verdict) for verdict in parse_json(kept.read_text("utf-8"))]
         if tuple(verdict.name for verdict in verdicts) != CONTRACTS:
             raise ValueError("other contracts were asked")
     except (OSError, ValueError, TypeError):

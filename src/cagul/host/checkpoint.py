@@ -6,7 +6,6 @@ A hub name is left to transformers, which fetches whole files.
 
 from __future__ import annotations
 
-import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from transformers import GenerationConfig
 
 from cagul.errors import HostError, reason
+from cagul.files import RepeatedKey, parse_json
 from cagul.host.generation import require_settings
 
 POINTERS = {  # how a file begins that stands for one in another store, and what fetches the file
@@ -97,7 +97,7 @@ def require_whole_settings(folder: Path) -> None:
     """
     for name in JSON_FILES:
         if _is_there(folder / name):
-            data = _json_object(folder / name)
+            data = json_object(folder / name)
             if name == "generation_config.json":
                 _require_generation_settings(folder / name, data)
     for name in ("chat_template.jinja", *(() if _is_there(folder / "tokenizer.json") else VOCABULARIES)):
@@ -154,7 +154,7 @@ def _shards(index: Path) -> list[str]:
     """The files that an index of weights names. Raises HostError where it names none or some are not
     there.
     """
-    names = _json_object(index).get("weight_map")
+    names = json_object(index).get("weight_map")
     if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
         raise HostError(f"{index} has no weight_map that names files.", FETCH, "host-load")
     shards = sorted(set(names.values()))
@@ -173,11 +173,23 @@ def _is_there(path: Path) -> bool:
     return path.exists() or path.is_symlink()
 
 
-def _json_object(path: Path) -> dict[str, Any]:
+def json_object(path: Path) -> dict[str, Any]:
+    """The object of a checkpoint's JSON file. NaN and infinity are taken: transformers wrote them as they
+    stand into configs for years, and reads them still. A byte-order mark is not: it does not read one.
+
+    Raises HostError for a file that is not there, not whole, or that readers take for different things.
+    """
     _require_file(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        text = path.read_text(encoding="utf-8")
+        if text.startswith("\ufeff"):
+            raise ValueError("it begins with a byte-order mark, which transformers does not read")
+        data = parse_json(text, non_finite=True)
+    except RepeatedKey as error:
+        raise HostError(
+            f"{path} can be read in two ways: {error}.", "Keep the one that holds.", "host-load"
+        ) from None
+    except (OSError, ValueError) as error:
         page = " It begins as a web page does." if _begins(path, b"<") else ""
         raise HostError(
             f"{path} cannot be read as JSON: {reason(error)}.{page}", FETCH, "host-load"
@@ -233,10 +245,10 @@ def _safetensors_size(path: Path) -> int:
         length = int.from_bytes(file.read(8), "little")
         text = file.read(length) if length <= LARGEST_HEADER else b""
     try:
-        header = json.loads(text)
+        header = parse_json(text.decode())
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
         return int(8 + length + max(ends, default=0))
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise HostError(
             f"{path} is no safetensors file, or its header was cut off.", FETCH, "host-load"
         ) from error

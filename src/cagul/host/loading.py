@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 from cagul.environment import require_extra
 from cagul.errors import HostError, UnsupportedHost, reason
-from cagul.host.checkpoint import require_host_folder, require_whole_settings, require_whole_weights
+from cagul.host.checkpoint import (
+    json_object,
+    require_host_folder,
+    require_whole_settings,
+    require_whole_weights,
+)
 from cagul.host.families import family_of
 
 
@@ -63,7 +67,7 @@ def base_of(source: str | Path) -> str | Path:
     file = Path(source) / "adapter_config.json"
     if not file.exists() or (Path(source) / "config.json").exists():
         return source
-    base = json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    base = json_object(file).get("base_model_name_or_path")
     if not isinstance(base, str) or not base or base == str(source):
         raise HostError(
             f"{source} is an adapter, and its adapter_config.json names no base model.",

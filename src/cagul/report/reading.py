@@ -23,9 +23,9 @@ from pydantic import (
 
 from cagul.errors import DataError, reason
 from cagul.evaluation.metrics.registry import MEANINGS
-from cagul.evaluation.result_rows import RowError
+from cagul.evaluation.result_rows import AGAIN, RowError, read_rows
+from cagul.files import read_json
 
-AGAIN = "Run it again into an empty folder."
 WHO_WRITES = "Give the folder that `cagul demo`, `evaluate`, `compare` or `study` wrote with --out."
 
 
@@ -204,40 +204,11 @@ class FinishedRun:
 Shape = TypeVar("Shape", bound=_Part)
 
 
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise DataError(f"Cannot read {path}: {reason(error)}.", "Set its permissions.", "run") from None
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON: {reason(error)}.", AGAIN, "run") from None
-
-
 def _shaped(shape: type[Shape], data: Any, where: str) -> Shape:
     try:
         return shape.model_validate(data)
     except ValidationError as error:
         raise DataError(f"{where} is not as cagul wrote it: {reason(error)}.", AGAIN, "run") from None
-
-
-def _raw_rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        lines = path.read_text("utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"Cannot read {path}: {reason(error)}.", AGAIN, "run") from None
-    rows = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError:
-            raise DataError(f"{path} line {number} is cut off or not JSON.", AGAIN, "run") from None
-        if not isinstance(row, dict) or ("key" not in row and number > 1):
-            raise DataError(f"{path} line {number} is no row.", AGAIN, "run")
-        if "key" in row:
-            rows[str(row["key"])] = row | {"line": number}
-    return list(rows.values())
 
 
 @dataclass(frozen=True)
@@ -247,11 +218,19 @@ class Opened:
     folder: Path
     manifest: Manifest
     summary: Any
-    rows: list[dict[str, Any]]
+    rows: dict[int, dict[str, Any]]  # by their line in rows.jsonl
 
     @property
     def where(self) -> str:
         return f"{self.folder}/summary.json"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a run. Raises DataError where it is not there, or is not as cagul wrote it."""
+    path = folder / "manifest.json"
+    if not path.exists():
+        raise DataError(f"{folder} is no run: it has no manifest.json.", WHO_WRITES, "run")
+    return _shaped(Manifest, read_json(path, AGAIN), str(path))
 
 
 def open_run(folder: str | Path) -> Opened:
@@ -262,9 +241,7 @@ def open_run(folder: str | Path) -> Opened:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"There is no run folder {folder}.", WHO_WRITES, "run")
-    if not (folder / "manifest.json").exists():
-        raise DataError(f"{folder} is no run: it has no manifest.json.", WHO_WRITES, "run")
-    manifest = _shaped(Manifest, _json(folder / "manifest.json"), f"{folder}/manifest.json")
+    manifest = read_manifest(folder)
     path = folder / "rows.jsonl"
     if not (folder / "summary.json").exists():
         kept = sum(b'"key"' in line for line in path.read_bytes().split(b"\n")) if path.exists() else 0
@@ -274,7 +251,7 @@ def open_run(folder: str | Path) -> Opened:
             + (f": {manifest.command}" if manifest.command else "."),
             "run",
         )
-    return Opened(folder, manifest, _json(folder / "summary.json"), _raw_rows(path))
+    return Opened(folder, manifest, read_json(folder / "summary.json", AGAIN), read_rows(path))
 
 
 def read_run(opened: Opened) -> FinishedRun:
@@ -285,11 +262,11 @@ def read_run(opened: Opened) -> FinishedRun:
     """
     summary = _shaped(Summary, opened.summary, opened.where)
     rows = tuple(
-        _shaped(ResultRow, row, f"{opened.folder}/rows.jsonl line {row['line']}")
-        for row in opened.rows
+        _shaped(ResultRow, row, f"{opened.folder}/rows.jsonl line {number}")
+        for number, row in opened.rows.items()
         if "split" in row
     )
-    unchecked = _check_figures(opened.folder, summary, opened.rows)
+    unchecked = _check_figures(opened.folder, summary, list(opened.rows.values()))
     return FinishedRun(opened.manifest, summary, rows, unchecked, _taken(summary))
 
 
@@ -304,9 +281,8 @@ def read_study(opened: Opened) -> StudySummary:
     host = _shaped(StudyHost, opened.summary.get("host"), opened.where)
     summary = _shaped(StudySummary, opened.summary | {"host": host}, opened.where)
     try:
-        differing = _unlike(
-            summary.study, json.loads(json.dumps(summarise_study(opened.rows, list(host.read)))), "study"
-        )
+        computed = summarise_study(list(opened.rows.values()), list(host.read))
+        differing = _unlike(summary.study, json.loads(json.dumps(computed)), "study")  # tuples as lists
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise DataError(
             f"{opened.folder}/rows.jsonl lacks what this study is made of: {reason(error)}.", AGAIN, "run"
