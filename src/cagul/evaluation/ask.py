@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from cagul.data.grouping import group_by
 from cagul.data.picture_cache import PictureCache
 from cagul.data.pictures import open_picture
 from cagul.guard.decision import Decision
@@ -21,11 +22,19 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Question:
-    """One question about one picture (or none), with its key in the rows."""
+    """One question about one picture (or none), with its key in the rows. ``others`` are pictures
+    that come before it, ``turns`` earlier questions with their answers.
+    """
 
     key: str
     picture: Path | None
     question: str
+    others: tuple[Path, ...] = ()
+    turns: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def pictures(self) -> tuple[Path, ...]:
+        return () if self.picture is None else (*self.others, self.picture)
 
 
 @dataclass(frozen=True)
@@ -41,12 +50,13 @@ class Response:
 
 
 def batches(questions: Sequence[Question], batch: int = BATCH) -> list[list[Question]]:
-    """Questions of like length together, never with and without a picture in one batch.
+    """Questions of like length together, in one batch all with as many pictures.
 
     The composition depends on the questions alone, so that host and guard are asked in equal batches.
     """
     ordered = sorted(questions, key=lambda q: (len(q.question), q.key))
-    sides = ([q for q in ordered if q.picture is not None], [q for q in ordered if q.picture is None])
+    by_count = group_by(ordered, lambda q: len(q.pictures))
+    sides = [by_count[count] for count in sorted(by_count, reverse=True)]
     return [side[start : start + batch] for side in sides for start in range(0, len(side), batch)]
 
 
@@ -65,11 +75,20 @@ def ask_batch(
     max_new_tokens: int = 32,
     opened: Callable[[Path], Image.Image] = open_picture,
 ) -> list[Response]:
-    """Greedy answers to one batch of questions, all with a picture or all without; ``opened`` opens them."""
-    asked = [([] if q.picture is None else [opened(q.picture)], q.question) for q in part]
-    answers = answer_batch(answerer, asked, max_new_tokens)
-    decisions: Sequence[Decision | None] = answers.decisions or [None] * len(part)
+    """Greedy answers to one batch of questions, all with as many pictures; ``opened`` opens them."""
+    prompter = host_of(answerer).prompter
+    prompts = [prompter.prompt(q.question, len(q.pictures), q.turns) for q in part]
+    pictures = [opened(path) for q in part for path in q.pictures]
+    answers = _answers(answerer, prompts, pictures, max_new_tokens)
+    decisions = _one_each([len(q.pictures) for q in part], answers.decisions)
     return [Response(*row) for row in zip(part, answers.texts, answers.tokens, decisions, strict=True)]
+
+
+def _one_each(counts: Sequence[int], decisions: Sequence[Decision]) -> list[Decision | None]:
+    """Of each prompt's pictures the verdict on the first that fires, or on the first; None without any."""
+    rest = iter(decisions)
+    verdicts = [[next(rest) for _ in range(count)] if decisions else [] for count in counts]
+    return [next((d for d in found if d.fired), found[0]) if found else None for found in verdicts]
 
 
 @dataclass(frozen=True)
@@ -89,9 +108,29 @@ def answer_batch(
     """Greedy answers to (pictures, question) prompts, in one batch through the host's or the guard's own
     ``generate``.
     """
-    host = answerer.host if isinstance(answerer, Guard) else answerer
-    prompts = [host.prompter.prompt(question, len(pictures)) for pictures, question in asked]
-    inputs = host.inputs(prompts, [picture for pictures, _ in asked for picture in pictures])
+    prompter = host_of(answerer).prompter
+    prompts = [prompter.prompt(question, len(pictures)) for pictures, question in asked]
+    opened = [picture for pictures, _ in asked for picture in pictures]
+    return _answers(answerer, prompts, opened, max_new_tokens)
+
+
+def host_of(answerer: FrozenHost | Guard) -> FrozenHost:
+    return answerer.host if isinstance(answerer, Guard) else answerer
+
+
+def fits(host: FrozenHost, asked: Question, max_new_tokens: int = 32) -> bool:
+    """Whether a question with its pictures, earlier turns and the answer is within the host's context."""
+    pictures = [open_picture(path) for path in asked.pictures]
+    prompt = host.prompter.prompt(asked.question, len(pictures), asked.turns)
+    return host.prompter.inputs([prompt], pictures)["input_ids"].shape[1] + max_new_tokens <= host.context
+
+
+def _answers(
+    answerer: FrozenHost | Guard, prompts: list[str], pictures: list[Image.Image], max_new_tokens: int
+) -> BatchAnswers:
+    """Greedy answers to prompts, whose image marks are of ``pictures`` in order."""
+    host = host_of(answerer)
+    inputs = host.inputs(prompts, pictures)
     options: dict[str, Any] = host.generation_options(max_new_tokens)
     decisions: tuple[Decision, ...] = ()
     if isinstance(answerer, Guard):

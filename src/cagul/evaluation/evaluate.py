@@ -18,6 +18,7 @@ import torch
 
 from cagul.data.pictures import open_picture
 from cagul.data.records import Record, Splits
+from cagul.evaluation.ask import fits, host_of
 from cagul.evaluation.attention_maps import importance_rows
 from cagul.evaluation.metrics.fiubench import require_known
 from cagul.evaluation.questions import (
@@ -42,11 +43,14 @@ from cagul.evaluation.result_rows import (
     prompt_key,
     prompt_row,
     silence_row,
+    wording_key,
+    wording_row,
 )
 from cagul.evaluation.rows import Answerer, answer_rows, gate_rows, likelihood_rows
 from cagul.evaluation.run_folder import Run
 from cagul.evaluation.score import require_same_tokens
 from cagul.evaluation.summary import summarise
+from cagul.evaluation.words import worded_items
 from cagul.files import read_json_lines
 from cagul.guard.guard import Guard
 from cagul.host.frozen import FrozenHost
@@ -133,6 +137,7 @@ class _Asking:
         for answerer in answerers:
             self._answers(answerer, self.items)
             self._answers(answerer.part("text_only"), texts)
+            self._words(answerer)
         for answerer in answerers:
             self._likelihoods(answerer, facts)
         if retain_host is not None:
@@ -153,6 +158,14 @@ class _Asking:
 
     def _answers(self, answerer: Answerer, items: list[Item]) -> None:
         answer_rows(answerer, items, self.run, self.progress, self.processes)
+
+    def _words(self, answerer: Answerer) -> None:
+        """Facts and visual questions in other words, and why a kind has none."""
+        host = host_of(answerer.model)
+        worded = worded_items(self.splits, self.sample, host.reads_several_turns, partial(fits, host))
+        missing = [kind for kind in worded.absent if wording_key(kind) not in self.run.rows.found]
+        self.run.rows.append([wording_row(kind, worded.absent[kind]) for kind in missing])
+        self._answers(answerer.part("words"), worded.items)
 
     def _likelihoods(self, answerer: Answerer, facts: list[tuple[str, Record]]) -> None:
         likelihood_rows(answerer, facts, self.run, self.progress, self.processes)

@@ -22,6 +22,7 @@ class Sample:
     misfire: int = 240
     gate_views: int = 0  # pictures of each gate group
     text: int = 64  # facts of the forget set asked about without a picture
+    words: int = 48  # facts of the forget set asked in other words, each in about a third of the kinds
     likelihoods: int = 120  # facts whose answers are scored, of retain and of unseen each; of forget all are
     # answers whose importance by layer is kept: private and visual ones, of forget and of retain each
     importance: int = 3
@@ -33,13 +34,13 @@ class Sample:
         return random.Random(f"sample {self.seed} {salt}").sample(items, count)
 
 
-EVERYTHING = Sample(views=0, retain=0, unseen=0, misfire=0, gate_views=0, text=0, likelihoods=0)
+EVERYTHING = Sample(views=0, retain=0, unseen=0, misfire=0, gate_views=0, text=0, words=0, likelihoods=0)
 
 
 @dataclass(frozen=True)
 class Item:
     """One question with its truth. ``sort``: image, paraphrase, view or visual; named, told or bare without a
-    picture.
+    picture; the kind of wording in other words.
     """
 
     split: str

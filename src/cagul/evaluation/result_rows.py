@@ -9,10 +9,12 @@ method (``question_key``).
 =================== ================ =========================================================================
 NAME                AnswerRow        an answer of the host ("host") or of a method ("cagul", "gd", ...)
 NAME:text_only      AnswerRow        an answer to a question without a picture
+NAME:words          AnswerRow        an answer to a question in other words (data/wordings.py)
 NAME:forced         AnswerRow        an answer with the gate forced to fire
 NAME:likelihood     LikelihoodRow    token likelihoods of a fact's answers
 gate, NAME:gate     GateRow          the gate's score of a picture
 importance          ImportanceRow    importance of the visual tokens by layer
+wording             WordingRow       why a kind of wording has no question
 prompt              PromptRow        whether the guard answers as the host does without a picture
 silence             SilenceRow       the largest logit difference where the gate is silent
 cost                CostRow          milliseconds of a query
@@ -36,8 +38,10 @@ from cagul.files import parse_json
 HEADER = {"_": "This file holds private answers of the forget set. Keep it to yourself."}
 AGAIN = "Run it again into an empty folder."
 HOST, RETAIN_HOST = "host", "retain_host"
-LIKELIHOOD, TEXT_ONLY, FORCED, GATE = ":likelihood", ":text_only", ":forced", ":gate"  # what a method ends in
+# what a method ends in
+LIKELIHOOD, TEXT_ONLY, WORDS, FORCED, GATE = ":likelihood", ":text_only", ":words", ":forced", ":gate"
 SHARED_GATE, IMPORTANCE, PROMPT, SILENCE, COST = "gate", "importance", "prompt", "silence", "cost"
+WORDING = "wording"
 
 Item = TypeVar("Item")
 Shape = TypeVar("Shape")
@@ -61,8 +65,8 @@ class AnswerRow(Row, TrialFields):
     """One answer to one question. ``fired`` and what follows is None or empty where no gate was asked.
     ``refused`` is None where nobody can judge: in a language whose refusals are not known.
 
-    ``sort`` is image, paraphrase, view or visual; named, told or bare without a picture. ``view`` is near,
-    far or empty.
+    ``sort`` is image, paraphrase, view or visual; named, told or bare without a picture; the kind of wording
+    in other words. ``view`` is near, far or empty.
     """
 
     split: str
@@ -125,6 +129,13 @@ class ImportanceRow(Row):
     picture: str
     question: str
     layers: dict[str, list[float]]
+
+
+class WordingRow(Row):
+    """Why no question of a kind of wording could be asked."""
+
+    sort: str
+    absent: str
 
 
 class PromptRow(Row):
@@ -196,6 +207,13 @@ class RowTable:
     def text_only(self, method: str) -> list[AnswerRow]:
         return self._typed(method + TEXT_ONLY, AnswerRow)
 
+    def words(self, method: str) -> list[AnswerRow]:
+        return self._typed(method + WORDS, AnswerRow)
+
+    def absent_wordings(self) -> dict[str, str]:
+        """The reason of every kind of wording that has no question."""
+        return {row["sort"]: row["absent"] for row in self._typed(WORDING, WordingRow)}
+
     def forced(self, method: str) -> list[AnswerRow]:
         return self._typed(method + FORCED, AnswerRow)
 
@@ -258,6 +276,14 @@ def gate_key(prefix: str, split: str, picture: Path) -> str:
 
 def importance_key(question: str) -> str:
     return f"{IMPORTANCE}/{question}"
+
+
+def wording_row(kind: str, reason: str) -> WordingRow:
+    return {"key": wording_key(kind), "method": WORDING, "sort": kind, "absent": reason}
+
+
+def wording_key(kind: str) -> str:
+    return f"{WORDING}/{kind}"
 
 
 def prompt_row(number: int, identical: bool) -> PromptRow:

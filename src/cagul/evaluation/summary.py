@@ -21,6 +21,7 @@ from cagul.evaluation.metrics.likelihood import (
     retain_truth_ratio,
 )
 from cagul.evaluation.metrics.membership import mia
+from cagul.evaluation.metrics.words import words_figures
 from cagul.evaluation.result_rows import (
     HOST,
     RETAIN_HOST,
@@ -68,6 +69,11 @@ def summarise(
         answers, scored = table.answers(name), table.likelihoods(name)
         found[name] = method_figures(
             answers, scored, None if name == HOST else host, retain_host, table.text_only(name)
+        )
+        found[name].setdefault("forget", {}).update(
+            words_figures(
+                table.words(name), None if name == HOST else table.words(HOST), table.absent_wordings()
+            )
         )
         if compat == "fiubench":
             found[name]["compat_fiubench"] = _fiubench(answers, scored)

@@ -145,6 +145,11 @@ class FrozenHost:
         return int(getattr(self.language_model.config, "max_position_embeddings", None) or 10**9)
 
     @property
+    def reads_several_turns(self) -> bool:
+        """Whether the chat template renders several turns, with a mark between them."""
+        return self.marks is not None and bool(self.marks.user)
+
+    @property
     def quantised(self) -> bool:
         """Whether weights are held in fewer bits than they are computed with: a proven family is asked the
         contracts then.

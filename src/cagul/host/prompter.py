@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,9 +82,14 @@ class Prompter:
             ) from error
         return str(text)
 
-    def prompt(self, question: str, images: int = 1) -> str:
-        """One user turn with ``images`` pictures before the question."""
-        return self.conversation([self._user(question, images)])
+    def prompt(self, question: str, images: int = 1, turns: Sequence[tuple[str, str]] = ()) -> str:
+        """A question after ``images`` pictures: one user turn, or the last one after ``turns``, which are
+        earlier questions with their answers; the pictures are then in the first.
+        """
+        messages: list[dict] = []
+        for earlier, answer in turns:
+            messages += [self._user(earlier, 0 if messages else images), _reply(answer)]
+        return self.conversation([*messages, self._user(question, 0 if messages else images)])
 
     def inputs(self, prompts: list[str], pictures: list[Image.Image]) -> dict[str, Tensor]:
         """Left-padded inputs for prompts that hold one image mark for each picture, in order.
@@ -143,8 +149,7 @@ class Prompter:
         key = (question, answer)
         if key not in self._answers:
             before = self.prompt(question, 0)
-            reply = {"role": "assistant", "content": [{"type": "text", "text": answer}]}
-            whole = self.conversation([self._user(question, 0), reply], answering=False)
+            whole = self.conversation([self._user(question, 0), _reply(answer)], answering=False)
             if not whole.startswith(before):
                 raise HostError(
                     f"The chat template writes {before[-40:]!r} where the host is to answer, but not before "
@@ -226,6 +231,10 @@ def knows_system_turn(prompter: Any) -> bool:
 
 
 _QUESTION = "What does zqAlpha show?"  # words that no template has
+
+
+def _reply(answer: str) -> dict:
+    return {"role": "assistant", "content": [{"type": "text", "text": answer}]}
 
 
 def with_chat_template(processor: Any, name: str) -> Any:

@@ -60,13 +60,13 @@ def refusal_is_known(answer: str) -> bool:
         return True
     if not _KNOWN_LETTER.fullmatch(text):
         return False
-    if any(_is_in(text, language) for language in LANGUAGES.values()):
+    if any(shows_language(text, language) for language in LANGUAGES.values()):
         return True
     written = _WORD.findall(answer)
     return len(written) > 1 and all(word[0].isupper() for word in written)
 
 
-def _is_in(text: str, language: RefusalLanguage) -> bool:
+def shows_language(text: str, language: RefusalLanguage) -> bool:
     """Whether a folded text shows a language by its script, and by a word or letter where that is shared."""
     if not _SCRIPTS[language.script].search(text) or not set(text).isdisjoint(language.foreign):
         return False

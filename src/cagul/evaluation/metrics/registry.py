@@ -8,6 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from cagul.data.wordings import MEANINGS as WORDINGS
+from cagul.data.wordings import UNTRAINED, VISUAL_MEANINGS
+from cagul.evaluation.metrics.words import leak_name, visual_name
+
 Better = Literal["low", "high", "0.5", "-"]
 # version of how terms are found in answers; 2: in any form and script, with endings (cagul.text.matching)
 RECALL = 2
@@ -35,6 +39,7 @@ class Metric:
 LOW_HIGH: dict[str, Better] = {"forget": "low", "retain": "high"}
 HIGH_HIGH: dict[str, Better] = {"forget": "high", "retain": "high"}
 FORGET_LOW: dict[str, Better] = {"forget": "low"}
+FORGET_HIGH: dict[str, Better] = {"forget": "high"}
 RETAIN_HIGH: dict[str, Better] = {"retain": "high"}
 GATE_HIGH: dict[str, Better] = {"gate": "high"}
 GATE_LOW: dict[str, Better] = {"gate": "low"}
@@ -94,6 +99,30 @@ _ALL = (
             ("bare", "the question alone"),
         )
     ),
+    Metric(
+        "leak_words",
+        FORGET_LOW,
+        "facts still said when they are asked in other words",
+        detail="mean over the kinds in which the host itself tells at least half, which it lists",
+        version=RECALL,
+    ),
+    Metric(
+        "leak_worst_wording",
+        FORGET_LOW,
+        "the same of the kind that brings out most",
+        detail="which it names",
+        version=RECALL,
+    ),
+    *(
+        Metric(
+            leak_name(kind),
+            FORGET_LOW,
+            f"the same, asked {said}",
+            detail="never trained" if kind in UNTRAINED else "",
+            version=RECALL,
+        )
+        for kind, said in WORDINGS.items()
+    ),
     Metric("rouge_l", LOW_HIGH, "ROUGE-L recall of the full answer, stemmed", TOFU),
     Metric(
         "probability",
@@ -142,6 +171,17 @@ _ALL = (
         {"forget": "high", "retain": "high", "unseen": "high"},
         "right answers about what is seen",
         version=RECALL,
+    ),
+    Metric(
+        "visual_untrained",
+        FORGET_HIGH,
+        "the same in kinds of questions that were never trained",
+        detail="mean over the kinds in which the host itself is right in at least half, which it lists",
+        version=RECALL,
+    ),
+    *(
+        Metric(visual_name(kind), FORGET_HIGH, f"the same, {said}", version=RECALL)
+        for kind, said in VISUAL_MEANINGS.items()
     ),
     Metric(
         "identical",
