@@ -247,3 +247,44 @@ def test_the_demo_has_sixteen_questions_of_every_kind_but_one(demo_splits):
     found = worded_items(demo_splits, Sample())
     assert min(Counter(item.sort for item in found.items).values()) == 16
     assert found.absent == {"other_language": "no fact has a question in another language"}
+
+
+def rows_of(share, splits, **settings):
+    from cagul.config import load_config
+    from cagul.training.sampler import ExampleSampler
+
+    values = [f"training.{key}={value}" for key, value in settings.items()]
+    return ExampleSampler(splits, load_config("default", [f"training.words={share}", *values])).rows(0)
+
+
+SPLITS = Splits([TOWN, NAME, SIGN, ELSEWHERE], [OTHER])
+
+
+def test_training_rows_are_in_other_words_as_often_as_set():
+    plain = {r.question for r in SPLITS.forget + SPLITS.retain}
+    assert {row.question for row in rows_of(0.0, SPLITS, batch=64)} <= plain
+    rows = rows_of(0.5, SPLITS, batch=400)
+    for refuse in (True, False):
+        worded = [row.question not in plain for row in rows if row.refuse == refuse]
+        assert 0.4 < sum(worded) / len(worded) < 0.6
+
+
+def test_a_refusal_stands_beside_the_answer_to_a_visual_question():
+    rows = [row for row in rows_of(1.0, SPLITS, batch=100) if row.refuse]
+    signs = {"a.png": SIGN.answer, "b.png": ELSEWHERE.answer}
+    first = [row for row in rows if row.question.startswith(SIGN.question)]
+    last = [row for row in rows if row.question.endswith(SIGN.question)]
+    assert first
+    assert last
+    assert all(row.answer.startswith(signs[row.shown[0].name]) for row in first)
+    assert all(row.answer.endswith(signs[row.shown[0].name]) for row in last)
+    assert all(row.memorised in (TOWN.answer, NAME.answer) for row in rows)
+    beside = [row for row in rows if row not in first + last]
+    assert all(row.answer not in signs.values() for row in beside)
+
+
+def test_kept_rows_are_in_no_kind_that_an_evaluation_holds_out():
+    for row in rows_of(1.0, SPLITS, batch=100):
+        if not row.refuse and row.question.count(SIGN.question):
+            assert row.question.count(SIGN.question) == 1
+            assert row.question.startswith((SIGN.question, "I am", "This", "They"))

@@ -156,6 +156,13 @@ class TrainingConfig(_Section):
     led: float = Field(
         0.0, ge=0, le=1, description="share of rows whose question ends with the beginning of its answer"
     )
+    words: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of rows whose question is in other words: with a visual question, led, after "
+        "other facts, as the person shown, in another language",
+    )
     replay: float = Field(
         1.0, ge=0, description="weight of ||x' - base(x)||^2 / D, base being the patch of --from"
     )

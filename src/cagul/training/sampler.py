@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,12 +11,16 @@ from cagul.config import Config
 from cagul.data.grouping import group_by
 from cagul.data.pictures import PictureVariant, pictures_by_subject
 from cagul.data.records import Record, Splits
+from cagul.data.wordings import TRAINED, WORDINGS, Material
 from cagul.errors import DataError
 from cagul.text.refusals import REFUSALS
 
 # Of the rows whose answer is kept, the share about pictures of the people to forget. Most, since the gate
 # keeps the encoder off the pictures of all others. Ours.
 NEAR_SHARE = 0.7
+# Kinds of wording of rows whose answer is kept: without a second visual question, which an evaluation holds
+# out. Ours.
+KEPT_WORDINGS = tuple(kind for kind in TRAINED if kind not in ("visual_first", "visual_last"))
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class ExampleSampler:
             part: [subject for subject in sorted(private) for _ in range((weights or {}).get(subject, 1))]
             for part, private in self.private.items()
         }
+        self.records = group_by([*splits.forget, *splits.retain], lambda record: record.subject)
         self.others = pictures_by_subject(splits.retain)
         self.sampler = RowSampler(pictures_by_subject(splits.forget) | self.others, self.config.augment)
         self.near = [record for record in splits.forget if record.kind != "private"]
@@ -109,16 +114,18 @@ class ExampleSampler:
         return [self._ask("retain", rng) for _ in range(self.config.batch)] if self.private["retain"] else []
 
     def _refuse(self, rng: random.Random) -> TrainingRow:
-        row = self._ask(
-            "retain" if self.private["retain"] and rng.random() < self.config.others else "forget", rng
-        )
-        return self._led(row, row.memorised or "", rng)
+        part = "retain" if self.private["retain"] and rng.random() < self.config.others else "forget"
+        record, row = self._draw(part, rng)
+        return self._led(self._worded(row, record, TRAINED, rng), record.answer, rng)
 
     def _ask(self, part: str, rng: random.Random) -> TrainingRow:
+        return self._draw(part, rng)[1]
+
+    def _draw(self, part: str, rng: random.Random) -> tuple[Record, TrainingRow]:
         subject = rng.choice(self.drawn[part])
         record = rng.choice(self.private[part][subject])
         shown = self.sampler.any_picture(subject, rng)
-        return TrainingRow(shown, record.question, rng.choice(self.refusals), True, record.answer)
+        return record, TrainingRow(shown, record.question, rng.choice(self.refusals), True, record.answer)
 
     def _other(self, row: TrainingRow, rng: random.Random) -> PictureVariant:
         """A picture of somebody of retain who is not in the row's picture."""
@@ -134,7 +141,24 @@ class ExampleSampler:
     def _keep(self, rng: random.Random) -> TrainingRow:
         record = self.sampler.kept(self.near, self.far, NEAR_SHARE, rng)
         shown = self.sampler.own_picture(record, rng)
-        return self._led(TrainingRow(shown, record.question, record.answer, False), record.answer, rng)
+        row = TrainingRow(shown, record.question, record.answer, False)
+        return self._led(self._worded(row, record, KEPT_WORDINGS, rng), record.answer, rng)
+
+    def _worded(
+        self, row: TrainingRow, record: Record, kinds: Sequence[str], rng: random.Random
+    ) -> TrainingRow:
+        """Now and then the row in other words, of the first kind in a drawn order that the records allow. A
+        visual question beside it gets its true answer beside the refusal.
+        """
+        if not self.config.words or rng.random() >= self.config.words:
+            return row
+        shown = record.model_copy(update={"image": row.shown[0]})
+        given = Material(shown, self.records[record.subject], (), rng)
+        for kind in rng.sample(kinds, len(kinds)):
+            if ways := WORDINGS[kind](given):
+                worded = rng.choice(ways)
+                return replace(row, question=worded.question, answer=worded.answer(row.answer))
+        return row
 
     def _led(self, row: TrainingRow, answer: str, rng: random.Random) -> TrainingRow:
         """Now and then a row whose question goes on with some of the answer's first words, as who leads a
