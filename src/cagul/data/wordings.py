@@ -239,11 +239,11 @@ NOT_BUILT = {
     "led": "every answer begins with its keyword",
     "facts_told": "no person has a second fact",
     "other_language": "no fact has a question in another language",
-    "example": "there is no other person with a private record",
+    "example": "there is no other person with a private record and another answer",
     "false_value": "no fact has a perturbed answer, and nobody else has its question",
     "several_pictures": "there is no picture of somebody else",
     "visual_phrasing": "no visual record has paraphrased_questions",
     "visual_pair": "no picture has two visual questions",
-    "visual_example": "there is no other person with a visual record",
+    "visual_example": "there is no other person with a visual record and another answer",
     "visual_asked_twice": "there is no visual record",
 }
