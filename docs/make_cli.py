@@ -156,7 +156,11 @@ def exit_codes() -> Iterator[str]:
     yield _row("0", "success")
     for code, names in sorted(named.items()):
         yield _row(str(code), ", ".join(names))
-    yield _row("8", "a deletion request that failed; the command itself worked")
+    yield _row(
+        "8",
+        "a patch whose verdict is not HIDES (it is kept), or a deletion request that failed; the command "
+        "itself worked",
+    )
     yield _row("130", "interrupted; the last line says what is kept")
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from cagul.cli.verdict import NOT_HIDDEN
 from helpers import save_tiny_records
 
 ROOT = Path(__file__).parent.parent
@@ -64,7 +65,9 @@ class Staged:
     environment: dict[str, str]
 
     def run(self, command: str, timeout: int = 600) -> str:
-        """Standard output of one command; an AssertionError with what it printed when it fails."""
+        """Standard output of one command; an AssertionError with what it printed when it fails. A patch for
+        the staged host, which is random and knows nobody, does not hide: exit code 8.
+        """
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=self.folder,
@@ -74,7 +77,8 @@ class Staged:
             check=False,
             timeout=timeout,
         )
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        allowed = (0, NOT_HIDDEN) if re.match(r"(\S+ )*cagul (unlearn|evaluate)\b", command) else (0,)
+        assert done.returncode in allowed, f"{command}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
 

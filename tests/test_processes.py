@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from cagul.cli.app import app
+from cagul.cli.verdict import NOT_HIDDEN
 from cagul.errors import CagulError, UsageError
 from cagul.training.checkpoint import load_checkpoint
 from cagul.training.distributed import SINGLE, Processes
@@ -49,7 +50,8 @@ def start(*arguments, two):
 def run(*arguments, two):
     process = start(*arguments, two=two)
     printed, said = process.communicate(timeout=300)
-    assert process.returncode == 0, said
+    # the tiny host is random and knows nobody; a launcher would turn a code into a failure of its own
+    assert process.returncode in ((0,) if two else (0, NOT_HIDDEN)), said
     return json.loads(printed)  # one object: the other process prints nothing
 
 
@@ -97,6 +99,7 @@ def test_two_processes_train_the_patch_of_one(tiny_folder, tiny_records, tmp_pat
     assert furthest(tmp_path / "one", tmp_path / "two") <= 1e-6
     assert both["refusal_loss"] == pytest.approx(one["refusal_loss"], abs=1e-5)
     timed = ("seconds", "gate_seconds", "cpu_seconds", "gate_cpu_seconds", "processes", "refusal_loss")
+    assert one.pop("checks").pop("seconds") != both.pop("checks").pop("seconds")
     assert {k: v for k, v in one.items() if k not in timed} == {
         k: v for k, v in both.items() if k not in timed
     }

@@ -12,6 +12,7 @@ from cagul.cli import options
 from cagul.cli.common import load_host, repeating_command, set_up
 from cagul.cli.evaluate import print_memorisation, table
 from cagul.cli.terminal import RESUMES, FittedTable, bold, if_interrupted, out, print_json, progress_bar
+from cagul.cli.verdict import exit_unless_hidden, print_verdict
 
 if TYPE_CHECKING:
     from cagul.data.records import Splits
@@ -46,6 +47,7 @@ def demo(
     from cagul.evaluation.evaluate import evaluate, load_prompts
     from cagul.evaluation.questions import Sample
     from cagul.evaluation.run_folder import Run
+    from cagul.evaluation.verdict import verdict_of_rows
     from cagul.guard.guard import Guard
     from cagul.guard.patch import Patch
     from cagul.report.html import write_report
@@ -80,11 +82,13 @@ def demo(
     seconds = time.perf_counter() - began
     if json:
         print_json(summary | {"run": str(run), "report": str(page), "seconds": round(seconds, 1)})
-        return
-    print_memorisation(summary)
-    out.print(_five(results.rows.found))
-    out.print(table(summary))
-    _print_end(run, summary, page, guard.patch.facts, trained, seconds)
+    else:
+        print_memorisation(summary)
+        out.print(_five(results.rows.found))
+        out.print(table(summary))
+        _print_end(run, summary, page, guard.patch.facts, trained, seconds)
+        print_verdict(verdict_of_rows(results.rows.found.values(), "cagul", guard.patch.facts))
+    exit_unless_hidden(summary["verdict"]["word"])
 
 
 def _print_end(

@@ -31,6 +31,7 @@ from cagul.cli.terminal import (
     progress_bar,
     styled,
 )
+from cagul.cli.verdict import exit_unless_hidden, print_verdict
 from cagul.evaluation.metrics.figures import figure_text
 from cagul.evaluation.metrics.memorisation import ENOUGH, WHERE, knows_enough
 from cagul.evaluation.metrics.registry import MEANINGS
@@ -78,7 +79,9 @@ def evaluate(
     threads: options.Threads = 0,
     json: options.Json = False,
 ) -> None:
-    """Ask host and guard the same questions; every answer is kept as a row, every figure has its interval."""
+    """Ask host and guard the same questions; every answer is kept as a row, every figure has its interval.
+    The verdict on a patch comes last (exit code 8 if it does not hide).
+    """
     from cagul.evaluation.metrics.fiubench import require_known
     from cagul.guard.patch import Patch
 
@@ -90,6 +93,7 @@ def evaluate(
     from cagul.evaluation.evaluate import load_prompts
     from cagul.evaluation.questions import EVERYTHING, Sample
     from cagul.evaluation.run_folder import Run
+    from cagul.evaluation.verdict import verdict_of_rows
     from cagul.files import digest
     from cagul.guard.guard import Guard
     from cagul.report.html import write_report
@@ -134,6 +138,9 @@ def evaluate(
         print_json(summary)
     else:
         _print_summary(run, summary, page, facts.shown == "everybody")
+        if guard is not None:
+            print_verdict(verdict_of_rows(results.rows.found.values(), "cagul", guard.patch.facts))
+    exit_unless_hidden(summary.get("verdict", {}).get("word"), processes.size)
 
 
 def _print_summary(run: Path, summary: dict[str, Any], page: Path, revealed: bool) -> None:

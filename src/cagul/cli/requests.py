@@ -20,14 +20,13 @@ from cagul.cli.requests_output import (
     print_to_verify_again,
 )
 from cagul.cli.terminal import bold, err, if_interrupted, out, plain, print_json, progress_bar
+from cagul.cli.verdict import NOT_HIDDEN
 
 if TYPE_CHECKING:
     from cagul.deletion.service import DeletionService
     from cagul.deletion.store import Request
 
 KEY_HELP = "Path of the file with the store's secret (the path, not the secret)"
-# exit code of a request that ends in state failed: none of cagul.errors, because the command itself worked
-FAILED = 8
 
 StoreOption = Annotated[Path, typer.Option("--store", help="Store file (SQLite).")]
 KeyOption = Annotated[
@@ -406,4 +405,4 @@ def _pictures_below(folder: Path) -> list[Path]:
 
 def _exit_if_failed(request: Request) -> None:
     if request.state == "failed":
-        raise typer.Exit(FAILED)
+        raise typer.Exit(NOT_HIDDEN)

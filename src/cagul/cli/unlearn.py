@@ -14,6 +14,7 @@ from cagul.cli import options
 from cagul.cli.common import load_host, processes_of, read_splits, records_by_split, require_free, set_up
 from cagul.cli.strangers import manner, remedy, warning
 from cagul.cli.terminal import FittedTable, bold, err, if_interrupted, out, plain, print_json, progress_bar
+from cagul.cli.verdict import exit_unless_hidden, print_verdict
 from cagul.config import Config, load_config
 from cagul.data.grouping import group_by
 from cagul.data.groups import HELD_OUT_GROUPS
@@ -23,9 +24,11 @@ from cagul.errors import CagulError
 from cagul.files import digest, require_writable, write_text
 
 if TYPE_CHECKING:
+    from cagul.evaluation.verdict import Verdict
     from cagul.guard.patch import Patch
     from cagul.host.frozen import FrozenHost
     from cagul.training.distributed import Processes
+    from cagul.training.progress import Progress
 
 
 @if_interrupted("Run the same command again to resume. A --dry-run keeps nothing.")
@@ -55,8 +58,8 @@ def unlearn(
     threads: options.Threads = 0,
     json: options.Json = False,
 ) -> None:
-    """Train a patch that makes a frozen host forget people. If interrupted, run the same command again to
-    resume.
+    """Train a patch that makes a frozen host forget people, and check it on held-out questions (exit code 8
+    if it does not hide; it is kept). If interrupted, run the same command again to resume.
     """
     from cagul.guard.patch import Patch
 
@@ -72,16 +75,18 @@ def unlearn(
             _show_estimate(load_host(host, processes.device(device), dtype), splits, chosen, start, json)
             return
         set_up(threads)
-        made = _train((host, processes.device(device), dtype), splits, chosen, start, patch, processes, json)
+        source = host, processes.device(device), dtype
+        made, verdict = _train(source, splits, chosen, start, patch, processes, json)
     if json:
-        print_json({"patch": str(patch)} | made.describe())
-        return
-    _print_result(made, patch, base)
-    out.say(
-        f"Next: cagul ask --host {shlex.quote(host)} --patch {shlex.quote(str(patch))} --image PICTURE "
-        '"QUESTION"',
-        wrap=False,
-    )
+        checked = {"verdict": verdict.describe()} if verdict else {}
+        print_json({"patch": str(patch)} | made.describe() | checked)
+    else:
+        _print_result(made, patch, base)
+        if verdict is not None:
+            print_verdict(verdict)
+        ask = f"cagul ask --host {shlex.quote(host)} --patch {shlex.quote(str(patch))} --image PICTURE"
+        out.say(f'Next: {ask} "QUESTION"', wrap=False)
+    exit_unless_hidden(verdict.word if verdict else None, processes.size)
 
 
 def _print_trained_groups(splits: Splits) -> None:
@@ -102,9 +107,9 @@ def _train(
     patch: Path,
     processes: Processes,
     json: bool,
-) -> Patch:
-    """Train and save the patch. ``source`` is the host, its device and its dtype. The checkpoint is in a
-    hidden folder beside the patch, until the patch is saved.
+) -> tuple[Patch, Verdict | None]:
+    """Train, check and save the patch. ``source`` is the host, its device and its dtype. The checkpoint is in
+    a hidden folder beside the patch, until the patch is saved. The verdict is the main process's alone.
 
     Raises CagulError; the hidden folder stays only where it holds a checkpoint.
     """
@@ -118,13 +123,24 @@ def _train(
             _drop_other_checkpoint(work, host, splits, config, base, processes.main)
         with progress_bar(json) as progress:
             made = train(host, splits, config, base=base, work=work, progress=progress, processes=processes)
+            verdict = _check(host, made, splits, progress) if processes.main else None
     except CagulError:
         _remove_empty(work)
         raise
     if processes.main:
         made.save(patch)
         shutil.rmtree(work, ignore_errors=True)
-    return made
+    return made, verdict
+
+
+def _check(host: FrozenHost, made: Patch, splits: Splits, progress: Progress) -> Verdict:
+    """The verdict on held-out questions. The patch's facts get its figures, and nobody's name."""
+    from cagul.evaluation.checks import held_out_checks
+    from cagul.guard.guard import Guard
+
+    found = held_out_checks(host, Guard(host, made, check=False), splits, progress=progress)
+    made.facts |= {"verdict": found.verdict.card(), "checks": found.figures}
+    return found.verdict
 
 
 def _drop_other_checkpoint(

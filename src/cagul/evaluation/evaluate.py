@@ -50,6 +50,7 @@ from cagul.evaluation.rows import Answerer, answer_rows, gate_rows, likelihood_r
 from cagul.evaluation.run_folder import Run
 from cagul.evaluation.score import require_same_tokens
 from cagul.evaluation.summary import summarise
+from cagul.evaluation.verdict import verdict_of_rows
 from cagul.evaluation.words import worded_items
 from cagul.files import read_json_lines
 from cagul.guard.guard import Guard
@@ -106,6 +107,8 @@ def evaluate(
     summary["people"] = {split: len(splits.subjects(split)) for split in vars(splits)}
     if guard is not None:
         summary["patch"] = guard.patch.describe()
+        verdict = verdict_of_rows(run.rows.found.values(), method, guard.patch.facts)
+        summary["verdict"] = verdict.describe()
         cost = summary["methods"][method].setdefault("cost", {})
         cost["trainable_parameters"] = guard.patch.parameters()
         cost |= {name: value for name, value in guard.patch.facts.items() if "seconds" in name}

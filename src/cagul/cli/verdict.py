@@ -1,0 +1,51 @@
+"""The verdict at the end of ``unlearn``, ``evaluate`` and ``demo``, and its exit code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from cagul.cli.terminal import bold, out, plain, styled
+
+if TYPE_CHECKING:
+    from cagul.evaluation.verdict import Verdict
+
+# exit code of a patch that does not hide, and of a request that failed: none of cagul.errors, because the
+# command itself worked
+NOT_HIDDEN = 8
+COLOURS = {"HIDES": "bold green", "PARTLY": "bold yellow", "DOES NOT HIDE": "bold red"}
+SHOWN = 10  # people who are named
+
+
+def print_verdict(verdict: Verdict) -> None:
+    """The word with its figure, why, what to do, and about whom most is still told."""
+    text = verdict.sentence().removeprefix(verdict.word)
+    out.say("Verdict: ", styled(COLOURS.get(verdict.word, "bold yellow"), verdict.word), text)
+    for cause in verdict.causes:
+        out.say("  Why: ", bold(cause.name), f": {cause.evidence}.")
+        out.say(f"  Do: {cause.remedy}")
+    if sorts := _sorts(verdict):
+        out.say(f"  Still told in: {sorts}.")
+    if verdict.people and not verdict.hides:
+        people = [f"{one.subject} {one.leak:.0%}" for one in verdict.people[:SHOWN]]
+        more = len(verdict.people) - SHOWN
+        out.say("  Still told about: ", plain(", ".join(people)), f" and {more} more." if more > 0 else ".")
+
+
+def _sorts(verdict: Verdict) -> str:
+    """The sorts of questions in which more than the bar is told, each with its share."""
+    from cagul.evaluation.verdict import BAR, SORTS
+
+    if verdict.hides:
+        return ""
+    leaks = {SORTS[sort]: leak["value"] for sort, leak in verdict.sorts.items()}
+    return ", ".join(f"{what} {value:.0%}" for what, value in leaks.items() if value > BAR)
+
+
+def exit_unless_hidden(word: str | None, processes: int = 1) -> None:
+    """Exit code 8 for any verdict but HIDES; None is that of a command that made none. Of several processes
+    none does so: their launcher would take it for a crash.
+    """
+    if word not in (None, "HIDES") and processes == 1:
+        raise typer.Exit(NOT_HIDDEN)
