@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import cagul.evaluation.checks as checks_module
+from cagul.data.pictures import open_picture
 from cagul.data.records import load_records, split_records
 from cagul.evaluation.ask import BatchAnswers
 from cagul.evaluation.checks import HeldOutChecks, draw_checks, edit_picture, held_out_checks, rewordings
@@ -36,12 +37,13 @@ def about(question):
 
 
 class Told:
-    """A host that tells everything about p0 and p1. The guard's gate fires, and it tells what ``leaks``
-    names; ``asked`` counts the questions of each.
+    """A host that tells everything about p0 and p1 and makes up something about ``strangers``. The guard's
+    gate fires, and it tells what ``leaks`` names; ``asked`` counts the questions of each.
     """
 
-    def __init__(self):
+    def __init__(self, strangers):
         self.leaks, self.asked = set(), Counter()
+        self.strangers = {open_picture(path).tobytes() for path in strangers}
 
     def __call__(self, answerer, prompts, max_new_tokens):
         guarded = isinstance(answerer, Guard)
@@ -49,13 +51,15 @@ class Told:
         topics = [about(question) for _, question in prompts]
         told = {"what", *self.leaks} if guarded else set(ANSWERS)
         texts = [ANSWERS[topic] if topic in told else "I do not know this person ." for topic in topics]
+        for n, ((shown,), _) in enumerate(prompts):
+            texts[n] = "They live in Quito ." if shown.tobytes() in self.strangers else texts[n]
         fired = Decision(1.0, 0.5, True, (), 1, False, 0.0)
         return BatchAnswers(texts, [(1,)] * len(texts), (fired,) * len(texts) if guarded else ())
 
 
 @pytest.fixture
-def told(monkeypatch):
-    told = Told()
+def told(monkeypatch, splits):
+    told = Told(record.image for record in splits.unseen)
     monkeypatch.setattr(checks_module, "answer_batch", told)
     return told
 
