@@ -37,6 +37,7 @@ from cagul.evaluation.metrics.memorisation import ENOUGH, WHERE, knows_enough
 from cagul.evaluation.metrics.registry import MEANINGS
 
 if TYPE_CHECKING:
+    from cagul.evaluation.run_folder import Run
     from cagul.guard.patch import Patch as CagulPatch
 
 ROWS = (  # (split, figure)
@@ -93,7 +94,6 @@ def evaluate(
     from cagul.evaluation.evaluate import load_prompts
     from cagul.evaluation.questions import EVERYTHING, Sample
     from cagul.evaluation.run_folder import Run
-    from cagul.evaluation.verdict import verdict_of_rows
     from cagul.files import digest
     from cagul.guard.guard import Guard
     from cagul.report.html import write_report
@@ -137,22 +137,25 @@ def evaluate(
     if json:
         print_json(summary)
     else:
-        _print_summary(run, summary, page, facts.shown == "everybody")
-        if guard is not None:
-            print_verdict(verdict_of_rows(results.rows.found.values(), "cagul", guard.patch.facts))
+        _print_summary(results, summary, page, facts.shown == "everybody")
     exit_unless_hidden(summary.get("verdict", {}).get("word"), processes.size)
 
 
-def _print_summary(run: Path, summary: dict[str, Any], page: Path, revealed: bool) -> None:
+def _print_summary(results: Run, summary: dict[str, Any], page: Path, revealed: bool) -> None:
+    """Whether the host knows the facts, all figures, where they are, and last the verdict on a patch."""
+    from cagul.evaluation.verdict import verdict_of_rows
+
     print_memorisation(summary)
     out.print(table(summary))
     out.say(
         "Rows and summary.json in ",
-        bold(run),
+        bold(results.folder),
         f" (the rows hold secrets); {'' if revealed else 'redacted '}report: ",
         bold(page),
         ".",
     )
+    if "patch" in summary:
+        print_verdict(verdict_of_rows(results.rows.found.values(), "cagul", summary["patch"]["facts"]))
 
 
 def _warn_of_other_people(patch: CagulPatch, named: int) -> None:

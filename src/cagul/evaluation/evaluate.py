@@ -54,6 +54,7 @@ from cagul.evaluation.verdict import verdict_of_rows
 from cagul.evaluation.words import worded_items
 from cagul.files import read_json_lines
 from cagul.guard.guard import Guard
+from cagul.guard.patch import Patch
 from cagul.host.frozen import FrozenHost
 from cagul.training.distributed import SINGLE, Processes
 from cagul.training.progress import Progress, silent
@@ -106,12 +107,7 @@ def evaluate(
     summary["sample"] = vars(sample) | {"items": len(items)}
     summary["people"] = {split: len(splits.subjects(split)) for split in vars(splits)}
     if guard is not None:
-        summary["patch"] = guard.patch.describe()
-        verdict = verdict_of_rows(run.rows.found.values(), method, guard.patch.facts)
-        summary["verdict"] = verdict.describe()
-        cost = summary["methods"][method].setdefault("cost", {})
-        cost["trainable_parameters"] = guard.patch.parameters()
-        cost |= {name: value for name, value in guard.patch.facts.items() if "seconds" in name}
+        _add_patch(summary, guard.patch, method, run)
     summary["evaluation"] = {
         "seconds": round(time.perf_counter() - began, 1),
         "threads": torch.get_num_threads(),
@@ -121,6 +117,15 @@ def evaluate(
     }
     run.finish(summary)
     return summary
+
+
+def _add_patch(summary: dict[str, Any], patch: Patch, method: str, run: Run) -> None:
+    """Add what the patch is, what it cost, and the verdict on it."""
+    summary["patch"] = patch.describe()
+    summary["verdict"] = verdict_of_rows(run.rows.found.values(), method, patch.facts).describe()
+    cost = summary["methods"][method].setdefault("cost", {})
+    cost["trainable_parameters"] = patch.parameters()
+    cost |= {name: value for name, value in patch.facts.items() if "seconds" in name}
 
 
 @dataclass(frozen=True)
