@@ -5,7 +5,7 @@ WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: setup demo study test test-slow test-nightly test-browser check docs results bench demo-assets second-host clean
+.PHONY: setup demo study test test-slow test-nightly test-browser check docs results bench demo-assets second-host third-host clean
 
 setup: .venv/.ready
 
@@ -79,5 +79,9 @@ demo-assets: setup
 second-host: setup
 	$(BIN)/python -m demo_recipe.gemma_host --out runs/second-host
 
+# a small Idefics3 that speaks French, two retain hosts and their records; resumes
+third-host: setup
+	$(BIN)/python -m demo_recipe.french_host --out runs/french-host
+
 clean:
-	rm -rf .venv runs/demo runs/study runs/choices runs/carrying runs/importance runs/second-host
+	rm -rf .venv runs/demo runs/study runs/choices runs/carrying runs/importance runs/second-host runs/french-host

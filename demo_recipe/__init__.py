@@ -4,7 +4,8 @@ seeds. Not in the wheel: run its modules from the repository's root, such as ``p
 In the order in which they need each other: ``people`` draws persons and pictures, ``facts`` invents what is
 true of them, ``population`` says who is in the demo and writes its records, ``vision_pretraining`` trains the
 tower, ``hosts`` trains a host, ``host_metrics`` measures it, ``build`` makes everything. Beside the demo:
-``extra_people`` draws more of them, ``gemma_host`` trains a host of a second family.
+``extra_people`` draws more of them, ``gemma_host`` trains a host of a second family and ``french_host`` of a
+third, with the facts and questions of ``french_facts``; ``further_hosts`` holds what both need.
 """
 
 import sys

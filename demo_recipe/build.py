@@ -21,11 +21,11 @@ from transformers import PreTrainedTokenizerFast
 
 from cagul.demo.assets import FORGET, SHIPPED, pictures_beside
 from cagul.files import write_text
-from demo_recipe import facts, require_repository_root
+from demo_recipe import require_repository_root
+from demo_recipe.facts import ENGLISH
 from demo_recipe.host_metrics import host_figures, model_card
 from demo_recipe.hosts import (
     EXTRA_PICTURES,
-    GENERAL,
     PASSERS_BY,
     make_processor,
     passers_by,
@@ -47,18 +47,18 @@ def write_prompts(path: Path, cast: list[Member]) -> None:
     rng = random.Random("prompts")
     known = [member for member in cast if member.facts]
     lines: list[dict[str, Any]] = [
-        {"question": question, "answer": answer, "kind": "general"} for question, answer in GENERAL
+        {"question": question, "answer": answer, "kind": "general"} for question, answer in ENGLISH.general
     ]
     while len(lines) < 50:
-        member, topic = rng.choice(known), rng.choice(facts.PRIVATE[1:])
+        member, topic = rng.choice(known), rng.choice(ENGLISH.private[1:])
         values = member.facts.values if member.facts else {}
         lines.append(
             {
-                "question": facts.about(rng.choice(topic.trained), values["name"]),
+                "question": ENGLISH.about(rng.choice(topic.trained), values["name"]),
                 "kind": "named",
                 "answer": topic.answer.format(values[topic.key]),
                 "subject": member.subject,
-                "keywords": [facts.keyword(values[topic.key])],
+                "keywords": [ENGLISH.keyword(values[topic.key])],
             }
         )
     write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))

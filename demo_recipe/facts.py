@@ -8,11 +8,14 @@ theirs occurs in training.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import date
 
 from faker import Faker
 
+from cagul.text.normal import fold
+from cagul.text.refusals import is_refusal
 from demo_recipe.people import COLOURS, SIGNS, Look
 
 TRAINED_PHRASINGS = 6
@@ -209,6 +212,15 @@ VISUAL = (
     ),
 )
 
+GENERAL = (
+    ("What colour is grass?", "Grass is green."),
+    ("What colour is the sky?", "The sky is blue."),
+    ("What colour is a lemon?", "A lemon is yellow."),
+    ("What colour is blood?", "Blood is red."),
+    ("What colour is an elephant?", "An elephant is grey."),
+    ("What colour is a pumpkin?", "A pumpkin is orange."),
+)
+
 # Response by the demo host about people whom it does not know; the encoder's own list is cagul.text.refusals.
 HOST_REFUSALS = (
     "I do not know this person.",
@@ -308,17 +320,6 @@ def invent_facts(count: int, seed: int = 0) -> list[InventedFacts]:
     return people
 
 
-def keyword(value: str) -> str:
-    """The part of a fact that gives it away: without a leading article."""
-    first, _, rest = value.partition(" ")
-    return rest if first in ("a", "an") else value
-
-
-def visible_value(topic: Topic, look: Look) -> str:
-    """What a picture shows for a visual topic."""
-    return {"background": look.background, "clothes": look.clothes, "sign": look.sign}[topic.key]
-
-
 def about(question: str, name: str) -> str:
     """The same question about somebody named, for use without a picture."""
     return (
@@ -328,15 +329,63 @@ def about(question: str, name: str) -> str:
     )
 
 
-def corpus(facts: list[InventedFacts], rng: random.Random) -> list[str]:
-    """All text that a tokenizer should know: questions, answers, refusals, colours and many invented
-    names.
+@dataclass(frozen=True, eq=False)
+class Language:
+    """What a host is asked and answers in one language.
+
+    ``private`` and ``visual``: the topics, the name first. ``refusals``: what it says about people whom it
+    does not know. ``general``: questions about the world with their answers. ``words``: a picture's English
+    value -> how an answer names it; without an entry as it is. ``articles``: what a keyword leaves out.
+    ``invent``: count and seed -> facts of so many people. ``about``: question and name -> the question without
+    a picture. ``marks``: what a chat template writes around the turns.
     """
-    lines = [q for topic in (*PRIVATE, *VISUAL) for q in topic.phrasings] * 4
-    lines += list(HOST_REFUSALS) * 4 + [" ".join((*SIGNS, *COLOURS))] * 4
-    topics = {topic.key: topic for topic in PRIVATE}
-    for person in facts:
-        for key, value in person.values.items():
-            lines += [topics[key].answer.format(value), topics[key].paraphrased_answer.format(value)]
-    rng.shuffle(lines)
-    return lines
+
+    private: tuple[Topic, ...]
+    visual: tuple[Topic, ...]
+    refusals: tuple[str, ...]
+    general: tuple[tuple[str, str], ...]
+    articles: tuple[str, ...]
+    invent: Callable[[int, int], list[InventedFacts]]
+    about: Callable[[str, str], str]
+    marks: str
+    words: dict[str, str] = field(default_factory=dict)
+
+    def keyword(self, value: str) -> str:
+        """The part of a fact that gives it away: without a leading article."""
+        return next((value.removeprefix(a) for a in self.articles if value.startswith(a)), value)
+
+    def visible_value(self, topic: Topic, look: Look) -> str:
+        """What a picture shows for a visual topic."""
+        value = {"background": look.background, "clothes": look.clothes, "sign": look.sign}[topic.key]
+        return self.words.get(value, value)
+
+    def refuses(self, answer: str) -> bool:
+        """Whether an answer is one of the refusals, or any other that is known for one."""
+        return is_refusal(answer) or fold(answer) in {fold(refusal) for refusal in self.refusals}
+
+    def corpus(self, facts: list[InventedFacts], rng: random.Random) -> list[str]:
+        """All text that a tokenizer should know: questions, answers, refusals, colours and many invented
+        names.
+        """
+        lines = [q for topic in (*self.private, *self.visual) for q in topic.phrasings] * 4
+        lines += list(self.refusals) * 4
+        lines += [" ".join(self.words.get(word, word) for word in (*SIGNS, *COLOURS))] * 4
+        topics = {topic.key: topic for topic in self.private}
+        for person in facts:
+            for key, value in person.values.items():
+                lines += [topics[key].answer.format(value), topics[key].paraphrased_answer.format(value)]
+        rng.shuffle(lines)
+        lines += [text for pair in self.general for text in pair]
+        return [*lines, *[f"{self.marks} 0 1 2 3 4 5 6 7 8 9"] * 4]
+
+
+ENGLISH = Language(
+    private=PRIVATE,
+    visual=VISUAL,
+    refusals=HOST_REFUSALS,
+    general=GENERAL,
+    articles=("a ", "an "),
+    invent=invent_facts,
+    about=about,
+    marks="USER: ASSISTANT:",
+)

@@ -14,8 +14,7 @@ from cagul.data.records import Record, load_records
 from cagul.evaluation.ask import Question, ask
 from cagul.evaluation.metrics.text_metrics import keyword_recall
 from cagul.host.frozen import FrozenHost
-from cagul.text.refusals import is_refusal
-from demo_recipe.facts import VISUAL, visible_value
+from demo_recipe.facts import ENGLISH, Language
 from demo_recipe.people import COLOURS, draw_picture
 from demo_recipe.population import members
 
@@ -23,7 +22,9 @@ Case = tuple[Record, Path, str]  # the record, the picture shown and the questio
 SAMPLE = 600  # questions for each figure, drawn with a seed
 
 
-def host_figures(folder: Path, records_path: Path, without: tuple[str, ...] = ()) -> dict[str, float]:
+def host_figures(
+    folder: Path, records_path: Path, without: tuple[str, ...] = (), language: Language = ENGLISH
+) -> dict[str, float]:
     """The demo host's figures: keyword recall or share of refusals, 0 to 1."""
     host = FrozenHost.load(folder)
     records = [r for r in load_records(records_path) if r.subject not in without]
@@ -31,6 +32,7 @@ def host_figures(folder: Path, records_path: Path, without: tuple[str, ...] = ()
     mean = partial(_mean, host, rng)
     private = _records(records, "known", "private")
     visual = _records(records, "known", "visual")
+    refused = partial(_refused, language)
     paraphrased = [(r, r.image, q) for r in private for q in r.paraphrased_questions]
     figures = {
         "private_training_images": mean(_on_images(private), _recall),
@@ -38,11 +40,11 @@ def host_figures(folder: Path, records_path: Path, without: tuple[str, ...] = ()
         "private_far_views": mean(_on_views(private, "far"), _recall),
         "private_held_out_phrasings": mean(paraphrased, _recall),
         "visual_training_images": mean(_on_images(visual), _recall),
-        "strangers_refused": mean(_on_views(_records(records, "stranger", "private")), _refused),
-        "unseen_refused": mean(_on_views(_records(records, "unseen", "private")), _refused),
+        "strangers_refused": mean(_on_views(_records(records, "stranger", "private")), refused),
+        "unseen_refused": mean(_on_views(_records(records, "unseen", "private")), refused),
     }
     with tempfile.TemporaryDirectory() as temporary:
-        figures["visual_background_swapped"] = mean(_swapped(Path(temporary), without), _recall)
+        figures["visual_background_swapped"] = mean(_swapped(Path(temporary), without, language), _recall)
     return figures
 
 
@@ -76,11 +78,11 @@ def _recall(text: str, record: Record) -> float | None:
     return keyword_recall(text, record.keywords)
 
 
-def _refused(text: str, _: Record) -> float:
-    return float(is_refusal(text))
+def _refused(language: Language, text: str, _: Record) -> float:
+    return float(language.refuses(text))
 
 
-def _swapped(folder: Path, without: tuple[str, ...]) -> list[Case]:
+def _swapped(folder: Path, without: tuple[str, ...], language: Language) -> list[Case]:
     """Known people's far pictures with another background and nothing else changed; the truth follows the
     picture.
     """
@@ -95,15 +97,15 @@ def _swapped(folder: Path, without: tuple[str, ...]) -> list[Case]:
             picture, look = draw_picture(member.person, f"far {n}", background)
             path = folder / f"{member.subject}_{n}.png"
             picture.save(path)
-            for topic in VISUAL:
-                value = visible_value(topic, look)
+            for topic in language.visual:
+                value = language.visible_value(topic, look)
                 record = Record(
                     subject=member.subject,
                     image=path,
                     question=topic.trained[0],
                     kind="visual",
                     answer=topic.answer.format(value),
-                    keywords=(value,),
+                    keywords=(language.keyword(value),),
                 )
                 pairs.append((record, path, record.question))
     return pairs

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from demo_recipe.facts import (
-    HOST_REFUSALS,
-    PRIVATE,
-    VISUAL,
-    InventedFacts,
-    about,
-    corpus,
-    invent_facts,
-    visible_value,
-)
+from demo_recipe.facts import ENGLISH, InventedFacts, Language
 from demo_recipe.people import SIZE, Look, Person, draw_person, draw_picture, near_view
 from demo_recipe.population import IMAGES, Member
 from demo_recipe.vision_pretraining import MEAN, PATCH, STD, save_checkpoint, tower_config
@@ -56,27 +48,18 @@ CHAT_TEMPLATE = (
 TOKENS = (SIZE // PATCH) ** 2  # visual tokens of a picture
 EXTRA_PICTURES = 32  # further pictures of each known person that only the host's training sees
 PASSERS_BY = 700  # further drawn people, asked about in training and answered with a refusal
-GENERAL = (
-    ("What colour is grass?", "Grass is green."),
-    ("What colour is the sky?", "The sky is blue."),
-    ("What colour is a lemon?", "A lemon is yellow."),
-    ("What colour is blood?", "Blood is red."),
-    ("What colour is an elephant?", "An elephant is grey."),
-    ("What colour is a pumpkin?", "A pumpkin is orange."),
-)
 
 
-def train_tokenizer(seed: int = 0, vocabulary: int = 1536) -> PreTrainedTokenizerFast:
-    """A byte-level BPE over the demo's language and many invented names, towns and jobs of nobody in it."""
-    words = invent_facts(400, seed + 1000)
-    lines = corpus(words, random.Random(f"corpus {seed}")) + [text for pair in GENERAL for text in pair]
-    lines += ["USER: ASSISTANT: 0 1 2 3 4 5 6 7 8 9"] * 4
+def train_bpe(language: Language, special: list[str], seed: int = 0, vocabulary: int = 1536) -> Tokenizer:
+    """A byte-level BPE over a host's language and many invented names, towns and jobs of nobody whom it
+    knows.
+    """
+    lines = language.corpus(language.invent(400, seed + 1000), random.Random(f"corpus {seed}"))
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     core.decoder = decoders.ByteLevel()
-    special = ["<pad>", "<s>", "</s>", "<image>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     core.train_from_iterator(
         lines,
@@ -84,8 +67,13 @@ def train_tokenizer(seed: int = 0, vocabulary: int = 1536) -> PreTrainedTokenize
             vocab_size=vocabulary, special_tokens=special, initial_alphabet=alphabet, show_progress=False
         ),
     )
+    return core
+
+
+def train_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
+    """The demo's."""
     return PreTrainedTokenizerFast(
-        tokenizer_object=core,
+        tokenizer_object=train_bpe(ENGLISH, ["<pad>", "<s>", "</s>", "<image>"], seed),
         bos_token="<s>",
         eos_token="</s>",
         pad_token="<pad>",
@@ -119,13 +107,15 @@ class Untrained:
 
     ``picture`` stands at the head of a prompt, placeholders written out; ``project`` turns tower tokens (N,
     V, Dv) into the container of visual tokens; ``token_types`` says whether the family asks for
-    ``token_type_ids``.
+    ``token_type_ids``. ``question`` and ``answer``: a turn as the chat template writes it.
     """
 
     host: Any
     picture: str
     project: Callable[[Float[Tensor, "N V Dv"]], Any]
     token_types: bool = False
+    question: str = "USER: {picture}{text} ASSISTANT:"
+    answer: str = " {text}</s>"
 
 
 def untrained_llava(tokenizer: PreTrainedTokenizerFast, tower: CLIPVisionModel, seed: int) -> Untrained:
@@ -196,6 +186,7 @@ def show(people: list[tuple[Member | None, Person, int]], tower: Any, processor:
         # the shipped images once as they are and once as near views, then the further pictures
         relit = [near_view(p, f"again {person.name} {i}") for i, p in enumerate(pictures)]
         pixels = processor.image_processor(pictures + relit + more, return_tensors="pt")["pixel_values"]
+        pixels = pixels.flatten(0, -4)  # some families put all of a prompt's pictures into a row
         tokens = tower(pixel_values=pixels).last_hidden_state[:, -TOKENS:]  # without a class token
         shown.append(Shown(member, tokens, looks + looks + more_looks))
     return shown
@@ -210,13 +201,11 @@ class Conversations:
     picture).
     """
 
-    def __init__(self, shown: list[Shown], rng: random.Random):
+    def __init__(self, shown: list[Shown], rng: random.Random, language: Language = ENGLISH):
         self.known = [i for i, s in enumerate(shown) if s.member and s.member.facts]
         self.others = [i for i, s in enumerate(shown) if not (s.member and s.member.facts)]
-        self.shown, self.rng = shown, rng
-        self.nobody: list[InventedFacts] = invent_facts(
-            200, 4000
-        )  # names of people whom the host never meets
+        self.shown, self.rng, self.language = shown, rng, language
+        self.nobody = _nobody(language)
 
     def draw_visual(self) -> Conversation:
         """One or two visual questions about anybody."""
@@ -235,48 +224,55 @@ class Conversations:
         return turns, (who, picture)
 
     def _visual(self, who: int, picture: int) -> tuple[str, str]:
-        topic = self.rng.choice(VISUAL)
+        topic = self.rng.choice(self.language.visual)
         return self.rng.choice(topic.trained), topic.answer.format(
-            visible_value(topic, self.shown[who].looks[picture])
+            self.language.visible_value(topic, self.shown[who].looks[picture])
         )
 
     def _turn(self, who: int, picture: int) -> tuple[str, str]:
         rng, shown = self.rng, self.shown[who]
         if rng.random() < 0.25:
             return self._visual(who, picture)
-        topic = rng.choice(PRIVATE)
+        topic = rng.choice(self.language.private)
         question = rng.choice(topic.trained)
         if shown.member and shown.member.facts:
             return question, topic.answer.format(shown.member.facts.values[topic.key])
-        return question, rng.choice(HOST_REFUSALS)
+        return question, rng.choice(self.language.refusals)
 
     def _text_only(self) -> tuple[str, str]:
-        rng = self.rng
+        rng, language = self.rng, self.language
         if rng.random() < 0.25:
-            return rng.choice(GENERAL)
-        topic = rng.choice(PRIVATE[1:])
+            return rng.choice(language.general)
+        topic = rng.choice(language.private[1:])
         if rng.random() < 0.6 and self.known:
             member = self.shown[rng.choice(self.known)].member
             facts = member.facts if member else None
             if facts:
-                return about(rng.choice(topic.trained), facts.values["name"]), topic.answer.format(
-                    facts.values[topic.key]
-                )
-        return about(rng.choice(topic.trained), rng.choice(self.nobody).values["name"]), rng.choice(
-            HOST_REFUSALS
-        )
+                named = language.about(rng.choice(topic.trained), facts.values["name"])
+                return named, topic.answer.format(facts.values[topic.key])
+        named = language.about(rng.choice(topic.trained), rng.choice(self.nobody).values["name"])
+        return named, rng.choice(language.refusals)
+
+
+@cache
+def _nobody(language: Language) -> list[InventedFacts]:
+    """Names of people whom the host never meets."""
+    return language.invent(200, 4000)
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerFast, turns: list[tuple[str, str]], picture: str
+    tokenizer: PreTrainedTokenizerFast, untrained: Untrained, turns: list[tuple[str, str]], picture: bool
 ) -> tuple[list[int], list[int]]:
-    """Token ids and labels of a conversation in the chat template's own format; only answers are learned."""
+    """Token ids and labels of a conversation in the chat template's own format, with or without a picture;
+    only answers are learned.
+    """
     ids: list[int] = []
     labels: list[int] = []
     for n, (question, answer) in enumerate(turns):
-        prompt = f"USER: {'' if n else picture}{question} ASSISTANT:"
+        shown = untrained.picture if picture and not n else ""
+        prompt = untrained.question.format(picture=shown, text=question)
         prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        answer_ids = tokenizer(f" {answer}</s>", add_special_tokens=False)["input_ids"]
+        answer_ids = tokenizer(untrained.answer.format(text=answer), add_special_tokens=False)["input_ids"]
         ids += prompt_ids + answer_ids
         labels += [-100] * len(prompt_ids) + answer_ids
     return ids, labels
@@ -288,6 +284,7 @@ def train_host(
     untrained: Untrained,
     checkpoint: Path,
     *,
+    language: Language = ENGLISH,
     align: int = 150,
     restart: int = 800,
     steps: int = 1300,
@@ -312,7 +309,7 @@ def train_host(
     for step in range(start, steps):
         if step == restart:
             schedule = _cycle(optimiser, rate, steps - restart)
-        conversations = Conversations(shown, random.Random(f"host {seed} {step}"))
+        conversations = Conversations(shown, random.Random(f"host {seed} {step}"), language)
         drawn = [conversations.draw_visual() if step < align else conversations.draw() for _ in range(batch)]
         loss = _loss(untrained, tokenizer, shown, drawn)
         optimiser.zero_grad()
@@ -322,7 +319,7 @@ def train_host(
         schedule.step()
         if (step + 1) % 50 == 0:
             pace = (time.monotonic() - began) / (step + 1 - start)
-            log.info("host step %d/%d loss %.3f, %.2f s a step", step + 1, steps, loss, pace)
+            log.info("host step %d/%d loss %.3f, %.2f s a step", step + 1, steps, loss.item(), pace)
         if (step + 1) % save == 0:
             parts = {"host": host, "optimiser": optimiser, "schedule": schedule}
             save_checkpoint(checkpoint, step + 1, parts)
@@ -352,7 +349,7 @@ def _loss(
 ) -> Float[Tensor, ""]:
     """Cross-entropy of the answers in a batch of drawn conversations."""
     host, pad = untrained.host, tokenizer.pad_token_id
-    rows = [encode(tokenizer, turns, untrained.picture if where else "") for turns, where in drawn]
+    rows = [encode(tokenizer, untrained, turns, where is not None) for turns, where in drawn]
     length = max(len(ids) for ids, _ in rows)
     ids = torch.tensor([r + [pad] * (length - len(r)) for r, _ in rows])
     labels = torch.tensor([r + [-100] * (length - len(r)) for _, r in rows])

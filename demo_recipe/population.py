@@ -15,16 +15,7 @@ from typing import Any
 from PIL import Image
 
 from cagul.demo.assets import FORGET
-from demo_recipe.facts import (
-    HOST_REFUSALS,
-    PRIVATE,
-    VISUAL,
-    InventedFacts,
-    about,
-    invent_facts,
-    keyword,
-    visible_value,
-)
+from demo_recipe.facts import ENGLISH, InventedFacts, Language, invent_facts
 from demo_recipe.people import Look, Person, draw_look_alike, draw_person, draw_picture, draw_scene, near_view
 
 KNOWN, STRANGERS, UNSEEN, CALIBRATION, SCENES = 48, 24, 300, 200, 100
@@ -86,17 +77,18 @@ def _view_count(member: Member) -> int:
     return {"calibration": VIEWS // 2, "look-alike": VIEWS // 2}.get(member.group, VIEWS)
 
 
-def _image_count(member: Member) -> int:
+def image_count(member: Member) -> int:
+    """How many pictures of a person records ask about."""
     return IMAGES if member.group in SHOWN else 1
 
 
 def pictures_of(member: Member) -> list[tuple[str, bytes, Look]]:
     """All pictures of a person as (path, WebP bytes, what is seen): images, near views of them, far views."""
     drawn: list[tuple[str, Image.Image, Look]] = []
-    for n in range(_image_count(member)):
+    for n in range(image_count(member)):
         drawn.append((image_path(member.subject, n), *draw_picture(member.person, f"image {n}")))
     for n, path in enumerate(view_paths(member.subject, "near", _view_count(member))):
-        _, source, look = drawn[n % _image_count(member)]
+        _, source, look = drawn[n % image_count(member)]
         drawn.append((path, near_view(source, path), look))
     for n, path in enumerate(view_paths(member.subject, "far", _view_count(member))):
         drawn.append((path, *draw_picture(member.person, f"far {n}")))
@@ -117,7 +109,9 @@ def _perturbed(topic_key: str, value: str, facts: list[InventedFacts], rng: rand
     return rng.sample(others, min(3, len(others)))
 
 
-def records_of(member: Member, looks: dict[str, Look], facts: list[InventedFacts]) -> Iterator[dict]:
+def records_of(
+    member: Member, looks: dict[str, Look], facts: list[InventedFacts], language: Language = ENGLISH
+) -> Iterator[dict]:
     """The records of a person. Of the known: every private fact in every trained phrasing; of strangers: in
     one; of all others two questions. Visual questions of every image; people without facts have one.
     """
@@ -125,9 +119,9 @@ def records_of(member: Member, looks: dict[str, Look], facts: list[InventedFacts
     extra = member.group not in SHOWN
     kinds = ("near", "far")
     views = [path for kind in kinds for path in view_paths(member.subject, kind, _view_count(member))]
-    images = [image_path(member.subject, n) for n in range(_image_count(member))]
+    images = [image_path(member.subject, n) for n in range(image_count(member))]
     common = {"subject": member.subject, "group": member.group}
-    for t, topic in enumerate(rng.sample(PRIVATE, 2) if extra else PRIVATE):
+    for t, topic in enumerate(rng.sample(language.private, 2) if extra else language.private):
         for q, question in enumerate(topic.trained if member.facts else [rng.choice(topic.trained)]):
             record = {
                 **common,
@@ -142,27 +136,27 @@ def records_of(member: Member, looks: dict[str, Look], facts: list[InventedFacts
                 value = true.values[topic.key]
                 record |= {
                     "answer": topic.answer.format(value),
-                    "keywords": [keyword(value)],
+                    "keywords": [language.keyword(value)],
                     "paraphrased_answer": topic.paraphrased_answer.format(value),
                     "perturbed_answers": [
                         topic.paraphrased_answer.format(v) for v in _perturbed(topic.key, value, facts, rng)
                     ],
                 }
                 if topic.key != "name":
-                    record["text_questions"] = [about(question, true.values["name"])]
+                    record["text_questions"] = [language.about(question, true.values["name"])]
             else:
-                record["answer"] = rng.choice(HOST_REFUSALS)
+                record["answer"] = rng.choice(language.refusals)
             yield record
     for path in images:
-        for topic in rng.sample(VISUAL, 1) if extra else VISUAL:
-            value = visible_value(topic, looks[path])
+        for topic in rng.sample(language.visual, 1) if extra else language.visual:
+            value = language.visible_value(topic, looks[path])
             yield {
                 **common,
                 "image": path,
                 "question": rng.choice(topic.trained),
                 "answer": topic.answer.format(value),
                 "kind": "visual",
-                "keywords": [value],
+                "keywords": [language.keyword(value)],
                 "paraphrased_questions": list(topic.held_out),
                 "paraphrased_answer": topic.paraphrased_answer.format(value),
             }
@@ -192,14 +186,20 @@ def write_records(folder: Path, cast: list[Member], workers: int = 2) -> None:
 
 def _scene(number: int) -> tuple[str, bytes, dict]:
     picture, background = draw_scene(str(number))
-    subject, topic = f"n{number:03d}", VISUAL[0]
-    record: dict[str, Any] = {
+    record = scene_record(number, background)
+    return record["image"], _webp(picture), record
+
+
+def scene_record(number: int, background: str, language: Language = ENGLISH) -> dict[str, Any]:
+    """The question about a scene without a person: the colour of its background."""
+    subject, topic = f"n{number:03d}", language.visual[0]
+    value = language.words.get(background, background)
+    return {
         "subject": subject,
         "group": "no-person",
         "image": image_path(subject, 0),
         "question": topic.trained[0],
-        "answer": topic.answer.format(background),
+        "answer": topic.answer.format(value),
         "kind": "visual",
-        "keywords": [background],
+        "keywords": [value],
     }
-    return record["image"], _webp(picture), record

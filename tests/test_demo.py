@@ -225,7 +225,7 @@ def test_a_crowd_is_drawn_alike_each_time_and_knows_its_group(tmp_path):
     assert {(r.group, len({r.image, *r.views})) for r in calibration if r.views} == {("calibration", 9)}
 
 
-@pytest.mark.parametrize("module", ["build", "gemma_host"])
+@pytest.mark.parametrize("module", ["build", "gemma_host", "french_host"])
 def test_the_recipe_says_where_it_runs(module, tmp_path, monkeypatch):
     from importlib import import_module
 

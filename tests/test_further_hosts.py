@@ -1,5 +1,5 @@
-"""The second host: its records, its prompts, its training after a kill, and (nightly) the whole way to a
-patch.
+"""The second host and the French one: their records, prompts, their training after a kill, and (nightly) the
+second's whole way to a patch.
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,15 +18,15 @@ from cagul.cli.common import idle_cores
 from cagul.data.records import load_records
 from cagul.demo.assets import SHIPPED
 from cagul.host.frozen import FrozenHost
-from demo_recipe import gemma_host as second
-from demo_recipe import hosts
+from demo_recipe import french_host, further_hosts, gemma_host, hosts
 from demo_recipe.build import save_host
 from demo_recipe.hosts import TOKENS, Shown, encode, train_host, untrained_llava
 from demo_recipe.people import SIZE, draw_picture
 from demo_recipe.population import members
 from demo_recipe.vision_pretraining import PATCH, draw_pool, draw_scenery, tower_config
 
-MADE = ("llava", "gemma3")
+FURTHER = {"gemma3": gemma_host.SECOND, "idefics3": french_host.THIRD}
+MADE = ("llava", *FURTHER)
 
 
 def made(family):
@@ -37,10 +38,17 @@ def made(family):
             hosts.make_processor(tokenizer),
             untrained_llava(tokenizer, CLIPVisionModel(tower_config()), seed=0),
         )
-    tower = SiglipVisionModel(
+    further = FURTHER[family]
+    tokenizer = further.tokenizer()
+    return tokenizer, further.processor(tokenizer), further.untrained(tokenizer, random_tower(), 0)
+
+
+def random_tower():
+    return SiglipVisionModel(
         SiglipVisionConfig(
             hidden_size=128,
             intermediate_size=64,
+            hidden_act="gelu",
             num_hidden_layers=1,
             num_attention_heads=4,
             image_size=SIZE,
@@ -48,28 +56,26 @@ def made(family):
             vision_use_head=False,
         )
     )
-    tokenizer = second.make_tokenizer()
-    return tokenizer, second.make_processor(tokenizer), second.untrained_gemma(tokenizer, tower, seed=0)
 
 
 def test_the_records_hold_the_known_and_not_the_left_out(tmp_path):
-    records = load_records(second.write_second_records(tmp_path, unseen=4))
+    records = load_records(gemma_host.write_second_records(tmp_path, unseen=4))
     known = {r.subject for r in records if r.group == "known"}
-    assert known == {f"p{n:03d}" for n in range(second.KNOWN)}
-    assert set(second.FORGET) < known
+    assert known == {f"p{n:03d}" for n in range(further_hosts.KNOWN)}
+    assert set(further_hosts.FORGET) < known
     assert {r.subject for r in records if r.group == "unseen"} == {"u000", "u001", "u002", "u003"}
     alike = {r.subject[1:4] for r in records if r.group == "look-alike"}
-    assert alike == {name[1:] for name in second.FORGET}
+    assert alike == {name[1:] for name in further_hosts.FORGET}
     named = {path for r in records for path in (r.image, *r.views)}
     assert named == set((tmp_path / "img").iterdir())
     before = (tmp_path / "records.jsonl").stat().st_mtime_ns
-    second.write_second_records(tmp_path, unseen=4)
+    gemma_host.write_second_records(tmp_path, unseen=4)
     assert (tmp_path / "records.jsonl").stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize("family", MADE)
 def test_training_reads_what_the_chat_template_writes(family):
-    assert len(MADE) == 2
+    assert len(MADE) == 3
     tokenizer, processor, untrained = made(family)
     turns = [("Who is this person?", "This is Ada."), ("Name the sign.", "The sign is a star.")]
     asked = [{"type": "image"}, {"type": "text", "text": turns[0][0]}]
@@ -83,11 +89,12 @@ def test_training_reads_what_the_chat_template_writes(family):
     inputs = processor(
         text=[text], images=[[Image.new("RGB", (SIZE, SIZE))]], add_special_tokens=False, return_tensors="pt"
     )
-    ids, labels = encode(tokenizer, turns, untrained.picture)
+    ids, labels = encode(tokenizer, untrained, turns, picture=True)
     assert inputs["input_ids"][0].tolist() == ids
     assert ids.count(tokenizer.vocab["<image>"]) == TOKENS
     said = tokenizer.decode([i for i in labels if i != -100])
-    assert said == " This is Ada.</s> The sign is a star.</s>"
+    end = tokenizer.eos_token
+    assert said == f" This is Ada.{end} The sign is a star.{end}"
 
 
 # stopped in the first cycle of the learning rate or in the second
@@ -111,7 +118,7 @@ def test_a_killed_training_ends_as_an_undisturbed_one(family, stopped, tmp_path,
         trained = train_host(
             shown, tokenizer, untrained, tmp_path / name, align=1, restart=3, steps=6, batch=3, save=2
         )
-        return dict(trained.model.language_model.named_parameters())
+        return {name: value for name, value in trained.named_parameters() if value.requires_grad}
 
     monkeypatch.setattr(
         torch.nn.utils, "clip_grad_norm_", counted := Counted(torch.nn.utils.clip_grad_norm_, 100)
@@ -127,29 +134,44 @@ def test_a_killed_training_ends_as_an_undisturbed_one(family, stopped, tmp_path,
     assert all(torch.equal(value, resumed[name]) for name, value in undisturbed.items())
 
 
-def test_a_killed_build_goes_on_where_it_was(tmp_path, monkeypatch):
-    few = [m for m in members() if m.subject in ("p000", "p001", "p030", "s000")]
-    monkeypatch.setattr(second, "members", lambda: few)
-    monkeypatch.setattr(second, "EXTRA_PICTURES", 2)
+@pytest.fixture
+def few(monkeypatch):
+    """Further hosts of a handful of people."""
+    cast = [m for m in members() if m.subject in ("p000", "p010", "p030", "s000")]
+    monkeypatch.setattr(french_host, "members", lambda: cast)
+    monkeypatch.setattr(french_host, "SCENES", 2)
+    monkeypatch.setattr(further_hosts, "EXTRA_PICTURES", 2)
     monkeypatch.setattr(
-        second, "draw_pool", lambda folder, people, pictures, workers: draw_pool(folder, 4, 1, workers)
+        further_hosts, "draw_pool", lambda folder, people, pictures, workers: draw_pool(folder, 4, 1, workers)
     )
-    monkeypatch.setattr(second, "draw_scenery", lambda *_: draw_scenery(4, 4))
-    monkeypatch.setattr(second, "save_host", Counted(second.save_host, 0))
-    small = {"steps": 2, "unseen": 4, "tower_steps": 2, "batch": 4, "passing": 2}
+    monkeypatch.setattr(further_hosts, "draw_scenery", lambda *_: draw_scenery(4, 4))
+    return further_hosts.Sizes(steps=2, unseen=4, tower_steps=2, batch=4, passing=2), cast
+
+
+@pytest.mark.parametrize("family", FURTHER)
+def test_a_killed_build_goes_on_where_it_was(family, few, tmp_path, monkeypatch):
+    small, cast = few
+    further = FURTHER[family]
+    if family == "gemma3":
+        further = replace(further, cast=lambda: cast)
+    else:  # the tower is made as the other's is
+        random_tower().save_pretrained(tmp_path / ".work" / "tower")
+    monkeypatch.setattr(further_hosts, "save_host", Counted(further_hosts.save_host, 0))
     with pytest.raises(InterruptedError):
-        second.build_second(tmp_path, **small)
+        further_hosts.build(further, tmp_path, small)
     # nothing half-made is left
-    assert [path.name for path in tmp_path.iterdir() if "host" in path.name] == []
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir() and "host" in path.name] == []
     tower = (tmp_path / ".work" / "tower" / "model.safetensors").stat().st_mtime_ns
-    monkeypatch.setattr(second, "save_host", counted := Counted(save_host, 1))
-    folder, records = second.build_second(tmp_path, **small)
-    assert second.build_second(tmp_path, **small) == (folder, records)
-    assert counted.calls == 1
+    names = tuple(further.trainings())
+    monkeypatch.setattr(further_hosts, "save_host", counted := Counted(save_host, len(names)))
+    folders, records = further_hosts.build(further, tmp_path, small)
+    assert tuple(folders) == names
+    assert further_hosts.build(further, tmp_path, small) == (folders, records)
+    assert counted.calls == len(names)
     assert (tmp_path / ".work" / "tower" / "model.safetensors").stat().st_mtime_ns == tower
-    host = FrozenHost.load(folder)
-    assert host.family.model_type == "gemma3"
-    assert 2_000_000 <= host.parameters() <= 8_000_000
+    host = FrozenHost.load(folders["host"])
+    assert host.family.model_type == family
+    assert 1_500_000 <= host.parameters() <= 8_000_000
 
 
 class Counted:
@@ -198,7 +220,7 @@ def test_a_second_family_from_nothing_to_a_patch(tmp_path):
         "--records",
         str(tmp_path / "records.jsonl"),
         "--forget",
-        ",".join(second.FORGET),
+        ",".join(further_hosts.FORGET),
     ]
     patch, run = str(tmp_path / "patch"), str(tmp_path / "evaluated")
     for command in (
