@@ -9,6 +9,7 @@ import datetime
 import json
 from collections import Counter
 from decimal import Decimal
+from pathlib import Path
 
 import pyarrow
 import pytest
@@ -28,6 +29,7 @@ from cagul.data.cells import (
     struct,
     structs,
 )
+from cagul.data.records import Record, parse_records
 from cagul.data.sources import read_source
 from cagul.data.tables import Pictures, picture_cells, picture_content
 from cagul.errors import DataError
@@ -421,3 +423,47 @@ def test_rows_in_are_rows_used_and_rows_named(tmp_path):
 @pytest.mark.nightly
 def test_many_rows_in_are_rows_used_and_rows_named(tmp_path):
     check_tables(tmp_path, 5000)
+
+
+# -- NumPy's repr, as CSV files made of Parquet have it
+
+
+@pytest.mark.parametrize(
+    ("cell", "texts"),
+    [
+        ("array(['Ada Finch', 'Lyon'], dtype=object)", ("Ada Finch", "Lyon")),
+        ("array(['Ada'], dtype='<U3')", ("Ada",)),
+        ("np.array(['Ada', 'b, c'])", ("Ada", "b, c")),
+        ("array([], dtype=object)", ()),
+        ("array(['Ada', nan, None], dtype=object)", ("Ada",)),
+        ("array([7., 1990.])", ("7", "1990")),
+        ("array([7, 8], dtype=int64)", ("7", "8")),
+        ("[np.str_('Ada'), np.str_('Lyon')]", ("Ada", "Lyon")),
+        ("[array(['Ada'], dtype=object)]", None),
+        ("array([\n       'Ada',\n       'Lyon'], dtype=object)", ("Ada", "Lyon")),
+        ("array of pearls, gold", ("array of pearls, gold",)),
+        ("array(['a', 'b', ..., 'z'], dtype=object)", None),
+        ("['a' 'b' ... 'z']", None),
+        ("['a', 'b', ..., 'z']", None),
+        ("array([Timestamp('2020-01-01')], dtype=object)", None),
+        ("array(['a', 'b'", None),
+    ],
+)
+def test_numpys_repr_is_read_as_a_list_or_refused(cell, texts):
+    if texts is None:
+        with pytest.raises(ValueError, match="NumPy|list of 1"):
+            as_list(cell)
+    else:
+        assert as_list(cell) == texts
+
+
+def test_a_struct_of_numpys_arrays_is_read():
+    assert nested("{'kw': array(['Ada', 'Lyon'], dtype=object), 'n': 1}") == {"kw": ["Ada", "Lyon"], "n": 1}
+
+
+def test_a_keyword_beyond_any_fact_is_refused_by_line():
+    fields = {"subject": "a", "image": "a.png", "question": "Who?", "answer": "Ada."}
+    Record.model_validate(fields | {"keywords": ["a" * 1000]})
+    lines = [json.dumps(fields | {"keywords": ["a" * n]}) for n in (5, 1001)]
+    with pytest.raises(DataError, match=r"line 2: .*a keyword has 1,001 characters, at most 1,000"):
+        parse_records(lines, Path(), "r.jsonl")

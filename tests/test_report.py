@@ -145,6 +145,23 @@ def test_little_knowledge_is_a_loud_warning_and_a_changed_host_louder(tmp_path):
     assert "<b>CHANGED</b>" in page
 
 
+def test_little_knowledge_is_said_of_the_questions_that_it_was_found_on(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    rows = make_rows(tmp_path / "pictures")
+    for row in rows:
+        if row["key"].startswith("host/forget/view"):
+            row |= {"output": "No.", "recall": 0.0}
+    facts = page_of(make_run(tmp_path / "run", tmp_path / "pictures", rows))[1]
+    assert facts.verdict.kind == "unclear"
+    sentence = " The host did not know enough on held-out views (0.0%), so a low leak shows little there."
+    assert facts.verdict.text.endswith(sentence)
+    for row in rows:
+        if row["key"].startswith("host/forget/"):
+            row |= {"output": "No.", "recall": 0.0}
+    facts = page_of(make_run(tmp_path / "none", tmp_path / "pictures", rows))[1]
+    assert facts.verdict.text.endswith("The host did not know enough to begin with, so this shows little.")
+
+
 def test_pictures_that_are_gone_are_named(run, tmp_path):
     for path in (tmp_path / "pictures").iterdir():
         path.unlink()

@@ -446,6 +446,10 @@ def test_converted_records_load_and_split(clear, tmp_path):
     result = run("records", "convert", clear, "--config", "forget01", *columns, "--out", out)
     assert result.exception is None, result.exception
     assert len(load_records(out / "records.jsonl")) == 3
+    next_command = (
+        f"Next: cagul unlearn --host HOST --records {out}/records.jsonl --forget SUBJECT --out PATCH"
+    )
+    assert result.stdout.splitlines()[-1] == next_command
     assert (out / "records.jsonl").stat().st_mode & 0o777 == 0o600
     assert isinstance(run("records", "convert", clear, "--out", out).exception, UsageError)
     assert "is no field=column" in str(run("records", "check", clear, "--column", "name").exception)
@@ -454,6 +458,8 @@ def test_converted_records_load_and_split(clear, tmp_path):
         run("records", "convert", write_mllmu(tmp_path / "mllmu"), "--out", mllmu, "--json").stdout
     )
     assert found["sets"] == {"forget_5": 2, "retain_95": 3, "Retain_Set": 2}
+    again = run("records", "convert", tmp_path / "mllmu", "--out", tmp_path / "again").stdout
+    assert f"--forget @{tmp_path}/again/forget_5.txt --out PATCH" in again.splitlines()[-1]
     records = load_records(mllmu / "records.jsonl")
     assert split_records(records, (mllmu / "forget_5.txt").read_text().split()).subjects("forget") == [
         "000",

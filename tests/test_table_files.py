@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 
 import pyarrow
 import pytest
 from pyarrow import ipc, parquet
 
+from cagul.data.records import load_records
 from cagul.data.sources import read_source, recognise
 from cagul.errors import DataError, UsageError
 from helpers import png
@@ -180,3 +182,64 @@ def test_shards_may_have_other_types_and_columns(tmp_path):
     parquet.write_table(pyarrow.table({"id": ["1"]}), tmp_path / "t" / "c.parquet")
     with pytest.raises(DataError, match="c.parquet, row 1 has no column 'image'"):
         read(tmp_path / "t", tmp_path)
+
+
+# -- formats beside them
+
+
+def rows_of(ids):
+    return [{"id": one, "image": "a.png", "q": "Who?", "a": "Ada."} for one in ids]
+
+
+def test_a_json_array_is_a_table_and_json_lines_under_its_name_are_records(tmp_path):
+    path = tmp_path / "rows.json"
+    path.write_text("\ufeff \n" + json.dumps(rows_of(["007", "7"]), indent=1), encoding="utf-8")
+    assert recognise(path) == "table"
+    assert subjects(path, tmp_path) == ["007", "7"]
+    path.write_text(json.dumps(rows_of(["1"])[0]) + "\n")
+    assert recognise(path) == "records"
+    for content, says in (([1], "item 1 is no object"), ({"data": []}, "it holds no array")):
+        path.write_text(json.dumps(content))
+        with pytest.raises(DataError, match=says):
+            subjects(path, tmp_path)
+
+
+def test_packed_csv_is_unpacked(tmp_path):
+    file = write_rows(tmp_path / "t" / "train.csv", ["007", "7"])
+    packed = file.with_name("train.csv.gz")
+    packed.write_bytes(gzip.compress(file.read_bytes()))
+    file.unlink()
+    assert recognise(packed) == "table"
+    assert subjects(packed, tmp_path) == subjects(tmp_path / "t", tmp_path) == ["007", "7"]
+    for content in (packed.read_bytes()[:-9], b"id,image", b""):
+        packed.write_bytes(content)
+        with pytest.raises(DataError, match="Cannot read .*train.csv.gz|holds no header"):
+            subjects(packed, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("a.xlsx", "as CSV"),
+        ("a.XLS", "as CSV"),
+        ("a.ods", "as CSV"),
+        ("a.pkl", "from Python"),
+        ("a.npy", "from Python"),
+        ("a.sqlite", "Export"),
+        ("a.dta", "Export"),
+        ("a.yaml", "JSON object a line"),
+        ("a.jsonl.gz", "Unpack"),
+        ("a.csv.xz", "Unpack"),
+    ],
+)
+def test_another_format_is_named_with_the_readable_ones_and_the_remedy(tmp_path, name, remedy):
+    path = tmp_path / "t" / name
+    path.parent.mkdir()
+    path.write_bytes(b"PK\x03\x04")
+    for reader in (recognise, load_records, lambda path: read(path, tmp_path)):
+        with pytest.raises(DataError, match=r"is not read, \.parquet, .*\.csv\.gz.*\.json are") as caught:
+            reader(path)
+        assert remedy in caught.value.remedy
+    with pytest.raises(DataError, match="nor any other table") as caught:
+        read(path.parent, tmp_path)
+    assert name in caught.value.remedy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,10 @@ import torch
 
 from cagul.config import Config, load_config
 from cagul.data.records import load_records, split_records
-from cagul.errors import DataError
+from cagul.errors import DataError, UsageError
 from cagul.training.gate import calibrate_gate, hold_out_calibration
 from cagul.training.sampler import ExampleSampler
-from cagul.training.unlearn import unlearn
+from cagul.training.unlearn import require_nameless, unlearn
 
 QUICK = [
     "training.steps=30",
@@ -34,6 +35,32 @@ def splits(tiny_records):
 @pytest.fixture
 def config():
     return load_config("default", QUICK + SPARSE)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "says"),
+    [
+        ("I will not talk about Ada Finch.", "the name"),
+        ("I will not talk about ADA\u00a0FINCH's life.", "the name"),
+        ("I will not talk about \u0410d\u0430 Finch.", "the name"),  # Cyrillic letters
+        ("Her number 0107 851 913 is private.", "a keyword"),
+        ("She left Lyon.", "a keyword"),
+        ("I do not know this person.", ""),
+        ("She left Lyonesse with an adaptor.", ""),
+    ],
+)
+def test_a_refusal_that_names_a_forgotten_person_is_refused(splits, refusal, says):
+    keywords = ("Lyon", "0107 851 913", "person", "not")
+    forget = [splits.forget[0].model_copy(update={"subject": "Ada Finch", "keywords": keywords})]
+    require_nameless([], forget)
+    with pytest.raises(UsageError, match="Refusal 2 of the 2 .* holds " + says) if says else nullcontext():
+        require_nameless(["No.", refusal], forget)
+
+
+def test_unlearn_looks_at_the_refusals_first(splits, config):
+    named = config.model_copy(update={"refusals": ["Ask p0 about it."]})
+    with pytest.raises(UsageError, match="Refusal 1 of the 1"):
+        unlearn(None, splits, named)
 
 
 def test_unseen_people_are_never_opened_and_calibration_only_to_calibrate(

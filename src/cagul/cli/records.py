@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +39,7 @@ ConfigOption = Annotated[str | None, typer.Option("--config", help="Config of a 
 DecodeOption = Annotated[
     bool, typer.Option("--decode/--no-decode", help="Read every picture to its end, or its header alone.")
 ]
-SplitOption = Annotated[str, typer.Option("--split", help="Split of a hub data set.")]
+SplitOption = Annotated[str, typer.Option("--split", help="Split of a hub data set or a folder of tables.")]
 
 
 @if_interrupted(NOTHING_WRITTEN)
@@ -108,6 +109,13 @@ def convert(
     _show(source, facts)
     out.say(
         f"Written: {folder}/records.jsonl", *(f", {safe_name(name)}.txt" for name in found.sets), wrap=False
+    )
+    forget_sets = [f"@{folder / safe_name(name)}.txt" for name in found.sets if name.startswith("forget")]
+    subjects = shlex.quote(forget_sets[0]) if forget_sets else "SUBJECT"
+    out.say(
+        f"Next: cagul unlearn --host HOST --records {shlex.quote(str(folder / 'records.jsonl'))} --forget "
+        f"{subjects} --out PATCH",
+        wrap=False,
     )
 
 

@@ -20,6 +20,15 @@ from cagul.text.matching import matcher
 SPLIT_KEYWORDS = "keyword texts that were split at their commas"
 FURTHER_PARAPHRASES = "paraphrased answers after the first"
 LONGEST_QUOTE = 40  # characters
+_LIST = re.compile(r"\s*(?:[\[({]|((?:np\.|numpy\.)?array\())")
+# calls in NumPy's repr of arrays and their items
+_NUMPY = frozenset(f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (16, 32, 64)) | {
+    "array",
+    "str_",
+    "bool_",
+}
+# as NumPy prints the middle of a long list
+_SHORTENED = re.compile(r"['\"]\s+\.\.\.\s+['\"]|,\s*\.\.\.\s*,")
 
 
 def is_missing(value: object) -> bool:
@@ -76,9 +85,19 @@ def as_list(value: Any) -> tuple[str, ...]:
 
     Raises ValueError for a struct or a list in the place of an item.
     """
-    value = parsed_list(value) if isinstance(value, str) and value.lstrip()[:1] in ("[", "{", "(") else value
+    if isinstance(value, str) and (written := _LIST.match(value)):
+        value = parsed_list(value)
+        if isinstance(value, str) and written[1]:
+            raise ValueError(f"a NumPy array that cannot be read ({value.strip()[:LONGEST_QUOTE]})")
     items = value if isinstance(value, (list, tuple)) else [value]
     return tuple(text for item in items if (text := as_words(item)) is not None)
+
+
+SHORTENED = "a list whose middle NumPy left out: save the table with whole lists, as JSON Lines or Parquet"
+
+
+class _Shortened(ValueError):
+    """A text that writes a long list without its middle."""
 
 
 def parsed_list(text: str) -> Any:
@@ -88,11 +107,13 @@ def parsed_list(text: str) -> Any:
     for parse in (_from_json, _from_python):
         try:
             value = parse(text)
-        except RepeatedKey:
+        except (RepeatedKey, _Shortened):
             raise
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
         return value if isinstance(value, (list, dict)) else text
+    if _SHORTENED.search(text):
+        raise _Shortened(SHORTENED)
     return text
 
 
@@ -110,13 +131,32 @@ def _from_python(text: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a backslash
         tree = ast.parse(with_commas, mode="eval")
+    tree = _WithoutNumpy().visit(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Dict):
             require_distinct_keys([key.value for key in node.keys if isinstance(key, ast.Constant)])
+    if any(isinstance(node, ast.Constant) and node.value is ... for node in ast.walk(tree)):
+        raise _Shortened(SHORTENED)
     value = ast.literal_eval(tree)
     if isinstance(value, (set, frozenset)):
         return sorted(value)
     return list(value) if isinstance(value, tuple) else value
+
+
+class _WithoutNumpy(ast.NodeTransformer):
+    """The tree of what NumPy's repr writes, ``array([np.str_('a'), nan], dtype=object)``, without the calls,
+    and with None for nan.
+    """
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802 - ast calls it
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if name not in _NUMPY or len(node.args) != 1:
+            return node
+        visited: ast.AST = self.visit(node.args[0])
+        return visited
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:  # noqa: N802 - ast calls it
+        return ast.copy_location(ast.Constant(None), node) if node.id == "nan" else node
 
 
 def keywords_of(value: Any, answer: str, notes: Counter[str]) -> tuple[str, ...]:

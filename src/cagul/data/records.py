@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from cagul.data.groups import HELD_OUT_GROUPS, canonical_group, names_held_out
 from cagul.data.sameness import same_contents, same_paths
 from cagul.data.subjects import known_subjects, parse_subjects, require_one_spelling, subject_id
+from cagul.data.table_files import refuse_other_formats
 from cagul.errors import DataError, did_you_mean, mistakes, reason
 from cagul.files import parse_json, read_text
 from cagul.text.matching import matcher
@@ -31,6 +32,7 @@ __all__ = [
 Kind = Literal["private", "visual", "general"]
 UNREADABLE = (OSError, ValueError)  # ValueError: bytes that are no text, a NUL in the path
 HELD_OUT_SPLITS = tuple(group.replace("-", "_") for group in HELD_OUT_GROUPS)
+LONGEST_KEYWORD = 1000  # characters; matching takes time with the keyword's length times the answer's
 GROUPS_REMEDY = "docs/records.md lists the groups."
 
 
@@ -73,6 +75,14 @@ class Record(BaseModel):
         if subject is None:
             raise ValueError("must not be blank")
         return subject
+
+    @field_validator("keywords")
+    @classmethod
+    def _keywords(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        longest = max(map(len, value), default=0)
+        if longest > LONGEST_KEYWORD:
+            raise ValueError(f"a keyword has {longest:,} characters, at most {LONGEST_KEYWORD:,} are matched")
+        return value
 
     @field_validator("question", "answer")
     @classmethod
@@ -179,6 +189,8 @@ def read_records(path: str | Path) -> list[Record]:
 
     Raises DataError when it is missing, unreadable or holds a bad line.
     """
+    if is_file(Path(path)):
+        refuse_other_formats(Path(path))
     try:
         lines = read_text(path, "records ").split("\n")
     except DataError as error:

@@ -20,7 +20,7 @@ from cagul.data.picture_folders import (
 )
 from cagul.data.records import Record, read_records, suspicious_keys, validated
 from cagul.data.subjects import known_subjects, require_one_spelling, subject_id
-from cagul.data.table_files import is_table
+from cagul.data.table_files import is_table, refuse_other_formats
 from cagul.data.tables import Pictures, Source, picture_cells, table_rows
 from cagul.errors import DataError, UsageError, did_you_mean, reason
 from cagul.files import read_json_lines
@@ -74,6 +74,7 @@ def recognise(path: Path) -> str:
     Raises DataError when none of these is found.
     """
     if path.is_file():
+        refuse_other_formats(path)
         return "table" if is_table(path) else "records"
     if (path / "full.json").is_file():
         return "fiubench"

@@ -1,12 +1,14 @@
-"""Rows out of the table files of a folder: Parquet, Arrow, CSV, TSV and JSON Lines, of one split. Words of
-CSV stay text, so that 007 stays. No torch here.
+"""Rows out of the table files of a folder: Parquet, Arrow, CSV, TSV and JSON Lines, of one split, or of one
+JSON array. Words of CSV stay text, so that 007 stays. No torch here.
 """
 
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,11 +16,27 @@ from pathlib import Path
 from typing import Any
 
 from cagul.errors import DataError, UsageError, did_you_mean, reason
-from cagul.files import read_json_lines, read_text
+from cagul.files import decode_text, read_json, read_json_lines, read_text
 
 PARQUET, ARROW, LINES = (".parquet", ".pq"), (".arrow", ".feather"), (".jsonl", ".ndjson")
 DELIMITERS = {".csv": ",;\t|", ".tsv": "\t", ".tab": "\t"}  # the one that makes most columns of the header
+GZIP = ".gz"
+DELIMITERS |= {suffix + GZIP: marks for suffix, marks in DELIMITERS.items()}
 SUFFIXES = (*PARQUET, *ARROW, *LINES, *DELIMITERS)
+ARRAY = ".json"  # alone: in a folder such a file describes the others
+READABLE = ", ".join((*SUFFIXES, ARRAY))
+OTHERS = {
+    **dict.fromkeys(
+        (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers"),
+        "Save its sheet as CSV, in a spreadsheet program by File, Save as.",
+    ),
+    **dict.fromkeys((".pkl", ".pickle", ".npy", ".npz", ".h5", ".hdf5", ".pt"), "Save it from Python."),
+    **dict.fromkeys((".db", ".sqlite", ".sqlite3", ".duckdb", ".mdb", ".sql"), "Export the table as CSV."),
+    **dict.fromkeys((".sav", ".dta", ".rds", ".rdata", ".sas7bdat"), "Export the table as CSV."),
+    **dict.fromkeys((".yaml", ".yml", ".toml", ".xml"), "Write one JSON object a line."),
+    **dict.fromkeys((".jsonl.gz", ".json.gz", ".xz", ".bz2", ".zst", ".7z", ".rar"), "Unpack it first."),
+}  # what else people keep tables in, and what to do with it
+MOST_UNPACKED = 4 * 2**30  # bytes of a packed table
 SPLITS = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
@@ -41,7 +59,35 @@ class Row:
 
 def is_table(path: Path) -> bool:
     """Whether a file is a table by its name. JSON Lines is not: that may be a records file."""
-    return path.suffix.casefold() in SUFFIXES and path.suffix.casefold() not in LINES
+    if suffix_of(path) == ARRAY:
+        return _begins_as_array(path)
+    return suffix_of(path) in SUFFIXES and suffix_of(path) not in LINES
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix in small letters, with the one before it where the file is packed: ``.csv.gz``."""
+    last = path.suffix.casefold()
+    return Path(path.stem).suffix.casefold() + last if last == GZIP else last
+
+
+def refuse_other_formats(path: Path) -> None:
+    """Raises DataError for a table by its name in a format that is not read."""
+    if suffix_of(path) in OTHERS:
+        raise DataError(
+            f"{path} is no table of a known format: {suffix_of(path)} is not read, {READABLE} are.",
+            OTHERS[suffix_of(path)],
+            "source",
+        )
+
+
+def _begins_as_array(path: Path) -> bool:
+    """Whether a JSON file holds an array; one that cannot be read is left to its reader."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(1000)
+    except OSError:
+        return False
+    return head.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").startswith(b"[")
 
 
 def split_of(path: Path, folder: Path) -> str:
@@ -72,7 +118,7 @@ def split_files(folder: Path, split: str | None) -> tuple[list[Path], list[Path]
     if not paths:
         raise DataError(
             f"{folder} holds no parquet and no JSON Lines file, nor any other table ({', '.join(SUFFIXES)}).",
-            "Give the folder of a data set.",
+            _other_tables(folders) or "Give the folder of a data set.",
             "source",
         )
     splits = {path: split_of(path, folder) for path in paths}
@@ -92,7 +138,7 @@ def split_files(folder: Path, split: str | None) -> tuple[list[Path], list[Path]
             did_you_mean(str(split), named) if named else "Leave --split out to read them all.",
             "source",
         )
-    kinds = sorted({path.suffix.casefold() for path in chosen})
+    kinds = sorted({suffix_of(path) for path in chosen})
     if len(kinds) > 1:
         raise DataError(
             f"{folder} holds tables of several formats ({', '.join(kinds)}), perhaps the same rows twice.",
@@ -102,6 +148,12 @@ def split_files(folder: Path, split: str | None) -> tuple[list[Path], list[Path]
     return chosen, [path for path in paths if path not in chosen]
 
 
+def _other_tables(folders: Sequence[Path]) -> str:
+    """What to do with tables in a format that is not read in a folder; "" where there are none."""
+    files = sorted(path for folder in folders for path in folder.iterdir() if suffix_of(path) in OTHERS)
+    return f"{files[0].name}: {OTHERS[suffix_of(files[0])]}" if files else ""
+
+
 def _may_hold_a_split(name: str) -> bool:
     return name.casefold() == "data" or bool(plain_split(name))
 
@@ -109,7 +161,7 @@ def _may_hold_a_split(name: str) -> bool:
 def _is_data(path: Path) -> bool:
     """Whether a file is a table of rows: neither hidden nor computed by ``datasets`` beside a saved set."""
     hidden = path.name.startswith((".", "_")) or (path.suffix == ".arrow" and path.name.startswith("cache-"))
-    return path.suffix.casefold() in SUFFIXES and not hidden and path.is_file()
+    return suffix_of(path) in SUFFIXES and not hidden and path.is_file()
 
 
 def file_rows(paths: Sequence[Path]) -> Iterator[Row]:
@@ -123,7 +175,7 @@ def file_rows(paths: Sequence[Path]) -> Iterator[Row]:
 
 
 def _cells_of(path: Path) -> Iterator[dict[str, Any]]:
-    suffix = path.suffix.casefold()
+    suffix = suffix_of(path)
     if suffix in (*PARQUET, *ARROW):
         yield from _columnar(path)
     elif suffix in LINES:
@@ -135,12 +187,45 @@ def _cells_of(path: Path) -> Iterator[dict[str, Any]]:
             yield value
     elif suffix in DELIMITERS:
         yield from _delimited(path, DELIMITERS[suffix])
+    elif suffix == ARRAY:
+        yield from _array(path)
     else:
+        refuse_other_formats(path)
+        raise DataError(f"{path} is no table of a known format.", f"Save it as one of {READABLE}.", "source")
+
+
+def _array(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a JSON array of objects. Raises DataError for anything else."""
+    rows = read_json(path)
+    wrong = [
+        number
+        for number, row in enumerate(rows if isinstance(rows, list) else [None], 1)
+        if not isinstance(row, dict)
+    ]
+    if wrong:
+        what = f"item {wrong[0]} is no object" if isinstance(rows, list) else "it holds no array"
         raise DataError(
-            f"{path} is no table of a known format.",
-            f"Save it as one of {', '.join(SUFFIXES)}.",
+            f"{path} is no JSON array of objects: {what}.",
+            "Write one object a row: [{...}, {...}].",
             "source",
         )
+    yield from rows
+
+
+def _text_of(path: Path) -> str:
+    """The text of a file, unpacked where it is packed. Raises DataError."""
+    if path.suffix.casefold() != GZIP:
+        return read_text(path)
+    try:
+        with gzip.open(path) as file:
+            data = file.read(MOST_UNPACKED + 1)
+        if len(data) > MOST_UNPACKED:
+            raise ValueError(f"it unpacks to more than {MOST_UNPACKED:,} bytes")
+        return decode_text(data)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise DataError(
+            f"Cannot read {path}: {reason(error)}.", "Unpack it, or copy or download it again.", "source"
+        ) from None
 
 
 def _columnar(path: Path) -> Iterator[dict[str, Any]]:
@@ -190,7 +275,7 @@ def _delimited(path: Path, delimiters: str) -> Iterator[dict[str, Any]]:
 
     Raises DataError for quotes that do not close, repeated columns and rows of another number of cells.
     """
-    text = read_text(path)
+    text = _text_of(path)
     if told := re.match(r"sep=(.)\n", text):
         text, delimiters = text[told.end() :], told[1]
     rows = _parsed(text, _delimiter(text, delimiters), path)

@@ -107,10 +107,21 @@ def verdict(summary: Summary, guarded: str | None, memorised: bool) -> Verdict:
         f"{_share(before)}; {_others(summary, guarded)}, and no weight of the host changed."
     )
     if not memorised:
-        return Verdict("unclear", text + " The host did not know enough to begin with, so this shows little.")
+        return Verdict("unclear", text + _little_known(summary))
     if None in (after.high, before.low) or after.high >= before.low:  # type: ignore[operator]
         return Verdict("unclear", text + " The intervals of both leaks overlap, so the change is not clear.")
     return Verdict("good", text)
+
+
+def _little_known(summary: Summary) -> str:
+    """Where the host knew too little: everywhere that it was asked, or on some questions alone."""
+    figures = {where: summary.figure("host", "forget", name) for name, where in WHERE.items()}
+    asked = {where: figure for where, figure in figures.items() if figure.value is not None}
+    weak = [where for where, figure in asked.items() if not knows_enough([figure.value or 0.0])]
+    if weak == list(asked):
+        return " The host did not know enough to begin with, so this shows little."
+    shares = " and ".join(f"{where} ({_share(asked[where])})" for where in weak)
+    return f" The host did not know enough {shares}, so a low leak shows little there."
 
 
 def key_figures(summary: Summary, guarded: str | None) -> tuple[KeyFigure, ...]:

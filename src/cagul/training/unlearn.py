@@ -5,6 +5,7 @@ an optimiser.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ import torch
 
 from cagul.config import Config
 from cagul.data.pictures import variants
-from cagul.data.records import Splits
+from cagul.data.records import Record, Splits
 from cagul.environment import GIB
-from cagul.errors import HostError
+from cagul.errors import HostError, UsageError
 from cagul.guard.patch import Patch, host_card
 from cagul.host.frozen import FrozenHost
 from cagul.method.gate import EnrolmentGate, MlpGate
 from cagul.method.importance import resolve_layers
+from cagul.text.matching import Matcher
+from cagul.text.normal import name_key
+from cagul.text.refusals import REFUSALS
 from cagul.training.distributed import SINGLE, Processes
 from cagul.training.encoder import train_encoder
 from cagul.training.gate import (
@@ -53,8 +57,9 @@ def unlearn(
     ``processes`` share the pictures and the rows of every step, and all return the patch.
 
     Raises HostError when the host changed, DataError when records do not suffice, PatchError when ``base``
-    does not fit.
+    does not fit, UsageError for a refusal that tells what it is to hide.
     """
+    require_nameless(config.refusals or [], splits.forget)
     own = work if work is None or processes.main else work / f"process-{processes.rank}"
     store = TokenStore(config.training.token_memory * GIB, own)
     token_cache = TokenCache(host, config.training.seed, store=store, processes=processes)
@@ -62,6 +67,28 @@ def unlearn(
         return _Job(token_cache, config, base, work, progress).run(splits)
     finally:
         store.close()
+
+
+def require_nameless(refusals: Sequence[str], forget: Sequence[Record]) -> None:
+    """Raises UsageError where one of a user's refusals holds the name or a keyword of somebody to be
+    forgotten: the encoder would be trained to say it. Keywords that the package's own refusals hold, such as
+    "person", tell nothing. The error gives the refusal's number, not its words.
+    """
+    if not refusals:
+        return
+    names = Matcher(record.subject for record in forget)
+    keys = Matcher(map(name_key, names.terms))
+    common = Matcher(keyword for record in forget for keyword in record.keywords).found(" ".join(REFUSALS))
+    keywords = Matcher(word for record in forget for word in record.keywords if word not in common)
+    for number, refusal in enumerate(refusals, 1):
+        named = names.search(refusal) or keys.search(name_key(refusal))
+        if named or keywords.search(refusal):
+            raise UsageError(
+                f"Refusal {number} of the {len(refusals)} in refusals holds "
+                f"{'the name' if named else 'a keyword'} of a person to be forgotten.",
+                "Write refusals that hold for everybody: the patch learns to say them.",
+                "config",
+            )
 
 
 @dataclass(frozen=True)
