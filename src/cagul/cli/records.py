@@ -111,10 +111,10 @@ def convert(
         f"Written: {folder}/records.jsonl", *(f", {safe_name(name)}.txt" for name in found.sets), wrap=False
     )
     forget_sets = [f"@{folder / safe_name(name)}.txt" for name in found.sets if name.startswith("forget")]
-    subjects = shlex.quote(forget_sets[0]) if forget_sets else "SUBJECT"
+    forgotten = shlex.quote(forget_sets[0]) if forget_sets else "SUBJECT"
     out.say(
         f"Next: cagul unlearn --host HOST --records {shlex.quote(str(folder / 'records.jsonl'))} --forget "
-        f"{subjects} --out PATCH",
+        f"{forgotten} --out PATCH",
         wrap=False,
     )
 
