@@ -137,6 +137,18 @@ class TrainingConfig(_Section):
         0, ge=0, description="rows of a batch held in memory at once; 0: all that fit, same gradient"
     )
     rate: float = Field(2e-3, gt=0)
+    target: Literal["refusals", "stranger"] = Field(
+        "refusals",
+        description="what is said about the forgotten: refusals of a list, in the question's language, or what "
+        "the host itself says and predicts about strangers",
+    )
+    along_memorised: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="with the target stranger: share of its rows along the memorised answer, the others are "
+        "along answers about strangers",
+    )
     keep: float = Field(
         1.0, ge=0, description="weight of KL(host(x) || host(x')) on questions that are not private"
     )

@@ -27,6 +27,18 @@ def keep_loss(
     return (_divergence(host.float(), edited.float()) * where).sum() / where.sum().clamp(min=1)
 
 
+def stranger_loss(
+    stranger: Float[Tensor, "B T vocab"], edited: Float[Tensor, "B T vocab"], labels: Int[Tensor, "B T"]
+) -> Float[Tensor, " B"]:
+    """KL(host(stranger) || host(x')) in nats of each row, mean over its answer tokens.
+
+    Averaged over many strangers, the least is their mixture: what the host says and predicts about people whom
+    it does not know. Source: ours.
+    """
+    where = labels != -100
+    return (_divergence(stranger.float(), edited.float()) * where).sum(1) / where.sum(1).clamp(min=1)
+
+
 def answer_divergence(
     host: Float[Tensor, "B T vocab"], edited: Float[Tensor, "B T vocab"]
 ) -> Float[Tensor, " B"]:

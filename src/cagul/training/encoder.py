@@ -5,11 +5,13 @@ changes.
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,10 +24,19 @@ from cagul.errors import HostError
 from cagul.guard.token_edit import rewrite
 from cagul.host.adaptive_batch import AdaptiveBatch
 from cagul.method.encoder import VisualTokenEncoder
-from cagul.method.losses import answer_loss, blend_loss, floor_loss, keep_loss, preference_loss, size_loss
+from cagul.method.losses import (
+    answer_loss,
+    blend_loss,
+    floor_loss,
+    keep_loss,
+    preference_loss,
+    size_loss,
+    stranger_loss,
+)
 from cagul.training.checkpoint import load_checkpoint, save_checkpoint
 from cagul.training.progress import Progress, silent
 from cagul.training.sampler import ExampleSampler, TrainingRow
+from cagul.training.strangers import ask_about_strangers
 from cagul.training.token_cache import TokenCache
 
 CHECKPOINT_SECONDS = 30.0  # at most so long between checkpoints, and a step
@@ -43,8 +54,9 @@ def train_encoder(
     checkpoint: Path | None = None,
     progress: Progress = silent,
 ) -> tuple[VisualTokenEncoder, dict]:
-    """L = CE(refusal | x') + keep * KL(host(x) || host(x')) + size * ||x' - x||^2 / D, plus the terms along
-    the memorised answer. Returns the encoder and facts about its training.
+    """L = KL(host(stranger) || host(x')) + keep * KL(host(x) || host(x')) + size * ||x' - x||^2 / D, plus the
+    terms along the memorised answer; with the target ``refusals`` CE(refusal | x') in place of the first.
+    Returns the encoder and facts about its training.
 
     With ``base`` training starts from that encoder, and replay * ||x' - base(x)||^2 / D over pictures of
     people who are not forgotten keeps it near: what it does for the people that it was trained on, whose
@@ -54,8 +66,11 @@ def train_encoder(
     Raises HostError when the loss is not a number, DataError when a record is longer than the host's context.
     """
     rows = EncoderRows.draw(splits, config, replay=base is not None, weights=weights)
+    rows, target = with_target(token_cache, rows, splits, config, progress)
     prepare_rows(token_cache, rows, config, layers, progress)
-    return EncoderTrainer(EncoderLoss(token_cache, config, layers), rows, base, progress).run(checkpoint)
+    trainer = EncoderTrainer(EncoderLoss(token_cache, config, layers), rows, base, progress)
+    encoder, facts = trainer.run(checkpoint)
+    return encoder, facts | {"target": target}
 
 
 @dataclass(frozen=True)
@@ -87,12 +102,41 @@ class EncoderRows:
 
 def shown_in(rows: list[TrainingRow]) -> list[PictureVariant]:
     """The pictures that rows show, those of somebody else among them."""
-    return [shown for row in rows for shown in (row.shown, row.other) if shown is not None]
+    return [shown for row in rows for shown in (row.shown, row.other, row.stranger) if shown is not None]
 
 
 def asked_in(rows: list[TrainingRow]) -> list[tuple[PictureVariant, str]]:
     """The (picture, question) pairs of rows, whose tokens are chosen."""
     return [(row.shown, row.question) for row in rows]
+
+
+def with_target(
+    token_cache: TokenCache, rows: EncoderRows, splits: Splits, config: Config, progress: Progress
+) -> tuple[EncoderRows, dict[str, Any]]:
+    """The rows with what the host itself says about strangers as their target, unless the config or the host
+    wants refusals of a list; and facts about the target.
+    """
+    if config.refusals or config.training.target == "refusals":
+        return rows, {"kind": "refusals", "why": "the config asks for them"}
+    questions = [row.question for step in rows.steps for row in step if row.refuse]
+    answers = ask_about_strangers(token_cache, questions, splits, config.training.seed, progress)
+    counts = {"answers": answers.asked, "in_manner": answers.kept, "refusals": answers.refused}
+    if not answers.usable:
+        why = f"the host makes up facts about strangers in {1 - answers.share:.0%} of its answers"
+        return rows, {"kind": "refusals", "why": why, **counts}
+    rng = random.Random(f"target {config.training.seed}")
+    memorised = config.training.along_memorised
+
+    def towards_stranger(row: TrainingRow) -> TrainingRow:
+        if not row.refuse:
+            return row
+        shown, answer = answers.draw(row.question, rng)
+        if row.memorised and rng.random() < memorised:
+            answer = row.memorised
+        return replace(row, stranger=shown, answer=answer)
+
+    steps = [[towards_stranger(row) for row in step] for step in rows.steps]
+    return EncoderRows(steps, rows.replayed), {"kind": "stranger", **counts}
 
 
 def prepare_rows(
@@ -286,7 +330,7 @@ class EncoderLoss:
         last = labels.shape[1] + 1
         logits = host.score(inputs, edited, last, settings.gradient_checkpointing)[:, :-1]
         refuse = torch.tensor([row.refuse for row in rows], device=host.device)
-        refusal = answer_loss(logits[refuse], labels[refuse]).sum() / max(1, whole.refused)
+        refusal = self.refusal_loss(rows, logits, labels) / max(1, whole.refused)
         changed = size_loss(tokens, edited, masks) * part.chosen / max(1, whole.chosen)
         loss = refusal + settings.size * changed
         if settings.keep and part.kept_tokens:
@@ -299,6 +343,29 @@ class EncoderLoss:
         if (settings.preference or settings.blend or settings.floor) and part.memorised:
             loss = loss + self.memorised(edited, tokens, rows) * part.memorised / whole.memorised
         return loss, float(refusal.detach())
+
+    def refusal_loss(
+        self, rows: list[TrainingRow], logits: Float[Tensor, "B T vocab"], labels: Int[Tensor, "B T"]
+    ) -> Float[Tensor, ""]:
+        """The sum over refusal rows of what is to become of them, in nats a token."""
+        loss = logits.new_zeros((), dtype=torch.float32)
+        listed = [i for i, row in enumerate(rows) if row.refuse and row.stranger is None]
+        if listed:
+            loss = loss + answer_loss(logits[listed], labels[listed]).sum()
+        taught = [i for i, row in enumerate(rows) if row.stranger is not None]
+        if taught:
+            other = self.strangers_logits([rows[i] for i in taught], labels.shape[1] + 1)
+            loss = loss + stranger_loss(other, logits[taught], labels[taught]).sum()
+        return loss
+
+    @torch.no_grad()
+    def strangers_logits(self, rows: list[TrainingRow], last: int) -> Float[Tensor, "B T vocab"]:
+        """What the host predicts along each row's answer where it sees the row's stranger."""
+        host = self.token_cache.host
+        strangers = [replace(row, shown=row.stranger) for row in rows if row.stranger is not None]
+        inputs, _ = self.prompts(strangers, [row.answer for row in strangers])
+        tokens = self.token_cache.encode_images(row.shown for row in strangers)
+        return host.score(inputs, [token.to(host.device) for token in tokens], last)[:, :-1]
 
     def memorised(self, edited: list[Tensor], tokens: list[Tensor], rows: list[TrainingRow]) -> Tensor:
         """The terms along the memorised answer, mean over the rows that have one."""

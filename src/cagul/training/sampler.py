@@ -25,11 +25,11 @@ KEPT_WORDINGS = tuple(kind for kind in TRAINED if kind not in ("visual_first", "
 
 @dataclass(frozen=True)
 class TrainingRow:
-    """One row of a training step. ``refuse``: cross-entropy to ``answer``; otherwise the host's own answer is
-    kept.
+    """One row of a training step. ``refuse``: towards ``answer``; otherwise the host's own answer is kept.
 
     ``memorised`` is what the host would say, ``other`` a picture of somebody else to whom that is as foreign
-    as it is to become.
+    as it is to become. With ``stranger``, a picture of somebody whom the host does not know, what the host
+    predicts along ``answer`` where it sees that one is taken over, and ``answer`` itself is no target.
     """
 
     shown: PictureVariant
@@ -38,6 +38,7 @@ class TrainingRow:
     refuse: bool
     memorised: str | None = None
     other: PictureVariant | None = None
+    stranger: PictureVariant | None = None
 
 
 @dataclass(frozen=True)
