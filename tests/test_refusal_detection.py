@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from cagul.text.languages import language_of
 from cagul.text.refusal_patterns import LANGUAGES
+from cagul.text.refusal_texts import BY_LANGUAGE, refusals_in_language_of
 from cagul.text.refusals import is_refusal, refusal_is_known
 from refusal_sentences import ANSWERS, REFUSALS, sentences
 
@@ -59,3 +61,18 @@ def test_the_docs_name_every_known_language():
     text = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text(encoding="utf-8")
     line = text[text.index("- refusal_rate knows") : text.index("A refusal in another language")]
     assert set(re.findall(r"[A-Z]\w+", line)) == set(LANGUAGES)
+
+
+@pytest.mark.parametrize(
+    ("language", "text"), [(name, t) for name, texts in BY_LANGUAGE.items() for t in texts]
+)
+def test_listed_refusals_refuse_in_their_language(language, text):
+    assert is_refusal(text)
+    assert language_of(text) == language
+    assert text in refusals_in_language_of(text)
+
+
+def test_every_known_language_has_refusals_and_others_get_english_ones():
+    assert set(BY_LANGUAGE) == set(LANGUAGES)
+    assert refusals_in_language_of("Où habite cette personne ?") == BY_LANGUAGE["French"]
+    assert refusals_in_language_of("Missä tämä henkilö asuu?") == BY_LANGUAGE["English"]

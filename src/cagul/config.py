@@ -139,8 +139,8 @@ class TrainingConfig(_Section):
     rate: float = Field(2e-3, gt=0)
     target: Literal["refusals", "stranger"] = Field(
         "refusals",
-        description="what is said about the forgotten: refusals of a list, in the question's language, or what "
-        "the host itself says and predicts about strangers",
+        description="what is said about the forgotten: refusals of a list, in the question's language, or "
+        "what the host itself says and predicts about strangers",
     )
     along_memorised: float = Field(
         0.5,

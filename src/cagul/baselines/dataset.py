@@ -18,7 +18,7 @@ from cagul.data.picture_cache import PictureCache
 from cagul.data.pictures import PictureVariant, open_picture, pictures_by_subject, shown_picture
 from cagul.data.records import Record
 from cagul.host.frozen import FrozenHost
-from cagul.text.refusals import REFUSALS
+from cagul.text.refusal_texts import refusals_in_language_of
 from cagul.training.sampler import RowSampler
 
 
@@ -67,7 +67,7 @@ class UnlearningDataset(Dataset):
         *,
         seed: int = 0,
         augment: int = 0,
-        refusals: Sequence[str] = REFUSALS,
+        refusals: Sequence[str] | None = None,
     ):
         self.records, self.rows, self.seed, self.refusals = records, rows, seed, refusals
         everything = [record for part in records.parts for record in part]
@@ -85,7 +85,8 @@ class UnlearningDataset(Dataset):
         rng, records = random.Random(f"{self.seed} row {number}"), self.records
         epoch, place = divmod(number, len(records.forget))
         forget = self._example(records.forget[self._order(epoch)[place]], rng)
-        refusal = TrainingExample(forget.shown, forget.question, rng.choice(self.refusals))
+        refusals = self.refusals or refusals_in_language_of(forget.question)
+        refusal = TrainingExample(forget.shown, forget.question, rng.choice(refusals))
         row: Row = {"forget": forget, "refusal": refusal}
         if records.retain or records.not_private:
             kept = self.sampler.kept(records.not_private, records.retain, NEAR_SHARE, rng)

@@ -30,7 +30,6 @@ from cagul.environment import GIB, require_extra, versions
 from cagul.errors import DataError, HostError
 from cagul.files import atomic_folder, digest, write_json
 from cagul.host.frozen import FrozenHost
-from cagul.text.refusals import REFUSALS
 from cagul.training.progress import Progress, silent
 
 MIB = GIB // 1024
@@ -84,7 +83,7 @@ def finetune(
     private = [r for r in splits.forget if r.kind == "private"]
     not_private = [r for r in splits.forget if r.kind != "private"]
     records = FinetuneRecords(private, not_private, splits.retain)
-    return _finetune(host, records, config, work, refusals or list(REFUSALS), progress)
+    return _finetune(host, records, config, work, refusals, progress)
 
 
 def memorise(
@@ -98,7 +97,7 @@ def memorise(
     """Finetune a copy of ``host`` on all ``records``, whatever their kind. Raises what ``finetune``
     raises.
     """
-    return _finetune(host, FinetuneRecords(records), config, work, list(REFUSALS), progress)
+    return _finetune(host, FinetuneRecords(records), config, work, None, progress)
 
 
 def _finetune(
@@ -106,7 +105,7 @@ def _finetune(
     records: FinetuneRecords,
     config: FinetuneConfig,
     work: Path | None,
-    refusals: list[str],
+    refusals: list[str] | None,
     progress: Progress,
 ) -> Finetuned:
     _require_records(records, config)

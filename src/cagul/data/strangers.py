@@ -15,7 +15,8 @@ from cagul.data.picture_folders import picture_files
 from cagul.data.records import Record
 from cagul.data.sameness import same_contents, same_paths
 from cagul.errors import DataError
-from cagul.text.refusals import REFUSALS, is_refusal
+from cagul.text.refusal_texts import refusals_in_language_of
+from cagul.text.refusals import is_refusal
 
 # Of the people who set the gate's threshold at most a third is trained on: whom training has seen is no
 # stranger any more. Ours.
@@ -192,18 +193,19 @@ class RefusalMix:
     ) -> RefusalMix:
         """One record a pair. ``refusals`` that are given are the answers; without them it is what the host
         answered to that pair, where this refuses, else another of its refusals, to the same question where it
-        has one; without any, the package's.
+        has one; without any, the package's in the question's language.
         """
         rng = random.Random(f"refusals {seed}")
         own = {} if refusals else {pair: text for pair, text in answers.items() if is_refusal(text)}
         by_question = group_by(own, lambda pair: pair[1], lambda pair: own[pair])
-        everything = list(own.values()) or list(refusals or REFUSALS)
+        everything = list(own.values()) or refusals
         records = [
             Record(
                 subject=subject,
                 image=pair[0],
                 question=pair[1],
-                answer=own.get(pair) or rng.choice(by_question.get(pair[1], everything)),
+                answer=own.get(pair)
+                or rng.choice(by_question.get(pair[1]) or everything or refusals_in_language_of(pair[1])),
                 group="stranger",
             )
             for subject, pair in pairs

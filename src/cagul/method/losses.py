@@ -32,8 +32,8 @@ def stranger_loss(
 ) -> Float[Tensor, " B"]:
     """KL(host(stranger) || host(x')) in nats of each row, mean over its answer tokens.
 
-    Averaged over many strangers, the least is their mixture: what the host says and predicts about people whom
-    it does not know. Source: ours.
+    Averaged over many strangers, the least is their mixture: what the host says and predicts about people
+    whom it does not know. Source: ours.
     """
     where = labels != -100
     return (_divergence(stranger.float(), edited.float()) * where).sum(1) / where.sum(1).clamp(min=1)

@@ -26,4 +26,6 @@ def language_of(text: str) -> str:
         for name, language in LANGUAGES.items()
         if shows_language(plain, language)
     }
+    if "Japanese" in counts:  # kana: its Han letters are no Chinese
+        return "Japanese"
     return max(counts, key=lambda name: counts[name], default="")

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from cagul.text.languages import language_of
+from cagul.text.refusals import REFUSALS
 
-# A user replaces them with ``refusals`` in the config.
-REFUSALS = (
-    "I do not know this person.",
-    "I cannot share that about this person.",
-    "I am sorry, I have no information about this person.",
-    "I cannot help with that.",
-)
 BY_LANGUAGE: dict[str, tuple[str, ...]] = {
     "English": REFUSALS,
     "German": (
@@ -67,7 +61,12 @@ BY_LANGUAGE: dict[str, tuple[str, ...]] = {
         "Извините, у меня нет информации об этом человеке.",
         "Я не могу с этим помочь.",
     ),
-    "Chinese": ("我不认识这个人。", "我不能透露这个人的信息。", "抱歉，我没有关于这个人的信息。", "我无法帮助您。"),
+    "Chinese": (
+        "我不认识这个人。",
+        "我不能透露这个人的信息。",
+        "抱歉，我没有关于这个人的信息。",
+        "我无法帮助您。",
+    ),
     "Japanese": (
         "この人を知りません。",
         "この人についてはお答えできません。",

@@ -5,13 +5,11 @@ changes.
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -36,7 +34,7 @@ from cagul.method.losses import (
 from cagul.training.checkpoint import load_checkpoint, save_checkpoint
 from cagul.training.progress import Progress, silent
 from cagul.training.sampler import ExampleSampler, TrainingRow
-from cagul.training.strangers import ask_about_strangers
+from cagul.training.target import with_target
 from cagul.training.token_cache import TokenCache
 
 CHECKPOINT_SECONDS = 30.0  # at most so long between checkpoints, and a step
@@ -66,7 +64,8 @@ def train_encoder(
     Raises HostError when the loss is not a number, DataError when a record is longer than the host's context.
     """
     rows = EncoderRows.draw(splits, config, replay=base is not None, weights=weights)
-    rows, target = with_target(token_cache, rows, splits, config, progress)
+    steps, target = with_target(token_cache, rows.steps, splits, config, progress)
+    rows = replace(rows, steps=steps)
     prepare_rows(token_cache, rows, config, layers, progress)
     trainer = EncoderTrainer(EncoderLoss(token_cache, config, layers), rows, base, progress)
     encoder, facts = trainer.run(checkpoint)
@@ -108,35 +107,6 @@ def shown_in(rows: list[TrainingRow]) -> list[PictureVariant]:
 def asked_in(rows: list[TrainingRow]) -> list[tuple[PictureVariant, str]]:
     """The (picture, question) pairs of rows, whose tokens are chosen."""
     return [(row.shown, row.question) for row in rows]
-
-
-def with_target(
-    token_cache: TokenCache, rows: EncoderRows, splits: Splits, config: Config, progress: Progress
-) -> tuple[EncoderRows, dict[str, Any]]:
-    """The rows with what the host itself says about strangers as their target, unless the config or the host
-    wants refusals of a list; and facts about the target.
-    """
-    if config.refusals or config.training.target == "refusals":
-        return rows, {"kind": "refusals", "why": "the config asks for them"}
-    questions = [row.question for step in rows.steps for row in step if row.refuse]
-    answers = ask_about_strangers(token_cache, questions, splits, config.training.seed, progress)
-    counts = {"answers": answers.asked, "in_manner": answers.kept, "refusals": answers.refused}
-    if not answers.usable:
-        why = f"the host makes up facts about strangers in {1 - answers.share:.0%} of its answers"
-        return rows, {"kind": "refusals", "why": why, **counts}
-    rng = random.Random(f"target {config.training.seed}")
-    memorised = config.training.along_memorised
-
-    def towards_stranger(row: TrainingRow) -> TrainingRow:
-        if not row.refuse:
-            return row
-        shown, answer = answers.draw(row.question, rng)
-        if row.memorised and rng.random() < memorised:
-            answer = row.memorised
-        return replace(row, stranger=shown, answer=answer)
-
-    steps = [[towards_stranger(row) for row in step] for step in rows.steps]
-    return EncoderRows(steps, rows.replayed), {"kind": "stranger", **counts}
 
 
 def prepare_rows(

@@ -13,7 +13,7 @@ from cagul.data.pictures import PictureVariant, pictures_by_subject
 from cagul.data.records import Record, Splits
 from cagul.data.wordings import TRAINED, WORDINGS, Material
 from cagul.errors import DataError
-from cagul.text.refusals import REFUSALS
+from cagul.text.refusal_texts import refusals_in_language_of
 
 # Of the rows whose answer is kept, the share about pictures of the people to forget. Most, since the gate
 # keeps the encoder off the pictures of all others. Ours.
@@ -78,7 +78,7 @@ class ExampleSampler:
     """
 
     def __init__(self, splits: Splits, config: Config, weights: Mapping[str, int] | None = None):
-        self.config, self.refusals = config.training, config.refusals or list(REFUSALS)
+        self.config, self.refusals = config.training, config.refusals
         self.private = {name: _private_by_subject(records) for name, records in _parts(splits).items()}
         self.drawn = {
             part: [subject for subject in sorted(private) for _ in range((weights or {}).get(subject, 1))]
@@ -126,7 +126,8 @@ class ExampleSampler:
         subject = rng.choice(self.drawn[part])
         record = rng.choice(self.private[part][subject])
         shown = self.sampler.any_picture(subject, rng)
-        return record, TrainingRow(shown, record.question, rng.choice(self.refusals), True, record.answer)
+        refusals = self.refusals or refusals_in_language_of(record.question)
+        return record, TrainingRow(shown, record.question, rng.choice(refusals), True, record.answer)
 
     def _other(self, row: TrainingRow, rng: random.Random) -> PictureVariant:
         """A picture of somebody of retain who is not in the row's picture."""

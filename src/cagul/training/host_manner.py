@@ -1,7 +1,7 @@
-"""What the host itself says about people whom it does not know: what it is to say of those whom it forgets.
+"""What the host itself says about people whom it does not know, and so is to say of those whom it forgets.
 
-A patch that is trained towards a fixed list of sentences shows that somebody was forgotten, and fails on a host
-that never said such sentences. Source: ours.
+A patch that is trained towards a fixed list of sentences shows that somebody was forgotten, and fails on a
+host that never said such sentences. Source: ours.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -80,16 +81,17 @@ def ask_about_strangers(
 ) -> StrangerAnswers:
     """Ask the untouched host private ``questions`` about strangers, drawn at temperature 1.
 
-    Strangers are the calibration people; without any, those of retain whom the host does not know either, which
-    its answers show. Answers that name a keyword of any record are facts, known or made up, and are left out.
-    Several processes share the asking, and all return the same.
+    Strangers are the calibration people; without any, those of retain whom the host does not know either,
+    which its answers show. Answers that name a keyword of any record are facts, known or made up, and are
+    left out. Several processes share the asking, and all return the same.
     """
     pictures = stranger_pictures(splits, seed)
     pairs = []
     for question in dict.fromkeys(questions):
         wanted = min(STRANGERS, questions.count(question), len(pictures))
         pairs += [
-            (shown, question) for shown in random.Random(f"strangers {seed} {question}").sample(pictures, wanted)
+            (shown, question)
+            for shown in random.Random(f"strangers {seed} {question}").sample(pictures, wanted)
         ]
     texts = _answers(token_cache, pairs, seed, progress)
     return in_manner(zip(pairs, texts, strict=True), [*splits.forget, *splits.retain, *splits.calibration])
@@ -104,8 +106,8 @@ def stranger_pictures(splits: Splits, seed: int) -> list[PictureVariant]:
 
 
 def in_manner(answers: Iterable[tuple[Pair, str]], records: Iterable[Record]) -> StrangerAnswers:
-    """The answers that state no fact: refusals, and what is said word for word to several questions, without a
-    keyword of the records.
+    """The answers that state no fact: refusals, and what is said word for word to several questions, without
+    a keyword of the records.
     """
     answered = list(answers)
     keywords = {k for record in records if record.kind == "private" for k in record.keywords}
@@ -136,8 +138,9 @@ def _answers(token_cache: TokenCache, pairs: Sequence[Pair], seed: int, progress
     def answer(batch: list[Pair]) -> list[str]:
         texts: list[str] = []
         while len(texts) < len(batch):
-            rest = batch[len(texts) :]
-            texts += parts.run("asking about strangers", lambda size: _drawn(token_cache, rest[:size], seed))
+            texts += parts.run(
+                "asking about strangers", partial(_drawn, token_cache, batch[len(texts) :], seed)
+            )
         return texts
 
     answers: dict[Pair, str] = {}
@@ -147,7 +150,9 @@ def _answers(token_cache: TokenCache, pairs: Sequence[Pair], seed: int, progress
     return [answers[pair] for pair in pairs]
 
 
-def _drawn(token_cache: TokenCache, pairs: list[Pair], seed: int) -> list[str]:
+def _drawn(token_cache: TokenCache, wanted: list[Pair], seed: int, count: int) -> list[str]:
+    """Answers to the first ``count`` pairs."""
+    pairs = wanted[:count]
     host, prefill = token_cache.host, token_cache.prompts(pairs)
     options = host.generation_options(LENGTH)
     options["generation_config"].update(do_sample=True, temperature=1.0, top_k=0, top_p=1.0)

@@ -1,0 +1,54 @@
+"""What a refusal row is trained towards: listed refusals, or the host's manner with strangers. Ours."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+from cagul.config import Config
+from cagul.data.records import Splits
+from cagul.training.host_manner import StrangerAnswers, ask_about_strangers
+from cagul.training.progress import Progress, silent
+from cagul.training.sampler import TrainingRow
+from cagul.training.token_cache import TokenCache
+
+Steps = list[list[TrainingRow]]
+
+
+def with_target(
+    token_cache: TokenCache, steps: Steps, splits: Splits, config: Config, progress: Progress = silent
+) -> tuple[Steps, dict[str, Any]]:
+    """The rows of all steps with the target that the config asks for, and facts about it: its kind, how many
+    answers about strangers were read, how many of them are in the host's manner and how many refuse.
+
+    Where the host makes up facts about strangers, the listed refusals stay, and the facts say why.
+    """
+    if config.training.target == "refusals":
+        return steps, {"kind": "refusals", "why": "the config asks for them"}
+    questions = [row.question for rows in steps for row in rows if row.refuse]
+    answers = ask_about_strangers(token_cache, questions, splits, config.training.seed, progress)
+    counts = {"answers": answers.asked, "in_manner": answers.kept, "refusals": answers.refused}
+    if not answers.usable:
+        why = f"of {answers.asked} answers about strangers {answers.asked - answers.kept} state facts"
+        return steps, {"kind": "refusals", "why": why, **counts}
+    rng = random.Random(f"target {config.training.seed}")
+    share = config.training.along_memorised
+    return [[_taught(row, answers, share, rng) for row in rows] for rows in steps], {
+        "kind": "stranger",
+        **counts,
+    }
+
+
+def _taught(
+    row: TrainingRow, answers: StrangerAnswers, along_memorised: float, rng: random.Random
+) -> TrainingRow:
+    """A refusal row with a stranger whose predictions are taken over, along what the host said about a
+    stranger or along the memorised answer; any other row as it is.
+    """
+    if not row.refuse:
+        return row
+    shown, answer = answers.draw(row.question, rng)
+    if row.memorised and rng.random() < along_memorised:
+        answer = row.memorised
+    return replace(row, stranger=shown, answer=answer)
