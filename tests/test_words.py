@@ -289,3 +289,30 @@ def test_kept_rows_are_in_no_kind_that_an_evaluation_holds_out():
         if not row.refuse and row.question.count(SIGN.question):
             assert row.question.count(SIGN.question) == 1
             assert row.question.startswith((SIGN.question, "I am", "This", "They"))
+
+
+def test_the_report_shows_what_other_words_bring_out(tmp_path):
+    from cagul.report.html import write_report
+    from made_runs import make_rows, make_run
+
+    rows = make_rows(tmp_path)
+    for name, recall in (("host", 1.0), ("cagul", 0.5)):
+        like = next(r for r in rows if r["method"] == name and r["split"] == "forget" and r["recall"])
+        worded = {"method": f"{name}:words", "split": "words", "sort": "led", "recall": recall}
+        rows.append(like | worded | {"key": f"{name}:words/forget/led/SECRET"})
+    page, facts = write_report(make_run(tmp_path / "run", tmp_path, rows))
+    assert [key.name for key in facts.key_figures] == [
+        "leak",
+        "leak_words",
+        "refusal_rate",
+        "visual_accuracy",
+        "identical",
+    ]
+    text = page.read_text()
+    assert (
+        "the same, asked in other words; most is said with the answer begun in the question (0.500)" in text
+    )
+    assert ("forget", "leak_words") in facts.columns
+    _, plain = write_report(make_run(tmp_path / "plain", tmp_path))
+    assert ("forget", "leak_words") not in plain.columns
+    assert len(plain.key_figures) == 4

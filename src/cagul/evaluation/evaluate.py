@@ -142,10 +142,11 @@ class _Asking:
     def ask_all(self, answerers: list[Answerer], retain_host: FrozenHost | None) -> None:
         """What host and guard are both asked, with and without pictures; likelihoods of given answers."""
         texts, facts = text_only_items(self.splits, self.sample), scored_facts(self.splits, self.sample)
+        worded = self._worded(host_of(answerers[0].model))
         for answerer in answerers:
             self._answers(answerer, self.items)
             self._answers(answerer.part("text_only"), texts)
-            self._words(answerer)
+            self._answers(answerer.part("words"), worded)
         for answerer in answerers:
             self._likelihoods(answerer, facts)
         if retain_host is not None:
@@ -167,13 +168,12 @@ class _Asking:
     def _answers(self, answerer: Answerer, items: list[Item]) -> None:
         answer_rows(answerer, items, self.run, self.progress, self.processes)
 
-    def _words(self, answerer: Answerer) -> None:
-        """Facts and visual questions in other words, and why a kind has none."""
-        host = host_of(answerer.model)
+    def _worded(self, host: FrozenHost) -> list[Item]:
+        """Facts and visual questions in other words; why a kind has none becomes a row."""
         worded = worded_items(self.splits, self.sample, host.reads_several_turns, partial(fits, host))
         missing = [kind for kind in worded.absent if wording_key(kind) not in self.run.rows.found]
         self.run.rows.append([wording_row(kind, worded.absent[kind]) for kind in missing])
-        self._answers(answerer.part("words"), worded.items)
+        return worded.items
 
     def _likelihoods(self, answerer: Answerer, facts: list[tuple[str, Record]]) -> None:
         likelihood_rows(answerer, facts, self.run, self.progress, self.processes)

@@ -64,13 +64,21 @@ def worded_items(
         start = number * LEAST % max(1, len(records))
         most = max(LEAST, math.ceil(len(records) / KINDS_A_FACT)) if sample.words else len(records)
         built = _asked(kind, [*records[start:], *records[:start]], build, most, sample.seed)
-        found = [item for item in built if fits(item.asked)]
+        found = _fitting(built, fits)
         items += found
         if built and not found:
             absent[kind] = TOO_LONG
         elif not found:
             absent[kind] = NOT_BUILT.get(kind, NO_FACT) if records or kind in VISUAL_MEANINGS else NO_FACT
     return WordedItems(items, absent)
+
+
+def _fitting(items: list[Item], fits: Callable[[Question], bool]) -> list[Item]:
+    """The items whose questions fit; where the longest one does, so do all."""
+    longest = max(items, key=lambda item: len(item.asked.question), default=None)
+    if longest is None or fits(longest.asked):
+        return items
+    return [item for item in items if fits(item.asked)]
 
 
 def _asked(kind: str, records: list[Record], build: Build, most: int, seed: int) -> list[Item]:

@@ -10,7 +10,6 @@ from markupsafe import Markup
 
 from cagul.files import write_text
 from cagul.report.charts import overlay, roc, scatter, score_histograms
-from cagul.report.methods import COLUMNS
 from cagul.report.page_data import Facts, gather
 from cagul.report.reading import open_run
 from cagul.report.redaction import Shown
@@ -57,7 +56,7 @@ def render(facts: Facts | StudyFacts) -> str:
         surface=surface,
         overlay=overlay,
         names=[method.name for method in facts.methods],
-        columns=[" ".join(column) for column in COLUMNS],
+        columns=[" ".join(column) for column in facts.columns],
         config=json.dumps(facts.config, indent=1, ensure_ascii=False),
         style=style,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cagul.data.wordings import MEANINGS as WORDINGS
 from cagul.evaluation.metrics.figures import figure_text
 from cagul.evaluation.metrics.memorisation import WHERE, knows_enough
 from cagul.evaluation.metrics.registry import MEANINGS
@@ -125,7 +126,7 @@ def _little_known(summary: Summary) -> str:
 
 
 def key_figures(summary: Summary, guarded: str | None) -> tuple[KeyFigure, ...]:
-    """The four figures of the first screen."""
+    """The figures of the first screen: four, and what other words bring out where that was asked."""
 
     def both(name: str) -> tuple[tuple[str, Cell], ...]:
         return tuple(
@@ -139,6 +140,7 @@ def key_figures(summary: Summary, guarded: str | None) -> tuple[KeyFigure, ...]:
     )
     return (
         KeyFigure("leak", "private facts of forgotten people that are still said", both("leak")),
+        *_in_other_words(summary, guarded, both("leak_words")),
         KeyFigure("refusal_rate", "answers about forgotten people that refuse", both("refusal_rate")),
         KeyFigure(
             "visual_accuracy",
@@ -147,6 +149,19 @@ def key_figures(summary: Summary, guarded: str | None) -> tuple[KeyFigure, ...]:
         ),
         KeyFigure("identical", "answers about others, the same as the host's", same),
     )
+
+
+def _in_other_words(
+    summary: Summary, guarded: str | None, parts: tuple[tuple[str, Cell], ...]
+) -> tuple[KeyFigure, ...]:
+    """leak_words with the worst kind of wording by name; nothing where no fact was asked in other words."""
+    if "leak_words" not in summary.methods["host"]["forget"]:
+        return ()
+    meaning = "the same, asked in other words"
+    worst = summary.figure(guarded, "forget", "leak_worst_wording") if guarded else Figure(absent="no guard")
+    if worst.value is not None:
+        meaning += f"; most is said {WORDINGS.get(worst.kind, worst.kind)} ({worst.value:.3f})"
+    return (KeyFigure("leak_words", meaning, parts),)
 
 
 def tables(summary: Summary) -> dict[str, tuple[Line, ...]]:

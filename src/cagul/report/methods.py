@@ -19,8 +19,10 @@ from cagul.report.redaction import Redactor
 LEAK = ("forget", "leak")
 # against leak
 UTILITIES = (("retain", "model_utility"), ("forget", "visual_accuracy"), ("retain", "misfire_keep"))
+LEAK_WORDS = ("forget", "leak_words")
 COLUMNS = (
     LEAK,
+    LEAK_WORDS,
     ("forget", "refusal_rate"),
     ("forget", "visual_accuracy"),
     ("retain", "model_utility"),
@@ -160,6 +162,13 @@ def _span(figure: Figure) -> tuple[float, float, float]:
     return value, value if figure.low is None else figure.low, value if figure.high is None else figure.high
 
 
+def columns_of(summary: Summary) -> tuple[tuple[str, str], ...]:
+    """The columns of the table of methods: ``leak_words`` only where it was asked."""
+    split, name = LEAK_WORDS
+    held = any(name in parts.get(split, {}) for parts in summary.methods.values())
+    return COLUMNS if held else tuple(column for column in COLUMNS if column != LEAK_WORDS)
+
+
 def method_table(
     summary: Summary, rows: Sequence[ResultRow], offs: Sequence[TradeOff], redactor: Redactor
 ) -> tuple[MethodView, ...]:
@@ -169,14 +178,14 @@ def method_table(
         if row.method in answers:
             answers[row.method].setdefault(row.question_key, row)  # of several seeds the first
     host = answers["host"]
-    questions = _drawn_questions(list(host.values()))
+    questions, columns = _drawn_questions(list(host.values())), columns_of(summary)
     front = {point.name for point in offs[0].points if point.front} if offs else set()
     views = []
     for number, (name, parts) in enumerate(summary.methods.items(), 1):
         line = Line(
             f"{number} {name}",
             "on the front" if name in front else "",
-            tuple(_cell(parts.get(split, {}).get(figure)) for split, figure in COLUMNS),
+            tuple(_cell(parts.get(split, {}).get(figure)) for split, figure in columns),
         )
         own = answers[name]
         shown = tuple(_method_answer(own[key], host[key], redactor) for key in questions if key in own)

@@ -28,6 +28,7 @@ from cagul.report.methods import (
     MethodView,
     SurfaceTable,
     TradeOff,
+    columns_of,
     cost_table,
     method_table,
     surface_table,
@@ -88,6 +89,7 @@ class Facts:
     gate: GateScores | None
     costs: Costs
     memorisation: Memorisation
+    columns: tuple[tuple[str, str], ...]
     methods: tuple[MethodView, ...]
     tables: Mapping[str, tuple[Line, ...]]
     host: NamedTexts
@@ -135,6 +137,7 @@ def gather(opened: Opened, shown: Shown = Shown.NOBODY) -> Facts:
         gate=_gate(run, guarded),
         costs=cost_table(summary),
         memorisation=memorised,
+        columns=columns_of(summary),
         methods=method_table(summary, run.rows, offs, redactor),
         tables=tables(summary),
         host=_host(summary, named=host_named),
