@@ -57,7 +57,7 @@ def main() -> None:
     demo = demo_assets()
     splits = split_records(load_records(demo.records), demo.forget)
     hosts = {"host": demo.host, "retain host": demo.retain_host}
-    found = {name: likelihoods(load_host(str(folder)), splits) for name, folder in hosts.items()}
+    found = {name: likelihoods(load_host(str(folder), None), splits) for name, folder in hosts.items()}
     if given.json:
         print(json.dumps(found))
         return
