@@ -112,6 +112,8 @@ def test_a_question_in_another_language_is_taken_from_the_records():
     assert [w.question for w in worded("other_language", own=(TOWN, french))] == [french.question]
     assert [w.question for w in worded("other_language", german)] == ["Wo wohnt diese Person?"]
     assert worded("other_language", own=(TOWN, NAME)) == []
+    bare = [r.model_copy(update={"keywords": ()}) for r in (TOWN, french)]
+    assert worded("other_language", bare[0], bare) == []  # not known to be one fact
 
 
 def test_trained_and_untrained_kinds_are_apart():
@@ -280,8 +282,26 @@ def test_a_refusal_stands_beside_the_answer_to_a_visual_question():
     assert all(row.answer.startswith(signs[row.shown[0].name]) for row in first)
     assert all(row.answer.endswith(signs[row.shown[0].name]) for row in last)
     assert all(row.memorised in (TOWN.answer, NAME.answer) for row in rows)
+    assert all(row.seen for row in first + last)
     beside = [row for row in rows if row not in first + last]
+    assert not any(row.seen for row in beside)
     assert all(row.answer not in signs.values() for row in beside)
+
+
+def test_a_row_about_its_own_picture_is_not_taught_by_a_strangers():
+    from cagul.training.host_manner import StrangerAnswers
+    from cagul.training.target import _taught
+
+    class Answers(StrangerAnswers):
+        def __init__(self):
+            pass
+
+        def draw(self, question, rng):
+            return (Path("stranger.png"), 0), "I do not know."
+
+    for row in rows_of(1.0, SPLITS, batch=100):
+        taught = _taught(row, Answers(), 0.0, random.Random(0))
+        assert (taught.stranger is not None) == (row.refuse and SIGN.question not in row.question)
 
 
 def test_kept_rows_are_in_no_kind_that_an_evaluation_holds_out():

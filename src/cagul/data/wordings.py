@@ -151,7 +151,9 @@ def _asker_is_shown(given: Material) -> list[WordedQuestion]:
 def _other_language(given: Material) -> list[WordedQuestion]:
     """The fact's question in another language, where the person's records hold one."""
     fact, known = given.fact, language_of(given.fact.question)
-    same = [r for r in given.own if r.kind == fact.kind and set(r.keywords) == set(fact.keywords)]
+    same = [
+        r for r in given.own if r.kind == fact.kind and r.keywords and set(r.keywords) == set(fact.keywords)
+    ]
     questions = {q for r in (fact, *same) for q in (r.question, *r.paraphrased_questions)}
     other = sorted(q for q in questions if known and language_of(q) not in ("", known))
     return [WordedQuestion(given.rng.choice(other))] if other else []

@@ -29,7 +29,8 @@ class TrainingRow:
 
     ``memorised`` is what the host would say, ``other`` a picture of somebody else to whom that is as foreign
     as it is to become. With ``stranger``, a picture of somebody whom the host does not know, what the host
-    predicts along ``answer`` where it sees that one is taken over, and ``answer`` itself is no target.
+    predicts along ``answer`` where it sees that one is taken over, and ``answer`` itself is no target. A row
+    that is ``seen`` asks for something in its own picture too, so that no stranger's picture serves.
     """
 
     shown: PictureVariant
@@ -39,6 +40,7 @@ class TrainingRow:
     memorised: str | None = None
     other: PictureVariant | None = None
     stranger: PictureVariant | None = None
+    seen: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,8 @@ class ExampleSampler:
         for kind in rng.sample(kinds, len(kinds)):
             if ways := WORDINGS[kind](given):
                 worded = rng.choice(ways)
-                return replace(row, question=worded.question, answer=worded.answer(row.answer))
+                seen = bool(worded.before or worded.after)
+                return replace(row, question=worded.question, answer=worded.answer(row.answer), seen=seen)
         return row
 
     def _led(self, row: TrainingRow, answer: str, rng: random.Random) -> TrainingRow:

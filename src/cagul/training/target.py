@@ -26,7 +26,7 @@ def with_target(
     """
     if config.training.target == "refusals":
         return steps, {"kind": "refusals", "why": "the config asks for them"}
-    questions = [row.question for rows in steps for row in rows if row.refuse]
+    questions = [row.question for rows in steps for row in rows if _can_be_taught(row)]
     answers = ask_about_strangers(token_cache, questions, splits, config.training.seed, progress)
     counts = {"answers": answers.asked, "in_manner": answers.kept, "refusals": answers.refused}
     if not answers.usable:
@@ -40,13 +40,18 @@ def with_target(
     }
 
 
+def _can_be_taught(row: TrainingRow) -> bool:
+    """Whether a stranger's picture can answer the row's question."""
+    return row.refuse and not row.seen
+
+
 def _taught(
     row: TrainingRow, answers: StrangerAnswers, along_memorised: float, rng: random.Random
 ) -> TrainingRow:
     """A refusal row with a stranger whose predictions are taken over, along what the host said about a
     stranger or along the memorised answer; any other row as it is.
     """
-    if not row.refuse:
+    if not _can_be_taught(row):
         return row
     shown, answer = answers.draw(row.question, rng)
     if row.memorised and rng.random() < along_memorised:
