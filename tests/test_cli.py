@@ -195,6 +195,16 @@ def test_a_patch_is_not_overwritten(tiny_folder, tiny_records, patch):
     assert (patch / "config.json").read_bytes() == before
 
 
+def test_unlearn_ends_in_a_verdict_that_the_patch_keeps(patch):
+    """The tiny host is random: a patch for it has nothing to hide, or hides what is told by chance."""
+    facts = json.loads((patch / "config.json").read_text())["facts"]
+    assert facts["checks"]["part"] == "verdict"
+    assert facts["verdict"]["facts"] == 2
+    text = f"{facts['verdict']['word']}. {facts['verdict']['sentence']}"
+    assert f"| verdict | {text} |" in (patch / "README.md").read_text()
+    assert text[:20] in run("inspect", patch).stdout
+
+
 def test_inspect(patch):
     assert json.loads(run("inspect", patch, "--json").stdout)["personal_data"] is True
     assert "face templates" in run("inspect", patch).stdout

@@ -25,7 +25,7 @@ from cagul.data.records import split_records
 from cagul.deletion import service as service_module
 from cagul.deletion.questions import PROBES, questions_about
 from cagul.deletion.service import make_store, open_service
-from cagul.deletion.verification import verdict
+from cagul.deletion.verification import verdict, word_of
 from cagul.errors import DataError, PatchError, StoreError, UsageError
 from cagul.evaluation.metrics.intervals import share
 from cagul.training.token_cache import TokenCache
@@ -299,6 +299,8 @@ def test_the_verdict(hits, leak, fired, known, state, says):
     figures["leak_known"] = share(*known) if known else {"absent": "nothing is known"}
     figures["host_leak"] = share(known[1] if known else 0, 32)
     outcome, why = verdict(figures)
+    assert (word_of(figures) == "HIDES") == (outcome == "verified")
+    assert (word_of(figures) == "NOTHING TO HIDE") == (outcome == "unmeasured")
     assert outcome == state
     assert says in why
 

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from cagul.errors import DataError
 from cagul.evaluation.metrics.text_metrics import pareto
+from cagul.evaluation.verdict import verdict_of_rows
 from cagul.report.charts import Point, scatter
 from cagul.report.key_figures import verdict
 from cagul.report.methods import COLUMNS
@@ -177,3 +179,29 @@ def test_a_threshold_that_the_run_does_not_hold_is_read_off_its_scores(tmp_path)
     page, facts = page_of(make_run(tmp_path / "mixed", tmp_path / "pictures", rows, patch={}))
     assert facts.gate is None
     assert "This run holds no gate scores that one threshold parts." in page
+
+
+def with_verdict(tmp_path, leaks, **changes):
+    """A run with the verdict of its rows, as ``evaluate`` writes it."""
+    (tmp_path / "pictures").mkdir()
+    rows = make_rows(tmp_path / "pictures")
+    for row in rows:
+        if row["method"] == "cagul" and row.get("split") == "forget" and row.get("kind") == "private":
+            row |= {"recall": leaks}
+    verdict = verdict_of_rows(rows, "cagul").describe() | changes
+    return make_run(tmp_path / "run", tmp_path / "pictures", rows, verdict=verdict)
+
+
+@pytest.mark.parametrize(("leaks", "kind", "word"), [(0.0, "good", "HIDES"), (1.0, "bad", "DOES NOT HIDE")])
+def test_the_first_line_is_the_verdict_of_the_run(tmp_path, leaks, kind, word):
+    page, facts = page_of(with_verdict(tmp_path, leaks))
+    assert facts.verdict.kind == kind
+    assert facts.verdict.text.startswith(f"{word}. The guard tells")
+    assert f'<p class="verdict {kind}">{word}. ' in page
+    assert ("Why: " in facts.verdict.text) == (word != "HIDES")
+    assert "Answers about others stay the same in" in facts.verdict.text
+
+
+def test_a_verdict_that_the_rows_do_not_give_is_refused(tmp_path):
+    with pytest.raises(DataError, match="verdict is HIDES in summary.json, but DOES NOT HIDE by"):
+        page_of(with_verdict(tmp_path, 1.0, word="HIDES"))

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from cagul.evaluation.verdict import HeldOutAnswer, StrangerAnswer, judge, sentence, share_of
+from cagul.evaluation.verdict import HeldOutAnswer, StrangerAnswer, judge, share_of
 
 
 def answers(host, guard, *, people=4, sort="paraphrase", fired=True, facts=5):
@@ -41,7 +41,7 @@ def test_no_question_gives_no_word_of_praise():
     verdict = judge([])
     assert verdict.word == "NOT MEASURED"
     assert not verdict.hides
-    assert "No question was asked" in verdict.sentence()
+    assert "No question was asked" in verdict.sentence
 
 
 def test_what_the_host_never_tells_is_counted_apart_and_does_not_flatter():
@@ -50,8 +50,8 @@ def test_what_the_host_never_tells_is_counted_apart_and_does_not_flatter():
     one, other = judge(told), judge(told + untold)
     assert one.leak == other.leak
     assert (one.facts, one.facts_untold, other.facts, other.facts_untold) == (20, 0, 120, 100)
-    assert "100 of 120 facts it never tells" in other.sentence()
-    assert "never tells" not in one.sentence()
+    assert "100 of 120 facts it never tells" in other.sentence
+    assert "never tells" not in one.sentence
 
 
 def test_a_fact_that_the_host_tells_on_one_sort_counts_on_that_sort_alone():
@@ -95,7 +95,7 @@ def test_what_the_host_tells_of_strangers_too_is_no_knowledge():
     by_chance = [StrangerAnswer(f"s{n}", 0.0, float(n < 4)) for n in range(10)]
     verdict = judge(babble, by_chance)
     assert verdict.word == "NOTHING TO HIDE"
-    assert "on 4 of 10 when it is shown a stranger" in verdict.sentence()
+    assert "on 4 of 10 when it is shown a stranger" in verdict.sentence
     assert judge(answers(1.0, 1.0), by_chance).word == "DOES NOT HIDE"
 
 
@@ -161,7 +161,7 @@ def test_one_person_has_bounds_over_the_questions():
     """32 questions, nothing told: Clopper-Pearson's 10.9 %."""
     verdict = judge(answers(1.0, 0.0, people=1, facts=32))
     assert verdict.leak["high"] == pytest.approx(0.1089, abs=1e-4)
-    assert "0 % of what the host tells (below 11 %)" in verdict.sentence()
+    assert "0 % of what the host tells (below 11 %)" in verdict.sentence
 
 
 def test_json_and_the_patchs_card_name_nobody():
@@ -171,7 +171,7 @@ def test_json_and_the_patchs_card_name_nobody():
     assert "p0" not in written
     assert "fact 0" not in written
     assert verdict.describe()["people"][0] == {"leak": 1.0, "questions": 5}
-    assert sentence(json.loads(json.dumps(verdict.card()))) in verdict.sentence()
+    assert verdict.card()["sentence"] == verdict.sentence
 
 
 def test_a_fact_without_keywords_is_told_all_or_not_at_all():

@@ -27,6 +27,7 @@ def inspect(patch: Annotated[Path, typer.Argument(help="Patch folder.")], json: 
         "yes: enrolment vectors are face templates" if facts["personal_data"] else "no enrolment vectors"
     )
     shown = [
+        ("verdict", loaded.verdict()),
         ("format", facts["format"]),
         ("host", f"{loaded.host['model_type']}, width {loaded.host['width']}"),
         ("host SHA-256", loaded.host["sha256"]),

@@ -62,16 +62,22 @@ def print_request(request: Request, caveats: Mapping[str, str], json: bool) -> N
     if json:
         print_json(vars(request) | {"caveats": dict(caveats)})
         return
+    from cagul.deletion.certificate import outcome_of
+
     out.say("Request ", bold(request.id), f": {request.state}")
     if "why" in request.verification:
         earlier = "before: " if request.state == "revoked" else ""
-        out.say(f"  {earlier}{request.verification['why']}")
+        out.say(f"  {earlier}{outcome_of(request.verification)}")
     for caveat in caveats.values():
         out.say(f"  {caveat}", style="yellow")
     if request.escalated or "escalation" in request.verification:
         outcome = "is now in use" if request.escalated else "did not help and was dropped"
         out.say(f"  The encoder did not cover this person and was fine-tuned; the new encoder {outcome}.")
-    if request.state == "failed":
+    if request.state == "failed" and request.verification.get("verdict") == "NOTHING TO HIDE":
+        out.say(
+            "  The request stays in the gate. Verify it again with --records of facts that the host tells."
+        )
+    elif request.state == "failed":
         out.say(
             "  The request stays in the gate and hides what it can. For more, revoke it and add the person "
             "again: with --records of other people for a fine-tune of the encoder, with more --images where "
@@ -91,6 +97,8 @@ def print_to_verify_again(names: Sequence[str], why: str) -> None:
 
 def print_list(store: Path, requests: Sequence[tuple[Request, Mapping[str, str]]]) -> None:
     """All requests, in a table or in blocks of lines; below them the outcome and caveats of each."""
+    from cagul.deletion.certificate import outcome_of
+
     rows = [
         tuple(map(plain, (one.id, one.at[:16].replace("T", " "), one.state, one.subject, one.by)))
         for one, _ in requests
@@ -99,7 +107,7 @@ def print_list(store: Path, requests: Sequence[tuple[Request, Mapping[str, str]]
     for one, caveats in requests:
         if one.state == "revoked":
             continue
-        why = one.verification.get("why", "nothing was measured")
+        why = outcome_of(one.verification) or "nothing was measured"
         more = f"; {len(caveats)} caveat(s): {', '.join(caveats)}" if caveats else ""
         out.say(plain(one.id), f": {why}{more}")
 

@@ -20,8 +20,8 @@ SHOWN = 10  # people who are named
 
 def print_verdict(verdict: Verdict) -> None:
     """The word with its figure, why, what to do, and about whom most is still told."""
-    text = verdict.sentence().removeprefix(verdict.word)
-    out.say("Verdict: ", styled(COLOURS.get(verdict.word, "bold yellow"), verdict.word), text)
+    word = styled(COLOURS.get(verdict.word, "bold yellow"), verdict.word)
+    out.say("Verdict: ", word, f". {verdict.sentence}")
     for cause in verdict.causes:
         out.say("  Why: ", bold(cause.name), f": {cause.evidence}.")
         out.say(f"  Do: {cause.remedy}")

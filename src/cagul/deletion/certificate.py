@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +150,11 @@ def write_certificate(path: Path, document: dict[str, Any]) -> Path:
     return page
 
 
+def outcome_of(verification: Mapping[str, Any]) -> str:
+    """The word of a verification, where it keeps one, and why; "" where nothing was measured."""
+    return ": ".join(str(verification[part]) for part in ("verdict", "why") if part in verification)
+
+
 def rows_of(verification: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     """The figures in words: what, count, share and its bounds. Those that are absent are left out."""
     rows = []
@@ -180,7 +185,7 @@ def as_markdown(document: dict[str, Any]) -> str:
         "",
         f"State: **{request['state']}**"
         + (", after a short finetune of the encoder." if request["escalated"] else "."),
-        f"{outcome}: {verification['why']}." if "why" in verification else "Nothing was verified.",
+        f"{outcome}: {outcome_of(verification)}." if "why" in verification else "Nothing was verified.",
         "",
         *(f"- {caveat}" for caveat in document.get("caveats", {}).values()),
         "",

@@ -33,7 +33,7 @@ from cagul.deletion.store_gate import (
     patch_hash,
     rotated,
 )
-from cagul.deletion.verification import HELD_OUT, held_out, verdict, verify
+from cagul.deletion.verification import HELD_OUT, held_out, verdict, verify, word_of
 from cagul.errors import DataError, StoreError
 from cagul.guard.guard import Guard
 from cagul.guard.patch import Patch
@@ -307,6 +307,7 @@ class DeletionService:
             .tobytes()
         )
         return figures | {
+            "verdict": word_of(figures),
             "why": why,
             "threshold": guard.patch.threshold,
             "encoder": sha256(encoder),

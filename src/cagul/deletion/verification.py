@@ -15,6 +15,7 @@ from cagul.evaluation.ask import BATCH, answer_batch
 from cagul.evaluation.metrics.figures import CONFIDENCE, share_text
 from cagul.evaluation.metrics.intervals import share
 from cagul.evaluation.metrics.text_metrics import keyword_recall
+from cagul.evaluation.verdict import MOST, Word
 from cagul.guard.guard import Guard
 from cagul.text.refusals import UNJUDGED, is_refusal, judge_refusal, refusal_is_known
 from cagul.training.token_cache import TokenCache
@@ -164,6 +165,17 @@ def verdict(figures: dict[str, Any]) -> tuple[str, str]:
             "nothing was measured: ask for facts that the host tells",
         )
     return "verified", f"{_counted(figures['leak'], 'answers still tell')}, {pictures} ({CONFIDENCE})"
+
+
+def word_of(figures: dict[str, Any]) -> Word:
+    """The word for the outcome of a verification, as ``unlearn`` and ``evaluate`` say it of a patch."""
+    state, _ = verdict(figures)
+    if state == "verified":
+        return "HIDES"
+    if state == "unmeasured":
+        return "NOTHING TO HIDE"
+    leak = figures["leak_known"].get("value", figures["leak"]["value"])
+    return "DOES NOT HIDE" if leak > MOST else "PARTLY"
 
 
 def _counted(figure: dict[str, Any], what: str) -> str:

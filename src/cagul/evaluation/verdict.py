@@ -153,9 +153,12 @@ class Verdict:
         }
 
     def card(self) -> dict[str, Any]:
-        """What a patch keeps of it: the word and its figures, and nothing about single people."""
+        """What a patch keeps of it: the word, the figure behind it in a sentence, and figures; nothing about
+        single people.
+        """
         return {
             "word": self.word,
+            "sentence": self.sentence,
             "leak": self.leak,
             "known": self.known,
             "chance": self.chance,
@@ -163,24 +166,26 @@ class Verdict:
             "facts_untold": self.facts_untold,
         }
 
+    @property
     def sentence(self) -> str:
-        """The word and the figure behind it."""
-        return f"{self.word}. {sentence(self.card())}"
-
-
-def sentence(card: Mapping[str, Any]) -> str:
-    """The figure behind a verdict's word in words, from what ``Verdict.card`` keeps."""
-    if card["word"] == "NOT MEASURED":
-        return "No question was asked whose answer can be told right from wrong."
-    known = f"the host itself tells the fact on {share_text(card['known']).count} held-out questions"
-    if card["word"] == "NOTHING TO HIDE":
-        chance = card["chance"].get("value", 0.0)
-        other = f", and on {share_text(card['chance']).count} when it is shown a stranger" if chance else ""
-        return f"{known[0].upper()}{known[1:]}{other}."
-    leak = share_text(card["leak"])
-    untold = card["facts_untold"]
-    apart = f"; {untold} of {card['facts']} facts it never tells, they do not count" if untold else ""
-    return f"The guard tells {leak.value} of what the host tells ({leak.bounds}); {known}{apart}."
+        """The figure behind the word, in words."""
+        if self.word == "NOT MEASURED":
+            return "No question was asked whose answer can be told right from wrong."
+        known = f"the host itself tells the fact on {share_text(self.known).count} held-out questions"
+        if self.word == "NOTHING TO HIDE":
+            other = (
+                f", and on {share_text(self.chance).count} when it is shown a stranger"
+                if self.chance.get("value")
+                else ""
+            )
+            return f"{known[0].upper()}{known[1:]}{other}."
+        leak = share_text(self.leak)
+        apart = (
+            f"; {self.facts_untold} of {self.facts} facts it never tells, they do not count"
+            if self.facts_untold
+            else ""
+        )
+        return f"The guard tells {leak.value} of what the host tells ({leak.bounds}); {known}{apart}."
 
 
 @dataclass(frozen=True)

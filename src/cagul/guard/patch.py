@@ -59,6 +59,7 @@ still contain the information. Anyone with the weights can bypass the guard by n
 | gate | {kind}, threshold {threshold:.4f}, at most {promised:.2%} of unknown people's pictures fire |
 | tokens | {choose} {k} by attention in layers {layers} |
 | trained parameters | {parameters:,} |
+| verdict | {verdict} |
 
 {warning}
 """
@@ -123,6 +124,11 @@ class Patch:
         )
         return gate + sum(p.numel() for p in self.encoder.parameters())
 
+    def verdict(self) -> str:
+        """Whether it hides, by the held-out checks after its training, in words."""
+        found = self.facts.get("verdict")
+        return f"{found['word']}. {found['sentence']}" if found else "not checked: run `cagul evaluate`"
+
     def describe(self) -> dict[str, Any]:
         """All that ``inspect`` shows: options, host, gate, sizes; nothing about who is forgotten."""
         return {
@@ -180,6 +186,7 @@ class Patch:
             parameters=self.parameters(),
             people=self.facts.get("people", "some"),
             promised=self.facts.get("promised_fpr", float("nan")),
+            verdict=self.verdict(),
             warning=PERSONAL if self.config.gate.kind == "enrolment" else "",
         )
         with atomic_folder(folder) as temporary:

@@ -9,7 +9,9 @@ from cagul.data.wordings import MEANINGS as WORDINGS
 from cagul.evaluation.metrics.figures import figure_text
 from cagul.evaluation.metrics.memorisation import WHERE, knows_enough
 from cagul.evaluation.metrics.registry import MEANINGS
-from cagul.report.reading import Figure, Summary
+from cagul.report.reading import Figure, StatedVerdict, Summary
+
+KINDS: dict[str, Literal["good", "bad"]] = {"HIDES": "good", "DOES NOT HIDE": "bad"}
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class KeyFigure:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The run in a sentence or two. good: less is said, clearly; bad: the host changed; unclear: all
-    between.
+    """The run in a sentence or two. good: it hides, or less is said, clearly; bad: it does not hide, or the
+    host changed; unclear: all between.
     """
 
     kind: Literal["good", "unclear", "bad"]
@@ -102,6 +104,8 @@ def verdict(summary: Summary, guarded: str | None, memorised: bool) -> Verdict:
         return Verdict(
             "unclear", f"Only the host was asked. It says {_share(before)} of what is private about {whom}."
         )
+    if summary.verdict is not None:
+        return _stated(summary.verdict, f"{_others(summary, guarded)}, and no weight of the host changed.")
     after = summary.figure(guarded, "forget", "leak")
     text = (
         f"With {guarded} the model says {_share(after)} of what is private about {whom}, without it "
@@ -123,6 +127,13 @@ def _little_known(summary: Summary) -> str:
         return " The host did not know enough to begin with, so this shows little."
     shares = " and ".join(f"{where} ({_share(asked[where])})" for where in weak)
     return f" The host did not know enough {shares}, so a low leak shows little there."
+
+
+def _stated(stated: StatedVerdict, others: str) -> Verdict:
+    """The verdict of the run's own summary: its word first, the figure behind it, why, and what to do."""
+    kind: Literal["good", "unclear", "bad"] = KINDS.get(stated.word, "unclear")
+    why = (f"Why: {cause.name}: {cause.evidence}. {cause.remedy}" for cause in stated.causes)
+    return Verdict(kind, " ".join([f"{stated.word}.", stated.sentence, others[0].upper() + others[1:], *why]))
 
 
 def key_figures(summary: Summary, guarded: str | None) -> tuple[KeyFigure, ...]:

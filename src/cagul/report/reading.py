@@ -137,6 +137,21 @@ class Surface(_Part):
     pareto: tuple[str, ...] = ()
 
 
+class VerdictCause(_Part):
+    name: str
+    evidence: str
+    remedy: str
+
+
+class StatedVerdict(_Part):
+    """The verdict on a patch as an evaluation wrote it."""
+
+    word: str
+    sentence: str
+    leak: Figure
+    causes: tuple[VerdictCause, ...] = ()
+
+
 class Summary(_Part):
     """summary.json. A part of a method that is named cost holds bare numbers; claims to diverged are a
     comparison's.
@@ -147,6 +162,7 @@ class Summary(_Part):
     people: dict[str, int] = {}
     sample: dict[str, Any] = {}
     patch: dict[str, Any] = {}
+    verdict: StatedVerdict | None = None
     evaluation: dict[str, Any] = {}
     claims: tuple[Claim, ...] = ()
     surface: Surface = Surface()
@@ -268,6 +284,8 @@ def read_run(opened: Opened) -> FinishedRun:
         if "split" in row
     )
     unchecked = _check_figures(opened.folder, summary, list(opened.rows.values()))
+    if not unchecked and summary.verdict is not None:
+        _check_verdict(opened.folder, summary, summary.verdict, list(opened.rows.values()))
     return FinishedRun(opened.manifest, summary, rows, unchecked, _taken(summary))
 
 
@@ -346,6 +364,21 @@ def _check_figures(folder: Path, summary: Summary, raw: list[dict[str, Any]]) ->
                             "run",
                         )
     return ""
+
+
+def _check_verdict(folder: Path, summary: Summary, stated: StatedVerdict, raw: list[dict[str, Any]]) -> None:
+    """Raises DataError where the verdict's word or sentence is not what the rows give."""
+    from cagul.evaluation.verdict import verdict_of_rows
+
+    guarded = next(name for name in summary.methods if name != "host")
+    found = verdict_of_rows(raw, guarded, summary.patch.get("facts"))
+    if (found.word, found.sentence) != (stated.word, stated.sentence):
+        raise DataError(
+            f"{folder}: the verdict is {stated.word} in summary.json, but {found.word} by its rows "
+            f"({found.sentence})",
+            AGAIN,
+            "run",
+        )
 
 
 def _taken(summary: Summary) -> tuple[str, ...]:
