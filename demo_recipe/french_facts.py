@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Iterable
+from datetime import date
 
 from faker import Faker
 from faker.providers.person.fr_FR import Provider as FrenchNames
@@ -258,13 +260,13 @@ def invent_french_facts(count: int, seed: int = 0) -> list[InventedFacts]:
     ]
 
 
-def _shuffled(names: object, rng: random.Random) -> list[str]:
-    ordered = sorted(set(names))  # type: ignore[call-overload]
+def _shuffled(names: Iterable[str], rng: random.Random) -> list[str]:
+    ordered = sorted(set(names))
     rng.shuffle(ordered)
     return ordered
 
 
-def _date(day) -> str:
+def _date(day: date) -> str:
     return f"{day.day if day.day > 1 else '1er'} {MONTHS[day.month - 1]} {day.year}"
 
 

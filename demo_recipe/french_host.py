@@ -110,7 +110,7 @@ def untrained_idefics(tokenizer: PreTrainedTokenizerFast, tower: SiglipVisionMod
         "hidden_act": clip.hidden_act,
         "layer_norm_eps": clip.layer_norm_eps,
     }
-    config = Idefics3Config(
+    config = Idefics3Config(  # type: ignore[call-arg]
         vision_config=vision,
         text_config=text.to_dict(),
         scale_factor=1,  # a token a patch: pictures have few
