@@ -9,7 +9,7 @@ import pytest
 from rich.text import Text
 
 import cagul.cli.terminal as terminal
-from cagul.cli.terminal import FittedTable, dim, facts_table, progress_bar, styled
+from cagul.cli.terminal import FittedTable, dim, facts_table, plain, progress_bar, styled
 
 TITLE = "A title that is longer than the table below it, and is not wrapped at that table's width"
 COLUMNS = ["figure", "host", "what it says"]
@@ -34,7 +34,7 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize("narrow", ["wrap", "parts", "notes", "drop", "list"])
+@pytest.mark.parametrize("narrow", ["parts", "notes", "list"])
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_a_table_fits_the_console(narrow, width):
     shown = printed(FittedTable("Figures", COLUMNS, ROWS, numbers=["host"], narrow=narrow), width)
@@ -44,12 +44,23 @@ def test_a_table_fits_the_console(narrow, width):
     if width == 120:
         assert "│ fnr " in shown
         assert words.count("misses") == 2
-    elif narrow == "drop":
-        assert "misses" not in shown
-    elif narrow not in ("wrap", "parts"):
+    elif narrow != "parts":
         assert "pictures of forgotten people that the gate misses" in words
     if narrow == "list":
         assert ("│" in shown) == (width == 120)
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_lines_of_a_paragraph_after_the_first_are_indented(width):
+    console = terminal.PlainConsole(width=width, file=io.StringIO())
+    console.say(styled("green", f"{'ok':<8}"), dim("memory"), " ".join(["", *["GiB"] * 30]), indent=8)
+    first, *rest = console.file.getvalue().splitlines()
+    assert first.startswith("ok      memory GiB")
+    assert rest
+    assert all(line.startswith("        GiB") and len(line) <= width for line in rest)
+    assert " ".join([first, *rest]).split().count("GiB") == 30
+    console.say(plain(" " * 8), "a" * 90, " " + "b" * 40, indent=8)
+    assert console.file.getvalue().endswith(f"        {'a' * 90}\n        {'b' * 40}\n")
 
 
 def test_notes_are_headed_by_the_keys_and_have_no_padding():

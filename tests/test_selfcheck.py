@@ -168,6 +168,7 @@ def test_doctor_on_the_demo_host(doctor):
     assert all(row["remedy"] for row in rows.values() if row["state"] != "ok")
     assert "2,618,976 parameters" in rows["host"]["found"]
     assert "no system turn" in rows["system messages"]["found"]
+    assert "hold: " in rows["generation settings"]["found"]
 
 
 def test_doctor_on_another_host_and_on_none(doctor, tiny_folder, tmp_path):
@@ -175,12 +176,30 @@ def test_doctor_on_another_host_and_on_none(doctor, tiny_folder, tmp_path):
     assert code == 0
     assert "demo files" not in shown
     assert "Nothing failed." in shown
+    assert max(len(line) for line in shown.splitlines() if " " in line.strip()) <= 80
     shutil.copytree(tiny_folder, tmp_path / "host")
     (tmp_path / "host" / "model.safetensors").unlink()
     code, shown = doctor("--host", tmp_path / "host")
     assert code == 4
     assert "has no weights that transformers reads" in " ".join(shown.split())
     assert "1 check(s) failed." in shown
+
+
+def test_doctor_lists_the_generation_settings_that_hold_and_that_are_overridden(tiny_host):
+    settings = tiny_host.model.generation_config
+    settings.update(num_beams=4, do_sample=True, temperature=0.7, repetition_penalty=1.3, use_cache=True)
+    settings.update(suppress_tokens=list(range(3, 12)), max_length=40)
+    check = cagul.cli.doctor_checks._generation(tiny_host)
+    own, overridden = check.found.split("; overridden, as answers are greedy: ")
+    assert own.startswith("hold: ")
+    assert "suppress_tokens of 9" in own
+    assert "repetition_penalty 1.3" in own
+    assert sorted(overridden.split(", ")) == [
+        "do_sample True",
+        "max_length 40",
+        "num_beams 4",
+        "temperature 0.7",
+    ]
 
 
 def test_doctor_names_a_broken_contract(doctor, tiny_folder, monkeypatch):

@@ -9,8 +9,10 @@ import typer
 
 from cagul.cli import options
 from cagul.cli.common import idle_cores, read_usable_records, set_up
-from cagul.cli.terminal import bold, out, print_json, styled
+from cagul.cli.terminal import bold, out, plain, print_json, styled
 
+INDENT = 8  # columns of the state
+LONGEST_NAME = 38  # columns
 COLOURS = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
 
@@ -31,14 +33,16 @@ def doctor(
     set_up(threads or idle)
     from cagul.cli.doctor_checks import examine, exit_code
 
-    checks = []
+    checks, wide = [], out.width >= 100
     for check in examine(host, Path.cwd(), idle, usable):
         checks.append(check)
         if not json:
-            state = styled(COLOURS[check.state], f"{check.state:<8}")
-            out.say(state, bold(f"{check.name:<36}"), f" {check.found}", wrap=False)
+            state = styled(COLOURS[check.state], f"{check.state:<{INDENT}}")
+            name = f"{check.name:<{LONGEST_NAME}}" if wide else check.name
+            indent = INDENT + LONGEST_NAME + 2 if wide else INDENT
+            out.say(state, bold(name), f"  {check.found}", indent=indent)
             if check.remedy:
-                out.say(f"{'':<8}{check.remedy}", wrap=False)
+                out.say(plain(" " * INDENT), check.remedy, indent=INDENT)
     code = exit_code(checks)
     if json:
         print_json(

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -29,6 +30,7 @@ from cagul.host.prompter import knows_system_turn
 
 LOW_MEMORY = 2.0  # GiB; the demo takes about one
 LOW_DISK = 1.0  # GiB
+LONGEST_LIST = 4  # entries of a setting that are shown
 SYSTEM_TURN = {
     True: "the chat template has a system turn",
     False: "the chat template has no system turn: `cagul serve` puts their text before the user's",
@@ -162,6 +164,7 @@ def _host(source: str | None, records: Sequence[Record] | None) -> Iterator[Chec
         "host", "ok", f"{source}: {host.family.model_type}, {host.parameters():,} parameters, {host.dtype}"
     )
     yield Check("system messages", "ok", SYSTEM_TURN[knows_system_turn(host.prompter)])
+    yield _generation(host)
     remedy = (
         "Do not guard this host: its edits would be lost or its answers change. Report it with this output."
     )
@@ -176,6 +179,22 @@ def _host(source: str | None, records: Sequence[Record] | None) -> Iterator[Chec
         )
     if records is not None:
         yield _refuses(host, records)
+
+
+def _generation(host: FrozenHost) -> Check:
+    """Which generation settings of the checkpoint hold, and which are overridden because answers are
+    greedy.
+    """
+    parts = {"hold": host.held_settings, "overridden, as answers are greedy": host.overridden_settings}
+    found = "; ".join(f"{part}: {', '.join(map(_setting, s.items()))}" for part, s in parts.items() if s)
+    return Check("generation settings", "ok", found or "the checkpoint has none")
+
+
+def _setting(setting: tuple[str, Any]) -> str:
+    """A setting and its value; of a long list its length."""
+    name, value = setting
+    long = isinstance(value, (list, dict)) and len(value) > LONGEST_LIST
+    return f"{name} of {len(value)}" if long else f"{name} {value}"
 
 
 def _refuses(host: FrozenHost, records: Sequence[Record]) -> Check:

@@ -48,12 +48,14 @@ class PlainConsole(Console):
         """As rich prints, but nothing that is wider than the console is cut off."""
         super().print(*objects, **{"crop": False} | options)
 
-    def say(self, *parts: object, style: str = "", wrap: bool = True, end: str = "\n") -> None:
+    def say(
+        self, *parts: object, style: str = "", wrap: bool = True, end: str = "\n", indent: int = 0
+    ) -> None:
         """Print the parts as one paragraph, which breaks between the words of its strings alone: what
         ``bold``, ``dim``, ``styled`` and ``plain`` made stays on one line, however long. Without ``wrap``
-        nothing breaks.
+        nothing breaks. Lines after the first begin with ``indent`` spaces.
         """
-        self.print(_Paragraph(parts, wrap, end), style=style)
+        self.print(_Paragraph(parts, wrap, end, indent), style=style)
 
 
 @dataclass(frozen=True)
@@ -62,25 +64,31 @@ class _Paragraph:
 
     parts: Sequence[object]
     wrap: bool
-    end: str
+    end: str = "\n"
+    indent: int = 0
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        text, breaks = Text(no_wrap=True, overflow="ignore"), [0]
+        text, breaks = _unbroken(), [0]
         for part in self.parts:
             part = part if isinstance(part, Text) else printable(str(part))
             if isinstance(part, str):
                 breaks += [len(text) + match.end() for match in re.finditer(r"\s+", part)]
             text.append(part)
-        start = 0
+        start, margin = 0, _unbroken()
         for place, after in zip(breaks, [*breaks[1:], len(text)], strict=True):
-            if self.wrap and place > start and text[start:after].cell_len > options.max_width:
-                line = text[start:place]
+            used = margin.cell_len + text[start:after].cell_len
+            if self.wrap and place > start and used > options.max_width:
+                line = margin + text[start:place]
                 line.rstrip()
                 yield line
-                start = place
-        text = text[start:]
+                start, margin = place, _unbroken(" " * self.indent)
+        text = margin + text[start:]
         text.end = self.end
         yield text
+
+
+def _unbroken(text: str = "") -> Text:
+    return Text(text, no_wrap=True, overflow="ignore")
 
 
 def styled(style: str, *parts: object) -> Text:
@@ -208,34 +216,31 @@ class FittedTable:
     - "parts" prints several tables, each with the keys and as many other columns as fit.
     - "notes" takes the last column out of the table and prints it below, each text headed by the keys of its
       row. It is "list" where the table does not fit without its last column either.
-    - "drop" leaves the last column out.
     - "list" prints each row as a block of lines, one line for each cell.
-    - "wrap" breaks the cells.
     """
 
     title: str
     columns: Sequence[Cell]
     rows: Sequence[Sequence[Cell]]
     numbers: Sequence[Cell] = ()
-    narrow: Literal["wrap", "parts", "notes", "drop", "list"] = "wrap"
+    narrow: Literal["parts", "notes", "list"] = "list"
     keys: int = 1
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self.title:
             yield styled("table.title", self.title)
         width, whole = options.max_width, self._table()
-        if self.narrow == "wrap" or _fits(console, whole, width):
+        if _fits(console, whole, width):
             yield whole
             return
         shorter = self._table(range(len(self.columns) - 1))
         if self.narrow == "parts":
             yield from self._parts(console, width)
-        elif self.narrow == "list" or self.narrow == "notes" and not _fits(console, shorter, width):
+        elif self.narrow == "list" or not _fits(console, shorter, width):
             yield from self._blocks(console, width)
         else:
             yield shorter
-            if self.narrow == "notes":
-                yield from self._notes(console, width)
+            yield from self._notes(console, width)
 
     def _table(self, columns: Sequence[int] | None = None) -> Table:
         """The table of these columns, or of all."""
@@ -308,7 +313,7 @@ class _Titled:
     body: RenderableType
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield _Paragraph((styled("table.title", self.title),), wrap=False, end="\n")
+        yield _Paragraph((styled("table.title", self.title),), wrap=False)
         yield self.body
 
 

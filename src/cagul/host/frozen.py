@@ -27,6 +27,7 @@ from cagul.host.generation import (
     end_tokens,
     greedy_config,
     held_settings,
+    overridden_settings,
     require_settings,
     stop_strings,
 )
@@ -437,24 +438,30 @@ class FrozenHost:
 
         Raises HostError (generation-config) for settings that cannot hold.
         """
-        settings = greedy_config(self._held_settings, max_new_tokens)
+        settings = greedy_config(self.held_settings, max_new_tokens)
         if not stops:
             settings.stops = ()
         return {"generation_config": settings}
 
     @property
-    def _held_settings(self) -> dict[str, Any]:
+    def overridden_settings(self) -> dict[str, Any]:
+        """The checkpoint's own generation settings that greedy decoding overrides."""
+        return overridden_settings(self.model.generation_config)
+
+    @property
+    def held_settings(self) -> dict[str, Any]:
+        """The checkpoint's own generation settings that hold, and the tokenizer's where it names none."""
         return held_settings(vars(self.model.generation_config), self.processor.tokenizer)
 
     @property
     def end_tokens(self) -> frozenset[int]:
         """The tokens that end an answer."""
-        return end_tokens(self._held_settings)
+        return end_tokens(self.held_settings)
 
     @property
     def stop_strings(self) -> tuple[str, ...]:
         """The texts that end an answer; they are not part of it."""
-        return stop_strings(self._held_settings)
+        return stop_strings(self.held_settings)
 
 
 def _pictures_of(prompts: list[int], layout: Layout) -> list[int]:

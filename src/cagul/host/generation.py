@@ -97,6 +97,22 @@ def held_settings(settings: Mapping[str, Any], tokenizer: Any) -> dict[str, Any]
     return held
 
 
+def overridden_settings(settings: GenerationConfig) -> dict[str, Any]:
+    """The host's own settings that do not hold: those that differ from transformers' defaults and from what
+    greedy decoding sets.
+    """
+    greedy = vars(greedy_config({}, 1))
+    own = {name: value for name, value in settings.to_diff_dict().items() if not name.startswith("_")}
+    return {
+        name: value
+        for name, value in own.items()
+        if name not in HELD
+        and name != "transformers_version"
+        and value != greedy.get(name)
+        and not (value is False and greedy.get(name) is None)  # off is off
+    }
+
+
 def _is_unset(value: Any) -> bool:
     return value is None or value == []
 
