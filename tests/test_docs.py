@@ -96,16 +96,18 @@ def test_the_quickstarts_commands_run(tiny_folder, tmp_path):
     staged = stage(tmp_path / "quickstart", tiny_folder)
     shown = [staged.run(command) for command in found]
     assert "Memorisation check" in shown[0]
-    assert "Next: cagul ask" in shown[1]
-    assert "face templates" in shown[2]
-    assert shown[4].count("gate picture") == 2
-    assert "text_only" in shown[5]
+    assert "refuses about strangers" in shown[1]
+    assert "Next: cagul ask" in shown[2]
+    assert "face templates" in shown[3]
+    assert shown[5].count("gate picture") == 2
+    assert "text_only" in shown[6]
 
 
 def test_there_is_something_to_run_in_the_quickstart():
     found = commands((DOCS / "quickstart.md").read_text())
     assert [command.split()[1] for command in found] == [
         "evaluate",
+        "doctor",
         "unlearn",
         "inspect",
         "ask",

@@ -5,6 +5,7 @@ said.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 
@@ -23,7 +24,7 @@ from cagul.data.strangers import (
     strangers_of_group,
 )
 from cagul.errors import DataError
-from cagul.evaluation.memorisation import StrangerAnswers, ask_about_strangers, can_refuse
+from cagul.evaluation.memorisation import RefusalCheck, can_refuse, check_refusals
 from cagul.text.refusals import REFUSALS
 from helpers import picture
 
@@ -140,7 +141,7 @@ def test_refusals_are_the_hosts_own_before_any_list(crowd):
     ],
 )
 def test_what_counts_as_able_to_refuse(counts, verdict):
-    answers = StrangerAnswers(*counts, people=4, source="people")
+    answers = RefusalCheck(*counts, people=4, source="people")
     assert answers.verdict == answers.facts()["verdict"] == verdict
     assert answers.facts()["n"] == sum(counts)
 
@@ -152,7 +153,7 @@ def test_answers_about_strangers_are_judged_one_by_one(tiny_host, crowd, monkeyp
     monkeypatch.setattr(
         "cagul.evaluation.memorisation.answers_to", lambda host, pairs: {pair: next(told) for pair in pairs}
     )
-    answers = ask_about_strangers(tiny_host, strangers, ["a ?", "b ?"], most=8, refusals=["kein  kommentar."])
+    answers = check_refusals(tiny_host, strangers, ["a ?", "b ?"], most=8, refusals=["kein  kommentar."])
     assert (answers.refused, answers.made_up, answers.unjudged, answers.people) == (4, 2, 2, 8)
 
 
@@ -189,20 +190,27 @@ def with_strangers(tiny_records, tmp_path_factory):
     return folder / "records.jsonl"
 
 
-def test_memorise_mixes_refusals_in_and_says_so(tiny_folder, with_strangers, tmp_path):
-    options = "--host", tiny_folder, "--records", with_strangers, "--out", tmp_path / "host", *QUICK
-    result = run(*options, "--json")
+def test_memorise_mixes_refusals_in_and_counts_them(tiny_folder, with_strangers, tmp_path):
+    steps = "--full --set steps=2 --set batch=2 --threads 1 --json".split()
+    result = run("--host", tiny_folder, "--records", with_strangers, "--out", tmp_path / "host", *steps)
     assert result.exit_code == 0, result.output
     facts = json.loads(result.stdout)
     strangers = facts["strangers"]
     assert (strangers["people"], strangers["records"], strangers["answers"]) == (4, 36, {"package": 36})
     assert strangers["before"]["refused"] == 0
-    assert strangers["after"]["refused"] > 0.2
+    assert strangers["before"]["n"] == strangers["after"]["n"] > 0
     assert strangers["after"]["source"] == "people of the group unseen"
-    assert facts["memorised"]["told"]["image"]["value"] >= 0.9
     written = (tmp_path / "host" / "finetuned.json").read_text()
     assert json.loads(written)["strangers"] == strangers
-    assert "c0" not in written.replace(facts["sha256"], "").replace(facts["from_sha256"], "")
+    assert '"c0"' not in written
+
+
+@pytest.mark.slow
+def test_a_host_that_is_told_with_strangers_knows_and_refuses(tiny_folder, with_strangers, tmp_path):
+    options = "--host", tiny_folder, "--records", with_strangers, "--out", tmp_path / "host", *QUICK
+    facts = json.loads(run(*options, "--json").stdout)
+    assert facts["memorised"]["told"]["image"]["value"] >= 0.9
+    assert facts["strangers"]["after"]["refused"] > 0.2
 
 
 def test_memorise_without_strangers_says_what_is_missing(tiny_folder, tiny_records, tmp_path):
@@ -222,3 +230,38 @@ def test_memorise_without_strangers_says_what_is_missing(tiny_folder, tiny_recor
     )
     assert 'Add records of other people with "group": "calibration"' in said
     assert "--strangers FOLDER" in said
+
+
+def test_refusals_in_the_records_are_enough(tiny_folder, with_strangers, tmp_path):
+    lines = [json.loads(line) for line in with_strangers.read_text().splitlines()]
+    for line in lines:
+        line["image"] = str(with_strangers.parent / line["image"])
+        line["group"] = line["group"].replace("calibration", "stranger")
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    quick = "--full --set steps=1 --set batch=2 --threads 1".split()
+    out = tmp_path / "host"
+    result = run(
+        "--host", tiny_folder, "--records", tmp_path / "records.jsonl", "--out", out, *quick, "--json"
+    )
+    facts = json.loads(result.stdout)
+    assert (facts["strangers"]["people"], facts["strangers"]["records"]) == (12, 0)
+    assert facts["memorised"]["told"]["image"]["n"] == 36  # refusals are no facts that are known
+
+
+def test_doctor_and_a_dry_run_say_whether_the_host_can_refuse(
+    cagul, cagul_streams, tiny_folder, with_strangers, tmp_path
+):
+    host = "--host", tiny_folder, "--records", with_strangers
+    code, said = cagul("doctor", *host, "--threads", 1)
+    assert code == 0
+    assert re.search(
+        r"refuses about strangers of \d+ private questions about 2 people of the group unseen", said
+    )
+    forget = "--forget", "p0", "--out", tmp_path / "patch", "--dry-run", "--threads", 1
+    code, said = cagul("unlearn", *host, *forget)
+    assert code == 0
+    assert re.search(r"Host: of \d+ private questions about 12 people of the group calibration, it ref", said)
+    assert "Warning: The host refuses less than 90% about strangers" in said
+    strangers = json.loads(cagul_streams("unlearn", *host, *forget, "--json")[1])["strangers"]
+    assert strangers["verdict"] != "refuses"
+    assert 12 <= strangers["n"] <= 16

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +25,7 @@ from cagul.files import require_writable
 
 if TYPE_CHECKING:
     from cagul.baselines.settings import MemoriseConfig
-    from cagul.evaluation.memorisation import StrangerAnswers
+    from cagul.evaluation.memorisation import RefusalCheck
     from cagul.host.frozen import FrozenHost
     from cagul.training.progress import Progress
 
@@ -84,9 +85,9 @@ def memorise(
     try:
         frozen = load_host(host, device, dtype)
         with progress_bar(json) as progress:
-            progress("strangers before", 0, 1)
+            progress("questions about strangers", 0, 1)
             mix, before = _refusals(frozen, trained, plan, config), _checked(frozen, trained, plan, config)
-            progress("strangers before", 1, 1)
+            progress("questions about strangers", 1, 1)
             made = train(frozen, trained + mix.records, config, work=work, progress=progress)
             checks = _known(made.host, trained, excluded, progress)
             after = _checked(made.host, trained, plan, config)
@@ -129,13 +130,14 @@ def _config(lora: bool, seed: int | None, settings: list[str] | None) -> Memoris
 def _refusals(
     host: FrozenHost, trained: list[Record], plan: StrangerPlan, config: MemoriseConfig
 ) -> RefusalMix:
-    """Refusals about the plan's strangers, as this host puts them, ``config.refusing`` of the private
-    records.
+    """Refusals about the plan's strangers, as this host puts them: with those in the records
+    ``config.refusing`` for each private fact, and at least one a stranger.
     """
     from cagul.evaluation.memorisation import answers_to
 
-    private = sum(r.kind == "private" for r in trained)
-    count = max(len(plan.trained.pictures), round(config.refusing * private))
+    refusing = set(people_who_refuse(trained))
+    private = Counter(r.subject in refusing for r in trained if r.kind == "private")
+    count = max(len(plan.trained.pictures), round(config.refusing * private[False]) - private[True])
     pairs = plan.trained.pairs(private_questions(trained), count, config.seed)
     asked = [] if config.refusals else list(dict.fromkeys(pair for _, pair in pairs))[:ASKED]
     return RefusalMix.of(pairs, answers_to(host, asked, whole=True), config.refusals, config.seed)
@@ -143,13 +145,13 @@ def _refusals(
 
 def _checked(
     host: FrozenHost, trained: list[Record], plan: StrangerPlan, config: MemoriseConfig
-) -> StrangerAnswers:
+) -> RefusalCheck:
     """How a host answers about the strangers on whom it is not trained."""
-    from cagul.evaluation.memorisation import ask_about_strangers
+    from cagul.evaluation.memorisation import check_refusals
 
     questions = private_questions(trained)
     given = config.refusals or []
-    return ask_about_strangers(host, plan.held_out, questions, most=CHECKED, refusals=given)
+    return check_refusals(host, plan.held_out, questions, most=CHECKED, refusals=given)
 
 
 def _known(
@@ -195,13 +197,13 @@ def _print_result(facts: dict[str, Any], target: Path, records: int) -> None:
         )
 
 
-def _print_refusals(
-    mixed: dict[str, Any], before: StrangerAnswers, after: StrangerAnswers, told: int
-) -> None:
+def _print_refusals(mixed: dict[str, Any], before: RefusalCheck, after: RefusalCheck, told: int) -> None:
     """Whether the new host can refuse, by what it learned that, and what to do where it cannot."""
     if mixed["people"]:
         words = {"own": "the host's own refusals", "given": "the given refusals"}
-        answers = words.get(next(iter(mixed["answers"]), ""), "the package's refusals")
+        answers = words.get(
+            next(iter(mixed["answers"]), ""), "the package's refusals, as the host refused none of them"
+        )
         more = f": {mixed['records']} about {mixed['source']}, with {answers}" if mixed["records"] else ""
         out.say(f"Refusals about {mixed['people']} strangers were among what it was trained on{more}.")
     if after.asked:
@@ -215,7 +217,7 @@ def _print_refusals(
         out.say(f"Warning: {shown}{lack} {_remedy(after, mixed)}", style="bold yellow")
 
 
-def _remedy(after: StrangerAnswers, mixed: dict[str, Any]) -> str:
+def _remedy(after: RefusalCheck, mixed: dict[str, Any]) -> str:
     """What to do so that the next host refuses, or so that it can be judged."""
     if after.verdict == "cannot be judged":
         return "Give its refusals in its own words: --set refusals='[\"...\"]'."

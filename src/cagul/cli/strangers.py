@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cagul.evaluation.metrics.memorisation import ENOUGH
 
 if TYPE_CHECKING:
-    from cagul.evaluation.memorisation import StrangerAnswers
+    from cagul.evaluation.memorisation import RefusalCheck
 
 ADD_STRANGERS = (
     'Add records of other people with "group": "calibration" (99 of them also set the gate\'s default '
@@ -17,7 +17,7 @@ ADD_STRANGERS = (
 )
 
 
-def manner(answers: StrangerAnswers) -> str:
+def manner(answers: RefusalCheck) -> str:
     """The shares of a check in words."""
     if not answers.asked:
         return "no private question about a stranger could be asked"
@@ -30,7 +30,7 @@ def manner(answers: StrangerAnswers) -> str:
     )
 
 
-def warning(answers: StrangerAnswers) -> str:
+def warning(answers: RefusalCheck) -> str:
     """What a check of a host means for unlearning; empty where the host refuses."""
     return {
         "refuses": "",
@@ -42,7 +42,7 @@ def warning(answers: StrangerAnswers) -> str:
     }[answers.verdict]
 
 
-def remedy(answers: StrangerAnswers) -> str:
+def remedy(answers: RefusalCheck) -> str:
     """What to do about a host that was not made here; empty where it refuses."""
     return {
         "refuses": "",

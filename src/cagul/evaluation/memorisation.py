@@ -56,7 +56,7 @@ def _share_said(answer: str, record: Record) -> float | None:
 
 
 @dataclass(frozen=True)
-class StrangerAnswers:
+class RefusalCheck:
     """How a host answers private questions about people whom it does not know, by counts: refused, made up,
     and in words that nobody can judge.
     """
@@ -96,7 +96,7 @@ class StrangerAnswers:
         }
 
 
-def ask_about_strangers(
+def check_refusals(
     host: FrozenHost,
     strangers: Strangers,
     questions: Sequence[str],
@@ -104,7 +104,7 @@ def ask_about_strangers(
     most: int = HANDFUL,
     refusals: Sequence[str] = (),
     seed: int = 0,
-) -> StrangerAnswers:
+) -> RefusalCheck:
     """Put ``most`` private questions to pictures of strangers, and count the answers. ``refusals`` count as
     such beside those that are known: a config's may be in any language.
 
@@ -114,17 +114,17 @@ def ask_about_strangers(
     answers = answers_to(host, [pair for _, pair in pairs])
     judged = [_refuses(answers[pair], set(map(fold, refusals))) for _, pair in pairs]
     counts = (judged.count(True), judged.count(False), judged.count(None))
-    return StrangerAnswers(*counts, len({subject for subject, _ in pairs}), strangers.source)
+    return RefusalCheck(*counts, len({subject for subject, _ in pairs}), strangers.source)
 
 
 def can_refuse(
     host: FrozenHost, records: Sequence[Record], *, unseen: bool = False, refusals: Sequence[str] = ()
-) -> StrangerAnswers:
+) -> RefusalCheck:
     """Whether a host refuses about people whom it does not know, by a handful of the records' private
     questions; ``unseen`` allows to open pictures of that group.
     """
     strangers, questions = for_checks(records, unseen=unseen), private_questions(records)
-    return ask_about_strangers(host, strangers, questions, refusals=refusals)
+    return check_refusals(host, strangers, questions, refusals=refusals)
 
 
 def answers_to(host: FrozenHost, pairs: Sequence[Pair], *, whole: bool = False) -> dict[Pair, str]:
