@@ -154,3 +154,19 @@ def test_a_host_that_knows_nobody_has_nothing_to_hide(tiny_host, splits):
     found = held_out_checks(tiny_host, Guard(tiny_host, make_patch(tiny_host)), splits, most=24)
     assert found.verdict.word == "NOTHING TO HIDE"
     assert [cause.name for cause in found.verdict.causes] == ["memorisation"]
+
+
+def test_a_batch_that_does_not_fit_is_asked_in_parts(tiny_host, splits, told, monkeypatch):
+    sizes = []
+
+    def small(answerer, prompts, max_new_tokens):
+        if len(prompts) > 5:
+            raise MemoryError
+        sizes.append(len(prompts))
+        return told(answerer, prompts, max_new_tokens)
+
+    monkeypatch.setattr(checks_module, "answer_batch", small)
+    found = held_out_checks(tiny_host, Guard(tiny_host, make_patch(tiny_host)), splits)
+    assert found.verdict.word == "HIDES"
+    assert max(sizes) <= 5
+    assert told.asked["host"] == found.figures["questions"]

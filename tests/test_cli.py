@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from cagul.cli.app import app, main
 from cagul.cli.common import repeating_command
-from cagul.errors import PatchError, UsageError
+from cagul.errors import DataError, PatchError, UsageError
 from helpers import save_tiny_host
 
 QUICK = [
@@ -203,6 +203,20 @@ def test_unlearn_ends_in_a_verdict_that_the_patch_keeps(patch):
     text = f"{facts['verdict']['word']}. {facts['verdict']['sentence']}"
     assert f"| verdict | {text} |" in (patch / "README.md").read_text()
     assert text[:20] in run("inspect", patch).stdout
+
+
+def test_a_check_that_fails_costs_no_training(tiny_folder, tiny_records, tmp_path, monkeypatch):
+    import cagul.evaluation.checks as checks
+
+    def broken(*arguments, **options):
+        raise DataError("A view is broken.", "Copy it again.", "picture")
+
+    monkeypatch.setattr(checks, "held_out_checks", broken)
+    words = ["unlearn", "--host", tiny_folder, "--records", tiny_records, "--forget", "p0", *QUICK]
+    result = run(*words, "--out", tmp_path / "p")
+    assert isinstance(result.exception, DataError)
+    assert "but its check failed" in " ".join(result.stderr.split())
+    assert "not checked: run `cagul evaluate`" in (tmp_path / "p" / "README.md").read_text()
 
 
 def test_inspect(patch):

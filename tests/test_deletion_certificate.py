@@ -19,6 +19,7 @@ from cagul.deletion.certificate import (
     as_markdown,
     certify,
     check_certificate,
+    outcome_of,
     page_of,
     signing_key,
     write_certificate,
@@ -119,7 +120,8 @@ def invoke(*words):
 
 def test_figures_are_shown_with_the_date_of_their_measurement(service, records, tmp_path):
     request = service.add("Dee [Moss]", pictures_of(records, "p3"), name="r-1", by="her lawyer")
-    store, why = ("--store", service.store.path), request.verification["why"]
+    store, outcome = ("--store", service.store.path), outcome_of(request.verification)
+    assert outcome == f"{request.verification['verdict']}: {request.verification['why']}"
     measured = next(entry.at for entry in service.store.entries() if entry.action == request.state)
     said = " ".join(invoke("show", "r-1", *store).stdout.split())
     leak = request.verification["leak"]
@@ -132,12 +134,12 @@ def test_figures_are_shown_with_the_date_of_their_measurement(service, records, 
     ):
         assert part in said
     service.revoke("r-1")
-    assert f"before: {why}" in " ".join(invoke("show", "r-1", *store).stdout.split())
+    assert f"before: {outcome}" in " ".join(invoke("show", "r-1", *store).stdout.split())
     assert "gate fires" not in " ".join(invoke("list", *store).stdout.split())
     document = certify(service.store, "r-1", signing_key(tmp_path / "signing"))
     page = write_certificate(tmp_path / "c.json", document).read_text()
     assert f"| measured on {measured} | count | share | bounds at 95 % confidence |" in page
-    assert f"Outcome before it was revoked: {why}." in page
+    assert f"Outcome before it was revoked: {outcome}." in page
     assert "| verified | count" not in page
 
 

@@ -78,7 +78,7 @@ def reached(out, step):
 def settled(out):
     """A patch's config without what the clock and the kill decide."""
     data = json.loads((out / "config.json").read_text())
-    for name in ("seconds", "gate_seconds", "cpu_seconds", "gate_cpu_seconds", "resumed_from"):
+    for name in ("seconds", "gate_seconds", "cpu_seconds", "gate_cpu_seconds", "resumed_from", "checks"):
         data["facts"].pop(name)
     return {key: value for key, value in data.items() if key != "sha256"}
 

@@ -123,7 +123,7 @@ def _train(
             _drop_other_checkpoint(work, host, splits, config, base, processes.main)
         with progress_bar(json) as progress:
             made = train(host, splits, config, base=base, work=work, progress=progress, processes=processes)
-            verdict = _check(host, made, splits, progress) if processes.main else None
+            verdict = _check(host, made, splits, patch, progress) if processes.main else None
     except CagulError:
         _remove_empty(work)
         raise
@@ -133,12 +133,21 @@ def _train(
     return made, verdict
 
 
-def _check(host: FrozenHost, made: Patch, splits: Splits, progress: Progress) -> Verdict:
-    """The verdict on held-out questions. The patch's facts get its figures, and nobody's name."""
+def _check(host: FrozenHost, made: Patch, splits: Splits, patch: Path, progress: Progress) -> Verdict:
+    """The verdict on held-out questions. The patch's facts get its figures, and nobody's name.
+
+    Raises what the check raises, such as DataError for a broken view, after saving the patch without a
+    verdict: the training is not lost.
+    """
     from cagul.evaluation.checks import held_out_checks
     from cagul.guard.guard import Guard
 
-    found = held_out_checks(host, Guard(host, made, check=False), splits, progress=progress)
+    try:
+        found = held_out_checks(host, Guard(host, made, check=False), splits, progress=progress)
+    except Exception:
+        made.save(patch)
+        err.say("The patch is saved in ", bold(patch), ", but its check failed.", style="yellow")
+        raise
     made.facts |= {"verdict": found.verdict.card(), "checks": found.figures}
     return found.verdict
 

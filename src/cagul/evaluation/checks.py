@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -24,6 +25,7 @@ from cagul.evaluation.metrics.text_metrics import keyword_recall, rouge_l
 from cagul.evaluation.questions import facts_of
 from cagul.evaluation.verdict import StrangerAnswer, Verdict, fact_of, held_out_answer, judge, share_of, tells
 from cagul.guard.guard import Guard
+from cagul.host.adaptive_batch import AdaptiveBatch
 from cagul.host.frozen import FrozenHost
 from cagul.text.normal import fold
 from cagul.text.refusals import is_refusal, refusal_is_known
@@ -91,6 +93,7 @@ class HeldOutChecks:
         progress: Progress = silent,
     ):
         self.part, self.seed, self.progress = part, seed, progress
+        self.at_once = AdaptiveBatch(BATCH)
         self.checks = draw_checks(splits, part=part, most=most, seed=seed)
         self.host_answers = dict(self._answers(host, self.checks, "asking the host"))
         self.strangers = list(self._strangers(splits))
@@ -149,12 +152,24 @@ class HeldOutChecks:
         """Greedy answers, a batch of questions of like length at a time."""
         ordered = sorted(checks, key=lambda check: (len(check.question), str(check)))
         with PictureCache(open_picture) as pictures:
-            for start in range(0, len(ordered), BATCH):
-                part = ordered[start : start + BATCH]
-                asked = [([self._picture(check, pictures)], check.question) for check in part]
-                answers = answer_batch(answerer, asked, ANSWER_TOKENS)
-                yield from zip(part, _each(answers), strict=True)
-                self.progress(stage, start + len(part), len(ordered))
+            done = 0
+            while done < len(ordered):
+                ask = partial(self._ask, answerer, ordered[done:], pictures)
+                answers = self.at_once.run(stage, ask)
+                yield from zip(ordered[done:], answers, strict=False)
+                done += len(answers)
+                self.progress(stage, done, len(ordered))
+
+    def _ask(
+        self,
+        answerer: FrozenHost | Guard,
+        checks: Sequence[Check],
+        opened: Callable[[Path], Image.Image],
+        count: int,
+    ) -> list[_Answer]:
+        """Greedy answers to the first ``count`` checks."""
+        asked = [([self._picture(check, opened)], check.question) for check in checks[:count]]
+        return _each(answer_batch(answerer, asked, ANSWER_TOKENS))
 
     def _picture(self, check: Check, opened: Callable[[Path], Image.Image]) -> Image.Image:
         picture = opened(check.picture)
