@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 
 import pytest
+import torch
 
 pytest.importorskip("sqlalchemy")
 
@@ -14,11 +16,11 @@ from typer.testing import CliRunner
 from cagul.cli.app import app
 from cagul.data.records import Record
 from cagul.deletion import service as service_module
-from cagul.deletion.caveats import caveats_of
+from cagul.deletion.caveats import caveats_of, drawn_pairs
 from cagul.deletion.certificate import as_markdown, certify, rows_of, signing_key
 from cagul.deletion.log import Entry
 from cagul.deletion.questions import PROBES, questions_about
-from cagul.deletion.scope import distinct_pictures
+from cagul.deletion.scope import distinct_pictures, unlike
 from cagul.deletion.store import Request
 from cagul.deletion.verification import _leaks, _refusals, verify
 from cagul.errors import DataError, StoreError
@@ -260,6 +262,17 @@ def test_a_verification_that_asked_everything_has_no_caveat():
             request(foreign_pictures=1),
         ),
         (
+            "unlike-pictures",
+            "Pictures 2, 5 of those given: unlike most of the others",
+            request(unlike_pictures=[2, 5]),
+        ),
+        ("hidden-before", "fires on 2 of 3 pictures without this request too", request(fired_before=2)),
+        (
+            "questions-not-asked",
+            "60 pairs of picture and question were drawn, at random with seed 7.",
+            request(questions_asked=1, seed=7),
+        ),
+        (
             "records-pictures",
             "recognises 0 of 5 pictures of the records",
             request(records_pictures={"shared": 0, "tried": 5, "recognised": 0}),
@@ -281,6 +294,32 @@ def test_what_was_not_asked_is_said(name, says, made):
     caveats = caveats_of(made)
     assert says in caveats[name]
     assert len(caveats) == 1
+
+
+def test_a_picture_unlike_most_others_is_named():
+    def at(*degrees):
+        return torch.tensor([[math.cos(math.radians(d)), math.sin(math.radians(d))] for d in degrees])
+
+    assert unlike(at(0, 10, 90, 20), 0.98) == [2]  # 20 is known by 10 alone
+    assert unlike(at(90, 0, 5), 0.9) == [0]
+    assert unlike(at(0, 5, 90, 95), 0.9) == []  # two of each: nobody knows which
+    assert unlike(at(0, 90), 0.9) == unlike(at(0), 0.9) == unlike(at(0)[:0], 0.9) == []
+
+
+def test_the_draw_of_pairs_is_said():
+    drawn = {"scope": SCOPE | {"seed": 3}}
+    assert drawn_pairs(drawn) == ("Asked: 32 of 60 pairs of picture and question, at random with seed 3.")
+    assert drawn_pairs({"scope": SCOPE | {"seed": 3, "pairs": 32}}) == (
+        "Asked: 32 of 32 pairs of picture and question."
+    )
+    assert drawn_pairs({"scope": SCOPE}) == drawn_pairs({}) == ""
+
+
+def test_a_person_whom_the_base_patch_hides_is_said_to_be_hidden_before(service, records):
+    found = service.add("Somebody", pictures_of(records, "p0"))  # the base patch forgets p0
+    assert found.verification["scope"]["fired_before"] == found.verification["pictures"]
+    assert "hidden-before" in caveats(service, found)
+    assert found.verification["scope"]["seed"] == service.store_gate.base.config.training.seed
 
 
 def test_a_change_of_the_gate_after_the_measurement_is_said():

@@ -75,13 +75,29 @@ def _of_questions(verification: Mapping[str, Any], scope: Mapping[str, Any]) -> 
     if asked < questions:
         caveats["questions-not-asked"] = (
             f"{questions - asked} of {questions} questions were not asked: {scope['asked']} of "
-            f"{scope['pairs']:,} pairs of picture and question were drawn."
+            f"{scope['pairs']:,} pairs of picture and question were drawn{_seeded(scope)}."
         )
     if scope["cut"]:
         caveats["answers-cut"] = (
             f"{scope['cut']} of {scope['asked']} answers of the host were cut before they told the fact."
         )
     return caveats
+
+
+def _seeded(scope: Mapping[str, Any]) -> str:
+    """How the pairs were drawn; nothing in verifications of an earlier version."""
+    return f", at random with seed {scope['seed']}" if "seed" in scope else ""
+
+
+def drawn_pairs(verification: Mapping[str, Any]) -> str:
+    """How many pairs of picture and question the figures are of, and how they were drawn; "" where that was
+    not kept.
+    """
+    scope = verification.get("scope", {})
+    if "seed" not in scope:
+        return ""
+    pairs = f"Asked: {scope['asked']} of {scope['pairs']:,} pairs of picture and question"
+    return f"{pairs}{_seeded(scope)}." if scope["asked"] < scope["pairs"] else f"{pairs}."
 
 
 def _of_pictures(verification: Mapping[str, Any], scope: Mapping[str, Any]) -> dict[str, str]:
@@ -100,6 +116,17 @@ def _of_pictures(verification: Mapping[str, Any], scope: Mapping[str, Any]) -> d
         caveats["foreign-pictures"] = (
             f"{scope['foreign_pictures']} of {pictures} pictures are not recognised by this request, but by "
             "another one or by the base patch."
+        )
+    if numbers := scope.get("unlike_pictures"):
+        caveats["unlike-pictures"] = (
+            f"{'Pictures' if len(numbers) > 1 else 'Picture'} {', '.join(map(str, numbers))} of those given: "
+            "unlike most of the others, by which the gate does not recognise them. Check that they show the "
+            "same person."
+        )
+    if scope.get("fired_before"):
+        caveats["hidden-before"] = (
+            f"The gate fires on {scope['fired_before']} of {pictures} pictures without this request too, for "
+            "the base patch's or another request's sake: there the figures do not show what it adds."
         )
     in_records = scope["records_pictures"]
     if in_records and not in_records["shared"]:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 import cagul
-from cagul.deletion.caveats import OUTCOMES, caveats_of
+from cagul.deletion.caveats import OUTCOMES, caveats_of, drawn_pairs
 from cagul.deletion.keys import keep_secret
 from cagul.deletion.log import canonical
 from cagul.deletion.store import Store, now
@@ -218,7 +218,8 @@ def _figure_lines(document: dict[str, Any]) -> list[str]:
         return []
     measured = measured_on((e["at"], e["action"]) for e in document["history"])
     head = [f"| measured on {measured} | count | share | {CONFIDENCE} |", "|---|---|---|---|"]
-    return [*head, *(f"| {' | '.join(row)} |" for row in rows), ""]
+    drawn = drawn_pairs(document["verification"])
+    return [*head, *(f"| {' | '.join(row)} |" for row in rows), "", *([drawn, ""] if drawn else [])]
 
 
 def check_certificate(path: Path, public_key: Path) -> dict[str, Any]:

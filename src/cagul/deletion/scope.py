@@ -55,6 +55,8 @@ def evidence_of(
     vectors = _vectors(store_gate, token_cache, distinct)
     own = _best(vectors, enrolled[request].vectors)
     fires = store_gate.union(enrolled).compare(vectors) > threshold
+    before = {name: one for name, one in enrolled.items() if name != request}
+    fired_before = store_gate.union(before).compare(vectors) > store_gate.threshold(before)[0]
     foreign = int((fires & (own <= threshold)).sum())
     if foreign and foreign == int(fires.sum()) and not bool((own > threshold).any()):
         raise DataError(
@@ -72,6 +74,8 @@ def evidence_of(
         "enrolled_pictures": int((own > SAME_TEMPLATE).sum()),
         "repeated_pictures": len(pictures) - len(distinct),
         "foreign_pictures": foreign,
+        "fired_before": int(fired_before.sum()),
+        "unlike_pictures": [given_number(pictures, distinct[n]) for n in unlike(vectors, threshold)],
         "records_pictures": None,
     }
     images = list(dict.fromkeys(record.image for record in questions.records))
@@ -85,6 +89,25 @@ def evidence_of(
             "recognised": int(known.sum()),
         }
     return Evidence(distinct, questions, account)
+
+
+def given_number(pictures: Sequence[Path], picture: Path) -> int:
+    """The picture's number among those given, from 1."""
+    return list(pictures).index(picture) + 1
+
+
+def unlike(vectors: Float[Tensor, "N M"], threshold: float) -> list[int]:
+    """Pictures by which the gate does not know more than half of the others, though these are known by one
+    another, at once or over a third one: likely somebody else's. Empty where no more than half are alike.
+    """
+    alike = vectors @ vectors.T > threshold
+    groups: list[set[int]] = []
+    for number, row in enumerate(alike.tolist()):
+        near = {number, *(other for other in range(number) if row[other])}
+        touched = [group for group in groups if group & near]
+        groups = [group for group in groups if group not in touched] + [near.union(*touched)]
+    most: set[int] = max(groups, key=len, default=set())
+    return [n for n in range(len(vectors)) if n not in most] if 2 * len(most) > len(vectors) else []
 
 
 def _vectors(

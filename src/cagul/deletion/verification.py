@@ -92,6 +92,7 @@ def verify(
         "scope": {
             "pairs": len(pairs),
             "asked": len(drawn),
+            "seed": token_cache.seed,
             "questions_asked": len({question for _, question in drawn}),
             "without_keywords": sum(not question.keywords for question in questions),
             "cut": sum(a.cut for a in answers),
