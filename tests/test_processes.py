@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.distributed import TCPStore
 
 from cagul.cli.app import app
 from cagul.cli.verdict import NOT_HIDDEN
@@ -362,6 +363,18 @@ def test_a_process_that_waits_alone_says_for_what_and_ends(rank, monkeypatch):
     assert "--join-timeout" in caught.value.remedy
     assert f"process {rank} of 2. It waits up to 1 s for the others at {address}." in heard[0]
     assert "unset WORLD_SIZE" in heard[0]
+
+
+def test_a_process_alone_with_its_launchers_agent_ends_too(monkeypatch):
+    agent = TCPStore("127.0.0.1", port := free_port(), 2, True, wait_for_workers=False)
+    left = LEFT_BEHIND | {"MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    for name, value in left.items():
+        monkeypatch.setenv(name, value)
+    began = time.monotonic()
+    with pytest.raises(UsageError, match="the others did not come to .* within 1 s"):
+        Processes.start("cpu", 1.0)
+    assert time.monotonic() - began < 10
+    del agent
 
 
 def test_a_taken_port_is_named(monkeypatch):

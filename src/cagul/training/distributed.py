@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -190,8 +191,10 @@ class Processes:
 
 def _meet(started: Launch, seconds: float, waiting: Callable[[str], None]) -> Store:
     """The store in which the processes of a job meet. Raises UsageError when they do not within
-    ``seconds``.
+    ``seconds``. A launcher's agent may keep the store, which then opens for one process alone, so each writes
+    that it is there and waits for the others to do so.
     """
+    began = time.monotonic()
     who = f"process {started.rank} of {started.size}"
     text = f"This is {who}. It waits up to {seconds:g} s for the others at {started.address}. {IF_ALONE}"
     reporter = threading.Timer(min(WAITING_AFTER, seconds / 2), waiting, [text])
@@ -199,6 +202,9 @@ def _meet(started: Launch, seconds: float, waiting: Callable[[str], None]) -> St
     reporter.start()
     try:
         store: Store = next(rendezvous("env://", timeout=timedelta(seconds=seconds)))[0]
+        store.set(f"cagul/joined/{started.rank}", "")
+        left = max(0.1, seconds - (time.monotonic() - began))
+        store.wait([f"cagul/joined/{rank}" for rank in range(started.size)], timedelta(seconds=left))
         return store
     except (RuntimeError, ValueError) as error:
         raise UsageError(
