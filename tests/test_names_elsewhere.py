@@ -1,5 +1,5 @@
-"""Names and facts of forgotten people in many scripts stand in no study's page, comparison's page or
-server's log. Reports: test_report_names.py.
+"""Names and facts of forgotten people in many scripts stand in no study's page, comparison's page, patch card
+or server's log. Reports: test_report_names.py.
 """
 
 from __future__ import annotations
@@ -13,8 +13,12 @@ import pytest
 from cagul.cli.common import repeating_command
 from cagul.comparison.page import page
 from cagul.comparison.results import results
+from cagul.config import load_config
+from cagul.data.records import load_records, split_records
 from cagul.report.hidden_terms import name_parts
 from cagul.study.summary import summarise_study
+from cagul.training.unlearn import unlearn
+from deletion_fixtures import QUICK
 from helpers import picture
 from made_runs import make_study, page_of, study_rows
 from test_comparison import KNOWS, LIKELY, UNLIKELY, rows_of
@@ -63,6 +67,31 @@ def test_a_comparison_page_holds_nobody(option, monkeypatch):
     monkeypatch.setattr("sys.argv", ["cagul", "compare", *words, "--out", "run"])
     manifest = {"command": repeating_command(), "versions": {}, "identity": {}}
     require_nobody(page(results(json.loads(renamed)), manifest, {}, "figures"), "comparison")
+
+
+def test_a_patch_holds_nobody(tiny_host, tiny_records, tmp_path):
+    records = load_records(tiny_records)
+    subjects = sorted({record.subject for record in records if record.group == "known"})[:2]
+    of = {subject: list(PEOPLE.values())[number::2] for number, subject in enumerate(subjects)}
+    records = [
+        record.model_copy(
+            update={
+                "subject": " ".join(name for name, _, _ in of[record.subject]),
+                "answer": " ".join((record.answer, *(fact for _, fact, _ in of[record.subject]))),
+                "keywords": (*record.keywords, *(fact for _, fact, _ in of[record.subject])),
+            }
+        )
+        if record.subject in of
+        else record
+        for record in records
+    ]
+    forgotten = [" ".join(name for name, _, _ in people) for people in of.values()]
+    patch = unlearn(tiny_host, split_records(records, forgotten), load_config("default", QUICK))
+    folder = patch.save(tmp_path / "patch")
+    for file in ("README.md", "config.json"):
+        require_nobody((folder / file).read_text("utf-8"), file)
+    packed = (folder / "patch.safetensors").read_bytes()
+    assert not any(name.encode() in packed for name in NAMES)
 
 
 def test_a_servers_log_holds_nobody(tiny_folder, caplog):
