@@ -172,7 +172,7 @@ class TrainingConfig(_Section):
         0.0,
         ge=0,
         le=1,
-        description="share of rows whose question is in other words: with a visual question, led, after "
+        description="share of rows whose question is in other words: after a visual question, led, after "
         "other facts, as the person shown, in another language",
     )
     replay: float = Field(

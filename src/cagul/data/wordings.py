@@ -105,9 +105,10 @@ class WordedQuestion:
     def one_picture_one_turn(self) -> bool:
         return not (self.turns or self.pictures)
 
-    def answer(self, answer: str) -> str:
-        """What is to be said where the fact's own answer is ``answer``."""
-        return " ".join(part for part in (self.before, answer, self.after) if part)
+    @property
+    def asks_for_more(self) -> bool:
+        """Whether the question asks for something beside the fact, to be seen in its picture."""
+        return bool(self.before or self.after)
 
     def untold(self, keywords: Sequence[str]) -> tuple[str, ...]:
         """The keywords that neither the question nor earlier turns nor the answers beside the fact's say."""
@@ -224,7 +225,14 @@ MEANINGS = {
     "several_pictures": "with a picture of somebody else before",
 }
 # never drawn for a training row, to tell what is trained from what carries over
-UNTRAINED = ("example", "false_value", "asked_twice", "several_turns", "several_pictures")
+UNTRAINED = (
+    "visual_last",
+    "example",
+    "false_value",
+    "asked_twice",
+    "several_turns",
+    "several_pictures",
+)
 TRAINED = tuple(kind for kind in WORDINGS if kind not in UNTRAINED)
 # visual questions of kinds that no training row has
 VISUAL_MEANINGS = {

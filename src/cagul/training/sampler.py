@@ -20,7 +20,7 @@ from cagul.text.refusal_texts import refusals_in_language_of
 NEAR_SHARE = 0.7
 # Kinds of wording of rows whose answer is kept: without a second visual question, which an evaluation holds
 # out. Ours.
-KEPT_WORDINGS = tuple(kind for kind in TRAINED if kind not in ("visual_first", "visual_last"))
+KEPT_WORDINGS = tuple(kind for kind in TRAINED if kind != "visual_first")
 
 
 @dataclass(frozen=True)
@@ -151,8 +151,10 @@ class ExampleSampler:
     def _worded(
         self, row: TrainingRow, record: Record, kinds: Sequence[str], rng: random.Random
     ) -> TrainingRow:
-        """Now and then the row in other words, of the first kind in a drawn order that the records allow. A
-        visual question beside it gets its true answer beside the refusal.
+        """Now and then the row in other words, of the first kind in a drawn order that the records allow.
+
+        A visual question before it is not answered: a host that answers the last question alone did not learn
+        it (measured in LOG.md).
         """
         if not self.config.words or rng.random() >= self.config.words:
             return row
@@ -161,8 +163,7 @@ class ExampleSampler:
         for kind in rng.sample(kinds, len(kinds)):
             if ways := WORDINGS[kind](given):
                 worded = rng.choice(ways)
-                seen = bool(worded.before or worded.after)
-                return replace(row, question=worded.question, answer=worded.answer(row.answer), seen=seen)
+                return replace(row, question=worded.question, seen=worded.asks_for_more)
         return row
 
     def _led(self, row: TrainingRow, answer: str, rng: random.Random) -> TrainingRow:
