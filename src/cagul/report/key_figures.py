@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cagul.data.wordings import MEANINGS as WORDINGS
-from cagul.evaluation.metrics.figures import figure_text
+from cagul.evaluation.metrics.figures import FigureText, figure_text
 from cagul.evaluation.metrics.memorisation import WHERE, knows_enough
 from cagul.evaluation.metrics.registry import MEANINGS
 from cagul.report.reading import Figure, StatedVerdict, Summary
@@ -15,27 +15,12 @@ KINDS: dict[str, Literal["good", "bad"]] = {"HIDES": "good", "DOES NOT HIDE": "b
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A figure in words. Either ``value`` or the reason ``absent`` is filled."""
-
-    value: str = ""
-    interval: str = ""
-    n: str = ""
-    absent: str = ""
-
-    @property
-    def spans(self) -> bool:
-        """Whether ``interval`` is two numbers, not the reason why there are none."""
-        return self.interval[-1:].isdigit()
-
-
-@dataclass(frozen=True)
 class Line:
     """A line of a table of figures, one cell a method."""
 
     name: str
     meaning: str
-    cells: tuple[Cell, ...]
+    cells: tuple[FigureText, ...]
 
 
 @dataclass(frozen=True)
@@ -44,7 +29,7 @@ class KeyFigure:
 
     name: str
     meaning: str
-    parts: tuple[tuple[str, Cell], ...]
+    parts: tuple[tuple[str, FigureText], ...]
 
 
 @dataclass(frozen=True)
@@ -61,15 +46,13 @@ class Verdict:
 class Memorisation:
     """Whether the host says what it is to forget."""
 
-    parts: tuple[tuple[str, Cell], ...]
+    parts: tuple[tuple[str, FigureText], ...]
     enough: bool
 
 
-def cell(figure: Figure) -> Cell:
+def cell(figure: Figure) -> FigureText:
     """A figure's words, from the summary's own numbers."""
-    text = figure_text(figure.model_dump(), between="–")
-    n = ", ".join(filter(None, (text.n, text.unjudged)))
-    return Cell(text.value, text.interval or text.no_interval, n, text.absent)
+    return figure_text(figure.model_dump(), between="–")
 
 
 def memorisation(summary: Summary) -> Memorisation:
@@ -139,7 +122,7 @@ def _stated(stated: StatedVerdict, others: str) -> Verdict:
 def key_figures(summary: Summary, guarded: str | None) -> tuple[KeyFigure, ...]:
     """The figures of the first screen: four, and what other words bring out where that was asked."""
 
-    def both(name: str) -> tuple[tuple[str, Cell], ...]:
+    def both(name: str) -> tuple[tuple[str, FigureText], ...]:
         return tuple(
             (method, cell(summary.figure(method, "forget", name))) for method in ("host", guarded) if method
         )
@@ -163,7 +146,7 @@ def key_figures(summary: Summary, guarded: str | None) -> tuple[KeyFigure, ...]:
 
 
 def _in_other_words(
-    summary: Summary, guarded: str | None, parts: tuple[tuple[str, Cell], ...]
+    summary: Summary, guarded: str | None, parts: tuple[tuple[str, FigureText], ...]
 ) -> tuple[KeyFigure, ...]:
     """leak_words with the worst kind of wording by name; nothing where no fact was asked in other words."""
     if "leak_words" not in summary.methods["host"]["forget"]:
@@ -187,7 +170,7 @@ def tables(summary: Summary) -> dict[str, tuple[Line, ...]]:
     found: dict[str, tuple[Line, ...]] = {}
     for split, name in [*(key for key in MEANINGS if key in held), *sorted(held - set(MEANINGS))]:
         cells = tuple(
-            cell(figure) if isinstance(figure := parts.get(split, {}).get(name), Figure) else Cell()
+            cell(figure) if isinstance(figure := parts.get(split, {}).get(name), Figure) else FigureText()
             for parts in summary.methods.values()
         )
         found[split] = (*found.get(split, ()), Line(name, MEANINGS.get((split, name), ""), cells))

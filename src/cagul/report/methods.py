@@ -8,11 +8,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from cagul.data.grouping import group_by
+from cagul.evaluation.metrics.figures import FigureText
 from cagul.evaluation.metrics.registry import MEANINGS
 from cagul.evaluation.metrics.text_metrics import pareto
 from cagul.report.charts import Point
 from cagul.report.examples import WHERE, draw
-from cagul.report.key_figures import Cell, Line, cell
+from cagul.report.key_figures import Line, cell
 from cagul.report.reading import Figure, ResultRow, Summary
 from cagul.report.redaction import Redactor
 
@@ -146,8 +147,8 @@ def surface_table(summary: Summary) -> SurfaceTable | None:
             f"{numbers[name]} {name}",
             "on the front" if name in surface.pareto else "",
             (
-                Cell(place.choose),
-                Cell(place.k),
+                FigureText(place.choose),
+                FigureText(place.k),
                 *(cell(summary.figure(name, *figure)) for figure in ON_SURFACE),
             ),
         )
@@ -243,8 +244,8 @@ def cost_table(summary: Summary) -> Costs:
     )
 
 
-def _cell(figure: Figure | float | None) -> Cell:
+def _cell(figure: Figure | float | None) -> FigureText:
     """Empty where a method has no such figure."""
     if figure is None:
-        return Cell()
-    return cell(figure) if isinstance(figure, Figure) else Cell(f"{figure:,.10g}")
+        return FigureText()
+    return cell(figure) if isinstance(figure, Figure) else FigureText(f"{figure:,.10g}")

@@ -8,10 +8,10 @@ from operator import itemgetter
 from typing import Any
 
 from cagul.data.grouping import group_by
+from cagul.evaluation.metrics.figures import FigureText
 from cagul.report.attention_view import AttentionViews, looking
 from cagul.report.examples import Album, Group, example_groups
 from cagul.report.key_figures import (
-    Cell,
     KeyFigure,
     Line,
     Memorisation,
@@ -63,7 +63,7 @@ class GateScores:
     threshold: float
     recorded: bool
     groups: Mapping[str, tuple[tuple[float, bool], ...]]
-    auroc: Cell
+    auroc: FigureText
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from cagul.report.key_figures import Cell, KeyFigure, Line, Verdict, cell
+from cagul.evaluation.metrics.figures import FigureText
+from cagul.report.key_figures import KeyFigure, Line, Verdict, cell
 from cagul.report.reading import Figure, Opened, read_study
 from cagul.report.redaction import Redactor, Shown
 from cagul.report.study_charts import draw
@@ -292,5 +293,5 @@ def _across(title: str, note: str, head: str, parts: Tree) -> StudyTable:
     return StudyTable(title, note, (head, *parts), lines)
 
 
-def _cell(part: Tree, name: str) -> Cell:
-    return cell(Figure.model_validate(part[name])) if name in part else Cell()
+def _cell(part: Tree, name: str) -> FigureText:
+    return cell(Figure.model_validate(part[name])) if name in part else FigureText()

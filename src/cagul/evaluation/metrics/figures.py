@@ -33,6 +33,16 @@ class FigureText:
     unjudged: str = ""
     absent: str = ""
 
+    @property
+    def bounds(self) -> str:
+        """The interval, or the reason why there is none."""
+        return self.interval or self.no_interval
+
+    @property
+    def counts(self) -> str:
+        """How many values the figure is of, and how many were not judged."""
+        return ", ".join(filter(None, (self.n, self.unjudged)))
+
 
 def figure_text(
     figure: Mapping[str, Any] | None,
