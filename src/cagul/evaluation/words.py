@@ -49,15 +49,9 @@ def worded_items(
     can read them; ``fits``: whether a question is within its context. A question counts the keywords alone
     that it does not say itself.
     """
-    private = facts_of([r for r in splits.forget if r.kind == "private"])
-    facts = sample.draw([r for r in private if r.keywords_in_answer()], sample.words, "words")
-    visual = [r for r in splits.forget if r.kind == "visual" and r.keywords_in_answer()]
-    some_visual = sample.draw(visual, sample.words, "words visual")
-    makers = [(kind, facts, build) for kind, build in _private_kinds(splits).items()]
-    makers += [(kind, some_visual, build) for kind, build in _visual_kinds(splits, visual).items()]
     items: list[Item] = []
     absent: dict[str, str] = {}
-    for number, (kind, records, build) in enumerate(makers):
+    for number, (kind, records, build) in enumerate(_dealt(splits, sample)):
         if kind == "several_turns" and not several_turns:
             absent[kind] = ONE_TURN
             continue
@@ -66,11 +60,21 @@ def worded_items(
         built = _asked(kind, [*records[start:], *records[:start]], build, most, sample.seed)
         found = _fitting(built, fits)
         items += found
-        if built and not found:
-            absent[kind] = TOO_LONG
-        elif not found:
-            absent[kind] = NOT_BUILT.get(kind, NO_FACT) if records or kind in VISUAL_MEANINGS else NO_FACT
+        if not found:
+            has_records = bool(records) or kind in VISUAL_MEANINGS
+            absent[kind] = TOO_LONG if built else NOT_BUILT.get(kind, NO_FACT) if has_records else NO_FACT
     return WordedItems(items, absent)
+
+
+def _dealt(splits: Splits, sample: Sample) -> list[tuple[str, list[Record], Build]]:
+    """Every kind with the drawn records that it may ask about, and how it makes questions of them."""
+    private = facts_of([r for r in splits.forget if r.kind == "private"])
+    facts = sample.draw([r for r in private if r.keywords_in_answer()], sample.words, "words")
+    visual = [r for r in splits.forget if r.kind == "visual" and r.keywords_in_answer()]
+    some_visual = sample.draw(visual, sample.words, "words visual")
+    makers = [(kind, facts, build) for kind, build in _private_kinds(splits).items()]
+    makers += [(kind, some_visual, build) for kind, build in _visual_kinds(splits, visual).items()]
+    return makers
 
 
 def _fitting(items: list[Item], fits: Callable[[Question], bool]) -> list[Item]:
