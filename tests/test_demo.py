@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 
 import pytest
 import torch
@@ -227,9 +228,8 @@ def test_a_crowd_is_drawn_alike_each_time_and_knows_its_group(tmp_path):
 
 @pytest.mark.parametrize("module", ["build", "gemma_host", "french_host"])
 def test_the_recipe_says_where_it_runs(module, tmp_path, monkeypatch):
-    from importlib import import_module
-
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [module])
     with pytest.raises(SystemExit, match="This runs from the repository's root alone"):
-        import_module(f"demo_recipe.{module}").main()
+        runpy.run_module(f"demo_recipe.{module}", run_name="__main__")
     assert not list(tmp_path.iterdir())

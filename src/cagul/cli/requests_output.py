@@ -121,6 +121,6 @@ def print_history(request: Request, history: Sequence[Entry]) -> None:
         out.say("  subject: ", plain(request.subject), "   by: ", plain(request.by))
     if rows := rows_of(request.verification):
         measured = measured_on((entry.at, entry.action) for entry in history)
-        out.print(FittedTable("", [f"measured on {measured}", "count", "share", CONFIDENCE], rows))
+        out.print(FittedTable(f"measured on {measured}", ["", "count", "share", CONFIDENCE], rows))
     for entry in history:
         out.say(f"  {entry.at}  {entry.action}  (entry {entry.number}, {entry.hash[:16]})")
