@@ -272,6 +272,14 @@ def test_training_rows_are_in_other_words_as_often_as_set():
         assert 0.4 < sum(worded) / len(worded) < 0.6
 
 
+def test_no_training_row_asks_a_held_out_phrasing():
+    """A paraphrase in another language is asked by evaluations and checks."""
+    held_out = "Où habite cette personne ?"
+    town = TOWN.model_copy(update={"paraphrased_questions": (held_out,)})
+    rows = rows_of(1.0, Splits([town, NAME, SIGN, ELSEWHERE], [OTHER]), batch=400)
+    assert not any(held_out in row.question for row in rows)
+
+
 def test_a_visual_question_before_is_followed_by_a_refusal_alone():
     from cagul.text.refusals import REFUSALS
 

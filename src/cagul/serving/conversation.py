@@ -96,6 +96,8 @@ class Rules:
         """
         own = self._own_system([turn["role"] for turn in turns])
         placed = [_joined(turns[:own])] if own else []
+        for turn in placed:
+            self._check_marks(_texts(turn["content"]), "messages")
         system: list[str] = []
         for turn in turns[own:]:
             if turn["role"] == "system":

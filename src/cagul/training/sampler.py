@@ -86,7 +86,9 @@ class ExampleSampler:
             part: [subject for subject in sorted(private) for _ in range((weights or {}).get(subject, 1))]
             for part, private in self.private.items()
         }
-        self.records = group_by([*splits.forget, *splits.retain], lambda record: record.subject)
+        # without paraphrases, which checks and evaluations hold out
+        trained = [r.model_copy(update={"paraphrased_questions": ()}) for r in splits.forget + splits.retain]
+        self.records = group_by(trained, lambda record: record.subject)
         self.others = pictures_by_subject(splits.retain)
         self.sampler = RowSampler(pictures_by_subject(splits.forget) | self.others, self.config.augment)
         self.near = [record for record in splits.forget if record.kind != "private"]
@@ -158,7 +160,7 @@ class ExampleSampler:
         """
         if not self.config.words or rng.random() >= self.config.words:
             return row
-        shown = record.model_copy(update={"image": row.shown[0]})
+        shown = record.model_copy(update={"image": row.shown[0], "paraphrased_questions": ()})
         given = Material(shown, self.records[record.subject], (), rng)
         for kind in rng.sample(kinds, len(kinds)):
             if ways := WORDINGS[kind](given):
