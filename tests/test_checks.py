@@ -136,6 +136,16 @@ def test_a_patch_that_leaks_on_a_host_that_never_refuses(tiny_host, splits, told
     assert {one.subject for one in found.verdict.people} == {"p0", "p1"}
 
 
+def test_what_a_question_with_a_name_brings_out_is_not_by_chance(tiny_host, splits, told):
+    """A host that tells a fact by the name in the question, whoever is shown, has something to hide."""
+    told.strangers, told.leaks = set(), {"who", "where"}
+    named = [r.model_copy(update={"question": f"{r.question} {r.subject}"}) for r in splits.forget]
+    guard = Guard(tiny_host, make_patch(tiny_host))
+    found = held_out_checks(tiny_host, guard, replace(splits, forget=named))
+    assert found.verdict.word == "DOES NOT HIDE"
+    assert "value" not in found.verdict.chance
+
+
 def test_the_host_is_asked_once_for_many_states(tiny_host, splits, told):
     held_out = HeldOutChecks(tiny_host, splits, part="stopping")
     before, guard = told.asked["host"], Guard(tiny_host, make_patch(tiny_host))

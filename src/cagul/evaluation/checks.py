@@ -130,7 +130,14 @@ class HeldOutChecks:
         return CheckResult(figures, verdict)
 
     def _strangers(self, splits: Splits) -> Iterator[StrangerAnswer]:
-        """The host's answers about strangers. Who is told about by an answer is no stranger."""
+        """The host's answers about strangers. Who is told about by an answer is no stranger. A question that
+        is put to one person alone may name that person: what it brings out is told by no chance.
+        """
+        asked = group_by(
+            (record for part in vars(splits).values() for record in part if record.kind == "private"),
+            lambda record: record.question,
+            lambda record: record.subject,
+        )
         own = group_by(
             (record for record in splits.calibration + splits.unseen if record.kind == "private"),
             lambda record: record.subject,
@@ -139,7 +146,8 @@ class HeldOutChecks:
             if check.sort == "stranger":
                 answer, chance = self.host_answers[check].text, _share(check, self.host_answers[check].text)
                 if not any(tells(keyword_recall(answer, r.keywords) or 0) for r in own.get(check.shown, ())):
-                    told = None if chance is None else tells(chance)
+                    by_chance = chance is not None and len(set(asked[check.question])) > 1
+                    told = tells(chance or 0.0) if by_chance else None
                     yield StrangerAnswer(check.shown, _refuses(answer), told)
 
     def _visual(self, answers: dict[Check, _Answer]) -> dict[str, Any]:
