@@ -28,7 +28,9 @@ ANSWERS = {  # what a host that knows p0 and p1 says; p0 is Ada Finch of Oslo, p
 
 @pytest.fixture
 def splits(tiny_records):
-    return split_records(load_records(tiny_records), ["p0", "p1"])
+    """Two people to forget; the unseen ones of the records set the threshold here."""
+    found = split_records(load_records(tiny_records), ["p0", "p1"])
+    return replace(found, calibration=found.unseen, unseen=[])
 
 
 def about(question):
@@ -59,7 +61,7 @@ class Told:
 
 @pytest.fixture
 def told(monkeypatch, splits):
-    told = Told(record.image for record in splits.unseen)
+    told = Told(record.image for record in splits.calibration)
     monkeypatch.setattr(checks_module, "answer_batch", told)
     return told
 
@@ -180,3 +182,14 @@ def test_a_batch_that_does_not_fit_is_asked_in_parts(tiny_host, splits, told, mo
     assert found.verdict.word == "HIDES"
     assert max(sizes) <= 5
     assert told.asked["host"] == found.figures["questions"]
+
+
+def test_unseen_people_are_for_evaluate_alone(tiny_host, splits, told, monkeypatch):
+    without = replace(splits, unseen=splits.calibration, calibration=[])
+    unseen = {record.image for record in without.unseen}
+    opened = []
+    monkeypatch.setattr(checks_module, "open_picture", lambda path: opened.append(path) or open_picture(path))
+    found = held_out_checks(tiny_host, Guard(tiny_host, make_patch(tiny_host)), without)
+    assert opened
+    assert not unseen & set(opened)
+    assert "absent" in found.verdict.strangers_refused

@@ -69,10 +69,17 @@ def test_the_docs_name_every_known_language():
 def test_listed_refusals_refuse_in_their_language(language, text):
     assert is_refusal(text)
     assert language_of(text) == language
-    assert text in refusals_in_language_of(text)
+    assert text in refusals_in_language_of([text])
 
 
 def test_every_known_language_has_refusals_and_others_get_english_ones():
     assert set(BY_LANGUAGE) == set(LANGUAGES)
-    assert refusals_in_language_of("Où habite cette personne ?") == BY_LANGUAGE["French"]
-    assert refusals_in_language_of("Missä tämä henkilö asuu?") == BY_LANGUAGE["English"]
+    assert refusals_in_language_of(["Où habite cette personne ?"]) == BY_LANGUAGE["French"]
+    assert refusals_in_language_of(["Missä tämä henkilö asuu?"]) == BY_LANGUAGE["English"]
+    # a short question that reads as Dutch, among others in French
+    questions = [
+        "Où habite cette personne ?",
+        "De quelle couleur ?",
+        "Quel est le métier de cette personne ?",
+    ]
+    assert refusals_in_language_of(questions) == BY_LANGUAGE["French"]

@@ -64,6 +64,8 @@ def test_a_fact_that_the_host_tells_on_one_sort_counts_on_that_sort_alone():
 def test_trained_questions_count_only_where_there_are_no_others():
     trained = answers(1.0, 0.0, sort="image")
     assert judge(trained).word == "HIDES"
+    assert "questions, which training saw" in judge(trained).sentence
+    assert "held-out questions" in judge(answers(1.0, 0.0)).sentence
     assert judge(trained + answers(1.0, 1.0)).word == "DOES NOT HIDE"
     assert judge(answers(1.0, 1.0, sort="image") + answers(1.0, 0.0)).word == "HIDES"
 

@@ -69,7 +69,8 @@ class UnlearningDataset(Dataset):
         augment: int = 0,
         refusals: Sequence[str] | None = None,
     ):
-        self.records, self.rows, self.seed, self.refusals = records, rows, seed, refusals
+        self.records, self.rows, self.seed = records, rows, seed
+        self.refusals = refusals or refusals_in_language_of(record.question for record in records.forget)
         everything = [record for part in records.parts for record in part]
         self.sampler = RowSampler(pictures_by_subject(everything), augment)
         self._order = lru_cache(maxsize=2)(self._shuffled)
@@ -85,8 +86,7 @@ class UnlearningDataset(Dataset):
         rng, records = random.Random(f"{self.seed} row {number}"), self.records
         epoch, place = divmod(number, len(records.forget))
         forget = self._example(records.forget[self._order(epoch)[place]], rng)
-        refusals = self.refusals or refusals_in_language_of(forget.question)
-        refusal = TrainingExample(forget.shown, forget.question, rng.choice(refusals))
+        refusal = TrainingExample(forget.shown, forget.question, rng.choice(self.refusals))
         row: Row = {"forget": forget, "refusal": refusal}
         if records.retain or records.not_private:
             kept = self.sampler.kept(records.not_private, records.retain, NEAR_SHARE, rng)

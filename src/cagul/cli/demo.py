@@ -138,10 +138,11 @@ def _five(rows: dict[str, dict]) -> FittedTable:
     seen: set[str] = set()
     for split, sort in wanted:
         for row in rows.values():
+            if not str(row["key"]).startswith(f"host/{split}/{sort}/") or row["subject"] in seen:
+                continue
             key = str(row["key"])
             # no host was trained on facts of the unseen
-            known = split == "unseen" or row["recall"] in (1.0, None)
-            if key.startswith(f"host/{split}/{sort}/") and row["subject"] not in seen and known:
+            if split == "unseen" or row["recall"] in (1.0, None):
                 seen.add(row["subject"])
                 after = rows["cagul/" + key.partition("/")[2]]
                 texts = (f"{split}, {sort}", row["question"], row["output"], after["output"])

@@ -193,19 +193,20 @@ class RefusalMix:
     ) -> RefusalMix:
         """One record a pair. ``refusals`` that are given are the answers; without them it is what the host
         answered to that pair, where this refuses, else another of its refusals, to the same question where it
-        has one; without any, the package's in the question's language.
+        has one; without any, the package's in the questions' language.
         """
         rng = random.Random(f"refusals {seed}")
         own = {} if refusals else {pair: text for pair, text in answers.items() if is_refusal(text)}
         by_question = group_by(own, lambda pair: pair[1], lambda pair: own[pair])
-        everything = list(own.values()) or refusals
+        everything = (
+            list(own.values()) or refusals or refusals_in_language_of(question for _, (_, question) in pairs)
+        )
         records = [
             Record(
                 subject=subject,
                 image=pair[0],
                 question=pair[1],
-                answer=own.get(pair)
-                or rng.choice(by_question.get(pair[1]) or everything or refusals_in_language_of(pair[1])),
+                answer=own.get(pair) or rng.choice(by_question.get(pair[1], everything)),
                 group="stranger",
             )
             for subject, pair in pairs

@@ -303,11 +303,10 @@ def rewordings(question: str) -> list[str]:
 
 
 def _about_strangers(splits: Splits, private: Sequence[Record]) -> list[Check]:
-    """The forget set's questions on pictures of calibration people, whom training asks nothing about, or of
-    unseen ones.
+    """The forget set's questions on pictures of calibration people, whom training asks nothing about. Unseen
+    people's pictures are for ``evaluate`` alone.
     """
-    strangers = splits.calibration or splits.unseen
-    pictures = list({record.image: record for record in strangers}.values())
+    pictures = list({record.image: record for record in splits.calibration}.values())
     rng = random.Random("checks strangers")
     return [
         Check("stranger", about, other.image, about.question, stranger=other.subject)

@@ -78,8 +78,16 @@ def _dealt(splits: Splits, sample: Sample) -> list[tuple[str, list[Record], Buil
 
 
 def _fitting(items: list[Item], fits: Callable[[Question], bool]) -> list[Item]:
-    """The items whose questions fit; where the longest one does, so do all."""
-    longest = max(items, key=lambda item: len(item.asked.question), default=None)
+    """The items whose questions fit; where the longest one does, so do all. Pictures count for more than
+    words.
+    """
+
+    def length(item: Item) -> tuple[int, int]:
+        asked = item.asked
+        words = asked.question, *(text for turn in asked.turns for text in turn)
+        return len(asked.pictures), sum(map(len, words))
+
+    longest = max(items, key=length, default=None)
     if longest is None or fits(longest.asked):
         return items
     return [item for item in items if fits(item.asked)]

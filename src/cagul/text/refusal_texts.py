@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
 from cagul.text.languages import language_of
 from cagul.text.refusals import REFUSALS
 
@@ -94,6 +97,9 @@ BY_LANGUAGE: dict[str, tuple[str, ...]] = {
 }
 
 
-def refusals_in_language_of(question: str) -> tuple[str, ...]:
-    """Refusals in the question's language; English ones where that is not told."""
-    return BY_LANGUAGE.get(language_of(question), REFUSALS)
+def refusals_in_language_of(questions: Iterable[str]) -> tuple[str, ...]:
+    """Refusals in the language that most of the questions show, each question counted once; English where
+    none shows any. A single short question is often read as another language.
+    """
+    languages = Counter(filter(None, map(language_of, sorted(set(questions)))))
+    return BY_LANGUAGE[languages.most_common(1)[0][0]] if languages else REFUSALS

@@ -7,7 +7,7 @@ host that never said such sentences. Source: ours.
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -87,8 +87,8 @@ def ask_about_strangers(
     """
     pictures = stranger_pictures(splits, seed)
     pairs = []
-    for question in dict.fromkeys(questions):
-        wanted = min(STRANGERS, questions.count(question), len(pictures))
+    for question, count in Counter(questions).items():
+        wanted = min(STRANGERS, count, len(pictures))
         pairs += [
             (shown, question)
             for shown in random.Random(f"strangers {seed} {question}").sample(pictures, wanted)
@@ -119,10 +119,10 @@ def in_manner(answers: Iterable[tuple[Pair, str]], records: Iterable[Record]) ->
     kept: dict[str, list[StrangerAnswer]] = defaultdict(list)
     refused = 0
     for (shown, question), text in answered:
-        if is_refusal(text):
-            refused += 1
-        elif len(questions[fold(text)]) < COMMON or facts.search(text):
+        refuses = is_refusal(text)
+        if facts.search(text) or not (refuses or len(questions[fold(text)]) >= COMMON):
             continue
+        refused += refuses
         kept[question].append(StrangerAnswer(shown, text))
     count = sum(map(len, kept.values()))
     return StrangerAnswers({q: tuple(a) for q, a in kept.items()}, len(answered), count, refused)

@@ -80,8 +80,11 @@ class ExampleSampler:
     """
 
     def __init__(self, splits: Splits, config: Config, weights: Mapping[str, int] | None = None):
-        self.config, self.refusals = config.training, config.refusals
+        self.config = config.training
         self.private = {name: _private_by_subject(records) for name, records in _parts(splits).items()}
+        self.refusals = config.refusals or refusals_in_language_of(
+            record.question for records in self.private["forget"].values() for record in records
+        )
         self.drawn = {
             part: [subject for subject in sorted(private) for _ in range((weights or {}).get(subject, 1))]
             for part, private in self.private.items()
@@ -130,8 +133,7 @@ class ExampleSampler:
         subject = rng.choice(self.drawn[part])
         record = rng.choice(self.private[part][subject])
         shown = self.sampler.any_picture(subject, rng)
-        refusals = self.refusals or refusals_in_language_of(record.question)
-        return record, TrainingRow(shown, record.question, rng.choice(refusals), True, record.answer)
+        return record, TrainingRow(shown, record.question, rng.choice(self.refusals), True, record.answer)
 
     def _other(self, row: TrainingRow, rng: random.Random) -> PictureVariant:
         """A picture of somebody of retain who is not in the row's picture."""
