@@ -381,7 +381,7 @@ def test_a_full_disk_at_the_end_keeps_the_training(unlearn, tmp_path, monkeypatc
     assert [p.name for p in tmp_path.iterdir() if "patch" in p.name] == [".patch.work"]
     full[0] = False
     code, _ = unlearn()
-    assert code == 0
+    assert code == 8  # saved, and said to hide nothing: the tiny host knows nothing
     assert sorted(p.name for p in (tmp_path / "patch").iterdir()) == [
         "README.md",
         "config.json",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import sys
 
 import pytest
 import torch
@@ -230,6 +231,7 @@ def test_a_crowd_is_drawn_alike_each_time_and_knows_its_group(tmp_path):
 def test_the_recipe_says_where_it_runs(module, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", [module])
+    monkeypatch.delitem(sys.modules, f"demo_recipe.{module}", raising=False)
     with pytest.raises(SystemExit, match="This runs from the repository's root alone"):
         runpy.run_module(f"demo_recipe.{module}", run_name="__main__")
     assert not list(tmp_path.iterdir())

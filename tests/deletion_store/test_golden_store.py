@@ -6,18 +6,22 @@ import json
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("sqlalchemy")
 
+from cagul.config import load_config
 from cagul.deletion.keys import StoreKey
 from cagul.deletion.service import open_service
 from cagul.deletion.store import SCHEMA, Store
+from cagul.deletion.store_gate import known_patch_hashes
 from cagul.errors import StoreError
 from cagul.guard.patch import Patch
 from cagul.host.frozen import FrozenHost
+from helpers import make_patch
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "store-format-1"
 
@@ -58,3 +62,12 @@ def test_a_store_of_a_newer_format_is_refused(golden):
         raw.execute(f"PRAGMA user_version={SCHEMA + 1}")
     with pytest.raises(StoreError, match=rf"has schema {SCHEMA + 1}, .* up to {SCHEMA}\.\n *Upgrade cagul\."):
         Store(golden / "requests.db", StoreKey.load(golden / "throwaway-test.key"))
+
+
+def test_options_that_came_later_count_only_where_they_are_set(tiny_host):
+    patch = make_patch(tiny_host)
+    assert not {"target", "along_memorised", "words"} & set(patch.identity()["config"]["training"])
+    config = load_config(patch.config, ["training.words=0.5"])
+    other = replace(patch, config=config)
+    assert other.identity()["config"]["training"]["words"] == 0.5
+    assert not set(known_patch_hashes(patch)) & set(known_patch_hashes(other))

@@ -52,7 +52,7 @@ def known_patch_hashes(patch: Patch) -> tuple[str, str]:
     tensors = patch.digest()
     today, format_1 = (
         hashlib.sha256(json.dumps([tensors, described], sort_keys=True).encode()).hexdigest()
-        for described in (patch.describe(), patch.describe_in_format_1())
+        for described in (patch.identity(), patch.describe_in_format_1())
     )
     return today, format_1
 

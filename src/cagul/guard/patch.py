@@ -68,6 +68,7 @@ PERSONAL = (
     "pictures; do not publish it."
 )
 
+LATER_OPTIONS = {("training", "target"), ("training", "along_memorised"), ("training", "words")}
 REMAKE = "Train it again with `cagul unlearn`."
 Layer = Annotated[int, Field(strict=True, ge=0)]
 
@@ -142,9 +143,26 @@ class Patch:
             "facts": self.facts,
         }
 
+    def identity(self) -> dict[str, Any]:
+        """``describe`` as stores hash it: an option that patches did not always have is in it only where it
+        is set, so that a patch from before keeps its hash.
+        """
+        described, default = self.describe(), Config().model_dump()
+        options = {
+            section: {
+                name: value
+                for name, value in values.items()
+                if (section, name) not in LATER_OPTIONS or value != default[section][name]
+            }
+            if isinstance(values, dict)
+            else values
+            for section, values in described["config"].items()
+        }
+        return described | {"config": options}
+
     def describe_in_format_1(self) -> dict[str, Any]:
-        """``describe`` under the names of format 1: what stores of that time hashed."""
-        described = self.describe() | {"format": 1}
+        """``identity`` under the names of format 1: what stores of that time hashed."""
+        described = self.identity() | {"format": 1}
         gate = dict(described["config"]["gate"])
         gate["false_alarms"] = gate.pop("fpr")
         earlier = {new: old for old, new in OLDER_FACTS.items()}
