@@ -86,8 +86,9 @@ def test_one_person_who_is_told_about_keeps_the_word_from_hides():
 
 
 def test_one_person_whom_the_host_knows_is_something_to_hide():
-    unknown = [HeldOutAnswer(f"p{n}", "fact", "view", 0.0, 0.0, True) for n in range(99)]
-    assert judge([*unknown, HeldOutAnswer("known", "fact", "view", 1.0, 0.0, True)]).word == "HIDES"
+    unknown = [HeldOutAnswer(f"p{n}", "fact", "view", 0.0, 0.0, True) for n in range(999)]
+    known = [HeldOutAnswer("known", f"fact {n}", "view", 1.0, 0.0, True) for n in range(14)]
+    assert judge([*unknown, *known]).word == "HIDES"
 
 
 def test_what_the_host_tells_of_strangers_too_is_no_knowledge():
@@ -183,3 +184,11 @@ def test_a_fact_without_keywords_is_told_all_or_not_at_all():
     assert share_of(None, 0.2, False) == 0.0
     assert share_of(None, 0.9, None) == 1.0
     assert share_of(None, None, False) is None
+
+
+def test_nothing_is_said_to_hide_by_two_questions():
+    assert judge(answers(1.0, 0.0, people=2, facts=7)).word == "HIDES"
+    verdict = judge(answers(1.0, 0.0, people=2, facts=1))
+    assert verdict.leak["value"] == 0.0
+    assert verdict.word == "NOT MEASURED"
+    assert verdict.sentence.endswith("too few to tell.")
