@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+import regex
+
 from cagul.text.languages import language_of
+from cagul.text.normal import fold
+from cagul.text.refusal_patterns import LANGUAGES
 from cagul.text.refusals import REFUSALS
 
+_WORD = regex.compile(r"[\p{L}\p{M}'-]+")
 BY_LANGUAGE: dict[str, tuple[str, ...]] = {
     "English": REFUSALS,
     "German": (
@@ -98,8 +103,19 @@ BY_LANGUAGE: dict[str, tuple[str, ...]] = {
 
 
 def refusals_in_language_of(questions: Iterable[str]) -> tuple[str, ...]:
-    """Refusals in the language that most of the questions show, each question counted once; English where
-    none shows any. A single short question is often read as another language.
+    """Refusals in the language that half of the different questions or more show; English ones where none
+    is shown by so many. A single short question is often read as another language, and one in a language
+    that is not in ``BY_LANGUAGE`` as a related one, so Latin and Cyrillic text needs two frequent words.
     """
-    languages = Counter(filter(None, map(language_of, sorted(set(questions)))))
-    return BY_LANGUAGE[languages.most_common(1)[0][0]] if languages else REFUSALS
+    different = set(questions)
+    languages = Counter(name for name in map(_clear_language_of, sorted(different)) if name)
+    name, count = languages.most_common(1)[0] if languages else ("", 0)
+    return BY_LANGUAGE[name] if name and 2 * count >= len(different) else REFUSALS
+
+
+def _clear_language_of(question: str) -> str:
+    """The question's language, or nothing where a single frequent word or letter shows it."""
+    name = language_of(question)
+    words = set(LANGUAGES[name].words.split()) if name else set()
+    held = words & set(_WORD.findall(fold(question)))
+    return name if name and (len(held) >= 2 or LANGUAGES[name].script not in ("Latin", "Cyrillic")) else ""
