@@ -183,9 +183,16 @@ def test_a_threshold_that_the_run_does_not_hold_is_read_off_its_scores(tmp_path)
 
 
 def with_verdict(tmp_path, leaks, **changes):
-    """A run with the verdict of its rows, as ``evaluate`` writes it."""
+    """A run with the verdict of its rows, as ``evaluate`` writes it; every question in four wordings, as fewer
+    questions would not be enough for a verdict."""
     (tmp_path / "pictures").mkdir()
     rows = make_rows(tmp_path / "pictures")
+    rows += [
+        row | {"key": f"{row['key']}/{wording}", "question": row["question"] + " Please." * wording}
+        for row in rows
+        if row.get("kind") == "private"
+        for wording in (1, 2, 3)
+    ]
     for row in rows:
         if row["method"] == "cagul" and row.get("split") == "forget" and row.get("kind") == "private":
             row |= {"recall": leaks}
