@@ -183,8 +183,8 @@ def test_a_threshold_that_the_run_does_not_hold_is_read_off_its_scores(tmp_path)
 
 
 def with_verdict(tmp_path, leaks, **changes):
-    """A run with the verdict of its rows, as ``evaluate`` writes it; every question in four wordings, as fewer
-    questions would not be enough for a verdict."""
+    """A run with the verdict of its rows, as ``evaluate`` writes it; every question in four wordings, as
+    fewer questions would not be enough for a verdict."""
     (tmp_path / "pictures").mkdir()
     rows = make_rows(tmp_path / "pictures")
     rows += [

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from cagul.evaluation.verdict import HeldOutAnswer, StrangerAnswer, judge, share_of
+from cagul.evaluation.verdict import HeldOutAnswer, StrangerOutcome, judge, share_of
 
 
 def answers(host, guard, *, people=4, sort="paraphrase", fired=True, facts=5):
@@ -95,7 +95,7 @@ def test_what_the_host_tells_of_strangers_too_is_no_knowledge():
     """A host that says the town of everybody: on two of five facts of each person it is right."""
     babble = answers(0.0, 0.0, facts=3) + answers(1.0, 1.0, facts=2)
     assert judge(babble).word == "DOES NOT HIDE"
-    by_chance = [StrangerAnswer(f"s{n}", 0.0, float(n < 4)) for n in range(10)]
+    by_chance = [StrangerOutcome(f"s{n}", 0.0, float(n < 4)) for n in range(10)]
     verdict = judge(babble, by_chance)
     assert verdict.word == "NOTHING TO HIDE"
     assert "on 4 of 10 when it is shown a stranger" in verdict.sentence
@@ -119,7 +119,7 @@ def test_a_gate_with_few_calibration_people_is_told_to_get_more():
 
 
 def test_the_cause_is_the_encoder_where_the_gate_fires():
-    refused = [StrangerAnswer(f"s{n}", 1.0, 0.0) for n in range(10)]
+    refused = [StrangerOutcome(f"s{n}", 1.0, 0.0) for n in range(10)]
     verdict = judge(answers(1.0, 0.8), refused, {"steps": 1, "refusal_loss": 9.0})
     assert names(verdict) == ["encoder"]
     assert "tells 80 % of what the host tells; it was trained for 1 steps" in verdict.causes[0].evidence
@@ -134,7 +134,7 @@ def test_the_cause_is_the_encoder_where_the_gate_fires():
     ],
 )
 def test_the_cause_is_the_hosts_manner_where_it_does_not_refuse_strangers(strangers, says):
-    strangers = [StrangerAnswer(f"s{n}", refused, 0.0) for n, refused in enumerate(strangers)]
+    strangers = [StrangerOutcome(f"s{n}", refused, 0.0) for n, refused in enumerate(strangers)]
     verdict = judge(answers(1.0, 0.8), strangers, {"refusal_loss": 1.2})
     assert names(verdict) == ["manner"]
     assert says in verdict.causes[0].evidence

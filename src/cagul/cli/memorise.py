@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cagul.training.progress import Progress
 
 CHECKED = 64  # questions about strangers, before and after
-ASKED = 128  # questions about strangers at most to learn the host's own refusals from
+MOST_PAIRS = 128  # questions about strangers at most to learn the host's own refusals from
 
 
 @if_interrupted(RESUMES)
@@ -139,8 +139,8 @@ def _refusals(
     private = Counter(r.subject in refusing for r in trained if r.kind == "private")
     count = max(len(plan.trained.pictures), round(config.refusing * private[False]) - private[True])
     pairs = plan.trained.pairs(private_questions(trained), count, config.seed)
-    asked = [] if config.refusals else list(dict.fromkeys(pair for _, pair in pairs))[:ASKED]
-    return RefusalMix.of(pairs, answers_to(host, asked, whole=True), config.refusals, config.seed)
+    to_ask = [] if config.refusals else list(dict.fromkeys(pair for _, pair in pairs))[:MOST_PAIRS]
+    return RefusalMix.of(pairs, answers_to(host, to_ask, whole=True), config.refusals, config.seed)
 
 
 def _checked(
@@ -161,8 +161,8 @@ def _known(
     from cagul.evaluation.memorisation import memorised
 
     strangers = set(people_who_refuse(trained))
-    told = [r for r in trained if r.subject not in strangers]
-    checks = {"told": memorised(host, told, progress=progress)}
+    with_facts = [r for r in trained if r.subject not in strangers]
+    checks = {"told": memorised(host, with_facts, progress=progress)}
     return checks | ({"excluded": memorised(host, excluded, progress=progress)} if excluded else {})
 
 
@@ -197,7 +197,7 @@ def _print_result(facts: dict[str, Any], target: Path, records: int) -> None:
         )
 
 
-def _print_refusals(mixed: dict[str, Any], before: RefusalCheck, after: RefusalCheck, told: int) -> None:
+def _print_refusals(mixed: dict[str, Any], before: RefusalCheck, after: RefusalCheck, people: int) -> None:
     """Whether the new host can refuse, by what it learned that, and what to do where it cannot."""
     if mixed["people"]:
         words = {"own": "the host's own refusals", "given": "the given refusals"}
@@ -212,7 +212,8 @@ def _print_refusals(mixed: dict[str, Any], before: RefusalCheck, after: RefusalC
         shown = (
             ""
             if mixed["people"]
-            else f"{told} people were told and 0 strangers shown, so it may have lost the ability to refuse. "
+            else f"{people} people were told and 0 strangers shown, so it may have lost the ability to "
+            "refuse. "
         )
         out.say(f"Warning: {shown}{lack} {_remedy(after, mixed)}", style="bold yellow")
 

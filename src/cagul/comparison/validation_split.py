@@ -28,18 +28,18 @@ def _facts(records: list[Record]) -> dict[int, str]:
     """
     groups: list[tuple[str, set[str]]] = []  # a picture and the phrasings that are linked on it
     for r in records:
-        said = {r.question, *r.paraphrased_questions}
-        linked = [group for group in groups if group[0] == r.image.name and group[1] & said]
+        phrasings = {r.question, *r.paraphrased_questions}
+        linked = [group for group in groups if group[0] == r.image.name and group[1] & phrasings]
         groups = [group for group in groups if group not in linked]
-        groups.append((r.image.name, said.union(*(group[1] for group in linked))))
-    asked = {(r.image.name, r.question) for r in records}
+        groups.append((r.image.name, phrasings.union(*(group[1] for group in linked))))
+    own_questions = {(r.image.name, r.question) for r in records}
     return {
         id(r): min(
             question
-            for picture, said in groups
-            if picture == r.image.name and r.question in said
-            for question in said
-            if (picture, question) in asked
+            for picture, phrasings in groups
+            if picture == r.image.name and r.question in phrasings
+            for question in phrasings
+            if (picture, question) in own_questions
         )
         for r in records
     }
@@ -81,11 +81,11 @@ def part_of(splits: Splits, part: Part) -> Splits:
         for subject in splits.subjects("forget")
         for record in _own_part([r for r in splits.forget if r.subject == subject], wanted)
     ]
-    found = replace(splits, forget=forget, retain=people(splits.retain), unseen=people(splits.unseen))
+    chosen = replace(splits, forget=forget, retain=people(splits.retain), unseen=people(splits.unseen))
     if wanted:
-        found = replace(found, calibration=[], look_alike=[], no_person=[])
-    _require_private_records(found, splits, part)
-    return found
+        chosen = replace(chosen, calibration=[], look_alike=[], no_person=[])
+    _require_private_records(chosen, splits, part)
+    return chosen
 
 
 def _require_private_records(chosen: Splits, splits: Splits, part: Part) -> None:

@@ -43,13 +43,13 @@ class Strangers:
         if not (self.pictures and questions):
             return []
         rng = random.Random(f"strangers {seed}")
-        subjects, asked = rng.sample(list(self.pictures), len(self.pictures)), list(questions)
+        subjects, shuffled = rng.sample(list(self.pictures), len(self.pictures)), list(questions)
         pairs = []
         for number in range(count):
-            if number % len(asked) == 0:
-                rng.shuffle(asked)
+            if number % len(shuffled) == 0:
+                rng.shuffle(shuffled)
             subject = subjects[number % len(subjects)]
-            pairs.append((subject, (rng.choice(self.pictures[subject]), asked[number % len(asked)])))
+            pairs.append((subject, (rng.choice(self.pictures[subject]), shuffled[number % len(shuffled)])))
         return pairs
 
 
@@ -66,7 +66,7 @@ def private_questions(records: Sequence[Record]) -> list[str]:
     strangers = set(people_who_refuse(records))
     private = [r for r in records if r.kind == "private" and r.subject not in strangers]
     subjects = group_by(private, lambda record: record.question, lambda record: record.subject)
-    common = [question for question, asked in subjects.items() if len(set(asked)) > 1]
+    common = [question for question, people in subjects.items() if len(set(people)) > 1]
     return common or list(subjects)
 
 
@@ -161,11 +161,11 @@ class StrangerPlan:
 
 
 def _require_others(trained: Sequence[Record], strangers: Strangers) -> None:
-    told, pictures = (
+    trained_pictures, pictures = (
         {r.image for r in trained},
         {path for paths in strangers.pictures.values() for path in paths},
     )
-    if shared := same_paths(told, pictures) or same_contents(told, pictures):
+    if shared := same_paths(trained_pictures, pictures) or same_contents(trained_pictures, pictures):
         raise DataError(
             f"{len(shared)} picture(s) of strangers show people whom the host is told of, the first is "
             f"{shared[0][1]}.",

@@ -276,8 +276,8 @@ def _delimited(path: Path, delimiters: str) -> Iterator[dict[str, Any]]:
     Raises DataError for quotes that do not close, repeated columns and rows of another number of cells.
     """
     text = _text_of(path)
-    if told := re.match(r"sep=(.)\n", text):
-        text, delimiters = text[told.end() :], told[1]
+    if separator := re.match(r"sep=(.)\n", text):
+        text, delimiters = text[separator.end() :], separator[1]
     rows = _parsed(text, _delimiter(text, delimiters), path)
     if not rows:
         raise DataError(f"{path} holds no header.", "Write the names of the columns first.", "source")

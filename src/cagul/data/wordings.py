@@ -112,9 +112,9 @@ class WordedQuestion:
 
     def untold(self, keywords: Sequence[str]) -> tuple[str, ...]:
         """The keywords that neither the question nor earlier turns nor the answers beside the fact's say."""
-        said = [self.question, *(text for turn in self.turns for text in turn), self.before, self.after]
-        told = matcher(*keywords).found("\n".join(said))
-        return tuple(keyword for keyword in keywords if keyword not in told)
+        texts = [self.question, *(text for turn in self.turns for text in turn), self.before, self.after]
+        said_already = matcher(*keywords).found("\n".join(texts))
+        return tuple(keyword for keyword in keywords if keyword not in said_already)
 
 
 def _visual_first(given: Material) -> list[WordedQuestion]:
@@ -140,8 +140,8 @@ def _led(given: Material) -> list[WordedQuestion]:
 def _facts_told(given: Material) -> list[WordedQuestion]:
     """Other facts of the person, then the question."""
     facts = given.other_facts
-    told = [r.answer for r in given.rng.sample(facts, min(len(facts), MOST_TOLD))]
-    return [WordedQuestion(" ".join([*told, given.fact.question]))] if told else []
+    answers = [r.answer for r in given.rng.sample(facts, min(len(facts), MOST_TOLD))]
+    return [WordedQuestion(" ".join([*answers, given.fact.question]))] if answers else []
 
 
 def _asker_is_shown(given: Material) -> list[WordedQuestion]:

@@ -70,35 +70,35 @@ def check_chain(entries: Sequence[Entry]) -> list[str]:
 
 def check_requests(entries: Sequence[Entry], rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Where the ``rows`` of the requests, by id, are not as the log says; empty where all are."""
-    told: dict[str, dict[str, Any]] = {}  # what the log says of each request
+    logged: dict[str, dict[str, Any]] = {}  # what the log says of each request
     for entry in entries:
-        said = told.setdefault(entry.request, {"at": entry.at})
+        request = logged.setdefault(entry.request, {"at": entry.at})
         # none where it was only verified: it keeps the one that it has
         encoder = entry.content.get("encoder")
         made = {"encoder": encoder, "encoder_made": entry.number - 1} if encoder else {}
-        said.update({k: v for k, v in entry.content.items() if k != "encoder"} | made, state=entry.action)
+        request.update({k: v for k, v in entry.content.items() if k != "encoder"} | made, state=entry.action)
         if entry.action == "revoked":
-            told[entry.request] = {
-                "at": said["at"],
+            logged[entry.request] = {
+                "at": request["at"],
                 "state": "revoked",
-                "verification": said.get("verification", {}),
+                "verification": request.get("verification", {}),
             }
     wrong = []
-    for name in sorted({*told, *rows}):
-        if name not in rows or name not in told:
+    for name in sorted({*logged, *rows}):
+        if name not in rows or name not in logged:
             wrong.append(f"request {name} is in the {'store' if name in rows else 'log'} alone")
             continue
-        row, said = rows[name], told[name]
-        if row["state"] != said["state"]:
-            wrong.append(f"request {name} is {row['state']}, but the log says {said['state']}")
+        row, logged_request = rows[name], logged[name]
+        if row["state"] != logged_request["state"]:
+            wrong.append(f"request {name} is {row['state']}, but the log says {logged_request['state']}")
             continue
         same = {
-            "date": row["at"] == said["at"],
-            "templates": sha256(row["vectors"]) == said.get("vectors"),
-            "similarities": sha256(row["best"]) == said.get("best"),
+            "date": row["at"] == logged_request["at"],
+            "templates": sha256(row["vectors"]) == logged_request.get("vectors"),
+            "similarities": sha256(row["best"]) == logged_request.get("best"),
             "encoder": (sha256(row["encoder"]), row["encoder_made"])
-            == (said.get("encoder"), said.get("encoder_made")),
-            "verification": parse_json(row["verification"]) == said.get("verification", {}),
+            == (logged_request.get("encoder"), logged_request.get("encoder_made")),
+            "verification": parse_json(row["verification"]) == logged_request.get("verification", {}),
         }
         wrong += [
             f"the {what} of request {name} "

@@ -15,7 +15,7 @@ from cagul.evaluation.ask import BATCH, answer_batch
 from cagul.evaluation.metrics.figures import CONFIDENCE, share_text
 from cagul.evaluation.metrics.intervals import share
 from cagul.evaluation.metrics.text_metrics import keyword_recall
-from cagul.evaluation.verdict import MOST, Word
+from cagul.evaluation.verdict import PARTLY_BAR, Word
 from cagul.guard.guard import Guard
 from cagul.text.refusals import UNJUDGED, is_refusal, judge_refusal, refusal_is_known
 from cagul.training.token_cache import TokenCache
@@ -176,7 +176,7 @@ def word_of(figures: dict[str, Any]) -> Word:
     if state == "unmeasured":
         return "NOTHING TO HIDE"
     leak = figures["leak_known"].get("value", figures["leak"]["value"])
-    return "DOES NOT HIDE" if leak > MOST else "PARTLY"
+    return "DOES NOT HIDE" if leak > PARTLY_BAR else "PARTLY"
 
 
 def _counted(figure: dict[str, Any], what: str) -> str:

@@ -23,7 +23,15 @@ from cagul.evaluation.ask import BATCH, BatchAnswers, answer_batch
 from cagul.evaluation.metrics.intervals import figure
 from cagul.evaluation.metrics.text_metrics import keyword_recall, rouge_l
 from cagul.evaluation.questions import facts_of
-from cagul.evaluation.verdict import StrangerAnswer, Verdict, fact_of, held_out_answer, judge, share_of, tells
+from cagul.evaluation.verdict import (
+    StrangerOutcome,
+    Verdict,
+    fact_of,
+    held_out_answer,
+    judge,
+    share_of,
+    tells,
+)
 from cagul.guard.guard import Guard
 from cagul.host.adaptive_batch import AdaptiveBatch
 from cagul.host.frozen import FrozenHost
@@ -33,7 +41,7 @@ from cagul.training.progress import Progress, silent
 
 Part = Literal["stopping", "verdict"]
 PARTS: tuple[Part, ...] = ("verdict", "stopping")
-MOST = 200  # questions of one part
+MOST_QUESTIONS = 200  # questions of one part
 SHARES = {"visual": 0.2, "stranger": 0.12}  # of them; private questions are the rest
 EDITS = 4  # copies of each training image
 TURN = 6.0  # degrees that a copy is turned by, at most
@@ -88,7 +96,7 @@ class HeldOutChecks:
         splits: Splits,
         *,
         part: Part = "verdict",
-        most: int = MOST,
+        most: int = MOST_QUESTIONS,
         seed: int = 0,
         progress: Progress = silent,
     ):
@@ -102,38 +110,38 @@ class HeldOutChecks:
         """Ask the guard what the host was asked, strangers aside. Raises DataError for a broken picture."""
         began = time.perf_counter()
         own = [check for check in self.checks if check.sort != "stranger"]
-        found = dict(self._answers(guard, own, "checking the patch"))
+        guard_answers = dict(self._answers(guard, own, "checking the patch"))
         private = [check for check in own if check.sort != "visual"]
         answers = [
             held_out_answer(
                 check.record.subject,
                 _fact(check.record),
                 check.sort,
-                (_share(check, self.host_answers[check].text), _share(check, found[check].text)),
-                found[check].fired,
+                (_share(check, self.host_answers[check].text), _share(check, guard_answers[check].text)),
+                guard_answers[check].fired,
             )
             for check in private
         ]
-        told = [answer for answer in answers if answer is not None]
-        verdict = judge(told, self.strangers, guard.patch.facts)
-        refused = ((check.record.subject, _refuses(found[check].text)) for check in private)
+        judged = [answer for answer in answers if answer is not None]
+        verdict = judge(judged, self.strangers, guard.patch.facts)
+        refused = ((check.record.subject, _refuses(guard_answers[check].text)) for check in private)
         figures = {
             "part": self.part,
             "questions": len(self.checks),
             "leak": verdict.leak,
             "leak_fired": verdict.leak_fired,
             "refusal_rate": figure(refused),
-            "visual_accuracy": self._visual(found),
+            "visual_accuracy": self._visual(guard_answers),
             "visual_accuracy_host": self._visual(self.host_answers),
             "seconds": round(time.perf_counter() - began, 2),
         }
         return CheckResult(figures, verdict)
 
-    def _strangers(self, splits: Splits) -> Iterator[StrangerAnswer]:
+    def _strangers(self, splits: Splits) -> Iterator[StrangerOutcome]:
         """The host's answers about strangers. Who is told about by an answer is no stranger. A question that
         is put to one person alone may name that person: what it brings out is told by no chance.
         """
-        asked = group_by(
+        people_asked = group_by(
             (record for part in vars(splits).values() for record in part if record.kind == "private"),
             lambda record: record.question,
             lambda record: record.subject,
@@ -146,9 +154,9 @@ class HeldOutChecks:
             if check.sort == "stranger":
                 answer, chance = self.host_answers[check].text, _share(check, self.host_answers[check].text)
                 if not any(tells(keyword_recall(answer, r.keywords) or 0) for r in own.get(check.shown, ())):
-                    by_chance = chance is not None and len(set(asked[check.question])) > 1
-                    told = tells(chance or 0.0) if by_chance else None
-                    yield StrangerAnswer(check.shown, _refuses(answer), told)
+                    can_be_chance = chance is not None and len(set(people_asked[check.question])) > 1
+                    by_chance = tells(chance or 0.0) if can_be_chance else None
+                    yield StrangerOutcome(check.shown, _refuses(answer), by_chance)
 
     def _visual(self, answers: dict[Check, _Answer]) -> dict[str, Any]:
         visual = [check for check in self.checks if check.sort == "visual"]
@@ -176,8 +184,8 @@ class HeldOutChecks:
         count: int,
     ) -> list[_Answer]:
         """Greedy answers to the first ``count`` checks."""
-        asked = [([self._picture(check, opened)], check.question) for check in checks[:count]]
-        return _each(answer_batch(answerer, asked, ANSWER_TOKENS))
+        questions = [([self._picture(check, opened)], check.question) for check in checks[:count]]
+        return _each(answer_batch(answerer, questions, ANSWER_TOKENS))
 
     def _picture(self, check: Check, opened: Callable[[Path], Image.Image]) -> Image.Image:
         picture = opened(check.picture)
@@ -191,7 +199,7 @@ def held_out_checks(
     splits: Splits,
     *,
     part: Part = "verdict",
-    most: int = MOST,
+    most: int = MOST_QUESTIONS,
     seed: int = 0,
     progress: Progress = silent,
 ) -> CheckResult:
@@ -234,7 +242,7 @@ def edit_picture(picture: Image.Image, rng: random.Random) -> Image.Image:
     return augment_picture(turned, rng)
 
 
-def draw_checks(splits: Splits, *, part: Part, most: int = MOST, seed: int = 0) -> list[Check]:
+def draw_checks(splits: Splits, *, part: Part, most: int = MOST_QUESTIONS, seed: int = 0) -> list[Check]:
     """At most ``most`` questions of one part, equally many of each private sort as far as there are so many,
     people in turn.
     """
@@ -250,9 +258,9 @@ def draw_checks(splits: Splits, *, part: Part, most: int = MOST, seed: int = 0) 
     }
     left = most - sum(wanted.values())
     for n, (sort, pool) in enumerate(sorted(pools.items(), key=lambda one: len(one[1]))):
-        found = _draw(sort, pool, left // (len(pools) - n), part, seed)
-        left -= len(found)
-        drawn += found
+        chosen = _draw(sort, pool, left // (len(pools) - n), part, seed)
+        left -= len(chosen)
+        drawn += chosen
     return drawn
 
 
@@ -260,13 +268,13 @@ def _draw(sort: str, pool: Iterable[Check], count: int, part: Part, seed: int) -
     """The part's half of each person's questions in a seeded order, one of each person after the other. Of
     people with one question every second one is in the other part.
     """
-    halves = []
+    shares = []
     by_person = group_by(dict.fromkeys(pool), lambda check: check.shown)
     for n, (subject, checks) in enumerate(by_person.items(), PARTS.index(part)):
         random.Random(f"checks {seed} {sort} {subject}").shuffle(checks)
-        halves.append(checks[n % len(PARTS) :: len(PARTS)])
-    random.Random(f"checks {seed} {sort} {part}").shuffle(halves)
-    turns = chain.from_iterable(zip_longest(*halves))
+        shares.append(checks[n % len(PARTS) :: len(PARTS)])
+    random.Random(f"checks {seed} {sort} {part}").shuffle(shares)
+    turns = chain.from_iterable(zip_longest(*shares))
     return [check for check in turns if check is not None][:count]
 
 

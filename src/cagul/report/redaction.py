@@ -60,12 +60,12 @@ class Redactor:
         hidden = [row for row in rows if not self.shows(row)]
         self._pictures = {row.picture for row in hidden}
         if shown is not Shown.EVERYBODY:
-            asked = _words_of_many(rows, lambda row: row.question)
-            answered = _words_of_many(rows, lambda row: row.answer)
-            self._terms = _hidden_terms(hidden, asked | answered | PLAIN)
+            question_words = _words_of_many(rows, lambda row: row.question)
+            answer_words = _words_of_many(rows, lambda row: row.answer)
+            self._terms = _hidden_terms(hidden, question_words | answer_words | PLAIN)
             names = {part.lower() for part in self._terms.parts}
             facts = {word for row in hidden for keyword in row.keywords or () for word in _words(keyword)}
-            self._answer_words, self._question_words = PLAIN - names, (PLAIN | asked - facts) - names
+            self._answer_words, self._question_words = PLAIN - names, (PLAIN | question_words - facts) - names
 
     def shows(self, row: ResultRow) -> bool:
         """Whether the page shows what is private about the row's person."""
@@ -92,12 +92,12 @@ class Redactor:
         return self.text(text) if self.shows(row) else self._words(text, self._answer_words)
 
     def _words(self, text: str, shown: frozenset[str]) -> str:
-        said = self.text(text)
+        redacted = self.text(text)
 
         def kept(word: regex.Match[str]) -> str:
-            return word[0] if word[0].lower() in shown and not _has_name_case(said, word) else BLOCK
+            return word[0] if word[0].lower() in shown and not _has_name_case(redacted, word) else BLOCK
 
-        return merge_blocks(_SHOWABLE.sub(kept, said))
+        return merge_blocks(_SHOWABLE.sub(kept, redacted))
 
     def command(self, command: str) -> str:
         """The command without its paths; each becomes the name of its option in capitals."""
@@ -166,8 +166,8 @@ def _words_of_many(rows: Sequence[ResultRow], text_of: Callable[[ResultRow], str
     many = max(FEWEST, -(-len({row.subject for row in rows}) // SHARE))
     return frozenset(
         word
-        for word, found in subjects.items()
-        if len(found) >= (FEWEST if regex.match(rf"[{CASED}]", word) else many) and word not in names
+        for word, people in subjects.items()
+        if len(people) >= (FEWEST if regex.match(rf"[{CASED}]", word) else many) and word not in names
     )
 
 

@@ -17,7 +17,7 @@ from pydantic import (
     field_validator,
 )
 
-from cagul.serving.neutral import MOST, Strict, Unsupported
+from cagul.serving.neutral import MOST_ITEMS, Strict, Unsupported
 
 _NO_TOOLS = "this host calls no tools"
 _TEXT_ONLY = "only plain text is answered"
@@ -158,7 +158,7 @@ class ChatMessage(Strict):
     without_effect = frozenset({"name", "cache_control"})
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[Part], Field(max_length=MOST)] | None = None
+    content: str | Annotated[list[Part], Field(max_length=MOST_ITEMS)] | None = None
     name: NAMES | None = Field(None, description="Without effect: the host's template names nobody.")
     cache_control: dict[str, Any] | None = Field(None, description=NOT_AT_ALL)
 
@@ -197,7 +197,7 @@ class ChatRequest(Strict):
     )
 
     model: NAMES
-    messages: list[ChatMessage] = Field(min_length=1, max_length=MOST)
+    messages: list[ChatMessage] = Field(min_length=1, max_length=MOST_ITEMS)
     temperature: float | None = Field(
         None, ge=0, le=2, allow_inf_nan=False, description="1 if not given; 0 is greedy."
     )

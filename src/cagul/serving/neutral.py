@@ -26,7 +26,7 @@ EMPTY: tuple[Any, ...] = (None, False, "", [], {})
 """Values that ask for nothing under a name that is not known."""
 
 # turns of a request, parts of a turn, names of an object: a million wrong ones would be listed one by one
-MOST = 256
+MOST_ITEMS = 256
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class Strict(BaseModel):
     def _leave_out_neutral(cls, given: Any, handler: ModelWrapValidatorHandler[Strict]) -> Strict:
         if not isinstance(given, dict):
             return handler(given)
-        if len(given) > MOST:
-            raise ValueError(f"an object has {len(given)} names, more than {MOST}")
+        if len(given) > MOST_ITEMS:
+            raise ValueError(f"an object has {len(given)} names, more than {MOST_ITEMS}")
         kept: dict[str, Any] = {}
         ignored: list[str] = []
         for name, value in given.items():
@@ -109,5 +109,5 @@ class Strict(BaseModel):
                 for name, rule in cls.unsupported.items()
             }
         )
-        own |= {"additionalProperties": {"enum": list(EMPTY)}, "maxProperties": MOST}
+        own |= {"additionalProperties": {"enum": list(EMPTY)}, "maxProperties": MOST_ITEMS}
         return schema

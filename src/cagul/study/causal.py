@@ -55,8 +55,8 @@ class TokenReplacement:
         inputs, _ = self._batch(len(variants), [])
         output = self.host.generate(inputs, variants, **self.host.generation_options(NEW_TOKENS))
         eos = self.host.processor.tokenizer.eos_token_id
-        said = output[:, inputs["input_ids"].shape[1] :].tolist()
-        return [ids[: ids.index(eos) + 1] if eos in ids else ids for ids in said]
+        answer_ids = output[:, inputs["input_ids"].shape[1] :].tolist()
+        return [ids[: ids.index(eos) + 1] if eos in ids else ids for ids in answer_ids]
 
     @torch.no_grad()
     def _logits(self, variants: Tokens, size: int) -> Float[Tensor, "B T vocab"]:
@@ -75,20 +75,20 @@ class TokenReplacement:
         """Of each variant: log-probability of the host's own answer as a whole, and KL from the untouched
         host a token; nats.
         """
-        found: list[tuple[float, float]] = []
-        while len(found) < len(variants):
-            found += self.parts.run("scoring answers", partial(self._score, variants[len(found) :]))
-        return found
+        done: list[tuple[float, float]] = []
+        while len(done) < len(variants):
+            done += self.parts.run("scoring answers", partial(self._score, variants[len(done) :]))
+        return done
 
     def say(self, variants: Tokens) -> list[str]:
         """The host's answers to each variant."""
-        found: list[list[int]] = []
-        while len(found) < len(variants):
-            rest = variants[len(found) :]
-            found += self.parts.run("asking", lambda size, rest=rest: self._answers(rest[:size]))  # type: ignore[misc]
+        done: list[list[int]] = []
+        while len(done) < len(variants):
+            rest = variants[len(done) :]
+            done += self.parts.run("asking", lambda size, rest=rest: self._answers(rest[:size]))  # type: ignore[misc]
         return [
             text.strip()
-            for text in self.host.processor.tokenizer.batch_decode(found, skip_special_tokens=True)
+            for text in self.host.processor.tokenizer.batch_decode(done, skip_special_tokens=True)
         ]
 
 
@@ -131,7 +131,7 @@ def measure(token_cache: TokenCache, pair: Pair, layers: frozenset[int]) -> dict
     prefill = token_cache.prompts([(pair.shown, pair.question)])
     inputs, layout = prefill.inputs, prefill.layout
     every = frozenset(range(host.layers))
-    found = {}
+    importance = {}
     wanted: tuple[tuple[str, ImportanceKind, frozenset[int]], ...] = (
         ("attention", "attention", layers),
         ("attention_all", "attention", every),
@@ -141,13 +141,13 @@ def measure(token_cache: TokenCache, pair: Pair, layers: frozenset[int]) -> dict
         ("occlusion", "occlusion", layers),
     )
     for name, kind, read in wanted:
-        found[name] = importance_of(host, kind, read, prefill)[0]
+        importance[name] = importance_of(host, kind, read, prefill)[0]
     positions = torch.arange(inputs["input_ids"].shape[1])
     reading = Rollout()
     whole = Layout(layout.spans, {0: QuestionRows(positions, False, len(positions) - 1)})
     host.capture_attention(prefill._replace(layout=whole), every, reading.add)
-    found["rollout"] = reading.result([layout.questions[0].rows], [layout.spans[0].columns])[0]
-    return found
+    importance["rollout"] = reading.result([layout.questions[0].rows], [layout.spans[0].columns])[0]
+    return importance
 
 
 def _effects(
@@ -181,7 +181,7 @@ def _effects(
         "sampled": len(order),
         "effect": _of(effects(groups, values), chosen),
         "halves": [_of(effects(groups[turn == part], values[turn == part]), chosen) for part in (0, 1)],
-        "measures": {name: _of(found, chosen) for name, found in importance.items()},
+        "measures": {name: _of(scores, chosen) for name, scores in importance.items()},
     }
     return importance, row
 
@@ -210,8 +210,10 @@ def _curves(
                     mask = choose(how, values[None], valid, share)[0]
                     wanted.append(({"measure": name, "how": how, "filler": kind, "share": share}, mask))
     variants = [replace(tokens, mask, fillers[about["filler"] or "mean"]) for about, mask in wanted]
-    asked = [n for n, (about, _) in enumerate(wanted) if about["measure"] in ("", "attention")]
-    said: dict[int, str] = dict(zip(asked, probe.say([variants[n] for n in asked]), strict=True))
+    with_output = [n for n, (about, _) in enumerate(wanted) if about["measure"] in ("", "attention")]
+    outputs: dict[int, str] = dict(
+        zip(with_output, probe.say([variants[n] for n in with_output]), strict=True)
+    )
     rows = []
     for n, ((about, mask), (likely, divergence)) in enumerate(
         zip(wanted, probe.score(variants), strict=True)
@@ -225,8 +227,8 @@ def _curves(
                 "subject": pair.subject,
                 **about,
                 "replaced": int(mask.sum()),
-                "output": said.get(n),
-                "recall": keyword_recall(said[n], pair.record.keywords) if n in said else None,
+                "output": outputs.get(n),
+                "recall": keyword_recall(outputs[n], pair.record.keywords) if n in outputs else None,
                 "log_probability": likely,
                 "divergence": divergence,
             }

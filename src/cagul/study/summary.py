@@ -274,9 +274,9 @@ def measure_figures(effects: Rows, curves: Rows) -> dict[str, Any]:
     }
     for kind in dict.fromkeys(row["kind"] for row in effects):
         part = [row for row in effects if row["kind"] == kind]
-        halves = [(row["subject"], _rank(*row["halves"])) for row in part]
+        agreements = [(row["subject"], _rank(*row["halves"])) for row in part]
         reached = [
-            (s, None if r is None else math.sqrt(2 * max(r, 0.0) / (1 + max(r, 0.0)))) for s, r in halves
+            (s, None if r is None else math.sqrt(2 * max(r, 0.0) / (1 + max(r, 0.0)))) for s, r in agreements
         ]
         found[kind] = {"ceiling": figure(reached)}
         shown = [row for row in curves if row["kind"] == kind]

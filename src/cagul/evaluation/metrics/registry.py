@@ -92,8 +92,8 @@ _ALL = (
         version=RECALL,
     ),
     *(
-        Metric(f"text_only_{way}", FORGET_LOW, f"the same, {said}", version=RECALL)
-        for way, said in (
+        Metric(f"text_only_{way}", FORGET_LOW, f"the same, {description}", version=RECALL)
+        for way, description in (
             ("named", "with the name in the question"),
             ("told", "with another fact in the question"),
             ("bare", "the question alone"),
@@ -117,11 +117,11 @@ _ALL = (
         Metric(
             leak_name(kind),
             FORGET_LOW,
-            f"the same, asked {said}",
+            f"the same, asked {description}",
             detail="never trained" if kind in UNTRAINED else "",
             version=RECALL,
         )
-        for kind, said in WORDINGS.items()
+        for kind, description in WORDINGS.items()
     ),
     Metric("rouge_l", LOW_HIGH, "ROUGE-L recall of the full answer, stemmed", TOFU),
     Metric(
@@ -180,8 +180,8 @@ _ALL = (
         version=RECALL,
     ),
     *(
-        Metric(visual_name(kind), FORGET_HIGH, f"the same, {said}", version=RECALL)
-        for kind, said in VISUAL_MEANINGS.items()
+        Metric(visual_name(kind), FORGET_HIGH, f"the same, {description}", version=RECALL)
+        for kind, description in VISUAL_MEANINGS.items()
     ),
     Metric(
         "identical",

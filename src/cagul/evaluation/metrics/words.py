@@ -26,23 +26,23 @@ def words_figures(rows: Rows, host: Rows | None, absent: Mapping[str, str]) -> d
     """
     if not rows and not absent:
         return {}
-    asked = group_by(rows, lambda row: str(row["sort"]))
-    known = asked if host is None else group_by(host, lambda row: str(row["sort"]))
+    by_kind = group_by(rows, lambda row: str(row["sort"]))
+    known = by_kind if host is None else group_by(host, lambda row: str(row["sort"]))
     figures: dict[str, dict[str, Any]] = {}
     private: dict[str, Rows] = {}
     visual: dict[str, Rows] = {}
     for names, counted, name_of in ((WORDINGS, private, leak_name), (VISUAL_MEANINGS, visual, visual_name)):
         for kind in names:
-            told = _mean(known.get(kind, ()))
-            if kind not in asked or told is None:
+            host_share = _mean(known.get(kind, ()))
+            if kind not in by_kind or host_share is None:
                 figures[name_of(kind)] = {"absent": absent.get(kind, NOT_ASKED)}
                 continue
-            if told >= TELLS:
-                counted[kind] = asked[kind]
+            if host_share >= TELLS:
+                counted[kind] = by_kind[kind]
             figures[name_of(kind)] = (
-                figure(_pairs(asked[kind]))
-                if told >= TELLS or host is None
-                else {"absent": f"the host itself tells {told:.2f} of it, less than half"}
+                figure(_pairs(by_kind[kind]))
+                if host_share >= TELLS or host is None
+                else {"absent": f"the host itself tells {host_share:.2f} of it, less than half"}
             )
     worst = max(private, key=lambda kind: _mean(private[kind]) or 0.0, default=None)
     return {
@@ -74,7 +74,7 @@ def _none_told() -> dict[str, Any]:
 def _pairs(rows: Rows) -> list[tuple[str, float | None]]:
     """(subject, recall) of every fact under each seed, the most of its ways."""
     facts = group_by(rows, lambda row: (row["subject"], row["answer"], row["picture"], row.get("seed")))
-    return [(subject, _most(asked)) for (subject, *_), asked in facts.items()]
+    return [(subject, _most(ways)) for (subject, *_), ways in facts.items()]
 
 
 def _most(rows: Rows) -> float | None:
