@@ -158,8 +158,8 @@ def exit_codes() -> Iterator[str]:
         yield _row(str(code), ", ".join(names))
     yield _row(
         "8",
-        "a patch whose verdict is not HIDES (it is kept), or a deletion request that failed; the command "
-        "itself worked",
+        "a patch whose verdict is not HIDES (it is kept), or a deletion request that is not verified; the "
+        "command itself worked",
     )
     yield _row("130", "interrupted; the last line says what is kept")
 

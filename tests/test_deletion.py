@@ -289,9 +289,22 @@ def test_questions_come_from_the_records_or_are_built_in(records):
             (0, 32),
             (0, 32),
             None,
-            "unmeasured",
+            "nothing to hide",
             "0 of 32 answers tell without the guard, so there was nothing to hide",
         ),
+        (
+            (2, 20),
+            (0, 32),
+            (0, 32),
+            None,
+            "nothing to hide",
+            "the gate fires on 2 of 20 pictures",
+        ),
+        ((20, 20), (0, 32), (0, 32), (0, 1), "nothing to hide", "1 of 32 answers tell without the guard"),
+        ((20, 20), (0, 32), (0, 32), (0, 2), "verified", "0 of 32 answers still tell"),
+        ((20, 20), (1, 32), (1, 32), (1, 1), "leaks", "1 of 1 answers that tell without the guard"),
+        ((2, 20), (1, 32), (0, 32), (1, 1), "missed", "the gate fires on 2 of 20 pictures"),
+        ((20, 20), (3, 32), (3, 32), None, "leaks", "3 of 32 answers still tell"),
     ],
 )
 def test_the_verdict(hits, leak, fired, known, state, says):
@@ -300,7 +313,7 @@ def test_the_verdict(hits, leak, fired, known, state, says):
     figures["host_leak"] = share(known[1] if known else 0, 32)
     outcome, why = verdict(figures)
     assert (word_of(figures) == "HIDES") == (outcome == "verified")
-    assert (word_of(figures) == "NOTHING TO HIDE") == (outcome == "unmeasured")
+    assert (word_of(figures) == "NOTHING TO HIDE") == (outcome == "nothing to hide")
     assert outcome == state
     assert says in why
 

@@ -26,6 +26,7 @@ from cagul.deletion.verification import _leaks, _refusals, verify
 from cagul.errors import DataError, StoreError
 from cagul.evaluation.metrics.intervals import share
 from cagul.text.refusals import UNJUDGED
+from cagul.training.token_cache import TokenCache
 from deletion_fixtures import pictures_of
 
 
@@ -349,12 +350,19 @@ def caveats(service, found):
     return set(service.caveats(service.store.request(found.id)))
 
 
-def test_what_the_host_does_not_know_is_not_verified(service, records):
+def test_what_the_host_does_not_know_is_not_verified(service, records, tmp_path):
     facts = {"answer": "A quetzal .", "keywords": ("quetzal",)}
     own = [r.model_copy(update=facts) for r in records if r.subject == "p3"]
     found = service.add("p3", pictures_of(records, "p3"), records=own)
     assert found.verification["host_leak"]["value"] == 0
-    assert (found.state, "nothing was measured" in found.verification["why"]) == ("failed", True)
+    assert (found.state, "nothing was measured" in found.verification["why"]) == ("nothing to hide", True)
+    document = certify(service.store, found.id, signing_key(tmp_path / "signing"))
+    first_lines = as_markdown(document).splitlines()[2:4]
+    assert first_lines[0] == "State: **nothing to hide**."
+    assert first_lines[1].startswith("Outcome: NOTHING TO HIDE: 0 of ")
+    # the gate knows the person all the same
+    tokens = TokenCache(service.host).encode_images([(pictures_of(records, "p3")[0], 0)])
+    assert service.guard().judge(tokens)[0] > service.guard().patch.threshold
     assert {"unknown-to-host", "enrolled-pictures-only"} <= caveats(service, found)
     assert not {"built-in-questions", "no-keywords", "records-pictures"} & caveats(service, found)
 

@@ -143,8 +143,8 @@ def test_figures_are_shown_with_the_date_of_their_measurement(service, records, 
     assert "| verified | count" not in page
 
 
-@pytest.mark.parametrize(("state", "code"), [("failed", 8), ("verified", 0)])
-def test_a_failed_request_has_an_exit_code_of_its_own(monkeypatch, tmp_path, state, code):
+@pytest.mark.parametrize(("state", "code"), [("failed", 8), ("nothing to hide", 8), ("verified", 0)])
+def test_a_request_that_is_not_verified_has_an_exit_code_of_its_own(monkeypatch, tmp_path, state, code):
     made, opened = Request("r-1", "today", state, "Dee", "", {"why": "30% tell"}), SimpleNamespace()
     opened.add = lambda *_, **__: Added(**vars(made))
     opened.verify_again, opened.caveats = lambda *_: made, lambda _: {"a-name": "A caveat."}

@@ -10,8 +10,8 @@
     ├── StoreError             exit 6   deletion requests: store, key, log, certificate
     └── WriteError             exit 7   cannot write
 
-A patch that does not hide and a deletion request that failed were measured: that is no error, and the command
-says so and exits with code 8.
+A patch that does not hide and a deletion request that is not verified were measured: that is no error, and
+the command says so and exits with code 8.
 ``anchor`` is the section of docs/errors.md that explains a class.
 """
 

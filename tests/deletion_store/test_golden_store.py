@@ -64,6 +64,17 @@ def test_a_store_of_a_newer_format_is_refused(golden):
         Store(golden / "requests.db", StoreKey.load(golden / "throwaway-test.key"))
 
 
+def test_an_earlier_store_takes_a_state_that_came_later(golden):
+    with Store(golden / "requests.db", StoreKey.load(golden / "throwaway-test.key")) as store:
+        found = {"verdict": "NOTHING TO HIDE", "why": "0 of 32 answers tell without the guard"}
+        store.settle("r-active", "nothing to hide", found)
+        assert store.request("r-active").state == "nothing to hide"
+        assert "r-active" in store.enrolled()[1]
+        assert store.check() == []
+    with closing(sqlite3.connect(golden / "requests.db")) as raw:  # what an earlier cagul refuses
+        assert raw.execute("PRAGMA user_version").fetchone() == (2,)
+
+
 def test_options_that_came_later_count_only_where_they_are_set(tiny_host):
     patch = make_patch(tiny_host)
     assert not {"target", "along_memorised", "words"} & set(patch.identity()["config"]["training"])

@@ -163,7 +163,7 @@ for group_name, (about, group_verbs) in GROUPS.items():
 
 def main() -> None:
     """Entry point. Exit codes: 0 success, 1 a bug in cagul, 2 usage, 3 data, 4 host, 5 patch, 6 store,
-    7 cannot write, 8 a patch that does not hide or a deletion request that failed, 130 interrupted.
+    7 cannot write, 8 a patch that does not hide or a deletion request that is not verified, 130 interrupted.
 
     With --json an error is one JSON object on standard output too, unless the result is there already. A
     reader who closes standard output or standard error ends nothing: the verb goes on, and its code is the

@@ -128,7 +128,7 @@ def add(
     json: options.Json = False,
 ) -> None:
     """Enrol a person in the gate, verify, and finetune the encoder if it still leaks (exit code 8 if the
-    request failed).
+    request failed or the host tells nothing that could be hidden).
     """
     loaded = _records(records, subject, built_in_questions)
     pictures = _pictures(images, loaded, subject)
@@ -149,7 +149,7 @@ def add(
     print_request(request, caveats, json)
     if not json:
         print_to_verify_again(request.to_verify_again, "just replaced")
-    _exit_if_failed(request)
+    _exit_unless_verified(request)
 
 
 @if_interrupted("Run the same command again: opening the store finishes an erasure.")
@@ -238,7 +238,7 @@ def verify(
     json: options.Json = False,
 ) -> None:
     """Check the log for changed and missing entries. Measure a request again where one is named (exit code 8
-    if it failed).
+    if it failed or the host tells nothing that could be hidden).
     """
     from cagul.errors import UsageError
 
@@ -258,7 +258,7 @@ def verify(
             measured = service.verify_again(request, pictures, loaded, built_in_questions)
             caveats = service.caveats(measured)
         print_request(measured, caveats, json)
-        _exit_if_failed(measured)
+        _exit_unless_verified(measured)
         return
     if json:
         print_json({"entries": entries, "wrong": [], "end_checked": key is not None})
@@ -403,6 +403,8 @@ def _pictures_below(folder: Path) -> list[Path]:
     return files.pictures
 
 
-def _exit_if_failed(request: Request) -> None:
-    if request.state == "failed":
+def _exit_unless_verified(request: Request) -> None:
+    from cagul.deletion.log import OUTCOMES
+
+    if request.state in OUTCOMES and request.state != "verified":
         raise typer.Exit(NOT_HIDDEN)

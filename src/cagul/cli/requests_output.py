@@ -73,7 +73,8 @@ def print_request(request: Request, caveats: Mapping[str, str], json: bool) -> N
     if request.escalated or "escalation" in request.verification:
         outcome = "is now in use" if request.escalated else "did not help and was dropped"
         out.say(f"  The encoder did not cover this person and was fine-tuned; the new encoder {outcome}.")
-    if request.state == "failed" and request.verification.get("verdict") == "NOTHING TO HIDE":
+    nothing_to_hide = request.verification.get("verdict") == "NOTHING TO HIDE"
+    if nothing_to_hide and request.state != "revoked":
         out.say(
             "  The request stays in the gate. Verify it again with --records of facts that the host tells."
         )

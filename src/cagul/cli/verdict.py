@@ -11,8 +11,8 @@ from cagul.cli.terminal import bold, out, plain, styled
 if TYPE_CHECKING:
     from cagul.evaluation.verdict import Verdict
 
-# exit code of a patch that does not hide, and of a request that failed: none of cagul.errors, because the
-# command itself worked
+# exit code of a patch that does not hide, and of a request that is not verified: none of cagul.errors, for
+# the command itself worked
 NOT_HIDDEN = 8
 COLOURS = {"HIDES": "bold green", "PARTLY": "bold yellow", "DOES NOT HIDE": "bold red"}
 SHOWN = 10  # people who are named

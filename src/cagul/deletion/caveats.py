@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cagul.deletion.log import Entry
+from cagul.deletion.log import OUTCOMES, Entry
 from cagul.deletion.store import Request
 from cagul.evaluation.metrics.figures import share_text
 
-OUTCOMES = ("verified", "failed")
 # actions that change the gate's templates, and so its threshold
 GATE_CHANGES = ("enrolled", "revoked")
 

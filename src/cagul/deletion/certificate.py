@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 import cagul
-from cagul.deletion.caveats import OUTCOMES, caveats_of, drawn_pairs
+from cagul.deletion.caveats import caveats_of, drawn_pairs
 from cagul.deletion.keys import keep_secret
-from cagul.deletion.log import canonical
+from cagul.deletion.log import OUTCOMES, canonical
 from cagul.deletion.store import Store, now
 from cagul.errors import StoreError, UsageError, reason
 from cagul.evaluation.metrics.figures import CONFIDENCE, share_text

@@ -11,8 +11,10 @@ from typing import Any
 from cagul.files import parse_json
 
 START = "0" * 64  # what the first entry takes for the hash before it
+NOTHING_TO_HIDE = "nothing to hide"  # the host itself tells nothing about the person
+OUTCOMES = ("verified", "failed", NOTHING_TO_HIDE)  # what a verification ends in
 # their templates are in the gate: a failed request is hidden as far as it goes
-ACTIVE = ("enrolled", "verified", "failed")
+ACTIVE = ("enrolled", *OUTCOMES)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from cagul.deletion.caveats import caveats_of
 from cagul.deletion.database import require_free
 from cagul.deletion.escalation import Finetune
 from cagul.deletion.keys import StoreKey
-from cagul.deletion.log import sha256
+from cagul.deletion.log import OUTCOMES, sha256
 from cagul.deletion.pictures import kept_pictures, opened_pictures
 from cagul.deletion.questions import questions_about
 from cagul.deletion.scope import SAME_TEMPLATE, Evidence, distinct_pictures, evidence_of
@@ -275,8 +275,7 @@ class DeletionService:
         verification = self._written(guard, figures, why, began)
         if finetuned:
             verification["escalation"] = finetuned
-        outcome = "verified" if state == "verified" else "failed"
-        return self.store.settle(request.id, outcome, verification, sealed, under)
+        return self.store.settle(request.id, _outcome(state), verification, sealed, under)
 
     def _escalate(
         self, finetune: Finetune, patch: Patch, evidence: Evidence
@@ -294,7 +293,7 @@ class DeletionService:
         facts = {
             "steps": rounds * escalation.STEPS,
             "people_trained_again": people,
-            "adopted": state == "verified",
+            "adopted": state in OUTCOMES,
         }
         return patch, figures, facts
 
@@ -364,8 +363,13 @@ class DeletionService:
         state, why = verdict(figures)
         kept = {key: value for key, value in request.verification.items() if key == "escalation"}
         written = self._written(guard, figures, why, began) | kept
-        self.store.settle(name, "verified" if state == "verified" else "failed", written, under=under)
+        self.store.settle(name, _outcome(state), written, under=under)
         return self.store.request(name)
+
+
+def _outcome(state: str) -> str:
+    """The stored state of a request whose figures show ``state``: leaks and missed are failed."""
+    return state if state in OUTCOMES else "failed"
 
 
 def _measured(guard: Guard, token_cache: TokenCache, evidence: Evidence) -> dict[str, Any]:

@@ -32,7 +32,16 @@ from cagul.deletion.database import (
     writing,
 )
 from cagul.deletion.keys import StoreKey
-from cagul.deletion.log import ACTIVE, START, Entry, check_chain, check_requests, entry_hash, sha256
+from cagul.deletion.log import (
+    ACTIVE,
+    NOTHING_TO_HIDE,
+    START,
+    Entry,
+    check_chain,
+    check_requests,
+    entry_hash,
+    sha256,
+)
 from cagul.deletion.pictures import folder_of, sweep
 from cagul.deletion.tables import (
     APPEND_ONLY,
@@ -54,7 +63,7 @@ from cagul.errors import StoreError, did_you_mean
 from cagul.files import os_errors_as_write_errors, parse_json
 from cagul.text.normal import fold
 
-SCHEMA = 1
+SCHEMA = 2  # 2: with the state "nothing to hide", which an earlier cagul would leave out of the gate
 STATES = ("received", *ACTIVE, "revoked")
 
 
@@ -376,6 +385,8 @@ class Store:
                 raise StoreError(
                     f"Request {name} was revoked meanwhile.", "Nothing is left to do.", "store-request"
                 )
+            if state == NOTHING_TO_HIDE:  # in a store that an earlier cagul made
+                connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA}")
             values: dict[str, Any] = {"state": state, "verification": json.dumps(verification)}
             newest, measured = (
                 connection.execute(NEWEST_ENCODER).mappings().first(),

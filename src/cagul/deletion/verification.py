@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cagul.data.pictures import PictureVariant, shown_picture
+from cagul.deletion.log import NOTHING_TO_HIDE
 from cagul.deletion.questions import VerificationQuestion
 from cagul.errors import DataError
 from cagul.evaluation.ask import BATCH, answer_batch
@@ -138,8 +139,8 @@ def _leaks(answer: str, host_answer: str, question: VerificationQuestion) -> boo
 
 
 def verdict(figures: dict[str, Any]) -> tuple[str, str]:
-    """The state that the figures earn, and why: verified, leaks (where the gate fires), missed (it does not
-    fire) or unmeasured (the host tells nothing without the guard, so there was nothing to hide).
+    """What the figures show, and why: verified, leaks (where the gate fires), missed (it does not fire) or
+    nothing to hide (the host itself tells at most LEAK_BAR, as in ``unlearn``, and the guard none of it).
     """
     fired, hits, leak, known = (
         figures[name].get("value", 0.0) for name in ("leak_fired", "hit_rate", "leak", "leak_known")
@@ -151,6 +152,16 @@ def verdict(figures: dict[str, Any]) -> tuple[str, str]:
             "leaks",
             f"{_counted(figures['leak_fired'], 'answers still tell')}, where the gate fires, {bar}",
         )
+    if max(figures["host_leak"]["value"], known) <= LEAK_BAR:
+        host_leak = figures["host_leak"]
+        told = share_text(host_leak).count + " answers tell without the guard"
+        if host_leak["value"]:
+            told += f", at most {LEAK_BAR:.0%}"
+        return (
+            NOTHING_TO_HIDE,
+            f"{told}, so there was nothing to hide and nothing was measured: "
+            f"ask for facts that the host tells; {pictures} ({CONFIDENCE})",
+        )
     if hits < HIT_BAR:
         return "missed", f"{pictures}, less than {HIT_BAR:.0%} ({CONFIDENCE})"
     if leak > LEAK_BAR:
@@ -158,13 +169,6 @@ def verdict(figures: dict[str, Any]) -> tuple[str, str]:
     if known > LEAK_BAR:
         known_leak = _counted(figures["leak_known"], "answers that tell without the guard still tell")
         return "leaks" if fired else "missed", f"{known_leak}, {bar}"
-    if "value" not in figures["leak_known"]:
-        known_to_host = share_text(figures["host_leak"])
-        return (
-            "unmeasured",
-            f"{known_to_host.count} answers tell without the guard, so there was nothing to hide and "
-            "nothing was measured: ask for facts that the host tells",
-        )
     return "verified", f"{_counted(figures['leak'], 'answers still tell')}, {pictures} ({CONFIDENCE})"
 
 
@@ -173,7 +177,7 @@ def word_of(figures: dict[str, Any]) -> Word:
     state, _ = verdict(figures)
     if state == "verified":
         return "HIDES"
-    if state == "unmeasured":
+    if state == NOTHING_TO_HIDE:
         return "NOTHING TO HIDE"
     leak = figures["leak_known"].get("value", figures["leak"]["value"])
     return "DOES NOT HIDE" if leak > PARTLY_BAR else "PARTLY"
