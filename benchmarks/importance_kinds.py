@@ -53,7 +53,7 @@ def main() -> None:
     ]
     with progress_bar() as progress:
         training_rows(TokenCache(host), splits, run, config, variants, sample, progress)
-    rows = list(run.rows.found.values())
+    rows = list(run.rows.by_key.values())
     trainings, asked = ([row for row in rows if ("variant" in row) is trained] for trained in (True, False))
     pooled = [
         row | {"method": row["method"].replace(f" {seed}", "")}

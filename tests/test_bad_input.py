@@ -360,7 +360,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
     rows.path.symlink_to("/dev/full")
     with pytest.raises(WriteError, match=r"Cannot write .*rows.jsonl: No space left on device"):
         rows.append([{"key": "a"}])
-    assert rows.found == {}
+    assert rows.by_key == {}
 
 
 def test_a_full_disk_at_the_end_keeps_the_training(unlearn, tmp_path, monkeypatch):

@@ -77,12 +77,12 @@ def test_a_method_that_diverges_is_a_result_and_time_that_is_up_loses_nothing(
     run = Run(tmp_path / "run", {"a": 1})
     with pytest.raises(TimeUp):
         Comparison(build_context(tiny_host, splits, tmp_path), PLAN, run, deadline=time.monotonic()).compare()
-    kept = len(run.rows.found)
+    kept = len(run.rows.by_key)
     assert not (tmp_path / "run" / "summary.json").exists()
     summary = Comparison(
         build_context(tiny_host, splits, tmp_path), PLAN, Run(tmp_path / "run", {"a": 1})
     ).compare()
-    assert len(run.rows.found) == kept >= 1
+    assert len(run.rows.by_key) == kept >= 1
     assert summary["diverged"] == {"broken": "the loss was nan at step 4"}
     assert [trial["diverged"] for trial in summary["tuning"]["broken"]["trials"]] == [
         f"the loss was nan at step {rate}" for rate in (1, 2, 4)
@@ -141,9 +141,9 @@ def test_likelihoods_that_are_no_numbers_leave_no_rows(tiny_host, splits, tmp_pa
         build_context(tiny_host, splits, tmp_path), PLAN, run := Run(tmp_path / "run", {"a": 1})
     ).compare()
     assert summary["diverged"]["broken"].endswith("answers are no numbers")
-    assert not [key for key in run.rows.found if key.startswith("broken@")]
+    assert not [key for key in run.rows.by_key if key.startswith("broken@")]
     # what it is, said twice
-    assert len((tmp_path / "run" / "rows.jsonl").read_text().splitlines()) == len(run.rows.found) + 2
+    assert len((tmp_path / "run" / "rows.jsonl").read_text().splitlines()) == len(run.rows.by_key) + 2
 
 
 def test_a_retain_host_must_be_another_of_the_same_kind(tiny_host, tiny_folder, splits, tmp_path):

@@ -39,10 +39,10 @@ def test_importance_by_layer_is_kept_of_a_sample_and_explains_what_was_chosen(
     run, guard = Run(tmp_path / "run", {"fires": fires}), Guard(tiny_host, make_patch(tiny_host, fires=fires))
     sample = Sample(views=2, retain=4, unseen=2, misfire=2, gate_views=4, importance=1)
     evaluate(tiny_host, guard, splits, run, sample)
-    kept = [row for row in run.rows.found.values() if row["method"] == "importance"]
+    kept = [row for row in run.rows.by_key.values() if row["method"] == "importance"]
     assert {row["split"] for row in kept} == ({"forget", "retain"} if fires else {"retain"})
     for row in kept:
-        said = run.rows.found["cagul/" + row["key"].partition("/")[2]]
+        said = run.rows.by_key["cagul/" + row["key"].partition("/")[2]]
         assert sorted(row["layers"]) == [str(n) for n in range(tiny_host.layers)]
         assert {len(found) for found in row["layers"].values()} == {said["visual_tokens"]}
         if said["fired"]:

@@ -22,7 +22,7 @@ def test_rows_survive_a_kill_in_the_middle_of_a_line(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(path.read_bytes()[:-5])
     again = Rows(path)
-    assert again.found == {"a": {"key": "a", "v": 1}}
+    assert again.by_key == {"a": {"key": "a", "v": 1}}
     again.append([{"key": "b", "v": 2}])
     first, *rest = path.read_text().splitlines()
     assert "private answers" in first
@@ -38,7 +38,7 @@ def test_lines_that_no_kill_leaves_are_asked_again_and_counted(tmp_path):
         UserWarning, match="3 line.s. of .*rows.jsonl hold no row, .* the first, line 3, is cut"
     ):
         rows = Rows(path)
-    assert list(rows.found) == ["a", "c"]
+    assert list(rows.by_key) == ["a", "c"]
     assert [json.loads(line)["key"] for line in path.read_text().splitlines()[1:]] == ["a", "c"]
 
 
@@ -63,7 +63,7 @@ def test_a_manifest_that_cannot_be_read_is_named(tmp_path, manifest, says):
 
 def test_a_run_is_resumed_by_its_inputs_and_refused_with_others(tmp_path):
     Run(tmp_path / "run", {"a": 1}).rows.append([{"key": "x"}])
-    assert Run(tmp_path / "run", {"a": 1}).rows.found
+    assert Run(tmp_path / "run", {"a": 1}).rows.by_key
     with pytest.raises(UsageError, match="other inputs"):
         Run(tmp_path / "run", {"a": 2})
     (tmp_path / "other").mkdir()
@@ -266,7 +266,7 @@ def test_a_run_killed_before_its_manifest_is_begun_again(tmp_path, monkeypatch):
     assert (folder / "salt").exists()
     assert not (folder / "manifest.json").exists()
     Run(folder, {"a": 1}).rows.append([{"key": "x"}])
-    assert "x" in Run(folder, {"a": 1}).rows.found
+    assert "x" in Run(folder, {"a": 1}).rows.by_key
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").write_text("mine")
     with pytest.raises(UsageError, match="is not empty and is no run"):
@@ -277,7 +277,7 @@ def test_dropped_rows_are_gone_from_the_file_too(tmp_path):
     run = Run(tmp_path / "run", {})
     run.rows.append([{"key": str(n)} for n in range(4)])
     run.rows.drop(iter(["1", "3"]))
-    assert list(run.rows.found) == list(Run(tmp_path / "run", {}).rows.found) == ["0", "2"]
+    assert list(run.rows.by_key) == list(Run(tmp_path / "run", {}).rows.by_key) == ["0", "2"]
 
 
 def test_a_run_that_another_version_scored_is_resumed_only_where_the_scores_are_the_same(tmp_path):
@@ -293,7 +293,7 @@ def test_a_run_that_another_version_scored_is_resumed_only_where_the_scores_are_
     assert manifest.pop("scoring") == {"keyword_recall": 2, "refusal_rate": 3}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))  # as version 1 left it
     run = Run(tmp_path, {"a": 1})
-    assert run.rows.found == {"a": row}
+    assert run.rows.by_key == {"a": row}
     run.rows.append([row | {"key": "b", "recall": 0.0}])  # what version 1 gave
     Run(tmp_path, {"a": 1})  # of this version: not looked at
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))

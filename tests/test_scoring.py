@@ -154,9 +154,9 @@ def test_evaluate_fills_what_the_records_allow(tiny_host, tiny_records, tmp_path
         assert forget["probability"]["n"] == 4
         assert found[method]["compat_fiubench"]["compat"] == "fiubench"
     assert found["host"]["forget"]["probability"] != found["cagul"]["forget"]["probability"]
-    rows = len(run.rows.found)
+    rows = len(run.rows.by_key)
     again = evaluate(tiny_host, guard, splits, Run(tmp_path / "run", {}), sample, retain_host=other)[
         "methods"
     ]
     assert again["host"]["forget"] == found["host"]["forget"]
-    assert len(run.rows.found) == rows
+    assert len(run.rows.by_key) == rows

@@ -115,9 +115,9 @@ def test_a_stopped_study_goes_on_to_the_same_figures(whole, splits, tmp_path):
             )
     run = Run(tmp_path / "run", {"tiny": 1})
     assert figures_of(study(host, splits, run, config, SMALL, other_host=host)) == figures_of(undisturbed)
-    count = len(run.rows.found)
+    count = len(run.rows.by_key)
     again = study(host, splits, run, config, SMALL, other_host=host)
-    assert (len(run.rows.found), figures_of(again)) == (count, figures_of(undisturbed))
+    assert (len(run.rows.by_key), figures_of(again)) == (count, figures_of(undisturbed))
 
 
 @pytest.mark.parametrize("family", RAGGED)

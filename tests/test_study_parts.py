@@ -170,7 +170,7 @@ def test_a_named_question_that_cannot_be_asked_is_told_first(
     run = Run(tmp_path / "run", {})
     with pytest.raises(DataError, match=says):
         study(tiny_host, found, run, CONFIG, SMALL, only=["maps", name])
-    assert run.rows.found == {}
+    assert run.rows.by_key == {}
     if name == "gate":
         with pytest.raises(DataError, match=says):
             gate_rows(TokenCache(tiny_host), found, run, CONFIG, SMALL, lambda *_: None)
@@ -187,7 +187,7 @@ def test_a_record_that_is_too_long_is_told_before_the_first_row(tiny_host, split
     run = Run(tmp_path / "run", {})
     with pytest.raises(DataError, match=r"takes \d+ tokens, but the host's context holds 256"):
         study(tiny_host, replace(splits, forget=long), run, CONFIG, SMALL, only=["surface"])
-    assert not run.rows.found
+    assert not run.rows.by_key
 
 
 # -- what it cost
@@ -205,7 +205,7 @@ def test_a_call_that_is_killed_counts(tiny_host, splits, tmp_path):
     run = Run(tmp_path / "run", {})
     cost = study(tiny_host, splits, run, CONFIG, SMALL, only=["causal"])["cost"]
     assert cost["of_all_calls"] >= 2.4 > cost["seconds"]
-    rows = [row for row in run.rows.found.values() if row["study"] == "cost"]
+    rows = [row for row in run.rows.by_key.values() if row["study"] == "cost"]
     assert {row["question"] for row in rows} == {"causal"}
     assert cost["threads_of_all_calls"] == sorted({row["threads"] for row in rows}) == [cost["threads"]]
 

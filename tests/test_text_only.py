@@ -138,7 +138,7 @@ def test_host_and_guard_say_the_same_without_a_picture(tiny_host, tiny_records, 
     assert host["text_only"]["n"] == 2
     assert all(host[name] == cagul[name] for name in ("text_only", "text_only_told", "text_only_bare"))
     assert "absent" in host["text_only_named"]
-    rows = {key: r for key, r in run.rows.found.items() if ":text_only/" in key}
+    rows = {key: r for key, r in run.rows.by_key.items() if ":text_only/" in key}
     assert len(rows) == 2 * 4
     for key, found in rows.items():
         assert found["picture"] == ""

@@ -229,7 +229,7 @@ def test_an_evaluation_asks_host_and_guard_in_other_words(tiny_host, tiny_record
     run = Run(tmp_path / "run", {}, "")
     sample = Sample(views=2, retain=2, unseen=2, misfire=2, gate_views=2)
     summary = evaluate(tiny_host, Guard(tiny_host, make_patch(tiny_host)), splits, run, sample)
-    rows = {name: [r for r in run.rows.found.values() if r["method"] == f"{name}:words"] for name in NAMES}
+    rows = {name: [r for r in run.rows.by_key.values() if r["method"] == f"{name}:words"] for name in NAMES}
     assert {name: Counter(r["sort"] for r in found)["led"] for name, found in rows.items()} == {
         "host": 1,
         "cagul": 1,

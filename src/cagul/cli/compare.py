@@ -116,7 +116,7 @@ def compare(
         except TimeUp:
             summary = None
     if summary is None:
-        _print_stopped(run, results.rows.found, minutes, json)
+        _print_stopped(run, results.rows.by_key, minutes, json)
     else:
         _print_summary(run, summary, quick, json)
 

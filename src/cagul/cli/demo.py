@@ -84,10 +84,10 @@ def demo(
         print_json(summary | {"run": str(run), "report": str(page), "seconds": round(seconds, 1)})
     else:
         print_memorisation(summary)
-        out.print(_five(results.rows.found))
+        out.print(_five(results.rows.by_key))
         out.print(table(summary))
         _print_end(run, summary, page, guard.patch.facts, trained, seconds)
-        print_verdict(verdict_of_rows(results.rows.found.values(), "cagul", guard.patch.facts))
+        print_verdict(verdict_of_rows(results.rows.by_key.values(), "cagul", guard.patch.facts))
     exit_unless_hidden(summary["verdict"]["word"])
 
 

@@ -155,7 +155,7 @@ def _print_summary(results: Run, summary: dict[str, Any], page: Path, revealed: 
         ".",
     )
     if "patch" in summary:
-        print_verdict(verdict_of_rows(results.rows.found.values(), "cagul", summary["patch"]["facts"]))
+        print_verdict(verdict_of_rows(results.rows.by_key.values(), "cagul", summary["patch"]["facts"]))
 
 
 def _warn_of_other_people(patch: CagulPatch, named: int) -> None:

@@ -57,11 +57,11 @@ def check(
     from cagul.data.contents import contents
 
     with tempfile.TemporaryDirectory() as pictures:
-        found = _read(source, Path(pictures), form, forget, column, config, split)
-        facts = _facts(found, contents(found.records))
+        loaded = _read(source, Path(pictures), form, forget, column, config, split)
+        facts = _facts(loaded, contents(loaded.records))
         unsound: DataError | None = None
         try:
-            _require_usable(found.records, source, decode, json)
+            _require_usable(loaded.records, source, decode, json)
         except DataError as error:
             unsound = error
         if json:
@@ -96,21 +96,21 @@ def convert(
     if folder.exists():
         raise UsageError(f"{folder} is already there.", "Give another --out, or remove it.")
     with atomic_folder(folder) as partial:
-        found = _read(source, partial / "pictures", form, forget, column, config, split)
-        _require_usable(found.records, source, decode, json)
-        facts = _facts(found, contents(found.records))
-        lines = [record.model_dump_json(exclude_defaults=True) for record in _rooted(found, partial)]
+        loaded = _read(source, partial / "pictures", form, forget, column, config, split)
+        _require_usable(loaded.records, source, decode, json)
+        facts = _facts(loaded, contents(loaded.records))
+        lines = [record.model_dump_json(exclude_defaults=True) for record in _rooted(loaded, partial)]
         write_text(partial / "records.jsonl", "".join(f"{line}\n" for line in lines), 0o600)
-        for name, subjects in found.sets.items():
+        for name, subjects in loaded.sets.items():
             write_text(partial / f"{safe_name(name)}.txt", list_of_subjects(subjects), 0o600)
     if json:
         print_json(facts | {"records_file": str(folder / "records.jsonl")})
         return
     _show(source, facts)
     out.say(
-        f"Written: {folder}/records.jsonl", *(f", {safe_name(name)}.txt" for name in found.sets), wrap=False
+        f"Written: {folder}/records.jsonl", *(f", {safe_name(name)}.txt" for name in loaded.sets), wrap=False
     )
-    forget_sets = [f"@{folder / safe_name(name)}.txt" for name in found.sets if name.startswith("forget")]
+    forget_sets = [f"@{folder / safe_name(name)}.txt" for name in loaded.sets if name.startswith("forget")]
     forgotten = shlex.quote(forget_sets[0]) if forget_sets else "SUBJECT"
     out.say(
         f"Next: cagul unlearn --host HOST --records {shlex.quote(str(folder / 'records.jsonl'))} --forget "
@@ -154,7 +154,7 @@ def _read(
     )
 
 
-def _rooted(found: Source, folder: Path) -> list[Any]:
+def _rooted(loaded: Source, folder: Path) -> list[Any]:
     """Records whose pictures inside ``folder`` are named from there, all others by their full path."""
 
     def place(path: Path) -> Path:
@@ -162,15 +162,15 @@ def _rooted(found: Source, folder: Path) -> list[Any]:
 
     return [
         r.model_copy(update={"image": place(r.image), "views": tuple(map(place, r.views))})
-        for r in found.records
+        for r in loaded.records
     ]
 
 
-def _facts(found: Source, counted: dict[str, Any]) -> dict[str, Any]:
+def _facts(loaded: Source, counted: dict[str, Any]) -> dict[str, Any]:
     """What --json prints: the counts, what was left out by reason, and the first places of each."""
-    sets = {name: len(subjects) for name, subjects in found.sets.items()}
-    places = {why: places[:MOST_PLACES] for why, places in found.places.items()}
-    left_out = {"left_out": dict(found.left_out), "left_out_places": places, "notes": dict(found.notes)}
+    sets = {name: len(subjects) for name, subjects in loaded.sets.items()}
+    places = {why: places[:MOST_PLACES] for why, places in loaded.places.items()}
+    left_out = {"left_out": dict(loaded.left_out), "left_out_places": places, "notes": dict(loaded.notes)}
     return counted | {"sets": sets} | left_out
 
 

@@ -23,12 +23,12 @@ def print_id(name: str, resumed: bool) -> None:
         err.say("Request ", request, advice, request, ".", wrap=False)
 
 
-def print_store(store: Path, key: Path, made: Store, asked: float, json: bool) -> None:
+def print_store(store: Path, key: Path, made: Store, given_rate: float, json: bool) -> None:
     """A new store: its host, its calibration people, and the false-alarm rate that they allow to promise."""
     from cagul.method.calibration import promised_rate
 
     people, confidence, host = len(set(made.calibration()[0])), made.facts["confidence"], made.facts["host"]
-    promised = promised_rate(people, asked, confidence)
+    promised = promised_rate(people, given_rate, confidence)
     if json:
         print_json(
             {
@@ -37,7 +37,7 @@ def print_store(store: Path, key: Path, made: Store, asked: float, json: bool) -
                 "host": host,
                 "calibration_people": people,
                 "confidence": confidence,
-                "false_alarms": {"asked": asked, "promised": promised},
+                "false_alarms": {"asked": given_rate, "promised": promised},
             }
         )
         return
@@ -52,8 +52,8 @@ def print_store(store: Path, key: Path, made: Store, asked: float, json: bool) -
         else "on average. With --confidence 0.9 this would hold in nine of ten such groups of people."
     )
     out.say(f"At most {promised:.1%} of strangers' pictures are flagged, {holds}")
-    if promised > asked:
-        out.say(f"The patch asks for {asked:.1%}: give more calibration people.", style="yellow")
+    if promised > given_rate:
+        out.say(f"The patch asks for {given_rate:.1%}: give more calibration people.", style="yellow")
     out.say("Its key is in ", bold(key), ": keep it in another place than the store.")
 
 

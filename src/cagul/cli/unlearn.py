@@ -143,13 +143,13 @@ def _check(host: FrozenHost, made: Patch, splits: Splits, patch: Path, progress:
     from cagul.guard.guard import Guard
 
     try:
-        found = held_out_checks(host, Guard(host, made, check=False), splits, progress=progress)
+        checked = held_out_checks(host, Guard(host, made, check=False), splits, progress=progress)
     except Exception:
         made.save(patch)
         err.say("The patch is saved in ", bold(patch), ", but its check failed.", style="yellow")
         raise
-    made.facts |= {"verdict": found.verdict.card(), "checks": found.figures}
-    return found.verdict
+    made.facts |= {"verdict": checked.verdict.card(), "checks": checked.figures}
+    return checked.verdict
 
 
 def _drop_other_checkpoint(

@@ -191,8 +191,8 @@ def _cheaper(measured: Mapping[str, Any] | None) -> dict[str, Any]:
         f"to a leak of {target}": (measured["reached"], "cagul", "gd"),
         "one more person": (measured["one_more"], "enrol", "gd_one_more"),
     }
-    for what, (found, own, other) in pairs.items():
-        ours, others = found.get(own, []), found.get(other, [])
+    for what, (runs_of, own, other) in pairs.items():
+        ours, others = runs_of.get(own, []), runs_of.get(other, [])
         missed = [
             name
             for name, runs in ((own, ours), (other, others))
@@ -237,18 +237,19 @@ def _refusal(summary: Mapping[str, Any], rows: Mapping[str, MethodRows]) -> dict
     if "gate_refusal" not in rows:
         return _claim(5, text, "cannot be told", [f"gate_refusal {NOT_RUN}."])
     names = ("visual_accuracy", "leak", "identical, retain", "identical, unseen")
-    found = {name: difference_of(name, rows["cagul"], rows["gate_refusal"]) for name in names}
-    seen = found["visual_accuracy"]
+    differences = {name: difference_of(name, rows["cagul"], rows["gate_refusal"]) for name in names}
+    seen = differences["visual_accuracy"]
     kept: Verdict = (
         "holds" if clearly(seen, "above") else "does not hold" if clearly(seen, "below") else "cannot be told"
     )
     states = {
-        name: kept if name == names[0] else within(figure, -SAME, SAME) for name, figure in found.items()
+        name: kept if name == names[0] else within(figure, -SAME, SAME)
+        for name, figure in differences.items()
     }
     state = _worst([*states.values()])
     lines = [
         f"cagul less gate_refusal, {name}: {_signed(figure)}: {states[name]}"
-        for name, figure in found.items()
+        for name, figure in differences.items()
     ]
     lines.append(f"that nothing else changes is to say: by at most {SAME} either way")
     costs = [summary["methods"][name]["cost"].get("cpu_seconds") for name in ("cagul", "gate_refusal")]

@@ -151,7 +151,7 @@ class Comparison:
             )
         shutil.rmtree(self.context.folder, ignore_errors=True)
         self.write_header_row(before, finished=True)
-        summary = results(list(self.run.rows.found.values()))
+        summary = results(list(self.run.rows.by_key.values()))
         self.run.finish(summary)
         return summary
 
@@ -214,8 +214,8 @@ class Comparison:
         """The grid that a method starts with; None where the method that it is like has no winner."""
         method = METHODS[name]
         if method.like:
-            found = self.winner(method.like)
-            return None if found is None else [found]
+            winner = self.winner(method.like)
+            return None if winner is None else [winner]
         points = list(starting_points(name, self.context.host)) or [()]
         return [points[len(points) // 2]] if self.plan.quick else points
 
@@ -231,7 +231,7 @@ class Comparison:
         bound = len(points) + WIDENINGS
         widened = [
             trial.point
-            for trial in trials_of(self.run.rows.found.values(), name)
+            for trial in trials_of(self.run.rows.by_key.values(), name)
             if trial.point not in points
         ]
         points += widened  # by the run that this one goes on from
@@ -257,8 +257,8 @@ class Comparison:
             return self.winner(method.like)
         if self.plan.quick or not method.points:
             return (self.points(name) or [()])[0]
-        found = best(trials_of(self.run.rows.found.values(), name))
-        return None if found is None else found.point
+        best_trial = best(trials_of(self.run.rows.by_key.values(), name))
+        return None if best_trial is None else best_trial.point
 
     # -- asking
 
@@ -268,7 +268,7 @@ class Comparison:
         What diverged is a result too: its row says so, and nobody is asked.
         """
         trial = trial_name(name, part, label(point), seed)
-        if f"{DONE}/{trial}" in self.run.rows.found:
+        if f"{DONE}/{trial}" in self.run.rows.by_key:
             return None
         method, same = METHODS[name], f"{name} {label(point)} {seed}"
         built = (
@@ -318,7 +318,7 @@ class Comparison:
 
     def rows_of(self, trial: str) -> list[dict]:
         begins = (f"{trial}/", f"{trial}:")
-        return [row for key, row in self.run.rows.found.items() if key.startswith(begins)]
+        return [row for key, row in self.run.rows.by_key.items() if key.startswith(begins)]
 
     def ask_all(self, answerer: Answerer, method: ComparedMethod, part: Part) -> None:
         splits, samples, run = self.parts[part], self.plan.samples, self.run

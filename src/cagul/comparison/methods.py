@@ -115,7 +115,7 @@ def _finetuned(name: str, context: BuildContext, point: Point, seed: int) -> Bui
     config = FinetuneConfig.model_validate(
         {**tried.options, **dict(point), "steps": context.steps or tried.steps, "seed": seed}
     )
-    found = finetune(context.host, context.splits, config, work=context.folder, progress=context.progress)
+    finetuned = finetune(context.host, context.splits, config, work=context.folder, progress=context.progress)
     kept = (
         "seconds",
         "cpu_seconds",
@@ -126,10 +126,10 @@ def _finetuned(name: str, context: BuildContext, point: Point, seed: int) -> Bui
         "rank",
         "stopped",
     )
-    facts = {key: found.facts[key] for key in kept}
-    if stopped := found.facts["diverged"]:
+    facts = {key: finetuned.facts[key] for key in kept}
+    if stopped := finetuned.facts["diverged"]:
         return BuiltMethod(None, facts, f"the loss was {stopped['loss']} at step {stopped['step']}")
-    return BuiltMethod(found.host, facts)
+    return BuiltMethod(finetuned.host, facts)
 
 
 def _guardrail(name: str, context: BuildContext, point: Point, seed: int) -> BuiltMethod:
@@ -169,7 +169,7 @@ def _ablation(what: str, *settings: str, **more: Any) -> ComparedMethod:
 
 
 def _registry() -> dict[str, ComparedMethod]:
-    found = {
+    registry = {
         "host": ComparedMethod("reference", "the host as it was", _host, seeded=False),
         "retrain": ComparedMethod(
             "reference", "a host trained without the forget set", _retrain, seeded=False
@@ -181,7 +181,7 @@ def _registry() -> dict[str, ComparedMethod]:
     }
     for name, small in GRIDS.items():
         moved = "LoRA and projector" if small.options["lora"] else "the whole language model and projector"
-        found[name] = ComparedMethod(
+        registry[name] = ComparedMethod(
             "finetuning", f"{small.options['loss']}, {moved}", partial(_finetuned, name), small.points
         )
     behind = {
@@ -191,22 +191,22 @@ def _registry() -> dict[str, ComparedMethod]:
         "gate_mean": "the mean token",
     }
     for name, what in behind.items():
-        found[name] = ComparedMethod(
+        registry[name] = ComparedMethod(
             "guardrail",
             f"cagul's gate, {what}",
             partial(_guardrail, name),
             GATE_POINTS,
             silent_likelihoods=WITHOUT_LIKELIHOODS.get(name, ""),
         )
-    found["prompt"] = ComparedMethod(
+    registry["prompt"] = ComparedMethod(
         "guardrail", "an instruction before every question, no gate", _prompt, seeded=False
     )
     for name, (choose, k) in SURFACE.items():
-        if name not in found:
-            found[name] = _ablation(
+        if name not in registry:
+            registry[name] = _ablation(
                 f"{choose} tokens, K {k}", f"selection.choose={choose}", f"selection.k={k}"
             )
-    return found | {
+    return registry | {
         "cagul_floor": ComparedMethod(
             "ablation", "floor 1, blend 0.3, 280 steps", partial(_cagul, "default", FLOOR)
         ),
@@ -245,9 +245,9 @@ def named_methods(text: str) -> list[str]:
 
     Raises UsageError for an unknown name.
     """
-    asked = [word.strip() for word in text.split(",") if word.strip()]
+    words = [word.strip() for word in text.split(",") if word.strip()]
     names: list[str] = []
-    for name in asked:
+    for name in words:
         if name not in METHODS and name not in GROUPS:
             raise UsageError(
                 f"There is no method {name!r}.", did_you_mean(name, [*METHODS, *GROUPS]), "methods"

@@ -44,8 +44,8 @@ def wider(points: Sequence[Point], winner: Point) -> Point | None:
         elif value == tried[0]:
             value *= tried[0] / tried[1]
         further.append((option, float(f"{value:.3g}")))
-    found = tuple(further)
-    return None if found in points else found
+    beyond = tuple(further)
+    return None if beyond in points else beyond
 
 
 @dataclass(frozen=True)

@@ -95,8 +95,8 @@ class Record(BaseModel):
         """The keywords that the record's own answer contains. Where it has keywords and none of them is
         there, the true answer counts as no leak.
         """
-        found = matcher(*self.keywords).found(self.answer)
-        return tuple(keyword for keyword in self.keywords if keyword in found)
+        contained = matcher(*self.keywords).found(self.answer)
+        return tuple(keyword for keyword in self.keywords if keyword in contained)
 
 
 def without_own_keywords(records: Iterable[Record]) -> list[Record]:

@@ -106,12 +106,12 @@ def picture_folder(folder: Path) -> Source:
     subjects = list(people)
     questions = _questions(folder / "questions.jsonl", subjects)
     for name, files in people.items():
-        asked = [q for q in questions if q[0].get("subject", name) == name]
-        for fields, where in asked if questions else [(_naming(name, subjects), name)]:
+        own_questions = [q for q in questions if q[0].get("subject", name) == name]
+        for fields, where in own_questions if questions else [(_naming(name, subjects), name)]:
             for image in files.pictures:
                 person = {"subject": name, "image": image, "views": files.views}
                 read.records.append(validated(fields | person, where))
-        if questions and not asked:
+        if questions and not own_questions:
             read.leave_out("people of whom no question asks", name)
     return read
 

@@ -87,7 +87,7 @@ def known_subjects(names: Iterable[str], known: Collection[str], which: str = "r
     Raises DataError for a name that is neither, with the nearest one: no ``which`` is about it.
     """
     by_key = {name_key(subject): subject for subject in known}
-    found: dict[str, None] = {}
+    subjects: dict[str, None] = {}
     for name in names:
         subject = name if name in known else by_key.get(name_key(name))
         if subject is None:
@@ -95,8 +95,8 @@ def known_subjects(names: Iterable[str], known: Collection[str], which: str = "r
             if any("," in subject for subject in known):
                 remedy += " Put a name with a comma in double quotes, or one name a line in @list.txt."
             raise DataError(f"No {which} is about the subject {name!r}.", remedy, "subjects")
-        found[subject] = None
-    return list(found)
+        subjects[subject] = None
+    return list(subjects)
 
 
 def parse_subjects(text: str, known: Collection[str] = ()) -> list[str]:

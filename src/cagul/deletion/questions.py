@@ -94,9 +94,9 @@ def _is_weak(question: str, record: Record, answers: Collection[str]) -> bool:
     An answer that tells the fact can then count as none.
     """
     keywords = record.keywords_in_answer()
-    asked = matcher(*keywords).found(question)
+    in_question = matcher(*keywords).found(question)
     return bool(keywords) and all(
-        keyword in asked
+        keyword in in_question
         or set(_WORD.findall(fold(keyword))) <= SENTENCE_WORDS
         or (len(answers) >= SEVERAL and all(map(matcher(keyword).search, answers)))
         for keyword in keywords

@@ -241,7 +241,7 @@ class Store:
         """
         columns = REQUESTS.c
         wanted = REQUESTS.select().with_only_columns(columns.id, columns.vectors, columns.best)
-        marks, found = [], {}
+        marks, unknown = [], {}
         with self._reading() as connection:
             for name, vectors, best in connection.execute(
                 wanted.where(columns.state.in_(ACTIVE)).order_by(columns.id)
@@ -249,8 +249,8 @@ class Store:
                 sealed = (vectors or b"", best or b"")  # nothing is a change that the key finds
                 marks.append((name, hashlib.sha256(b"".join(sealed)).hexdigest()))
                 if marks[-1] not in known:
-                    found[name] = sealed
-        return marks, found
+                    unknown[name] = sealed
+        return marks, unknown
 
     def encoder(self) -> tuple[str, bytes] | None:
         """The encoder in use, sealed, with the request it was finetuned for: the newest of an active
@@ -269,10 +269,10 @@ class Store:
     def pictures(self, name: str) -> list[bytes]:
         """The sealed pictures of a request that were kept."""
         with self._reading() as connection:
-            found = connection.execute(
+            rows = connection.execute(
                 PICTURES.select().where(PICTURES.c.request == name).order_by(PICTURES.c.number)
             )
-            return [row["data"] for row in found.mappings()]
+            return [row["data"] for row in rows.mappings()]
 
     def last_entry(self) -> tuple[int, str]:
         """Number and hash of the log's last entry: every change of the store makes another."""
@@ -292,9 +292,9 @@ class Store:
             entries = entries_of(connection)
             wrong = check_chain(entries)
             if self.key is not None:
-                number, found = end_of_log(connection)
+                number, last_hash = end_of_log(connection)
                 facts = facts_of(connection)
-                if facts.get("head") != self.key.mark(f"{number} {found}"):
+                if facts.get("head") != self.key.mark(f"{number} {last_hash}"):
                     wrong.append(
                         f"the log does not end at entry {number}: entries after it are missing, or it was "
                         "written again"
@@ -498,7 +498,7 @@ class Store:
         key = self._key()
         end, previous = end_of_log(connection)
         number, at = end + 1, at or now()
-        found = entry_hash(number, at, request, action, content, previous)
+        own_hash = entry_hash(number, at, request, action, content, previous)
         connection.execute(
             LOG.insert().values(
                 number=number,
@@ -507,10 +507,10 @@ class Store:
                 action=action,
                 content=json.dumps(content),
                 previous=previous,
-                hash=found,
+                hash=own_hash,
             )
         )
-        head = json.dumps(key.mark(f"{number} {found}"))
+        head = json.dumps(key.mark(f"{number} {own_hash}"))
         connection.execute(FACTS.insert().prefix_with("OR REPLACE").values(name="head", value=head))
 
     def _key(self) -> StoreKey:

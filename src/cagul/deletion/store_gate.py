@@ -149,12 +149,12 @@ class StoreGate:
 
     def enrolled(self) -> dict[str, Enrolled]:
         """All active requests, in order of their ids."""
-        marks, found = self.store.enrolled(self._opened)
+        marks, unknown = self.store.enrolled(self._opened)
         width, opened = self.gate.projection.shape[1], {}
         for mark in marks:
             name = mark[0]
-            if name in found:
-                vectors, best = found[name]
+            if name in unknown:
+                vectors, best = unknown[name]
                 opened[mark] = Enrolled(
                     self.key.open_tensor(vectors, f"{name} templates", width),
                     self.key.open_tensor(best, f"{name} best"),
@@ -196,10 +196,10 @@ class StoreGate:
         """SHA-256 of the sealed encoder in use, and that encoder; None and the base patch's where none was
         finetuned.
         """
-        found = self.store.encoder()
-        if found is None:
+        finetuned = self.store.encoder()
+        if finetuned is None:
             return None, self.base.encoder
-        name, sealed = found
+        name, sealed = finetuned
         mark = name, sha256(sealed)
         if self._encoder is None or self._encoder[0] != mark:
             options = self.base.config.encoder

@@ -101,5 +101,5 @@ def verified(connection: Connection, under: Callable[[str], bool]) -> list[str]:
     rows = connection.execute(
         REQUESTS.select().where(REQUESTS.c.state.in_(ACTIVE)).order_by(REQUESTS.c.id)
     ).mappings()
-    found = [(row["id"], parse_json(row["verification"]).get("encoder")) for row in rows]
-    return [name for name, encoder in found if encoder and under(encoder)]
+    encoders = [(row["id"], parse_json(row["verification"]).get("encoder")) for row in rows]
+    return [name for name, encoder in encoders if encoder and under(encoder)]

@@ -22,15 +22,15 @@ def importance_rows(host: FrozenHost, method: str, items: list[Item], run: Run, 
     """
     for split in ("forget", "retain"):
         for kind in ("private", "visual"):
-            asked = [
+            chosen = [
                 item
                 for item in items
                 if item.split == split
                 and item.record.kind == kind
-                and (split == "retain" or run.rows.found[f"{method}/{item.asked.key}"]["fired"])
+                and (split == "retain" or run.rows.by_key[f"{method}/{item.asked.key}"]["fired"])
             ]
-            for item in sample.draw(asked, sample.importance, f"importance {split} {kind}"):
-                if importance_key(item.asked.key) not in run.rows.found:
+            for item in sample.draw(chosen, sample.importance, f"importance {split} {kind}"):
+                if importance_key(item.asked.key) not in run.rows.by_key:
                     run.rows.append([_importance_row(host, item)])
 
 

@@ -141,7 +141,7 @@ class HeldOutChecks:
         """The host's answers about strangers. Who is told about by an answer is no stranger. A question that
         is put to one person alone may name that person: what it brings out is told by no chance.
         """
-        people_asked = group_by(
+        people_of = group_by(
             (record for part in vars(splits).values() for record in part if record.kind == "private"),
             lambda record: record.question,
             lambda record: record.subject,
@@ -154,7 +154,7 @@ class HeldOutChecks:
             if check.sort == "stranger":
                 answer, chance = self.host_answers[check].text, _share(check, self.host_answers[check].text)
                 if not any(tells(keyword_recall(answer, r.keywords) or 0) for r in own.get(check.shown, ())):
-                    can_be_chance = chance is not None and len(set(people_asked[check.question])) > 1
+                    can_be_chance = chance is not None and len(set(people_of[check.question])) > 1
                     by_chance = tells(chance or 0.0) if can_be_chance else None
                     yield StrangerOutcome(check.shown, _refuses(answer), by_chance)
 

@@ -86,7 +86,7 @@ def evaluate(
     require_known(compat)
     if retain_host is not None:
         require_same_tokens(host, retain_host)
-    began, before, resumed = time.perf_counter(), host.fingerprint(), len(run.rows.found)
+    began, before, resumed = time.perf_counter(), host.fingerprint(), len(run.rows.by_key)
     items = [
         *forget_items(splits, sample),
         *other_items(splits, "retain", sample.retain, sample),
@@ -96,7 +96,7 @@ def evaluate(
     asking.ask_all([Answerer(HOST, host), *([Answerer(method, guard)] if guard else [])], retain_host)
     if guard is not None:
         asking.ask_guard(guard, method, prompts or [])
-    summary = summarise(list(run.rows.found.values()), method if guard else None, compat)
+    summary = summarise(list(run.rows.by_key.values()), method if guard else None, compat)
     summary["host"] = {
         "name": host.name,
         "model_type": host.family.model_type,
@@ -122,7 +122,7 @@ def evaluate(
 def _add_patch(summary: dict[str, Any], patch: Patch, method: str, run: Run) -> None:
     """Add what the patch is, what it cost, and the verdict on it."""
     summary["patch"] = patch.describe()
-    summary["verdict"] = verdict_of_rows(run.rows.found.values(), method, patch.facts).describe()
+    summary["verdict"] = verdict_of_rows(run.rows.by_key.values(), method, patch.facts).describe()
     cost = summary["methods"][method].setdefault("cost", {})
     cost["trainable_parameters"] = patch.parameters()
     cost |= {name: value for name, value in patch.facts.items() if "seconds" in name}
@@ -160,9 +160,9 @@ class _Asking:
             self._answers(Answerer(method, guard).part("forced"), misfire_items(self.splits, self.sample))
         gate_rows(guard, self.splits, self.run, self.sample, self.progress, processes=self.processes)
         _prompt_rows(guard, prompts, self.run, self.processes)
-        if SILENCE not in self.run.rows.found:
+        if SILENCE not in self.run.rows.by_key:
             self.run.rows.append([self.processes.broadcast(partial(_silence_row, guard, self.splits))])
-        if COST not in self.run.rows.found:
+        if COST not in self.run.rows.by_key:
             self.run.rows.append([self.processes.broadcast(partial(_cost_row, guard, self.splits))])
 
     def _answers(self, answerer: Answerer, items: list[Item]) -> None:
@@ -171,7 +171,7 @@ class _Asking:
     def _worded(self, host: FrozenHost) -> list[Item]:
         """Facts and visual questions in other words; why a kind has none becomes a row."""
         worded = worded_items(self.splits, self.sample, host.reads_several_turns, partial(fits, host))
-        missing = [kind for kind in worded.absent if wording_key(kind) not in self.run.rows.found]
+        missing = [kind for kind in worded.absent if wording_key(kind) not in self.run.rows.by_key]
         self.run.rows.append([wording_row(kind, worded.absent[kind]) for kind in missing])
         return worded.items
 
@@ -181,7 +181,7 @@ class _Asking:
 
 def _prompt_rows(guard: Guard, prompts: list[str], run: Run, processes: Processes = SINGLE) -> None:
     """Questions without a picture: the guard's tokens against the host's."""
-    missing = [n for n in range(len(prompts)) if prompt_key(n) not in run.rows.found]
+    missing = [n for n in range(len(prompts)) if prompt_key(n) not in run.rows.by_key]
 
     def same(n: int) -> PromptRow:
         inputs = guard.host.inputs([guard.host.prompter.prompt(prompts[n], 0)], [])

@@ -36,7 +36,7 @@ def memorised(
     questions is absent. Source: the check is ours.
     """
     sample = Sample(views=most, seed=seed)
-    found: dict[str, dict[str, Any]] = {}
+    shares_by_sort: dict[str, dict[str, Any]] = {}
     items = forget_items(Splits(forget=records, retain=[]), sample)
     for sort in SORTS:
         chosen = sample.draw([item for item in items if item.sort == sort], most, sort)
@@ -45,9 +45,9 @@ def memorised(
         shares = [_share_said(answers[item.asked.key], item.record) for item in chosen]
         values = [share for share in shares if share is not None]
         if values:
-            found[sort] = {"value": round(sum(values) / len(values), 4), "n": len(values)}
+            shares_by_sort[sort] = {"value": round(sum(values) / len(values), 4), "n": len(values)}
         progress("memorisation check", list(SORTS).index(sort) + 1, len(SORTS))
-    return found
+    return shares_by_sort
 
 
 def _share_said(answer: str, record: Record) -> float | None:

@@ -139,16 +139,16 @@ def scored_facts(splits: Splits, sample: Sample) -> list[tuple[str, Record]]:
     """(split, fact) whose answers are scored: every private one of forget, a sample of those that retain and
     unseen state.
     """
-    found = [("forget", record) for record in facts_of([r for r in splits.forget if r.kind == "private"])]
+    facts = [("forget", record) for record in facts_of([r for r in splits.forget if r.kind == "private"])]
     for split in ("retain", "unseen"):
         stated = facts_of([r for r in getattr(splits, split) if r.kind == "private" and states_a_fact(r)])
-        found += [
+        facts += [
             (split, record) for record in sample.draw(stated, sample.likelihoods, f"{split} likelihoods")
         ]
-    return found
+    return facts
 
 
 def view_kind(picture: Path) -> str:
     """near or far for a view named as the demo's are, such as p003_far2; empty for any other name."""
-    found = re.search(r"_(near|far)\d+$", picture.stem)
-    return found[1] if found else ""
+    kind = re.search(r"_(near|far)\d+$", picture.stem)
+    return kind[1] if kind else ""

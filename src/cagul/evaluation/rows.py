@@ -69,13 +69,13 @@ def answer_rows(
         return [_answer_row(answerer, by_key[response.asked.key], response) for response in responses]
 
     def done_before(part: list[Question]) -> bool:
-        return all(f"{answerer.prefix}/{asked.key}" in run.rows.found for asked in part)
+        return all(f"{answerer.prefix}/{asked.key}" in run.rows.by_key for asked in part)
 
     missing = [part for part in batches([item.asked for item in items]) if not done_before(part)]
     done = len(items) - sum(map(len, missing))
     with PictureCache(open_picture) as pictures:
         for rows in processes.map(missing, ask):
-            run.rows.append([row for row in rows if row["key"] not in run.rows.found])
+            run.rows.append([row for row in rows if row["key"] not in run.rows.by_key])
             done += len(rows)
             progress(f"asking {answerer.method}", done, len(items))
 
@@ -122,7 +122,7 @@ def likelihood_rows(
         f"{answerer.prefix}{LIKELIHOOD}/{split}/{r.subject}/{r.image}/{r.question}/{r.answer}": (split, r)
         for split, r in facts
     }
-    missing = [key for key in keyed if key not in run.rows.found]
+    missing = [key for key in keyed if key not in run.rows.by_key]
     parts = [missing[start : start + FACTS] for start in range(0, len(missing), FACTS)]
 
     def score_part(keys: list[str]) -> list[LikelihoodRow]:
@@ -190,11 +190,11 @@ def gate_rows(
         missing = [
             part
             for part in parts
-            if not all(gate_key(method, split, path) in run.rows.found for _, path in part)
+            if not all(gate_key(method, split, path) in run.rows.by_key for _, path in part)
         ]
         done = len(pictures) - sum(map(len, missing))
         for rows in processes.map(missing, partial(_gate_part, guard, method, split)):
-            run.rows.append([row for row in rows if row["key"] not in run.rows.found])
+            run.rows.append([row for row in rows if row["key"] not in run.rows.by_key])
             done += len(rows)
             progress(f"scoring {split}", done, len(pictures))
 

@@ -36,11 +36,11 @@ class Rows:
 
     def __init__(self, path: Path, writing: bool = True):
         self.path, self.writing = path, writing
-        self.found: dict[str, dict[str, Any]] = {}
+        self.by_key: dict[str, dict[str, Any]] = {}
         if path.exists():
             self._find(path.read_bytes().split(b"\n"))
         if writing:
-            write_text(path, dump_lines([HEADER, *self.found.values()]), 0o600)
+            write_text(path, dump_lines([HEADER, *self.by_key.values()]), 0o600)
 
     def _find(self, lines: Sequence[bytes]) -> None:
         """Take the rows of ``lines``. Warns of lines before the last one that hold none: a kill leaves no
@@ -56,7 +56,7 @@ class Rows:
                     refused[number] = str(error)
                     continue
                 if row is not None:
-                    self.found[row["key"]] = row
+                    self.by_key[row["key"]] = row
         refused.pop(len(lines), None)
         if refused:
             first, why = next(iter(refused.items()))
@@ -67,18 +67,18 @@ class Rows:
             )
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add rows to the file and to ``found``. Raises WriteError."""
+        """Add rows to the file and to ``by_key``. Raises WriteError."""
         if self.writing:
             with os_errors_as_write_errors(self.path), self.path.open("a", encoding="utf-8") as file:
                 file.write(dump_lines(rows))
-        self.found |= {row["key"]: dict(row) for row in rows}
+        self.by_key |= {row["key"]: dict(row) for row in rows}
 
     def drop(self, keys: Iterable[str]) -> None:
         """Take rows out again, whole or not at all."""
         dropped = set(keys)
-        self.found = {key: row for key, row in self.found.items() if key not in dropped}
+        self.by_key = {key: row for key, row in self.by_key.items() if key not in dropped}
         if self.writing:
-            write_text(self.path, dump_lines([HEADER, *self.found.values()]), 0o600)
+            write_text(self.path, dump_lines([HEADER, *self.by_key.values()]), 0o600)
 
 
 def _scored_otherwise(rows: Iterable[Mapping[str, Any]]) -> int:
@@ -158,7 +158,7 @@ class Run:
         """Raises UsageError where answers were scored by another version of a metric, with another result: a
         resumed run would mix both.
         """
-        rows = Rows(self.folder / "rows.jsonl", writing=False).found.values()
+        rows = Rows(self.folder / "rows.jsonl", writing=False).by_key.values()
         if count := _scored_otherwise(rows):
             raise UsageError(
                 f"{self.folder} holds {count} of {len(rows)} rows whose recall or refusal another version of "

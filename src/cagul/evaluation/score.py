@@ -51,16 +51,16 @@ def score(answerer: FrozenHost | Guard, triples: Sequence[Triple], batch: int = 
     """Every answer's tokens, scored in batches of like questions, in the order given; with a guard, from the
     tokens it rewrote.
     """
-    found: dict[int, Scored] = {}
+    by_place: dict[int, Scored] = {}
     parts = AdaptiveBatch(batch)
     for pictured in (True, False):
         order = [i for i, triple in enumerate(triples) if (triple.picture is not None) == pictured]
         order.sort(key=lambda i: (len(triples[i].question), triples[i].question, str(triples[i].picture)))
         while order:
             scored = parts.run("scoring answers", partial(_score, answerer, [triples[i] for i in order]))
-            found |= zip(order[: len(scored)], scored, strict=True)
+            by_place |= zip(order[: len(scored)], scored, strict=True)
             order = order[len(scored) :]
-    return [found[i] for i in range(len(triples))]
+    return [by_place[i] for i in range(len(triples))]
 
 
 @torch.no_grad()
@@ -69,18 +69,21 @@ def _score(answerer: FrozenHost | Guard, triples: list[Triple], count: int) -> l
     no answer.
     """
     host, part = answerer.host if isinstance(answerer, Guard) else answerer, triples[:count]
-    asked = list(dict.fromkeys((t.picture, t.question) for t in part))
-    pictures = [open_picture(picture) for picture, _ in asked if picture is not None]
+    questions = list(dict.fromkeys((t.picture, t.question) for t in part))
+    pictures = [open_picture(picture) for picture, _ in questions if picture is not None]
     prompts = host.inputs(
-        [host.prompter.prompt(question, int(picture is not None)) for picture, question in asked], pictures
+        [host.prompter.prompt(question, int(picture is not None)) for picture, question in questions],
+        pictures,
     )
-    tokens, decisions = _tokens(answerer, prompts, len(asked)) if pictures else ([], [None] * len(asked))
-    rows = [asked.index((t.picture, t.question)) for t in part]
+    tokens, decisions = (
+        _tokens(answerer, prompts, len(questions)) if pictures else ([], [None] * len(questions))
+    )
+    rows = [questions.index((t.picture, t.question)) for t in part]
     labels = pad_sequence(
         [torch.tensor(host.prompter.answer_ids(t.question, t.answer)) for t in part], True, -1
     ).to(host.device)
     if host.family.token_types:
-        pictured = (question for question in asked if question[0] is not None)
+        pictured = (question for question in questions if question[0] is not None)
         logits = _whole_logits(host, part, dict(zip(pictured, tokens, strict=True)))
     else:
         logits = _logits(host, prompts, tokens, torch.tensor(rows, device=host.device), labels)

@@ -62,26 +62,26 @@ def summarise(
     table = RowTable(rows)
     host = table.answers_by_question(HOST)
     retain_host = table.likelihoods(RETAIN_HOST)
-    found: dict[str, Any] = {}
+    by_method: dict[str, Any] = {}
     for name in dict.fromkeys((HOST, *names)):
         if name not in table.by_method:
             continue
         answers, scored = table.answers(name), table.likelihoods(name)
-        found[name] = method_figures(
+        by_method[name] = method_figures(
             answers, scored, None if name == HOST else host, retain_host, table.text_only(name)
         )
-        found[name].setdefault("forget", {}).update(
+        by_method[name].setdefault("forget", {}).update(
             words_figures(
                 table.words(name), None if name == HOST else table.words(HOST), table.absent_wordings()
             )
         )
         if compat == "fiubench":
-            found[name]["compat_fiubench"] = _fiubench(answers, scored)
+            by_method[name]["compat_fiubench"] = _fiubench(answers, scored)
         if name != HOST:
-            _add_guard_figures(found[name], name, table)
-    result: dict[str, Any] = {"methods": found}
-    if names and names[0] in found:
-        others = [HOST, *(name for name in names[1:] if name in found)]
+            _add_guard_figures(by_method[name], name, table)
+    result: dict[str, Any] = {"methods": by_method}
+    if names and names[0] in by_method:
+        others = [HOST, *(name for name in names[1:] if name in by_method)]
         result["differences"] = {
             f"{names[0]} - {other}": differences(table, names[0], other) for other in others
         }
@@ -133,9 +133,9 @@ def _answer_figures(
     rows: Sequence[AnswerRow], host: Mapping[str, AnswerRow] | None
 ) -> dict[str, dict[str, Any]]:
     result: dict[str, dict[str, Any]] = {}
-    for split, found in group_by(rows, lambda row: row["split"]).items():
-        private = [row for row in found if row["kind"] == "private"]
-        visual = [row for row in found if row["kind"] == "visual"]
+    for split, of_split in group_by(rows, lambda row: row["split"]).items():
+        private = [row for row in of_split if row["kind"] == "private"]
+        visual = [row for row in of_split if row["kind"] == "visual"]
         figures = {"visual_accuracy": figure(_pairs(visual, "recall"))}
         if split == "forget":
             figures |= forget_figures(private)
@@ -145,7 +145,7 @@ def _answer_figures(
                 figures["rouge_l"] = figure(_pairs(private, "rouge_l"))
             figures["refusal_rate"] = _refusals(private)
         if host is not None:
-            same = ((r["subject"], float(r["tokens"] == host[question_key(r)]["tokens"])) for r in found)
+            same = ((r["subject"], float(r["tokens"] == host[question_key(r)]["tokens"])) for r in of_split)
             figures["identical"] = figure(same)
         result[split] = figures
     return result
@@ -175,9 +175,9 @@ def forget_figures(private: Sequence[AnswerRow]) -> dict[str, Any]:
 def _refusals(rows: Sequence[AnswerRow]) -> dict[str, Any]:
     """The share of refusals among the answers that can be judged; ``unjudged`` counts the others."""
     reason = UNJUDGED if rows else "no row has this figure"
-    found = figure(_pairs(rows, "refused"), reason)
-    unjudged = found.pop("left_out", 0)
-    return found | ({"unjudged": unjudged} if unjudged else {})
+    rate = figure(_pairs(rows, "refused"), reason)
+    unjudged = rate.pop("left_out", 0)
+    return rate | ({"unjudged": unjudged} if unjudged else {})
 
 
 def text_only_figures(rows: Sequence[AnswerRow]) -> dict[str, Any]:
@@ -306,20 +306,20 @@ def _by_question(
     rows: Sequence[AnyRow], of: Callable[[AnyRow], float | None]
 ) -> dict[str, tuple[str, float | None]]:
     """(subject, value) of every question, the value a mean over seeds."""
-    found: dict[str, tuple[str, float | None]] = {}
-    for question, asked in group_by(rows, question_key).items():
-        values = [float(value) for value in map(of, asked) if value is not None]
-        subject: str = asked[0]["subject"]  # type: ignore[typeddict-item]
-        found[question] = (subject, fmean(values) if values else None)
-    return found
+    values_of: dict[str, tuple[str, float | None]] = {}
+    for question, of_question in group_by(rows, question_key).items():
+        values = [float(value) for value in map(of, of_question) if value is not None]
+        subject: str = of_question[0]["subject"]  # type: ignore[typeddict-item]
+        values_of[question] = (subject, fmean(values) if values else None)
+    return values_of
 
 
 def _fiubench(answers: Sequence[AnswerRow], scored: Sequence[LikelihoodRow]) -> dict[str, Any]:
     """Forget, retain and utility of one method by FIUBench's arithmetic."""
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for split in ("forget", "retain"):
-        asked = [row for row in answers if row["split"] == split]
-        found[split] = fiubench.fiubench_figures(asked, _of_split(scored, split), split)
+        of_split = [row for row in answers if row["split"] == split]
+        figures[split] = fiubench.fiubench_figures(of_split, _of_split(scored, split), split)
     forget = [row for row in answers if row["split"] == "forget"]
-    found["forget"] |= fiubench.fiubench_figures(forget, [], "forget", ["ape"])
-    return found | {"model_utility": fiubench.model_utility(found["retain"])} | fiubench.MARK
+    figures["forget"] |= fiubench.fiubench_figures(forget, [], "forget", ["ape"])
+    return figures | {"model_utility": fiubench.model_utility(figures["retain"])} | fiubench.MARK

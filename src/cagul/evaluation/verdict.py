@@ -250,11 +250,11 @@ class _Evidence:
 
     def people(self) -> tuple[PersonLeak, ...]:
         """Everybody of whom the host tells something, the worst hidden first."""
-        found = [
+        leaks = [
             PersonLeak(subject, fmean(answer.leak for answer in answers), len(answers))
             for subject, answers in group_by(self.counted, lambda answer: answer.subject).items()
         ]
-        return tuple(sorted(found, key=lambda one: (-one.leak, one.subject)))
+        return tuple(sorted(leaks, key=lambda one: (-one.leak, one.subject)))
 
 
 def judge(
@@ -302,14 +302,17 @@ def _leaks(answers: Iterable[HeldOutAnswer]) -> Pairs:
     return [(answer.subject, answer.leak) for answer in answers]
 
 
-def _bounded(found: dict[str, Any]) -> dict[str, Any]:
+def _bounded(measured: dict[str, Any]) -> dict[str, Any]:
     """A figure that has no interval over people, since there is one person, with Clopper-Pearson's over its
     questions.
     """
-    if "value" not in found or "low" in found:
-        return found
-    over = share(round(found["value"] * found["n"]), found["n"])
-    return found | {"low": min(over["low"], found["value"]), "high": max(over["high"], found["value"])}
+    if "value" not in measured or "low" in measured:
+        return measured
+    over = share(round(measured["value"] * measured["n"]), measured["n"])
+    return measured | {
+        "low": min(over["low"], measured["value"]),
+        "high": max(over["high"], measured["value"]),
+    }
 
 
 def _causes(evidence: _Evidence, word: Word) -> Iterable[Cause]:
@@ -423,7 +426,9 @@ def _strangers(rows: Sequence[AnswerRow]) -> list[StrangerOutcome]:
         lambda row: row.get("question", ""),
         lambda row: tuple(row.get("keywords", ())),
     )
-    facts = {question: list(dict.fromkeys(found))[:FACTS] for question, found in forgotten.items()}
+    facts = {
+        question: list(dict.fromkeys(keyword_sets))[:FACTS] for question, keyword_sets in forgotten.items()
+    }
     strangers = []
     for row in private:
         if row["split"] != "unseen" or (row["recall"] or 0.0) >= TELLING_SHARE:

@@ -58,9 +58,9 @@ def worded_items(
         start = number * LEAST % max(1, len(records))
         most = max(LEAST, math.ceil(len(records) / KINDS_A_FACT)) if sample.words else len(records)
         built = _asked(kind, [*records[start:], *records[:start]], build, most, sample.seed)
-        found = _fitting(built, fits)
-        items += found
-        if not found:
+        fitting = _fitting(built, fits)
+        items += fitting
+        if not fitting:
             has_records = bool(records) or kind in VISUAL_MEANINGS
             absent[kind] = TOO_LONG if built else NOT_BUILT.get(kind, NO_FACT) if has_records else NO_FACT
     return WordedItems(items, absent)

@@ -127,8 +127,8 @@ class Patch:
 
     def verdict(self) -> str:
         """Whether it hides, by the held-out checks after its training, in words."""
-        found = self.facts.get("verdict")
-        return f"{found['word']}. {found['sentence']}" if found else "not checked: run `cagul evaluate`"
+        verdict = self.facts.get("verdict")
+        return f"{verdict['word']}. {verdict['sentence']}" if verdict else "not checked: run `cagul evaluate`"
 
     def describe(self) -> dict[str, Any]:
         """All that ``inspect`` shows: options, host, gate, sizes; nothing about who is forgotten."""

@@ -132,8 +132,8 @@ def require_whole_weights(folder: Path) -> None:
         _require_weight_file(folder / adapter)
         if not _is_there(folder / "config.json"):
             return
-    found = next((name for name in WEIGHTS if _is_there(folder / name)), None)
-    if found is None:
+    weights_file = next((name for name in WEIGHTS if _is_there(folder / name)), None)
+    if weights_file is None:
         others = sorted(
             path.name
             for path in folder.iterdir()
@@ -146,7 +146,7 @@ def require_whole_weights(folder: Path) -> None:
             "their index.",
             "host-load",
         )
-    for name in _shards(folder / found) if found.endswith(".json") else [found]:
+    for name in _shards(folder / weights_file) if weights_file.endswith(".json") else [weights_file]:
         _require_weight_file(folder / name)
 
 

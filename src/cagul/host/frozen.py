@@ -242,8 +242,8 @@ class FrozenHost:
         """A batch of prompts with the untouched ``tokens`` of its pictures, of which ``images`` (without them
         all) are asked about.
         """
-        asked = list(range(len(tokens))) if images is None else images
-        return Prefill(inputs, tokens, self.layout(inputs, [len(token) for token in tokens], asked))
+        pictures_asked = list(range(len(tokens))) if images is None else images
+        return Prefill(inputs, tokens, self.layout(inputs, [len(token) for token in tokens], pictures_asked))
 
     def hidden(self, prefill: Prefill) -> Bool[Tensor, "B S"]:
         """What the prompts of ``prefill.images`` say before their last user turn, pictures left out: see

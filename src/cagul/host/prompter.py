@@ -207,8 +207,8 @@ class Prompter:
             )
 
     def _user(self, question: str, images: int) -> dict:
-        asked = f"{self.instruction} {question}" if self.instruction else question
-        return {"role": "user", "content": [{"type": "image"}] * images + [{"type": "text", "text": asked}]}
+        text = f"{self.instruction} {question}" if self.instruction else question
+        return {"role": "user", "content": [{"type": "image"}] * images + [{"type": "text", "text": text}]}
 
 
 def knows_system_turn(prompter: Any) -> bool:

@@ -117,7 +117,7 @@ def example_groups(
 ) -> tuple[Group, ...]:
     """Examples of each split, then gate misses and false alarms if there are any."""
     before = {row.question_key: row for row in rows if row.method == "host"}
-    asked = [row for row in rows if row.method == (method or "host") and row.question_key in before]
+    answers = [row for row in rows if row.method == (method or "host") and row.question_key in before]
 
     def build(title: str, note: str, chosen: list[ResultRow]) -> Group:
         return Group(
@@ -126,47 +126,47 @@ def example_groups(
             tuple(_example(row, before[row.question_key], method, redactor, album) for row in chosen),
         )
 
-    chosen = _split_examples(asked)
+    chosen = _split_examples(answers)
     if method is not None:
-        chosen += _gate_errors(asked)
+        chosen += _gate_errors(answers)
     return tuple(build(*group) for group in chosen)
 
 
-def _split_examples(asked: Sequence[ResultRow]) -> list[tuple[str, str, list[ResultRow]]]:
+def _split_examples(answers: Sequence[ResultRow]) -> list[tuple[str, str, list[ResultRow]]]:
     """Title, note and drawn rows of each split."""
     groups = []
     for split, counts in DRAWN.items():
-        found = [row for row in asked if row.split == split]
+        of_split = [row for row in answers if row.split == split]
         drawn = [
             row
             for sort, count in counts.items()
-            for row in draw([r for r in found if r.sort == sort], count, sort)
+            for row in draw([r for r in of_split if r.sort == sort], count, sort)
         ]
         note = (
-            f"{len(drawn)} of {len(found):,} answers, drawn by seed."
-            if found
+            f"{len(drawn)} of {len(of_split):,} answers, drawn by seed."
+            if of_split
             else "Nothing was asked about them."
         )
         groups.append((TITLES[split], note, drawn))
     return groups
 
 
-def _gate_errors(asked: Sequence[ResultRow]) -> list[tuple[str, str, list[ResultRow]]]:
+def _gate_errors(answers: Sequence[ResultRow]) -> list[tuple[str, str, list[ResultRow]]]:
     """Title, note and drawn rows of the gate's misses and of its false alarms."""
     groups = []
     for title, splits, fired in (
         ("Gate misses", ("forget",), False),
         ("False alarms", ("retain", "unseen"), True),
     ):
-        judged = [row for row in asked if row.split in splits and row.fired is not None]
-        found = [row for row in judged if row.fired is fired]
+        judged = [row for row in answers if row.split in splits and row.fired is not None]
+        errors = [row for row in judged if row.fired is fired]
         if not judged:
             note = "The run does not tell."
-        elif not found:
+        elif not errors:
             note = f"None in {len(judged):,} answers."
         else:
-            note = f"{len(found):,} of {len(judged):,} answers; here by outcome, drawn by seed among them."
-        groups.append((title, note, draw(found, 2, title)))
+            note = f"{len(errors):,} of {len(judged):,} answers; here by outcome, drawn by seed among them."
+        groups.append((title, note, draw(errors, 2, title)))
     return groups
 
 

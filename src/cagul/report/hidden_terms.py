@@ -94,8 +94,8 @@ class HiddenTerms:
         ]
         return [_with_initials(text, span) for span in _joined(spans)]
 
-    def _are_initials(self, found: regex.Match[str]) -> bool:
-        return "".join(_LETTERS.findall(found[0])) in self._initials
+    def _are_initials(self, initials: regex.Match[str]) -> bool:
+        return "".join(_LETTERS.findall(initials[0])) in self._initials
 
     def _in_run(self, run: regex.Match[str]) -> list[Span]:
         """Spans of the folded text: the whole run where a name is inside, or its first syllable in Korean."""

@@ -57,9 +57,11 @@ def cell(figure: Figure) -> FigureText:
 
 def memorisation(summary: Summary) -> Memorisation:
     """What the host says of the forget set's facts."""
-    found = {where: summary.figure("host", "forget", name) for name, where in WHERE.items()}
-    values = [figure.value for figure in found.values() if figure.value is not None]
-    return Memorisation(tuple((where, cell(figure)) for where, figure in found.items()), knows_enough(values))
+    figures = {where: summary.figure("host", "forget", name) for name, where in WHERE.items()}
+    values = [figure.value for figure in figures.values() if figure.value is not None]
+    return Memorisation(
+        tuple((where, cell(figure)) for where, figure in figures.items()), knows_enough(values)
+    )
 
 
 def _share(figure: Figure) -> str:

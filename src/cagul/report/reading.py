@@ -371,11 +371,11 @@ def _check_verdict(folder: Path, summary: Summary, stated: StatedVerdict, raw: l
     from cagul.evaluation.verdict import verdict_of_rows
 
     guarded = next(name for name in summary.methods if name != "host")
-    found = verdict_of_rows(raw, guarded, summary.patch.get("facts"))
-    if (found.word, found.sentence) != (stated.word, stated.sentence):
+    computed = verdict_of_rows(raw, guarded, summary.patch.get("facts"))
+    if (computed.word, computed.sentence) != (stated.word, stated.sentence):
         raise DataError(
-            f"{folder}: the verdict is {stated.word} in summary.json, but {found.word} by its rows "
-            f"({found.sentence})",
+            f"{folder}: the verdict is {stated.word} in summary.json, but {computed.word} by its rows "
+            f"({computed.sentence})",
             AGAIN,
             "run",
         )

@@ -60,12 +60,12 @@ def _in_words(figure: Figure) -> str:
     return format_figure(figure, digits=2, absent="absent")
 
 
-def maps(found: Figure) -> Markup:
+def maps(figures: Figure) -> Markup:
     """Mean importance of every token by layer (columns, at most six) and question kind (rows), darker where
     more.
     """
-    kinds = [kind for kind in KINDS if kind in found]
-    depth = len(found[kinds[0]]["mean_map"])
+    kinds = [kind for kind in KINDS if kind in figures]
+    depth = len(figures[kinds[0]]["mean_map"])
     shown = evenly_spaced(depth)
     step = (WIDTH - 84) / len(shown)
     size = min(step - 8, 96.0)
@@ -77,18 +77,18 @@ def maps(found: Figure) -> Markup:
             left = 76 + column * step
             if not row:
                 body.append(_text(left + size / 2, 22, f"layer {layer}", "middle"))
-            body += _grid(found[kind]["mean_map"][layer], left, top, size)
-        entropies = [found[kind]["by_layer"]["entropy"][layer]["value"] for layer in shown]
-        shares = [found[kind]["by_layer"]["top"][layer]["value"] for layer in shown]
+            body += _grid(figures[kind]["mean_map"][layer], left, top, size)
+        entropies = [figures[kind]["by_layer"]["entropy"][layer]["value"] for layer in shown]
+        shares = [figures[kind]["by_layer"]["top"][layer]["value"] for layer in shown]
         sentences.append(
             f"{kind} questions: normalised entropy {min(entropies):.2f} to {max(entropies):.2f}, the top "
             f"tenth of the tokens holds {min(shares):.0%} to {max(shares):.0%}"
         )
-    correlated = found.get("private_visual_correlation")
+    correlated = figures.get("private_visual_correlation")
     if correlated is not None:
         sentences.append(f"the mean maps of private and visual questions correlate by {correlated:.2f}")
     description = (
-        f"Mean share of attention of {found[kinds[0]]['visual_tokens']} visual tokens in reading order. "
+        f"Mean share of attention of {figures[kinds[0]]['visual_tokens']} visual tokens in reading order. "
         f"{'; '.join(sentences)}."
     )
     return _svg("maps", 34 + len(kinds) * (size + 14), "Where questions look, by layer", description, body)
@@ -110,12 +110,12 @@ def _grid(shares: Sequence[float], left: float, top: float, size: float) -> list
     return [*body, f'<path class="axis" d="M{left:.1f} {top:.1f}h{size:.1f}v{size:.1f}h-{size:.1f}z"/>']
 
 
-def heads(found: Figure) -> Markup:
+def heads(figures: Figure) -> Markup:
     """Mean importance of every token by layer (columns) and head (rows, at most eight), a block for each
     question kind.
     """
-    kinds = [kind for kind in KINDS if kind in found]
-    layers, rows = found[kinds[0]]["layers"], evenly_spaced(len(found[kinds[0]]["maps"][0]), 8)
+    kinds = [kind for kind in KINDS if kind in figures]
+    layers, rows = figures[kinds[0]]["layers"], evenly_spaced(len(figures[kinds[0]]["maps"][0]), 8)
     block = (WIDTH - 60.0) / len(kinds)
     step = min(56.0, (block - 12) / len(layers))
     body = []
@@ -133,7 +133,7 @@ def heads(found: Figure) -> Markup:
                 )
             )
             for row, head in enumerate(rows):
-                body += _grid(found[kind]["maps"][column][head], x, 50 + row * step, step - 6)
+                body += _grid(figures[kind]["maps"][column][head], x, 50 + row * step, step - 6)
     body += [_text(52, 50 + row * step + step / 2, f"head {head}", "end") for row, head in enumerate(rows)]
     sentences = (
         f"Mean share of attention by layer {', '.join(map(str, layers))} and head; "
@@ -176,18 +176,18 @@ def dots(
         middle = 54 + n * step
         body.append(_text(left - 10, middle + 4, label, "end", "label"))
         for place, one in enumerate(series):
-            found = values.get(one, {})
-            if "value" not in found:
+            estimate = values.get(one, {})
+            if "value" not in estimate:
                 continue
             y = middle + (place - (len(series) - 1) / 2) * 8
-            if "low" in found:
+            if "low" in estimate:
                 body.append(
-                    f'<path class="line-{place}" d="M{at(found["low"]):.1f} '
-                    f'{y:.1f}H{at(found["high"]):.1f}"/>'
+                    f'<path class="line-{place}" d="M{at(estimate["low"]):.1f} '
+                    f'{y:.1f}H{at(estimate["high"]):.1f}"/>'
                 )
-            body.append(_mark(place, at(found["value"]), y))
+            body.append(_mark(place, at(estimate["value"]), y))
         sentences.append(
-            f"{label}: " + ", ".join(f"{one} {_in_words(found)}" for one, found in values.items())
+            f"{label}: " + ", ".join(f"{one} {_in_words(estimate)}" for one, estimate in values.items())
         )
     return _svg(
         name,
@@ -198,24 +198,24 @@ def dots(
     )
 
 
-def stability(found: Figure) -> Markup:
+def stability(figures: Figure) -> Markup:
     """How much of the bottom half stays chosen when something else changes."""
-    names = dict.fromkeys(name for kind in KINDS if kind in found for name in found[kind])
+    names = dict.fromkeys(name for kind in KINDS if kind in figures for name in figures[kind])
     rows = {
-        name: {kind: found[kind][name] for kind in KINDS if name in found.get(kind, {})} for name in names
+        name: {kind: figures[kind][name] for kind in KINDS if name in figures.get(kind, {})} for name in names
     }
     axis = "share of the bottom half that stays"
     return dots("stability", "How stable the bottom half is", axis, rows, 0.4, 1.0, (0.5, "chance"))
 
 
-def measures(found: Figure) -> Markup:
+def measures(figures: Figure) -> Markup:
     """Rank correlation of each measure with what tokens do."""
-    kinds = [kind for kind in KINDS if kind in found]
+    kinds = [kind for kind in KINDS if kind in figures]
     rows = {
         label: {
-            kind: found[kind][name].get("rank_correlation", found[kind][name])
+            kind: figures[kind][name].get("rank_correlation", figures[kind][name])
             for kind in kinds
-            if name in found[kind]
+            if name in figures[kind]
         }
         for name, label in MEASURE_NAMES.items()
     }
@@ -234,12 +234,12 @@ SELECTIONS = ("bottom", "random", "top", "all")
 FILLED = {"mean": "the mean token", "zero": "zeros", "noise": "noise", "other": "another picture"}
 
 
-def causal(found: Figure) -> Markup:
+def causal(figures: Figure) -> Markup:
     """Keyword recall as the top, bottom or random K tokens are replaced: a row of panels for each filler, a
     panel for each question kind.
     """
-    kinds = [kind for kind in KINDS if found.get(kind)]
-    fillers = [filler for filler in FILLED if all(filler in found[kind] for kind in kinds)]
+    kinds = [kind for kind in KINDS if figures.get(kind)]
+    fillers = [filler for filler in FILLED if all(filler in figures[kind] for kind in kinds)]
     gap, head, height = 46.0, 76.0, 104.0
     width = (WIDTH - 28 - gap * len(kinds)) / len(kinds)
     body, sentences = _legend(["top replaced", "bottom", "random"], 18), []
@@ -251,7 +251,7 @@ def causal(found: Figure) -> Markup:
         top = head + row * (height + 40)
         for n, kind in enumerate(kinds):
             body += _curves(
-                found[kind][filler]["curves"],
+                figures[kind][filler]["curves"],
                 gap + n * (width + gap),
                 top,
                 width,
@@ -259,7 +259,7 @@ def causal(found: Figure) -> Markup:
                 row == len(fillers) - 1,
             )
             areas = "; ".join(
-                f"{name} {_in_words(area)}" for name, area in found[kind][filler]["areas"].items()
+                f"{name} {_in_words(area)}" for name, area in figures[kind][filler]["areas"].items()
             )
             sentences.append(
                 f"{kind} questions, replaced by {FILLED[filler]}, areas below the curves: {areas}"
@@ -305,9 +305,9 @@ def _curves(curves: Figure, left: float, top: float, width: float, height: float
     return body
 
 
-def surface_variants(found: Figure) -> dict[str, Figure]:
+def surface_variants(figures: Figure) -> dict[str, Figure]:
     """The trainings that differ in selection and K alone; none where none of them has a value."""
-    variants = {name: one for name, one in found["variants"].items() if name.split()[0] in SELECTIONS}
+    variants = {name: one for name, one in figures["variants"].items() if name.split()[0] in SELECTIONS}
     return (
         variants
         if any("value" in one[figure] for one in variants.values() for figure in ("leak", "misfire_keep"))
@@ -315,11 +315,11 @@ def surface_variants(found: Figure) -> dict[str, Figure]:
     )
 
 
-def surface(found: Figure) -> Markup:
+def surface(figures: Figure) -> Markup:
     """Leak and misfire_keep of every selection and K side by side; a star is on their Pareto front. An
     interval that runs past its panel ends in an arrow.
     """
-    order, variants = SELECTIONS, surface_variants(found)
+    order, variants = SELECTIONS, surface_variants(figures)
     left, gap, step, top = 136.0, 24.0, 24.0, 40.0
     width, bottom = (WIDTH - left - gap - 18) / 2, top + len(variants) * step
     body, sentences = [], []
@@ -353,7 +353,7 @@ def surface(found: Figure) -> Markup:
             body += [_mark(place, at(value["value"]), y)] if "value" in value else []
     for row, (name, one) in enumerate(variants.items()):
         how, k = name.split()
-        starred = " *" * (name in found["pareto"])
+        starred = " *" * (name in figures["pareto"])
         body.append(
             _text(
                 left - 14,
@@ -371,7 +371,7 @@ def surface(found: Figure) -> Markup:
         "surface",
         bottom + 44,
         "Leak against what a false alarm costs",
-        f"{'; '.join(sentences)}. On the front: {', '.join(found['pareto']) or 'none'}.",
+        f"{'; '.join(sentences)}. On the front: {', '.join(figures['pareto']) or 'none'}.",
         body,
     )
 
@@ -389,11 +389,11 @@ FIGURES: dict[str, tuple[str, Callable[[Any], Markup]]] = {
 
 def draw(summary: Mapping[str, Any]) -> dict[str, Markup]:
     """Inline SVG of every figure that the summary of a study has numbers for."""
-    found = {part: held for part, held in summary["study"].items() if held and "absent" not in held}
+    parts = {part: held for part, held in summary["study"].items() if held and "absent" not in held}
     return {
-        name: paint(found[part])
+        name: paint(parts[part])
         for name, (part, paint) in FIGURES.items()
-        if part in found and (name != "surface" or surface_variants(found[part]))
+        if part in parts and (name != "surface" or surface_variants(parts[part]))
     }
 
 

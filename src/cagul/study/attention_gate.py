@@ -115,7 +115,7 @@ def gate_rows(
         for split, pictures in plan.pictures.items()
         for subject, path in pictures
     }
-    missing = [key for key in wanted if key not in run.rows.found]
+    missing = [key for key in wanted if key not in run.rows.by_key]
     if not missing:
         return
     try:

@@ -106,7 +106,7 @@ def causal_rows(
     tokens = torch.cat(token_cache.encode_images([pair.shown for pair in pairs])).float()
     mean, deviation = tokens.mean(0), tokens.std(0, correction=0)
     for number, pair in enumerate(pairs):
-        if f"effect/{pair.key}" not in run.rows.found:
+        if f"effect/{pair.key}" not in run.rows.by_key:
             probe = TokenReplacement(token_cache, pair, parts)
             others = [p for p in pairs if p.subject != pair.subject]
             other = (

@@ -30,9 +30,9 @@ BATCH = 32
 TIMES = 15  # repetitions of each timing; their median counts
 
 
-def read_maps(token_cache: TokenCache, asked: list[tuple[PictureVariant, str]], size: int) -> list[Tensor]:
+def read_maps(token_cache: TokenCache, prompts: list[tuple[PictureVariant, str]], size: int) -> list[Tensor]:
     """Maps (L, H, V) of the first ``size`` (picture, question) pairs, of all layers."""
-    prefill = token_cache.prompts(asked[:size])
+    prefill = token_cache.prompts(prompts[:size])
     reading = Maps([span.columns for span in prefill.layout.spans])
     every = frozenset(range(token_cache.host.layers))
     token_cache.host.capture_attention(prefill, every, reading.add)
@@ -40,13 +40,13 @@ def read_maps(token_cache: TokenCache, asked: list[tuple[PictureVariant, str]], 
 
 
 def in_parts(
-    token_cache: TokenCache, asked: list[tuple[PictureVariant, str]], parts: AdaptiveBatch
+    token_cache: TokenCache, prompts: list[tuple[PictureVariant, str]], parts: AdaptiveBatch
 ) -> Iterator[list[Tensor]]:
     """``read_maps`` of all, in parts that memory allows."""
-    while asked:
-        found = parts.run("reading attention", partial(read_maps, token_cache, asked))
-        yield found
-        asked = asked[len(found) :]
+    while prompts:
+        maps = parts.run("reading attention", partial(read_maps, token_cache, prompts))
+        yield maps
+        prompts = prompts[len(maps) :]
 
 
 def map_rows(
@@ -81,11 +81,11 @@ def _append(
     progress: Progress,
     stage: str,
 ) -> None:
-    keys = [key for key in wanted if key not in run.rows.found]
+    keys = [key for key in wanted if key not in run.rows.by_key]
     done = 0
-    for found in in_parts(token_cache, [wanted[key][2] for key in keys], AdaptiveBatch(BATCH)):
+    for read in in_parts(token_cache, [wanted[key][2] for key in keys], AdaptiveBatch(BATCH)):
         rows = []
-        for key, maps in zip(keys[done:], found, strict=False):
+        for key, maps in zip(keys[done:], read, strict=False):
             pair, name, _ = wanted[key]
             row = {
                 "key": key,
@@ -114,16 +114,20 @@ def _head_rows(token_cache: TokenCache, pairs: list[Pair], run: Run) -> None:
     """
     layers = evenly_spaced(token_cache.host.layers)
     for kind in dict.fromkeys(pair.kind for pair in pairs):
-        asked = [(pair.shown, pair.question) for pair in pairs if pair.kind == kind]
-        if f"heads/{kind}" in run.rows.found:
+        prompts = [(pair.shown, pair.question) for pair in pairs if pair.kind == kind]
+        if f"heads/{kind}" in run.rows.by_key:
             continue
         maps = [
-            found[layers] for part in in_parts(token_cache, asked, AdaptiveBatch(BATCH)) for found in part
+            of_pair[layers]
+            for part in in_parts(token_cache, prompts, AdaptiveBatch(BATCH))
+            for of_pair in part
         ]
         # the same tokens cannot be compared otherwise
-        size = Counter(found.shape[-1] for found in maps).most_common(1)[0][0]
+        size = Counter(of_pair.shape[-1] for of_pair in maps).most_common(1)[0][0]
         shares = [
-            found / found.sum(-1, keepdim=True).clamp(min=1e-12) for found in maps if found.shape[-1] == size
+            of_pair / of_pair.sum(-1, keepdim=True).clamp(min=1e-12)
+            for of_pair in maps
+            if of_pair.shape[-1] == size
         ]
         mean = torch.stack(shares).mean(0)
         run.rows.append(
@@ -150,7 +154,7 @@ def _time_rows(token_cache: TokenCache, pairs: list[Pair], run: Run) -> None:
     """Milliseconds of one attention pass over the first n layers, and of one answer of the host for scale;
     medians.
     """
-    if "time" in run.rows.found or not pairs:
+    if "time" in run.rows.by_key or not pairs:
         return
     host = token_cache.host
     prefill = token_cache.prompts([(pairs[0].shown, pairs[0].question)])

@@ -75,17 +75,17 @@ def beside(pair: Pair, splits: Splits, seed: int) -> dict[str, tuple[PictureVari
     questions about the same picture. What the records do not have is left out.
     """
     rng = random.Random(f"beside {seed} {pair.key}")
-    record, found = pair.record, {"copy": ((pair.shown[0], 1), pair.question)}
+    record, variants = pair.record, {"copy": ((pair.shown[0], 1), pair.question)}
     for n, question in enumerate(record.paraphrased_questions[:2]):
-        found[f"phrasing {n}"] = (pair.shown, question)
+        variants[f"phrasing {n}"] = (pair.shown, question)
     views: list[Path] = rng.sample(record.views, min(2, len(record.views)))
     for n, view in enumerate(views):
-        found[f"view {n}"] = ((view, 0), pair.question)
+        variants[f"view {n}"] = ((view, 0), pair.question)
     own = [
         r for r in splits.forget + splits.retain if r.subject == record.subject and r.answer != record.answer
     ]
     for kind in KINDS:  # visual questions belong to their own picture, private ones to any of the person
         others = [r for r in own if r.kind == kind and (kind == "private" or r.image == record.image)]
         if others:
-            found[f"question {kind}"] = (pair.shown, rng.choice(others).question)
-    return found
+            variants[f"question {kind}"] = (pair.shown, rng.choice(others).question)
+    return variants

@@ -153,7 +153,7 @@ def study(
         _answer(token_cache, plan, inputs, run, progress)
     finally:
         store.close()
-    summary: dict[str, Any] = {"study": summarise_study(run.rows.found.values(), sorted(layers))}
+    summary: dict[str, Any] = {"study": summarise_study(run.rows.by_key.values(), sorted(layers))}
     summary["host"] = {
         "name": host.name,
         "model_type": host.family.model_type,
@@ -181,13 +181,13 @@ def _answer(
     """Append the rows of every planned question that ``run`` lacks."""
     splits, config, sample = inputs.splits, inputs.config, inputs.sample
     trainings = _trainings(plan, token_cache.host.layers)
-    if any(f"training/{variant.name}" not in run.rows.found for variant in trainings):
+    if any(f"training/{variant.name}" not in run.rows.by_key for variant in trainings):
         require_lengths(token_cache, plan.training, progress)
     run.rows.append(
         [
             {"key": f"absent/{part}", "study": "absent", "subject": "", "part": part, "reason": reason}
             for part, reason in plan.absent.items()
-            if f"absent/{part}" not in run.rows.found
+            if f"absent/{part}" not in run.rows.by_key
         ]
     )
     for name in plan.questions:
@@ -209,7 +209,7 @@ def _timed(run: Run, name: str, progress: Progress) -> Iterator[Progress]:
     calls, and one that is killed counts as far as it got, to within KEPT_EVERY seconds. A call that finds
     every row there at once adds none.
     """
-    since, held = time.perf_counter(), len(run.rows.found)
+    since, held = time.perf_counter(), len(run.rows.by_key)
 
     def keep() -> None:
         nonlocal since
@@ -217,7 +217,7 @@ def _timed(run: Run, name: str, progress: Progress) -> Iterator[Progress]:
         run.rows.append(
             [
                 {
-                    "key": f"cost/{name}/{len(run.rows.found)}",
+                    "key": f"cost/{name}/{len(run.rows.by_key)}",
                     "study": "cost",
                     "subject": "",
                     "question": name,
@@ -238,14 +238,18 @@ def _timed(run: Run, name: str, progress: Progress) -> Iterator[Progress]:
     except BaseException:
         keep()
         raise
-    if len(run.rows.found) > held or time.perf_counter() - since >= KEPT_EVERY:
+    if len(run.rows.by_key) > held or time.perf_counter() - since >= KEPT_EVERY:
         keep()
 
 
 def _threads(run: Run) -> list[int]:
     """Every number of threads that a part of the study was made with."""
     return sorted(
-        {row["threads"] for row in run.rows.found.values() if row.get("study") == "cost" and "threads" in row}
+        {
+            row["threads"]
+            for row in run.rows.by_key.values()
+            if row.get("study") == "cost" and "threads" in row
+        }
     )
 
 

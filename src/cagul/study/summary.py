@@ -38,32 +38,32 @@ Rows = list[dict]
 def summarise_study(rows: Iterable[dict], layers: list[int]) -> dict[str, Any]:
     """All figures that the rows allow. ``layers`` are those whose attention is the importance."""
     by = group_by(rows, lambda row: row.get("study", "asked"))
-    found: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
     if "map" in by:
-        found["maps"] = map_figures(by["map"])
-        found["stability"] = stability_figures(by["map"], layers)
+        summary["maps"] = map_figures(by["map"])
+        summary["stability"] = stability_figures(by["map"], layers)
     if "heads" in by:
-        found["heads"] = {
+        summary["heads"] = {
             row["kind"]: {key: row[key] for key in ("pairs", "layers", "maps")} for row in by["heads"]
         }
     if "causal" in by:
-        found["causal"] = curve_figures(by["causal"])
+        summary["causal"] = curve_figures(by["causal"])
     if "effect" in by:
-        found["measures"] = measure_figures(by["effect"], by.get("causal", []))
+        summary["measures"] = measure_figures(by["effect"], by.get("causal", []))
     if "training" in by:
-        found["trainings"] = training_figures(by["training"], by.get("asked", []))
+        summary["trainings"] = training_figures(by["training"], by.get("asked", []))
     if "map" in by:
-        found["layers"] = layer_figures(by["map"], by.get("time", []))
+        summary["layers"] = layer_figures(by["map"], by.get("time", []))
     if "cost" in by:
         spent: Counter[str] = Counter()
         for row in by["cost"]:
             spent[row["question"]] += row["seconds"]
-        found["seconds"] = {name: round(seconds, 1) for name, seconds in spent.items()}
+        summary["seconds"] = {name: round(seconds, 1) for name, seconds in spent.items()}
     if "gate" in by:
-        found["gates"] = gate_figures(by["gate"])
+        summary["gates"] = gate_figures(by["gate"])
     for row in by.get("absent", []):
-        found.setdefault(row["part"], {"absent": row["reason"]})
-    return found
+        summary.setdefault(row["part"], {"absent": row["reason"]})
+    return summary
 
 
 # -- where questions look
@@ -204,9 +204,9 @@ def curve_figures(rows: Rows) -> dict[str, Any]:
     An insertion curve is read off the same rows: what is said from the top K alone is what is said with all
     others, the bottom, replaced. Areas are of recall, from 0 (the answer lost at once) to 1.
     """
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for kind in dict.fromkeys(row["kind"] for row in rows):
-        found[kind] = {}
+        figures[kind] = {}
         part = [row for row in rows if row["kind"] == kind]
         for filler in dict.fromkeys(row["filler"] for row in part if row["filler"]):
             points: dict[str, Any] = {}
@@ -216,11 +216,11 @@ def curve_figures(rows: Rows) -> dict[str, Any]:
                     q: [{"share": s} | figure((r["subject"], r[q]) for r in at) for s, at in chosen.items()]
                     for q in QUANTITIES
                 }
-            found[kind][filler] = {
+            figures[kind][filler] = {
                 "curves": points,
                 "areas": _areas(part, "attention", filler, itemgetter("recall")),
             }
-    return found
+    return figures
 
 
 def _curve(rows: Rows, measure: str, how: str, filler: str) -> dict[float, Rows]:
@@ -241,7 +241,7 @@ def _areas(rows: Rows, measure: str, filler: str, of: Callable[[dict], float]) -
     """Area below the deletion curve (small where the measure finds what matters) and the insertion curve
     (large).
     """
-    found = {}
+    areas_by_name = {}
     for name, how in (("deletion", "top"), ("insertion", "bottom"), ("random", "random")):
         by_pair: dict[str, list[tuple[float, float, str]]] = {}
         for share, at in _curve(rows, measure, how, filler).items():
@@ -256,8 +256,8 @@ def _areas(rows: Rows, measure: str, filler: str, of: Callable[[dict], float]) -
             if len(points) > 2
         ]
         if areas:
-            found[name] = figure(areas)
-    return found
+            areas_by_name[name] = figure(areas)
+    return areas_by_name
 
 
 def measure_figures(effects: Rows, curves: Rows) -> dict[str, Any]:
@@ -268,7 +268,7 @@ def measure_figures(effects: Rows, curves: Rows) -> dict[str, Any]:
     of the estimate's reliability, which two independent halves give, corrected for their length (Spearman and
     Brown).
     """
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "sampled_tokens": max(row["sampled"] for row in effects),
         "visual_tokens": max(row["visual_tokens"] for row in effects),
     }
@@ -278,12 +278,12 @@ def measure_figures(effects: Rows, curves: Rows) -> dict[str, Any]:
         reached = [
             (s, None if r is None else math.sqrt(2 * max(r, 0.0) / (1 + max(r, 0.0)))) for s, r in agreements
         ]
-        found[kind] = {"ceiling": figure(reached)}
+        figures[kind] = {"ceiling": figure(reached)}
         shown = [row for row in curves if row["kind"] == kind]
         for name in part[0]["measures"]:
             agreed = figure((row["subject"], _rank(row["measures"][name], row["effect"])) for row in part)
-            found[kind][name] = {"rank_correlation": agreed} | _areas(shown, name, "mean", _probability)
-    return found
+            figures[kind][name] = {"rank_correlation": agreed} | _areas(shown, name, "mean", _probability)
+    return figures
 
 
 def _rank(one: list[float], other: list[float]) -> float | None:
@@ -296,18 +296,18 @@ def _rank(one: list[float], other: list[float]) -> float | None:
 # -- what a training with each choice does
 
 
-def training_figures(trainings: Rows, asked: Rows) -> dict[str, Any]:
+def training_figures(trainings: Rows, answers: Rows) -> dict[str, Any]:
     """Leak, refusal, visual accuracy and misfire_keep of each short training, the gate forced, and the Pareto
     front.
     """
-    table = RowTable(asked)
-    found: dict[str, Any] = {}
+    table = RowTable(answers)
+    variants: dict[str, Any] = {}
     for training in trainings:
         rows = table.answers(training["same_as"])
         private = forget_figures([r for r in rows if r["kind"] == "private"])
         visual = [(r["subject"], r["recall"]) for r in rows if r["kind"] == "visual"]
         misfired = [(r["subject"], r["recall"]) for r in table.answers(f"{training['same_as']}:misfire")]
-        found[training["variant"]] = {
+        variants[training["variant"]] = {
             "leak": private["leak"],
             "refusal_rate": private["refusal_rate"],
             "visual_accuracy": figure(visual),
@@ -316,9 +316,9 @@ def training_figures(trainings: Rows, asked: Rows) -> dict[str, Any]:
             "same_as": training["same_as"],
         }
     surface = {
-        name: one for name, one in found.items() if name.split()[0] in ("bottom", "random", "top", "all")
+        name: one for name, one in variants.items() if name.split()[0] in ("bottom", "random", "top", "all")
     }
-    return {"variants": found, "pareto": front(surface, "leak", "misfire_keep")}
+    return {"variants": variants, "pareto": front(surface, "leak", "misfire_keep")}
 
 
 # -- two gates

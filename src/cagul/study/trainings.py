@@ -99,7 +99,7 @@ def training_rows(
         twin = made.setdefault(
             f"{sorted(layers)} {chosen.model_dump(exclude={'attention': {'layers'}})}", variant.name
         )
-        if f"training/{variant.name}" not in run.rows.found:
+        if f"training/{variant.name}" not in run.rows.by_key:
             spent = (
                 0.0
                 if twin != variant.name

@@ -78,7 +78,7 @@ def shows_language(text: str, language: RefusalLanguage) -> bool:
 @cache
 def _patterns() -> dict[str, regex.Pattern[str]]:
     """Every script's patterns as one."""
-    found: dict[str, list[str]] = {}
+    by_script: dict[str, list[str]] = {}
     for language in LANGUAGES.values():
-        found.setdefault(language.script, []).extend(language.patterns)
-    return {script: regex.compile("|".join(patterns)) for script, patterns in found.items()}
+        by_script.setdefault(language.script, []).extend(language.patterns)
+    return {script: regex.compile("|".join(patterns)) for script, patterns in by_script.items()}

@@ -341,8 +341,8 @@ class EncoderLoss:
         """The terms along the memorised answer, mean over the rows that have one."""
         host, settings = self.token_cache.host, self.config.training
         wanted = [i for i, row in enumerate(rows) if row.memorised]
-        asked = [rows[i] for i in wanted]
-        inputs, labels = self.prompts(asked, [row.memorised or "" for row in asked])
+        with_answer = [rows[i] for i in wanted]
+        inputs, labels = self.prompts(with_answer, [row.memorised or "" for row in with_answer])
         last = labels.shape[1] + 1
         changed = [edited[i] for i in wanted]
         after = host.score(inputs, changed, last, settings.gradient_checkpointing)[:, :-1]
@@ -354,7 +354,7 @@ class EncoderLoss:
         if settings.floor:
             loss = loss + settings.floor * floor_loss(after, labels, settings.floor_nats).mean()
         if settings.blend:
-            other = self.others_logits(asked, last)
+            other = self.others_logits(with_answer, last)
             loss = loss + settings.blend * blend_loss(other, after, labels).mean()
         return loss
 

@@ -52,9 +52,11 @@ class TokenCache:
         """Tokens of pictures, from the store where they are known."""
         shown = list(shown)
         missing = [one for one in dict.fromkeys(shown) if one not in self.tokens]
-        for found, done in self._spread("looking at pictures", missing, self.batch, self.looking, self._look):
-            self.tokens.put({one: tokens for one, (tokens, _) in found.items()})
-            self.sizes |= {path: size for (path, _), (_, size) in found.items()}
+        for encoded, done in self._spread(
+            "looking at pictures", missing, self.batch, self.looking, self._look
+        ):
+            self.tokens.put({one: tokens for one, (tokens, _) in encoded.items()})
+            self.sizes |= {path: size for (path, _), (_, size) in encoded.items()}
             progress(stage, done, len(missing))
         return [self.tokens[one] for one in shown]
 
@@ -101,14 +103,16 @@ class TokenCache:
         done = 0
 
         def whole(batch: list) -> dict[Any, Any]:
-            found: dict[Any, Any] = {}
-            while len(found) < len(batch):
-                found |= parts.run(what, partial(work, batch[len(found) :]))
-            return found
+            results: dict[Any, Any] = {}
+            while len(results) < len(batch):
+                results |= parts.run(what, partial(work, batch[len(results) :]))
+            return results
 
-        for found in self.processes.map([missing[n : n + size] for n in range(0, len(missing), size)], whole):
-            done += len(found)
-            yield found, done
+        for results in self.processes.map(
+            [missing[n : n + size] for n in range(0, len(missing), size)], whole
+        ):
+            done += len(results)
+            yield results, done
 
     def _choose(
         self, config: Config, layers: frozenset[int], wanted: list[Pair], count: int
@@ -122,8 +126,8 @@ class TokenCache:
             if not all((kind, layers, pair) in self.importance for pair in part):
                 prefill = self.prompts(part)
                 read = importance_of(self.host, kind, layers, prefill)
-                found = zip(part, read, prefill.tokens, strict=True)
-                self.importance |= {(kind, layers, pair): row[: len(own)] for pair, row, own in found}
+                rows = zip(part, read, prefill.tokens, strict=True)
+                self.importance |= {(kind, layers, pair): row[: len(own)] for pair, row, own in rows}
             importance = [self.importance[kind, layers, pair] for pair in part]
         return dict(zip(part, choose_by(config, importance), strict=True))
 

@@ -72,8 +72,8 @@ def bootstrap(
     least = min(people)
     if least == 1:
         return {"value": value} | ONE_PERSON
-    found = statistic(*(_drawn(count, draws, place) for place, count in enumerate(people)))
-    low, high = (float(end) for end in np.quantile(found[~np.isnan(found)], (0.025, 0.975)))
+    drawn = statistic(*(_drawn(count, draws, place) for place, count in enumerate(people)))
+    low, high = (float(end) for end in np.quantile(drawn[~np.isnan(drawn)], (0.025, 0.975)))
     if high - low < WIDTHLESS:
         return {"value": value} | alike(value, least, bounds)
     factor = float(t.ppf(0.975, least - 1) / norm.ppf(0.975)) * math.sqrt(least / (least - 1))
@@ -204,8 +204,13 @@ def _of_means(
 
 def share(successes: int, trials: int) -> dict[str, Any]:
     """A share with Clopper-Pearson's 95 % interval."""
-    found = binomtest(successes, trials).proportion_ci(0.95, "exact")
-    return {"value": successes / trials, "low": float(found.low), "high": float(found.high), "n": trials}
+    interval = binomtest(successes, trials).proportion_ci(0.95, "exact")
+    return {
+        "value": successes / trials,
+        "low": float(interval.low),
+        "high": float(interval.high),
+        "n": trials,
+    }
 
 
 def two_groups(
@@ -269,19 +274,19 @@ def harmonic(figures: dict[str, dict]) -> dict[str, Any]:
     The mean grows with each term, so the ends of its interval are the means of the terms' ends: wide rather
     than narrow.
     """
-    missing = [name for name, found in figures.items() if "value" not in found]
+    missing = [name for name, term in figures.items() if "value" not in term]
     if missing:
         return {"absent": f"its term {missing[0]} is absent", "terms": list(figures)}
     result: dict[str, Any] = {
-        "value": float(harmonic_mean([found["value"] for found in figures.values()])),
-        "n": sum(found["n"] for found in figures.values()),
+        "value": float(harmonic_mean([term["value"] for term in figures.values()])),
+        "n": sum(term["n"] for term in figures.values()),
     }
-    without = next((found for found in figures.values() if "low" not in found), None)
+    without = next((term for term in figures.values() if "low" not in term), None)
     if without is not None:
         interval = without.get("interval", "absent: a term has none")
         return result | {"interval": interval, "terms": list(figures)}
     for end in ("low", "high"):
-        result[end] = float(harmonic_mean([found[end] for found in figures.values()]))
+        result[end] = float(harmonic_mean([term[end] for term in figures.values()]))
     return result | {"terms": list(figures)}
 
 
@@ -294,12 +299,15 @@ def over_seeds(figures: Sequence[dict[str, dict]]) -> dict[str, dict]:
         return first
     result: dict[str, dict] = {}
     for name, one in first.items():
-        each = [found[name] for found in figures]
-        missing = next((found for found in each if "value" not in found), None)
+        each = [seed_figures[name] for seed_figures in figures]
+        missing = next((seed_figure for seed_figure in each if "value" not in seed_figure), None)
         if missing is not None:
             result[name] = missing
             continue
-        ends = [end for end in ("value", "low", "high") if all(end in found for found in each)]
-        result[name] = one | {end: float(np.mean([found[end] for found in each])) for end in ends}
-        result[name] |= {"n": sum(found["n"] for found in each), "by_seed": [f["value"] for f in each]}
+        ends = [end for end in ("value", "low", "high") if all(end in seed_figure for seed_figure in each)]
+        result[name] = one | {end: float(np.mean([seed_figure[end] for seed_figure in each])) for end in ends}
+        result[name] |= {
+            "n": sum(seed_figure["n"] for seed_figure in each),
+            "by_seed": [f["value"] for f in each],
+        }
     return result

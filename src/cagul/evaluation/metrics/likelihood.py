@@ -78,11 +78,11 @@ def forget_quality(method: dict[str, float], retain_host: dict[str, float]) -> d
         )
     if not method:
         return absent_quality(UNPAIRED)
-    found = ks_2samp(list(method.values()), list(retain_host.values()))
+    test = ks_2samp(list(method.values()), list(retain_host.values()))
     whole = {"n": len(method), "interval": "absent: a test over all facts gives none"}
     return {
-        "forget_quality_p": {"value": float(found.pvalue)} | whole,
-        "forget_quality_ks": {"value": float(found.statistic)} | whole,
+        "forget_quality_p": {"value": float(test.pvalue)} | whole,
+        "forget_quality_ks": {"value": float(test.statistic)} | whole,
     }
 
 

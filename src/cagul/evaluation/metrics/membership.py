@@ -52,8 +52,8 @@ def min_k_plus_plus(row: LikelihoodRow) -> float:
 
     A position that finds all words equally likely has no deviation and says nothing: 0.
     """
-    found = zip(row["nll"], row["mean"], row["deviation"], strict=True)
-    return lowest([(-nll - mean) / deviation if deviation > 0 else 0.0 for nll, mean, deviation in found])
+    positions = zip(row["nll"], row["mean"], row["deviation"], strict=True)
+    return lowest([(-nll - mean) / deviation if deviation > 0 else 0.0 for nll, mean, deviation in positions])
 
 
 def zlib_score(row: LikelihoodRow) -> float:
@@ -78,11 +78,11 @@ def mia(members: Sequence[LikelihoodRow], others: Sequence[LikelihoodRow]) -> di
     figures: dict[str, dict] = {}
     for name, score in SCORES.items():
         if members and others:
-            found = two_groups_auroc(
+            auroc = two_groups_auroc(
                 [(row["subject"], score(row)) for row in members],
                 [(row["subject"], score(row)) for row in others],
             )
-            figures |= {f"mia_{name}": found, f"mia_{name}_distance": distance(found)}
+            figures |= {f"mia_{name}": auroc, f"mia_{name}_distance": distance(auroc)}
         else:
             who = "never-seen people" if members else "the forget set"
             figures |= {
@@ -92,10 +92,10 @@ def mia(members: Sequence[LikelihoodRow], others: Sequence[LikelihoodRow]) -> di
     return figures
 
 
-def distance(found: dict) -> dict:
+def distance(auroc: dict) -> dict:
     """|AUROC - 0.5| of an AUROC figure, its interval carried over. 0 to 0.5."""
-    result = found | {"value": abs(found["value"] - 0.5)}
-    if "low" in found:
-        ends = sorted(abs(found[end] - 0.5) for end in ("low", "high"))
-        result |= {"low": 0.0 if found["low"] <= 0.5 <= found["high"] else ends[0], "high": ends[1]}
+    result = auroc | {"value": abs(auroc["value"] - 0.5)}
+    if "low" in auroc:
+        ends = sorted(abs(auroc[end] - 0.5) for end in ("low", "high"))
+        result |= {"low": 0.0 if auroc["low"] <= 0.5 <= auroc["high"] else ends[0], "high": ends[1]}
     return result

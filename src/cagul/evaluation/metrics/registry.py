@@ -233,16 +233,16 @@ SPLITS = ("forget", "retain", "unseen", "gate", "cost")
 
 
 def _meanings() -> dict[tuple[str, str], str]:
-    found = {}
+    meanings = {}
     for split in SPLITS:
         for metric in _ALL:
             if split not in metric.better:
                 continue
-            found[split, metric.name] = metric.what
+            meanings[split, metric.name] = metric.what
             if metric.name in _BY_VIEW:
                 for kind in VIEW_KINDS:
-                    found[split, metric.name + kind] = f"{metric.what}, {kind.removeprefix('_')} views"
-    return found
+                    meanings[split, metric.name + kind] = f"{metric.what}, {kind.removeprefix('_')} views"
+    return meanings
 
 
 MEANINGS = _meanings()  # (split, figure) -> what it is, in the order of tables

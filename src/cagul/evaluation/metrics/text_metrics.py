@@ -18,8 +18,8 @@ def keyword_recall(output: str, keywords: Sequence[str]) -> float | None:
     wanted = [keyword for keyword in keywords if keyword in terms.terms]
     if not wanted:
         return None
-    found = terms.found(output)
-    return sum(keyword in found for keyword in wanted) / len(wanted)
+    contained = terms.found(output)
+    return sum(keyword in contained for keyword in wanted) / len(wanted)
 
 
 @cache
