@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from cagul.data.base64_text import CutBase64Error, decode_base64
 from cagul.data.benchmarks import _options, right_option
 from cagul.data.cells import (
     FURTHER_PARAPHRASES,
@@ -283,6 +284,29 @@ def test_paths_of_pictures_lie_beside_the_table(tmp_path):
     assert kept.keep("Ada", f"file://{tmp_path}/a%20b.png") == tmp_path / "a b.png"
     assert kept.keep("Ada", {"bytes": b"", "path": "a.png"}, tmp_path) == tmp_path / "a.png"
     assert [picture_content(cell) for cell in (None, "", float("nan"), {}, {"bytes": None})] == [None] * 5
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        ("-_8=", b"\xfb\xff"),
+        ("+/8", b"\xfb\xff"),
+        (b" A\tA\r\nE C==\n", b"\x00\x01\x02"),
+        ("AAEC\u00a0", b"\x00\x01\x02"),
+        (b"====", b""),
+    ],
+)
+def test_base64_of_either_alphabet_with_any_layout_is_decoded(text, data):
+    assert decode_base64(text) == data
+
+
+@pytest.mark.parametrize(
+    ("text", "error"), [("AAECA", CutBase64Error), ("AA.C", ValueError), ("é", ValueError)]
+)
+def test_base64_that_is_cut_or_none_is_refused(text, error):
+    with pytest.raises(error) as refused:
+        decode_base64(text)
+    assert type(refused.value) is error
 
 
 def test_a_long_path_without_a_dot_is_looked_for_before_it_is_read_as_base64(tmp_path):

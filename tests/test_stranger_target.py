@@ -9,11 +9,12 @@ import torch
 
 from cagul.config import load_config
 from cagul.data.records import Record, load_records, split_records
+from cagul.data.strangers import stranger_pictures
 from cagul.method.losses import stranger_loss
 from cagul.training import target
 from cagul.training.encoder import EncoderLoss, EncoderRows, prepare_rows
 from cagul.training.gate import hold_out_calibration
-from cagul.training.host_manner import StrangerAnswer, StrangerAnswers, in_manner, stranger_pictures
+from cagul.training.host_manner import StrangerAnswer, StrangerAnswers, in_manner
 from cagul.training.target import with_target
 from cagul.training.token_cache import TokenCache
 
@@ -61,10 +62,10 @@ def test_strangers_are_the_calibration_people(tiny_records):
     splits = hold_out_calibration(split_records(load_records(tiny_records), ["p0"]), 0)
     calibration = {record.image for record in splits.calibration}
     assert calibration
-    shown = stranger_pictures(splits, seed=0)
+    shown = stranger_pictures(splits, 64, seed=0)
     assert {path for path, _ in shown} <= calibration
     assert len(shown) == len(splits.subjects("calibration"))
-    assert shown == stranger_pictures(splits, seed=0)
+    assert shown == stranger_pictures(splits, 64, seed=0)
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def taught(tiny_host, tiny_records, monkeypatch):
     splits = split_records(load_records(tiny_records), ["p0"])
     config = load_config("default", [*QUICK, "training.target=stranger"])
     rows, cache = EncoderRows.draw(splits, config, replay=False), TokenCache(tiny_host)
-    stranger = stranger_pictures(splits, 0)[0]
+    stranger = stranger_pictures(splits, 64, 0)[0]
 
     def asked(cache, questions, splits, seed, progress):
         answers = {question: (StrangerAnswer(stranger, "I do not know .")) for question in questions}

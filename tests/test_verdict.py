@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from cagul.evaluation.verdict import HeldOutAnswer, StrangerOutcome, judge, share_of
+from cagul.evaluation.verdict import HeldOutAnswer, StrangerOutcome, judge, share_of, stranger_outcome
 
 
 def answers(host, guard, *, people=4, sort="paraphrase", fired=True, facts=5):
@@ -100,6 +100,20 @@ def test_what_the_host_tells_of_strangers_too_is_no_knowledge():
     assert verdict.word == "NOTHING TO HIDE"
     assert "on 4 of 10 when it is shown a stranger" in verdict.sentence
     assert judge(answers(1.0, 1.0), by_chance).word == "DOES NOT HIDE"
+
+
+@pytest.mark.parametrize(
+    ("own", "facts", "outcome"),
+    [
+        ([0.5], [1.0], None),  # the host knows this person
+        ([None, 0.0, 1.0], [], None),
+        ([0.4, None], [1.0, 0.0, None, 0.5], StrangerOutcome("s", 1.0, 0.5)),
+        ([], [0.0], StrangerOutcome("s", 1.0, 0.0)),
+        ([None], [], StrangerOutcome("s", 1.0, None)),
+    ],
+)
+def test_a_stranger_is_somebody_of_whom_the_host_tells_nothing(own, facts, outcome):
+    assert stranger_outcome("s", 1.0, own, facts) == outcome
 
 
 def test_the_cause_is_the_gate_where_it_does_not_fire():

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from cagul.data.grouping import group_by
 from cagul.data.picture_folders import picture_files
-from cagul.data.records import Record
+from cagul.data.pictures import PictureVariant, pictures_by_subject
+from cagul.data.records import Record, Splits
 from cagul.data.sameness import same_contents, same_paths
 from cagul.errors import DataError
 from cagul.text.refusal_texts import refusals_in_language_of
@@ -92,6 +93,23 @@ def strangers_in_folder(folder: Path) -> Strangers:
         )
     people = group_by(pictures, lambda path: path.relative_to(folder).parts[0])
     return Strangers(f"people in {folder.name}", {name: people[name] for name in _ordered(people)})
+
+
+def stranger_records(splits: Splits) -> list[Record]:
+    """The records of strangers whom training and its checks may show: of the group calibration, on which no
+    answer is trained. Pictures of the group unseen are opened by ``evaluate`` alone.
+    """
+    return splits.calibration
+
+
+def stranger_pictures(splits: Splits, most: int, seed: int) -> list[PictureVariant]:
+    """One training image each of at most ``most`` strangers; of retained people where there is no stranger,
+    as the host may not know those either.
+    """
+    by_subject = pictures_by_subject(stranger_records(splits) or splits.retain)
+    rng = random.Random(f"strangers {seed}")
+    people = rng.sample(sorted(by_subject), min(most, len(by_subject)))
+    return [(rng.choice(by_subject[subject]), 0) for subject in people]
 
 
 def for_checks(records: Sequence[Record], *, unseen: bool) -> Strangers:

@@ -4,7 +4,6 @@ spelling. No torch here.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 from collections import Counter
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from cagul.data.base64_text import decode_base64
 from cagul.data.cells import described, is_missing, parsed_list
 from cagul.data.pictures import picture_header
 from cagul.data.records import Record, is_file
@@ -144,19 +144,13 @@ def _from_text(text: str, beside: Path) -> bytes | str:
         if not comma:
             raise ValueError("a data URL without a comma")
         body = unquote(body)
-        return _base64(body) if head.lower().endswith(";base64") else body.encode("latin-1")
+        return decode_base64(body) if head.lower().endswith(";base64") else body.encode("latin-1")
     if re.match(r"(https?|s3|gs|hf|ftp)://", text, re.IGNORECASE):
         raise ValueError("an address, which is not fetched")
     if text[:7].lower() == "file://":
         return unquote(text[7:])
     like_base64 = len(text) >= SHORTEST_BASE64 and re.fullmatch(r"[A-Za-z0-9+/_\s-]+={0,2}\s*", text)
-    return _base64(text) if like_base64 and not is_file(_path_beside(text, beside)) else text
-
-
-def _base64(text: str) -> bytes:
-    """Base64 of either alphabet, with or without its padding and line breaks. Raises ValueError."""
-    plain = "".join(text.split()).replace("-", "+").replace("_", "/").rstrip("=")
-    return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    return decode_base64(text) if like_base64 and not is_file(_path_beside(text, beside)) else text
 
 
 def _path_beside(text: str, folder: Path) -> Path:

@@ -19,6 +19,7 @@ from cagul.data.grouping import group_by
 from cagul.data.picture_cache import PictureCache
 from cagul.data.pictures import augment_picture, open_picture
 from cagul.data.records import Record, Splits
+from cagul.data.strangers import stranger_records
 from cagul.evaluation.ask import BATCH, BatchAnswers, answer_batch
 from cagul.evaluation.metrics.intervals import figure
 from cagul.evaluation.metrics.text_metrics import keyword_recall, rouge_l
@@ -30,7 +31,7 @@ from cagul.evaluation.verdict import (
     held_out_answer,
     judge,
     share_of,
-    tells,
+    stranger_outcome,
 )
 from cagul.guard.guard import Guard
 from cagul.host.adaptive_batch import AdaptiveBatch
@@ -138,8 +139,8 @@ class HeldOutChecks:
         return CheckResult(figures, verdict)
 
     def _strangers(self, splits: Splits) -> Iterator[StrangerOutcome]:
-        """The host's answers about strangers. Who is told about by an answer is no stranger. A question that
-        is put to one person alone may name that person: what it brings out is told by no chance.
+        """The host's answers about strangers. A question that is put to one person alone may name that
+        person: what it brings out is told by no chance.
         """
         people_of = group_by(
             (record for part in vars(splits).values() for record in part if record.kind == "private"),
@@ -152,11 +153,17 @@ class HeldOutChecks:
         )
         for check in self.checks:
             if check.sort == "stranger":
-                answer, chance = self.host_answers[check].text, _share(check, self.host_answers[check].text)
-                if not any(tells(keyword_recall(answer, r.keywords) or 0) for r in own.get(check.shown, ())):
-                    can_be_chance = chance is not None and len(set(people_of[check.question])) > 1
-                    by_chance = tells(chance or 0.0) if can_be_chance else None
-                    yield StrangerOutcome(check.shown, _refuses(answer), by_chance)
+                answer = self.host_answers[check].text
+                chance = _share(check, answer)
+                can_be_chance = chance is not None and len(set(people_of[check.question])) > 1
+                outcome = stranger_outcome(
+                    check.shown,
+                    _refuses(answer),
+                    (keyword_recall(answer, record.keywords) for record in own.get(check.shown, ())),
+                    [chance] if can_be_chance else [],
+                )
+                if outcome is not None:
+                    yield outcome
 
     def _visual(self, answers: dict[Check, _Answer]) -> dict[str, Any]:
         visual = [check for check in self.checks if check.sort == "visual"]
@@ -311,10 +318,8 @@ def rewordings(question: str) -> list[str]:
 
 
 def _about_strangers(splits: Splits, private: Sequence[Record]) -> list[Check]:
-    """The forget set's questions on pictures of calibration people, whom training asks nothing about. Unseen
-    people's pictures are for ``evaluate`` alone.
-    """
-    pictures = list({record.image: record for record in splits.calibration}.values())
+    """The forget set's questions on the pictures of strangers."""
+    pictures = list({record.image: record for record in stranger_records(splits)}.values())
     rng = random.Random("checks strangers")
     return [
         Check("stranger", about, other.image, about.question, stranger=other.subject)

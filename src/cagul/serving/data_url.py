@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable
 from urllib.parse import unquote_to_bytes
 
 from PIL import Image
 
+from cagul.data.base64_text import CutBase64Error, decode_base64
 from cagul.data.pictures import pixels_of, read_picture
 from cagul.errors import DataError
 from cagul.serving.refused import Refused
@@ -24,7 +24,6 @@ LONGEST_HEAD = 1000  # characters before the comma
 _HEAD = re.compile(r'\s*data\s*:((?:[^,"]|"[^"]*")*),', re.IGNORECASE)
 _SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]{0,15}):", re.IGNORECASE)
 _WRAPPING = " \t\r\n\f\v\"'<>`\ufeff"  # what a copied address is at times wrapped in
-_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _BLANKS = b" \t\r\n\f\v"
 _LINE_BREAK = re.compile(rb"[\t\r\n\f\v]+")
 _SCHEMES = {
@@ -123,19 +122,15 @@ def _with_plus(data: bytes) -> bytes:
 
 def _base64(payload: str, where: str) -> bytes:
     """Decoded base64. Raises Refused where letters are missing or others are in it."""
-    data = unquote_to_bytes(payload) if "%" in payload else payload.encode("utf-8", "replace")
-    data = _with_plus(data).translate(_URL_SAFE, _BLANKS).rstrip(b"=")
+    text = unquote_to_bytes(payload) if "%" in payload else payload.encode("utf-8", "replace")
+    try:
+        data = decode_base64(_with_plus(text))
+    except CutBase64Error as error:
+        what = f"has {error.characters:,} characters, which are no whole bytes: it was cut. Send all of it."
+        raise Refused(422, "image_base64", f"The base64 {what}", where) from None
+    except ValueError:
+        what = "The data URL is no valid base64. Encode the file's bytes again."
+        raise Refused(422, "image_base64", what, where) from None
     if not data:
         raise Refused(422, "image_url", f"The data URL holds no data. {WRITE}", where)
-    if re.fullmatch(rb"[A-Za-z0-9+/]+", data) is None:
-        raise Refused(
-            422, "image_base64", "The data URL is no valid base64. Encode the file's bytes again.", where
-        )
-    if len(data) % 4 == 1:
-        raise Refused(
-            422,
-            "image_base64",
-            f"The base64 has {len(data):,} characters, which are no whole bytes: it was cut. Send all of it.",
-            where,
-        )
-    return base64.b64decode(data + b"=" * (-len(data) % 4))
+    return data

@@ -14,8 +14,9 @@ from functools import partial
 
 import torch
 
-from cagul.data.pictures import PictureVariant, pictures_by_subject
+from cagul.data.pictures import PictureVariant
 from cagul.data.records import Record, Splits
+from cagul.data.strangers import stranger_pictures
 from cagul.host.adaptive_batch import AdaptiveBatch
 from cagul.text.matching import Matcher
 from cagul.text.normal import fold
@@ -81,11 +82,11 @@ def ask_about_strangers(
 ) -> StrangerAnswers:
     """Ask the untouched host private ``questions`` about strangers, drawn at temperature 1.
 
-    Strangers are the calibration people; without any, those of retain whom the host does not know either,
-    which its answers show. Answers that name a keyword of any record are facts, known or made up, and are
+    Strangers are as in ``stranger_pictures``; where these are of retain, its answers show whom the host does
+    not know either. Answers that name a keyword of any record are facts, known or made up, and are
     left out. Several processes share the asking, and all return the same.
     """
-    pictures = stranger_pictures(splits, seed)
+    pictures = stranger_pictures(splits, PEOPLE, seed)
     pairs = []
     for question, count in Counter(questions).items():
         wanted = min(STRANGERS, count, len(pictures))
@@ -95,14 +96,6 @@ def ask_about_strangers(
         ]
     texts = _answers(token_cache, pairs, seed, progress)
     return in_manner(zip(pairs, texts, strict=True), [*splits.forget, *splits.retain, *splits.calibration])
-
-
-def stranger_pictures(splits: Splits, seed: int) -> list[PictureVariant]:
-    """One picture each of at most ``PEOPLE`` people: of calibration, or of retain where there is none."""
-    by_subject = pictures_by_subject(splits.calibration or splits.retain)
-    rng = random.Random(f"strangers {seed}")
-    people = rng.sample(sorted(by_subject), min(PEOPLE, len(by_subject)))
-    return [(rng.choice(by_subject[subject]), 0) for subject in people]
 
 
 def in_manner(answers: Iterable[tuple[Pair, str]], records: Iterable[Record]) -> StrangerAnswers:
