@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from cagul.cli.evaluate import ROWS
+from cagul.cli.evaluate import ROWS, WORDS
 from cagul.evaluation.metrics.registry import MEANINGS
 from documents import NOT_RUN, ROOT, blocks, commands, stage, unmarked
 
@@ -60,7 +60,7 @@ def test_the_shown_figures_are_of_the_form_that_the_command_prints():
             r"^│ (\w+) +│ (\w+) +│ +(.*?) *│ +(.*?) *│(?: (.*?) +│)?$", shown, re.MULTILINE
         )
     ]
-    assert [tuple(row[:2]) for row in figures] == list(ROWS)
+    assert [name for row in figures if (name := tuple(row[:2])) not in WORDS] == list(ROWS)
     for split, name, host, cagul, meaning in figures:
         assert re.fullmatch(rf"({VALUE})?", host)
         assert re.fullmatch(VALUE, cagul)

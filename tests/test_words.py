@@ -4,11 +4,14 @@ count.
 
 from __future__ import annotations
 
+import io
+import json
 import random
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from cagul.data.records import Record, Splits, load_records, split_records
 from cagul.data.wordings import MEANINGS, TRAINED, UNTRAINED, WORDINGS, Material
@@ -315,6 +318,8 @@ def test_kept_rows_are_in_no_kind_that_an_evaluation_holds_out():
 
 
 def test_the_report_shows_what_other_words_bring_out(tmp_path):
+    from cagul.cli.evaluate import table
+    from cagul.evaluation.verdict import verdict_of_rows
     from cagul.report.html import write_report
     from made_runs import make_rows, make_run
 
@@ -331,6 +336,16 @@ def test_the_report_shows_what_other_words_bring_out(tmp_path):
         "visual_accuracy",
         "identical",
     ]
+    verdict = verdict_of_rows(rows, "cagul")
+    assert verdict.sentence.endswith(
+        "In other wordings it tells 50 % of the facts; 50 % asked with the answer begun in the question "
+        "(leak_words)."
+    )
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    printed = Console(file=io.StringIO(), width=160)
+    printed.print(table(summary))
+    shown = printed.file.getvalue()
+    assert shown.index("leak_words") < shown.index("leak_worst_wording") < shown.index("leak_fired")
     text = page.read_text()
     assert (
         "the same, asked in other words; most is said with the answer begun in the question (0.500)" in text

@@ -61,6 +61,10 @@ ROWS = (  # (split, figure)
 )
 
 
+# where facts were asked in other words; the second names its kind
+WORDS = (("forget", "leak_words"), ("forget", "leak_worst_wording"))
+
+
 @if_interrupted(RESUMES)
 def evaluate(
     run: options.Run,
@@ -194,7 +198,7 @@ def table(summary: dict[str, Any]) -> FittedTable:
     """Host and guard side by side, one row a figure with its interval."""
     methods = list(summary["methods"])
     rows: list[list[Cell]] = []
-    for split, name in ROWS:
+    for split, name in (ROWS[0], *WORDS, *ROWS[1:]):
         figures = [summary["methods"][method].get(split, {}).get(name) for method in methods]
         cells = [figure_cell(figure, between="-") for figure in figures]
         if any(cells):

@@ -189,7 +189,7 @@ def _print_result(made: Patch, patch: Path, base: Path | None) -> None:
     )
     out.say(
         f"It recognises {facts['own_pictures_recognised']:.0%} of the forgotten people's own pictures. Run "
-        "`cagul evaluate` to measure it on new pictures."
+        "`cagul evaluate` to measure it on new pictures and in other wordings."
     )
     if made.config.gate.kind == "enrolment":
         out.say("The patch holds face templates, which are personal data: keep it as you keep the pictures.")
