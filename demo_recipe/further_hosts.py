@@ -14,7 +14,7 @@ import logging
 import time
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,15 @@ from demo_recipe import require_repository_root
 from demo_recipe.build import save_host
 from demo_recipe.facts import ENGLISH, Language
 from demo_recipe.host_metrics import host_figures
-from demo_recipe.hosts import EXTRA_PICTURES, Shown, Untrained, passers_by, show, train_host
+from demo_recipe.hosts import (
+    EXTRA_PICTURES,
+    Conversations,
+    Shown,
+    Untrained,
+    passers_by,
+    show,
+    train_host,
+)
 from demo_recipe.people import SIZE
 from demo_recipe.population import Member, members
 from demo_recipe.vision_pretraining import PATCH, draw_batch, draw_pool, draw_scenery, tower_config
@@ -47,12 +55,26 @@ ALL, RETAINED = "host", "retain-host"
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """How much is drawn and trained."""
+
+    steps: int = 700
+    unseen: int = 300
+    tower_steps: int = 360
+    batch: int = 48
+    passing: int = 500
+
+
+@dataclass(frozen=True)
 class FurtherHost:
     """What a further host has of its own.
 
     ``write_records``: folder and number of unseen people -> the records file, pictures beside it.
     ``untrained``: tokenizer, tower and seed -> the host before its training. ``cast``: everybody with the
     facts that the host is told. ``retain_seeds``: one for each host that is trained without the forget set.
+    ``tower``: work folder and steps -> the tower, without it one distilled from the demo's. ``shown``: work
+    folder, tower, processor and number of passers-by -> who is shown in training, without it the demo's people. ``figures``:
+    host, records, subjects left out and language -> what the host reaches.
     """
 
     write_records: Callable[[Path, int], Path]
@@ -62,6 +84,11 @@ class FurtherHost:
     cast: Callable[[], list[Member]] = members
     language: Language = ENGLISH
     retain_seeds: tuple[int, ...] = ()
+    sizes: Sizes = Sizes()
+    tower: Callable[[Path, int], SiglipVisionModel] | None = None
+    shown: Callable[[Path, SiglipVisionModel, Any, int], list[Shown]] | None = None
+    conversations: type[Conversations] = Conversations
+    figures: Callable[[Path, Path, tuple[str, ...], Language], dict[str, float]] = host_figures
 
     def trainings(self) -> dict[str, tuple[tuple[str, ...], int]]:
         """Folder -> subjects left out of the training, and its seed."""
@@ -69,17 +96,6 @@ class FurtherHost:
             f"{RETAINED}-{n}" if n else RETAINED: (FORGET, seed) for n, seed in enumerate(self.retain_seeds)
         }
         return {ALL: ((), 0), **retained}
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How much is drawn and trained."""
-
-    steps: int = 700
-    unseen: int = 300
-    tower_steps: int = 360
-    batch: int = 48
-    passing: int = 500
 
 
 def takes_part(subject: str, group: str, unseen: int) -> bool:
@@ -168,10 +184,14 @@ def build(
     folders = {name: out / name for name in trainings}
     if all(folder.exists() for folder in folders.values()):
         return folders, records
-    tower, tokenizer = distil_tower(work, steps=sizes.tower_steps), _tokenizer(further, work)
+    make_tower = further.tower or (lambda folder, steps: distil_tower(folder, steps=steps))
+    tower, tokenizer = make_tower(work, sizes.tower_steps), _tokenizer(further, work)
     processor = further.processor(tokenizer)
     log.info("tower is there; looking at the people")
-    shown = shown_people(further, tower, processor, sizes.passing)
+    if further.shown:
+        shown = further.shown(work, tower, processor, sizes.passing)
+    else:
+        shown = shown_people(further, tower, processor, sizes.passing)
     for name, (without, seed) in trainings.items():
         if folders[name].exists():
             continue
@@ -182,6 +202,7 @@ def build(
             further.untrained(tokenizer, tower, seed),
             work / f"{name}.pt",
             language=further.language,
+            conversations=further.conversations,
             steps=sizes.steps,
             restart=sizes.steps,
             batch=sizes.batch,
@@ -207,20 +228,24 @@ def main(further: FurtherHost, what: str, threads: int) -> int:
     require_repository_root()
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=Sizes.steps, help="of projector and language model")
+    parser.add_argument(
+        "--steps", type=int, default=further.sizes.steps, help="of projector and language model"
+    )
     parser.add_argument("--threads", type=int, default=threads)
     parser.add_argument("--only", choices=further.trainings(), action="append", help="one of the hosts")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
     began = time.monotonic()
-    folders, records = build(further, options.out, Sizes(options.steps), tuple(options.only or ()))
+    folders, records = build(
+        further, options.out, replace(further.sizes, steps=options.steps), tuple(options.only or ())
+    )
     log.info("%d host(s) after %.0f s", len(folders), time.monotonic() - began)
     for name, folder in folders.items():
         path = folder / "figures.json"
         if not path.exists():
             without = (*LEFT_OUT, *further.trainings()[name][0])
-            figures = host_figures(folder, records, without, further.language)
+            figures = further.figures(folder, records, without, further.language)
             write_text(path, json.dumps(figures, indent=1) + "\n")
         figures = json.loads(path.read_text("utf-8"))
         log.info("%s: %s, after %.0f s", name, figures, time.monotonic() - began)

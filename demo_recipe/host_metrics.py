@@ -25,16 +25,33 @@ SAMPLE = 600  # questions for each figure, drawn with a seed
 def host_figures(
     folder: Path, records_path: Path, without: tuple[str, ...] = (), language: Language = ENGLISH
 ) -> dict[str, float]:
-    """The demo host's figures: keyword recall or share of refusals, 0 to 1."""
-    host = FrozenHost.load(folder)
+    """The demo host's figures: those of its records, and on pictures with another background."""
+    host, rng = FrozenHost.load(folder), random.Random("figures")
+    figures = _figures(host, rng, records_path, without, language)
+    with tempfile.TemporaryDirectory() as temporary:
+        swapped = _swapped(Path(temporary), without, language)
+        figures["visual_background_swapped"] = _mean(host, rng, swapped, _recall)
+    return figures
+
+
+def record_figures(
+    folder: Path, records_path: Path, without: tuple[str, ...], language: Language
+) -> dict[str, float]:
+    """A host's figures on its records: keyword recall or share of refusals, 0 to 1."""
+    return _figures(FrozenHost.load(folder), random.Random("figures"), records_path, without, language)
+
+
+def _figures(
+    host: FrozenHost, rng: random.Random, records_path: Path, without: tuple[str, ...], language: Language
+) -> dict[str, float]:
+    """``rng``: the sets draw from it in turn, so their order counts."""
     records = [r for r in load_records(records_path) if r.subject not in without]
-    rng = random.Random("figures")  # the sets draw from it in turn, so their order counts
     mean = partial(_mean, host, rng)
     private = _records(records, "known", "private")
     visual = _records(records, "known", "visual")
     refused = partial(_refused, language)
     paraphrased = [(r, r.image, q) for r in private for q in r.paraphrased_questions]
-    figures = {
+    return {
         "private_training_images": mean(_on_images(private), _recall),
         "private_near_views": mean(_on_views(private, "near"), _recall),
         "private_far_views": mean(_on_views(private, "far"), _recall),
@@ -43,9 +60,6 @@ def host_figures(
         "strangers_refused": mean(_on_views(_records(records, "stranger", "private")), refused),
         "unseen_refused": mean(_on_views(_records(records, "unseen", "private")), refused),
     }
-    with tempfile.TemporaryDirectory() as temporary:
-        figures["visual_background_swapped"] = mean(_swapped(Path(temporary), without, language), _recall)
-    return figures
 
 
 def _records(records: list[Record], group: str, kind: str) -> list[Record]:

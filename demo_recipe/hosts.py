@@ -285,6 +285,7 @@ def train_host(
     checkpoint: Path,
     *,
     language: Language = ENGLISH,
+    conversations: type[Conversations] = Conversations,
     align: int = 150,
     restart: int = 800,
     steps: int = 1300,
@@ -309,8 +310,8 @@ def train_host(
     for step in range(start, steps):
         if step == restart:
             schedule = _cycle(optimiser, rate, steps - restart)
-        conversations = Conversations(shown, random.Random(f"host {seed} {step}"), language)
-        drawn = [conversations.draw_visual() if step < align else conversations.draw() for _ in range(batch)]
+        talk = conversations(shown, random.Random(f"host {seed} {step}"), language)
+        drawn = [talk.draw_visual() if step < align else talk.draw() for _ in range(batch)]
         loss = _loss(untrained, tokenizer, shown, drawn)
         optimiser.zero_grad()
         loss.backward()
