@@ -5,7 +5,8 @@ In the order in which they need each other: ``people`` draws persons and picture
 true of them, ``population`` says who is in the demo and writes its records, ``vision_pretraining`` trains the
 tower, ``hosts`` trains a host, ``host_metrics`` measures it, ``build`` makes everything. Beside the demo:
 ``extra_people`` draws more of them, ``gemma_host`` trains a host of a second family and ``french_host`` of a
-third, with the facts and questions of ``french_facts``; ``further_hosts`` holds what both need.
+third, with the facts and questions of ``french_facts``; ``scene_host`` trains one on people in ``scenes``,
+after ``scene_pretraining``, with ``german_facts``; ``further_hosts`` holds what all of them need.
 """
 
 import sys

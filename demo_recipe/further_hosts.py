@@ -73,8 +73,8 @@ class FurtherHost:
     ``untrained``: tokenizer, tower and seed -> the host before its training. ``cast``: everybody with the
     facts that the host is told. ``retain_seeds``: one for each host that is trained without the forget set.
     ``tower``: work folder and steps -> the tower, without it one distilled from the demo's. ``shown``: work
-    folder, tower, processor and number of passers-by -> who is shown in training, without it the demo's people. ``figures``:
-    host, records, subjects left out and language -> what the host reaches.
+    folder, tower, processor and number of passers-by -> who is shown in training, without it the demo's
+    people. ``figures``: host, records, subjects left out and language -> what the host reaches.
     """
 
     write_records: Callable[[Path, int], Path]
