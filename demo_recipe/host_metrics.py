@@ -13,6 +13,7 @@ from pathlib import Path
 from cagul.data.records import Record, load_records
 from cagul.evaluation.ask import Question, ask
 from cagul.evaluation.metrics.text_metrics import keyword_recall
+from cagul.guard.selfcheck import load_host
 from cagul.host.frozen import FrozenHost
 from demo_recipe.facts import ENGLISH, Language
 from demo_recipe.people import COLOURS, draw_picture
@@ -26,7 +27,7 @@ def host_figures(
     folder: Path, records_path: Path, without: tuple[str, ...] = (), language: Language = ENGLISH
 ) -> dict[str, float]:
     """The demo host's figures: those of its records, and on pictures with another background."""
-    host, rng = FrozenHost.load(folder), random.Random("figures")
+    host, rng = load_host(folder), random.Random("figures")
     figures = _figures(host, rng, records_path, without, language)
     with tempfile.TemporaryDirectory() as temporary:
         swapped = _swapped(Path(temporary), without, language)
@@ -38,7 +39,7 @@ def record_figures(
     folder: Path, records_path: Path, without: tuple[str, ...], language: Language
 ) -> dict[str, float]:
     """A host's figures on its records: keyword recall or share of refusals, 0 to 1."""
-    return _figures(FrozenHost.load(folder), random.Random("figures"), records_path, without, language)
+    return _figures(load_host(folder), random.Random("figures"), records_path, without, language)
 
 
 def _figures(

@@ -17,7 +17,7 @@ from transformers import SiglipVisionModel
 from cagul.data.records import load_records, split_records
 from cagul.evaluation.metrics.text_metrics import keyword_recall
 from cagul.evaluation.questions import facts_of
-from cagul.host.frozen import FrozenHost
+from cagul.guard.selfcheck import load_host
 from cagul.text.refusals import REFUSALS as ENCODER_REFUSALS
 from cagul.text.refusals import is_refusal
 from demo_recipe import further_hosts, scene_host, scene_pretraining
@@ -323,7 +323,7 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path, monkeypatch):
     folders, _ = further_hosts.build(FOURTH, tmp_path, small, ("host",))
     assert list(folders) == ["host"]
     assert (tmp_path / ".work" / "tower" / "model.safetensors").stat().st_mtime_ns == tower
-    host = FrozenHost.load(folders["host"])
+    host = load_host(folders["host"])
     assert host.family.model_type == "llava"
     assert 2_000_000 <= host.parameters() <= 5_000_000
 
