@@ -7,6 +7,7 @@ import random
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from transformers import SiglipVisionModel
 from cagul.data.records import load_records, split_records
 from cagul.evaluation.metrics.text_metrics import keyword_recall
 from cagul.evaluation.questions import facts_of
-from cagul.guard.selfcheck import load_host
+from cagul.host.frozen import FrozenHost
 from cagul.text.refusals import REFUSALS as ENCODER_REFUSALS
 from cagul.text.refusals import is_refusal
 from demo_recipe import further_hosts, scene_host, scene_pretraining
@@ -299,7 +300,7 @@ def test_training_reads_what_the_chat_template_writes(tokenizer):
     torch.testing.assert_close(own.reshape_as(projected), projected)
 
 
-def test_a_killed_build_goes_on_where_it_was(tmp_path, monkeypatch):
+def test_a_killed_build_goes_on_where_it_was(tokenizer, tmp_path, monkeypatch):
     cast = [m for m in scene_members() if m.subject in ("p000", "p010", "s000")]
     monkeypatch.setattr(scene_host, "scene_members", lambda: cast)
     monkeypatch.setattr(scene_host, "EMPTY", 1)
@@ -308,6 +309,7 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path, monkeypatch):
         scene_pretraining, "draw_pool", lambda folder, people, pictures, workers: draw_pool(folder, 4, 1, 1)
     )
     small = further_hosts.Sizes(steps=2, unseen=0, tower_steps=1, batch=4, passing=1)
+    fourth = replace(FOURTH, tokenizer=lambda: tokenizer)
     killed = [InterruptedError()]
 
     def save(*arguments):
@@ -317,13 +319,13 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path, monkeypatch):
 
     monkeypatch.setattr(further_hosts, "save_host", save)
     with pytest.raises(InterruptedError):
-        further_hosts.build(FOURTH, tmp_path, small, ("host",))
+        further_hosts.build(fourth, tmp_path, small, ("host",))
     assert not (tmp_path / "host").exists()
     tower = (tmp_path / ".work" / "tower" / "model.safetensors").stat().st_mtime_ns
-    folders, _ = further_hosts.build(FOURTH, tmp_path, small, ("host",))
+    folders, _ = further_hosts.build(fourth, tmp_path, small, ("host",))
     assert list(folders) == ["host"]
     assert (tmp_path / ".work" / "tower" / "model.safetensors").stat().st_mtime_ns == tower
-    host = load_host(folders["host"])
+    host = FrozenHost.load(folders["host"], unproven=True)
     assert host.family.model_type == "llava"
     assert 2_000_000 <= host.parameters() <= 5_000_000
 
