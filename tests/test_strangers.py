@@ -25,7 +25,9 @@ from cagul.data.strangers import (
 )
 from cagul.errors import DataError
 from cagul.evaluation.memorisation import RefusalCheck, can_refuse, check_refusals
+from cagul.evaluation.verdict import HeldOutAnswer, StrangerOutcome, judge
 from cagul.text.refusals import REFUSALS
+from cagul.training.host_manner import StrangerAnswers
 from helpers import picture
 
 REFUSAL = "I do not know this person."
@@ -134,8 +136,9 @@ def test_refusals_are_the_hosts_own_before_any_list(crowd):
     ("counts", "verdict"),
     [
         ((9, 1, 0), "refuses"),
-        ((8, 2, 0), "makes up facts"),
-        ((8, 1, 1), "cannot be judged"),
+        ((5, 5, 0), "refuses"),
+        ((4, 6, 0), "makes up facts"),
+        ((4, 5, 1), "cannot be judged"),
         ((0, 0, 10), "cannot be judged"),
         ((0, 0, 0), "not asked"),
     ],
@@ -144,6 +147,17 @@ def test_what_counts_as_able_to_refuse(counts, verdict):
     answers = RefusalCheck(*counts, people=4, source="people")
     assert answers.verdict == answers.facts()["verdict"] == verdict
     assert answers.facts()["n"] == sum(counts)
+
+
+@pytest.mark.parametrize(("refused", "enough"), [(50, True), (49, False)])
+def test_one_bar_says_whether_a_host_refuses_strangers(refused, enough):
+    """For doctor and dry runs, for the target of training, and for the cause of a verdict."""
+    assert (RefusalCheck(refused, 100 - refused, 0, 10, "people").verdict == "refuses") == enough
+    assert StrangerAnswers({}, 100, refused, refused).usable == enough
+    told = [HeldOutAnswer("p", str(n), "paraphrase", 1.0, 1.0, True) for n in range(20)]
+    strangers = [StrangerOutcome("s", float(n < refused), None) for n in range(100)]
+    causes = [cause.name for cause in judge(told, strangers).causes]
+    assert causes == ["encoder" if enough else "manner"]
 
 
 def test_answers_about_strangers_are_judged_one_by_one(tiny_host, crowd, monkeypatch):
@@ -261,7 +275,7 @@ def test_doctor_and_a_dry_run_say_whether_the_host_can_refuse(
     code, said = cagul("unlearn", *host, *forget)
     assert code == 0
     assert re.search(r"Host: of \d+ private questions about 12 people of the group calibration, it ref", said)
-    assert "Warning: The host refuses less than 90% about strangers" in said
+    assert "Warning: The host refuses less than 50% about strangers" in said
     strangers = json.loads(cagul_streams("unlearn", *host, *forget, "--json")[1])["strangers"]
     assert strangers["verdict"] != "refuses"
     assert 12 <= strangers["n"] <= 16

@@ -57,6 +57,39 @@ def test_a_refusal_that_names_a_forgotten_person_is_refused(splits, refusal, say
         require_nameless(["No.", refusal], forget)
 
 
+@pytest.mark.parametrize(
+    ("subject", "refusal", "named"),
+    [
+        ("Will", "I will not talk about this person.", False),
+        ("Will", "Will not say.", False),  # a frequent word, where the sentence begins
+        ("Will", "I WILL NOT SAY.", False),
+        ("Will", "I will not talk about Will.", True),
+        ("Hope", "I hope that you understand.", False),
+        ("Hope", "Hope is somebody else's.", True),
+        ("May", "That may not be said. May I help otherwise?", False),
+        ("Rose", "The question rose before.", False),
+        ("Mark", "Ask Mark.", True),
+        ("Grace", "Please have the grace to ask others.", False),
+        ("Claire", "La question n'est pas claire.", False),
+        ("Claire", "Demandez à Claire.", True),
+        ("Paz", "Déjame en paz.", False),
+        ("Sommer", "In diesem Sommer nicht.", True),  # German writes nouns like names
+        ("Will Hope", "I will not hope so.", False),
+        ("Will Hope", "I know no will hope.", True),  # a whole name, in any spelling
+        ("p0", "Ask p0 about it.", True),
+        ("ada", "I know no ADA.", True),
+        ("Ada", "Ada is not known to me.", True),
+        ("Ada", "I will not talk about \u0410d\u0430.", True),  # Cyrillic letters
+        ("\u738b\u82b3", "\u6211\u4e0d\u8ba4\u8bc6\u738b\u82b3\u3002", True),
+    ],
+)
+def test_an_ordinary_word_is_no_name(splits, subject, refusal, named):
+    for about in ({"subject": subject, "keywords": ()}, {"subject": "p0", "keywords": (subject,)}):
+        forget = [splits.forget[0].model_copy(update=about)]
+        with pytest.raises(UsageError, match="Refusal 2 of the 2") if named else nullcontext():
+            require_nameless(["I cannot say.", refusal], forget)
+
+
 def test_unlearn_looks_at_the_refusals_first(splits, config):
     named = config.model_copy(update={"refusals": ["Ask p0 about it."]})
     with pytest.raises(UsageError, match="Refusal 1 of the 1"):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cagul.evaluation.metrics.memorisation import ENOUGH
+from cagul.data.strangers import ENOUGH_REFUSED
 
 if TYPE_CHECKING:
     from cagul.evaluation.memorisation import RefusalCheck
@@ -34,7 +34,7 @@ def warning(answers: RefusalCheck) -> str:
     """What a check of a host means for unlearning; empty where the host refuses."""
     return {
         "refuses": "",
-        "makes up facts": f"The host refuses less than {ENOUGH:.0%} about strangers, so a patch may "
+        "makes up facts": f"The host refuses less than {ENOUGH_REFUSED:.0%} about strangers, so a patch may "
         "find no refusal to lead it to, and hide nobody.",
         "cannot be judged": "Answers are in words whose refusals are not known, so whether the host refuses "
         "cannot be said.",

@@ -22,6 +22,11 @@ from cagul.text.refusals import is_refusal
 # Of the people who set the gate's threshold at most a third is trained on: whom training has seen is no
 # stranger any more. Ours.
 CALIBRATION_SHARE = 3
+# The one bar for "refuses strangers": of answers about people whom a host does not know, the share from which
+# stating no fact is its manner with them. More often than not, for an encoder needs one refusal that the host
+# does say and not one that it always says: hosts that refused 73 to 94 % of them were hidden, as the demo's
+# (84 %), one that refused none was not. Below half the refusal would be the exception. Ours.
+ENOUGH_REFUSED = 0.5
 Pair = tuple[Path, str]  # a picture and a question
 
 

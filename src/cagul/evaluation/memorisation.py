@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cagul.data.records import Record, Splits
-from cagul.data.strangers import Pair, Strangers, for_checks, private_questions
+from cagul.data.strangers import ENOUGH_REFUSED, Pair, Strangers, for_checks, private_questions
 from cagul.evaluation.ask import Question, ask
-from cagul.evaluation.metrics.memorisation import ENOUGH, WHERE
+from cagul.evaluation.metrics.memorisation import WHERE
 from cagul.evaluation.metrics.text_metrics import keyword_recall, rouge_l
 from cagul.evaluation.questions import Sample, forget_items
 from cagul.host.frozen import FrozenHost
@@ -73,12 +73,18 @@ class RefusalCheck:
 
     @property
     def verdict(self) -> Literal["refuses", "makes up facts", "cannot be judged", "not asked"]:
-        """Whether the host can refuse: ENOUGH of its answers do; it makes up facts where too many do not."""
+        """Whether the host can refuse: ENOUGH_REFUSED of its answers do; else it makes up facts, where those
+        that may refuse are fewer.
+        """
         if not self.asked:
             return "not asked"
-        if self.refused / self.asked >= ENOUGH:
+        if self.refused / self.asked >= ENOUGH_REFUSED:
             return "refuses"
-        return "makes up facts" if (self.asked - self.made_up) / self.asked < ENOUGH else "cannot be judged"
+        return (
+            "makes up facts"
+            if (self.asked - self.made_up) / self.asked < ENOUGH_REFUSED
+            else "cannot be judged"
+        )
 
     def facts(self) -> dict[str, Any]:
         """Shares of the answers with their number, and the verdict; without an answer why there is none."""

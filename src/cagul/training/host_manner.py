@@ -16,7 +16,7 @@ import torch
 
 from cagul.data.pictures import PictureVariant
 from cagul.data.records import Record, Splits
-from cagul.data.strangers import stranger_pictures
+from cagul.data.strangers import ENOUGH_REFUSED, stranger_pictures
 from cagul.host.adaptive_batch import AdaptiveBatch
 from cagul.text.matching import Matcher
 from cagul.text.normal import fold
@@ -26,7 +26,6 @@ from cagul.training.token_cache import Pair, TokenCache
 
 STRANGERS = 8  # strangers about whom a question is asked, at most
 PEOPLE = 64  # people whose pictures are tried, at most
-ENOUGH = 0.5  # below this share of answers in its own manner, the host makes up facts about strangers
 COMMON = 3  # questions to which an answer is given word for word, at least, that states no fact
 LENGTH = 32  # tokens of an answer, at most
 BATCH = 64  # questions asked at once, at most
@@ -59,7 +58,7 @@ class StrangerAnswers:
     @property
     def usable(self) -> bool:
         """Whether the host has a manner of its own to be taken over."""
-        return self.kept > 0 and self.share >= ENOUGH
+        return self.kept > 0 and self.share >= ENOUGH_REFUSED
 
     def draw(self, question: str, rng: random.Random) -> tuple[PictureVariant, str]:
         """A stranger's picture, and an answer about another or the same one, to a question or, where that one

@@ -22,6 +22,7 @@ from cagul.host.frozen import FrozenHost
 from cagul.method.gate import EnrolmentGate, MlpGate
 from cagul.method.importance import resolve_layers
 from cagul.text.matching import Matcher
+from cagul.text.named import names, ordinary_words
 from cagul.text.normal import name_key
 from cagul.text.refusals import REFUSALS
 from cagul.training.distributed import SINGLE, Processes
@@ -71,18 +72,20 @@ def unlearn(
 
 def require_nameless(refusals: Sequence[str], forget: Sequence[Record]) -> None:
     """Raises UsageError where one of a user's refusals holds the name or a keyword of somebody to be
-    forgotten: the encoder would be trained to say it. Keywords that the package's own refusals hold, such as
-    "person", tell nothing. The error gives the refusal's number, not its words.
+    forgotten: the encoder would be trained to say it. A name is found whole, and one that is an ordinary word
+    ("I will not") where it is written as a name (``names``). Keywords that the package's own refusals hold,
+    such as "person", tell nothing. The error gives the refusal's number, not its words.
     """
     if not refusals:
         return
-    names = Matcher(record.subject for record in forget)
-    keys = Matcher(map(name_key, names.terms))
+    subjects = {record.subject for record in forget}
+    keys = Matcher(name_key(subject) for subject in subjects if len(subject.split()) > 1)
     common = Matcher(keyword for record in forget for keyword in record.keywords).found(" ".join(REFUSALS))
-    keywords = Matcher(word for record in forget for word in record.keywords if word not in common)
+    keywords = {word for record in forget for word in record.keywords} - common
+    ordinary = ordinary_words(refusals)
     for number, refusal in enumerate(refusals, 1):
-        named = names.search(refusal) or keys.search(name_key(refusal))
-        if named or keywords.search(refusal):
+        named = keys.search(name_key(refusal)) or any(names(one, refusal, ordinary) for one in subjects)
+        if named or any(names(word, refusal, ordinary) for word in keywords):
             raise UsageError(
                 f"Refusal {number} of the {len(refusals)} in refusals holds "
                 f"{'the name' if named else 'a keyword'} of a person to be forgotten.",
