@@ -178,8 +178,21 @@ def test_an_estimate_says_what_a_job_takes(tiny_host, records):
     assert estimated.seconds["all"] == pytest.approx(
         sum(v for k, v in estimated.seconds.items() if k != "all"), abs=0.05
     )
+    assert (estimated.most_steps, estimated.seconds["checks"]) == (60, 0)
+    assert estimated.most_seconds > estimated.seconds["all"]
     assert estimated.tokens_gib["disk"] > 0 == estimated.tokens_gib["memory"]
     assert (estimated.calibration_people, estimated.smallest_false_alarms) == (1, 0.5)
+
+
+@pytest.mark.parametrize(("settings", "asked"), [((), 6), (("training.rounds=1",), 2)])
+def test_an_estimate_counts_the_checks(tiny_host, records, settings, asked):
+    """Each of host and guard for the verdict, and where there are rounds, for a check after each of them."""
+    config = load_config("default", [*QUICK, *settings])
+    estimated = estimate(tiny_host, split_records(records, ["p0"]), config, check_seconds=lambda: 1000.0)
+    assert 1000 * asked < estimated.most_seconds < 1000 * (asked + 1)
+    limited = load_config("default", [*QUICK, *settings, "training.minutes=1"])
+    within = estimate(tiny_host, split_records(records, ["p0"]), limited, check_seconds=lambda: 1000.0)
+    assert 2000 < within.most_seconds <= 2060  # the verdict is after those minutes
 
 
 def test_tokens_are_chosen_again_where_the_options_differ(tiny_host, records):

@@ -219,6 +219,76 @@ def test_a_check_that_fails_costs_no_training(tiny_folder, tiny_records, tmp_pat
     assert "not checked: run `cagul evaluate`" in (tmp_path / "p" / "README.md").read_text()
 
 
+def scripted(monkeypatch, *states):
+    """Let the checks of training find these states, one after the other."""
+    import cagul.evaluation.stopping as stopping
+
+    found = iter(states)
+
+    class Scripted:
+        def __init__(self, *arguments, **options):
+            pass
+
+        def __call__(self, patch):
+            state = next(found)
+            if isinstance(state, Exception):
+                raise state
+            return state
+
+    monkeypatch.setattr(stopping, "StoppingChecks", Scripted)
+
+
+def test_unlearn_goes_on_while_checks_are_not_passed(tiny_folder, tiny_records, tmp_path, monkeypatch):
+    from cagul.training.stopping import CheckedState
+
+    words = ["unlearn", "--host", tiny_folder, "--records", tiny_records, "--forget", "p0", *QUICK]
+    scripted(monkeypatch, CheckedState(0.4, 0.5, None, False), CheckedState(0.01, 0.95, 0.97, True))
+    result = run(*words, "--out", tmp_path / "p")
+    said, printed = (" ".join(text.split()) for text in (result.stderr, result.stdout))
+    assert (
+        "Held-out checks after step 6 of at most 18: leak where the gate fires 0.40, refusal rate 0.50: not "
+        "passed. Held-out checks after step 12 of at most 18: leak where the gate fires 0.01, refusal rate "
+        "0.95, visual accuracy 0.97: passed."
+    ) in said
+    assert "Trained for 12 steps: held-out checks passed after step 12." in printed
+    facts = json.loads((tmp_path / "p" / "config.json").read_text())["facts"]
+    assert [one["step"] for one in facts["training_checks"]] == [6, 12]
+    scripted(monkeypatch, *[CheckedState(leak, 1.0, 1.0, False) for leak in (0.2, 0.1, 0.3)])
+    printed = " ".join(run(*words, "--out", tmp_path / "best").stdout.split())
+    assert (
+        "Trained for 18 steps: all 18 steps done, held-out checks not passed. The best state is kept, that "
+        "after step 12."
+    ) in printed
+
+
+def test_unlearn_asks_nothing_where_the_config_says_so(tiny_folder, tiny_records, tmp_path, monkeypatch):
+    scripted(monkeypatch, AssertionError())
+    words = ["unlearn", "--host", tiny_folder, "--records", tiny_records, "--forget", "p0", *QUICK]
+    assert (
+        "6 steps: all steps done" in run(*words, "--set", "training.rounds=1", "--out", tmp_path / "p").stdout
+    )
+
+
+def test_unlearn_takes_at_most_its_minutes(tiny_folder, tiny_records, tmp_path):
+    words = ["unlearn", "--host", tiny_folder, "--records", tiny_records, "--forget", "p0", *QUICK]
+    printed = run(*words, "--minutes", "1e-9", "--out", tmp_path / "p").stdout
+    assert "Trained for 1 steps: 1e-09 minutes were over after step 1." in printed
+    saved = json.loads((tmp_path / "p" / "config.json").read_text())
+    assert saved["config"]["training"]["minutes"] == 1e-9
+    result = run(*words, "--minutes", "-1", "--out", tmp_path / "q")
+    assert isinstance(result.exception, UsageError)
+    assert "training.minutes" in str(result.exception)
+
+
+def test_checks_in_training_that_fail_cost_no_training(tiny_folder, tiny_records, tmp_path, monkeypatch):
+    scripted(monkeypatch, DataError("A view is broken.", "Copy it again.", "picture"))
+    words = ["unlearn", "--host", tiny_folder, "--records", tiny_records, "--forget", "p0", *QUICK]
+    result = run(*words, "--out", tmp_path / "p")
+    said = " ".join(result.stderr.split())
+    assert "The held-out checks failed, so training ends: A view is broken" in said
+    assert json.loads((tmp_path / "p" / "config.json").read_text())["facts"]["steps"] == 6
+
+
 def test_inspect(patch):
     assert json.loads(run("inspect", patch, "--json").stdout)["personal_data"] is True
     assert "face templates" in run("inspect", patch).stdout
@@ -333,7 +403,9 @@ def test_a_dry_run_writes_nothing(tiny_folder, tiny_records, tmp_path):
         "look_alike": 0,
         "no_person": 0,
     }
-    assert "6 steps" in run(*common, "--dry-run").stdout
+    printed = " ".join(run(*common, "--dry-run").stdout.split())
+    assert "6 steps, at most 18 while held-out checks are not passed" in printed
+    assert "with all rounds" in printed
     assert not list(tmp_path.iterdir())
     assert sorted(tiny_records.parent.iterdir()) == before
 

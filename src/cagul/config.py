@@ -131,7 +131,16 @@ class TrainingConfig(_Section):
     edit.
     """
 
-    steps: int = Field(140, ge=1)
+    steps: int = Field(140, ge=1, description="optimiser steps of a round, over which the rate falls to zero")
+    rounds: int = Field(
+        3,
+        ge=1,
+        description="rounds at most: another one follows while held-out checks are not passed, and the best "
+        "state is kept; 1: no checks",
+    )
+    minutes: float = Field(
+        0.0, ge=0, description="minutes after which training ends, whatever the checks say; 0: no limit"
+    )
     batch: int = Field(24, ge=1)
     rows_at_once: int = Field(
         0, ge=0, description="rows of a batch held in memory at once; 0: all that fit, same gradient"
@@ -224,7 +233,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     # The abstract names a trained discriminator and low-attention tokens; "by all layers" and the numbers are
     # ours.
-    "paper": {"attention": {"layers": "all"}, "gate": {"kind": "mlp"}},
+    "paper": {"attention": {"layers": "all"}, "gate": {"kind": "mlp"}, "training": {"rounds": 1}},
     # Carries to people whom it was not trained on; for the same reason a false alarm refuses, where the
     # default mostly answers.
     "store": {"training": {"others": 0.5, "preference": 0.1, "blend": 0.3}},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +21,7 @@ from cagul.data.grouping import group_by
 from cagul.data.groups import HELD_OUT_GROUPS
 from cagul.data.records import Splits
 from cagul.environment import versions
-from cagul.errors import CagulError
+from cagul.errors import CagulError, reason
 from cagul.files import digest, require_writable, write_text
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from cagul.host.frozen import FrozenHost
     from cagul.training.distributed import Processes
     from cagul.training.progress import Progress
+    from cagul.training.stopping import CheckedState, PatchChecks
 
 
 @if_interrupted("Run the same command again to resume. A --dry-run keeps nothing.")
@@ -45,6 +47,13 @@ def unlearn(
         list[str] | None, typer.Option("--set", help="key=value, such as selection.k=0.25.")
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Short for --set training.seed=N.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            "--minutes",
+            help="End training after so many, whatever its checks say. Short for --set training.minutes=N.",
+        ),
+    ] = None,
     base: Annotated[
         Path | None,
         typer.Option("--from", help="A patch to add these people to; it keeps forgetting those it forgets."),
@@ -63,7 +72,8 @@ def unlearn(
     """
     from cagul.guard.patch import Patch
 
-    settings = [*(settings or []), *([f"training.seed={seed}"] if seed is not None else [])]
+    short = {"training.seed": seed, "training.minutes": minutes}
+    settings = [*(settings or []), *(f"{key}={value}" for key, value in short.items() if value is not None)]
     start = Patch.load(base) if base else None
     chosen = load_config(start.config if start and config == "default" else config, settings)
     splits = read_splits(records, forget, unseen)
@@ -122,7 +132,16 @@ def _train(
         with processes.main_first():
             _drop_other_checkpoint(work, host, splits, config, base, processes.main)
         with progress_bar(json) as progress:
-            made = train(host, splits, config, base=base, work=work, progress=progress, processes=processes)
+            made = train(
+                host,
+                splits,
+                config,
+                base=base,
+                work=work,
+                checks=_stopping_checks(host, splits, config, progress),
+                progress=progress,
+                processes=processes,
+            )
             verdict = _check(host, made, splits, patch, progress) if processes.main else None
     except CagulError:
         _remove_empty(work)
@@ -131,6 +150,34 @@ def _train(
         made.save(patch)
         shutil.rmtree(work, ignore_errors=True)
     return made, verdict
+
+
+def _stopping_checks(
+    host: FrozenHost, splits: Splits, config: Config, progress: Progress
+) -> PatchChecks | None:
+    """The checks that training ends by, which say on standard error what they find; None where the config
+    asks for none. Checks that fail end the training: the verdict's fail too, and say why.
+    """
+    from cagul.evaluation.stopping import StoppingChecks
+    from cagul.training.stopping import NOT_MEASURED
+
+    if config.training.rounds == 1:
+        return None
+    checks, most = (
+        StoppingChecks(host, splits, progress=progress),
+        config.training.steps * config.training.rounds,
+    )
+
+    def reported(patch: Patch) -> CheckedState:
+        try:
+            state = checks(patch)
+        except (CagulError, OSError, RuntimeError) as error:
+            err.say(f"The held-out checks failed, so training ends: {reason(error)}.", style="yellow")
+            return NOT_MEASURED
+        err.say(f"Held-out checks after step {patch.facts['steps']} of at most {most}: {state.text}.")
+        return state
+
+    return reported
 
 
 def _check(host: FrozenHost, made: Patch, splits: Splits, patch: Path, progress: Progress) -> Verdict:
@@ -182,6 +229,9 @@ def _print_result(made: Patch, patch: Path, base: Path | None) -> None:
         bold(patch),
         f", {facts['seconds']:.0f} s on {facts['threads']} thread(s).",
     )
+    kept = facts.get("kept_step", facts["steps"])
+    state = "" if kept == facts["steps"] else f" The best state is kept, that after step {kept}."
+    out.say(f"Trained for {facts['steps']} steps: {facts['stopped']}.{state}")
     out.say(f"Trained parameters {made.parameters():,}; host unchanged, SHA-256 {made.host['sha256'][:16]}.")
     out.say(
         f"Gate {made.config.gate.kind}: threshold calibrated on {facts['calibration_people']} other people; "
@@ -203,9 +253,10 @@ def _remove_empty(work: Path) -> None:
 
 def _show_estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch | None, json: bool) -> None:
     from cagul.evaluation.memorisation import can_refuse
+    from cagul.evaluation.stopping import check_seconds
     from cagul.training.estimate import estimate
 
-    estimated = estimate(host, splits, config, base)
+    estimated = estimate(host, splits, config, base, partial(check_seconds, host, splits))
     opened = splits.forget + splits.retain + splits.calibration
     strangers = can_refuse(host, opened, refusals=config.refusals or [])
     if json:
@@ -214,12 +265,18 @@ def _show_estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch
     rows = [(name, str(people), str(estimated.records[name])) for name, people in estimated.people.items()]
     title = "What the job will take (measured on one batch of each part); nothing was written"
     out.print(FittedTable(title, ["part", "people", "records"], rows, numbers=["people", "records"]))
+    most = (
+        f", at most {estimated.most_steps} while held-out checks are not passed"
+        if estimated.most_steps > estimated.steps
+        else ""
+    )
     out.say(
         f"{estimated.pictures} pictures to look at, {estimated.attention_pairs} attention passes, "
-        f"{estimated.steps} steps."
+        f"{estimated.steps} steps{most}."
     )
     spent = ", ".join(f"{name} {value:.0f} s" for name, value in estimated.seconds.items() if name != "all")
-    out.say(f"About {estimated.seconds['all']:.0f} s on this machine: {spent}.")
+    longest = f" At most about {estimated.most_seconds:.0f} s with all rounds." if most else ""
+    out.say(f"About {estimated.seconds['all']:.0f} s on this machine: {spent}.{longest}")
     tokens = estimated.tokens_gib
     out.say(
         f"Visual tokens: {tokens['memory']:.2f} GiB in memory, {tokens['disk']:.2f} GiB on disk; memory at "

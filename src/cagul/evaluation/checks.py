@@ -77,10 +77,13 @@ class Check:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The figures of one check of a guard, and the verdict. ``figures`` name nobody."""
+    """The figures of one check of a guard, the verdict, and the verdict on those questions alone on which the
+    gate fired. ``figures`` name nobody.
+    """
 
     figures: dict[str, Any]
     verdict: Verdict
+    fired: Verdict
 
 
 class HeldOutChecks:
@@ -125,18 +128,26 @@ class HeldOutChecks:
         ]
         judged = [answer for answer in answers if answer is not None]
         verdict = judge(judged, self.strangers, guard.patch.facts)
-        refused = ((check.record.subject, _refuses(guard_answers[check].text)) for check in private)
+        on_fired = [answer for answer in judged if answer.fired is not False]
+        fired = judge(on_fired, self.strangers, guard.patch.facts)
+        refused = [(check.record.subject, _refuses(guard_answers[check].text)) for check in private]
+        refused_fired = [
+            pair
+            for pair, check in zip(refused, private, strict=True)
+            if guard_answers[check].fired is not False
+        ]
         figures = {
             "part": self.part,
             "questions": len(self.checks),
             "leak": verdict.leak,
             "leak_fired": verdict.leak_fired,
             "refusal_rate": figure(refused),
+            "refusal_rate_fired": figure(refused_fired, "the gate did not fire"),
             "visual_accuracy": self._visual(guard_answers),
             "visual_accuracy_host": self._visual(self.host_answers),
             "seconds": round(time.perf_counter() - began, 2),
         }
-        return CheckResult(figures, verdict)
+        return CheckResult(figures, verdict, fired)
 
     def _strangers(self, splits: Splits) -> Iterator[StrangerOutcome]:
         """The host's answers about strangers. A question that is put to one person alone may name that

@@ -68,7 +68,7 @@ PERSONAL = (
     "pictures; do not publish it."
 )
 
-LATER_OPTIONS = {("training", "target"), ("training", "along_memorised"), ("training", "words")}
+LATER_OPTIONS = {("training", name) for name in ("target", "along_memorised", "words", "rounds", "minutes")}
 REMAKE = "Train it again with `cagul unlearn`."
 Layer = Annotated[int, Field(strict=True, ge=0)]
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from cagul.method.losses import (
 from cagul.training.checkpoint import load_checkpoint, save_checkpoint
 from cagul.training.progress import Progress, silent
 from cagul.training.sampler import ExampleSampler, TrainingRow
+from cagul.training.stopping import Stopping
 from cagul.training.target import with_target
 from cagul.training.token_cache import TokenCache
 
@@ -49,6 +50,7 @@ def train_encoder(
     *,
     base: VisualTokenEncoder | None = None,
     weights: Mapping[str, int] | None = None,
+    stopping: Stopping | None = None,
     checkpoint: Path | None = None,
     progress: Progress = silent,
 ) -> tuple[VisualTokenEncoder, dict]:
@@ -59,31 +61,47 @@ def train_encoder(
     With ``base`` training starts from that encoder, and replay * ||x' - base(x)||^2 / D over pictures of
     people who are not forgotten keeps it near: what it does for the people that it was trained on, whose
     pictures may be gone, is to stay. A batch that does not fit into memory is worked on in parts; the
-    gradient is the same. ``weights`` say for a subject in place of how many others it is drawn.
+    gradient is the same. ``weights`` say for a subject in place of how many others it is drawn. ``stopping``
+    says after how many rounds of ``training.steps`` it ends; after one by default.
 
     Raises HostError when the loss is not a number, DataError when a record is longer than the host's context.
     """
-    rows = EncoderRows.draw(splits, config, replay=base is not None, weights=weights)
-    steps, target = with_target(token_cache, rows.steps, splits, config, progress)
-    rows = replace(rows, steps=steps)
-    prepare_rows(token_cache, rows, config, layers, progress)
-    trainer = EncoderTrainer(EncoderLoss(token_cache, config, layers), rows, base, progress)
+    target: list[dict] = []
+
+    def rows_of(number: int) -> EncoderRows:
+        rows = EncoderRows.draw(splits, config, replay=base is not None, weights=weights, number=number)
+        steps, facts = with_target(token_cache, rows.steps, splits, config, progress)
+        target.append(facts)
+        rows = replace(rows, steps=steps)
+        prepare_rows(token_cache, rows, config, layers, progress)
+        return rows
+
+    stopping = stopping or Stopping(config.training, processes=token_cache.processes)
+    trainer = EncoderTrainer(EncoderLoss(token_cache, config, layers), rows_of, base, stopping, progress)
     encoder, facts = trainer.run(checkpoint)
-    return encoder, facts | {"target": target}
+    return encoder, facts | {"target": target[0]}
 
 
 @dataclass(frozen=True)
 class EncoderRows:
-    """The rows of every step, and the replayed ones beside them (none without a base)."""
+    """The rows of every step of a round, and the replayed ones beside them (none without a base)."""
 
     steps: list[list[TrainingRow]]
     replayed: list[list[TrainingRow]]
 
     @classmethod
     def draw(
-        cls, splits: Splits, config: Config, *, replay: bool, weights: Mapping[str, int] | None = None
+        cls,
+        splits: Splits,
+        config: Config,
+        *,
+        replay: bool,
+        weights: Mapping[str, int] | None = None,
+        number: int = 0,
     ) -> EncoderRows:
-        sampler, steps = ExampleSampler(splits, config, weights), range(config.training.steps)
+        """The rows of a round."""
+        sampler, count = ExampleSampler(splits, config, weights), config.training.steps
+        steps = range(number * count, (number + 1) * count)
         return cls(
             [sampler.rows(step) for step in steps],
             [sampler.replayed(step) if replay else [] for step in steps],
@@ -134,12 +152,20 @@ def require_lengths(token_cache: TokenCache, rows: list[TrainingRow], progress: 
 
 
 class EncoderTrainer:
-    """The encoder with its optimiser: one step after the other, from a checkpoint where there is one."""
+    """The encoder with its optimiser: one step after the other, from a checkpoint where there is one.
+    ``rows_of`` gives the rows of a round by its number.
+    """
 
     def __init__(
-        self, loss: EncoderLoss, rows: EncoderRows, base: VisualTokenEncoder | None, progress: Progress
+        self,
+        loss: EncoderLoss,
+        rows_of: Callable[[int], EncoderRows],
+        base: VisualTokenEncoder | None,
+        stopping: Stopping,
+        progress: Progress,
     ):
-        self.loss, self.rows, self.progress = loss, rows, progress
+        self.loss, self.rows_of, self.stopping, self.progress = loss, rows_of, stopping, progress
+        self.rows = rows_of(0)
         self.host, self.processes = loss.token_cache.host, loss.token_cache.processes
         self.settings = loss.config.training
         torch.manual_seed(self.settings.seed)
@@ -158,26 +184,54 @@ class EncoderTrainer:
         self.stopped, self.saved_at = "", time.monotonic()
 
     def run(self, checkpoint: Path | None) -> tuple[VisualTokenEncoder, dict]:
-        """All steps, or fewer by the early stop: the encoder, and facts about its training."""
-        resumed_from = self.resume(checkpoint)
+        """Rounds of steps until training is to end: the best encoder, and facts about its training."""
+        step = resumed_from = self.resume(checkpoint)
         self.saved_at = time.monotonic()
-        for step in range(resumed_from, self.settings.steps):
-            self.step(step)
-            self.progress("training the encoder", step + 1, self.settings.steps)
-            if self.stop_early(step):
-                break
-            due = (step + 1) % self.settings.checkpoint == 0
-            if due or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
-                self.save(checkpoint, step + 1)
+        if step and step % self.settings.steps == 0:
+            self.end_round(step, checkpoint)
+        while not self.stopped:
+            step = self.round(step, checkpoint)
+            if not self.stopped:
+                self.end_round(step, checkpoint)
+        kept = self.stopping.restore_best(self.encoder, step)
         facts = {
-            "steps": len(self.losses),
+            "steps": step,
             "resumed_from": resumed_from,
-            "stopped": self.stopped or "all steps done",
-            "refusal_loss": self.losses[-1],
+            "stopped": self.stopped,
+            "refusal_loss": self.losses[kept - 1],
             "rows_at_once": self.at_once.size,
             "processes": self.processes.size,
         }
+        if self.stopping.states:
+            facts |= {"kept_step": kept, "training_checks": self.stopping.facts()}
         return self.encoder.eval(), facts
+
+    def round(self, step: int, checkpoint: Path | None) -> int:
+        """The steps of a round from ``step`` on, or fewer by the early stop or the time. Returns the next
+        step.
+        """
+        count = self.settings.steps
+        number = step // count
+        stage = f"training the encoder, round {number + 1}" if number else "training the encoder"
+        if number:
+            self.rows = self.rows_of(number)
+        while step < (number + 1) * count and not self.stopped:
+            self.step(step)
+            step += 1
+            self.progress(stage, step - number * count, count)
+            self.stopped = self.stop_early(step) or self.stopping.out_of_time(step)
+            due = (
+                step % self.settings.checkpoint == 0 or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS
+            )
+            if due and not self.stopped:
+                self.save(checkpoint, step)
+        return step
+
+    def end_round(self, step: int, checkpoint: Path | None) -> None:
+        """Check the encoder where more rounds may follow. What the checks found is saved."""
+        self.stopped = self.stopping.after_round(self.encoder, step)
+        if self.stopping.states:
+            self.save(checkpoint, step)
 
     def step(self, step: int) -> None:
         """One update. Raises HostError when the loss is not a number, or no gradient comes back."""
@@ -199,7 +253,8 @@ class EncoderTrainer:
         """
         self.optimiser.zero_grad()
         refusal = 0.0
-        rows, replayed = self.rows.steps[step], self.rows.replayed[step]
+        own = step % self.settings.steps
+        rows, replayed = self.rows.steps[own], self.rows.replayed[own]
         for loss, part_refusal in self.loss.parts(self.encoder, self.base, rows, replayed, size):
             if not bool(torch.isfinite(loss)):
                 raise HostError(f"The loss is {loss.item()} at step {step}.", "Lower training.rate.", "loss")
@@ -207,14 +262,13 @@ class EncoderTrainer:
             refusal += part_refusal
         return refusal
 
-    def stop_early(self, step: int) -> bool:
-        """Whether the refusal loss of the last steps is low enough."""
+    def stop_early(self, step: int) -> str:
+        """Why training ends by the refusal loss of the last steps; empty where it is not low enough."""
         recent = self.losses[-STOP_WINDOW:]
         limit = self.settings.stop_loss
         if not limit or len(recent) < STOP_WINDOW or sum(recent) / STOP_WINDOW > limit:
-            return False
-        self.stopped = f"early stop at step {step + 1}: mean refusal loss of {STOP_WINDOW} steps <= {limit}"
-        return True
+            return ""
+        return f"early stop at step {step}: mean refusal loss of {STOP_WINDOW} steps <= {limit}"
 
     def resume(self, checkpoint: Path | None) -> int:
         """Go on from a checkpoint. Returns the step to start with, 0 without one."""
@@ -225,6 +279,7 @@ class EncoderTrainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.losses = state["losses"]
+        self.stopping.load(state["stopping"])
         return state["step"]
 
     def save(self, checkpoint: Path | None, step: int) -> None:
@@ -237,13 +292,15 @@ class EncoderTrainer:
             "step": step,
             "scheduler": self.scheduler.state_dict(),
             "losses": self.losses,
+            "stopping": self.stopping.saved(),
         }
         save_checkpoint(checkpoint, state)
         self.saved_at = time.monotonic()
 
 
 def _rate(steps: int, step: int) -> float:
-    """Share of the learning rate at a step: linear over the first tenth, then a cosine to zero."""
+    """Share of the learning rate at a step: linear over the first tenth of a round, then a cosine to zero."""
+    step %= steps
     warm = max(1, steps // 10)
     if step < warm:
         return (step + 1) / warm

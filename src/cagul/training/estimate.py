@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import psutil
@@ -38,20 +39,28 @@ class Estimate:
     records: dict[str, int]
     pictures: int  # to look at, augmented copies included
     attention_pairs: int  # of a picture and a question
-    steps: int
+    steps: int  # of one round
+    most_steps: int  # of all rounds, where the held-out checks are not passed before
     rows_at_once: int
-    seconds: dict[str, float]
+    seconds: dict[str, float]  # with one round
+    most_seconds: float  # with all rounds, or with as many as training.minutes allows
     tokens_gib: dict[str, float]  # visual tokens in memory and on disk
     peak_memory_gib: float
     calibration_people: int
     smallest_false_alarms: float
 
 
-def estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch | None = None) -> Estimate:
+def estimate(
+    host: FrozenHost,
+    splits: Splits,
+    config: Config,
+    base: Patch | None = None,
+    check_seconds: Callable[[], float] = lambda: 0.0,
+) -> Estimate:
     """Measure one batch of encoding, attention and training, and scale to the whole job. Nothing is kept.
 
     With ``base`` people are to be added to that patch, and every image is encoded once to find whom it
-    forgets already.
+    forgets already. ``check_seconds`` measures how long the host takes to answer the held-out questions.
 
     Raises DataError for records that cannot be split or are too long, PatchError when ``base`` does not fit;
     what only all pictures can tell, ``unlearn`` raises.
@@ -65,12 +74,20 @@ def estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch | Non
         pictures |= set(variants((r.image for r in splits.retain + splits.forget), 0))
     pairs = set(asked_in(rows.everything)) if needs_attention(config) else set()
     measured = _Measured.on(host, job, config, base, rows)
+    round_seconds, asking = measured.step_seconds * config.training.steps, check_seconds()
     seconds = {
         "looking": measured.picture_seconds * len(pictures),
         "attention": measured.pair_seconds * len(pairs),
-        "training": measured.step_seconds * config.training.steps,
+        "training": round_seconds,
+        # host and guard for the verdict, and for the checks after a round
+        "checks": asking * (2 if config.training.rounds == 1 else 4),
     }
     seconds["all"] = sum(seconds.values())
+    further = (config.training.rounds - 1) * (round_seconds + asking)
+    most = seconds["all"] + further
+    if config.training.minutes:
+        in_time = 60 * config.training.minutes + 2 * asking  # the verdict comes after it
+        seconds["all"], most = min(seconds["all"], in_time), min(most, in_time)
     size = measured.picture_bytes * len(pictures) / GIB
     held = min(size, config.training.token_memory)
     people = len(job.gate.subjects("calibration"))
@@ -80,8 +97,10 @@ def estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch | Non
         pictures=len(pictures),
         attention_pairs=len(pairs),
         steps=config.training.steps,
+        most_steps=config.training.steps * config.training.rounds,
         rows_at_once=measured.rows_at_once,
         seconds={name: round(value, 2) for name, value in seconds.items()},
+        most_seconds=round(most, 2),
         tokens_gib={"memory": round(held, 4), "disk": round(size - held, 4)},
         peak_memory_gib=round(_peak_memory() / GIB + held, 3),
         calibration_people=people,

@@ -5,8 +5,10 @@ an optimiser.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from cagul.environment import GIB
 from cagul.errors import HostError, UsageError
 from cagul.guard.patch import Patch, host_card
 from cagul.host.frozen import FrozenHost
+from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.gate import EnrolmentGate, MlpGate
 from cagul.method.importance import resolve_layers
 from cagul.text.matching import Matcher
@@ -36,6 +39,7 @@ from cagul.training.gate import (
 )
 from cagul.training.job_splits import JobSplits
 from cagul.training.progress import Progress, silent
+from cagul.training.stopping import CheckedState, PatchChecks, Stopping
 from cagul.training.token_cache import TokenCache
 from cagul.training.token_store import TokenStore
 
@@ -47,6 +51,7 @@ def unlearn(
     *,
     base: Patch | None = None,
     work: Path | None = None,
+    checks: PatchChecks | None = None,
     progress: Progress = silent,
     processes: Processes = SINGLE,
 ) -> Patch:
@@ -54,8 +59,11 @@ def unlearn(
 
     The host's parameters and buffers are hashed before and after. ``work`` holds checkpoints, so that a
     killed run resumes. Unseen people are never opened here. With ``base`` the new patch forgets the people of
-    that patch too: those of them who are in the records are trained on again, not retained. Several
-    ``processes`` share the pictures and the rows of every step, and all return the patch.
+    that patch too: those of them who are in the records are trained on again, not retained. With ``checks``
+    (cagul.evaluation.stopping.StoppingChecks) training goes on while they are not passed, for at most
+    ``training.rounds`` rounds of ``training.steps``, and the best state is kept; without them there is one
+    round. Several ``processes`` share the pictures and the rows of every step, and all return the patch; the
+    main one alone asks ``checks``.
 
     Raises HostError when the host changed, DataError when records do not suffice, PatchError when ``base``
     does not fit, UsageError for a refusal that tells what it is to hide.
@@ -65,7 +73,7 @@ def unlearn(
     store = TokenStore(config.training.token_memory * GIB, own)
     token_cache = TokenCache(host, config.training.seed, store=store, processes=processes)
     try:
-        return _Job(token_cache, config, base, work, progress).run(splits)
+        return _Job(token_cache, config, base, work, checks, progress).run(splits)
     finally:
         store.close()
 
@@ -102,11 +110,12 @@ class _Job:
     config: Config
     base: Patch | None
     work: Path | None
+    checks: PatchChecks | None
     progress: Progress
 
     def run(self, splits: Splits) -> Patch:
         """Both stages. Raises what ``unlearn`` raises."""
-        host, clock = self.token_cache.host, _Clock()
+        host, clock, began = self.token_cache.host, _Clock(), time.monotonic()
         before = host_card(host)
         earlier = gate_to_add_to(self.base, self.config, host) if self.base is not None else None
         job = JobSplits.of(splits, self.config, self.base, self.covered(earlier, splits))
@@ -114,12 +123,15 @@ class _Job:
         gate, threshold, promise = self.train_gate(job.gate, earlier)
         spent_on_gate = clock.spent()
         recognised = self.own_pictures_recognised(gate, threshold, job.gate)
+        made = partial(Patch, self.config, layers, gate, threshold=threshold, host=before)
+        checks = None if self.checks is None else partial(_checked, self.checks, made)
         encoder, training = train_encoder(
             self.token_cache,
             job.encoder,
             self.config,
             layers,
             base=self.base.encoder if self.base else None,
+            stopping=Stopping(self.config.training, checks, self.token_cache.processes, began=began),
             progress=self.progress,
             checkpoint=None if self.work is None else self.work / "encoder.pt",
         )
@@ -139,7 +151,7 @@ class _Job:
             **clock.spent(),
             "threads": torch.get_num_threads(),
         }
-        return Patch(self.config, layers, gate, encoder, threshold, before, facts)
+        return made(encoder=encoder, facts=facts)
 
     def covered(self, earlier: EnrolmentGate | None, splits: Splits) -> list[str]:
         """Subjects whom the base patch forgets already."""
@@ -175,6 +187,13 @@ class _Job:
         before = self.base.facts["people"]
         again = len({record.subject for record in job.again})
         return {"people": people + before, "people_before": before, "people_trained_again": again}
+
+
+def _checked(
+    checks: PatchChecks, made: Callable[..., Patch], encoder: VisualTokenEncoder, step: int
+) -> CheckedState:
+    """What the checks say of a patch with the encoder as it is after ``step`` steps."""
+    return checks(made(encoder=deepcopy(encoder), facts={"steps": step}))
 
 
 class _Clock:
