@@ -8,9 +8,8 @@ from typing import Any
 
 from cagul.config import Config
 from cagul.data.records import Splits
-from cagul.evaluation.checks import MOST, CheckResult, HeldOutChecks, draw_checks
-from cagul.evaluation.verdict import BAR
-from cagul.evaluation.verdict import MOST as MOST_OF_ONE
+from cagul.evaluation.checks import MOST_QUESTIONS, CheckResult, HeldOutChecks, draw_checks
+from cagul.evaluation.verdict import BAR, PARTLY_BAR
 from cagul.guard.guard import Guard
 from cagul.guard.patch import Patch
 from cagul.host.frozen import FrozenHost
@@ -32,7 +31,9 @@ class StoppingChecks:
     host is asked them before the first check.
     """
 
-    def __init__(self, host: FrozenHost, splits: Splits, *, most: int = MOST, progress: Progress = silent):
+    def __init__(
+        self, host: FrozenHost, splits: Splits, *, most: int = MOST_QUESTIONS, progress: Progress = silent
+    ):
         self.host, self.splits, self.most, self.progress = host, splits, most, progress
 
     def __call__(self, patch: Patch) -> CheckedState:
@@ -69,7 +70,7 @@ def checked_state(found: CheckResult, config: Config) -> CheckedState:
     passed = (
         leak is not None
         and leak <= MARGIN * BAR
-        and all(person.leak <= MOST_OF_ONE for person in found.fired.people)
+        and all(person.leak <= PARTLY_BAR for person in found.fired.people)
         and (refused is None or wanted is None or refused >= REFUSED * wanted)
         and (seen is None or seen >= SEEN)
     )
