@@ -10,6 +10,7 @@ import typer
 
 from cagul.cli import options
 from cagul.cli.common import load_host, require_store, set_up
+from cagul.cli.names import say_names
 from cagul.cli.requests import OptionalKey, service_at
 from cagul.cli.terminal import dim, out, print_json
 from cagul.config import Config
@@ -35,6 +36,7 @@ def ask(
         Path | None, typer.Option("--store", help="Store of deletion requests, in place of --patch.")
     ] = None,
     key: OptionalKey = None,
+    names_key: options.NamesKey = None,
     image: Annotated[
         list[Path] | None, typer.Option("--image", help="A picture; more than one may be given, or none.")
     ] = None,
@@ -56,7 +58,7 @@ def ask(
     from cagul.guard.patch import Patch
 
     pictures = _open_pictures(question, image or [], overlay, patch, store, key)
-    loaded = Patch.load(patch) if patch else None
+    loaded = Patch.load(patch, names_key) if patch else None
     set_up(threads)
     from cagul.evaluation.ask import answer_batch
     from cagul.guard.guard import Guard
@@ -67,6 +69,7 @@ def ask(
             guard = service.guard()
     frozen = guard.host if guard else load_host(host or str(demo_assets().host), device, dtype)
     if loaded is not None:
+        say_names(loaded)
         guard = Guard(frozen, loaded)
     decisions: tuple[Decision, ...] = ()
     if guard is None:

@@ -18,6 +18,7 @@ from cagul.cli.common import (
     set_up,
     splits_or_demo,
 )
+from cagul.cli.names import say_names
 from cagul.cli.terminal import (
     RESUMES,
     Cell,
@@ -78,6 +79,7 @@ def evaluate(
         str | None, typer.Option("--compat", help="fiubench adds figures by FIUBench's arithmetic.")
     ] = None,
     full: options.Full = False,
+    names_key: options.NamesKey = None,
     dtype: options.Dtype = "auto",
     device: options.Device = None,
     join_timeout: options.JoinTimeout = 10.0,
@@ -92,7 +94,7 @@ def evaluate(
 
     require_known(compat)
     splits, demo = splits_or_demo(host, records, forget, unseen)
-    loaded = Patch.load(patch) if patch else None
+    loaded = Patch.load(patch, names_key) if patch else None
     set_up(threads)
     from cagul.evaluation.evaluate import evaluate as evaluate_guard
     from cagul.evaluation.evaluate import load_prompts
@@ -113,9 +115,11 @@ def evaluate(
             "retain_host": reference.fingerprint() if reference else None,
             "compat": compat,
             # the package's own people: a report may show them
+            **({"names": loaded.names.digest()} if loaded and loaded.names else {}),
             **({"demo": frozen.fingerprint()} if demo else {}),
         }
         if loaded is not None:
+            say_names(loaded)
             _warn_of_other_people(loaded, len(splits.subjects("forget")))
         with progress_bar(json) as progress:
             guard = Guard(frozen, loaded) if loaded else None

@@ -11,14 +11,18 @@ from cagul.cli import options
 from cagul.cli.terminal import facts_table, out, print_json
 
 
-def inspect(patch: Annotated[Path, typer.Argument(help="Patch folder.")], json: options.Json = False) -> None:
+def inspect(
+    patch: Annotated[Path, typer.Argument(help="Patch folder.")],
+    names_key: options.NamesKey = None,
+    json: options.Json = False,
+) -> None:
     """Show what a patch is made of: host, gate, tokens, options. It never shows who is forgotten."""
     from cagul.guard.patch import Patch
 
-    loaded = Patch.load(patch)
+    loaded = Patch.load(patch, names_key)
     facts = loaded.describe()
     if json:
-        print_json(facts)
+        print_json(facts | {"names": {"on": loaded.names is not None, "note": loaded.names_note}})
         return
     config = loaded.config
     layers = ", ".join(map(str, sorted(loaded.layers)))
@@ -38,5 +42,6 @@ def inspect(patch: Annotated[Path, typer.Argument(help="Patch folder.")], json: 
         ("people", loaded.facts.get("people", "")),
         ("steps", f"{loaded.facts.get('steps', '')} ({loaded.facts.get('stopped', '')})"),
         ("personal data", personal),
+        ("gate for names", loaded.names_note),
     ]
     out.print(facts_table(str(patch), [(name, str(value)) for name, value in shown]))

@@ -47,3 +47,21 @@ Device = Annotated[
         "--device", help="Device of the host, such as cuda, or auto to spread it; the CPU if not given."
     ),
 ]
+Names = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--name",
+        help="A name or alias of somebody to be forgotten, such as 'Ada Moss', or @FILE; again for more.",
+    ),
+]
+NamesFromAnswers = Annotated[
+    bool,
+    typer.Option("--names-from-answers", help="Take names from the answers that say who somebody is, too."),
+]
+OneWordNames = Annotated[
+    bool, typer.Option("--one-word-names", help="Take names of one word, which others may have.")
+]
+NamesKey = Annotated[
+    Path | None,
+    typer.Option("--names-key", help="Key file of the names; CAGUL_NAMES_KEY or your own if not given."),
+]

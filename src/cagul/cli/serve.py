@@ -12,6 +12,7 @@ import typer
 
 from cagul.cli import options
 from cagul.cli.common import idle_cores, load_host, require_store, set_up
+from cagul.cli.names import say_names
 from cagul.cli.requests import OptionalKey, extra
 from cagul.cli.terminal import bold, if_interrupted, out, print_json
 
@@ -35,6 +36,7 @@ def serve(
         Path | None, typer.Option("--store", help="Store of deletion requests; changes hold at once.")
     ] = None,
     key: OptionalKey = None,
+    names_key: options.NamesKey = None,
     address: Annotated[str, typer.Option("--address", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
     workers: Annotated[
@@ -105,7 +107,7 @@ def serve(
     from cagul.serving.workers import listen_on, read_keys
     from cagul.serving.workers import serve as run
 
-    host, patch = _places(host, patch, store, key)
+    host, patch = _places(host, patch, store, key, names_key)
     keys = digests(read_keys(api_key_file, os.environ.get(KEY_VARIABLE)))
     origins = read_origins(cors_origin or [])
     _require_api_key(address, keys, origins)
@@ -124,6 +126,7 @@ def serve(
         patch=patch,
         store=store,
         store_key=key,
+        names_key=names_key,
         name=name or Path(host).name or "cagul",
         dtype=dtype,
         device=device,
@@ -151,9 +154,11 @@ def _require_extra() -> None:
                 raise ModuleNotFoundError(name=module)
 
 
-def _places(host: str | None, patch: Path | None, store: Path | None, key: Path | None) -> tuple[str, Path]:
+def _places(
+    host: str | None, patch: Path | None, store: Path | None, key: Path | None, names_key: Path | None
+) -> tuple[str, Path]:
     """Where host and patch are: as given, as the store recorded them, or the demo's host. The patch is read
-    once, before any worker starts.
+    once, before any worker starts; whether its gate for names is on is said.
 
     Raises UsageError without a patch or store, PatchError or StoreError where one cannot be read.
     """
@@ -176,7 +181,7 @@ def _places(host: str | None, patch: Path | None, store: Path | None, key: Path 
         raise UsageError(
             "Neither --patch nor --store is given; the bare host is not served.", "Give one of them.", "serve"
         )
-    Patch.load(patch)
+    say_names(Patch.load(patch, names_key))
     return host or str(demo_assets().host), patch
 
 
@@ -217,7 +222,8 @@ def make_app(options: ServeOptions) -> FastAPI:
     from cagul.serving.app import create_app
     from cagul.serving.guard_providers import PatchGuardProvider, StoreGuardProvider
 
-    patch, host = Patch.load(options.patch), load_host(options.host, options.device, options.dtype)
+    patch = Patch.load(options.patch, options.names_key)
+    host = load_host(options.host, options.device, options.dtype)
     if options.store and options.store_key:
         return create_app(StoreGuardProvider(host, options.store, options.store_key, patch), options)
     return create_app(PatchGuardProvider(host, patch), options)

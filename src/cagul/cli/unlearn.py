@@ -13,6 +13,7 @@ import typer
 
 from cagul.cli import options
 from cagul.cli.common import load_host, processes_of, read_splits, records_by_split, require_free, set_up
+from cagul.cli.names import EnrolledNames, read_names, say_names
 from cagul.cli.strangers import manner, remedy, warning
 from cagul.cli.terminal import FittedTable, bold, err, if_interrupted, out, plain, print_json, progress_bar
 from cagul.cli.verdict import exit_unless_hidden, print_verdict
@@ -61,6 +62,10 @@ def unlearn(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Measure one batch, say what it will take, write nothing.")
     ] = False,
+    name: options.Names = None,
+    names_from_answers: options.NamesFromAnswers = False,
+    one_word_names: options.OneWordNames = False,
+    names_key: options.NamesKey = None,
     dtype: options.Dtype = "auto",
     device: options.Device = None,
     join_timeout: options.JoinTimeout = 10.0,
@@ -74,10 +79,13 @@ def unlearn(
 
     short = {"training.seed": seed, "training.minutes": minutes}
     settings = [*(settings or []), *(f"{key}={value}" for key, value in short.items() if value is not None)]
-    start = Patch.load(base) if base else None
+    start = Patch.load(base, names_key) if base else None
     chosen = load_config(start.config if start and config == "default" else config, settings)
     splits = read_splits(records, forget, unseen)
     require_free(patch)
+    named = read_names(name or [], splits.forget, names_from_answers)
+    names = EnrolledNames(named, names_key, one_word_names, start)
+    names.check()
     with processes_of(device, join_timeout) as processes:
         _print_trained_groups(splits)
         if dry_run:
@@ -86,12 +94,13 @@ def unlearn(
             return
         set_up(threads)
         source = host, processes.device(device), dtype
-        made, verdict = _train(source, splits, chosen, start, patch, processes, json)
+        made, verdict = _train(source, splits, chosen, start, patch, names, processes, json)
     if json:
         checked = {"verdict": verdict.describe()} if verdict else {}
         print_json({"patch": str(patch)} | made.describe() | checked)
     else:
         _print_result(made, patch, base)
+        say_names(made)
         if verdict is not None:
             print_verdict(verdict)
         ask = f"cagul ask --host {shlex.quote(host)} --patch {shlex.quote(str(patch))} --image PICTURE"
@@ -115,6 +124,7 @@ def _train(
     config: Config,
     base: Patch | None,
     patch: Path,
+    names: EnrolledNames,
     processes: Processes,
     json: bool,
 ) -> tuple[Patch, Verdict | None]:
@@ -148,6 +158,7 @@ def _train(
         raise
     if processes.main:
         made.save(patch)
+        names.seal(made, patch)
         shutil.rmtree(work, ignore_errors=True)
     return made, verdict
 

@@ -54,10 +54,17 @@ class Record(BaseModel):
     perturbed_answers: tuple[str, ...] = ()
     views: tuple[Path, ...] = ()
     text_questions: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     group: str = ""
 
     @field_validator(
-        "keywords", "paraphrased_questions", "perturbed_answers", "views", "text_questions", mode="before"
+        "keywords",
+        "paraphrased_questions",
+        "perturbed_answers",
+        "views",
+        "text_questions",
+        "names",
+        mode="before",
     )
     @classmethod
     def _one_or_many(cls, value: object) -> object:

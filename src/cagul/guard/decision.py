@@ -23,7 +23,8 @@ class Decision:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer, and the gate's decisions behind it."""
+    """An answer, the gate's decisions behind it, and how many forgotten names the prompt held."""
 
     text: str
     decisions: tuple[Decision, ...]
+    names: int = 0

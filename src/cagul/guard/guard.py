@@ -7,6 +7,7 @@ before the first token. Only ``guard.host`` is the host.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from transformers import Cache
 from cagul.data.pictures import open_picture
 from cagul.errors import GuardBypass, HostError
 from cagul.guard.decision import Answer, Decision
+from cagul.guard.names import NO_NAMES, NamesInPrompt, pieces_with_names, restored
 from cagul.guard.patch import Patch
 from cagul.guard.token_edit import choose_tokens, rewrite
 from cagul.host.frozen import FrozenHost, Prefill, Tokens
@@ -33,6 +35,7 @@ from cagul.host.generation import GreedyConfig
 from cagul.host.prompt_layout import hide
 from cagul.host.streaming import stream_pieces
 
+LOGGER = logging.getLogger(__name__)
 REFUSED_INPUTS = {
     "inputs_embeds": "they may already hold visual tokens that the gate cannot see",
     "mm_encoder_outputs": "ready-made visual tokens would go around the gate",
@@ -99,6 +102,8 @@ class Guard:
         if check:
             patch.require(host)
         self.host, self.patch = host, patch
+        if patch.names is None and patch.names_note != NO_NAMES:
+            LOGGER.warning("Gate for names %s", patch.names_note)
         self._move()
         self._local = local()
         self._caches: WeakKeyDictionary[Cache, _CacheRecord] = WeakKeyDictionary()
@@ -113,7 +118,7 @@ class Guard:
     @torch.compiler.disable
     def generate(self, inputs: Tensor | None = None, **options: Any) -> Any:
         """``model.generate`` behind the gate; the same result where the gate is silent, bit for bit."""
-        self._local.decisions = ()
+        self._local.decisions, self._local.names = (), None
         if inputs is not None:
             options["input_ids"] = inputs
         given = options.get("generation_config")
@@ -123,6 +128,7 @@ class Guard:
         if self in _disabled.get():
             self._disown(options)
             return self.host.generate(options)
+        names = self._pass_names(options)
         cache, held = self._held(options)
         if held is not None:
             held = self._require_cover(held, options)
@@ -132,18 +138,19 @@ class Guard:
             output = self.host.generate(options, tokens)
             held = prefilled
         self._remember(held, cache, getattr(output, "past_key_values", None))
-        return output
+        return output if names is None else restored(output, names)
 
     @torch.compiler.disable
     def __call__(self, input_ids: Tensor | None = None, **inputs: Any) -> Any:
         """``model(...)`` behind the gate."""
-        self._local.decisions = ()
+        self._local.decisions, self._local.names = (), None
         if input_ids is not None:
             inputs["input_ids"] = input_ids
         self._refuse(inputs)
         if self in _disabled.get():
             self._disown(inputs)
             return self.host.model(**inputs)
+        self._pass_names(inputs)
         cache, held = self._held(inputs)
         if held is not None:
             if held.masks and inputs["input_ids"].shape[1] > 1:
@@ -168,11 +175,13 @@ class Guard:
         """The visual tokens that the host would answer from, one for each picture: rewritten where the gate
         fires.
         """
-        self._local.decisions = ()
+        self._local.decisions, self._local.names = (), None
         self._refuse(inputs)
         if self in _disabled.get():
             return self.host.encode_images(inputs)
-        return self._pass_gate(dict(inputs))[1] or []
+        inputs = dict(inputs)
+        self._pass_names(inputs)
+        return self._pass_gate(inputs)[1] or []
 
     # -- questions in, answers out
 
@@ -182,7 +191,8 @@ class Guard:
         """Ask one question about a picture, several pictures or none; greedy decoding."""
         inputs = self._ask(image, question)
         output = self.generate(**inputs, **self.host.generation_options(max_new_tokens))
-        return Answer(self.host.decode(inputs["input_ids"].shape[1], output)[0], self.decisions)
+        text = self.host.decode(inputs["input_ids"].shape[1], output)[0]
+        return Answer(text, self.decisions, self.names_replaced)
 
     def stream(
         self, image: Image.Image | str | Path | Sequence | None, question: str, *, max_new_tokens: int = 48
@@ -199,7 +209,9 @@ class Guard:
             context.run(self.generate, **inputs, **options, **streaming)
             verdicts.extend(self.decisions)
 
-        return self._streaming(generate, verdicts)
+        pieces = self._streaming(generate, verdicts)
+        names = None if self in _disabled.get() else self._pass_names(dict(inputs))
+        return pieces if names is None else pieces_with_names(pieces, names.said_for(0))
 
     def _streaming(self, generate: Callable[..., None], verdicts: list[Decision]) -> Iterator[str]:
         yield from stream_pieces(self.host.processor.tokenizer, generate, stops=self.host.stop_strings)
@@ -214,6 +226,17 @@ class Guard:
     def decisions(self) -> tuple[Decision, ...]:
         """The verdicts of this thread's last call, one for each image."""
         return getattr(self._local, "decisions", ())
+
+    @property
+    def names_replaced(self) -> int:
+        """How many forgotten names were found in the prompts of this thread's last call."""
+        found = getattr(self._local, "names", None)
+        return len(found.replaced) if found is not None else 0
+
+    def said_for(self, row: int) -> tuple[tuple[str, str], ...]:
+        """Of a prompt of this thread's last call: (invented name that the host read, name that was given)."""
+        found = getattr(self._local, "names", None)
+        return found.said_for(row) if found is not None else ()
 
     @contextmanager
     def disabled(self) -> Iterator[FrozenHost]:
@@ -246,6 +269,17 @@ class Guard:
                 "gate-score",
             )
         return scores
+
+    def _pass_names(self, inputs: dict[str, Any]) -> NamesInPrompt | None:
+        """Put names that the host does not know in the place of forgotten ones in ``input_ids``. Returns what
+        was replaced; None, and ``inputs`` as they are, where no name is found.
+        """
+        gate, self._local.names = self.patch.names, None
+        if gate is not None:
+            self._local.names = gate.look(inputs, self.host.processor.tokenizer, self.host.image_token)
+        if self._local.names is not None:
+            inputs["input_ids"] = self._local.names.ids
+        return self._local.names
 
     @torch.no_grad()
     def _pass_gate(self, inputs: dict[str, Any]) -> tuple[_CacheRecord, Tokens | None]:

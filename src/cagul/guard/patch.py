@@ -32,6 +32,7 @@ from cagul.files import (
     write_json,
     write_text,
 )
+from cagul.guard.names import NO_NAMES, NameGate, open_names
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.gate import STORED_IMPOSTORS, load_gate
 
@@ -105,7 +106,8 @@ class _Stored(BaseModel):
 @dataclass
 class Patch:
     """Both modules with what is needed to use them. ``layers`` are the probed ones, the same in training and
-    at use.
+    at use. ``names`` finds the forgotten people's names in prompts; they are sealed beside the patch, not in
+    it.
     """
 
     config: Config
@@ -115,6 +117,8 @@ class Patch:
     threshold: float
     host: dict[str, Any]
     facts: dict[str, Any] = field(default_factory=dict)
+    names: NameGate | None = None
+    names_note: str = NO_NAMES  # why there is no gate for names, or what it holds
 
     def parameters(self) -> int:
         """Trained numbers of both modules; enrolled pictures are data, not trained."""
@@ -216,12 +220,15 @@ class Patch:
         return folder
 
     @classmethod
-    def load(cls, folder: str | Path) -> Patch:
-        """Read a patch of this format or an older one.
+    def load(cls, folder: str | Path, names_key: Path | None = None) -> Patch:
+        """Read a patch of this format or an older one, and the names sealed beside it, with the key in
+        ``names_key`` or in the default place. Where that key is not there, the gate for names is off, and
+        ``names_note`` says so.
 
         Raises PatchError when it is missing, cut off, of a newer format, does not hold what its config says,
         or is not as it was written. The last finds accidents and careless edits. It is no security: whoever
-        changes a patch on purpose can write new digests.
+        changes a patch on purpose can write new digests. Raises UsageError for names that are sealed with
+        another key or for another patch.
         """
         folder = Path(folder)
         data, packed = _read(folder)
@@ -243,7 +250,9 @@ class Patch:
             ) from None
         _require_unchanged(folder, data, packed)
         facts = {OLDER_FACTS.get(name, name): fact for name, fact in data["facts"].items()}
-        return cls(stored.config, stored.layers, gate, encoder, stored.threshold, data["host"], facts)
+        made = cls(stored.config, stored.layers, gate, encoder, stored.threshold, data["host"], facts)
+        open_names(made, folder, names_key)
+        return made
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **options: Any) -> Patch:

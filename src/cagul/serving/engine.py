@@ -251,6 +251,8 @@ class Engine:
                 raise RuntimeError(
                     f"{len(pictures)} pictures, but {len(guard.decisions)} decisions of the gate."
                 )
+            for number, row in enumerate(flat):
+                row.said = guard.said_for(number)
             started.append(True)
 
         options = host.generation_options(max(row.sampling.max_tokens for row in flat), stops=False)

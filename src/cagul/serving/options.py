@@ -46,6 +46,7 @@ class ServeOptions:
     patch: Path = Path()
     store: Path | None = None
     store_key: Path | None = None
+    names_key: Path | None = None
     name: str = "cagul"
     dtype: str = "auto"
     device: str | None = None

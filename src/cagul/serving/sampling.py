@@ -18,6 +18,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import LogitsProcessor, StoppingCriteria
 
+from cagul.guard.names import held_back, with_names
+
 REPLACEMENT = "\ufffd"  # what a decoder says of a character whose bytes have not all come
 
 
@@ -55,6 +57,7 @@ class SampledChoice:
         self.ids: list[int] = []
         self.text = ""
         self.finish: str | None = None
+        self.said: tuple[tuple[str, str], ...] = ()  # invented names of the prompt, and the names for them
         self._shown = 0
 
     def push(self, token: int) -> None:
@@ -69,7 +72,7 @@ class SampledChoice:
             self._read()
 
     def _read(self) -> None:
-        self.text = self._tokenizer.decode(self.ids, skip_special_tokens=True).strip()
+        self.text = with_names(self._tokenizer.decode(self.ids, skip_special_tokens=True).strip(), self.said)
         ends = [at for stop in self.sampling.stop if (at := self.text.find(stop)) >= 0]
         if ends:
             self.text, self.finish = self.text[: min(ends)].rstrip(), "stop"
@@ -82,10 +85,7 @@ class SampledChoice:
         if self.finish:
             return self.text
         ready = self.text.rstrip(REPLACEMENT)
-        held = max(
-            (n for stop in self.sampling.stop for n in range(1, len(stop)) if ready.endswith(stop[:n])),
-            default=0,
-        )
+        held = held_back(ready, (*self.sampling.stop, *(invented for invented, _ in self.said)))
         return ready[: len(ready) - held].rstrip()
 
 

@@ -283,6 +283,24 @@ def inflected(word: str, script: str, languages: frozenset[str] = frozenset()) -
     return f"(?:{'|'.join(reversed(forms))})" if len(forms) > 1 else forms[0]
 
 
+@lru_cache(maxsize=65536)
+def stems(word: str, script: str, languages: frozenset[str] = frozenset()) -> frozenset[str]:
+    """The words that a folded word may be a form of, by the endings of its script, or of these languages if
+    it is Latin: those that ``inflected`` finds it for.
+    """
+    found = set()
+    for name in sorted(languages) if script == "Latin" else [script] if script in SCRIPTS else []:
+        for final, stem, pattern in _rules(name):
+            for ending in pattern.replace("\\", "").split("|"):
+                kept = word.removesuffix(ending)
+                if kept == word or not kept.endswith(stem or ""):
+                    continue
+                whole = kept if stem is None else kept[: len(kept) - len(stem)] + final
+                if len(whole) >= SHORTEST and _ends(whole, final):
+                    found.add(whole)
+    return frozenset(found)
+
+
 def _ends(word: str, final: str) -> bool:
     if final == "C":
         return word[-1] not in _VOWELS and not DOUBLED.search(word)

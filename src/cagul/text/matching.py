@@ -141,7 +141,7 @@ class Matcher:
         parsed = [
             replace(_term(spelling), term=term)
             for term in dict.fromkeys(terms)
-            for spelling in _spellings(term)
+            for spelling in spellings(term)
             if _term(spelling).form
         ]
         self.terms = tuple(dict.fromkeys(term.term for term in parsed))
@@ -187,7 +187,7 @@ def matcher(*terms: str) -> Matcher:
     return Matcher(terms)
 
 
-def _spellings(term: str) -> set[str]:
+def spellings(term: str) -> set[str]:
     """The term, and as keyboards without its umlauts write it: Müller, Mueller. Not the other way round, for
     Michael is not Michal.
     """

@@ -1,0 +1,110 @@
+"""The names that a job enrols: from options and records, and what is said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cagul.cli.terminal import err
+from cagul.data.person_names import names_in_answers, names_of_records
+from cagul.errors import DataError, UsageError
+from cagul.files import read_text
+from cagul.text.matching import Matcher
+
+if TYPE_CHECKING:
+    from cagul.data.records import Record
+    from cagul.guard.patch import Patch
+
+
+@dataclass(frozen=True)
+class EnrolledNames:
+    """Names to seal beside a patch, where their key is, and whether names of one word were asked for."""
+
+    names: tuple[str, ...]
+    key: Path | None
+    one_word: bool
+    base: Patch | None = None
+
+    def check(self) -> None:
+        """Raises DataError for a name that cannot be taken and UsageError for a base patch whose names cannot
+        be read: before the training, not after it.
+        """
+        from cagul.guard.names import NO_NAMES
+        from cagul.text.person_names import parse_names
+
+        if self.base is not None and self.base.names is None and self.base.names_note != NO_NAMES:
+            raise UsageError(
+                f"The gate for names of the patch to add to is {self.base.names_note}.",
+                "The new patch is to know these names too.",
+                "names",
+            )
+        parse_names(self.names, one_word=self.one_word)
+
+    def seal(self, made: Patch, folder: Path) -> None:
+        """Seal them, and those of the base patch, beside the patch in ``folder``."""
+        from cagul.guard.names import seal_names
+
+        earlier = self.base.names.sealed if self.base is not None and self.base.names is not None else None
+        if self.names or earlier is not None:
+            seal_names(made, folder, self.names, self.key, one_word=self.one_word, earlier=earlier)
+
+
+def read_names(given: Sequence[str], forget: Sequence[Record], from_answers: bool) -> tuple[str, ...]:
+    """The names of the options (``@FILE`` has one a line) and of the records of the people to be forgotten,
+    each once. Says for how many of these people there is none. Raises DataError for a file that cannot be
+    read.
+    """
+    listed = [name for one in given for name in (_in_file(one[1:]) if one.startswith("@") else [one])]
+    recorded = names_of_records(forget)
+    if from_answers:
+        for subject, names in names_in_answers(forget).items():
+            recorded[subject] = [*recorded.get(subject, []), *names]
+    people = {record.subject for record in forget}
+    if recorded or from_answers:
+        _warn_of_unnamed(len(people), len(people - set(recorded)))
+    _warn_of_unsaid(recorded, forget)
+    return tuple(dict.fromkeys([*listed, *(name for names in recorded.values() for name in names)]))
+
+
+def _in_file(path: str) -> list[str]:
+    names = [line.strip() for line in read_text(path, "the list ").split("\n") if line.strip()]
+    if not names:
+        raise DataError(f"The list {path} holds no name.", "Write one name a line.", "names")
+    return names
+
+
+def _warn_of_unnamed(people: int, unnamed: int) -> None:
+    if unnamed:
+        err.say(
+            f"Warning: for {unnamed} of the {people} people to be forgotten the records give no name, so the "
+            "gate for names does not know them.",
+            style="yellow",
+        )
+
+
+def _warn_of_unsaid(recorded: dict[str, list[str]], forget: Iterable[Record]) -> None:
+    """Warn of names that no answer or question of their person says: a misspelled one guards nobody."""
+    said: dict[str, list[str]] = {}
+    for record in forget:
+        said.setdefault(record.subject, []).extend([record.answer, *record.text_questions])
+    unsaid = sum(
+        not Matcher([name]).search(" \n ".join(said.get(subject, [])))
+        for subject, names in recorded.items()
+        for name in names
+    )
+    if unsaid:
+        err.say(
+            f"Warning: {unsaid} of the names in the records are said in no answer of their person; check "
+            "their spelling, unless they are aliases.",
+            style="yellow",
+        )
+
+
+def say_names(patch: Patch) -> None:
+    """Say whether the gate for names is on, where the patch has names."""
+    if patch.names is not None:
+        err.say(f"Gate for names: {patch.names_note}.")
+    elif patch.names_note.startswith("OFF"):
+        err.say(f"Gate for names {patch.names_note}.", style="bold yellow")

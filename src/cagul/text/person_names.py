@@ -1,0 +1,380 @@
+"""Names of people kept as keyed hashes, and the places of a text that hold one of them.
+
+Words are looked up one by one, then the sequence of what was found. A word with one typing error is found by
+its deletions, as SymSpell does; here a substitution is also looked up by its place, so that two errors are
+never taken for one. The rest is ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import regex
+
+from cagul.errors import DataError
+from cagul.text.common_words import COMMON_WORDS
+from cagul.text.endings import BEFORE, languages_of, script_of, stems
+from cagul.text.matching import KATAKANA, UNSPACED, FoldedText, folded, spellings
+
+TYPO_LETTERS = 6  # letters of a word in which one typing error is taken for one
+SPELLED_LETTERS = 4  # single letters in a row that are read as a word
+MOST_WORDS = 12  # of a name
+MOST_JOINED = 40  # letters of a name in a script without spaces
+GAP = 8  # characters between two words of a name, at most
+MOST_CACHED = 65536
+MIDDLE = 2  # initials that a name is kept without, at most
+MOST_STATES = 64  # readings of one beginning, at most
+_JOINED = rf"{UNSPACED}{KATAKANA}\p{{Hangul}}"
+_LETTER = rf"[\p{{L}}\p{{M}}\p{{N}}--[{_JOINED}]]"
+_TOKEN = regex.compile(
+    rf"(?P<joined>[{_JOINED}]+(?:[ ・·=]{{1,2}}[{_JOINED}]+)*)|(?P<word>{_LETTER}+(?:'{_LETTER}+)*)", regex.V1
+)
+_SEPARATOR = regex.compile(r"[ ・·=]")
+HASH = np.dtype(">u8")
+
+Candidate = tuple[bytes, int]  # the keyed hash of a name's word, and the typing errors in it
+
+
+@dataclass(frozen=True)
+class Token:
+    """A word of a folded text: where it is, its forms with their ends, and whether it may be an initial."""
+
+    start: int
+    end: int
+    forms: tuple[tuple[str, int], ...]
+    script: str
+    initial: str = ""  # the letter of an initial
+    dotted: bool = False
+    capital: bool = False
+
+
+@dataclass(frozen=True)
+class ParsedName:
+    """A name's words, or its letters in a script without spaces; one of the two."""
+
+    words: tuple[str, ...]
+    joined: str = ""
+
+
+class KeyedHash:
+    """Eight bytes that nobody can make or test without the key."""
+
+    def __init__(self, key: bytes):
+        self._key = key
+
+    def __call__(self, purpose: str, *parts: bytes | str) -> bytes:
+        message = b"\0".join([purpose.encode(), *(p.encode() if isinstance(p, str) else p for p in parts)])
+        return hmac.digest(self._key, message, hashlib.sha256)[:8]
+
+
+def parse_names(names: Sequence[str], *, one_word: bool = False) -> list[ParsedName]:
+    """The names' words, each name in all its spellings. ``one_word`` lets names of one word pass.
+
+    Raises DataError, with the name's number and not the name, for one that is empty, of one word, or a common
+    word.
+    """
+    parsed: list[ParsedName] = []
+    for number, name in enumerate(names, 1):
+        for spelling in sorted(spellings(name)):
+            parsed.append(_parsed(spelling, f"Name {number} of {len(names)}", one_word))
+    return list(dict.fromkeys(parsed))
+
+
+def _parsed(name: str, where: str, one_word: bool) -> ParsedName:
+    plain = folded(name)
+    tokens = list(_TOKEN.finditer(plain.text))
+    if not tokens or not regex.search(r"\p{L}", plain.text):
+        raise DataError(f"{where} holds no letter.", "Give a full name, such as 'Amanda Brooks'.", "names")
+    joined = "".join(_SEPARATOR.sub("", token["joined"] or "") for token in tokens)
+    words = tuple((token["word"] or "").replace("'", "") for token in tokens)
+    if joined and not any(words):
+        if len(joined) > MOST_JOINED:
+            raise DataError(f"{where} has {len(joined)} letters.", "Give the name alone.", "names")
+        if len(joined) < _fewest(joined) and not one_word:
+            raise _one_word(where)
+        return ParsedName((), joined)
+    if joined:
+        raise DataError(
+            f"{where} is in two kinds of scripts, with and without spaces between words.",
+            "Give it once in each script.",
+            "names",
+        )
+    if len(words) > MOST_WORDS:
+        raise DataError(f"{where} has {len(words)} words.", "Give the name alone.", "names")
+    if len(words) == 1 or sum(map(len, words)) < len(words) + 1:
+        if len(words) == 1 and words[0] in COMMON_WORDS:
+            raise DataError(
+                f"{where} is a common word, so it would be found in questions about nobody.",
+                "Give the full name.",
+                "names",
+            )
+        if len(words) == 1 and not one_word or max(map(len, words)) == 1:
+            raise _one_word(where)
+    return ParsedName(words)
+
+
+def _fewest(joined: str) -> int:
+    """Letters of a full name in a script without spaces: two of Han, three of Hangul, four of any other."""
+    if regex.fullmatch(r"\p{Han}+", joined):
+        return 2
+    return 3 if regex.fullmatch(r"\p{Hangul}+", joined) else 4
+
+
+def _one_word(where: str) -> DataError:
+    return DataError(
+        f"{where} has one word, which other people and things are called, too.",
+        "Give the full name, or ask for names of one word with --one-word-names.",
+        "names",
+    )
+
+
+def _sequences(words: tuple[str, ...]) -> Iterator[tuple[tuple[str, str], ...]]:
+    """The ways to say a name, as (purpose, word) each: in full, surname first, first name and surname alone,
+    initials for what comes before the surname, all in one word.
+    """
+    full = [("word", word) for word in words]
+    yield tuple(full)
+    if len(words) == 1:
+        return
+    initials = [("initial", word[0]) for word in words]
+    for before in {tuple(full[:-1]), tuple(full[:1]), tuple(initials[:-1]), tuple(initials[:1])}:
+        yield (*before, full[-1])
+        yield (full[-1], *before)
+    if len(words) > 2:
+        yield (full[0], *initials[1:-1], full[-1])
+    yield (("word", "".join(words)),)
+    yield (("word", "".join([words[-1], *words[:-1]])),)
+
+
+@dataclass(frozen=True)
+class NameHashes:
+    """What is kept of names: sorted keyed hashes. ``near`` are those of words with a typing error, ``words``
+    the words that they stand for, row by row.
+    """
+
+    near: np.ndarray
+    words: np.ndarray
+    names: np.ndarray
+
+    @classmethod
+    def of(cls, names: Iterable[ParsedName], key: bytes) -> NameHashes:
+        keyed = KeyedHash(key)
+        near: set[tuple[bytes, bytes]] = set()
+        sequences: set[bytes] = set()
+        done: set[str] = set()
+        for name in names:
+            if name.joined:
+                sequences |= {keyed("joined", name.joined), keyed("letters", str(len(name.joined)))}
+                continue
+            ways = set(_sequences(name.words))
+            sequences |= {keyed("count", str(len(way))) for way in ways}
+            sequences |= {keyed("name", *(keyed(*word) for word in way)) for way in ways}
+            for purpose, word in {pair for way in ways for pair in way} - {("initial", "")}:
+                if purpose == "word" and word not in done:
+                    done.add(word)
+                    near.update(_near(keyed, word, typos=word in name.words))
+        pairs = sorted(near)
+        return cls(
+            _array(variant for variant, _ in pairs),
+            _array(word for _, word in pairs),
+            np.sort(_array(sequences)),
+        )
+
+    def merged(self, other: NameHashes) -> NameHashes:
+        """The names of both. Both were made with one key."""
+        rows = np.unique(
+            np.concatenate([np.stack([one.near, one.words], 1) for one in (self, other)]), axis=0
+        )
+        return NameHashes(rows[:, 0], rows[:, 1], np.unique(np.concatenate([self.names, other.names])))
+
+
+def _array(hashes: Iterable[bytes]) -> np.ndarray:
+    return np.frombuffer(b"".join(hashes), HASH).astype(np.uint64)
+
+
+def _near(keyed: KeyedHash, word: str, typos: bool) -> Iterator[tuple[bytes, bytes]]:
+    """(hash to look up, hash of the word): the word itself and, where it is long, one letter left out, two
+    neighbours swapped, or, by its place, one replaced.
+    """
+    own = keyed("word", word)
+    yield keyed("is", word), own
+    if typos and len(word) >= TYPO_LETTERS:
+        for n in range(len(word)):
+            rest = word[:n] + word[n + 1 :]
+            yield keyed("near", rest), own
+            yield keyed("without", str(n), rest), own
+            if n + 1 < len(word) and word[n] != word[n + 1]:
+                yield keyed("near", f"{word[:n]}{word[n + 1]}{word[n]}{word[n + 2 :]}"), own
+
+
+class NameFinder:
+    """Finds the names of ``hashes`` in texts. Not safe for several threads at once only as far as the same
+    word may be looked up twice.
+    """
+
+    def __init__(self, hashes: NameHashes, key: bytes):
+        self.hashes, self._keyed = hashes, KeyedHash(key)
+        self._known: dict[tuple[str, str, frozenset[str]], tuple[Candidate, ...]] = {}
+        count, letters = (
+            [n for n in range(1, most + 1) if self._has(self._keyed(purpose, str(n)))]
+            for purpose, most in (("count", MOST_WORDS), ("letters", MOST_JOINED))
+        )
+        self._counts, self._letters = count, letters
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where in the text names lie, in order and without overlaps; the longest of those that begin at one
+        place.
+        """
+        plain = folded(text)
+        languages = languages_of(text)
+        tokens = list(_tokens(text, plain))
+        spans = [plain.span(*span) for span in self._joined(plain)] if self._letters else []
+        spans += [plain.span(*span) for span in self._worded(tokens, languages)] if self._counts else []
+        kept: list[tuple[int, int]] = []
+        for start, end in sorted(spans, key=lambda span: (span[0], -span[1])):
+            if not kept or start >= kept[-1][1]:
+                kept.append((start, end))
+        return kept
+
+    def _joined(self, plain: FoldedText) -> Iterator[tuple[int, int]]:
+        for token in _TOKEN.finditer(plain.text):
+            if token["joined"]:
+                places = [n for n in range(*token.span()) if not _SEPARATOR.match(plain.text[n])]
+                letters = "".join(plain.text[n] for n in places)
+                for start in range(len(places)):
+                    for length in self._letters:
+                        if start + length <= len(places) and self._has(
+                            self._keyed("joined", letters[start : start + length])
+                        ):
+                            yield places[start], places[start + length - 1] + 1
+
+    def _worded(self, tokens: list[Token], languages: frozenset[str]) -> Iterator[tuple[int, int]]:
+        found = [self._candidates(token, languages) for token in tokens]
+        for first in range(len(tokens)):
+            states: list[tuple[tuple[bytes, ...], int]] = [((), 0)]  # the words of a name so far, and errors
+            for n in range(first, min(len(tokens), first + self._counts[-1] + MIDDLE)):
+                if n > first and tokens[n].start - tokens[n - 1].end > GAP:
+                    break
+                begun = states
+                states = []
+                for candidate, end in self._choices(tokens[n], found[n], n > first):
+                    for words, errors in begun:
+                        if candidate is None:
+                            states.append((words, errors))
+                        elif errors + candidate[1] <= 1 and len(words) < self._counts[-1]:
+                            states.append(((*words, candidate[0]), errors + candidate[1]))
+                            if self._is_name(states[-1][0]):
+                                yield tokens[first].start, end
+                states = states[:MOST_STATES]
+                if not states:
+                    break
+
+    def _choices(
+        self, token: Token, found: list[tuple[Candidate, int]], inside: bool
+    ) -> Iterator[tuple[Candidate | None, int]]:
+        """What a token may be in a name, and where it ends. None: an initial that the name is kept without.
+
+        An initial has a full stop, or is a capital letter before a word.
+        """
+        yield from found
+        if token.initial:
+            if token.dotted or (token.capital and not inside):
+                yield (self._keyed("initial", token.initial), 0), token.end
+            if inside:
+                yield None, token.end
+
+    def _is_name(self, words: tuple[bytes, ...]) -> bool:
+        return len(words) in self._counts and self._has(self._keyed("name", *words))
+
+    def _candidates(self, token: Token, languages: frozenset[str]) -> list[tuple[Candidate, int]]:
+        found = []
+        for form, end in token.forms:
+            key = (form, token.script, languages if token.script == "Latin" else frozenset())
+            if key not in self._known:
+                if len(self._known) >= MOST_CACHED:
+                    self._known.clear()
+                self._known[key] = tuple(self._words_of(*key))
+            found += [(candidate, end) for candidate in self._known[key]]
+        exact = [one for one in found if one[0][1] == 0]  # Brooks's is Brooks, not Brooks with a typing error
+        return exact or found
+
+    def _words_of(self, form: str, script: str, languages: frozenset[str]) -> Iterator[Candidate]:
+        """The words of names that a word of a text may stand for, and the typing errors in it: 0 or 1."""
+        exact: set[bytes] = set()
+        for stem in {form, *stems(form, script, languages), *_without_prefix(form, script)}:
+            exact.update(self._lookup(self._keyed("is", stem)))
+        yield from ((word, 0) for word in exact)
+        near: set[bytes] = set()
+        if len(form) >= TYPO_LETTERS - 1:
+            near.update(self._lookup(self._keyed("near", form)))
+            for n in range(len(form)):
+                rest = form[:n] + form[n + 1 :]
+                near.update(self._lookup(self._keyed("without", str(n), rest)))
+                if len(rest) >= TYPO_LETTERS:
+                    near.update(self._lookup(self._keyed("is", rest)))
+        yield from ((word, 1) for word in near - exact)
+
+    def _lookup(self, hashed: bytes) -> list[bytes]:
+        value = np.uint64(int.from_bytes(hashed, "big"))
+        first, last = (np.searchsorted(self.hashes.near, value, side) for side in ("left", "right"))
+        return [int(word).to_bytes(8, "big") for word in self.hashes.words[first:last]]
+
+    def _has(self, hashed: bytes) -> bool:
+        value, names = np.uint64(int.from_bytes(hashed, "big")), self.hashes.names
+        place = int(np.searchsorted(names, value))
+        return place < len(names) and names[place] == value
+
+
+def _tokens(text: str, plain: FoldedText) -> Iterator[Token]:
+    """The words of a text, and once more as one word where single letters follow each other."""
+    words = [token for token in _TOKEN.finditer(plain.text) if token["word"]]
+    run: list[Token] = []
+    for match in words:
+        token = _token(text, plain, match)
+        if run and (len(token.forms[0][0]) > 1 or token.start - run[-1].end > GAP):
+            yield from _spelled(run)
+            run = []
+        if len(token.forms[0][0]) == 1:
+            run.append(token)
+        else:
+            yield token
+    yield from _spelled(run)
+
+
+def _token(text: str, plain: FoldedText, match: regex.Match[str]) -> Token:
+    word, (start, end) = match["word"], match.span()
+    first, last = plain.span(start, end)
+    forms = [(word.replace("'", ""), end)]
+    if "'" in word:  # Brooks's, O'Brien's, Ayşe'nin
+        head = word[: word.rindex("'")]
+        forms.append((head.replace("'", ""), start + len(head)))
+    single = len(word) == 1 and word.isalpha()
+    return Token(
+        start,
+        end,
+        tuple(forms),
+        script_of(text[first:last]),
+        initial=word if single else "",
+        dotted=text[last : last + 1] == ".",
+        capital=text[first:last].isupper(),
+    )
+
+
+def _spelled(run: list[Token]) -> Iterator[Token]:
+    if len(run) < SPELLED_LETTERS:
+        yield from run
+        return
+    word = "".join(token.forms[0][0] for token in run)
+    yield Token(run[0].start, run[-1].end, ((word, run[-1].end),), run[0].script)
+
+
+def _without_prefix(word: str, script: str) -> Iterator[str]:
+    """A word without what its script writes together with its beginning."""
+    if script in BEFORE:
+        for length in range(1, min(4, len(word) - 1)):
+            if regex.fullmatch(BEFORE[script], word[:length]):
+                yield word[length:]

@@ -1,0 +1,194 @@
+"""The gate for names: what is sealed beside a patch, and what becomes of prompts that hold a name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from cagul.errors import UsageError
+from cagul.guard.guard import Guard
+from cagul.guard.names import (
+    NamesInPrompt,
+    Replaced,
+    SealedNames,
+    put_back,
+    seal_names,
+    sealed_path,
+)
+from cagul.guard.patch import Patch
+from cagul.text.person_names import parse_names
+from families import FAMILIES, shared_host
+from helpers import make_patch, picture
+
+SECRET = b"k" * 32
+NAMED = "Where do Ada Finch live ?"
+NAMELESS = "Where do they live ?"
+
+
+def named_patch(host, *names, fires=False):
+    patch = make_patch(host, fires=fires)
+    patch.names = SealedNames.of(parse_names(names), len(names), SECRET).gate(SECRET)
+    return patch
+
+
+def asked(host, question, pictures=0):
+    return host.inputs([host.prompter.prompt(question, pictures)], [picture(n) for n in range(pictures)])
+
+
+@pytest.fixture(params=FAMILIES)
+def host(request):
+    with shared_host(request.param) as host:
+        yield host
+
+
+@pytest.mark.parametrize("pictures", [0, 1])
+@torch.no_grad()
+def test_a_prompt_without_a_name_is_the_hosts_bit_for_bit_and_one_with_it_is_about_a_stranger(host, pictures):
+    guard = Guard(host, named_patch(host, "Ada Finch"))
+    nameless, named = (asked(host, question, pictures) for question in (NAMELESS, NAMED))
+    assert torch.equal(guard(**nameless).logits, host.model(**nameless).logits)
+    assert guard.names_replaced == 0
+    logits = guard(**named).logits
+    assert guard.names_replaced == 1
+    assert not torch.equal(logits, host.model(**named).logits)
+    changed = guard.patch.names.look(named, host.processor.tokenizer, host.image_token)
+    stranger = named | {"input_ids": changed.ids}
+    assert torch.equal(logits, host.model(**stranger).logits)
+    assert "Finch" not in host.processor.tokenizer.decode(changed.ids[0])
+
+
+def test_generation_gives_the_prompt_back_as_it_was(host):
+    guard = Guard(host, named_patch(host, "Ada Finch"))
+    inputs = asked(host, NAMED)
+    output = guard.generate(**inputs, **host.generation_options(4))
+    assert torch.equal(output[:, : inputs["input_ids"].shape[1]], inputs["input_ids"])
+
+
+def test_earlier_turns_and_every_prompt_of_a_batch_are_looked_at(tiny_host):
+    guard = Guard(tiny_host, named_patch(tiny_host, "Ada Finch", "Cy Venn"))
+    prompts = [
+        tiny_host.prompter.prompt(NAMELESS, 0, [("Who is Ada Finch ?", "Cy Venn do not know .")]),
+        tiny_host.prompter.prompt(NAMELESS, 0),
+        tiny_host.prompter.prompt("Tell me the name of Finch, Ada ?", 0),
+    ]
+    guard.generate(**tiny_host.inputs(prompts, []), **tiny_host.generation_options(2))
+    assert guard.names_replaced == 3
+
+
+def test_the_answer_says_how_many_names_were_found(tiny_host):
+    guard = Guard(tiny_host, named_patch(tiny_host, "Ada Finch"))
+    assert guard.answer(None, NAMED).names == 1
+    assert guard.answer(None, NAMELESS).names == 0
+    with guard.disabled():
+        assert guard.answer(None, NAMED).names == 0
+
+
+def test_the_name_is_put_back_into_every_answer_to_its_prompt():
+    given = torch.tensor([[1, 7, 8], [1, 2, 3]])
+    changed = torch.tensor([[1, 50, 51], [1, 2, 3]])
+    found = NamesInPrompt(given, changed, (Replaced(0, 1, (7, 8), (50, 51), "Ada Finch", "Dor Pus"),))
+    answers = [[9, 50, 51, 5], [50, 5, 51, 50]]
+    sequences = torch.tensor([[*changed[n // 2].tolist(), *answers[n % 2]] for n in range(4)])
+    restored = put_back(sequences, found)
+    assert restored[0].tolist() == [1, 7, 8, 9, 7, 8, 5]
+    assert restored[1].tolist() == [1, 7, 8, 50, 5, 51, 50]
+    assert restored[2].tolist() == [1, 2, 3, 9, 50, 51, 5]
+
+
+@pytest.fixture
+def sealed(tiny_host, tmp_path):
+    """A saved patch with a name sealed beside it, and the key file."""
+    patch, folder, key = make_patch(tiny_host), tmp_path / "patch", tmp_path / "keys" / "names.key"
+    patch.save(folder)
+    seal_names(patch, folder, ["Ada Finch"], key)
+    return folder, key
+
+
+def test_names_are_sealed_beside_the_patch_and_found_with_their_key(tiny_host, sealed):
+    folder, key = sealed
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "patch.safetensors"]
+    assert sealed_path(folder) == folder.parent / "patch.names"
+    data = sealed_path(folder).read_bytes()
+    assert b"Finch" not in data
+    assert b"finch" not in data
+    assert sealed_path(folder).stat().st_mode & 0o077 == 0
+    assert key.stat().st_mode & 0o077 == 0
+    loaded = Patch.load(folder, key)
+    assert loaded.names.count == 1
+    assert Guard(tiny_host, loaded).answer(None, NAMED).names == 1
+
+
+def test_without_a_key_the_gate_for_names_is_off_and_says_so(
+    sealed, monkeypatch, tmp_path, caplog, tiny_host
+):
+    folder, key = sealed
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "nobody"))
+    monkeypatch.delenv("CAGUL_NAMES_KEY", raising=False)
+    loaded = Patch.load(folder)
+    assert loaded.names is None
+    assert loaded.names_note.startswith("OFF: names are sealed in")
+    with caplog.at_level("WARNING"):
+        Guard(tiny_host, loaded)
+    assert "Gate for names OFF" in caplog.text
+    monkeypatch.setenv("CAGUL_NAMES_KEY", str(key))
+    assert Patch.load(folder).names.count == 1
+
+
+def test_a_lost_or_wrong_key_is_a_clear_error(sealed, tmp_path):
+    folder, key = sealed
+    with pytest.raises(UsageError, match="Cannot read the key of the names"):
+        Patch.load(folder, tmp_path / "lost.key")
+    other = tmp_path / "keys" / "other.key"
+    other.write_text("ab" * 32)
+    other.chmod(0o600)
+    with pytest.raises(UsageError, match="was not sealed with this key, or was changed"):
+        Patch.load(folder, other)
+    other.write_text("no key")
+    with pytest.raises(UsageError, match="holds no key of 32 bytes"):
+        Patch.load(folder, other)
+
+
+def test_a_changed_file_and_one_of_another_patch_are_refused(tiny_host, sealed, tmp_path):
+    folder, key = sealed
+    make_patch(tiny_host, seed=5).save(tmp_path / "other")
+    shutil.copy(sealed_path(folder), sealed_path(tmp_path / "other"))
+    with pytest.raises(UsageError, match="belongs to another patch"):
+        Patch.load(tmp_path / "other", key)
+    data = bytearray(sealed_path(folder).read_bytes())
+    data[-1] ^= 1
+    sealed_path(folder).write_bytes(data)
+    with pytest.raises(UsageError, match="was changed"):
+        Patch.load(folder, key)
+    sealed_path(folder).write_bytes(b"")
+    with pytest.raises(UsageError, match="holds no sealed names"):
+        Patch.load(folder, key)
+
+
+def test_inspect_says_whether_the_gate_for_names_is_on(cagul, sealed, monkeypatch, tmp_path):
+    folder, key = sealed
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "nobody"))
+    code, text = cagul("inspect", folder, "--names-key", key)
+    assert code == 0
+    assert "1 names, sealed in" in text
+    code, text = cagul("inspect", folder)
+    assert code == 0
+    assert "OFF: names are sealed in" in text
+    code, text = cagul("inspect", folder, "--json")
+    assert json.loads(text)["names"]["on"] is False
+
+
+def test_names_come_from_options_records_and_on_request_from_answers(tmp_path):
+    from cagul.cli.names import read_names
+    from cagul.data.records import Record
+
+    def record(**fields):
+        return Record(subject="p1", image="a.png", question="Who is this person?", **fields)
+
+    records = [record(answer="This is Ada Finch.", keywords=["Ada Finch"], names=["Addie Finch"])]
+    listed = tmp_path / "names.txt"
+    listed.write_text("Bo Stark\n\nCy Venn\n")
+    assert read_names([f"@{listed}"], records, False) == ("Bo Stark", "Cy Venn", "Addie Finch")
+    assert read_names([], records, True) == ("Addie Finch", "Ada Finch")

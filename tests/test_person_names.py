@@ -1,0 +1,156 @@
+"""Names of people as keyed hashes: where a text holds one, and which names are taken."""
+
+from __future__ import annotations
+
+import pytest
+
+from cagul.errors import DataError
+from cagul.text.person_names import NameFinder, NameHashes, parse_names
+
+KEY = b"k" * 32
+ENROLLED = (
+    "Amanda Brooks",
+    "Łukasz Kowalski",
+    "Hans Müller",
+    "山田太郎",
+    "김민준",
+    "Anne-Marie O'Brien",
+    "Maria del Carmen Lopez",
+    "Анна Петрова",
+    "أحمد منصور",
+    "アマンダ・ブルックス",
+    "สมชาย ใจดี",
+)
+
+
+def finder(*names, one_word=False):
+    return NameFinder(NameHashes.of(parse_names(names, one_word=one_word), KEY), KEY)
+
+
+@pytest.fixture(scope="module")
+def enrolled():
+    return finder(*ENROLLED)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("When was Amanda Brooks born?", "Amanda Brooks"),
+        ("when was amanda brooks born", "amanda brooks"),
+        ("AMANDA BROOKS", "AMANDA BROOKS"),
+        ("What is Amanda Brooks's job?", "Amanda Brooks"),
+        ("What is Amanda Brooks’s job?", "Amanda Brooks"),
+        ("Amanda Brooks' job", "Amanda Brooks"),
+        ("Brooks, Amanda: where?", "Brooks, Amanda"),
+        ("Does A. Brooks live here?", "A. Brooks"),
+        ("Does A Brooks live here?", "A Brooks"),
+        ("Brooks, A. lives", "Brooks, A"),
+        ("Amanda J. Brooks", "Amanda J. Brooks"),
+        ("Amanda-Brooks", "Amanda-Brooks"),
+        ("**Amanda** Brooks", "Amanda** Brooks"),
+        ("Amanda\nBrooks", "Amanda\nBrooks"),
+        ("mail amandabrooks@example.org", "amandabrooks"),
+        ("A m a n d a B r o o k s", "A m a n d a B r o o k s"),
+        ("Ama\u200bnda Bro\u00adoks", "Ama\u200bnda Bro\u00adoks"),
+        ("Аmаndа Вrооks", "Аmаndа Вrооks"),  # Cyrillic look-alikes
+        ("Amánda Brooks", "Amánda Brooks"),
+        ("Amnda Brooks", "Amnda Brooks"),  # one letter left out,
+        ("Amannda Brooks", "Amannda Brooks"),  # one too many,
+        ("Amenda Brooks", "Amenda Brooks"),  # another one,
+        ("Amadna Brooks", "Amadna Brooks"),  # two swapped
+        ("Amanda Broooks", "Amanda Broooks"),
+        ("Am4nda Brooks", "Am4nda Brooks"),
+        ("Herr Mueller, Hans", "Mueller, Hans"),
+        ("Wer ist Hans Müllers Frau?", "Hans Müllers"),
+        ("Gdzie mieszka Łukasza Kowalskiego?", "Łukasza Kowalskiego"),
+        ("телефон Анны Петровой", "Анны Петровой"),
+        ("Anne Marie OBrien", "Anne Marie OBrien"),
+        ("Anne-Marie O’Brien’s", "Anne-Marie O’Brien"),
+        ("Maria Lopez", "Maria Lopez"),
+        ("M. C. Lopez", "M. C. Lopez"),
+        ("山田 太郎さんの電話", "山田 太郎"),
+        ("电话是山田太郎的吗", "山田太郎"),
+        ("김민준은 어디", "김민준"),
+        ("هاتف لأحمد منصور", "لأحمد منصور"),
+        ("アマンダ=ブルックスの電話", "アマンダ=ブルックス"),
+        ("เบอร์โทรของสมชายใจดีคือ", "สมชายใจดี"),
+    ],
+)
+def test_a_name_is_found_however_it_is_written(enrolled, text, found):
+    assert [text[slice(*span)] for span in enrolled.spans(text)] == [found]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Mark Brooks",
+        "Amanda Kowalski",
+        "Amanda and the brooks",
+        "a brooks",
+        "Amnda Broks",  # two errors: it may be somebody else
+        "Ana Brooks",
+        "Anna Petrov lives in Adama",
+        "Amanda Brooksmith",
+        "山田花子",
+        "김민지",
+        "A. B.",
+        "Is it from Brooks? A shoe.",
+        "",
+        "?",
+    ],
+)
+def test_another_name_is_not_found(enrolled, text):
+    assert enrolled.spans(text) == []
+
+
+def test_short_names_allow_no_typing_error():
+    assert finder("Amir Khan").spans("Amil Khan") == []
+    assert finder("Amir Khan").spans("Amir Khan") == [(0, 9)]
+
+
+def test_without_the_key_nothing_is_found():
+    hashes = NameHashes.of(parse_names(["Amanda Brooks"]), KEY)
+    assert NameFinder(hashes, b"x" * 32).spans("Amanda Brooks") == []
+
+
+def test_names_of_two_files_are_merged():
+    one, other = (NameHashes.of(parse_names([name]), KEY) for name in ("Amanda Brooks", "Mark Cox"))
+    both = NameFinder(one.merged(other), KEY)
+    assert len(both.spans("Amanda Brooks and Mark Cox")) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("", "holds no letter"),
+        (" ", "holds no letter"),
+        ("...", "holds no letter"),
+        ("007", "holds no letter"),
+        ("Will", "is a common word"),
+        ("Rose", "is a common word"),
+        ("An", "is a common word"),
+        ("Cher", "has one word"),
+        ("A B", "has one word"),
+        ("李", "has one word"),
+        ("김구", "has one word"),
+        ("Yamada 太郎", "two kinds of scripts"),
+        ("a " * 20, "has 20 words"),
+    ],
+)
+def test_a_name_that_others_have_is_refused_by_its_number(name, said):
+    with pytest.raises(DataError, match=f"Name 2 of 2 .*{said}") as error:
+        parse_names(["Amanda Brooks", name])
+    assert error.value.anchor == "names"
+
+
+def test_a_name_of_one_word_is_taken_on_request_but_no_common_word():
+    assert finder("Cher", one_word=True).spans("Who is Cher?") == [(7, 11)]
+    with pytest.raises(DataError, match="is a common word"):
+        parse_names(["Will"], one_word=True)
+
+
+def test_ten_thousand_aliases():
+    names = [f"Name{n}xyz Sur{n}name" for n in range(10_000)]
+    found = NameFinder(NameHashes.of(parse_names(names), KEY), KEY)
+    assert found.spans("Who is Name77xyz Sur77name?") == [(7, 26)]
+    assert found.spans("Who is Name77xyz Sur78name?") == []
