@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import shutil
 
 import pytest
@@ -14,14 +15,18 @@ from cagul.guard.names import (
     NamesInPrompt,
     Replaced,
     SealedNames,
+    pieces_with_names,
     put_back,
     seal_names,
     sealed_path,
 )
 from cagul.guard.patch import Patch
+from cagul.serving.engine import Done, Engine, Job
+from cagul.serving.sampling import SampledChoice, Sampling
 from cagul.text.person_names import parse_names
 from families import FAMILIES, shared_host
 from helpers import make_patch, picture
+from served import OneGuard
 
 SECRET = b"k" * 32
 NAMED = "Where do Ada Finch live ?"
@@ -192,3 +197,44 @@ def test_names_come_from_options_records_and_on_request_from_answers(tmp_path):
     listed.write_text("Bo Stark\n\nCy Venn\n")
     assert read_names([f"@{listed}"], records, False) == ("Bo Stark", "Cy Venn", "Addie Finch")
     assert read_names([], records, True) == ("Addie Finch", "Ada Finch")
+
+
+def test_pieces_wait_for_what_may_be_an_invented_name():
+    said = (("Dor Pus", "Ada Finch"),)
+    assert list(pieces_with_names(["This is D", "or P", "us. Dor", "a."], said)) == [
+        "This is ",
+        "Ada Finch. ",
+        "Dora.",
+    ]
+    assert list(pieces_with_names(["Do"], said)) == ["Do"]
+
+
+def test_a_served_choice_says_the_name_that_was_asked_about(tiny_host):
+    tokenizer = tiny_host.processor.tokenizer
+    pieces = []
+    choice = SampledChoice(Sampling(), tokenizer, frozenset(), pieces.append)
+    choice.said = (("Bo Stark", "Ada Finch"),)
+    for token in tokenizer("This is Bo Stark", add_special_tokens=False)["input_ids"]:
+        choice.push(token)
+    assert "".join(pieces).endswith("Ada Finch")
+    assert choice.text.endswith("Ada Finch")
+
+
+def test_the_server_looks_for_names_in_every_turn(tiny_host):
+    guard = Guard(tiny_host, named_patch(tiny_host, "Ada Finch"))
+    engine, events = Engine(OneGuard(guard), batch=2, wait=0), queue.Queue()
+    counts = []
+    generate, guard.generate = (
+        guard.generate,
+        lambda **given: (generate(**given), counts.append(guard.names_replaced)),
+    )
+    messages = [
+        {"role": "user", "content": [{"type": "text", "text": "Who is Ada Finch ?"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "I do not know ."}]},
+        {"role": "user", "content": [{"type": "text", "text": "Where do they live ?"}]},
+    ]
+    prompt = engine.prompt(messages)
+    engine.submit(Job(prompt, [], engine.inputs(prompt, []), [Sampling(max_tokens=3)], events.put))
+    assert isinstance(events.get(timeout=60), Done)
+    engine.stop()
+    assert counts == [1]
