@@ -24,6 +24,7 @@ from cagul.environment import GIB, versions
 from cagul.errors import CagulError, HostError, WriteError
 from cagul.evaluation.memorisation import can_refuse
 from cagul.files import require_writable
+from cagul.guard.names import default_key_path, read_key
 from cagul.guard.selfcheck import selfcheck
 from cagul.host.frozen import FrozenHost
 from cagul.host.prompter import knows_system_turn
@@ -77,6 +78,7 @@ def examine(
     yield Check(
         "device", "ok", torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA, so the CPU"
     )
+    yield _names_key()
     yield from _host(source, records)
 
 
@@ -131,6 +133,20 @@ def _amount(name: str, gib: float, rest: str, low: float, remedy: str) -> Check:
         if gib < low
         else Check(name, "ok", found)
     )
+
+
+def _names_key() -> Check:
+    """Whether there is a key for names that are sealed beside patches: without it their gate is off."""
+    place = default_key_path()
+    if not place.exists():
+        return Check(
+            "key of names", "ok", f"none at {place}: a gate for names is off unless --names-key is given"
+        )
+    try:
+        read_key(place)
+    except CagulError as error:
+        return Check("key of names", "warning", error.what, error.remedy)
+    return Check("key of names", "ok", str(place))
 
 
 def _writing(folder: Path) -> Check:
