@@ -149,8 +149,9 @@ def test_a_name_of_one_word_is_taken_on_request_but_no_common_word():
         parse_names(["Will"], one_word=True)
 
 
-def test_ten_thousand_aliases():
-    names = [f"Name{n}xyz Sur{n}name" for n in range(10_000)]
+@pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=pytest.mark.nightly)])
+def test_thousands_of_aliases(count):
+    names = [f"Name{n}xyz Sur{n}name" for n in range(count)]
     found = NameFinder(NameHashes.of(parse_names(names), KEY), KEY)
     assert found.spans("Who is Name77xyz Sur77name?") == [(7, 26)]
     assert found.spans("Who is Name77xyz Sur78name?") == []
