@@ -119,8 +119,7 @@ def evaluate(
             **({"demo": frozen.fingerprint()} if demo else {}),
         }
         if loaded is not None:
-            say_names(loaded)
-            _warn_of_other_people(loaded, len(splits.subjects("forget")))
+            _say_what_is_covered(loaded, len(splits.subjects("forget")))
         with progress_bar(json) as progress:
             guard = Guard(frozen, loaded) if loaded else None
             with processes.main_first():
@@ -166,8 +165,11 @@ def _print_summary(results: Run, summary: dict[str, Any], page: Path, revealed: 
         print_verdict(verdict_of_rows(results.rows.by_key.values(), "cagul", summary["patch"]["facts"]))
 
 
-def _warn_of_other_people(patch: CagulPatch, named: int) -> None:
-    """Warn where the patch forgets another number of people than --forget names."""
+def _say_what_is_covered(patch: CagulPatch, named: int) -> None:
+    """Say whether the gate for names is on, and warn where the patch forgets another number of people than
+    --forget names.
+    """
+    say_names(patch)
     covered = patch.facts.get("people")
     if covered is not None and covered != named:
         err.say(

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cagul.errors import StoreError, UsageError, reason
 from cagul.files import read_secret
-from cagul.key_files import keep_secret
+from cagul.guard.key_files import keep_secret
 
 NONCE = 12  # bytes
 

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from cagul.errors import GuardBypass, UsageError, reason
 from cagul.files import read_secret, write_bytes
-from cagul.key_files import keep_secret
+from cagul.guard.key_files import keep_secret
 from cagul.text.person_names import NameFinder, NameHashes, ParsedName, parse_names
 
 if TYPE_CHECKING:
