@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 from cagul.cli.app import app, main
 from cagul.cli.common import repeating_command
 from cagul.errors import DataError, PatchError, UsageError
+from cagul.text.refusals import REFUSALS
 from helpers import save_tiny_host
 
 QUICK = [
@@ -203,6 +205,19 @@ def test_unlearn_ends_in_a_verdict_that_the_patch_keeps(patch):
     text = f"{facts['verdict']['word']}. {facts['verdict']['sentence']}"
     assert f"| verdict | {text} |" in (patch / "README.md").read_text()
     assert text[:20] in run("inspect", patch).stdout
+
+
+def test_the_language_of_the_refusals_is_said_everywhere(patch, tiny_folder, tiny_records, tmp_path):
+    facts = json.loads(run("inspect", patch, "--json").stdout)["facts"]["refusals"]
+    assert (facts["language"], facts["count"]) == ("English", len(REFUSALS))
+    text = f"{len(REFUSALS)} refusals in English ({facts['why']})"
+    assert re.fullmatch(r"\d+ of \d+ different private questions show it", facts["why"])
+    assert f"| trained towards | {text} |" in (patch / "README.md").read_text()
+    assert text in " ".join(re.sub("[│┃]", " ", run("inspect", patch).stdout).split())
+    words = ["unlearn", "--host", tiny_folder, "--records", tiny_records, "--forget", "p0", "--dry-run"]
+    words += ["--out", tmp_path / "p", *QUICK]
+    assert f"It is trained towards {text}." in " ".join(run(*words).stdout.split())
+    assert json.loads(run(*words, "--json").stdout)["refusals"] == facts
 
 
 def test_a_check_that_fails_costs_no_training(tiny_folder, tiny_records, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 
 from cagul.text.languages import language_of
 from cagul.text.refusal_patterns import LANGUAGES
-from cagul.text.refusal_texts import BY_LANGUAGE, refusals_in_language_of
+from cagul.text.refusal_texts import BY_LANGUAGE, refusal_language, refusals_in_language_of
 from cagul.text.refusals import is_refusal, refusal_is_known
 from refusal_sentences import ANSWERS, REFUSALS, sentences
 
@@ -74,6 +74,14 @@ def test_listed_refusals_refuse_in_their_language(language, text):
 def test_every_known_language_has_refusals_and_others_get_english_ones():
     assert set(BY_LANGUAGE) == set(LANGUAGES)
     assert refusals_in_language_of(["Où habite cette personne ?"]) == BY_LANGUAGE["French"]
+    assert refusal_language(["Où habite cette personne ?"] * 3).describe() == {
+        "language": "French",
+        "why": "1 of 1 different private questions show it",
+    }
+    assert refusal_language(["Missä tämä henkilö asuu?"]).describe() == {
+        "language": "English",
+        "why": "no language is shown by half of 1 different private questions",
+    }
     assert refusals_in_language_of(["Missä tämä henkilö asuu?"]) == BY_LANGUAGE["English"]
     # a short question that reads as Dutch, among others in French
     questions = [

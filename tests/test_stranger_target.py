@@ -8,14 +8,15 @@ import pytest
 import torch
 
 from cagul.config import load_config
-from cagul.data.records import Record, load_records, split_records
+from cagul.data.records import Record, Splits, load_records, split_records
 from cagul.data.strangers import stranger_pictures
+from cagul.guard.patch import refusals_text
 from cagul.method.losses import stranger_loss
 from cagul.training import target
 from cagul.training.encoder import EncoderLoss, EncoderRows, prepare_rows
 from cagul.training.gate import hold_out_calibration
 from cagul.training.host_manner import StrangerAnswer, StrangerAnswers, in_manner
-from cagul.training.target import with_target
+from cagul.training.target import refusals_of, with_target
 from cagul.training.token_cache import TokenCache
 
 ONE, TWO = (Path("one.png"), 0), (Path("two.png"), 0)
@@ -130,3 +131,15 @@ def test_a_host_that_makes_up_facts_keeps_the_listed_refusals_and_says_why(tiny_
     assert facts["kind"] == "refusals"
     assert facts["why"] == f"of {facts['answers']} answers about strangers {facts['answers']} state facts"
     assert facts["answers"] > 0
+
+
+def test_what_an_encoder_is_trained_towards_is_said():
+    splits = Splits([record("Où habite cette personne ?", "Elle habite Oslo.", "Oslo")], [])
+    given = load_config("default").model_copy(update={"refusals": ["Kein Kommentar.", "Nein."]})
+    assert refusals_text({"refusals": refusals_of(given, splits)}) == "the 2 refusals of the config"
+    facts = {"refusals": refusals_of(load_config("default"), splits)}
+    assert refusals_text(facts).startswith("4 refusals in French (1 of 1 different private questions")
+    assert (
+        refusals_text(facts | {"target": {"kind": "stranger"}}) == "what the host itself says about strangers"
+    )
+    assert refusals_text({}) == "an earlier version of cagul kept no note of the refusals"

@@ -17,7 +17,7 @@ def inspect(
     json: options.Json = False,
 ) -> None:
     """Show what a patch is made of: host, gate, tokens, options. It never shows who is forgotten."""
-    from cagul.guard.patch import Patch
+    from cagul.guard.patch import Patch, refusals_text
 
     loaded = Patch.load(patch, names_key)
     facts = loaded.describe()
@@ -40,6 +40,7 @@ def inspect(
         ("tokens", f"{config.selection.choose} {config.selection.k}, attention of layers {layers}"),
         ("trained parameters", f"{loaded.parameters():,}"),
         ("people", loaded.facts.get("people", "")),
+        ("trained towards", refusals_text(loaded.facts)),
         ("steps", f"{loaded.facts.get('steps', '')} ({loaded.facts.get('stopped', '')})"),
         ("personal data", personal),
         ("gate for names", loaded.names_note),

@@ -225,6 +225,8 @@ def _drop_other_checkpoint(
 
 def _print_result(made: Patch, patch: Path, base: Path | None) -> None:
     """What was trained, and what its gate promises."""
+    from cagul.guard.patch import refusals_text
+
     facts = made.facts
     if base is not None:
         again = facts["people_trained_again"]
@@ -243,6 +245,7 @@ def _print_result(made: Patch, patch: Path, base: Path | None) -> None:
     kept = facts.get("kept_step", facts["steps"])
     state = "" if kept == facts["steps"] else f" The best state is kept, that after step {kept}."
     out.say(f"Trained for {facts['steps']} steps: {facts['stopped']}.{state}")
+    out.say(f"Trained towards {refusals_text(facts)}.")
     out.say(f"Trained parameters {made.parameters():,}; host unchanged, SHA-256 {made.host['sha256'][:16]}.")
     out.say(
         f"Gate {made.config.gate.kind}: threshold calibrated on {facts['calibration_people']} other people; "
@@ -265,6 +268,7 @@ def _remove_empty(work: Path) -> None:
 def _show_estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch | None, json: bool) -> None:
     from cagul.evaluation.memorisation import can_refuse
     from cagul.evaluation.stopping import check_seconds
+    from cagul.guard.patch import refusals_text
     from cagul.training.estimate import estimate
 
     estimated = estimate(host, splits, config, base, partial(check_seconds, host, splits))
@@ -298,5 +302,7 @@ def _show_estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch
         f"{estimated.smallest_false_alarms:.2%} can be promised; {config.gate.fpr:.2%} is asked for."
     )
     out.say(f"Host: {manner(strangers)}.")
+    kind = {"target": {"kind": config.training.target}, "refusals": estimated.refusals}
+    out.say(f"It is trained towards {refusals_text(kind)}.")
     if lack := warning(strangers):
         out.say(f"Warning: {lack} {remedy(strangers)}", style="bold yellow")

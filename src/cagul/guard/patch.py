@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +60,7 @@ still contain the information. Anyone with the weights can bypass the guard by n
 | gate | {kind}, threshold {threshold:.4f}, at most {promised:.2%} of unknown people's pictures fire |
 | tokens | {choose} {k} by attention in layers {layers} |
 | trained parameters | {parameters:,} |
+| trained towards | {refusals} |
 | verdict | {verdict} |
 
 {warning}
@@ -70,6 +71,7 @@ PERSONAL = (
 )
 
 LATER_OPTIONS = {("training", name) for name in ("target", "along_memorised", "words", "rounds", "minutes")}
+NO_REFUSALS_KEPT = "an earlier version of cagul kept no note of the refusals"
 REMAKE = "Train it again with `cagul unlearn`."
 Layer = Annotated[int, Field(strict=True, ge=0)]
 
@@ -101,6 +103,18 @@ class _Stored(BaseModel):
         if value != value:
             raise ValueError("is not a number")
         return value
+
+
+def refusals_text(facts: Mapping[str, Any]) -> str:
+    """What an encoder is trained to say, in words: the language of the refusals, and why it is that."""
+    if facts.get("target", {}).get("kind") == "stranger":
+        return "what the host itself says about strangers"
+    found = facts.get("refusals")
+    if found is None:
+        return NO_REFUSALS_KEPT
+    if not found["language"]:
+        return f"the {found['count']} refusals of the config"
+    return f"{found['count']} refusals in {found['language']} ({found['why']})"
 
 
 @dataclass
@@ -209,6 +223,7 @@ class Patch:
             people=self.facts.get("people", "some"),
             promised=self.facts.get("promised_fpr", float("nan")),
             verdict=self.verdict(),
+            refusals=refusals_text(self.facts),
             warning=PERSONAL if self.config.gate.kind == "enrolment" else "",
         )
         with atomic_folder(folder) as temporary:

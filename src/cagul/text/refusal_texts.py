@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import regex
 
@@ -102,15 +104,42 @@ BY_LANGUAGE: dict[str, tuple[str, ...]] = {
 }
 
 
-def refusals_in_language_of(questions: Iterable[str]) -> tuple[str, ...]:
-    """Refusals in the language that half of the different questions or more show; English ones where none
-    is shown by so many. A single short question is often read as another language, and one in a language
-    that is not in ``BY_LANGUAGE`` as a related one, so Latin and Cyrillic text needs two frequent words.
+@dataclass(frozen=True)
+class RefusalLanguage:
+    """The language of the package's refusals for some questions: ``shown`` of the ``questions`` different
+    ones show it. Where too few show any it is English, and ``shown`` is 0.
+    """
+
+    name: str
+    shown: int
+    questions: int
+
+    def describe(self) -> dict[str, Any]:
+        """The language and why, as a patch's facts keep it."""
+        why = (
+            f"{self.shown} of {self.questions} different private questions show it"
+            if self.shown
+            else f"no language is shown by half of {self.questions} different private questions"
+        )
+        return {"language": self.name, "why": why}
+
+
+def refusal_language(questions: Iterable[str]) -> RefusalLanguage:
+    """The language that half of the different questions or more show; English where none is shown by so many.
+    A single short question is often read as another language, and one in a language that is not in
+    ``BY_LANGUAGE`` as a related one, so Latin and Cyrillic text needs two frequent words.
     """
     different = set(questions)
     languages = Counter(name for name in map(_clear_language_of, sorted(different)) if name)
     name, count = languages.most_common(1)[0] if languages else ("", 0)
-    return BY_LANGUAGE[name] if name and 2 * count >= len(different) else REFUSALS
+    if name and 2 * count >= len(different):
+        return RefusalLanguage(name, count, len(different))
+    return RefusalLanguage("English", 0, len(different))
+
+
+def refusals_in_language_of(questions: Iterable[str]) -> tuple[str, ...]:
+    """Refusals in the questions' language, as ``refusal_language`` tells it."""
+    return BY_LANGUAGE[refusal_language(questions).name]
 
 
 def _clear_language_of(question: str) -> str:

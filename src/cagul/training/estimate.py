@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 
@@ -23,6 +24,7 @@ from cagul.method.importance import resolve_layers
 from cagul.training.encoder import EncoderRows, asked_in, shown_in, train_encoder
 from cagul.training.gate import covered, gate_to_add_to
 from cagul.training.job_splits import JobSplits
+from cagul.training.target import refusals_of
 from cagul.training.token_cache import TokenCache
 
 try:
@@ -48,6 +50,7 @@ class Estimate:
     peak_memory_gib: float
     calibration_people: int
     smallest_false_alarms: float
+    refusals: dict[str, Any]  # their language, number, and why these
 
 
 def estimate(
@@ -105,6 +108,7 @@ def estimate(
         peak_memory_gib=round(_peak_memory() / GIB + held, 3),
         calibration_people=people,
         smallest_false_alarms=round(promised_rate(people, 0.0, config.gate.confidence), 5),
+        refusals=refusals_of(config, job.encoder),
     )
 
 

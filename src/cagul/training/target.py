@@ -8,6 +8,7 @@ from typing import Any
 
 from cagul.config import Config
 from cagul.data.records import Splits
+from cagul.text.refusal_texts import BY_LANGUAGE, refusal_language
 from cagul.training.host_manner import StrangerAnswers, ask_about_strangers
 from cagul.training.progress import Progress, silent
 from cagul.training.sampler import TrainingRow
@@ -38,6 +39,17 @@ def with_target(
         "kind": "stranger",
         **counts,
     }
+
+
+def refusals_of(config: Config, splits: Splits) -> dict[str, Any]:
+    """The refusals that a job trains towards: those of the config, or the package's in the language of the
+    forget set's private questions; their ``language`` (empty where the config gives them), how many they are,
+    and ``why`` they are these.
+    """
+    if config.refusals:
+        return {"language": "", "count": len(config.refusals), "why": "the config gives them"}
+    found = refusal_language(r.question for r in splits.forget if r.kind == "private")
+    return {"count": len(BY_LANGUAGE[found.name])} | found.describe()
 
 
 def _can_be_taught(row: TrainingRow) -> bool:

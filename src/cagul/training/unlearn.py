@@ -40,6 +40,7 @@ from cagul.training.gate import (
 from cagul.training.job_splits import JobSplits
 from cagul.training.progress import Progress, silent
 from cagul.training.stopping import CheckedState, PatchChecks, Stopping
+from cagul.training.target import refusals_of
 from cagul.training.token_cache import TokenCache
 from cagul.training.token_store import TokenStore
 
@@ -147,6 +148,7 @@ class _Job:
             "own_pictures_recognised": recognised,
             **training,
             "calibrated_on": job.calibrated_on,
+            "refusals": refusals_of(self.config, job.encoder),
             **{f"gate_{name}": value for name, value in spent_on_gate.items()},
             **clock.spent(),
             "threads": torch.get_num_threads(),
