@@ -251,3 +251,24 @@ def test_a_folder_in_the_place_of_a_records_file_names_the_verb_that_reads_one(t
         DataError, match=r"Is a directory.*\n.*`cagul records convert FOLDER --out NEW` writes"
     ):
         load_records(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "held_out", "read"),
+    [
+        ("visual", True, True),
+        ("visual", False, True),
+        ("private", False, True),
+        ("private", True, False),
+        ("general", True, False),
+    ],
+)
+def test_only_visual_records_are_held_out(tmp_path, kind, held_out, read):
+    row = {"subject": "p", "image": "a.png", "question": "What is it ?", "answer": "A star.", "kind": kind}
+    (tmp_path / "r.jsonl").write_text(json.dumps(row | {"held_out": held_out}))
+    picture(1).save(tmp_path / "a.png")
+    if read:
+        assert [r.held_out for r in load_records(tmp_path / "r.jsonl")] == [held_out]
+    else:
+        with pytest.raises(DataError, match="held_out is for visual records"):
+            load_records(tmp_path / "r.jsonl")

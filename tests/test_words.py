@@ -4,6 +4,7 @@ count.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import random
@@ -252,7 +253,53 @@ NAMES = ("host", "cagul")
 def test_the_demo_has_sixteen_questions_of_every_kind_but_one(demo_splits):
     found = worded_items(demo_splits, Sample())
     assert min(Counter(item.sort for item in found.items).values()) == 16
-    assert found.absent == {"other_language": "no fact has a question in another language"}
+    assert found.absent == {
+        "other_language": "no fact has a question in another language",
+        "visual_held_out": "no visual record of the forget set is held out",
+    }
+
+
+def with_signs(splits):
+    """The splits with a visual record more of each person, of a kind that is held out."""
+
+    def also(part):
+        signs = {r.subject: r.model_copy(update=HELD_OUT_SIGN | {"image": r.image}) for r in part}
+        return [*part, *signs.values()]
+
+    return dataclasses.replace(splits, forget=also(splits.forget), retain=also(splits.retain))
+
+
+HELD_OUT_SIGN = {
+    "question": "What is on the sign ?",
+    "answer": "A star.",
+    "keywords": ("star",),
+    "kind": "visual",
+    "held_out": True,
+}
+
+
+def test_visual_records_that_are_held_out_are_asked_and_never_trained(tiny_records):
+    from cagul.config import load_config
+    from cagul.evaluation.checks import draw_checks
+    from cagul.evaluation.questions import forget_items
+    from cagul.training.job_splits import JobSplits
+
+    plain = split_records(load_records(tiny_records), ["p0", "p1"])
+    splits = with_signs(plain)
+    assert len(splits.forget) == len(plain.forget) + 2
+    sign = HELD_OUT_SIGN["question"]
+    assert sign not in {item.asked.question for item in forget_items(splits, Sample())}
+    for part in ("verdict", "stopping"):
+        assert sign not in {check.question for check in draw_checks(splits, part=part)}
+    job, before = (JobSplits.of(one, load_config("default")) for one in (splits, plain))
+    assert (job.gate, job.encoder) == (before.gate, before.encoder)
+    items = [i for i in worded_items(splits, Sample()).items if i.sort == "visual_held_out"]
+    assert [(i.record.subject, i.asked.question) for i in items] == [("p0", sign), ("p1", sign)]
+    rows = [row("visual_held_out", recall, "A star.", f"p{n}") for n, recall in enumerate((1.0, 0.0))]
+    known = [row("visual_held_out", 1.0, "A star.", f"p{n}") for n in range(2)]
+    figures = words_figures(rows, known, {})
+    assert figures["visual_untrained"]["kinds"] == ["visual_held_out"]
+    assert figures["visual_untrained_held_out"]["value"] == 0.5
 
 
 def rows_of(share, splits, **settings):

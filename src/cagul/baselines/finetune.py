@@ -80,6 +80,7 @@ def finetune(
     something, and for a record longer than the host's context; HostError when the given host changed or its
     projector is not known.
     """
+    splits = splits.for_training()
     private = [r for r in splits.forget if r.kind == "private"]
     not_private = [r for r in splits.forget if r.kind != "private"]
     records = FinetuneRecords(private, not_private, splits.retain)

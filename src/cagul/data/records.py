@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cagul.data.groups import HELD_OUT_GROUPS, canonical_group, names_held_out
 from cagul.data.sameness import same_contents, same_paths
@@ -56,6 +56,7 @@ class Record(BaseModel):
     text_questions: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     group: str = ""
+    held_out: bool = False  # a visual record that no unlearning trains on
 
     @field_validator(
         "keywords",
@@ -97,6 +98,15 @@ class Record(BaseModel):
         if not value.strip():
             raise ValueError("must not be blank")
         return value
+
+    @model_validator(mode="after")
+    def _held_out_is_visual(self) -> Record:
+        if self.held_out and self.kind != "visual":
+            raise ValueError(
+                "held_out is for visual records; other phrasings of a private question are "
+                "paraphrased_questions, and other pictures are views"
+            )
+        return self
 
     def keywords_in_answer(self) -> tuple[str, ...]:
         """The keywords that the record's own answer contains. Where it has keywords and none of them is
@@ -235,7 +245,7 @@ def is_file(path: Path) -> bool:
 class Splits:
     """Records by split. ``calibration`` people set the gate's threshold and are in no other split;
     ``unseen``, ``look_alike`` and ``no_person`` are for evaluation alone, and training never opens their
-    pictures.
+    pictures. Visual records that are held out stand in their subject's split.
     """
 
     forget: list[Record]
@@ -244,6 +254,11 @@ class Splits:
     calibration: list[Record] = field(default_factory=list)
     look_alike: list[Record] = field(default_factory=list)
     no_person: list[Record] = field(default_factory=list)
+
+    def for_training(self) -> Splits:
+        """The same without visual records that are held out: ``visual_untrained`` asks them."""
+        forget, retain = ([r for r in part if not r.held_out] for part in (self.forget, self.retain))
+        return replace(self, forget=forget, retain=retain)
 
     def subjects(self, split: str) -> list[str]:
         return list(dict.fromkeys(record.subject for record in getattr(self, split)))

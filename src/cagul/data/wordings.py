@@ -240,6 +240,7 @@ VISUAL_MEANINGS = {
     "visual_pair": "two in one turn",
     "visual_example": "after another person's question and answer",
     "visual_asked_twice": "twice in a turn",
+    "visual_held_out": "of records that are held out",
 }
 # why a kind may have no question, by what it is made of
 NOT_BUILT = {
@@ -252,6 +253,7 @@ NOT_BUILT = {
     "example": "there is no other person with a private record and another answer",
     "false_value": "no fact has a perturbed answer, and nobody else has its question",
     "several_pictures": "there is no picture of somebody else",
+    "visual_held_out": "no visual record of the forget set is held out",
     "visual_phrasing": "no visual record has paraphrased_questions",
     "visual_pair": "no picture has two visual questions",
     "visual_example": "there is no other person with a visual record and another answer",

@@ -188,7 +188,7 @@ class DeletionService:
             )
         unproven: list[str] = []
         if request.state == "enrolled":
-            others = [r for r in records if r.subject != subject and r.group not in HELD_OUT_GROUPS]
+            others = _trained_on(records, subject)
             evidence = evidence_of(self.store_gate, token_cache, name, given, questions)
             unproven = self._settle(request, token_cache, evidence, others, progress)
         return Added(**vars(self.store.request(name)), to_verify_again=tuple(unproven))
@@ -365,6 +365,12 @@ class DeletionService:
         written = self._written(guard, figures, why, began) | kept
         self.store.settle(name, _outcome(state), written, under=under)
         return self.store.request(name)
+
+
+def _trained_on(records: Sequence[Record], subject: str) -> list[Record]:
+    """Records of others than ``subject`` that a finetune may train on."""
+    others = (r for r in records if r.subject != subject)
+    return [r for r in others if r.group not in HELD_OUT_GROUPS and not r.held_out]
 
 
 def _outcome(state: str) -> str:

@@ -264,6 +264,7 @@ def draw_checks(splits: Splits, *, part: Part, most: int = MOST_QUESTIONS, seed:
     """At most ``most`` questions of one part, equally many of each private sort as far as there are so many,
     people in turn.
     """
+    splits = splits.for_training()
     private = [record for record in splits.forget if record.kind == "private"]
     visual = [record for record in splits.forget if record.kind == "visual"]
     wanted = {sort: max(1, round(most * share)) for sort, share in SHARES.items()}

@@ -76,16 +76,17 @@ def facts_of(records: list[Record]) -> list[Record]:
 
 def forget_items(splits: Splits, sample: Sample) -> list[Item]:
     """Private questions on images, held-out phrasings on images, every fact on every view, and visual
-    questions.
+    questions, held-out ones aside: those are asked in ``worded_items``.
     """
     private = [r for r in splits.forget if r.kind == "private"]
+    visual = [r for r in splits.forget if r.kind == "visual" and not r.held_out]
     facts = facts_of(private)
     views = [(r, view, r.question) for r in facts for view in r.views]
     return [
         *_items("forget", "image", ((r, r.image, r.question) for r in private)),
         *_items("forget", "paraphrase", ((r, r.image, q) for r in facts for q in r.paraphrased_questions)),
         *_items("forget", "view", sample.draw(views, sample.views, "views")),
-        *_items("forget", "visual", ((r, r.image, r.question) for r in splits.forget if r.kind == "visual")),
+        *_items("forget", "visual", ((r, r.image, r.question) for r in visual)),
     ]
 
 

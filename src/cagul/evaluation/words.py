@@ -70,10 +70,13 @@ def _dealt(splits: Splits, sample: Sample) -> list[tuple[str, list[Record], Buil
     """Every kind with the drawn records that it may ask about, and how it makes questions of them."""
     private = facts_of([r for r in splits.forget if r.kind == "private"])
     facts = sample.draw([r for r in private if r.keywords_in_answer()], sample.words, "words")
-    visual = [r for r in splits.forget if r.kind == "visual" and r.keywords_in_answer()]
+    known = [r for r in splits.forget if r.kind == "visual" and r.keywords_in_answer()]
+    visual = [r for r in known if not r.held_out]
     some_visual = sample.draw(visual, sample.words, "words visual")
+    held_out = sample.draw([r for r in known if r.held_out], sample.words, "words held out")
     makers = [(kind, facts, build) for kind, build in _private_kinds(splits).items()]
     makers += [(kind, some_visual, build) for kind, build in _visual_kinds(splits, visual).items()]
+    makers.append(("visual_held_out", held_out, _as_it_is))
     return makers
 
 
@@ -125,6 +128,10 @@ def _builder(kind: str, own: dict[str, list[Record]], others: list[Record]) -> B
         ]
 
     return build
+
+
+def _as_it_is(record: Record, rng: random.Random) -> list[tuple[Record, WordedQuestion]]:
+    return [(record, WordedQuestion(record.question))]
 
 
 def _visual_kinds(splits: Splits, visual: list[Record]) -> dict[str, Build]:

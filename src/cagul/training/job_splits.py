@@ -33,6 +33,7 @@ class JobSplits:
         Raises DataError when nobody is left to add or to retain, or retain is too small to give somebody away
         for calibration.
         """
+        splits = splits.for_training()
         again = [r for r in splits.retain + splits.forget if r.subject in known]
         new = replace(
             splits,
