@@ -177,7 +177,7 @@ def test_inspect_says_whether_the_gate_for_names_is_on(cagul, sealed, monkeypatc
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "nobody"))
     code, text = cagul("inspect", folder, "--names-key", key)
     assert code == 0
-    assert "1 names, sealed in" in text
+    assert "1 name, sealed in" in text
     code, text = cagul("inspect", folder)
     assert code == 0
     assert "OFF: names are sealed in" in text
@@ -238,3 +238,53 @@ def test_the_server_looks_for_names_in_every_turn(tiny_host):
     assert isinstance(events.get(timeout=60), Done)
     engine.stop()
     assert counts == [1]
+
+
+QUICK = [
+    *("--set", "training.steps=2", "--set", "training.batch=2", "--set", "training.augment=0"),
+    *("--set", "gate.augment=0", "--set", "gate.augment_others=0"),
+]
+
+
+def test_a_name_that_cannot_be_taken_ends_unlearn_before_it_loads_anything(cagul, tiny_records, tmp_path):
+    words = [
+        "unlearn",
+        "--host",
+        "nowhere",
+        "--records",
+        tiny_records,
+        "--forget",
+        "p0",
+        "--out",
+        tmp_path / "p",
+    ]
+    code, text = cagul(*words, "--name", "Ada Finch", "--name", "Will")
+    assert code == 3
+    assert "Name 2 of 2 is a common word" in text
+    assert "Will" not in text
+    code, text = cagul(*words, "--name", "Cher")
+    assert code == 3
+    assert "--one-word-names" in text
+
+
+def test_unlearn_enrols_names_that_ask_and_a_further_patch_know(
+    cagul, tiny_folder, tiny_records, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CAGUL_NAMES_KEY", str(tmp_path / "keys" / "k"))
+    host = ["--host", tiny_folder]
+    words = ["unlearn", *host, "--records", tiny_records, *QUICK]
+    code, text = cagul(*words, "--forget", "p0", "--name", "Ada Finch", "--out", tmp_path / "p")
+    assert code in (0, 8), text
+    assert "Gate for names: 1 name, sealed in" in text
+    code, text = cagul("ask", NAMED, *host, "--patch", tmp_path / "p")
+    assert "gate for names fired: 1 in the question" in text
+    code, text = cagul("ask", NAMELESS, *host, "--patch", tmp_path / "p")
+    assert "fired" not in text
+    further = ["--forget", "p1", "--name", "Bo Stark", "--from", tmp_path / "p", "--out", tmp_path / "q"]
+    code, text = cagul(*words, *further)
+    assert code in (0, 8), text
+    assert Patch.load(tmp_path / "q").names.count == 2
+    monkeypatch.setenv("CAGUL_NAMES_KEY", str(tmp_path / "keys" / "lost"))
+    code, text = cagul(*words, *further[:-1], tmp_path / "r")
+    assert code == 2
+    assert "The new patch is to know these names too." in text

@@ -72,29 +72,38 @@ def ask(
         say_names(loaded)
         guard = Guard(frozen, loaded)
     decisions: tuple[Decision, ...] = ()
+    names = 0
     if guard is None:
         text = answer_batch(frozen, [(pictures, question)], max_new_tokens).texts[0]
     else:
         answer = guard.answer(pictures, question, max_new_tokens=max_new_tokens)
-        text, decisions = answer.text, answer.decisions
+        text, decisions, names = answer.text, answer.decisions, answer.names
     if overlay:
         _overlay(overlay, frozen, guard.patch if guard else None, pictures[0], question, decisions)
     if json:
-        drawn = {"overlay": str(overlay)} if overlay else {}
-        print_json({"answer": text, "decisions": [vars(decision) for decision in decisions]} | drawn)
+        print_json(_as_json(text, decisions, names, overlay))
         return
-    _print_answer(text, decisions, guard is not None)
+    _print_answer(text, decisions, names, guard is not None)
     if overlay:
         out.say(dim(f"overlay: {overlay}"))
 
 
-def _print_answer(text: str, decisions: tuple[Decision, ...], guarded: bool) -> None:
-    """The answer, and below it one line for each picture about what the gate decided."""
+def _as_json(
+    text: str, decisions: tuple[Decision, ...], names: int, overlay: Path | None
+) -> dict[str, object]:
+    shown: dict[str, object] = {"answer": text, "decisions": [vars(decision) for decision in decisions]}
+    return shown | ({"names": names} if names else {}) | ({"overlay": str(overlay)} if overlay else {})
+
+
+def _print_answer(text: str, decisions: tuple[Decision, ...], names: int, guarded: bool) -> None:
+    """The answer, and below it one line for each picture about what the gate decided, and one about names."""
     out.print(text, soft_wrap=True)
     for number, decision in enumerate(decisions, 1):
         which = f" picture {number}" if len(decisions) > 1 else ""
         verdict = f"fired, {len(decision.chosen)} tokens rewritten" if decision.fired else "silent"
         out.say(dim(f"gate{which} {verdict}: score {decision.score:.3f}, threshold {decision.threshold:.3f}"))
+    if names:
+        out.say(dim(f"gate for names fired: {names} in the question, answered as if about a stranger"))
     if not guarded:
         out.say(dim("no --patch and no --store: the bare host's answer"))
 

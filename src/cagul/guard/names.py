@@ -169,7 +169,11 @@ def open_names(patch: Patch, folder: Path, key: Path | None) -> None:
         return
     secret = read_key(place)
     patch.names = SealedNames.load(sealed, patch.digest(), secret).gate(secret)
-    patch.names_note = f"{patch.names.count} names, sealed in {sealed}"
+    patch.names_note = _on(patch.names.count, sealed)
+
+
+def _on(count: int, sealed: Path) -> str:
+    return f"{count} name{'' if count == 1 else 's'}, sealed in {sealed}"
 
 
 def seal_names(
@@ -192,7 +196,7 @@ def seal_names(
         made = made.merged(earlier)
     made.save(sealed_path(folder), patch.digest(), secret)
     patch.names = made.gate(secret)
-    patch.names_note = f"{made.count} names, sealed in {sealed_path(folder)}"
+    patch.names_note = _on(made.count, sealed_path(folder))
 
 
 # -- the gate

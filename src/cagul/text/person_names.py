@@ -33,6 +33,7 @@ _LETTER = rf"[\p{{L}}\p{{M}}\p{{N}}--[{_JOINED}]]"
 _TOKEN = regex.compile(
     rf"(?P<joined>[{_JOINED}]+(?:[ ・·=]{{1,2}}[{_JOINED}]+)*)|(?P<word>{_LETTER}+(?:'{_LETTER}+)*)", regex.V1
 )
+_ASCII_WORD = regex.compile(r"[a-z0-9]+(?:'[a-z0-9]+)*")
 _SEPARATOR = regex.compile(r"[ ・·=]")
 HASH = np.dtype(">u8")
 
@@ -87,34 +88,36 @@ def parse_names(names: Sequence[str], *, one_word: bool = False) -> list[ParsedN
 def _parsed(name: str, where: str, one_word: bool) -> ParsedName:
     plain = folded(name)
     tokens = list(_TOKEN.finditer(plain.text))
-    if not tokens or not regex.search(r"\p{L}", plain.text):
+    if not regex.search(r"\p{L}", plain.text):
         raise DataError(f"{where} holds no letter.", "Give a full name, such as 'Amanda Brooks'.", "names")
     joined = "".join(_SEPARATOR.sub("", token["joined"] or "") for token in tokens)
-    words = tuple((token["word"] or "").replace("'", "") for token in tokens)
-    if joined and not any(words):
-        if len(joined) > MOST_JOINED:
-            raise DataError(f"{where} has {len(joined)} letters.", "Give the name alone.", "names")
-        if len(joined) < _fewest(joined) and not one_word:
-            raise _one_word(where)
-        return ParsedName((), joined)
-    if joined:
+    words = tuple(token["word"].replace("'", "") for token in tokens if token["word"])
+    if joined and words:
         raise DataError(
             f"{where} is in two kinds of scripts, with and without spaces between words.",
             "Give it once in each script.",
             "names",
         )
-    if len(words) > MOST_WORDS:
-        raise DataError(f"{where} has {len(words)} words.", "Give the name alone.", "names")
-    if len(words) == 1 or sum(map(len, words)) < len(words) + 1:
-        if len(words) == 1 and words[0] in COMMON_WORDS:
-            raise DataError(
-                f"{where} is a common word, so it would be found in questions about nobody.",
-                "Give the full name.",
-                "names",
-            )
-        if len(words) == 1 and not one_word or max(map(len, words)) == 1:
-            raise _one_word(where)
-    return ParsedName(words)
+    if len(joined) > MOST_JOINED or len(words) > MOST_WORDS:
+        size = f"{len(joined)} letters" if joined else f"{len(words)} words"
+        raise DataError(f"{where} has {size}.", "Give the name alone.", "names")
+    if words:
+        _require_full(words, where, one_word)
+    elif len(joined) < _fewest(joined) and not one_word:
+        raise _one_word(where)
+    return ParsedName(words, joined)
+
+
+def _require_full(words: tuple[str, ...], where: str, one_word: bool) -> None:
+    """Raises DataError for one word that was not asked for, a common word, and initials alone."""
+    if len(words) == 1 and words[0] in COMMON_WORDS:
+        raise DataError(
+            f"{where} is a common word, so it would be found in questions about nobody.",
+            "Give the full name.",
+            "names",
+        )
+    if (len(words) == 1 and not one_word) or max(map(len, words)) == 1:
+        raise _one_word(where)
 
 
 def _fewest(joined: str) -> int:
@@ -218,6 +221,8 @@ class NameFinder:
 
     def __init__(self, hashes: NameHashes, key: bytes):
         self.hashes, self._keyed = hashes, KeyedHash(key)
+        # words that are in no name, with the languages of their texts
+        self._blank: set[tuple[str, frozenset[str]]] = set()
         self._known: dict[tuple[str, str, frozenset[str]], tuple[Candidate, ...]] = {}
         count, letters = (
             [n for n in range(1, most + 1) if self._has(self._keyed(purpose, str(n)))]
@@ -231,6 +236,8 @@ class NameFinder:
         """
         plain = folded(text)
         languages = languages_of(text)
+        if text.isascii() and self._has_none(plain.text, languages):
+            return []
         tokens = list(_tokens(text, plain))
         spans = [plain.span(*span) for span in self._joined(plain)] if self._letters else []
         spans += [plain.span(*span) for span in self._worded(tokens, languages)] if self._counts else []
@@ -239,6 +246,20 @@ class NameFinder:
             if not kept or start >= kept[-1][1]:
                 kept.append((start, end))
         return kept
+
+    def _has_none(self, ascii_text: str, languages: frozenset[str]) -> bool:
+        """Whether no word of a text is in a name: soon told, as words that were seen before are known."""
+        words = _ASCII_WORD.findall(ascii_text)
+        if sum(len(word) == 1 for word in words) >= SPELLED_LETTERS:
+            return False
+        for word in words:
+            if len(word) > 1 and (word, languages) not in self._blank:
+                if any(self._known_words(form, "Latin", languages) for form, _ in _forms(word, 0, len(word))):
+                    return False
+                if len(self._blank) >= MOST_CACHED:
+                    self._blank.clear()
+                self._blank.add((word, languages))
+        return True
 
     def _joined(self, plain: FoldedText) -> Iterator[tuple[int, int]]:
         for token in _TOKEN.finditer(plain.text):
@@ -293,14 +314,17 @@ class NameFinder:
     def _candidates(self, token: Token, languages: frozenset[str]) -> list[tuple[Candidate, int]]:
         found = []
         for form, end in token.forms:
-            key = (form, token.script, languages if token.script == "Latin" else frozenset())
-            if key not in self._known:
-                if len(self._known) >= MOST_CACHED:
-                    self._known.clear()
-                self._known[key] = tuple(self._words_of(*key))
-            found += [(candidate, end) for candidate in self._known[key]]
+            found += [(candidate, end) for candidate in self._known_words(form, token.script, languages)]
         exact = [one for one in found if one[0][1] == 0]  # Brooks's is Brooks, not Brooks with a typing error
         return exact or found
+
+    def _known_words(self, form: str, script: str, languages: frozenset[str]) -> tuple[Candidate, ...]:
+        key = (form, script, languages if script == "Latin" else frozenset())
+        if key not in self._known:
+            if len(self._known) >= MOST_CACHED:
+                self._known.clear()
+            self._known[key] = tuple(self._words_of(*key))
+        return self._known[key]
 
     def _words_of(self, form: str, script: str, languages: frozenset[str]) -> Iterator[Candidate]:
         """The words of names that a word of a text may stand for, and the typing errors in it: 0 or 1."""
@@ -348,20 +372,25 @@ def _tokens(text: str, plain: FoldedText) -> Iterator[Token]:
 def _token(text: str, plain: FoldedText, match: regex.Match[str]) -> Token:
     word, (start, end) = match["word"], match.span()
     first, last = plain.span(start, end)
-    forms = [(word.replace("'", ""), end)]
-    if "'" in word:  # Brooks's, O'Brien's, Ayşe'nin
-        head = word[: word.rindex("'")]
-        forms.append((head.replace("'", ""), start + len(head)))
     single = len(word) == 1 and word.isalpha()
     return Token(
         start,
         end,
-        tuple(forms),
+        _forms(word, start, end),
         script_of(text[first:last]),
         initial=word if single else "",
         dotted=text[last : last + 1] == ".",
         capital=text[first:last].isupper(),
     )
+
+
+def _forms(word: str, start: int, end: int) -> tuple[tuple[str, int], ...]:
+    """A word and, where it has an apostrophe, what stands before the last one; each with where it ends."""
+    whole = word.replace("'", ""), end
+    if "'" not in word:
+        return (whole,)
+    head = word[: word.rindex("'")]  # of Brooks's, O'Brien's, Ayşe'nin
+    return whole, (head.replace("'", ""), start + len(head))
 
 
 def _spelled(run: list[Token]) -> Iterator[Token]:
