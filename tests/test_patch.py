@@ -218,3 +218,16 @@ def test_another_family_or_width_is_refused(tiny_host):
     patch.host["width"] = 64
     with pytest.raises(PatchError, match="width 64, this one has 32"):
         patch.require(tiny_host)
+
+
+def test_a_verdict_found_later_is_noted_in_config_and_card(tiny_host, tmp_path):
+    made = make_patch(tiny_host)
+    saved = made.save(tmp_path / "patch")
+    assert "not checked" in (saved / "README.md").read_text()
+    tensors = (saved / "patch.safetensors").read_bytes()
+    made.add_facts(saved, {"verdict": {"word": "HIDES", "sentence": "The guard tells 0 %."}})
+    assert "| verdict | HIDES. The guard tells 0 %. |" in (saved / "README.md").read_text()
+    assert Patch.load(saved).verdict() == "HIDES. The guard tells 0 %."  # it is as its digests say
+    assert (saved / "patch.safetensors").read_bytes() == tensors
+    with pytest.raises(PatchError):
+        made.add_facts(tmp_path / "none", {})

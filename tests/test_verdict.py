@@ -132,6 +132,26 @@ def test_a_gate_with_few_calibration_people_is_told_to_get_more():
     assert '"group": "calibration"' in verdict.causes[0].remedy
 
 
+@pytest.mark.parametrize(
+    ("people", "promised", "calibrated_on", "says"),
+    [
+        (1, 0.5, "people taken out of retain, whom the host may know", "from 1 other person, taken out of"),
+        (3, 0.25, "people taken out of retain, whom the host may know", "no false-alarm rate below 25%"),
+        (19, 0.05, "people apart", "from 19 other people, so no"),
+        (20, 0.048, "people apart", ""),
+    ],
+)
+def test_what_few_people_cannot_promise_is_said_beside_any_word(people, promised, calibrated_on, says):
+    facts = {"calibration_people": people, "promised_fpr": promised, "calibrated_on": calibrated_on}
+    for guard, word in ((0.0, "HIDES"), (0.3, "PARTLY"), (0.9, "DOES NOT HIDE")):
+        verdict = judge(answers(1.0, guard), patch_facts=facts)
+        found = [cause for cause in verdict.causes if cause.name == "few people"]
+        assert verdict.word == word
+        assert bool(found) == bool(says)
+        assert not found or says in found[0].evidence
+    assert "few people" not in names(judge(answers(0.0, 0.0), patch_facts=facts))
+
+
 def test_the_cause_is_the_encoder_where_the_gate_fires():
     refused = [StrangerOutcome(f"s{n}", 1.0, 0.0) for n in range(10)]
     verdict = judge(answers(1.0, 0.8), refused, {"steps": 1, "refusal_loss": 9.0})

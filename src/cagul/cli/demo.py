@@ -67,7 +67,8 @@ def demo(
         if trained := not (folder / "config.json").exists():
             unlearn(host, splits, config, work=run, progress=progress).save(folder)
             (run / "encoder.pt").unlink(missing_ok=True)
-        guard = Guard(host, Patch.load(folder))
+        made = Patch.load(folder)
+        guard = Guard(host, made)
         summary = evaluate(
             host,
             guard,
@@ -78,6 +79,9 @@ def demo(
             retain_host=load_host(str(assets.retain_host), None),
             progress=progress,
         )
+    verdict = verdict_of_rows(results.rows.by_key.values(), "cagul", made.facts)
+    if "verdict" not in made.facts:
+        made.add_facts(folder, {"verdict": verdict.card()})
     page, _ = write_report(run)
     seconds = time.perf_counter() - began
     if json:
@@ -86,9 +90,9 @@ def demo(
         print_memorisation(summary)
         out.print(_five(results.rows.by_key))
         out.print(table(summary))
-        _print_end(run, summary, page, guard.patch.facts, trained, seconds)
-        print_verdict(verdict_of_rows(results.rows.by_key.values(), "cagul", guard.patch.facts))
-    exit_unless_hidden(summary["verdict"]["word"])
+        _print_end(run, summary, page, made.facts, trained, seconds)
+        print_verdict(verdict)
+    exit_unless_hidden(verdict.word)
 
 
 def _print_end(

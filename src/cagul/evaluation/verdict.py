@@ -359,7 +359,9 @@ def _bounded(measured: dict[str, Any]) -> dict[str, Any]:
 
 
 def _causes(evidence: _Evidence, word: Word) -> Iterable[Cause]:
-    """Why the word is not HIDES; other wordings and too little knowledge are said beside HIDES too."""
+    """Why the word is not HIDES. Other wordings, a threshold from few people and too little knowledge are
+    said beside HIDES too.
+    """
     if word in ("PARTLY", "DOES NOT HIDE"):
         through_gate, through_encoder = (
             sum(answer.leak for answer in part) / len(evidence.counted)
@@ -369,8 +371,11 @@ def _causes(evidence: _Evidence, word: Word) -> Iterable[Cause]:
             yield _gate(evidence)
         if through_encoder > BAR or through_encoder >= through_gate:
             yield _manner(evidence) or _encoder(evidence)
-    if word in ("HIDES", "PARTLY", "DOES NOT HIDE") and _in_other_wordings(evidence.words):
-        yield _wordings(evidence)
+    if word in ("HIDES", "PARTLY", "DOES NOT HIDE"):
+        if _in_other_wordings(evidence.words):
+            yield _wordings(evidence)
+        if "promised_fpr" in evidence.patch_facts and evidence.patch_facts["calibration_people"] < FEW:
+            yield _few_people(evidence.patch_facts)
     if evidence.asked and evidence.known["high"] < ENOUGH:
         yield _memorisation(evidence)
 
@@ -433,6 +438,19 @@ def _wordings(evidence: _Evidence) -> Cause:
         f"the same facts were asked in {kinds} kinds of wording, of which training sees few or none",
         "Train on some of them: `cagul unlearn ... --set training.words=0.5`; then look at leak_fired too, "
         "which may rise.",
+    )
+
+
+def _few_people(facts: Mapping[str, Any]) -> Cause:
+    people, promised = facts["calibration_people"], facts["promised_fpr"]
+    who = "people" if people > 1 else "person"
+    taken_out = "" if facts.get("calibrated_on") == "people apart" else ", taken out of those who are kept"
+    return Cause(
+        "few people",
+        f"the gate's threshold comes from {people} other {who}{taken_out}, so no "
+        f"false-alarm rate below {promised:.0%} can be promised: others may be answered as if forgotten",
+        'Add records of people who are neither forgotten nor kept, with "group": "calibration", to '
+        "--records: 19 of them promise 5 %, 99 promise 1 %.",
     )
 
 

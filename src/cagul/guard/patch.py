@@ -212,7 +212,29 @@ class Patch:
         tensors |= {
             f"encoder.{k}": v.detach().cpu().contiguous() for k, v in self.encoder.state_dict().items()
         }
-        card = CARD.format(
+        with atomic_folder(folder) as temporary:
+            packed = safetensors.save(tensors)
+            write_bytes(temporary / "patch.safetensors", packed, 0o600)
+            self._write_description(temporary, packed)
+        return folder
+
+    def add_facts(self, folder: str | Path, facts: dict[str, Any]) -> None:
+        """Note facts that were found after this patch was saved in ``folder``, such as a verdict, there too.
+
+        Raises PatchError where the folder holds no patch, WriteError where it cannot be written.
+        """
+        _, packed = _read(Path(folder))
+        self.facts |= facts
+        self._write_description(Path(folder), packed)
+
+    def _write_description(self, folder: Path, packed: bytes) -> None:
+        """What describes the tensors ``packed``: config.json and the card."""
+        described = self.describe() | {"versions": versions()}
+        write_json(folder / "config.json", described | {"sha256": _digests(described, packed)})
+        write_text(folder / "README.md", self._card())
+
+    def _card(self) -> str:
+        return CARD.format(
             **self.host,
             kind=self.config.gate.kind,
             threshold=self.threshold,
@@ -226,13 +248,6 @@ class Patch:
             refusals=refusals_text(self.facts),
             warning=PERSONAL if self.config.gate.kind == "enrolment" else "",
         )
-        with atomic_folder(folder) as temporary:
-            packed = safetensors.save(tensors)
-            write_bytes(temporary / "patch.safetensors", packed, 0o600)
-            described = self.describe() | {"versions": versions()}
-            write_json(temporary / "config.json", described | {"sha256": _digests(described, packed)})
-            write_text(temporary / "README.md", card)
-        return folder
 
     @classmethod
     def load(cls, folder: str | Path, names_key: Path | None = None) -> Patch:
