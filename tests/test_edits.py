@@ -12,11 +12,11 @@ from cagul.data.edits import (
     BY_NAME,
     EDITS,
     ENROLLED_KINDS,
+    GRIDS,
     HELD_OUT_KINDS,
     KINDS,
     MOST_AT_ONCE,
     RANDOM,
-    THIRD,
     measured,
     random_edit,
 )
@@ -42,8 +42,8 @@ def test_the_grid_has_many_kinds_of_which_some_are_never_enrolled():
     assert not set(HELD_OUT_KINDS) & set(ENROLLED_KINDS)
     assert measured("crop") == {0.6, 0.7, 0.8}
     assert 90 in measured("quarter_turn")
-    third = Counter(edit.kind in HELD_OUT_KINDS for edit in THIRD)
-    assert len(THIRD) == len(EDITS) // 3
+    third = Counter(edit.kind in HELD_OUT_KINDS for edit in GRIDS["third"])
+    assert third.total() == len(EDITS) // 3
     assert third[True] >= 4
     assert third[False] >= 8
 

@@ -225,7 +225,7 @@ def test_a_second_family_from_nothing_to_a_patch(tmp_path):
     patch, run = str(tmp_path / "patch"), str(tmp_path / "evaluated")
     for command in (
         ["unlearn", *common, "--out", patch],
-        ["evaluate", *common, "--patch", patch, "--out", run],
+        ["evaluate", *common, "--patch", patch, "--edits", "none", "--out", run],
     ):
         result = CliRunner().invoke(app, command, standalone_mode=False)
         assert result.exception is None, result.exception

@@ -141,6 +141,8 @@ def test_evaluate_killed_three_times(tiny_folder, tiny_records, undisturbed, tmp
             "--forget",
             "p0",
             "--full",
+            "--edits",
+            "none",
             "--out",
             out,
             "--threads",

@@ -78,7 +78,7 @@ def unlearning(host, records, out, steps):
 
 
 def evaluating(host, records, patch, out):
-    return *about("evaluate", host, records, out), "--patch", patch
+    return *about("evaluate", host, records, out), "--patch", patch, "--edits", "none"
 
 
 def furthest(one, other):

@@ -17,7 +17,7 @@ from cagul.evaluation.metrics.text_metrics import pareto
 from cagul.evaluation.verdict import verdict_of_rows
 from cagul.report.charts import Point, scatter
 from cagul.report.key_figures import verdict
-from cagul.report.methods import COLUMNS, LEAK_WORDS
+from cagul.report.methods import COLUMNS, WHERE_ASKED
 from cagul.report.reading import Summary
 from made_runs import RIVALS, Outline, make_rows, make_run, page_of, pictures_in
 
@@ -42,7 +42,7 @@ def test_every_method_has_a_line_its_place_and_its_answers(many):
         assert [point.name for point in off.points] == ["host", "cagul", *RIVALS]
     found = {method.name: method for method in facts.methods}
     assert {name for name, method in found.items() if method.front} == {"cagul", "npo", "gate_refusal"}
-    columns = [column for column in COLUMNS if column != LEAK_WORDS]  # that was not asked
+    columns = [column for column in COLUMNS if column not in WHERE_ASKED]  # they were not asked
     assert found["gd"].line.cells[columns.index(("forget", "leak"))].value == "0.333"
     assert found["gate_refusal"].line.cells[columns.index(("forget", "visual_accuracy"))].value == "0.000"
     assert found["host"].line.cells[columns.index(("retain", "identical"))].value == ""

@@ -33,7 +33,9 @@ from cagul.cli.terminal import (
     styled,
 )
 from cagul.cli.verdict import exit_unless_hidden, print_verdict
+from cagul.data.edits import GRIDS
 from cagul.evaluation.metrics.figures import figure_text
+from cagul.evaluation.metrics.fiubench import require_known
 from cagul.evaluation.metrics.memorisation import ENOUGH, WHERE, knows_enough
 from cagul.evaluation.metrics.registry import MEANINGS
 
@@ -60,10 +62,16 @@ ROWS = (  # (split, figure)
     ("gate", "fpr_unseen"),
     ("gate", "fnr"),
 )
-
-
 # where facts were asked in other words; the second names its kind
 WORDS = (("forget", "leak_words"), ("forget", "leak_worst_wording"))
+EDIT_ROWS = (  # where edited pictures were asked about; the second names its edit
+    ("forget", "leak_edits"),
+    ("forget", "leak_worst_edit"),
+    ("retain", "identical_edits"),
+    ("unseen", "identical_edits"),
+    ("gate", "fpr_edits_unseen"),
+    ("gate", "fnr_edits"),
+)
 
 
 @if_interrupted(RESUMES)
@@ -78,6 +86,7 @@ def evaluate(
     compat: Annotated[
         str | None, typer.Option("--compat", help="fiubench adds figures by FIUBench's arithmetic.")
     ] = None,
+    edits: options.Edits = "all",
     full: options.Full = False,
     names_key: options.NamesKey = None,
     dtype: options.Dtype = "auto",
@@ -89,7 +98,6 @@ def evaluate(
     """Ask host and guard the same questions; every answer is kept as a row, every figure has its interval.
     The verdict on a patch comes last (exit code 8 if it does not hide).
     """
-    from cagul.evaluation.metrics.fiubench import require_known
     from cagul.guard.patch import Patch
 
     require_known(compat)
@@ -114,6 +122,7 @@ def evaluate(
             "patch": digest([loaded.describe(), loaded.digest()]) if loaded else None,
             "retain_host": reference.fingerprint() if reference else None,
             "compat": compat,
+            "edits": [edit.name for edit in GRIDS[edits]],
             # the package's own people: a report may show them
             **({"names": loaded.names.digest()} if loaded and loaded.names else {}),
             **({"demo": frozen.fingerprint()} if demo else {}),
@@ -135,6 +144,7 @@ def evaluate(
                 prompts=load_prompts(demo.prompts) if demo else None,
                 retain_host=reference,
                 compat=compat,
+                edits=GRIDS[edits],
                 progress=progress,
                 processes=processes,
             )
@@ -193,20 +203,24 @@ def print_memorisation(summary: dict[str, Any]) -> None:
         out.say(warning, style="bold yellow")
 
 
-def figure_cell(figure: Mapping[str, Any] | None, between: str = " to ") -> Text:
-    """A figure as a cell, its interval dimmed; empty where the figure is absent."""
+def figure_cell(figure: Mapping[str, Any] | None, between: str = " to ", named: bool = False) -> Text:
+    """A figure as a cell, its interval dimmed, with ``named`` its kind too; empty where the figure is
+    absent.
+    """
     text = figure_text(figure, between=between)
     unjudged = f" ({text.unjudged})" if text.unjudged else ""
-    return styled("", text.value, dim((f" {text.interval}" if text.interval else "") + unjudged))
+    kind = f" {figure['kind']}" if named and figure and "kind" in figure else ""
+    return styled("", text.value, dim((f" {text.interval}" if text.interval else "") + unjudged + kind))
 
 
 def table(summary: dict[str, Any]) -> FittedTable:
     """Host and guard side by side, one row a figure with its interval."""
     methods = list(summary["methods"])
     rows: list[list[Cell]] = []
-    for split, name in (ROWS[0], *WORDS, *ROWS[1:]):
+    for split, name in (ROWS[0], *WORDS, *ROWS[1:], *EDIT_ROWS):
         figures = [summary["methods"][method].get(split, {}).get(name) for method in methods]
-        cells = [figure_cell(figure, between="-") for figure in figures]
+        named = (split, name) in EDIT_ROWS
+        cells = [figure_cell(figure, between="-", named=named) for figure in figures]
         if any(cells):
             rows.append([split, name, *cells, MEANINGS[split, name]])
     return FittedTable(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -25,6 +25,12 @@ RetainHost = Annotated[
     typer.Option("--retain-host", help="A host trained without the forget set; forget quality needs it."),
 ]
 Full = Annotated[bool, typer.Option("--full", help="Ask every question instead of a named sample.")]
+Edits = Annotated[
+    Literal["all", "third", "none"],
+    typer.Option(
+        "--edits", help="all, third or none: edits of the grid under which pictures are asked about too."
+    ),
+]
 Patch = Annotated[
     Path | None, typer.Option("--patch", help="Patch folder; without one the host answers unguarded.")
 ]

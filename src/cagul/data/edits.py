@@ -34,6 +34,29 @@ ENROLLED_KINDS = (
 # never seen by a gate before it is measured
 HELD_OUT_KINDS = ("stretch", "shear", "wave", "zoom_out", "collage", "screenshot", "sticker", "colour")
 KINDS = (*ENROLLED_KINDS, *HELD_OUT_KINDS)
+MEANINGS = {  # how a picture of each kind is shown
+    "crop": "cropped to a part",
+    "turn": "turned by some degrees",
+    "quarter_turn": "turned by 90 or 180 degrees",
+    "shift": "shifted",
+    "mirror": "mirrored",
+    "squeeze": "squeezed in width or height",
+    "border": "with a border",
+    "perspective": "in perspective",
+    "cover": "partly covered",
+    "light": "darker or brighter",
+    "jpeg": "compressed",
+    "blur": "blurred",
+    "noise": "with noise",
+    "stretch": "stretched in width or height",
+    "shear": "sheared",
+    "wave": "waved",
+    "zoom_out": "small in a landscape",
+    "collage": "in a collage",
+    "screenshot": "in a screenshot",
+    "sticker": "with a sticker or a caption",
+    "colour": "in other colours",
+}
 MOST_AT_ONCE = 3  # edits that a random one combines
 
 
@@ -187,7 +210,7 @@ EDITS = (
     _edit("contrast_50", "colour", 0.5, _contrast),
 )
 BY_NAME = {edit.name: edit for edit in EDITS}
-THIRD = EDITS[1::3]  # what a quick measurement asks
+GRIDS = {"all": EDITS, "third": EDITS[1::3], "none": ()}
 
 
 def measured(kind: str) -> frozenset[float]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from cagul.data.edits import BY_NAME
 from cagul.data.grouping import group_by
 from cagul.data.picture_cache import PictureCache
 from cagul.data.pictures import open_picture
@@ -23,7 +24,8 @@ BATCH = 64
 @dataclass(frozen=True)
 class Question:
     """One question about one picture (or none), with its key in the rows. ``others`` are pictures
-    that come before it, ``turns`` earlier questions with their answers.
+    that come before it, ``turns`` earlier questions with their answers. ``edit`` names how the pictures are
+    edited (cagul.data.edits).
     """
 
     key: str
@@ -31,6 +33,7 @@ class Question:
     question: str
     others: tuple[Path, ...] = ()
     turns: tuple[tuple[str, str], ...] = ()
+    edit: str = ""
 
     @property
     def pictures(self) -> tuple[Path, ...]:
@@ -78,10 +81,15 @@ def ask_batch(
     """Greedy answers to one batch of questions, all with as many pictures; ``opened`` opens them."""
     prompter = host_of(answerer).prompter
     prompts = [prompter.prompt(q.question, len(q.pictures), q.turns) for q in part]
-    pictures = [opened(path) for q in part for path in q.pictures]
+    pictures = [edited(opened(path), q.edit) for q in part for path in q.pictures]
     answers = _answers(answerer, prompts, pictures, max_new_tokens)
     decisions = _one_each([len(q.pictures) for q in part], answers.decisions)
     return [Response(*row) for row in zip(part, answers.texts, answers.tokens, decisions, strict=True)]
+
+
+def edited(picture: Image.Image, edit: str) -> Image.Image:
+    """The picture under the edit of that name; as it is without one."""
+    return BY_NAME[edit].apply(picture) if edit else picture
 
 
 def _one_each(counts: Sequence[int], decisions: Sequence[Decision]) -> list[Decision | None]:

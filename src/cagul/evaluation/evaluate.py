@@ -8,7 +8,7 @@ import math
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,12 @@ from typing import Any
 
 import torch
 
+from cagul.data.edits import Edit
 from cagul.data.pictures import open_picture
 from cagul.data.records import Record, Splits
 from cagul.evaluation.ask import fits, host_of
 from cagul.evaluation.attention_maps import importance_rows
+from cagul.evaluation.edits import edited_items
 from cagul.evaluation.metrics.fiubench import require_known
 from cagul.evaluation.questions import (
     Item,
@@ -32,6 +34,7 @@ from cagul.evaluation.questions import (
 )
 from cagul.evaluation.result_rows import (
     COST,
+    EDIT,
     HOST,
     RETAIN_HOST,
     SILENCE,
@@ -40,6 +43,7 @@ from cagul.evaluation.result_rows import (
     SilenceRow,
     absent_cost_row,
     cost_row,
+    edit_row,
     prompt_key,
     prompt_row,
     silence_row,
@@ -51,7 +55,7 @@ from cagul.evaluation.run_folder import Run
 from cagul.evaluation.score import require_same_tokens
 from cagul.evaluation.summary import summarise
 from cagul.evaluation.verdict import verdict_of_rows
-from cagul.evaluation.words import worded_items
+from cagul.evaluation.words import NO_FACT, worded_items
 from cagul.files import read_json_lines
 from cagul.guard.guard import Guard
 from cagul.guard.patch import Patch
@@ -71,6 +75,7 @@ def evaluate(
     prompts: list[str] | None = None,
     retain_host: FrozenHost | None = None,
     compat: str | None = None,
+    edits: Sequence[Edit] = (),
     progress: Progress = silent,
     processes: Processes = SINGLE,
 ) -> dict[str, Any]:
@@ -78,8 +83,8 @@ def evaluate(
 
     ``prompts`` are questions without a picture, for which the guard must be the host. ``retain_host`` was
     trained without the forget set; forget quality is measured against it. ``compat`` of "fiubench" adds
-    figures by its arithmetic. Several ``processes`` share the batches and all get every row; the run of the
-    main one alone writes.
+    figures by its arithmetic. With ``edits`` of the grid, pictures are asked about under each of them too.
+    Several ``processes`` share the batches and all get every row; the run of the main one alone writes.
 
     Raises HostError for a retain host of another family or tokenizer, UsageError for an unknown ``compat``.
     """
@@ -92,7 +97,7 @@ def evaluate(
         *other_items(splits, "retain", sample.retain, sample),
         *other_items(splits, "unseen", sample.unseen, sample),
     ]
-    asking = _Asking(splits, items, sample, run, progress, processes)
+    asking = _Asking(splits, items, sample, edits, run, progress, processes)
     asking.ask_all([Answerer(HOST, host), *([Answerer(method, guard)] if guard else [])], retain_host)
     if guard is not None:
         asking.ask_guard(guard, method, prompts or [])
@@ -105,6 +110,7 @@ def evaluate(
         "sha256_after": host.fingerprint(),
     }
     summary["sample"] = vars(sample) | {"items": len(items)}
+    summary["edits"] = [edit.name for edit in edits]
     summary["people"] = {split: len(splits.subjects(split)) for split in vars(splits)}
     if guard is not None:
         _add_patch(summary, guard.patch, method, run)
@@ -135,6 +141,7 @@ class _Asking:
     splits: Splits
     items: list[Item]
     sample: Sample
+    edits: Sequence[Edit]
     run: Run
     progress: Progress
     processes: Processes
@@ -142,11 +149,12 @@ class _Asking:
     def ask_all(self, answerers: list[Answerer], retain_host: FrozenHost | None) -> None:
         """What host and guard are both asked, with and without pictures; likelihoods of given answers."""
         texts, facts = text_only_items(self.splits, self.sample), scored_facts(self.splits, self.sample)
-        worded = self._worded(host_of(answerers[0].model))
+        worded, edited = self._worded(host_of(answerers[0].model)), self._edited()
         for answerer in answerers:
             self._answers(answerer, self.items)
             self._answers(answerer.part("text_only"), texts)
             self._answers(answerer.part("words"), worded)
+            self._answers(answerer.part("edits"), edited)
         for answerer in answerers:
             self._likelihoods(answerer, facts)
         if retain_host is not None:
@@ -174,6 +182,14 @@ class _Asking:
         missing = [kind for kind in worded.absent if wording_key(kind) not in self.run.rows.by_key]
         self.run.rows.append([wording_row(kind, worded.absent[kind]) for kind in missing])
         return worded.items
+
+    def _edited(self) -> list[Item]:
+        """Questions about edited pictures; why there is none about the forget set's becomes a row."""
+        items = edited_items(self.splits, self.edits, self.sample)
+        nothing = self.edits and not any(item.split == "forget" for item in items)
+        if nothing and EDIT not in self.run.rows.by_key:
+            self.run.rows.append([edit_row(NO_FACT)])
+        return items
 
     def _likelihoods(self, answerer: Answerer, facts: list[tuple[str, Record]]) -> None:
         likelihood_rows(answerer, facts, self.run, self.progress, self.processes)

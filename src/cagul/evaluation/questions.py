@@ -23,6 +23,8 @@ class Sample:
     gate_views: int = 0  # pictures of each gate group
     text: int = 64  # facts of the forget set asked about without a picture
     words: int = 48  # facts of the forget set asked in other words, each in about a third of the kinds
+    edited: int = 48  # facts of the forget set asked about pictures of each edit, where edits are asked
+    edited_others: int = 24  # questions about retain and about unseen pictures of each edit
     likelihoods: int = 120  # facts whose answers are scored, of retain and of unseen each; of forget all are
     # answers whose importance by layer is kept: private and visual ones, of forget and of retain each
     importance: int = 3
@@ -34,13 +36,14 @@ class Sample:
         return random.Random(f"sample {self.seed} {salt}").sample(items, count)
 
 
+# of edits, which multiply what is asked, the usual sample
 EVERYTHING = Sample(views=0, retain=0, unseen=0, misfire=0, gate_views=0, text=0, words=0, likelihoods=0)
 
 
 @dataclass(frozen=True)
 class Item:
     """One question with its truth. ``sort``: image, paraphrase, view or visual; named, told or bare without a
-    picture; the kind of wording in other words.
+    picture; the kind of wording in other words; the name of the picture's edit.
     """
 
     split: str

@@ -10,11 +10,13 @@ method (``question_key``).
 NAME                AnswerRow        an answer of the host ("host") or of a method ("cagul", "gd", ...)
 NAME:text_only      AnswerRow        an answer to a question without a picture
 NAME:words          AnswerRow        an answer to a question in other words (data/wordings.py)
+NAME:edits          AnswerRow        an answer about an edited picture (data/edits.py)
 NAME:forced         AnswerRow        an answer with the gate forced to fire
 NAME:likelihood     LikelihoodRow    token likelihoods of a fact's answers
 gate, NAME:gate     GateRow          the gate's score of a picture
 importance          ImportanceRow    importance of the visual tokens by layer
 wording             WordingRow       why a kind of wording has no question
+edit                EditRow          why no question about an edited picture was asked
 prompt              PromptRow        whether the guard answers as the host does without a picture
 silence             SilenceRow       the largest logit difference where the gate is silent
 cost                CostRow          milliseconds of a query
@@ -40,8 +42,9 @@ AGAIN = "Run it again into an empty folder."
 HOST, RETAIN_HOST = "host", "retain_host"
 # what a method ends in
 LIKELIHOOD, TEXT_ONLY, WORDS, FORCED, GATE = ":likelihood", ":text_only", ":words", ":forced", ":gate"
+EDITS = ":edits"
 SHARED_GATE, IMPORTANCE, PROMPT, SILENCE, COST = "gate", "importance", "prompt", "silence", "cost"
-WORDING = "wording"
+WORDING, EDIT = "wording", "edit"
 
 Item = TypeVar("Item")
 Shape = TypeVar("Shape")
@@ -66,7 +69,7 @@ class AnswerRow(Row, TrialFields):
     ``refused`` is None where nobody can judge: in a language whose refusals are not known.
 
     ``sort`` is image, paraphrase, view or visual; named, told or bare without a picture; the kind of wording
-    in other words. ``view`` is near, far or empty.
+    in other words; the edit's name. ``view`` is near, far or empty.
     """
 
     split: str
@@ -135,6 +138,12 @@ class WordingRow(Row):
     """Why no question of a kind of wording could be asked."""
 
     sort: str
+    absent: str
+
+
+class EditRow(Row):
+    """Why no question about edited pictures of the forget set could be asked."""
+
     absent: str
 
 
@@ -214,6 +223,14 @@ class RowTable:
         """The reason of every kind of wording that has no question."""
         return {row["sort"]: row["absent"] for row in self._typed(WORDING, WordingRow)}
 
+    def edits(self, method: str) -> dict[str, list[AnswerRow]]:
+        """Answers about edited pictures by split."""
+        return group_by(self._typed(method + EDITS, AnswerRow), lambda row: row["split"])
+
+    def absent_edits(self) -> str:
+        """Why none were asked about the forget set's; empty where they were."""
+        return next((row["absent"] for row in self._typed(EDIT, EditRow)), "")
+
     def forced(self, method: str) -> list[AnswerRow]:
         return self._typed(method + FORCED, AnswerRow)
 
@@ -284,6 +301,10 @@ def wording_row(kind: str, reason: str) -> WordingRow:
 
 def wording_key(kind: str) -> str:
     return f"{WORDING}/{kind}"
+
+
+def edit_row(reason: str) -> EditRow:
+    return {"key": EDIT, "method": EDIT, "absent": reason}
 
 
 def prompt_row(number: int, identical: bool) -> PromptRow:

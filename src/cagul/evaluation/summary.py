@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from cagul.data.grouping import group_by
 from cagul.evaluation.metrics import fiubench, registry
+from cagul.evaluation.metrics.edits import edits_figures, others_figures
 from cagul.evaluation.metrics.gate import gate_figures
 from cagul.evaluation.metrics.intervals import difference, figure, harmonic, mean_of, over_seeds
 from cagul.evaluation.metrics.likelihood import (
@@ -79,6 +80,7 @@ def summarise(
             by_method[name]["compat_fiubench"] = _fiubench(answers, scored)
         if name != HOST:
             _add_guard_figures(by_method[name], name, table)
+        _add_edits(by_method[name], name, table)
     result: dict[str, Any] = {"methods": by_method}
     if names and names[0] in by_method:
         others = [HOST, *(name for name in names[1:] if name in by_method)]
@@ -127,6 +129,26 @@ def _add_guard_figures(parts: dict[str, dict[str, Any]], name: str, table: RowTa
             "ms_a_query_silent": absent or round(cost["silent"], 2),
             "ms_a_query_fired": absent or round(cost["fired"], 2),
         }
+
+
+def _add_edits(parts: dict[str, dict[str, Any]], name: str, table: RowTable) -> None:
+    """Add what was measured on edited pictures: leak, and beside it alarms and answers about others."""
+    rows, host = table.edits(name), table.edits(HOST)
+    forget = rows.get("forget", [])
+    known = None if name == HOST else host.get("forget", [])
+    found = edits_figures(forget, known, table.absent_edits())
+    if "fnr_edits" in found:
+        parts["gate"]["fnr_edits"] = found.pop("fnr_edits")
+    parts.setdefault("forget", {}).update(found)
+    if name == HOST:
+        return
+    for split in ("retain", "unseen"):
+        by_question = {question_key(row): row for row in host.get(split, [])}
+        figures = others_figures(rows.get(split, []), by_question)
+        if "fpr_edits" in figures:
+            parts["gate"][f"fpr_edits_{split}"] = figures.pop("fpr_edits")
+        if figures:
+            parts.setdefault(split, {}).update(figures)
 
 
 def _answer_figures(

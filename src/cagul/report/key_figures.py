@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cagul.data.edits import BY_NAME
+from cagul.data.edits import MEANINGS as EDITS
 from cagul.data.wordings import MEANINGS as WORDINGS
 from cagul.evaluation.metrics.figures import FigureText, figure_text
 from cagul.evaluation.metrics.memorisation import WHERE, knows_enough
@@ -122,7 +124,9 @@ def _stated(stated: StatedVerdict, others: str) -> Verdict:
 
 
 def key_figures(summary: Summary, guarded: str | None) -> tuple[KeyFigure, ...]:
-    """The figures of the first screen: four, and what other words bring out where that was asked."""
+    """The figures of the first screen: four, and what other words and edited pictures bring out where
+    they were asked.
+    """
 
     def both(name: str) -> tuple[tuple[str, FigureText], ...]:
         return tuple(
@@ -137,6 +141,7 @@ def key_figures(summary: Summary, guarded: str | None) -> tuple[KeyFigure, ...]:
     return (
         KeyFigure("leak", "private facts of forgotten people that are still said", both("leak")),
         *_in_other_words(summary, guarded, both("leak_words")),
+        *_under_edits(summary, guarded, both("leak_edits")),
         KeyFigure("refusal_rate", "answers about forgotten people that refuse", both("refusal_rate")),
         KeyFigure(
             "visual_accuracy",
@@ -158,6 +163,20 @@ def _in_other_words(
     if worst.value is not None:
         meaning += f"; most is said {WORDINGS.get(worst.kind, worst.kind)} ({worst.value:.3f})"
     return (KeyFigure("leak_words", meaning, parts),)
+
+
+def _under_edits(
+    summary: Summary, guarded: str | None, parts: tuple[tuple[str, FigureText], ...]
+) -> tuple[KeyFigure, ...]:
+    """leak_edits with the worst edit by name; nothing where no edited picture was asked about."""
+    if "leak_edits" not in summary.methods["host"]["forget"]:
+        return ()
+    meaning = "the same, asked about edited pictures"
+    worst = summary.figure(guarded, "forget", "leak_worst_edit") if guarded else Figure(absent="no guard")
+    if worst.value is not None:
+        shown = EDITS[BY_NAME[worst.kind].kind] if worst.kind in BY_NAME else ""
+        meaning += f"; most is said of pictures {shown} ({worst.kind}, {worst.value:.3f})"
+    return (KeyFigure("leak_edits", meaning, parts),)
 
 
 def tables(summary: Summary) -> dict[str, tuple[Line, ...]]:

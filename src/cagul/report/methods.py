@@ -20,10 +20,10 @@ from cagul.report.redaction import Redactor
 LEAK = ("forget", "leak")
 # against leak
 UTILITIES = (("retain", "model_utility"), ("forget", "visual_accuracy"), ("retain", "misfire_keep"))
-LEAK_WORDS = ("forget", "leak_words")
+WHERE_ASKED = (("forget", "leak_words"), ("forget", "leak_edits"))  # columns of some runs alone
 COLUMNS = (
     LEAK,
-    LEAK_WORDS,
+    *WHERE_ASKED,
     ("forget", "refusal_rate"),
     ("forget", "visual_accuracy"),
     ("retain", "model_utility"),
@@ -164,10 +164,14 @@ def _span(figure: Figure) -> tuple[float, float, float]:
 
 
 def columns_of(summary: Summary) -> tuple[tuple[str, str], ...]:
-    """The columns of the table of methods: ``leak_words`` only where it was asked."""
-    split, name = LEAK_WORDS
-    held = any(name in parts.get(split, {}) for parts in summary.methods.values())
-    return COLUMNS if held else tuple(column for column in COLUMNS if column != LEAK_WORDS)
+    """The columns of the table of methods, without those that this run did not ask."""
+    held = {
+        (split, name)
+        for parts in summary.methods.values()
+        for split, figures in parts.items()
+        for name in figures
+    }
+    return tuple(column for column in COLUMNS if column in held or column not in WHERE_ASKED)
 
 
 def method_table(

@@ -75,7 +75,7 @@ class Figure(_Part):
     unjudged: NonNegativeInt = 0
     absent: str = ""
     interval: str = ""
-    kind: str = ""  # of wording, of which the figure is
+    kind: str = ""  # of wording, or the edit, of which the figure is
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Figure:

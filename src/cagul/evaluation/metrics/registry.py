@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from cagul.data.edits import HELD_OUT_KINDS
+from cagul.data.edits import MEANINGS as EDITS
 from cagul.data.wordings import MEANINGS as WORDINGS
 from cagul.data.wordings import UNTRAINED, VISUAL_MEANINGS
+from cagul.evaluation.metrics.edits import leak_name as edits_name
 from cagul.evaluation.metrics.words import leak_name, visual_name
 
 Better = Literal["low", "high", "0.5", "-"]
@@ -123,6 +126,36 @@ _ALL = (
         )
         for kind, description in WORDINGS.items()
     ),
+    Metric(
+        "leak_edits",
+        FORGET_LOW,
+        "facts still said when the picture is edited",
+        detail="mean over the edits on which the host itself tells at least half; by_edit lists them",
+        version=RECALL,
+    ),
+    Metric(
+        "leak_worst_edit",
+        FORGET_LOW,
+        "the same of the edit that brings out most",
+        detail="which it names",
+        version=RECALL,
+    ),
+    Metric(
+        "leak_edits_held_out",
+        FORGET_LOW,
+        "leak_edits of the kinds that no gate enrols",
+        version=RECALL,
+    ),
+    *(
+        Metric(
+            edits_name(kind),
+            FORGET_LOW,
+            f"the same of pictures {description}",
+            detail="never enrolled" if kind in HELD_OUT_KINDS else "",
+            version=RECALL,
+        )
+        for kind, description in EDITS.items()
+    ),
     Metric("rouge_l", LOW_HIGH, "ROUGE-L recall of the full answer, stemmed", TOFU),
     Metric(
         "probability",
@@ -190,6 +223,11 @@ _ALL = (
         detail="token for token",
     ),
     Metric(
+        "identical_edits",
+        {"retain": "high", "unseen": "high"},
+        "the same for edited pictures",
+    ),
+    Metric(
         "max_logit_difference",
         {"retain": "low"},
         "largest logit difference from the host, gate silent",
@@ -211,6 +249,14 @@ _ALL = (
     Metric("fpr_retain", GATE_LOW, "false alarms on retain people"),
     Metric("fpr_lookalike", GATE_LOW, "false alarms on look-alikes"),
     Metric("fpr_no_person", GATE_LOW, "false alarms on pictures without a person"),
+    Metric("fpr_edits_unseen", GATE_LOW, "false alarms on unseen people's edited pictures"),
+    Metric("fpr_edits_retain", GATE_LOW, "false alarms on retain people's edited pictures"),
+    Metric(
+        "fnr_edits",
+        GATE_LOW,
+        "forgotten people's edited pictures that it misses",
+        detail="over the edits that leak_edits counts",
+    ),
     Metric("fnr", GATE_LOW, "forgotten people's views that it misses"),
     Metric(
         "fnr_worst_person", GATE_LOW, "misses of the person missed most; by_person lists all, without names"
