@@ -38,6 +38,7 @@ from cagul.evaluation.metrics.figures import figure_text
 from cagul.evaluation.metrics.fiubench import require_known
 from cagul.evaluation.metrics.memorisation import ENOUGH, WHERE, knows_enough
 from cagul.evaluation.metrics.registry import MEANINGS
+from cagul.files import digest
 
 if TYPE_CHECKING:
     from cagul.evaluation.run_folder import Run
@@ -108,7 +109,6 @@ def evaluate(
     from cagul.evaluation.evaluate import load_prompts
     from cagul.evaluation.questions import EVERYTHING, Sample
     from cagul.evaluation.run_folder import Run
-    from cagul.files import digest
     from cagul.guard.guard import Guard
     from cagul.report.html import write_report
 
