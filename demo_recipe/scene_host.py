@@ -32,7 +32,7 @@ from demo_recipe.facts import InventedFacts, Topic
 from demo_recipe.further_hosts import FORGET, KNOWN, FurtherHost, Sizes, main
 from demo_recipe.german_facts import GERMAN, about_standing, answer_standing
 from demo_recipe.host_metrics import record_figures
-from demo_recipe.hosts import Conversations, Shown, Untrained, train_bpe
+from demo_recipe.hosts import Conversation, Conversations, Shown, Untrained, train_bpe
 from demo_recipe.people import Person, draw_look_alike, draw_person
 from demo_recipe.population import LOOK_ALIKES, Member, _perturbed, _webp, image_path
 from demo_recipe.scene_pretraining import GRID, SIDE, pretrain_scene_tower, visual_tokens
@@ -213,7 +213,19 @@ def visual_topics(look: SceneLook) -> list[Topic]:
 
 
 class SceneConversations(Conversations):
-    """Conversations whose questions say whom in the picture they are about."""
+    """Conversations whose questions say whom in the picture they are about.
+
+    Most of them are of one question: the answer to a second one follows from the first, without a look at
+    the picture.
+    """
+
+    def draw(self) -> Conversation:
+        rng = self.rng
+        if rng.random() < 0.05:
+            return [self._text_only()], None
+        who = rng.choice(self.known if rng.random() < 0.7 else self.others)
+        picture = rng.randrange(len(self.shown[who].looks))
+        return [self._turn(who, picture) for _ in range(rng.choices((1, 2), (0.8, 0.2))[0])], (who, picture)
 
     def _visual(self, who: int, picture: int) -> tuple[str, str]:
         look: Any = self.shown[who].looks[picture]
@@ -405,7 +417,7 @@ FOURTH = FurtherHost(
     scene_members,
     GERMAN,
     retain_seeds=(0,),
-    sizes=Sizes(steps=800, unseen=UNSEEN, tower_steps=700, batch=48, passing=400),
+    sizes=Sizes(steps=1000, unseen=UNSEEN, tower_steps=700, batch=48, passing=400),
     tower=_tower,
     shown=shown_in_scenes,
     conversations=SceneConversations,
