@@ -109,7 +109,7 @@ def grow(
     learned = [
         (n, one)
         for n, name in enumerate(splits.subjects("retain"))
-        for one in variants(pictures[name], copies)
+        for one in variants(pictures[name], copies, edits=config.gate.edits)
     ]
     gate.learn_impostors(
         token_cache.encode_images(one for _, one in learned), torch.tensor([n for n, _ in learned]), threshold
@@ -120,7 +120,9 @@ def grow(
     )
     others = [name for name in splits.subjects("retain") if name in views]
     templates = {
-        name: gate.embed(token_cache.encode_images(variants(pictures[name], config.gate.augment)))
+        name: gate.embed(
+            token_cache.encode_images(variants(pictures[name], config.gate.augment, edits=config.gate.edits))
+        )
         for name in others
     }
     calibration = embed(gate, token_cache, groups["calibration"])
@@ -130,9 +132,7 @@ def grow(
         added = random.Random(order).sample(others, max(STEPS))
         for step in STEPS:
             new = torch.cat([gate.templates[:0], *(templates[name] for name in added[:step])])
-            union = EnrolmentGate(
-                gate.mean,
-                gate.projection,
+            union = gate.with_templates(
                 torch.cat([gate.templates, new]),
                 torch.zeros(len(gate.templates) + len(new)).long(),
                 gate.impostors_beside(new),

@@ -26,7 +26,7 @@ from cagul.guard.patch import Patch, host_card
 from cagul.host.attention_capture import recording
 from cagul.host.frozen import FrozenHost
 from cagul.method.encoder import VisualTokenEncoder
-from cagul.method.gate import CELLS, EnrolmentGate
+from cagul.method.gate import EnrolmentGate
 from cagul.method.importance import Importance, resolve_layers
 
 BARS = {"silent": 1.03, "fired": 1.15, "rows_time": 1.05, "rows_memory": 0.25}
@@ -40,7 +40,7 @@ def make_patch(host: FrozenHost, threshold: float, layers: str) -> Patch:
     give.
     """
     config = load_config("default", [f"attention.layers={layers}"])
-    flat = CELLS * host.width
+    flat = 2 * host.width
     templates = torch.nn.functional.normalize(torch.randn(72, 64), dim=-1)
     gate = EnrolmentGate(
         torch.zeros(flat), torch.randn(flat, 64) / flat**0.5, templates, torch.arange(72) // 9

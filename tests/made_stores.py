@@ -26,7 +26,9 @@ def make_base():
         torch.zeros(SIZE), torch.eye(SIZE), vectors(1), torch.tensor([0, 0, 1, 1, 1]), vectors(2, 3)
     )
     host = {"model_type": "llava", "width": 8, "sha256": "a" * 64}
-    config = Config.model_validate({"encoder": {"hidden": 4, "depth": 1}, "gate": {"false_alarms": 0.1}})
+    # as it was before the gate compared moments: the kept stores know its hash
+    options = {"false_alarms": 0.1, "pool": "layout", "edits": False, "augment_others": 2}
+    config = Config.model_validate({"encoder": {"hidden": 4, "depth": 1}, "gate": options})
     return Patch(config, frozenset({0}), gate, VisualTokenEncoder(8, 4, 1), 0.5, host, {"people": 2})
 
 

@@ -404,6 +404,6 @@ def test_every_method_has_a_grid_of_one_budget():
 def test_pictures_keep_their_size_when_augmented():
     import random
 
-    from cagul.data.pictures import augment_picture
+    from cagul.data.augmentation import augment_picture
 
     assert augment_picture(picture(1), random.Random(0)).size == picture(1).size

@@ -58,7 +58,11 @@ def test_fifty_requests_in_two_orders(demo, demo_host, demo_splits, tmp_path):
     make_store(tmp_path / "1.db", tmp_path / "key", demo_host, base, calibration, {}, confidence=CONFIDENCE)
     embed = open_service(tmp_path / "0.db", tmp_path / "key", demo_host, base).store_gate.gate.embed
     templates = {
-        name: embed(token_cache.encode_images(variants(pictures[name], base.config.gate.augment)))
+        name: embed(
+            token_cache.encode_images(
+                variants(pictures[name], base.config.gate.augment, edits=base.config.gate.edits)
+            )
+        )
         for name in names
     }
     own = {name: embed(token_cache.encode_images([(view, 0) for view in views[name]])) for name in names}

@@ -151,7 +151,7 @@ def test_the_metric_tells_new_people_apart():
     fresh, owner = people_tokens(people=6, seed=1)
     enrolled = (owner < 2) & (torch.arange(len(owner)) % 6 < 3)
     embed = torch.nn.functional.normalize((layout_pool(fresh) - mean) @ projection, dim=-1)
-    gate = EnrolmentGate(mean, projection, embed[enrolled], owner[enrolled])
+    gate = EnrolmentGate(mean, projection, embed[enrolled], owner[enrolled], pool="layout")
     scores = gate(fresh)
     known = (owner < 2) & ~enrolled
     assert scores[known].min() > scores[owner >= 2].max()
@@ -164,7 +164,7 @@ def test_rivals_are_told_from_the_forgotten():
     person, twin = torch.randn(64, 4), torch.randn(64, 4)
     twin = person + 0.2 * twin
     enrolled = torch.nn.functional.normalize(layout_pool([person]), dim=-1)
-    gate = EnrolmentGate(mean, projection, enrolled, torch.tensor([0]))
+    gate = EnrolmentGate(mean, projection, enrolled, torch.tensor([0]), pool="layout")
     assert (gate([person, twin]) > 0.95).all()
     assert gate.learn_impostors([twin, torch.randn(64, 4)], torch.tensor([0, 1]), 0.95) == 1
     assert (gate([person, twin]) > 0.95).tolist() == [True, False]
@@ -176,7 +176,7 @@ def test_an_impostor_is_learned_with_all_pictures_of_the_person():
     person, other, stranger = (torch.randn(64, 4) for _ in range(3))
     twin = person + 0.2 * torch.randn(64, 4)
     enrolled = torch.nn.functional.normalize(layout_pool([person]), dim=-1)
-    gate = EnrolmentGate(mean, projection, enrolled, torch.tensor([0]))
+    gate = EnrolmentGate(mean, projection, enrolled, torch.tensor([0]), pool="layout")
     assert (gate([twin, other, stranger]) > 0.9).tolist() == [True, False, False]
     assert gate.learn_impostors([twin, other, stranger], torch.tensor([0, 0, 1]), 0.9) == 1
     assert torch.equal(gate.impostors, gate.embed([twin, other]))
@@ -187,7 +187,7 @@ def test_a_rival_who_asks_to_be_forgotten_is_no_rival():
     person, twin, other = torch.randn(64, 4), torch.randn(64, 4), torch.randn(64, 4)
     twin = person + 0.2 * twin
     enrolled = torch.nn.functional.normalize(layout_pool([person]), dim=-1)
-    gate = EnrolmentGate(mean, projection, enrolled, torch.tensor([0]))
+    gate = EnrolmentGate(mean, projection, enrolled, torch.tensor([0]), pool="layout")
     gate.learn_impostors([twin, other], torch.tensor([0, 1]), 0.9)
     seen_again = twin + 0.1 * torch.randn(64, 4)
     both = gate.enrol([twin], torch.tensor([0]))
@@ -248,9 +248,21 @@ def test_gates_come_back_from_their_tensors(kind):
     else:
         mean, projection = learn_metric(layout_pool(shown), person, 8)
         gate = EnrolmentGate(
-            mean, projection, torch.randn(4, projection.shape[1]), torch.tensor([0, 0, 1, 1])
+            mean, projection, torch.randn(4, projection.shape[1]), torch.tensor([0, 0, 1, 1]), pool="layout"
         )
-    again = load_gate(kind, gate.state_dict())
+    again = load_gate(kind, gate.state_dict(), "layout")
     assert torch.equal(again(shown), gate(shown))
     with pytest.raises(PatchError, match="no whole"):
-        load_gate(kind, {})
+        load_gate(kind, {}, "layout")
+
+
+def test_a_gate_of_moments_knows_a_person_wherever_it_is():
+    """Moved tokens have the same moments; cells in reading order see another picture."""
+    shown, person = people_tokens()
+    moved = [token.roll(5, dims=0) for token in shown]
+    for pool, kind, alike in ((moment_pool, "moments", True), (layout_pool, "layout", False)):
+        mean, projection = learn_metric(pool(shown), person, 8)
+        templates = torch.nn.functional.normalize((pool(shown[:1]) - mean) @ projection, dim=-1)
+        gate = EnrolmentGate(mean, projection, templates, person[:1], pool=kind)
+        assert gate.width == shown[0].shape[1]
+        assert bool(torch.allclose(gate(moved[:1]), torch.ones(1), atol=1e-4)) == alike

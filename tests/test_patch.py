@@ -143,16 +143,16 @@ def test_gates_whose_tensors_do_not_fit(tiny_host, saved):
         "owner": torch.zeros(5, dtype=torch.long),
         "rivals": torch.zeros(0, 3),
     }
-    assert load_gate("enrolment", whole).width == 1
+    assert load_gate("enrolment", whole, "layout").width == 1
     for name, wrong in (
         ("templates", torch.zeros(5, 4)),
         ("owner", torch.zeros(4)),
         ("mean", torch.zeros(63)),
     ):
         with pytest.raises(PatchError, match="holds no whole 'enrolment' gate"):
-            load_gate("enrolment", whole | {name: wrong})
+            load_gate("enrolment", whole | {name: wrong}, "layout")
     with pytest.raises(PatchError, match="5 templates with 4 owners"):
-        load_gate("enrolment", whole | {"owner": torch.zeros(4)})
+        load_gate("enrolment", whole | {"owner": torch.zeros(4)}, "layout")
 
 
 def test_a_gate_for_another_width(tiny_host, tmp_path):

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 import cagul.data.pictures
-from cagul.data.pictures import augment_picture, open_picture, picture_header, read_picture
+from cagul.data.augmentation import augment_picture
+from cagul.data.pictures import open_picture, picture_header, read_picture
 from cagul.errors import DataError
 from helpers import picture
 

@@ -102,7 +102,7 @@ class GateConfig(_Section):
 
     kind: Literal["enrolment", "mlp"] = "enrolment"
     fpr: float = Field(
-        0.01,
+        0.015,
         gt=0,
         lt=1,
         description="false-positive rate: share of unknown people that may be taken for forgotten ones; "
@@ -114,10 +114,18 @@ class GateConfig(_Section):
         lt=1,
         description="share of draws of the calibration people in which that holds; 0: on average over them",
     )
-    augment: int = Field(8, ge=0, description="augmented copies of every picture of the people to recognise")
-    augment_others: int = Field(
-        2, ge=0, description="augmented copies of every picture of the people to learn from"
+    pool: Literal["moments", "layout"] = Field(
+        "moments",
+        description="what of a picture's tokens the enrolment kind compares: mean and deviation, wherever "
+        "the person is, or 64 cells in reading order",
     )
+    edits: bool = Field(
+        True,
+        description="every second copy is cropped, turned, shifted, mirrored, squeezed, bordered, tilted or "
+        "partly covered; the others are as another device would show them",
+    )
+    augment: int = Field(8, ge=0, description="copies of every picture of the people to recognise")
+    augment_others: int = Field(4, ge=0, description="copies of every picture of the people to learn from")
     steps: int = Field(400, ge=1, description="optimiser steps of the mlp kind")
     rate: float = Field(1e-3, gt=0)
 

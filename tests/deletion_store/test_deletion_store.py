@@ -45,7 +45,7 @@ def test_the_rotation_keeps_similarities_and_needs_its_key(base, store):
     # 64 cells of one number each: tokens that layout_pool takes as they are
     pictures = list(torch.randn(6, 64, 1))
     gate = EnrolmentGate(
-        torch.zeros(64), torch.randn(64, SIZE), plain.templates, plain.owner, plain.impostors
+        torch.zeros(64), torch.randn(64, SIZE), plain.templates, plain.owner, plain.impostors, pool="layout"
     )
     patch = Patch(base.config, base.layers, gate, base.encoder, 0.5, base.host)
     assert torch.allclose(gate(pictures), rotated(patch, key)(pictures), atol=1e-5)

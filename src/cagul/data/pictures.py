@@ -17,8 +17,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from cagul.data.augmentation import augment_picture, edited_copy
 from cagul.data.records import Record
 from cagul.errors import DataError, reason
 
@@ -232,21 +233,8 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     return grey
 
 
-def augment_picture(picture: Image.Image, rng: random.Random) -> Image.Image:
-    """A picture as another device would show it: cropped by up to a sixth, relit, compressed. Ours."""
-    width, height = picture.size
-    share = rng.uniform(0.84, 1.0)
-    w, h = max(1, round(width * share)), max(1, round(height * share))
-    x, y = rng.randint(0, width - w), rng.randint(0, height - h)
-    view = picture.crop((x, y, x + w, y + h)).resize((width, height), Image.Resampling.BILINEAR)
-    view = ImageEnhance.Brightness(view).enhance(rng.uniform(0.8, 1.2))
-    view = ImageEnhance.Contrast(view).enhance(rng.uniform(0.85, 1.15))
-    buffer = io.BytesIO()
-    view.save(buffer, "JPEG", quality=rng.randint(50, 90))
-    return Image.open(buffer).convert("RGB")
-
-
-PictureVariant = tuple[Path, int]  # a picture and its variant: 0 as it is, n an augmented copy
+# a picture and its variant: 0 as it is, n an augmented copy, -n an edited one
+PictureVariant = tuple[Path, int]
 
 
 def pictures_by_subject(records: Iterable[Record]) -> dict[str, list[Path]]:
@@ -257,12 +245,17 @@ def pictures_by_subject(records: Iterable[Record]) -> dict[str, list[Path]]:
     return {subject: list(paths) for subject, paths in images.items()}
 
 
-def variants(paths: Iterable[Path], augment: int) -> list[PictureVariant]:
-    return [(path, n) for path in paths for n in range(augment + 1)]
+def variants(paths: Iterable[Path], augment: int, *, edits: bool = False) -> list[PictureVariant]:
+    """Every picture with ``augment`` copies, every second of them edited with ``edits``."""
+    copies = [-n if edits and n % 2 == 0 else n for n in range(augment + 1)]
+    return [(path, n) for path in paths for n in copies]
 
 
 def shown_picture(shown: PictureVariant, seed: int) -> Image.Image:
-    """A picture as it is, or its augmented copy of that number."""
+    """A picture as it is, or its copy of that number."""
     path, variant = shown
     picture = open_picture(path)
-    return augment_picture(picture, random.Random(f"{seed} {path.name} {variant}")) if variant else picture
+    rng = random.Random(f"{seed} {path.name} {variant}")
+    if variant < 0:
+        return edited_copy(picture, rng)
+    return augment_picture(picture, rng) if variant else picture

@@ -214,7 +214,8 @@ class DeletionService:
 
     def _templates(self, token_cache: TokenCache, pictures: Sequence[Path]) -> Float[Tensor, "N M"]:
         """The pictures and their augmented copies in the store's metric space."""
-        shown = variants(pictures, self.store_gate.base.config.gate.augment)
+        options = self.store_gate.base.config.gate
+        shown = variants(pictures, options.augment, edits=options.edits)
         return self.store_gate.gate.embed([t.float().cpu() for t in token_cache.encode_images(shown)])
 
     def _embed(self, token_cache: TokenCache, pictures: Sequence[Path]) -> Enrolled:

@@ -69,6 +69,7 @@ def rotated(patch: Patch, key: StoreKey) -> EnrolmentGate:
         gate.templates.cpu() @ turn,
         gate.owner.cpu(),
         gate.impostors.cpu() @ turn,
+        pool=gate.pool,
     )
 
 
@@ -179,9 +180,7 @@ class StoreGate:
         templates = torch.cat([self.gate.templates, *(one.vectors for one in enrolled.values())])
         owner = torch.cat([self.gate.owner, *owners])
         added = templates[len(self.gate.templates) :]
-        return EnrolmentGate(
-            self.gate.mean, self.gate.projection, templates, owner, self.gate.impostors_beside(added)
-        )
+        return self.gate.with_templates(templates, owner, self.gate.impostors_beside(added))
 
     def patch(self) -> Patch:
         """The patch of all active requests: to be used by a Guard, never to be published."""

@@ -15,9 +15,10 @@ from typing import Any, Literal, TypeVar
 
 from PIL import Image
 
+from cagul.data.augmentation import augment_picture
 from cagul.data.grouping import group_by
 from cagul.data.picture_cache import PictureCache
-from cagul.data.pictures import augment_picture, open_picture
+from cagul.data.pictures import open_picture
 from cagul.data.records import Record, Splits
 from cagul.data.strangers import stranger_records
 from cagul.evaluation.ask import BATCH, BatchAnswers, answer_batch

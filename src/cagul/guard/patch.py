@@ -70,7 +70,16 @@ PERSONAL = (
     "pictures; do not publish it."
 )
 
-LATER_OPTIONS = {("training", name) for name in ("target", "along_memorised", "words", "rounds", "minutes")}
+# options that patches did not always have, and what patches without them were made with
+LATER_OPTIONS = {
+    ("training", "target"): "refusals",
+    ("training", "along_memorised"): 0.5,
+    ("training", "words"): 0.0,
+    ("training", "rounds"): 1,
+    ("training", "minutes"): 0.0,
+    ("gate", "pool"): "layout",
+    ("gate", "edits"): False,
+}
 NO_REFUSALS_KEPT = "an earlier version of cagul kept no note of the refusals"
 REMAKE = "Train it again with `cagul unlearn`."
 Layer = Annotated[int, Field(strict=True, ge=0)]
@@ -96,6 +105,17 @@ class _Stored(BaseModel):
     layers: Annotated[frozenset[Layer], Field(min_length=1)]
     threshold: Annotated[float, Field(strict=True)]
     facts: _Facts
+
+    @field_validator("config", mode="before")
+    @classmethod
+    def _options_of_its_time(cls, config: Any) -> Any:
+        if not isinstance(config, dict):
+            return config
+        given = dict(config)
+        for (section, name), value in LATER_OPTIONS.items():
+            if isinstance(given.get(section), dict):
+                given[section] = {name: value} | given[section]
+        return given
 
     @field_validator("threshold")
     @classmethod
@@ -165,12 +185,12 @@ class Patch:
         """``describe`` as stores hash it: an option that patches did not always have is in it only where it
         is set, so that a patch from before keeps its hash.
         """
-        described, default = self.describe(), Config().model_dump()
+        described = self.describe()
         options = {
             section: {
                 name: value
                 for name, value in values.items()
-                if (section, name) not in LATER_OPTIONS or value != default[section][name]
+                if (section, name) not in LATER_OPTIONS or value != LATER_OPTIONS[section, name]
             }
             if isinstance(values, dict)
             else values
@@ -269,7 +289,8 @@ class Patch:
         try:
             stored = _Stored.model_validate(data)
             encoder = _load_encoder(stored, _part(tensors, "encoder."))
-            gate = load_gate(stored.config.gate.kind, _part(tensors, "gate."))
+            options = stored.config.gate
+            gate = load_gate(options.kind, _part(tensors, "gate."), options.pool)
             if gate.width != stored.host.width:
                 raise ValueError(
                     f"its gate is for a host of width {gate.width}, its config names {stored.host.width}"

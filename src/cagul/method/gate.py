@@ -8,6 +8,8 @@ enrolled ones. It is open-set by design, which a classifier trained on a few kno
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import scipy.linalg
 import torch
 import torch.nn.functional as F
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 
 from cagul.errors import DataError, PatchError, reason
 
-CELLS = 64
+CELLS = 64  # of the layout pool
 IMPOSTOR_WEIGHT = 4.0  # how much an impostor's lead costs; chosen on three forget sets, see LOG.md
 PCA_RANK = 256  # directions that the metric is learned in, at most
 PCA_BLOCK = 1024  # dimensions that are worked on at once
@@ -39,6 +41,11 @@ def layout_pool(tokens: list[Float[Tensor, "V D"]], cells: int = CELLS) -> Float
 def moment_pool(tokens: list[Float[Tensor, "V D"]]) -> Float[Tensor, "B 2D"]:
     """Mean and standard deviation over an image's tokens."""
     return torch.stack([torch.cat([t.float().mean(0), t.float().std(0, correction=0)]) for t in tokens])
+
+
+Pool = Callable[[list[Float[Tensor, "V D"]]], Float[Tensor, "B P"]]
+# by the names of `gate.pool`: the pool, and how many numbers of it belong to one of a token
+POOLS: dict[str, tuple[Pool, int]] = {"moments": (moment_pool, 2), "layout": (layout_pool, CELLS)}
 
 
 class MlpGate(nn.Module):
@@ -83,7 +90,8 @@ class EnrolmentGate(nn.Module):
     """Compares a picture with enrolled ones under a learned linear metric; the score is the best similarity,
     -1 to 1.
 
-    ``mean`` (P,) and ``projection`` (P, M) come from other people; ``templates`` (N, M) are enrolled
+    ``pool`` says what of a picture's tokens is compared: their moments, which do not depend on the place, or
+    their layout. ``mean`` (P,) and ``projection`` (P, M) are the metric; ``templates`` (N, M) are enrolled
     pictures, unit length, ``owner`` (N,) numbers their people from 0. ``impostors`` (R, M) are pictures of
     people who are not forgotten and look so alike that the gate would fire on them: a picture that is nearer
     to one of these loses IMPOSTOR_WEIGHT times the difference. Templates and impostors are face templates, so
@@ -103,8 +111,11 @@ class EnrolmentGate(nn.Module):
         templates: Tensor,
         owner: Tensor,
         impostors: Tensor | None = None,
+        *,
+        pool: str = "moments",
     ):
         super().__init__()
+        self.pool = pool
         impostors = templates[:0] if impostors is None else impostors
         named = {
             "mean": mean,
@@ -126,7 +137,8 @@ class EnrolmentGate(nn.Module):
         self.register_buffer(STORED_IMPOSTORS, impostors)
 
     def embed(self, tokens: list[Float[Tensor, "V D"]]) -> Float[Tensor, "B M"]:
-        return F.normalize((layout_pool(tokens) - self.mean) @ self.projection, dim=-1)
+        pool, _ = POOLS[self.pool]
+        return F.normalize((pool(tokens) - self.mean) @ self.projection, dim=-1)
 
     def forward(self, tokens: list[Float[Tensor, "V D"]]) -> Float[Tensor, " B"]:
         return self.compare(self.embed(tokens))
@@ -142,7 +154,11 @@ class EnrolmentGate(nn.Module):
         """A gate that knows these people too, numbered from 0 in ``owner``."""
         after, added = int(self.owner.max()) + 1, self.embed(tokens)
         templates, owners = torch.cat([self.templates, added]), torch.cat([self.owner, owner + after])
-        return EnrolmentGate(self.mean, self.projection, templates, owners, self.impostors_beside(added))
+        return self.with_templates(templates, owners, self.impostors_beside(added))
+
+    def with_templates(self, templates: Tensor, owner: Tensor, impostors: Tensor) -> EnrolmentGate:
+        """A gate of this metric that knows these pictures instead."""
+        return EnrolmentGate(self.mean, self.projection, templates, owner, impostors, pool=self.pool)
 
     def impostors_beside(self, added: Float[Tensor, "N M"]) -> Float[Tensor, "R M"]:
         """The impostors, less those who look more like these new templates than like anybody enrolled: an
@@ -168,12 +184,12 @@ class EnrolmentGate(nn.Module):
     @property
     def width(self) -> int:
         """Width of the host that it judges for."""
-        return len(self.mean) // CELLS
+        return len(self.mean) // POOLS[self.pool][1]
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor]) -> EnrolmentGate:
+    def from_tensors(cls, tensors: dict[str, Tensor], pool: str) -> EnrolmentGate:
         others = {name: tensor for name, tensor in tensors.items() if name != STORED_IMPOSTORS}
-        gate = cls(**others, impostors=tensors.get(STORED_IMPOSTORS))
+        gate = cls(**others, impostors=tensors.get(STORED_IMPOSTORS), pool=pool)
         if (gate.mean @ gate.projection).shape != gate.templates.shape[1:] or gate.templates.shape[
             1:
         ] != gate.impostors.shape[1:]:
@@ -189,13 +205,17 @@ class EnrolmentGate(nn.Module):
 GATES = {gate.kind: gate for gate in (MlpGate, EnrolmentGate)}
 
 
-def load_gate(kind: str, tensors: dict[str, Tensor]) -> MlpGate | EnrolmentGate:
-    """Rebuild a gate from a patch's tensors.
+def load_gate(kind: str, tensors: dict[str, Tensor], pool: str) -> MlpGate | EnrolmentGate:
+    """Rebuild a gate from a patch's tensors; ``pool`` is that of an enrolment gate.
 
     Raises PatchError when the tensors are not those of the kind.
     """
     try:
-        return GATES[kind].from_tensors(tensors)
+        return (
+            EnrolmentGate.from_tensors(tensors, pool)
+            if kind == "enrolment"
+            else GATES[kind].from_tensors(tensors)
+        )
     except (KeyError, TypeError, RuntimeError, IndexError) as error:
         raise PatchError(
             f"The patch holds no whole {kind!r} gate: {reason(error)}.",

@@ -134,7 +134,8 @@ def _gate_pictures(job: JobSplits, config: Config) -> set[PictureVariant]:
         (splits.forget, config.gate.augment),
         (splits.retain, config.gate.augment_others),
     ):
-        pictures |= set(variants((record.image for record in records), copies))
+        images = (record.image for record in records)
+        pictures |= set(variants(images, copies, edits=config.gate.edits))
     return pictures
 
 

@@ -18,7 +18,7 @@ from cagul.errors import DataError, PatchError
 from cagul.guard.patch import Patch
 from cagul.host.frozen import FrozenHost
 from cagul.method.calibration import calibrate
-from cagul.method.gate import EnrolmentGate, MlpGate, layout_pool, learn_metric, moment_pool
+from cagul.method.gate import POOLS, EnrolmentGate, MlpGate, learn_metric, moment_pool
 from cagul.training.progress import Progress, silent
 from cagul.training.token_cache import TokenCache
 
@@ -56,12 +56,16 @@ def tokens_by_subject(
     augment: int,
     progress: Progress = silent,
     stage: str = "looking",
+    *,
+    edits: bool = False,
 ) -> tuple[list[Tensor], Tensor]:
-    """Tokens of all training images of the records' subjects with augmented copies, and the number of each
-    one's subject.
+    """Tokens of all training images of the records' subjects with their copies (see `variants`), and the
+    number of each one's subject.
     """
     pictures = pictures_by_subject(records)
-    shown = [(n, one) for n, paths in enumerate(pictures.values()) for one in variants(paths, augment)]
+    shown = [
+        (n, one) for n, paths in enumerate(pictures.values()) for one in variants(paths, augment, edits=edits)
+    ]
     return token_cache.encode_images([one for _, one in shown], progress, stage), torch.tensor(
         [n for n, _ in shown]
     )
@@ -81,17 +85,30 @@ def train_gate(
     gate_config = config.gate
     torch.manual_seed(config.training.seed)
     forgotten, owner = tokens_by_subject(
-        token_cache, splits.forget, gate_config.augment, progress, "looking at forget"
+        token_cache,
+        splits.forget,
+        gate_config.augment,
+        progress,
+        "looking at forget",
+        edits=gate_config.edits,
     )
     if base is not None:
         return base.enrol(forgotten, owner)
     others, person = tokens_by_subject(
-        token_cache, splits.retain, gate_config.augment_others, progress, "looking at retain"
+        token_cache,
+        splits.retain,
+        gate_config.augment_others,
+        progress,
+        "looking at retain",
+        edits=gate_config.edits,
     )
     if gate_config.kind == "enrolment":
-        mean, projection = learn_metric(layout_pool(others), person, METRIC_SIZE)
-        templates = F.normalize((layout_pool(forgotten) - mean) @ projection, dim=-1)
-        return EnrolmentGate(mean, projection, templates, owner)
+        pool, _ = POOLS[gate_config.pool]
+        known, shown = pool(forgotten), pool(others)
+        everybody = torch.cat([person, owner + int(person.max()) + 1])
+        mean, projection = learn_metric(torch.cat([shown, known]), everybody, METRIC_SIZE)
+        templates = F.normalize((known - mean) @ projection, dim=-1)
+        return EnrolmentGate(mean, projection, templates, owner, pool=gate_config.pool)
     gate = MlpGate(token_cache.host.width)
     pooled = moment_pool([*forgotten, *others])
     gate.standardise(pooled)
@@ -187,7 +204,7 @@ def gate_to_add_to(base: Patch, config: Config, host: FrozenHost) -> EnrolmentGa
             for key in now
             if now[key] != before[key]
         ]
-        if changed and (section != "gate" or now["kind"] != before["kind"]):
+        if changed and (section != "gate" or any(now[key] != before[key] for key in ("kind", "pool"))):
             raise PatchError(
                 "People can be added with the patch's own options alone; yours differ: "
                 f"{', '.join(changed)}.",

@@ -169,7 +169,9 @@ class _Job:
         gate = train_gate(self.token_cache, splits, self.config, self.progress, earlier)
         threshold, promise = calibrate_gate(gate, self.token_cache, splits.calibration, config, self.progress)
         if isinstance(gate, EnrolmentGate):
-            others, person = tokens_by_subject(self.token_cache, splits.retain, config.augment_others)
+            others, person = tokens_by_subject(
+                self.token_cache, splits.retain, config.augment_others, edits=config.edits
+            )
             promise["impostors"] = gate.learn_impostors(others, person, threshold)
         return gate, threshold, promise
 
