@@ -106,7 +106,8 @@ class SceneBatch:
 
 def draw_scene_batch(pool: Pool, batch: int, rng: random.Random, least: float = LEAST) -> SceneBatch:
     """Freshly composed scenes of pool figures, relit."""
-    pixels, seen, scene, boxes, rows = [], [], [], [], []
+    pixels, seen, scene, rows = [], [], [], []
+    boxes: list[Box] = []
     for n in range(batch):
         who = rng.sample(range(len(pool.identity)), rng.choices((1, 2, 3), CROWDS)[0])
         drawn = compose([np.asarray(pool.figures[row]) for row in who], rng, least)

@@ -202,20 +202,15 @@ class EnrolmentGate(nn.Module):
         return gate
 
 
-GATES = {gate.kind: gate for gate in (MlpGate, EnrolmentGate)}
-
-
 def load_gate(kind: str, tensors: dict[str, Tensor], pool: str) -> MlpGate | EnrolmentGate:
     """Rebuild a gate from a patch's tensors; ``pool`` is that of an enrolment gate.
 
     Raises PatchError when the tensors are not those of the kind.
     """
     try:
-        return (
-            EnrolmentGate.from_tensors(tensors, pool)
-            if kind == "enrolment"
-            else GATES[kind].from_tensors(tensors)
-        )
+        if kind == MlpGate.kind:
+            return MlpGate.from_tensors(tensors)
+        return EnrolmentGate.from_tensors(tensors, pool)
     except (KeyError, TypeError, RuntimeError, IndexError) as error:
         raise PatchError(
             f"The patch holds no whole {kind!r} gate: {reason(error)}.",
