@@ -18,7 +18,7 @@ from PIL import Image
 import cagul.cli.app as command
 import cagul.cli.terminal as terminal
 from cagul.cli.app import GROUPS, VERBS
-from cagul.cli.terminal import FittedTable, PlainConsole, bold, dim, facts_table, plain
+from cagul.cli.terminal import FactsTable, FittedTable, PlainConsole, bold, dim, plain
 from cagul.errors import DataError, one_line, printable
 from helpers import make_patch
 from made_runs import make_run
@@ -56,7 +56,7 @@ def test_data_is_printed_as_it_is(name):
     console = PlainConsole(width=300, file=io.StringIO())
     console.say("Report in ", bold(name), "; ", plain(name), ".")
     console.print(
-        FittedTable(name, [name, "b"], [[name, dim(name)]], narrow="list"), facts_table(name, [("a", name)])
+        FittedTable(name, [name, "b"], [[name, dim(name)]], narrow="list"), FactsTable(name, [("a", name)])
     )
     printed = console.file.getvalue()
     assert printed.startswith(f"Report in {one_line(name)}; {one_line(name)}.\n")

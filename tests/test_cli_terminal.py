@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import io
+import os
+import re
+import subprocess
+import sys
 import time
 
 import pytest
 from rich.text import Text
 
+import cagul.cli.doctor_checks as doctor_checks
 import cagul.cli.terminal as terminal
-from cagul.cli.terminal import FittedTable, dim, facts_table, plain, progress_bar, styled
+from cagul.cli.doctor_checks import Check
+from cagul.cli.study import tables
+from cagul.cli.terminal import FactsTable, FittedTable, dim, plain, progress_bar, styled
+from cagul.deletion.keys import StoreKey
+from cagul.deletion.store_gate import StoreGate
+from cagul.study.summary import summarise_study
+from helpers import make_patch
+from made_runs import study_rows
+from made_stores import enrol, make, make_base
 
 TITLE = "A title that is longer than the table below it, and is not wrapped at that table's width"
 COLUMNS = ["figure", "host", "what it says"]
@@ -86,7 +99,7 @@ def test_notes_become_blocks_where_the_table_does_not_fit_without_them():
 
 
 def test_a_title_takes_the_whole_width():
-    for table in (FittedTable(TITLE, ["a"], [["1"]]), facts_table(TITLE, [("a", "1")])):
+    for table in (FittedTable(TITLE, ["a"], [["1"]]), FactsTable(TITLE, [("a", "1")])):
         assert printed(table, 120).splitlines()[0] == TITLE
 
 
@@ -142,3 +155,88 @@ def test_a_quiet_process_reports_nothing(monkeypatch):
         show("training", 1, 2)
         time.sleep(0.05)
     assert stream.getvalue() == ""
+
+
+HASH = "0828ef73be3055fe5ca7d33bd965ae35f23ef0cd834b0cd8fba9fd7c185e94ef"
+FIGURES = [
+    FactsTable("facts", [("host SHA-256", HASH), ("trained parameters", "926,944 of 123,456,789,012")]),
+    FittedTable("parts", ["method", "leak"], [["cagul", f"{HASH} 0.958"]], narrow="parts"),
+    FittedTable("notes", ["figure", "host", "says"], [["leak", HASH, f"0.123456789 {HASH}"]], narrow="notes"),
+    FittedTable("list", ["id", "path"], [[f"r-{HASH}", f"/a/folder/{HASH}/file"]]),
+    FittedTable(f"/a title/{HASH}/store.db", ["id"], [["r1"]]),
+    *tables(summarise_study(study_rows(), [0, 1])),
+]
+
+
+def figures_of(text):
+    """Everything with a digit that a text holds between blanks and lines."""
+    return {word for word in re.findall(r"[^\s│┃]+", text) if any(map(str.isdigit, word))}
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120])
+@pytest.mark.parametrize("table", FIGURES, ids=lambda table: table.title[:20])
+def test_no_figure_is_cut_at_any_width(table, width):
+    assert figures_of(printed(table, width)) == figures_of(printed(table, 1000))
+
+
+@pytest.mark.parametrize("width", [5, 12, 40])
+def test_text_without_spaces_is_wrapped(width):
+    shown = printed(FittedTable("", ["a", "b"], [["1", "李雷和韩梅梅" * 9]]), width)
+    assert "".join(shown.split()).count("李雷和韩梅梅") == 9
+    assert max(map(len, shown.splitlines())) <= max(width, 24)
+
+
+@pytest.fixture
+def places(tmp_path, tiny_host, tiny_records):
+    """Command lines of verbs that print tables and figures, on files that are there."""
+    make_patch(tiny_host).save(tmp_path / "patch")
+    base, folder = make_base(), tmp_path / "store"
+    keeper = StoreGate(make(folder, base), StoreKey.load(folder / "key"), base)
+    enrol(keeper, "r1")
+    keeper.store.close()
+    store = ["--store", folder / "requests.db"]
+    return {
+        "inspect": ["inspect", tmp_path / "patch"],
+        "hosts": ["hosts"],
+        "doctor": ["doctor"],
+        "records check": ["records", "check", tiny_records],
+        "requests list": ["requests", "list", *store],
+        "requests show": ["requests", "show", "r1", *store],
+    }
+
+
+@pytest.mark.parametrize(
+    "verb", ["inspect", "hosts", "doctor", "records check", "requests list", "requests show"]
+)
+def test_a_pipe_gets_whole_figures_and_no_codes(verb, places, cagul_streams, monkeypatch):
+    checks = [
+        Check("memory", "ok", f"17.7 GiB free of 23.5 GiB in /a/folder/{HASH}"),
+        Check("x", "warning", HASH, "1 ?"),
+    ]
+    monkeypatch.setattr(doctor_checks, "examine", lambda *_: checks)
+    shown = {}
+    for width in (60, 80, 1000):
+        monkeypatch.setattr(terminal.out, "_width", width)
+        code, shown[width], err = cagul_streams(*places[verb])
+        assert (code, err) == (0, "")
+        assert "\x1b" not in shown[width]
+        assert "…" not in shown[width]
+    assert figures_of(shown[60]) == figures_of(shown[80]) == figures_of(shown[1000]) != set()
+
+
+@pytest.mark.parametrize("variable", ["NO_COLOR", "TERM"])
+def test_a_terminal_without_colour_gets_none(variable, monkeypatch):
+    monkeypatch.setenv(variable, "dumb" if variable == "TERM" else "1")
+    stream = Terminal()
+    terminal.PlainConsole(width=80, file=stream).say("Warning", style="yellow")
+    assert "\x1b[33m" not in stream.getvalue()
+
+
+def test_help_for_a_narrow_terminal_names_every_option_in_full():
+    command = [sys.executable, "-m", "cagul", "requests", "add", "--help"]
+    shown = subprocess.run(
+        command, env=os.environ | {"COLUMNS": "50"}, capture_output=True, text=True, check=True
+    )
+    assert "--keep-pictures" in shown.stdout
+    assert "--built-in-questions" in shown.stdout
+    assert "…" not in shown.stdout

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 import typer
 from typer.core import TyperCommand
@@ -70,14 +71,24 @@ GROUPS = {
 }
 SHARED = ("unlearn", "evaluate")  # verbs that several processes may share
 EXIT_INTERRUPTED = 130
+PANEL_COLUMNS = 80  # of a terminal, from which the panels of help cut nothing off
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
+
+def markup_mode(columns: int) -> Literal["markdown"] | None:
+    """How help is laid out: rich's panels where they fit, else plain text, as panels cut the names of options
+    off.
+    """
+    return "markdown" if columns >= PANEL_COLUMNS else None
+
+
+MARKUP = markup_mode(shutil.get_terminal_size().columns)
 app = typer.Typer(
     name="cagul",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=MARKUP,
     help="Make a frozen vision-language model forget people, without changing a weight.",
 )
 _debug = False
@@ -130,7 +141,7 @@ class LazyCommand(TyperCommand):
         """The context of the whole command, which parses ``args``."""
         with _interruptible():
             function = load(self.verb)
-        whole = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+        whole = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=MARKUP)
         whole.command(info_name)(_interruptible(INTERRUPTED.get(function, ""))(function))
         return typer.main.get_command(whole).make_context(info_name, args, parent, **extra)
 
@@ -156,7 +167,7 @@ def _no_options() -> None:
 
 _register(app, VERBS)
 for group_name, (about, group_verbs) in GROUPS.items():
-    group = typer.Typer(no_args_is_help=True, help=about)
+    group = typer.Typer(no_args_is_help=True, help=about, rich_markup_mode=MARKUP)
     _register(group, group_verbs)
     app.add_typer(group, name=group_name)
 

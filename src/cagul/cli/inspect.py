@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cagul.cli import options
-from cagul.cli.terminal import facts_table, out, print_json
+from cagul.cli.terminal import FactsTable, out, print_json
 
 
 def inspect(
@@ -45,4 +45,4 @@ def inspect(
         ("personal data", personal),
         ("gate for names", loaded.names_note),
     ]
-    out.print(facts_table(str(patch), [(name, str(value)) for name, value in shown]))
+    out.print(FactsTable(str(patch), [(name, str(value)) for name, value in shown]))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cagul.cli import options
-from cagul.cli.terminal import NOTHING_WRITTEN, facts_table, if_interrupted, out, print_json, progress_bar
+from cagul.cli.terminal import NOTHING_WRITTEN, FactsTable, if_interrupted, out, print_json, progress_bar
 from cagul.errors import DataError, one_line
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def _show(source: str, facts: dict[str, Any]) -> None:
         elif isinstance(value, dict):
             value = ", ".join(f"{key}: {count}" for key, count in value.items())
         shown.append((name.replace("_", " "), one_line(str(value)) or "none"))
-    out.print(facts_table(source, shown))
+    out.print(FactsTable(source, shown))
 
 
 def _left_out(why: str, count: int, places: list[str]) -> str:

@@ -27,6 +27,8 @@ from cagul.errors import UNPRINTABLE, one_line, printable
 
 PROGRESS_SECONDS = 30.0  # between two progress lines where standard error is not a terminal
 UNLIMITED = 100_000  # columns; a width at which no cell is wrapped
+_WIDE = "\u1100-\u11ff\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\uff00-\uff60"  # scripts that put no spaces
+_WORD = re.compile(rf"[{_WIDE}]|[^\s{_WIDE}]+")
 
 ProgressCallback = Callable[[str, int, int], None]
 
@@ -85,6 +87,11 @@ class _Paragraph:
         text = margin + text[start:]
         text.end = self.end
         yield text
+
+
+def _on_one_line(text: Text) -> _Paragraph:
+    """A text as one line, however long: rich wraps the title of a table at the table's width."""
+    return _Paragraph((text,), wrap=False)
 
 
 def _unbroken(text: str = "") -> Text:
@@ -213,7 +220,8 @@ class FittedTable:
     ``numbers`` names the columns that are justified to the right. ``keys`` is how many of the first columns
     name a row. ``narrow`` is what happens where the table is wider than the console:
 
-    - "parts" prints several tables, each with the keys and as many other columns as fit.
+    - "parts" prints several tables, each with the keys and as many other columns as fit. It is "list" where
+      a word of one column alone does not fit.
     - "notes" takes the last column out of the table and prints it below, each text headed by the keys of its
       row. It is "list" where the table does not fit without its last column either.
     - "list" prints each row as a block of lines, one line for each cell.
@@ -228,19 +236,21 @@ class FittedTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self.title:
-            yield styled("table.title", self.title)
+            yield _on_one_line(styled("table.title", self.title))
         width, whole = options.max_width, self._table()
         if _fits(console, whole, width):
             yield whole
             return
         shorter = self._table(range(len(self.columns) - 1))
-        if self.narrow == "parts":
+        if self.narrow == "parts" and self._parts_are_whole(console, width):
             yield from self._parts(console, width)
+        elif self.narrow == "parts":
+            yield from self._blocks(width)
         elif self.narrow == "list" or not _fits(console, shorter, width):
-            yield from self._blocks(console, width)
+            yield from self._blocks(width)
         else:
             yield shorter
-            yield from self._notes(console, width)
+            yield from self._notes(width)
 
     def _table(self, columns: Sequence[int] | None = None) -> Table:
         """The table of these columns, or of all."""
@@ -253,6 +263,12 @@ class FittedTable:
             table.add_row(*(as_text(row[n]) for n in columns))
         return table
 
+    def _parts_are_whole(self, console: Console, width: int) -> bool:
+        keys = list(range(self.keys))
+        return all(
+            _wraps_whole(console, self._table([*keys, n]), width) for n in range(self.keys, len(self.columns))
+        )
+
     def _parts(self, console: Console, width: int) -> Iterator[Table]:
         keys, rest = list(range(self.keys)), list(range(self.keys, len(self.columns)))
         while rest:
@@ -261,17 +277,17 @@ class FittedTable:
             yield self._table(keys + rest[:size])
             rest = rest[size:]
 
-    def _notes(self, console: Console, width: int) -> Iterator[Text]:
+    def _notes(self, width: int) -> Iterator[Text]:
         pairs = [(self._key(row), dim(as_text(row[-1]))) for row in self.rows if row[-1]]
-        return _aligned(pairs, console, width)
+        return _aligned(pairs, width)
 
-    def _blocks(self, console: Console, width: int) -> Iterator[Text]:
+    def _blocks(self, width: int) -> Iterator[RenderableType]:
         for row in self.rows:
-            yield bold(self._key(row))
+            yield _on_one_line(bold(self._key(row)))
             one = len(self.columns) == self.keys + 1  # its name says nothing that the title does not
             cells = zip(self.columns[self.keys :], row[self.keys :], strict=True)
             pairs = [(Text("" if one else f"  {name}"), as_text(cell)) for name, cell in cells if cell]
-            yield from _aligned(pairs, console, width)
+            yield from _aligned(pairs, width)
 
     def _key(self, row: Sequence[Cell]) -> Text:
         return Text(" ").join(map(as_text, row[: self.keys]))
@@ -282,39 +298,57 @@ def _fits(console: Console, table: Table, width: int) -> bool:
     return console.measure(table, options=console.options.update(max_width=UNLIMITED)).maximum <= width
 
 
+def _wraps_whole(console: Console, table: Table, width: int) -> bool:
+    """Whether no word of the table's cells has to be cut."""
+    return console.measure(table, options=console.options.update(max_width=UNLIMITED)).minimum <= width
+
+
 def as_text(cell: Cell) -> Text:
     """A cell with its line breaks; other control characters of a string become escapes."""
     return cell if isinstance(cell, Text) else Text(printable(cell))
 
 
-def _aligned(pairs: Sequence[tuple[Text, Text]], console: Console, width: int) -> Iterator[Text]:
+def _aligned(pairs: Sequence[tuple[Text, Text]], width: int) -> Iterator[Text]:
     """Lines of a name and its text; the texts begin in one column and lines have no padding."""
     indent = max((name.cell_len for name, _ in pairs), default=0) + 2
     for name, text in pairs:
-        for line in text.wrap(console, max(20, width - indent)):
-            line.rstrip()
-            yield Text.assemble(name, " " * (indent - name.cell_len), line)
+        for line in _lines_of(text, max(20, width - indent)):
+            whole = Text(no_wrap=True, overflow="ignore")
+            yield whole.append_text(name).append(" " * (indent - name.cell_len)).append_text(line)
             name = Text()
 
 
-def facts_table(title: str, facts: Sequence[tuple[str, Cell]]) -> RenderableType:
-    """Two columns without a head: names in bold, and their values."""
-    table = Table(Column(style="bold"), Column(overflow="fold"), show_header=False)
-    for name, value in facts:
-        table.add_row(as_text(name), as_text(value))
-    return _Titled(title, table)
+def _lines_of(text: Text, width: int) -> Iterator[Text]:
+    """A text in lines that end between words: at most ``width`` wide, but a longer word stays whole."""
+    for line in text.split("\n", allow_blank=True):
+        start = end = 0
+        for word in _WORD.finditer(line.plain):
+            if end > start and line[start : word.end()].cell_len > width:
+                yield line[start:end]
+                start = word.start()
+            end = word.end()
+        yield line[start:end]
 
 
 @dataclass(frozen=True)
-class _Titled:
-    """A title on one line of its own, however long: rich wraps the title of a table at the table's width."""
+class FactsTable:
+    """Two columns without a head: names in bold, and their values. Without lines where a word of a value is
+    wider than its column.
+    """
 
     title: str
-    body: RenderableType
+    facts: Sequence[tuple[str, Cell]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield _Paragraph((styled("table.title", self.title),), wrap=False)
-        yield self.body
+        yield _on_one_line(styled("table.title", self.title))
+        table = Table(Column(style="bold"), Column(overflow="fold"), show_header=False)
+        for name, value in self.facts:
+            table.add_row(as_text(name), as_text(value))
+        if _wraps_whole(console, table, options.max_width):
+            yield table
+        else:
+            pairs = [(bold(name), as_text(value)) for name, value in self.facts]
+            yield from _aligned(pairs, options.max_width)
 
 
 @contextmanager
