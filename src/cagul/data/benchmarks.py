@@ -40,39 +40,46 @@ def fiubench(source: str | Path, pictures: Path, forget: str | None = None) -> S
     for an unknown set.
     """
     folder = Path(source) if Path(source).is_dir() else _download(str(source))
-    people = _objects(_json_or_lines(folder / "full.json"), folder / "full.json")
-    sets = _fiubench_sets(folder / "split.json")
+    full, split = folder / "full.json", folder / "split.json"
+    people = _objects(_json_or_lines(full), full)
+    sets = _fiubench_sets(split)
     forget_sets = [name for name in sets if name.startswith("forget")]
-    chosen = _chosen(forget or "forget5", forget_sets, folder / "split.json")
-    ids = _ids(people, "unique_id", folder / "full.json")
-    _require_distinct(ids, folder / "full.json")
-    _require_filled(sets[chosen], chosen, folder / "split.json")
+    chosen = _chosen(forget or "forget5", forget_sets, split)
+    ids = _ids(people, "unique_id", full)
+    _require_distinct(ids, full)
+    _require_filled(sets[chosen], chosen, split)
     _require_trained(sets[chosen], chosen, ids[:FIUBENCH_PEOPLE])
-    forgotten = set(sets[chosen])
-    elsewhere = {subject for name in forget_sets for subject in sets[name]} - forgotten
-    paths = [_words(row, "image_path", folder / "full.json") for row in people]
+    in_forget_sets = {subject for name in forget_sets for subject in sets[name]}
+    elsewhere = in_forget_sets - set(sets[chosen])
+    paths = [_words(row, "image_path", full) for row in people]
     _unpack_pictures(folder, pictures, paths)
-    read = Source(sets={chosen: sets[chosen]})
+    retain = [subject for subject in ids[:FIUBENCH_PEOPLE] if subject not in in_forget_sets]
+    read = Source(sets={chosen: sets[chosen], "retain": retain} | _retain_sets(sets))
     for number, (subject, row, path) in enumerate(zip(ids, people, paths, strict=True)):
         if subject in elsewhere:
             read.left_out["people of other forget sets"] += 1
-            continue
-        if path is None:
+        elif path is None:
             read.leave_out("people without a picture", f"row {number + 1}")
-            continue
-        person = {
-            "subject": subject,
-            "image": _fiubench_picture(path, folder, pictures),
-            "group": "" if number < FIUBENCH_PEOPLE else "unseen",
-        }
-        before = len(read.records)
-        _add_fiubench_questions(read, person, row, f"{folder / 'full.json'}: a question about {subject!r}")
-        if len(read.records) == before:
-            read.leave_out(WITHOUT_QUESTIONS, f"row {number + 1}")
-    in_forget_sets = elsewhere | forgotten
-    read.sets["retain"] = [i for i in ids[:FIUBENCH_PEOPLE] if i not in in_forget_sets]
-    read.sets |= {name: part for name, part in sets.items() if name.startswith("retain")}
+        else:
+            group = "" if number < FIUBENCH_PEOPLE else "unseen"
+            person = {"subject": subject, "image": _fiubench_picture(path, folder, pictures), "group": group}
+            _add_fiubench_person(read, person, row, number + 1, full)
     return read
+
+
+def _retain_sets(sets: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The published sets whose names begin with retain."""
+    return {name: subjects for name, subjects in sets.items() if name.startswith("retain")}
+
+
+def _add_fiubench_person(
+    read: Source, person: dict[str, Any], row: dict[str, Any], number: int, path: Path
+) -> None:
+    """Add a person's questions; without any the person of row ``number`` is left out."""
+    before = len(read.records)
+    _add_fiubench_questions(read, person, row, f"{path}: a question about {person['subject']!r}")
+    if len(read.records) == before:
+        read.leave_out(WITHOUT_QUESTIONS, f"row {number}")
 
 
 def _fiubench_sets(path: Path) -> dict[str, list[str]]:

@@ -100,6 +100,7 @@ def picture_folder(folder: Path) -> Source:
     """
     read = Source()
     people = _people(folder, read)
+    _require_folders_of_people(folder, people)
     _require_pictures(folder, people)
     for files in people.values():
         _count_files(folder, files, read)
@@ -117,9 +118,7 @@ def picture_folder(folder: Path) -> Source:
 
 
 def _people(folder: Path, read: Source) -> dict[str, PictureFiles]:
-    """The files of each person. What lies beside their folders is left out. Raises DataError for folders that
-    sort people.
-    """
+    """The files of each person. What lies beside their folders is left out."""
     people: dict[str, PictureFiles] = {}
     for entry in sorted(folder.iterdir()):
         if entry.is_dir() and not (why := why_no_person(entry)):
@@ -129,6 +128,11 @@ def _people(folder: Path, read: Source) -> dict[str, PictureFiles]:
                 read.leave_out(why, path.relative_to(folder))
         elif entry.name != "questions.jsonl":
             read.leave_out("files beside the folders of people", entry.name)
+    return people
+
+
+def _require_folders_of_people(folder: Path, people: dict[str, PictureFiles]) -> None:
+    """Raises DataError for a folder that sorts people, and for one of a person in another's."""
     keys = {name_key(name): name for name in people}
     splits = sum(name.casefold() in FOLDERS_OF_SPLITS for name in people)
     for name, files in people.items():
@@ -147,7 +151,6 @@ def _people(folder: Path, read: Source) -> dict[str, PictureFiles]:
                 f"Move it beside {folder / name}, or give it another name.",
                 "subjects",
             )
-    return people
 
 
 def _holds_own(folder: Path, files: PictureFiles) -> bool:

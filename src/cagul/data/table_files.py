@@ -10,7 +10,7 @@ import io
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,7 +121,21 @@ def split_files(folder: Path, split: str | None) -> tuple[list[Path], list[Path]
             _other_tables(folders) or "Give the folder of a data set.",
             "source",
         )
-    splits = {path: split_of(path, folder) for path in paths}
+    chosen = _of_split(paths, {path: split_of(path, folder) for path in paths}, folder, split)
+    kinds = sorted({suffix_of(path) for path in chosen})
+    if len(kinds) > 1:
+        raise DataError(
+            f"{folder} holds tables of several formats ({', '.join(kinds)}), perhaps the same rows twice.",
+            "Name one file.",
+            "source",
+        )
+    return chosen, [path for path in paths if path not in chosen]
+
+
+def _of_split(
+    paths: Sequence[Path], splits: Mapping[Path, str], folder: Path, split: str | None
+) -> list[Path]:
+    """The files of a split, by the ``splits`` that their names say. Raises DataError as ``split_files``."""
     named = sorted(set(splits.values()) - {""})
     wanted = split and (plain_split(split) or split)
     if wanted is None and len(named) > 1:
@@ -138,14 +152,7 @@ def split_files(folder: Path, split: str | None) -> tuple[list[Path], list[Path]
             did_you_mean(str(split), named) if named else "Leave --split out to read them all.",
             "source",
         )
-    kinds = sorted({suffix_of(path) for path in chosen})
-    if len(kinds) > 1:
-        raise DataError(
-            f"{folder} holds tables of several formats ({', '.join(kinds)}), perhaps the same rows twice.",
-            "Name one file.",
-            "source",
-        )
-    return chosen, [path for path in paths if path not in chosen]
+    return chosen
 
 
 def _other_tables(folders: Sequence[Path]) -> str:

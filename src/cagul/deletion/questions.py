@@ -68,8 +68,8 @@ def questions_about(subject: str, records: Sequence[Record], built_in: bool = Fa
     about ``subject`` (the nearest subject is named), one is about the same name in another spelling, none is
     private, or the keywords of one do not occur in its own answer, so that a leak could not be seen.
     """
+    own = tuple(record for record in records if record.subject == subject)
     if built_in or not records:
-        own = tuple(record for record in records if record.subject == subject)
         probes = tuple(VerificationQuestion(question) for question in PROBES)
         return QuestionSet(probes, True, own, bool(records))
     private = [record for record in _own_records(subject, records) if record.kind == "private"]
@@ -81,7 +81,7 @@ def questions_about(subject: str, records: Sequence[Record], built_in: bool = Fa
     return QuestionSet(
         tuple(VerificationQuestion(*fact) for fact in facts),
         False,
-        tuple(record for record in records if record.subject == subject),
+        own,
         True,
         sum(len(set(r.keywords) - set(r.keywords_in_answer())) for r in private),
         sum(_is_weak(question, r, answers) for (question, _), r in facts.items()),

@@ -81,11 +81,7 @@ def verify(
     answers = _ask(guard, token_cache, drawn)
     return {
         "hit_rate": share(sum(fired), len(fired)),
-        "leak": _share([a.leaks for a in answers]),
-        "leak_fired": _share([a.leaks for a in answers if a.fired], "the gate never fired"),
-        "leak_known": _share([a.leaks for a in answers if a.host_leaks], NOTHING_KNOWN),
-        "host_leak": _share([a.host_leaks for a in answers]),
-        "refusal_rate": _refusals([a.refuses for a in answers]),
+        **_answer_figures(answers),
         "questions": len(questions),
         "pictures": len(pictures),
         "copies": HELD_OUT,
@@ -96,9 +92,20 @@ def verify(
             "seed": token_cache.seed,
             "questions_asked": len({question for _, question in drawn}),
             "without_keywords": sum(not question.keywords for question in questions),
-            "cut": sum(a.cut for a in answers),
-            "unknown_language": sum(a.unknown_language for a in answers),
+            "cut": sum(answer.cut for answer in answers),
+            "unknown_language": sum(answer.unknown_language for answer in answers),
         },
+    }
+
+
+def _answer_figures(answers: Sequence[Answer]) -> dict[str, Any]:
+    """What is told and what is refused, of the answers to a verification's questions."""
+    return {
+        "leak": _share([a.leaks for a in answers]),
+        "leak_fired": _share([a.leaks for a in answers if a.fired], "the gate never fired"),
+        "leak_known": _share([a.leaks for a in answers if a.host_leaks], NOTHING_KNOWN),
+        "host_leak": _share([a.host_leaks for a in answers]),
+        "refusal_rate": _refusals([a.refuses for a in answers]),
     }
 
 

@@ -347,23 +347,25 @@ def _check_figures(folder: Path, summary: Summary, raw: list[dict[str, Any]]) ->
             for name, stated in figures.items():
                 if isinstance(stated, Figure) and (split, name) in MEANINGS:
                     computed = again.get(method, {}).get(split, {}).get(name, {})
-                    value, n = computed.get("value"), computed.get("n", 0)
-                    alike = stated.value is value is None or (
-                        stated.value is not None
-                        and value is not None
-                        and abs(stated.value - value) < 1e-9
-                        and stated.n == n
-                        and stated.unjudged == computed.get("unjudged", 0)
-                    )
-                    if not alike:
-                        raise DataError(
-                            f"{folder}: methods.{method}.{split}.{name} is "
-                            f"{_brief(stated.value, stated.n)} in summary.json, but {_brief(value, n)} by "
-                            "its rows.",
-                            AGAIN,
-                            "run",
-                        )
+                    _require_alike(stated, computed, f"{folder}: methods.{method}.{split}.{name}")
     return ""
+
+
+def _require_alike(stated: Figure, computed: Mapping[str, Any], place: str) -> None:
+    """Raises DataError where a figure's value, n or unjudged answers are not those that its rows give."""
+    value, n = computed.get("value"), computed.get("n", 0)
+    alike = stated.value is value is None or (
+        stated.value is not None
+        and value is not None
+        and abs(stated.value - value) < 1e-9
+        and stated.n == n
+        and stated.unjudged == computed.get("unjudged", 0)
+    )
+    if not alike:
+        brief = _brief(stated.value, stated.n)
+        raise DataError(
+            f"{place} is {brief} in summary.json, but {_brief(value, n)} by its rows.", AGAIN, "run"
+        )
 
 
 def _check_verdict(folder: Path, summary: Summary, stated: StatedVerdict, raw: list[dict[str, Any]]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from cagul.config import Config
@@ -74,6 +75,15 @@ class RowSampler:
         return rng.choice(near if near and (rng.random() < share or not far) else far)
 
 
+def _weighted(subjects: Iterable[str], weights: Mapping[str, int]) -> list[str]:
+    """Each subject as often as it weighs, once without a weight, in the order of the names."""
+    return [subject for subject in sorted(subjects) for _ in range(weights.get(subject, 1))]
+
+
+def _not_private(records: Iterable[Record]) -> list[Record]:
+    return [record for record in records if record.kind != "private"]
+
+
 class ExampleSampler:
     """Draws the rows of every step from a seed, so that importances can be computed before and a run be
     resumed. A subject with a weight in ``weights`` is drawn as often as so many others.
@@ -85,19 +95,14 @@ class ExampleSampler:
         self.refusals = config.refusals or refusals_in_language_of(
             record.question for records in self.private["forget"].values() for record in records
         )
-        self.drawn = {
-            part: [subject for subject in sorted(private) for _ in range((weights or {}).get(subject, 1))]
-            for part, private in self.private.items()
-        }
+        self.drawn = {part: _weighted(private, weights or {}) for part, private in self.private.items()}
         # without paraphrases, which checks and evaluations hold out
         trained = [r.model_copy(update={"paraphrased_questions": ()}) for r in splits.forget + splits.retain]
         self.records = group_by(trained, lambda record: record.subject)
         self.others = pictures_by_subject(splits.retain)
         self.sampler = RowSampler(pictures_by_subject(splits.forget) | self.others, self.config.augment)
-        self.near = [record for record in splits.forget if record.kind != "private"]
-        self.far = [record for record in splits.retain if record.kind != "private"] or [
-            record for records in self.private["retain"].values() for record in records
-        ]
+        self.near = _not_private(splits.forget)
+        self.far = _not_private(splits.retain) or [*chain.from_iterable(self.private["retain"].values())]
         if not self.private["forget"]:
             raise DataError(
                 "No record of the forget set is private, so there is nothing to refuse.",
