@@ -44,6 +44,25 @@ HEADS = {  # where a figure's name breaks over two lines
 }
 
 
+MethodsOption = Annotated[
+    str, typer.Option("--methods", help="all, ablations, or names with commas; more can follow.")
+]
+QuickOption = Annotated[
+    bool, typer.Option("--quick", help="Small sample, short training, one point a grid, one seed.")
+]
+MinutesOption = Annotated[
+    float, typer.Option("--minutes", min=0, help="Stop after so many minutes; 0 goes on to the end.")
+]
+SeedsOption = Annotated[int, typer.Option("--seeds", min=1, help="Winners are trained with so many seeds.")]
+StepsOption = Annotated[
+    int,
+    typer.Option("--steps", min=0, help="Optimiser steps of each finetuning; 0 takes the grids' own."),
+]
+SettingsOption = Annotated[
+    list[str] | None, typer.Option("--set", help="key=value of cagul's config; may be repeated.")
+]
+
+
 @if_interrupted(RESUMES)
 def compare(
     run: options.Run,
@@ -51,24 +70,13 @@ def compare(
     records: options.DemoRecords = None,
     forget: options.DemoForget = None,
     unseen: options.Unseen = "",
-    methods: Annotated[
-        str, typer.Option("--methods", help="all, ablations, or names with commas; more can follow.")
-    ] = "all",
+    methods: MethodsOption = "all",
     retain_host: options.RetainHost = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Small sample, short training, one point a grid, one seed.")
-    ] = False,
-    minutes: Annotated[
-        float, typer.Option("--minutes", min=0, help="Stop after so many minutes; 0 goes on to the end.")
-    ] = 0,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Winners are trained with so many seeds.")] = 3,
-    steps: Annotated[
-        int,
-        typer.Option("--steps", min=0, help="Optimiser steps of each finetuning; 0 takes the grids' own."),
-    ] = 0,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value of cagul's config; may be repeated.")
-    ] = None,
+    quick: QuickOption = False,
+    minutes: MinutesOption = 0,
+    seeds: SeedsOption = 3,
+    steps: StepsOption = 0,
+    settings: SettingsOption = None,
     full: options.Full = False,
     dtype: options.Dtype = "auto",
     device: options.Device = None,
@@ -100,17 +108,11 @@ def compare(
         "retain_host": reference.fingerprint() if reference else None,
         **({"demo": True} if demo else {}),
     }
+    every_setting = (*QUICK, *settings) if quick else tuple(settings)
+    own_steps = steps or (QUICK_STEPS if quick else None)
     with progress_bar(json) as progress:
         results = Run(run, identity, repeating_command(), records_by_split(splits))
-        context = BuildContext(
-            frozen,
-            splits,
-            run / "work",
-            reference,
-            (*QUICK, *settings) if quick else tuple(settings),
-            steps or (QUICK_STEPS if quick else None),
-            progress,
-        )
+        context = BuildContext(frozen, splits, run / "work", reference, every_setting, own_steps, progress)
         try:
             summary = Comparison(context, plan, results, deadline).compare()
         except TimeUp:

@@ -33,34 +33,42 @@ CHECKED = 64  # questions about strangers, before and after
 MOST_PAIRS = 128  # questions about strangers at most to learn the host's own refusals from
 
 
+TargetOption = Annotated[Path, typer.Option("--out", help="Folder of the new host.")]
+ExcludeOption = Annotated[
+    str,
+    typer.Option(
+        "--exclude",
+        help="Subjects it is not to know, p003,p007 or @list.txt: then it is the retain host.",
+    ),
+]
+LoraOption = Annotated[
+    bool, typer.Option("--lora/--full", help="LoRA on the language model, or all its weights.")
+]
+StrangersOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--strangers",
+        help="Folder of pictures of people whom it is not to know, for refusals; the group calibration's "
+        "if not given.",
+    ),
+]
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="key=value of the finetuning, such as rate=1e-4 or epochs=5."),
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Short for --set seed=N.")]
+
+
 @if_interrupted(RESUMES)
 def memorise(
     host: options.Host,
     records: options.Records,
-    target: Annotated[Path, typer.Option("--out", help="Folder of the new host.")],
-    exclude: Annotated[
-        str,
-        typer.Option(
-            "--exclude",
-            help="Subjects it is not to know, p003,p007 or @list.txt: then it is the retain host.",
-        ),
-    ] = "",
-    lora: Annotated[
-        bool, typer.Option("--lora/--full", help="LoRA on the language model, or all its weights.")
-    ] = True,
-    strangers: Annotated[
-        Path | None,
-        typer.Option(
-            "--strangers",
-            help="Folder of pictures of people whom it is not to know, for refusals; the group calibration's "
-            "if not given.",
-        ),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="key=value of the finetuning, such as rate=1e-4 or epochs=5."),
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Short for --set seed=N.")] = None,
+    target: TargetOption,
+    exclude: ExcludeOption = "",
+    lora: LoraOption = True,
+    strangers: StrangersOption = None,
+    settings: SettingsOption = None,
+    seed: SeedOption = None,
     dtype: options.Dtype = "auto",
     device: options.Device = None,
     threads: options.Threads = 0,

@@ -26,76 +26,92 @@ KEY_VARIABLE = "CAGUL_API_KEY"
 MIB = 2**20
 
 
+PatchOption = Annotated[
+    Path | None, typer.Option("--patch", help="Patch folder; with --store the base patch, if it moved.")
+]
+StoreOption = Annotated[
+    Path | None, typer.Option("--store", help="Store of deletion requests; changes hold at once.")
+]
+AddressOption = Annotated[str, typer.Option("--address", help="Address to listen on.")]
+PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")]
+WorkersOption = Annotated[
+    int, typer.Option("--workers", min=1, max=64, help="Processes, each with host and guard.")
+]
+NameOption = Annotated[
+    str | None, typer.Option("--name", help="Name of the model; the host's folder if not given.")
+]
+ApiKeyFileOption = Annotated[
+    Path | None, typer.Option("--api-key-file", help=f"API keys, one a line; or one in {KEY_VARIABLE}.")
+]
+BatchOption = Annotated[int, typer.Option("--batch", min=1, help="Most answers that are generated together.")]
+BatchWaitOption = Annotated[
+    float, typer.Option("--batch-wait", min=0, help="Milliseconds to wait for more to batch.")
+]
+PadLatencyOption = Annotated[
+    float,
+    typer.Option(
+        "--pad-latency", min=0, help="Answers leave at multiples of so many milliseconds; 0 at once."
+    ),
+]
+MaxBodyOption = Annotated[float, typer.Option("--max-body", min=0.001, help="Largest body, in MiB.")]
+MaxPixelsOption = Annotated[int, typer.Option("--max-pixels", min=1, help="Largest picture, in pixels.")]
+MaxImagesOption = Annotated[int, typer.Option("--max-images", min=0, help="Most pictures of a request.")]
+MaxTokensOption = Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")]
+MaxChoicesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-choices",
+        min=1,
+        max=128,
+        help="Largest n of a request; if not given 4, or --batch if less.",
+    ),
+]
+MaxWaitingOption = Annotated[
+    int, typer.Option("--max-waiting", min=1, help="Requests at work or waiting in a worker.")
+]
+MaxWaitingPixelsOption = Annotated[
+    int, typer.Option("--max-waiting-pixels", min=1, help="Pixels of their pictures, together.")
+]
+MaxWaitingBodyOption = Annotated[
+    float, typer.Option("--max-waiting-body", min=0.001, help="Their bodies, together, in MiB.")
+]
+CorsOriginOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cors-origin",
+        help=("Origin of web pages that may ask, such as https://app.example; again for more, '*' for all."),
+    ),
+]
+LogTextOption = Annotated[
+    bool, typer.Option("--log-text", help="Write questions and answers into the log, too.")
+]
+
+
 @if_interrupted("The server was not started.")
 def serve(
     host: options.DemoHost = None,
-    patch: Annotated[
-        Path | None, typer.Option("--patch", help="Patch folder; with --store the base patch, if it moved.")
-    ] = None,
-    store: Annotated[
-        Path | None, typer.Option("--store", help="Store of deletion requests; changes hold at once.")
-    ] = None,
+    patch: PatchOption = None,
+    store: StoreOption = None,
     key: OptionalKey = None,
     names_key: options.NamesKey = None,
-    address: Annotated[str, typer.Option("--address", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
-    workers: Annotated[
-        int, typer.Option("--workers", min=1, max=64, help="Processes, each with host and guard.")
-    ] = 1,
-    name: Annotated[
-        str | None, typer.Option("--name", help="Name of the model; the host's folder if not given.")
-    ] = None,
-    api_key_file: Annotated[
-        Path | None, typer.Option("--api-key-file", help=f"API keys, one a line; or one in {KEY_VARIABLE}.")
-    ] = None,
-    batch: Annotated[
-        int, typer.Option("--batch", min=1, help="Most answers that are generated together.")
-    ] = 8,
-    batch_wait: Annotated[
-        float, typer.Option("--batch-wait", min=0, help="Milliseconds to wait for more to batch.")
-    ] = 5.0,
-    pad_latency: Annotated[
-        float,
-        typer.Option(
-            "--pad-latency", min=0, help="Answers leave at multiples of so many milliseconds; 0 at once."
-        ),
-    ] = 0.0,
-    max_body: Annotated[float, typer.Option("--max-body", min=0.001, help="Largest body, in MiB.")] = 20.0,
-    max_pixels: Annotated[
-        int, typer.Option("--max-pixels", min=1, help="Largest picture, in pixels.")
-    ] = 16_000_000,
-    max_images: Annotated[int, typer.Option("--max-images", min=0, help="Most pictures of a request.")] = 8,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")] = 512,
-    max_choices: Annotated[
-        int | None,
-        typer.Option(
-            "--max-choices",
-            min=1,
-            max=128,
-            help="Largest n of a request; if not given 4, or --batch if less.",
-        ),
-    ] = None,
-    max_waiting: Annotated[
-        int, typer.Option("--max-waiting", min=1, help="Requests at work or waiting in a worker.")
-    ] = 64,
-    max_waiting_pixels: Annotated[
-        int, typer.Option("--max-waiting-pixels", min=1, help="Pixels of their pictures, together.")
-    ] = 256_000_000,
-    max_waiting_body: Annotated[
-        float, typer.Option("--max-waiting-body", min=0.001, help="Their bodies, together, in MiB.")
-    ] = 256.0,
-    cors_origin: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--cors-origin",
-            help=(
-                "Origin of web pages that may ask, such as https://app.example; again for more, '*' for all."
-            ),
-        ),
-    ] = None,
-    log_text: Annotated[
-        bool, typer.Option("--log-text", help="Write questions and answers into the log, too.")
-    ] = False,
+    address: AddressOption = "127.0.0.1",
+    port: PortOption = 8000,
+    workers: WorkersOption = 1,
+    name: NameOption = None,
+    api_key_file: ApiKeyFileOption = None,
+    batch: BatchOption = 8,
+    batch_wait: BatchWaitOption = 5.0,
+    pad_latency: PadLatencyOption = 0.0,
+    max_body: MaxBodyOption = 20.0,
+    max_pixels: MaxPixelsOption = 16_000_000,
+    max_images: MaxImagesOption = 8,
+    max_tokens: MaxTokensOption = 512,
+    max_choices: MaxChoicesOption = None,
+    max_waiting: MaxWaitingOption = 64,
+    max_waiting_pixels: MaxWaitingPixelsOption = 256_000_000,
+    max_waiting_body: MaxWaitingBodyOption = 256.0,
+    cors_origin: CorsOriginOption = None,
+    log_text: LogTextOption = False,
     dtype: options.Dtype = "auto",
     device: options.Device = None,
     threads: options.Threads = 0,

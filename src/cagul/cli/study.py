@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +11,9 @@ from cagul.cli import options
 from cagul.cli.common import load_hosts, records_by_split, repeating_command, set_up, splits_or_demo
 from cagul.cli.evaluate import figure_cell
 from cagul.cli.terminal import RESUMES, Cell, FittedTable, bold, if_interrupted, out, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from cagul.study.study import StudyPlan
 
 EVERY_ONE = "Leave it out: the surface asks every selection with every K."
 SET_BY_STUDY = {
@@ -20,6 +24,25 @@ SET_BY_STUDY = {
 }
 
 
+OtherHostOption = Annotated[
+    str | None,
+    typer.Option("--other-host", help="A host of the same tokens, to see whether it chooses the same ones."),
+]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only", help="Of maps, causal, measures, layers, gate, surface; by commas. All if not given."
+    ),
+]
+ConfigOption = Annotated[
+    str, typer.Option("--config", help="Of the short trainings: a preset or a YAML file.")
+]
+SettingsOption = Annotated[
+    list[str] | None, typer.Option("--set", help="key=value, such as training.rate=0.001.")
+]
+StepsOption = Annotated[int, typer.Option("--steps", min=1, help="Steps of each short training.")]
+
+
 @if_interrupted(RESUMES)
 def study(
     run: options.Run,
@@ -27,25 +50,11 @@ def study(
     records: options.DemoRecords = None,
     forget: options.DemoForget = None,
     unseen: options.Unseen = "",
-    other_host: Annotated[
-        str | None,
-        typer.Option(
-            "--other-host", help="A host of the same tokens, to see whether it chooses the same ones."
-        ),
-    ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--only", help="Of maps, causal, measures, layers, gate, surface; by commas. All if not given."
-        ),
-    ] = None,
-    config: Annotated[
-        str, typer.Option("--config", help="Of the short trainings: a preset or a YAML file.")
-    ] = "default",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value, such as training.rate=0.001.")
-    ] = None,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of each short training.")] = 60,
+    other_host: OtherHostOption = None,
+    only: OnlyOption = None,
+    config: ConfigOption = "default",
+    settings: SettingsOption = None,
+    steps: StepsOption = 60,
     dtype: options.Dtype = "auto",
     device: options.Device = None,
     threads: options.Threads = 0,
@@ -90,6 +99,11 @@ def study(
             summary | {"run": str(run), "report": str(page), "figures": [str(path) for path in figures]}
         )
         return
+    _print_result(run, summary, plan, page, len(figures))
+
+
+def _print_result(run: Path, summary: dict[str, Any], plan: StudyPlan, page: Path, figures: int) -> None:
+    """Tables, absent parts, and where everything lies."""
     for shown in tables(summary["study"]):
         out.print(shown)
     for part, reason in plan.absent.items():
@@ -99,7 +113,7 @@ def study(
     out.say(
         "Rows and summary.json in ",
         bold(run),
-        f" (the rows hold secrets), {len(figures)} figures in ",
+        f" (the rows hold secrets), {figures} figures in ",
         bold(run / "figures"),
         f". Took {cost['seconds']:.0f} s on {cost['threads']} thread(s).",
     )
