@@ -80,6 +80,8 @@ EXPECTED = {
     "po": 2 * LN2 + 3 * LN2,
     "npo": NPO,
     "npo_retain": NPO + 3 * LN2,
+    "simnpo": 20 * math.log(1 + math.exp(0.2 - 0.1 * LN2)) + 3 * LN2,
+    "undial": LN2,  # the host's 3/4 is lowered by ln 3: it teaches 1/2
     "dpo": 20 * math.log(1 + (4 / 3) ** 0.2),
     "rmu": (0.5 - 2 * 0.75) ** 2 + 100 * 0.25**2,
     "memorise": LN2,
@@ -92,9 +94,29 @@ def test_every_loss_has_a_value_by_hand():
 
 @pytest.mark.parametrize("loss", EXPECTED)
 def test_a_loss_by_hand(loss):
-    value, means = by_hand(loss, keep=3.0, steer=2.0, anchor=100.0, layer=0.25)
+    more = {"steer": 2.0, "anchor": 100.0, "layer": 0.25, "margin": 0.2, "lower": math.log(3)}
+    value, means = by_hand(loss, keep=3.0, **more)
     assert value == pytest.approx(EXPECTED[loss], rel=1e-5)
     assert set(means) == set(LOSSES[loss].sides)
+
+
+def test_undial_lowers_what_the_host_is_sure_of_and_leaves_the_rest():
+    """Its gradient at the host itself: down for the memorised token, up in proportion for all others."""
+    logits = torch.tensor([[[3.0, 1.0, 0.0]]], requires_grad=True)
+    batch = Batch(None, None, {"forget": {"labels": torch.tensor([[0]])}}, SimpleNamespace(lower=10.0))
+    batch.logits, batch.host_logits = lambda side: logits, lambda side: logits.detach()
+    LOSSES["undial"].compute(batch).backward()
+    down, *up = logits.grad[0, 0].tolist()
+    assert down > 0.8
+    assert up[0] / up[1] == pytest.approx(math.e, rel=1e-3)
+    assert sum(up) == pytest.approx(-down, rel=1e-4)
+
+
+def test_a_finetune_by_undial_changes_a_copy_alone(tiny_host, splits):
+    before = tiny_host.fingerprint()
+    found = finetune(tiny_host, splits, config("undial", steps=2))
+    assert found.facts["diverged"] is None
+    assert tiny_host.fingerprint() == before != found.host.fingerprint()
 
 
 def likelihood(host, splits, side, seed=0):
@@ -114,6 +136,7 @@ WAYS = {  # (side, whether its loss rises)
     "kl": ("forget", True),
     "npo": ("forget", True),
     "npo_retain": ("forget", True),
+    "simnpo": ("forget", True),
     "po": ("refusal", False),
     "dpo": ("refusal", False),
 }
@@ -383,6 +406,8 @@ def test_every_method_has_a_grid_of_one_budget():
         "po",
         "npo",
         "npo_retain",
+        "simnpo",
+        "undial",
         "dpo",
         "rmu",
         "ga_full",

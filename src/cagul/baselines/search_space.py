@@ -47,6 +47,8 @@ _RATES = {
     "po": (3e-4, 1e-3, 3e-3),
     "npo": (2e-5, 4e-5, 8e-5),
     "npo_retain": (3e-5, 6e-5, 1.2e-4),
+    "simnpo": (3e-5, 6e-5, 1.2e-4),
+    "undial": (1e-4, 3e-4, 1e-3),
     "dpo": (2e-5, 4e-5, 8e-5),
     "ga_full": (5e-6, 1e-5, 2e-5),
     "gd_full": (1.5e-5, 3e-5, 6e-5),
@@ -61,9 +63,12 @@ _POINTS = {name: _at(*rates) for name, rates in _RATES.items()} | {
 }
 # With the published weight of 1 these forgot no more and kept less: at a leak of 0.48 gd kept 0.88 instead of
 # 0.77.
-_KEEP = {"gd": 4.0, "gd_full": 4.0, "npo_retain": 4.0, "kl": 10.0}
+_KEEP = {"gd": 4.0, "gd_full": 4.0, "npo_retain": 4.0, "simnpo": 4.0, "kl": 10.0}
 # At the published depth and weight (a quarter of the layers, 100) rmu does nothing to four layers.
-_MORE = {name: {"keep": keep} for name, keep in _KEEP.items()} | {"rmu": {"layer": 0.75, "anchor": 10.0}}
+_MORE: dict[str, dict[str, float]] = {name: {"keep": keep} for name, keep in _KEEP.items()}
+_MORE["rmu"] = {"layer": 0.75, "anchor": 10.0}
+# Per token and not per answer, so beta is larger than npo's. The rates of simnpo and undial were not tried.
+_MORE["simnpo"] |= {"beta": 2.5}
 GRIDS = {
     name: Grid(f"{name} small v3", points, STEPS, _options(name, BATCH, dropout=0.0, **_MORE.get(name, {})))
     for name, points in _POINTS.items()

@@ -53,8 +53,10 @@ class FinetuneConfig(BaseModel):
         16, ge=1, description="forget rows a step, and as many of each other side of the loss (ours)"
     )
     accumulate: int = Field(1, ge=1, description="parts that a step's rows are worked on in, to save memory")
-    keep: float = Field(1.0, ge=0, description="weight of what is kept, in gd, kl, po and npo_retain")
-    beta: float = Field(0.1, gt=0, description="of npo, npo_retain and dpo")
+    keep: float = Field(1.0, ge=0, description="weight of what is kept, in gd, kl, po, npo_retain and simnpo")
+    beta: float = Field(0.1, gt=0, description="of npo, npo_retain, simnpo and dpo")
+    margin: float = Field(0.0, ge=0, description="of simnpo: gamma")
+    lower: float = Field(10.0, ge=0, description="of undial: how far the memorised token's logit is lowered")
     steer: float = Field(
         4.0, gt=0, description="of rmu: the target's norm in norms of the host's own states (ours)"
     )

@@ -98,7 +98,7 @@ class Loss:
 
 
 def _registry() -> dict[str, Loss]:
-    from cagul.baselines.losses import dpo, ga, gd, kl, memorise, npo, npo_retain, po, rmu
+    from cagul.baselines.losses import dpo, ga, gd, kl, memorise, npo, npo_retain, po, rmu, simnpo, undial
 
     return {
         "ga": Loss(ga.loss, ("forget",)),
@@ -107,6 +107,8 @@ def _registry() -> dict[str, Loss]:
         "po": Loss(po.loss, ("refusal", "retain")),
         "npo": Loss(npo.loss, ("forget",), reference=True),
         "npo_retain": Loss(npo_retain.loss, ("forget", "retain"), reference=True),
+        "simnpo": Loss(simnpo.loss, ("forget", "retain")),
+        "undial": Loss(undial.loss, ("forget",), reference=True),
         "dpo": Loss(dpo.loss, ("forget", "refusal"), reference=True),
         "rmu": Loss(rmu.loss, ("forget", "retain"), reference=True),
         "memorise": Loss(memorise.loss, ("forget",)),
