@@ -126,6 +126,14 @@ def test_names_are_sealed_beside_the_patch_and_found_with_their_key(tiny_host, s
     assert Guard(tiny_host, loaded).answer(None, NAMED).names == 1
 
 
+def test_merged_names_are_sealed_as_they_are(tmp_path):
+    one, other = (SealedNames.of(parse_names([name]), 1, SECRET) for name in ("Ada Finch", "Bo Stark"))
+    one.merged(other).save(tmp_path / "names", "owner", SECRET)
+    found = SealedNames.load(tmp_path / "names", "owner", SECRET)
+    assert found.count == 2
+    assert len(found.gate(SECRET).finder.spans("Ada Finch and Bo Stark")) == 2
+
+
 def test_without_a_key_the_gate_for_names_is_off_and_says_so(
     sealed, monkeypatch, tmp_path, caplog, tiny_host
 ):

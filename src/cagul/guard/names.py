@@ -102,7 +102,7 @@ class SealedNames:
 
     def save(self, path: Path, owner: str, secret: bytes) -> None:
         """Write them for the patch with the digest ``owner``. Raises WriteError."""
-        tensors = {f"names.{name}": value for name, value in vars(self.hashes).items()}
+        tensors = {f"names.{name}": np.ascontiguousarray(value) for name, value in vars(self.hashes).items()}
         facts = {"format": FORMAT, "patch": owner, "names": str(self.count)}
         facts["seal"] = _seal(tensors, facts, secret)
         write_bytes(path, safetensors.save(tensors, facts), 0o600)

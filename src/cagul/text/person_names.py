@@ -192,7 +192,8 @@ class NameHashes:
         rows = np.unique(
             np.concatenate([np.stack([one.near, one.words], 1) for one in (self, other)]), axis=0
         )
-        return NameHashes(rows[:, 0], rows[:, 1], np.unique(np.concatenate([self.names, other.names])))
+        near, words = (np.ascontiguousarray(rows[:, column]) for column in (0, 1))
+        return NameHashes(near, words, np.unique(np.concatenate([self.names, other.names])))
 
 
 def _array(hashes: Iterable[bytes]) -> np.ndarray:
