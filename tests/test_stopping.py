@@ -9,12 +9,14 @@ import pytest
 import torch
 
 import cagul.evaluation.stopping as stopping_checks
+import cagul.training.encoder as encoder_module
 from cagul.config import load_config
 from cagul.data.records import load_records, split_records
 from cagul.evaluation.stopping import StoppingChecks, checked_state
 from cagul.training.distributed import Processes
 from cagul.training.encoder import _rate
 from cagul.training.stopping import CheckedState, Stopping
+from cagul.training.target import taught_by_strangers
 from cagul.training.unlearn import unlearn
 from helpers import make_patch
 
@@ -124,7 +126,7 @@ def test_a_killed_training_ends_as_an_undisturbed_one(train, tmp_path, killed_af
     again = train(checks, work=tmp_path)
     assert again.facts["resumed_from"] == killed_after
     assert again.digest() == whole.digest()
-    same = ("steps", "kept_step", "training_checks", "stopped", "refusal_loss")
+    same = ("steps", "kept_step", "training_checks", "stopped", "refusal_loss", "target")
     assert {name: again.facts[name] for name in same} == {name: whole.facts[name] for name in same}
     assert set(checks.asked.values()) == {1}
 
@@ -226,6 +228,11 @@ def found(leak=0.0, refused=1.0, seen=(1.0, 1.0), word="HIDES", people=(), stran
     return SimpleNamespace(figures=figures, verdict=verdict, fired=fired)
 
 
+def in_training(steps, *settings):
+    """A patch as the checks see it."""
+    return SimpleNamespace(config=load_config("default", [*QUICK, *settings]), facts={"steps": steps})
+
+
 @pytest.mark.parametrize(
     ("given", "target", "passed"),
     [
@@ -249,12 +256,34 @@ def found(leak=0.0, refused=1.0, seen=(1.0, 1.0), word="HIDES", people=(), stran
     ],
 )
 def test_what_passes(given, target, passed):
-    config = load_config("default", [f"training.target={target}"])
-    assert checked_state(found(**given), config).passed is passed
+    assert checked_state(found(**given), in_training(2, f"training.target={target}")).passed is passed
 
 
 def test_nothing_to_hide_is_no_reason_to_go_on():
-    assert checked_state(found(word="NOTHING TO HIDE"), load_config()).leak is None
+    assert checked_state(found(word="NOTHING TO HIDE"), in_training(2)).leak is None
+
+
+def test_further_rounds_take_the_hosts_own_manner():
+    """A host that hardly ever says the list's refusals: more steps towards them do not help (LOG.md)."""
+    listed = load_config().model_copy(update={"refusals": ["No."]})
+    assert [taught_by_strangers(load_config(), number) for number in (0, 1, 2)] == [False, True, True]
+    assert not any(taught_by_strangers(listed, number) for number in (0, 1, 2))
+    half = found(refused=0.5, strangers=0.5)
+    passed = [checked_state(half, in_training(steps)).passed for steps in (COUNT, COUNT + 1)]
+    assert passed == [False, True]
+
+
+def test_the_target_of_the_kept_round_is_in_the_facts(train, monkeypatch):
+    numbers = []
+
+    def told(cache, steps, splits, config, progress, number):
+        numbers.append(number)
+        return steps, {"kind": "stranger" if number else "refusals"}
+
+    monkeypatch.setattr(encoder_module, "with_target", told)
+    assert train(Script(0.5, 0.3, 0.4)).facts["target"] == {"kind": "stranger"}
+    assert numbers == [0, 1, 2]
+    assert train(Script(0.3, 0.3, 0.4)).facts["target"] == {"kind": "refusals"}
 
 
 def test_the_host_is_asked_once_before_the_first_check(tiny_host, tiny_records, monkeypatch):
@@ -270,5 +299,7 @@ def test_the_host_is_asked_once_before_the_first_check(tiny_host, tiny_records, 
     monkeypatch.setattr(stopping_checks, "HeldOutChecks", Held)
     checks = StoppingChecks(tiny_host, split_records(load_records(tiny_records), ["p0"]))
     assert made == []
-    assert [checks(make_patch(tiny_host)).passed for _ in range(2)] == [True, True]
+    patch = make_patch(tiny_host)
+    patch.facts["steps"] = 1
+    assert [checks(patch).passed for _ in range(2)] == [True, True]
     assert made == ["stopping"]

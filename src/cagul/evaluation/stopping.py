@@ -6,7 +6,6 @@ import time
 from functools import cached_property
 from typing import Any
 
-from cagul.config import Config
 from cagul.data.records import Splits
 from cagul.evaluation.checks import MOST_QUESTIONS, CheckResult, HeldOutChecks, draw_checks
 from cagul.evaluation.verdict import BAR, PARTLY_BAR
@@ -15,6 +14,7 @@ from cagul.guard.patch import Patch
 from cagul.host.frozen import FrozenHost
 from cagul.training.progress import Progress, silent
 from cagul.training.stopping import NOT_MEASURED, CheckedState
+from cagul.training.target import taught_by_strangers
 
 MARGIN = (
     0.5  # of the verdict's bar: a state that has at most so much of it passes on other questions too; ours
@@ -38,7 +38,7 @@ class StoppingChecks:
 
     def __call__(self, patch: Patch) -> CheckedState:
         """Ask about a patch. Raises DataError for a broken picture."""
-        return checked_state(self._held_out.run(Guard(self.host, patch, check=False)), patch.config)
+        return checked_state(self._held_out.run(Guard(self.host, patch, check=False)), patch)
 
     @cached_property
     def _held_out(self) -> HeldOutChecks:
@@ -53,7 +53,7 @@ def check_seconds(host: FrozenHost, splits: Splits) -> float:
     return spent / max(1, asked) * len(draw_checks(splits, part="stopping"))
 
 
-def checked_state(found: CheckResult, config: Config) -> CheckedState:
+def checked_state(found: CheckResult, patch: Patch) -> CheckedState:
     """The figures that training ends by, and whether they pass.
 
     A leak through pictures on which the gate does not fire is left out: training the encoder does not close
@@ -66,7 +66,9 @@ def checked_state(found: CheckResult, config: Config) -> CheckedState:
     refused = _value(found.figures["refusal_rate_fired"])
     seen, host = (_value(found.figures[name]) for name in ("visual_accuracy", "visual_accuracy_host"))
     seen = seen / host if seen is not None and host else None
-    wanted = _value(found.verdict.strangers_refused) if config.training.target == "stranger" else 1.0
+    number = (patch.facts["steps"] - 1) // patch.config.training.steps
+    in_manner = taught_by_strangers(patch.config, number)
+    wanted = _value(found.verdict.strangers_refused) if in_manner else 1.0
     passed = (
         leak is not None
         and leak <= MARGIN * BAR

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -66,20 +67,17 @@ def train_encoder(
 
     Raises HostError when the loss is not a number, DataError when a record is longer than the host's context.
     """
-    target: list[dict] = []
 
-    def rows_of(number: int) -> EncoderRows:
+    def rows_of(number: int) -> tuple[EncoderRows, dict[str, Any]]:
         rows = EncoderRows.draw(splits, config, replay=base is not None, weights=weights, number=number)
-        steps, facts = with_target(token_cache, rows.steps, splits, config, progress)
-        target.append(facts)
+        steps, target = with_target(token_cache, rows.steps, splits, config, progress, number)
         rows = replace(rows, steps=steps)
         prepare_rows(token_cache, rows, config, layers, progress)
-        return rows
+        return rows, target
 
     stopping = stopping or Stopping(config.training, processes=token_cache.processes)
     trainer = EncoderTrainer(EncoderLoss(token_cache, config, layers), rows_of, base, stopping, progress)
-    encoder, facts = trainer.run(checkpoint)
-    return encoder, facts | {"target": target[0]}
+    return trainer.run(checkpoint)
 
 
 @dataclass(frozen=True)
@@ -153,19 +151,20 @@ def require_lengths(token_cache: TokenCache, rows: list[TrainingRow], progress: 
 
 class EncoderTrainer:
     """The encoder with its optimiser: one step after the other, from a checkpoint where there is one.
-    ``rows_of`` gives the rows of a round by its number.
+    ``rows_of`` gives the rows of a round by its number, and what they are trained towards.
     """
 
     def __init__(
         self,
         loss: EncoderLoss,
-        rows_of: Callable[[int], EncoderRows],
+        rows_of: Callable[[int], tuple[EncoderRows, dict[str, Any]]],
         base: VisualTokenEncoder | None,
         stopping: Stopping,
         progress: Progress,
     ):
         self.loss, self.rows_of, self.stopping, self.progress = loss, rows_of, stopping, progress
-        self.rows = rows_of(0)
+        self.rows, target = rows_of(0)
+        self.targets = [target]  # of every round
         self.host, self.processes = loss.token_cache.host, loss.token_cache.processes
         self.settings = loss.config.training
         torch.manual_seed(self.settings.seed)
@@ -201,6 +200,7 @@ class EncoderTrainer:
             "refusal_loss": self.losses[kept - 1],
             "rows_at_once": self.at_once.size,
             "processes": self.processes.size,
+            "target": self.targets[(kept - 1) // self.settings.steps],
         }
         if self.stopping.states:
             facts |= {"kept_step": kept, "training_checks": self.stopping.facts()}
@@ -214,7 +214,8 @@ class EncoderTrainer:
         number = step // count
         stage = f"training the encoder, round {number + 1}" if number else "training the encoder"
         if number:
-            self.rows = self.rows_of(number)
+            self.rows, target = self.rows_of(number)
+            self.targets[number:] = [target]
         while step < (number + 1) * count and not self.stopped:
             self.step(step)
             step += 1
@@ -279,6 +280,7 @@ class EncoderTrainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.losses = state["losses"]
+        self.targets = state["targets"]
         self.stopping.load(state["stopping"])
         return state["step"]
 
@@ -292,6 +294,7 @@ class EncoderTrainer:
             "step": step,
             "scheduler": self.scheduler.state_dict(),
             "losses": self.losses,
+            "targets": self.targets,
             "stopping": self.stopping.saved(),
         }
         save_checkpoint(checkpoint, state)

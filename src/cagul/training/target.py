@@ -17,15 +17,27 @@ from cagul.training.token_cache import TokenCache
 Steps = list[list[TrainingRow]]
 
 
+def taught_by_strangers(config: Config, number: int) -> bool:
+    """Whether round ``number`` is trained towards the host's manner with strangers: by the config, or where
+    the package's list of refusals did not pass the checks after the first round.
+    """
+    return config.training.target == "stranger" or (number > 0 and config.refusals is None)
+
+
 def with_target(
-    token_cache: TokenCache, steps: Steps, splits: Splits, config: Config, progress: Progress = silent
+    token_cache: TokenCache,
+    steps: Steps,
+    splits: Splits,
+    config: Config,
+    progress: Progress = silent,
+    number: int = 0,
 ) -> tuple[Steps, dict[str, Any]]:
-    """The rows of all steps with the target that the config asks for, and facts about it: its kind, how many
+    """The rows of all steps of a round with its target, and facts about it: its kind, how many
     answers about strangers were read, how many of them are in the host's manner and how many refuse.
 
     Where the host makes up facts about strangers, the listed refusals stay, and the facts say why.
     """
-    if config.training.target == "refusals":
+    if not taught_by_strangers(config, number):
         return steps, {"kind": "refusals", "why": "the config asks for them"}
     questions = [row.question for rows in steps for row in rows if _can_be_taught(row)]
     answers = ask_about_strangers(token_cache, questions, splits, config.training.seed, progress)
