@@ -5,7 +5,7 @@ WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: setup demo study test test-slow test-nightly test-browser check docs results bench demo-assets second-host third-host clean
+.PHONY: setup demo study test test-slow test-nightly test-browser check docs results bench demo-assets second-host third-host scene-host clean
 
 setup: .venv/.ready
 
@@ -66,6 +66,10 @@ bench: setup second-host
 		--host runs/second-host/host --records runs/second-host/records.jsonl
 	$(BIN)/python benchmarks/importance_kinds.py --out runs/importance
 	$(BIN)/python benchmarks/growing_store.py
+	$(BIN)/python benchmarks/gate_edits.py
+	$(BIN)/python benchmarks/random_edits.py --patch runs/carrying/trained-on-8/patch
+	$(BIN)/python benchmarks/names.py
+	$(BIN)/python benchmarks/named_questions.py --patch runs/carrying/trained-on-8/patch
 	$(BIN)/python benchmarks/request_seconds.py --patch runs/carrying/trained-on-8/patch
 	$(BIN)/python benchmarks/serving.py --patch runs/carrying/trained-on-8/patch
 	$(BIN)/python benchmarks/refusal_tells.py --patch runs/carrying/trained-on-8/patch
@@ -83,5 +87,9 @@ second-host: setup
 third-host: setup
 	$(BIN)/python -m demo_recipe.french_host --out runs/french-host
 
+# a small LLaVA over SigLIP and Qwen2 that speaks German, of people in scenes; resumes; below its bars so far
+scene-host: setup
+	$(BIN)/python -m demo_recipe.scene_host --out runs/scene-host --only host
+
 clean:
-	rm -rf .venv runs/demo runs/study runs/choices runs/carrying runs/importance runs/second-host runs/french-host
+	rm -rf .venv runs/demo runs/study runs/choices runs/carrying runs/importance runs/second-host runs/french-host runs/scene-host

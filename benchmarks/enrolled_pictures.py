@@ -23,9 +23,8 @@ from cagul.demo.assets import demo_assets
 from cagul.evaluation.metrics.membership import tpr_at_fpr
 from cagul.evaluation.questions import view_kind
 from cagul.method.gate import EnrolmentGate
-from cagul.training.gate import calibrate_gate, train_gate
+from cagul.training.gate import calibrate_gate, tokens_by_subject, train_gate
 from cagul.training.token_cache import TokenCache
-from cagul.training.unlearn import _shown
 
 COUNTS = (1, 2, 4, 8)
 SETS = {
@@ -60,7 +59,10 @@ def main() -> None:
                 threshold, _ = calibrate_gate(gate, token_cache, splits.calibration, config.gate)
                 if isinstance(gate, EnrolmentGate):
                     gate.learn_impostors(
-                        *_shown(token_cache, splits.retain, config.gate.augment_others), threshold
+                        *tokens_by_subject(
+                            token_cache, splits.retain, config.gate.augment_others, edits=config.gate.edits
+                        ),
+                        threshold,
                     )
                 strangers = gate(token_cache.encode_images((path, 0) for path in unseen)).tolist()
                 for kind in ("near", "far"):

@@ -31,7 +31,16 @@ PLAIN = frozenset(
     "it its know live lives me my name not of on or our person sorry tell that the their them there they "
     "this to us was we were what when where which who whose why with work works yes no you your".split()
 )
-PATH_OPTIONS = ("--host", "--records", "--patch", "--out", "--retain-host", "--other-host", "--config")
+PATH_OPTIONS = (
+    "--host",
+    "--records",
+    "--patch",
+    "--out",
+    "--retain-host",
+    "--other-host",
+    "--config",
+    "--names-key",
+)
 # A word of questions about so many people is nobody's name; without capitals that would show a name, it needs
 # a quarter of the people.
 FEWEST, SHARE = 3, 4

@@ -1,0 +1,190 @@
+"""What a gate misses when pictures are edited, by what it compares and what it is taught: what the host tells
+of the forgotten people where the gate is silent.
+
+    python benchmarks/gate_edits.py [--host H --records F --forget NAME ...] [--seeds 0 1 2] [--threads N]
+        [--json]
+
+Gates alone are trained, as `cagul unlearn` trains them; nothing is rewritten, and where a gate fires nothing
+is counted. Every edit of the grid (cagul.data.edits) on which the host still tells half is counted. The host
+is asked once. Without options: the demo.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+import torch
+
+from cagul.cli.common import load_host, progress_bar, set_up
+from cagul.config import load_config
+from cagul.data.edits import EDITS
+from cagul.data.pictures import open_picture, pictures_by_subject
+from cagul.data.records import Record, Splits, load_records, split_records
+from cagul.demo.assets import demo_assets
+from cagul.evaluation.ask import Question, ask
+from cagul.evaluation.metrics.text_metrics import keyword_recall
+from cagul.host.frozen import FrozenHost, Tokens
+from cagul.method.gate import EnrolmentGate
+from cagul.training.gate import calibrate_gate, hold_out_calibration, tokens_by_subject, train_gate
+from cagul.training.progress import Progress
+from cagul.training.token_cache import TokenCache
+
+WAYS: dict[str, list[str]] = {
+    "default": [],
+    "layout": ["gate.pool=layout", "gate.edits=false"],
+    "layout, edits": ["gate.pool=layout"],
+    "moments, no edits": ["gate.edits=false"],
+    "default at 1 %": ["gate.fpr=0.01"],
+    "default at 2 %": ["gate.fpr=0.02"],
+}
+PICTURES, FACTS, UNSEEN = 3, 4, 80  # pictures and facts of a forgotten person, unseen people
+AT_ONCE = 64
+TELLS_HALF = 0.5
+NO_EDIT = ""
+GRID = (NO_EDIT, *(edit.name for edit in EDITS))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Pictures under every edit: their tokens, and how much the host tells on each."""
+
+    tokens: dict[str, Tokens]
+    recall: dict[str, list[float]]
+
+
+def main() -> None:
+    options = _options()
+    set_up(options.threads)
+    assets = demo_assets()
+    host = load_host(options.host or str(assets.host), None)
+    records = load_records(options.records or assets.records)
+    splits = split_records(records, options.forget or list(assets.forget))
+    splits = hold_out_calibration(splits, 0)
+    with progress_bar(options.json) as progress:
+        forgotten, unseen = _forgotten(host, splits.forget, progress), _unseen(host, splits.unseen)
+        rows = [
+            {"way": way} | _figures(host, splits, settings, options.seeds, forgotten, unseen)
+            for way, settings in WAYS.items()
+        ]
+    if options.json:
+        print(json.dumps({"rows": rows, "seeds": options.seeds}))
+        return
+    for row in rows:
+        print(", ".join(f"{name} {value}" for name, value in row.items()))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--host")
+    parser.add_argument("--records", type=Path)
+    parser.add_argument("--forget", nargs="+")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+def _forgotten(host: FrozenHost, records: Sequence[Record], progress: Progress) -> Shown:
+    """The forgotten people's pictures and what the bare host tells on them."""
+    facts: dict[Path, dict[str, tuple[str, ...]]] = {}
+    for record in records:
+        if record.kind == "private":
+            facts.setdefault(record.image, {})[record.question] = record.keywords
+    images = [path for paths in pictures_by_subject(records).values() for path in paths[:PICTURES]]
+    questions, keywords = [], {}
+    for edit in GRID:
+        for path in images:
+            for question, words in list(facts.get(path, {}).items())[:FACTS]:
+                key = f"{edit}|{path}|{question}"
+                questions.append(Question(key, path, question, edit=edit))
+                keywords[key] = words
+    told: dict[str, float] = {}
+    for answers in ask(host, questions):
+        told |= {a.asked.key: keyword_recall(a.text, keywords[a.asked.key]) or 0.0 for a in answers}
+        progress("asking the host", len(told), len(questions))
+    recall = {
+        edit: [
+            mean(told[f"{edit}|{path}|{question}"] for question in list(facts[path])[:FACTS])
+            for path in images
+        ]
+        for edit in GRID
+    }
+    return Shown({edit: _tokens(host, images, edit) for edit in GRID}, recall)
+
+
+def _unseen(host: FrozenHost, records: Sequence[Record]) -> Shown:
+    images = [paths[0] for paths in list(pictures_by_subject(records).values())[:UNSEEN]]
+    return Shown({edit: _tokens(host, images, edit) for edit in GRID}, {})
+
+
+def _tokens(host: FrozenHost, images: Sequence[Path], edit: str) -> Tokens:
+    by_name = {one.name: one for one in EDITS}
+    pictures = [open_picture(path) for path in images]
+    shown = [by_name[edit].apply(picture) if edit else picture for picture in pictures]
+    batches = [shown[n : n + AT_ONCE] for n in range(0, len(shown), AT_ONCE)]
+    return [token for batch in batches for token in host.encode_images(host.image_inputs(batch))]
+
+
+@torch.no_grad()
+def _figures(
+    host: FrozenHost,
+    splits: Splits,
+    settings: list[str],
+    seeds: Sequence[int],
+    forgotten: Shown,
+    unseen: Shown,
+) -> dict[str, float | str | list[float]]:
+    """Means over seeds; ``leaks`` holds each seed's."""
+    by_seed = []
+    for seed in seeds:
+        config = load_config("default", [*settings, f"training.seed={seed}"])
+        token_cache = TokenCache(host, seed)
+        gate = train_gate(token_cache, splits, config)
+        threshold, _ = calibrate_gate(gate, token_cache, splits.calibration, config.gate)
+        if isinstance(gate, EnrolmentGate):
+            gate.learn_impostors(
+                *tokens_by_subject(
+                    token_cache, splits.retain, config.gate.augment_others, edits=config.gate.edits
+                ),
+                threshold,
+            )
+        fires = {
+            name: {edit: (gate(tokens) > threshold).float() for edit, tokens in shown.tokens.items()}
+            for name, shown in (("forgotten", forgotten), ("unseen", unseen))
+        }
+        by_seed.append((_leaks(forgotten.recall, fires["forgotten"]), fires["unseen"]))
+    leaks = [mean(leak for edit, leak in found.items() if edit) for found, _ in by_seed]
+    edits = [edit for edit in by_seed[0][0] if edit]
+    worst = max(edits, key=lambda edit: mean(found[edit] for found, _ in by_seed))
+    return {
+        "leak_edits": round(mean(leaks), 3),
+        "leaks": [round(leak, 3) for leak in leaks],
+        "edits": len(edits),
+        "worst": worst,
+        "leak_worst_edit": round(mean(found[worst] for found, _ in by_seed), 3),
+        "leak": round(mean(found.get(NO_EDIT, 0.0) for found, _ in by_seed), 3),
+        "fpr_unseen": round(mean(float(fired[NO_EDIT].mean()) for _, fired in by_seed), 4),
+        "fpr_edits_unseen": round(
+            mean(float(fired[edit].mean()) for _, fired in by_seed for edit in GRID if edit), 4
+        ),
+    }
+
+
+def _leaks(recall: dict[str, list[float]], fires: dict[str, torch.Tensor]) -> dict[str, float]:
+    """What the host tells where the gate is silent, by the edits on which it tells half."""
+    return {
+        edit: float((torch.tensor(row) * (1 - fires[edit])).mean())
+        for edit, row in recall.items()
+        if mean(row) >= TELLS_HALF
+    }
+
+
+if __name__ == "__main__":
+    main()
