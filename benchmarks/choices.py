@@ -13,7 +13,8 @@ import argparse
 import json
 from pathlib import Path
 
-from cagul.cli.common import load_host, progress_bar, set_up
+from cagul.cli.common import load_host, set_up
+from cagul.cli.terminal import progress_bar
 from cagul.config import load_config
 from cagul.data.records import load_records, split_records
 from cagul.demo.assets import demo_assets

@@ -15,7 +15,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from cagul.cli.common import load_host, progress_bar, set_up
+from cagul.cli.common import load_host, set_up
+from cagul.cli.terminal import progress_bar
 from cagul.config import load_config
 from cagul.data.pictures import pictures_by_subject
 from cagul.data.records import Record, load_records, split_records

@@ -20,7 +20,8 @@ from statistics import mean
 
 import torch
 
-from cagul.cli.common import load_host, progress_bar, set_up
+from cagul.cli.common import load_host, set_up
+from cagul.cli.terminal import progress_bar
 from cagul.config import load_config
 from cagul.data.edits import EDITS
 from cagul.data.pictures import open_picture, pictures_by_subject

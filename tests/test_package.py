@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 import subprocess
 import sys
@@ -23,6 +24,21 @@ def test_public_names_load():
         assert getattr(cagul, name).__doc__
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         cagul.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_what_a_benchmark_imports_is_there(script):
+    """Nobody runs the benchmarks at every change."""
+    for node in ast.walk(ast.parse(script.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cagul"):
+            module = importlib.import_module(node.module)
+            missing = [
+                one.name
+                for one in node.names
+                if not hasattr(module, one.name)
+                and importlib.util.find_spec(f"{node.module}.{one.name}") is None
+            ]
+            assert not missing, f"{node.module} has no {missing}"
 
 
 @pytest.mark.parametrize(
