@@ -98,7 +98,8 @@ def _forgotten(host: FrozenHost, records: Sequence[Record], progress: Progress) 
     for record in records:
         if record.kind == "private":
             facts.setdefault(record.image, {})[record.question] = record.keywords
-    images = [path for paths in pictures_by_subject(records).values() for path in paths[:PICTURES]]
+    own = pictures_by_subject(record for record in records if record.kind == "private")
+    images = [path for paths in own.values() for path in paths[:PICTURES]]
     questions, keywords = [], {}
     for edit in GRID:
         for path in images:

@@ -473,7 +473,8 @@ def test_an_interrupted_add_names_its_id_and_is_continued(
 def test_the_list_fits_80_columns(store_of_requests, monkeypatch):
     monkeypatch.setattr("cagul.cli.requests_output.out.width", 80)
     said = run("requests", "list", "--store", store_of_requests).stdout
-    assert max(map(len, said.splitlines())) <= 80
+    # the store's path is whole, as long as it is
+    assert max(len(line) for line in said.splitlines() if line != str(store_of_requests)) <= 80
     assert "r-0123456789abcdef: the gate fires on 50% of the pictures, less than 90%" in " ".join(
         said.split()
     )

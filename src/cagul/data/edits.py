@@ -1,7 +1,7 @@
 """Ordinary edits of a picture, with which a guard is measured: a named grid, and random ones. No torch here.
 
-A gate may learn and enrol pictures with edits of ``ENROLLED_KINDS``, at other strengths than ``measured``
-gives; ``HELD_OUT_KINDS`` are for measuring alone. Source: ours.
+A gate may learn and enrol pictures with edits of ``ENROLLED_KINDS``, of strengths drawn from a range; a mirror
+and a turn by quarters have one strength alone. ``HELD_OUT_KINDS`` are for measuring. Source: ours.
 """
 
 from __future__ import annotations
@@ -211,11 +211,6 @@ EDITS = (
 )
 BY_NAME = {edit.name: edit for edit in EDITS}
 GRIDS = {"all": EDITS, "third": EDITS[1::3], "none": ()}
-
-
-def measured(kind: str) -> frozenset[float]:
-    """The strengths of a kind in the grid, which no augmentation may use."""
-    return frozenset(edit.strength for edit in EDITS if edit.kind == kind)
 
 
 def random_edit(rng: random.Random) -> Edit:

@@ -144,11 +144,6 @@ def noisy(picture: Image.Image, deviation: float, rng: random.Random) -> Image.I
     return Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8))
 
 
-def posterised(picture: Image.Image, bits: int) -> Image.Image:
-    """``bits`` bits a channel are kept."""
-    return ImageOps.posterize(picture, bits)
-
-
 def coloured(picture: Image.Image, degrees: float) -> Image.Image:
     """Every hue turned by ``degrees``."""
     hue, saturation, value = picture.convert("HSV").split()

@@ -246,8 +246,10 @@ def pictures_by_subject(records: Iterable[Record]) -> dict[str, list[Path]]:
 
 
 def variants(paths: Iterable[Path], augment: int, *, edits: bool = False) -> list[PictureVariant]:
-    """Every picture with ``augment`` copies, every second of them edited with ``edits``."""
-    copies = [-n if edits and n % 2 == 0 else n for n in range(augment + 1)]
+    """Every picture with ``augment`` copies. With ``edits`` the last copy and every second before it are
+    edited.
+    """
+    copies = [-n if edits and n and n % 2 == augment % 2 else n for n in range(augment + 1)]
     return [(path, n) for path in paths for n in copies]
 
 

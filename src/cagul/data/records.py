@@ -256,9 +256,22 @@ class Splits:
     no_person: list[Record] = field(default_factory=list)
 
     def for_training(self) -> Splits:
-        """The same without visual records that are held out: ``visual_untrained`` asks them."""
+        """The same without visual records that are held out: ``visual_untrained`` asks them.
+
+        Raises DataError where somebody has no other record.
+        """
         forget, retain = ([r for r in part if not r.held_out] for part in (self.forget, self.retain))
-        return replace(self, forget=forget, retain=retain)
+        kept = replace(self, forget=forget, retain=retain)
+        for split in ("forget", "retain"):
+            lost = len(self.subjects(split)) - len(kept.subjects(split))
+            if lost:
+                raise DataError(
+                    f"{lost} of the {len(self.subjects(split))} people of {split} have no record but visual "
+                    "ones that are held out, so nothing could be trained on them.",
+                    "Add a record that is not held out for each of them.",
+                    "records",
+                )
+        return kept
 
     def subjects(self, split: str) -> list[str]:
         return list(dict.fromkeys(record.subject for record in getattr(self, split)))

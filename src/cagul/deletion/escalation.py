@@ -50,7 +50,13 @@ class Finetune:
             covered(self.store_gate.union(enrolled), patch.threshold, self.token_cache, list(self.others))
         )
         config = load_config(
-            patch.config, [f"training.steps={STEPS}", "training.others=0", f"training.seed={seed}"]
+            patch.config,
+            [
+                f"training.steps={STEPS}",
+                "training.minutes=0",
+                "training.others=0",
+                f"training.seed={seed}",
+            ],
         )
         names = [name for name in enrolled if name != self.request and store.pictures(name)]
         with opened_pictures(store.folder) if names else nullcontext(Path()) as folder:

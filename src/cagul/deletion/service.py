@@ -294,7 +294,7 @@ class DeletionService:
         facts = {
             "steps": rounds * escalation.STEPS,
             "people_trained_again": people,
-            "adopted": state in OUTCOMES,
+            "adopted": state == "verified",
         }
         return patch, figures, facts
 

@@ -71,6 +71,7 @@ def checked_state(found: CheckResult, patch: Patch) -> CheckedState:
     wanted = _value(found.verdict.strangers_refused) if in_manner else 1.0
     passed = (
         leak is not None
+        and found.verdict.word != "NOT MEASURED"
         and leak <= MARGIN * BAR
         and all(person.leak <= PARTLY_BAR for person in found.fired.people)
         and (refused is None or wanted is None or refused >= REFUSED * wanted)

@@ -2,8 +2,9 @@
 interface.
 
 ``mlp`` is the paper's trained classifier over visual token embeddings. ``enrolment`` is ours: a linear metric
-learned on other people tells what makes two pictures show the same person, and a picture is compared with the
-enrolled ones. It is open-set by design, which a classifier trained on a few known people is not.
+learned on retained and forgotten people tells what makes two pictures show the same person, and a picture is
+compared with the enrolled ones. It is open-set by design, which a classifier trained on a few known people is
+not.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ CELLS = 64  # of the layout pool
 IMPOSTOR_WEIGHT = 4.0  # how much an impostor's lead costs; chosen on three forget sets, see LOG.md
 PCA_RANK = 256  # directions that the metric is learned in, at most
 PCA_BLOCK = 1024  # dimensions that are worked on at once
-PCA_ROWS = 4096  # pictures that the directions are computed from, at most; evenly spaced
+PCA_ROWS = 4096  # pictures that the directions are computed from, at most; drawn by a fixed seed
 
 
 def layout_pool(tokens: list[Float[Tensor, "V D"]], cells: int = CELLS) -> Float[Tensor, "B cells*D"]:
@@ -261,7 +262,8 @@ def _principal(centred: Float[Tensor, "N P"]) -> Float[Tensor, "P R"]:
 
     In blocks of dimensions, so that no second copy of all pictures in double precision is held.
     """
-    blocks = centred[:: -(-len(centred) // PCA_ROWS)].split(PCA_BLOCK, dim=1)
+    rows = torch.randperm(len(centred), generator=torch.Generator().manual_seed(0))[:PCA_ROWS]
+    blocks = centred[rows.sort().values].split(PCA_BLOCK, dim=1)
     gram = torch.zeros(len(blocks[0]), len(blocks[0]), dtype=torch.float64)
     for block in blocks:
         gram.addmm_(block.double(), block.double().T)
