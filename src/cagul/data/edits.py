@@ -1,6 +1,6 @@
 """Ordinary edits of a picture, with which a guard is measured: a named grid, and random ones. No torch here.
 
-A gate may learn and enrol pictures with edits of ``ENROLLED_KINDS``, of strengths drawn from a range; a mirror
+A gate may learn or enrol pictures with edits of ``ENROLLED_KINDS``, of strengths drawn from a range; a mirror
 and a turn by quarters have one strength alone. ``HELD_OUT_KINDS`` are for measuring. Source: ours.
 """
 
