@@ -150,6 +150,49 @@ def test_without_a_key_the_gate_for_names_is_off_and_says_so(
     assert Patch.load(folder).names.count == 1
 
 
+def test_a_patch_moved_without_its_names_says_that_they_are_lost(
+    tiny_host, sealed, monkeypatch, tmp_path, caplog
+):
+    folder, key = sealed
+    monkeypatch.setenv("CAGUL_NAMES_KEY", str(key))
+    shutil.copytree(folder, tmp_path / "moved")
+    loaded = Patch.load(tmp_path / "moved")
+    assert loaded.names is None
+    assert loaded.names_note.startswith("OFF: 1 name was sealed with this patch")
+    with caplog.at_level("WARNING"):
+        Guard(tiny_host, loaded)
+    assert "Gate for names OFF" in caplog.text
+    with pytest.raises(UsageError, match="no names are sealed in"):
+        Patch.load(tmp_path / "moved", key)
+
+
+def test_a_linked_patch_finds_its_names_beside_the_folder_or_the_link(sealed, tmp_path):
+    folder, key = sealed
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "link"
+    link.symlink_to(folder)
+    assert Patch.load(link, key).names.count == 1
+    sealed_path(folder).rename(tmp_path / "elsewhere" / "link.names")
+    assert Patch.load(link, key).names.count == 1
+
+
+def test_sealed_names_leave_the_hash_by_which_stores_know_a_patch(tiny_host, sealed):
+    from cagul.deletion.store_gate import known_patch_hashes
+
+    folder, key = sealed
+    nameless, named = make_patch(tiny_host), Patch.load(folder, key)
+    assert named.facts["names_sealed"] == 1
+    assert "names_sealed" not in nameless.facts
+    assert known_patch_hashes(named) == known_patch_hashes(nameless)
+
+
+def test_a_key_for_a_patch_without_names_is_refused(tiny_host, sealed, tmp_path):
+    make_patch(tiny_host).save(tmp_path / "nameless")
+    with pytest.raises(UsageError, match="is given, but no names are sealed in"):
+        Patch.load(tmp_path / "nameless", sealed[1])
+    assert Patch.load(tmp_path / "nameless").names_note == "no names are enrolled"
+
+
 def test_a_lost_or_wrong_key_is_a_clear_error(sealed, tmp_path):
     folder, key = sealed
     with pytest.raises(UsageError, match="Cannot read the key of the names"):

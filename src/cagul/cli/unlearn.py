@@ -75,11 +75,13 @@ def unlearn(
     """Train a patch that makes a frozen host forget people, and check it on held-out questions (exit code 8
     if it does not hide; it is kept). If interrupted, run the same command again to resume.
     """
+    from cagul.guard.names import find_sealed
     from cagul.guard.patch import Patch
 
     short = {"training.seed": seed, "training.minutes": minutes}
     settings = [*(settings or []), *(f"{key}={value}" for key, value in short.items() if value is not None)]
-    start = Patch.load(base, names_key) if base else None
+    # a base without names may be given a key: that of the new patch
+    start = Patch.load(base, names_key if find_sealed(base) else None) if base else None
     chosen = load_config(start.config if start and config == "default" else config, settings)
     splits = read_splits(records, forget, unseen)
     require_free(patch)

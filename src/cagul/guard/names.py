@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from cagul.guard.patch import Patch
 
 NO_NAMES = "no names are enrolled"  # what a patch without any notes
+SEALED = "names_sealed"  # the fact of a patch that tells how many names were sealed beside it
 FORMAT = "1"
 KEY_VARIABLE = "CAGUL_NAMES_KEY"
 CANDIDATES = 200  # invented names that are tried for their number of tokens
@@ -45,9 +46,20 @@ _VOWELS = "a e i o u".split()
 
 
 def sealed_path(patch: str | Path) -> Path:
-    """Where the names of a patch folder lie: beside it, so that they are not sent along with it."""
-    patch = Path(os.path.abspath(patch))
-    return patch.with_name(f"{patch.name}.names")
+    """Where the names of a patch folder are written: beside it, so that they are not sent along with it. A
+    link stands for its folder.
+    """
+    return _beside(os.path.realpath(patch))
+
+
+def _beside(patch: str) -> Path:
+    return Path(patch).with_name(f"{Path(patch).name}.names")
+
+
+def find_sealed(patch: str | Path) -> Path | None:
+    """The sealed file of a patch folder: beside it, or beside the link to it; None where there is none."""
+    places = sealed_path(patch), _beside(os.path.abspath(patch))
+    return next((place for place in places if os.path.lexists(place)), None)
 
 
 def default_key_path() -> Path:
@@ -155,10 +167,12 @@ def open_names(patch: Patch, folder: Path, key: Path | None) -> None:
     """Give ``patch`` the gate for the names that are sealed beside its ``folder``, or the note why it has
     none.
 
-    Raises UsageError for a key that was named and is not there, and for a file that does not fit.
+    Raises UsageError for a key that was named and is not there or has nothing to open, and for a file that
+    does not fit.
     """
-    sealed = sealed_path(folder)
-    if not sealed.exists():
+    sealed = find_sealed(folder)
+    if sealed is None:
+        _note_missing(patch, folder, key)
         return
     place = key or default_key_path()
     if key is None and not place.exists():
@@ -170,6 +184,31 @@ def open_names(patch: Patch, folder: Path, key: Path | None) -> None:
     secret = read_key(place)
     patch.names = SealedNames.load(sealed, patch.digest(), secret).gate(secret)
     patch.names_note = _on(patch.names.count, sealed)
+
+
+def _note_missing(patch: Patch, folder: Path, key: Path | None) -> None:
+    """The note of a patch that was sealed with names, where their file is not there. Raises UsageError where
+    the user named a ``key``.
+    """
+    count = patch.facts.get(SEALED, 0)
+    sealed = sealed_path(folder)
+    if key is not None:
+        raise UsageError(
+            f"The key of the names {key} is given, but no names are sealed in {sealed}.",
+            f"Restore that file ({_names(count)} sealed), or train the patch again with --name."
+            if count
+            else "Leave the key out, or give the patch that the names were added to.",
+            "names",
+        )
+    if count:
+        patch.names_note = (
+            f"OFF: {_names(count)} sealed with this patch, but {sealed} is not there; copy it from "
+            "beside the patch that was trained"
+        )
+
+
+def _names(count: int) -> str:
+    return f"{count} name was" if count == 1 else f"{count} names were"
 
 
 def _on(count: int, sealed: Path) -> str:
@@ -185,8 +224,9 @@ def seal_names(
     one_word: bool = False,
     earlier: SealedNames | None = None,
 ) -> None:
-    """Seal ``names``, and those of an ``earlier`` file of the same key, beside the patch in ``folder``. The
-    key is made where there is none.
+    """Seal ``names``, and those of an ``earlier`` file of the same key, beside the patch in ``folder``, saved
+    or not yet; its facts get their number, so that it shows when the file is lost. The key is made where
+    there is none.
 
     Raises DataError for a name that cannot be taken, UsageError for a key that cannot be read, WriteError.
     """
@@ -194,6 +234,9 @@ def seal_names(
     made = SealedNames.of(parse_names(names, one_word=one_word), len(names), secret)
     if earlier is not None:
         made = made.merged(earlier)
+    if (Path(folder) / "config.json").is_file():
+        patch.add_facts(folder, {SEALED: made.count})
+    patch.facts[SEALED] = made.count
     made.save(sealed_path(folder), patch.digest(), secret)
     patch.names = made.gate(secret)
     patch.names_note = _on(made.count, sealed_path(folder))

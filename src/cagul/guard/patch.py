@@ -32,7 +32,7 @@ from cagul.files import (
     write_json,
     write_text,
 )
-from cagul.guard.names import NO_NAMES, NameGate, open_names
+from cagul.guard.names import NO_NAMES, SEALED, NameGate, open_names
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.gate import STORED_IMPOSTORS, load_gate
 
@@ -183,7 +183,8 @@ class Patch:
 
     def identity(self) -> dict[str, Any]:
         """``describe`` as stores hash it: an option that patches did not always have is in it only where it
-        is set, so that a patch from before keeps its hash.
+        is set, so that a patch from before keeps its hash. Nor is the number of names in it, which are sealed
+        beside the patch.
         """
         described = self.describe()
         options = {
@@ -196,7 +197,8 @@ class Patch:
             else values
             for section, values in described["config"].items()
         }
-        return described | {"config": options}
+        facts = {name: fact for name, fact in described["facts"].items() if name != SEALED}
+        return described | {"config": options, "facts": facts}
 
     def describe_in_format_1(self) -> dict[str, Any]:
         """``identity`` under the names of format 1: what stores of that time hashed."""
@@ -205,7 +207,7 @@ class Patch:
         gate["false_alarms"] = gate.pop("fpr")
         earlier = {new: old for old, new in OLDER_FACTS.items()}
         described["config"] = described["config"] | {"gate": gate}
-        described["facts"] = {earlier.get(name, name): value for name, value in self.facts.items()}
+        described["facts"] = {earlier.get(name, name): value for name, value in described["facts"].items()}
         return described
 
     def digest(self) -> str:
@@ -272,13 +274,13 @@ class Patch:
     @classmethod
     def load(cls, folder: str | Path, names_key: Path | None = None) -> Patch:
         """Read a patch of this format or an older one, and the names sealed beside it, with the key in
-        ``names_key`` or in the default place. Where that key is not there, the gate for names is off, and
-        ``names_note`` says so.
+        ``names_key`` or in the default place. Where that key is not there, or the sealed file is lost, the
+        gate for names is off, and ``names_note`` says so.
 
         Raises PatchError when it is missing, cut off, of a newer format, does not hold what its config says,
         or is not as it was written. The last finds accidents and careless edits. It is no security: whoever
         changes a patch on purpose can write new digests. Raises UsageError for names that are sealed with
-        another key or for another patch.
+        another key or for another patch, and for a ``names_key`` where none are sealed.
         """
         folder = Path(folder)
         data, packed = _read(folder)
