@@ -232,9 +232,12 @@ def test_a_check_that_fails_costs_no_training(tiny_folder, tiny_records, tmp_pat
 
     monkeypatch.setattr(checks, "held_out_checks", broken)
     words = ["unlearn", "--host", tiny_folder, "--records", tiny_records, "--forget", "p0", *QUICK]
-    result = run(*words, "--out", tmp_path / "p")
+    named = ["--name", "Ada Finch", "--names-key", tmp_path / "keys" / "k"]
+    result = run(*words, *named, "--out", tmp_path / "p")
     assert isinstance(result.exception, DataError)
     assert "but its check failed" in " ".join(result.stderr.split())
+    assert (tmp_path / "p.names").is_file()
+    assert json.loads((tmp_path / "p" / "config.json").read_text())["facts"]["names_sealed"] == 1
     assert "not checked: run `cagul evaluate`" in (tmp_path / "p" / "README.md").read_text()
 
 

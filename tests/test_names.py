@@ -318,6 +318,29 @@ def test_a_name_that_cannot_be_taken_ends_unlearn_before_it_loads_anything(cagul
     assert "--one-word-names" in text
 
 
+def test_a_file_that_holds_no_key_ends_unlearn_before_it_loads_anything(cagul, tiny_records, tmp_path):
+    key = tmp_path / "names.key"
+    key.write_text("no key")
+    key.chmod(0o600)
+    words = ["unlearn", "--host", "nowhere", "--records", tiny_records, "--forget", "p0"]
+    code, text = cagul(*words, "--out", tmp_path / "p", "--name", "Ada Finch", "--names-key", key)
+    assert code == 2
+    assert "holds no key of 32 bytes" in text
+
+
+def test_a_patch_is_saved_with_its_names_or_not_at_all(tiny_host, tmp_path):
+    from cagul.cli.names import EnrolledNames
+    from cagul.errors import WriteError
+
+    names = EnrolledNames(("Ada Finch",), tmp_path / "keys" / "k", False)
+    assert names.save(make_patch(tiny_host), tmp_path / "p") == tmp_path / "p"
+    assert Patch.load(tmp_path / "p", names.key).names.count == 1
+    (tmp_path / "q").write_text("in the way")
+    with pytest.raises(WriteError):
+        names.save(make_patch(tiny_host), tmp_path / "q")
+    assert not sealed_path(tmp_path / "q").exists()
+
+
 def test_unlearn_enrols_names_that_ask_and_a_further_patch_know(
     cagul, tiny_folder, tiny_records, tmp_path, monkeypatch
 ):

@@ -27,11 +27,16 @@ class EnrolledNames:
     one_word: bool
     base: Patch | None = None
 
+    @property
+    def any(self) -> bool:
+        """Whether there is a name to seal, of these or of the base patch."""
+        return bool(self.names) or (self.base is not None and self.base.names is not None)
+
     def check(self) -> None:
         """Raises DataError for a name that cannot be taken and UsageError for a base patch whose names cannot
-        be read: before the training, not after it.
+        be read and for a key file that holds no key: before the training, not after it.
         """
-        from cagul.guard.names import NO_NAMES
+        from cagul.guard.names import NO_NAMES, default_key_path, read_key
         from cagul.text.person_names import parse_names
 
         if self.base is not None and self.base.names is None and self.base.names_note != NO_NAMES:
@@ -41,14 +46,38 @@ class EnrolledNames:
                 "names",
             )
         parse_names(self.names, one_word=self.one_word)
+        key = self.key or default_key_path()
+        if self.any and key.exists():
+            read_key(key)
+
+    def make_key(self) -> None:
+        """Make the key where there are names and it is not there yet. Raises UsageError, WriteError."""
+        from cagul.guard.names import default_key_path, make_key
+
+        if self.any:
+            make_key(self.key or default_key_path())
 
     def seal(self, made: Patch, folder: Path) -> None:
         """Seal them, and those of the base patch, beside the patch in ``folder``."""
         from cagul.guard.names import seal_names
 
         earlier = self.base.names.sealed if self.base is not None and self.base.names is not None else None
-        if self.names or earlier is not None:
+        if self.any:
             seal_names(made, folder, self.names, self.key, one_word=self.one_word, earlier=earlier)
+
+    def save(self, made: Patch, folder: Path) -> Path:
+        """Seal them and save the patch in ``folder``, in this order: a patch is never there without its
+        names. Returns the folder.
+        """
+        from cagul.guard.names import sealed_path
+
+        self.seal(made, folder)
+        try:
+            return made.save(folder)
+        except BaseException:
+            if self.any:
+                sealed_path(folder).unlink(missing_ok=True)
+            raise
 
 
 def read_names(given: Sequence[str], forget: Sequence[Record], from_answers: bool) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -138,8 +139,11 @@ def _train(
     from cagul.training.unlearn import unlearn as train
 
     work = patch.parent / f".{patch.name}.work"
+    save = partial(names.save, folder=patch)
     require_writable(work)
     try:
+        if processes.main:
+            names.make_key()
         host = load_host(*source)
         with processes.main_first():
             _drop_other_checkpoint(work, host, splits, config, base, processes.main)
@@ -154,13 +158,12 @@ def _train(
                 progress=progress,
                 processes=processes,
             )
-            verdict = _check(host, made, splits, patch, progress) if processes.main else None
+            verdict = _check(host, made, splits, save, progress) if processes.main else None
     except CagulError:
         _remove_empty(work)
         raise
     if processes.main:
-        made.save(patch)
-        names.seal(made, patch)
+        save(made)
         shutil.rmtree(work, ignore_errors=True)
     return made, verdict
 
@@ -193,11 +196,13 @@ def _stopping_checks(
     return reported
 
 
-def _check(host: FrozenHost, made: Patch, splits: Splits, patch: Path, progress: Progress) -> Verdict:
+def _check(
+    host: FrozenHost, made: Patch, splits: Splits, save: Callable[[Patch], Path], progress: Progress
+) -> Verdict:
     """The verdict on held-out questions. The patch's facts get its figures, and nobody's name.
 
-    Raises what the check raises, such as DataError for a broken view, after saving the patch without a
-    verdict: the training is not lost.
+    Raises what the check raises, such as DataError for a broken view, after saving the patch and its names
+    without a verdict: the training is not lost.
     """
     from cagul.evaluation.checks import held_out_checks
     from cagul.guard.guard import Guard
@@ -205,8 +210,7 @@ def _check(host: FrozenHost, made: Patch, splits: Splits, patch: Path, progress:
     try:
         checked = held_out_checks(host, Guard(host, made, check=False), splits, progress=progress)
     except Exception:
-        made.save(patch)
-        err.say("The patch is saved in ", bold(patch), ", but its check failed.", style="yellow")
+        err.say("The patch is saved in ", bold(save(made)), ", but its check failed.", style="yellow")
         raise
     made.facts |= {"verdict": checked.verdict.card(), "checks": checked.figures}
     return checked.verdict
