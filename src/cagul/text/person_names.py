@@ -35,6 +35,15 @@ _TOKEN = regex.compile(
 )
 _ASCII_WORD = regex.compile(r"[a-z0-9]+(?:'[a-z0-9]+)*")
 _SEPARATOR = regex.compile(r"[ ・·=]")
+_OPENS = regex.compile(r"(?:^|[\n?:.!;,(\[*•-])[ \t]*$")  # what a list of options begins after
+_WITHIN = regex.compile(r"[.,]{0,2}[ \xa0-]{0,2}")  # what stands between an initial and a surname
+# what a letter or a numeral follows that is no initial: vitamin A, and so am I, Part I
+_LETTERED = regex.compile(
+    r"\b(?:vitamin|plan|option|answer|choice|grade|group|type|class|part|section|figure|fig|team|letter|item|"
+    r"appendix|hepatitis|exhibit|room|block|chapter|volume|act|war)(?: is|:)?\s+\p{L}$|"
+    r"\b(?:am|and|than|as|do|did|may|can|have|had|should|was|so|or|but)\s+i$",
+    regex.I,
+)
 HASH = np.dtype(">u8")
 
 Candidate = tuple[bytes, int]  # the keyed hash of a name's word, and the typing errors in it
@@ -42,7 +51,10 @@ Candidate = tuple[bytes, int]  # the keyed hash of a name's word, and the typing
 
 @dataclass(frozen=True)
 class Token:
-    """A word of a folded text: where it is, its forms with their ends, and whether it may be an initial."""
+    """A word of a folded text: where it is, its forms with their ends, and whether it may be an initial.
+
+    ``within`` is what stands before it and after the word before.
+    """
 
     start: int
     end: int
@@ -51,6 +63,18 @@ class Token:
     initial: str = ""  # the letter of an initial
     dotted: bool = False
     capital: bool = False
+    lettered: bool = False  # a letter after a word such as "vitamin"
+    titled: bool = True  # begins with no small letter
+    within: str = ""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The words of a name that were read so far, the tokens they were read from, and the typing errors."""
+
+    words: tuple[bytes, ...] = ()
+    tokens: tuple[Token, ...] = ()
+    errors: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,22 +159,34 @@ def _one_word(where: str) -> DataError:
     )
 
 
-def _sequences(words: tuple[str, ...]) -> Iterator[tuple[tuple[str, str], ...]]:
-    """The ways to say a name, as (purpose, word) each: in full, surname first, first name and surname alone,
+Way = tuple[tuple[str, str], ...]  # (purpose, word) each
+
+
+def _sequences(words: tuple[str, ...]) -> Iterator[tuple[str, Way]]:
+    """The ways to say a name and what each requires: in full, surname first, first name and surname alone,
     initials for what comes before the surname, all in one word.
     """
     full = [("word", word) for word in words]
-    yield tuple(full)
+    yield "name", tuple(full)
     if len(words) == 1:
         return
     initials = [("initial", word[0]) for word in words]
     for before in {tuple(full[:-1]), tuple(full[:1]), tuple(initials[:-1]), tuple(initials[:1])}:
-        yield (*before, full[-1])
-        yield (full[-1], *before)
+        for way in ((*before, full[-1]), (full[-1], *before)):
+            yield _required(way), way
     if len(words) > 2:
-        yield (full[0], *initials[1:-1], full[-1])
-    yield (("word", "".join(words)),)
-    yield (("word", "".join([words[-1], *words[:-1]])),)
+        yield "name", (full[0], *initials[1:-1], full[-1])
+    yield "name", (("word", "".join(words)),)
+    yield "name", (("word", "".join([words[-1], *words[:-1]])),)
+
+
+def _required(way: Way) -> str:
+    """What a text must show to say a name this way. "initials": full stops and a capital, as the initials A
+    and I are words too, and Brown is a colour. "name": nothing.
+    """
+    initials = {word for purpose, word in way if purpose == "initial"}
+    words = [word for purpose, word in way if purpose == "word"]
+    return "initials" if initials & {"a", "i"} or initials and COMMON_WORDS & {*words} else "name"
 
 
 @dataclass(frozen=True)
@@ -174,9 +210,9 @@ class NameHashes:
                 sequences |= {keyed("joined", name.joined), keyed("letters", str(len(name.joined)))}
                 continue
             ways = set(_sequences(name.words))
-            sequences |= {keyed("count", str(len(way))) for way in ways}
-            sequences |= {keyed("name", *(keyed(*word) for word in way)) for way in ways}
-            for purpose, word in {pair for way in ways for pair in way} - {("initial", "")}:
+            sequences |= {keyed("count", str(len(way))) for _, way in ways}
+            sequences |= {keyed(required, *(keyed(*word) for word in way)) for required, way in ways}
+            for purpose, word in {pair for _, way in ways for pair in way} - {("initial", "")}:
                 if purpose == "word" and word not in done:
                     done.add(word)
                     near.update(_near(keyed, word, typos=word in name.words))
@@ -277,19 +313,27 @@ class NameFinder:
     def _worded(self, tokens: list[Token], languages: frozenset[str]) -> Iterator[tuple[int, int]]:
         found = [self._candidates(token, languages) for token in tokens]
         for first in range(len(tokens)):
-            states: list[tuple[tuple[bytes, ...], int]] = [((), 0)]  # the words of a name so far, and errors
+            states = [Reading()]
             for n in range(first, min(len(tokens), first + self._counts[-1] + MIDDLE)):
                 if n > first and tokens[n].start - tokens[n - 1].end > GAP:
                     break
                 begun = states
                 states = []
                 for candidate, end in self._choices(tokens[n], found[n], n > first):
-                    for words, errors in begun:
+                    for reading in begun:
                         if candidate is None:
-                            states.append((words, errors))
-                        elif errors + candidate[1] <= 1 and len(words) < self._counts[-1]:
-                            states.append(((*words, candidate[0]), errors + candidate[1]))
-                            if self._is_name(states[-1][0]):
+                            states.append(reading)
+                            continue
+                        word, errors = candidate
+                        if reading.errors + errors <= 1 and len(reading.words) < self._counts[-1]:
+                            states.append(
+                                Reading(
+                                    (*reading.words, word),
+                                    (*reading.tokens, tokens[n]),
+                                    reading.errors + errors,
+                                )
+                            )
+                            if self._is_name(states[-1]):
                                 yield tokens[first].start, end
                 states = states[:MOST_STATES]
                 if not states:
@@ -300,7 +344,7 @@ class NameFinder:
     ) -> Iterator[tuple[Candidate | None, int]]:
         """What a token may be in a name, and where it ends. None: an initial that the name is kept without.
 
-        An initial has a full stop, or is a capital letter before a word.
+        An initial has a full stop, or is a capital letter before a word. The letter of an option is none.
         """
         yield from found
         if token.initial:
@@ -309,8 +353,10 @@ class NameFinder:
             if inside:
                 yield None, token.end
 
-    def _is_name(self, words: tuple[bytes, ...]) -> bool:
-        return len(words) in self._counts and self._has(self._keyed("name", *words))
+    def _is_name(self, reading: Reading) -> bool:
+        return len(reading.words) in self._counts and any(
+            self._has(self._keyed(required, *reading.words)) for required in _shown(reading)
+        )
 
     def _candidates(self, token: Token, languages: frozenset[str]) -> list[tuple[Candidate, int]]:
         found = []
@@ -354,12 +400,28 @@ class NameFinder:
         return place < len(names) and names[place] == value
 
 
+def _shown(reading: Reading) -> Iterator[str]:
+    """What the text shows of that which ``_required`` says."""
+    yield "name"
+    initials = [token for token in reading.tokens if token.initial]
+    if (
+        initials
+        and all(token.dotted and token.capital and not token.lettered for token in initials)
+        and all(token.titled for token in reading.tokens)
+        and all(_WITHIN.fullmatch(token.within) for token in reading.tokens[1:])
+    ):
+        yield "initials"
+
+
 def _tokens(text: str, plain: FoldedText) -> Iterator[Token]:
     """The words of a text, and once more as one word where single letters follow each other."""
     words = [token for token in _TOKEN.finditer(plain.text) if token["word"]]
+    options = _options(text, plain, words)
     run: list[Token] = []
+    before = 0
     for match in words:
-        token = _token(text, plain, match)
+        token = _token(text, plain, match, before, options)
+        before = match.end()
         if run and (len(token.forms[0][0]) > 1 or token.start - run[-1].end > GAP):
             yield from _spelled(run)
             run = []
@@ -370,18 +432,38 @@ def _tokens(text: str, plain: FoldedText) -> Iterator[Token]:
     yield from _spelled(run)
 
 
-def _token(text: str, plain: FoldedText, match: regex.Match[str]) -> Token:
+def _options(text: str, plain: FoldedText, words: Sequence[regex.Match[str]]) -> str:
+    """The letters of the text's list of options: "ab" of "Its colour? A. Brown B. Black"."""
+    letters = ""
+    last = -1
+    for n, match in enumerate(words):
+        start, end = plain.span(*match.span())
+        if len(match[0]) > 1 or text[end : end + 1] != ".":
+            continue
+        if match[0] == "a" and _OPENS.search(text, max(0, start - 8), start):
+            letters, last = letters or "a", n
+        elif letters and n > last + 1 and match[0] == chr(ord(letters[-1]) + 1):
+            letters, last = letters + match[0], n
+    numerals = "i" if regex.search(r"\bII\.", text) else ""
+    return (letters if len(letters) > 1 else "") + numerals
+
+
+def _token(text: str, plain: FoldedText, match: regex.Match[str], before: int, options: str) -> Token:
     word, (start, end) = match["word"], match.span()
     first, last = plain.span(start, end)
-    single = len(word) == 1 and word.isalpha()
+    after = text[last : last + 1]
+    single = len(word) == 1 and word.isalpha() and after not in (")", "]", ":") and word not in options
     return Token(
         start,
         end,
         _forms(word, start, end),
         script_of(text[first:last]),
         initial=word if single else "",
-        dotted=text[last : last + 1] == ".",
+        dotted=after == ".",
         capital=text[first:last].isupper(),
+        lettered=single and bool(_LETTERED.search(text, max(0, first - 24), last)),
+        titled=not text[first].islower(),
+        within=plain.text[before:start],
     )
 
 
