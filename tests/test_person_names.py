@@ -157,6 +157,56 @@ def test_an_initial_with_its_full_stop_is_found(common_surnames, text, found):
     assert ", ".join(text[slice(*span)] for span in common_surnames.spans(text)) == found
 
 
+@pytest.fixture(scope="module")
+def common_names():
+    return finder(
+        "Will Long", "May Day", "Mark Rich", "An Li", "Will Kowalski", "Amanda Long", "Rose Grace Hill"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "How long will it take?",
+        "How Long Will It Take?",
+        "On which day may I go?",
+        "Does a rich mark show?",
+        "Rich, mark this",
+        "Li, an Italian",
+        "Kowalski will be there",
+        "How long Amanda stayed",
+        "will long hair do?",
+        "Will long hair do?",
+        "Mayday, mayday!",
+        "Every day, May is warm",
+        "On the hill, rose bushes grow",
+        "the hill rose grace",
+        "Is Sunday, May 3, a day off?",
+    ],
+)
+def test_common_words_are_no_name_without_capitals_and_comma(common_names, text):
+    assert common_names.spans(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Who is Will Long?", "Will Long"),
+        ("Long, Will: where?", "Long, Will"),
+        ("WHO IS WILL LONG?", "WILL LONG"),
+        ("Where is Will Long's house?", "Will Long"),
+        ("Is W. Long here?", "W. Long"),
+        ("who is will kowalski", "will kowalski"),
+        ("Kowalski, Will", "Kowalski, Will"),
+        ("Is An Li here?", "An Li"),
+        ("Rose Hill", "Rose Hill"),
+        ("Hill, Rose Grace", "Hill, Rose Grace"),
+    ],
+)
+def test_a_name_of_common_words_is_found_in_capitals(common_names, text, found):
+    assert [text[slice(*span)] for span in common_names.spans(text)] == [found]
+
+
 def test_short_names_allow_no_typing_error():
     assert finder("Amir Khan").spans("Amil Khan") == []
     assert finder("Amir Khan").spans("Amir Khan") == [(0, 9)]

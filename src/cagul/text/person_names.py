@@ -167,26 +167,37 @@ def _sequences(words: tuple[str, ...]) -> Iterator[tuple[str, Way]]:
     initials for what comes before the surname, all in one word.
     """
     full = [("word", word) for word in words]
-    yield "name", tuple(full)
     if len(words) == 1:
+        yield "name", tuple(full)
         return
     initials = [("initial", word[0]) for word in words]
     for before in {tuple(full[:-1]), tuple(full[:1]), tuple(initials[:-1]), tuple(initials[:1])}:
-        for way in ((*before, full[-1]), (full[-1], *before)):
-            yield _required(way), way
+        yield _required((*before, full[-1])), (*before, full[-1])
+        yield _required((full[-1], *before), surname_first=True), (full[-1], *before)
     if len(words) > 2:
-        yield "name", (full[0], *initials[1:-1], full[-1])
-    yield "name", (("word", "".join(words)),)
-    yield "name", (("word", "".join([words[-1], *words[:-1]])),)
+        way = (full[0], *initials[1:-1], full[-1])
+        yield _required(way), way
+    if not all(map(_is_common, words)):  # Mayday is no May Day
+        yield "name", (("word", "".join(words)),)
+        yield "name", (("word", "".join([words[-1], *words[:-1]])),)
 
 
-def _required(way: Way) -> str:
+def _required(way: Way, surname_first: bool = False) -> str:
     """What a text must show to say a name this way. "initials": full stops and a capital, as the initials A
-    and I are words too, and Brown is a colour. "name": nothing.
+    and I are words too, and Brown is a colour. "capitals", "comma": these, as "how long will" is no Will Long.
+    "name": nothing.
     """
     initials = {word for purpose, word in way if purpose == "initial"}
-    words = [word for purpose, word in way if purpose == "word"]
-    return "initials" if initials & {"a", "i"} or initials and COMMON_WORDS & {*words} else "name"
+    common = [_is_common(word) for purpose, word in way if purpose == "word"]
+    if all(common):
+        return "initials" if len(common) == 1 else "comma" if surname_first else "capitals"
+    if initials & {"a", "i"} and len(common) == 1:
+        return "initials"
+    return "capitals" if surname_first and any(common) else "name"
+
+
+def _is_common(word: str) -> bool:
+    return word in COMMON_WORDS or (len(word) <= 2 and word.isascii())
 
 
 @dataclass(frozen=True)
@@ -403,11 +414,15 @@ class NameFinder:
 def _shown(reading: Reading) -> Iterator[str]:
     """What the text shows of that which ``_required`` says."""
     yield "name"
+    if not all(token.titled for token in reading.tokens):
+        return
+    yield "capitals"
+    if len(reading.tokens) > 1 and "," in reading.tokens[1].within:
+        yield "comma"
     initials = [token for token in reading.tokens if token.initial]
     if (
         initials
         and all(token.dotted and token.capital and not token.lettered for token in initials)
-        and all(token.titled for token in reading.tokens)
         and all(_WITHIN.fullmatch(token.within) for token in reading.tokens[1:])
     ):
         yield "initials"
