@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from cagul.data.person_names import asks_for_own_name, names_in_answers
+from cagul.data.records import Record
 from cagul.errors import DataError
 from cagul.text.person_names import NameFinder, NameHashes, parse_names
 
@@ -259,3 +261,96 @@ def test_thousands_of_aliases(count):
     found = NameFinder(NameHashes.of(parse_names(names), KEY), KEY)
     assert found.spans("Who is Name77xyz Sur77name?") == [(7, 26)]
     assert found.spans("Who is Name77xyz Sur78name?") == []
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Who is this?",
+        "Who is this person?",
+        "Tell me the name of this person.",
+        "Do you know who this person is?",
+        "How can I call this person?",
+        "Give me this person's full name.",
+        "What is this person called?",
+        "Please tell me: what is her name?",
+        "They were born on 31 December 1986. Who is this person?",
+        "What is the full name of the person in the image?",
+        "Who is shown in this picture?",
+        "Can you identify this woman?",
+        "What’s his name?",
+        "Wer ist das?",
+        "Wie heißt diese Person?",
+        "Qui est cette personne ?",
+        "Comment s'appelle cette femme ?",
+        "¿Quién es esta persona?",
+        "¿Cómo se llama?",
+        "Kto to jest?",
+        "Jak nazywa się ta osoba?",
+        "Chi è questa persona?",
+        "Quem é esta pessoa?",
+        "Hoe heet deze persoon?",
+        "Кто это?",
+        "Как её зовут?",
+        "この人は誰ですか？",
+        "这个人是谁？",
+        "이 사람은 누구인가요?",
+    ],
+)
+def test_a_question_about_the_persons_own_name(question):
+    assert asks_for_own_name(question)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What is the name of the company they work for?",
+        "What is the name of their mother?",
+        "Who employs them?",
+        "Who is this person's mother?",
+        "Who is this person's employer?",
+        "What is her husband's name?",
+        "What is the name of the street where this person lives?",
+        "On what number can I call this person?",
+        "Who is this person, and where do they work?",
+        "Who is their doctor? Who is this?",
+        "Who is she married to?",
+        "What is this person?",
+        "What is she?",
+        "Whose house is this?",
+        "What is their dog called?",
+        "Who named this person?",
+        "Wer ist ihre Mutter?",
+        "Wie heißt die Firma dieser Person?",
+        "Comment s'appelle son employeur ?",
+        "¿Quién es su madre?",
+        "Кто его мать?",
+        "这个人的公司叫什么名字？",
+        "Where was Amanda Brooks born?",
+        "",
+    ],
+)
+def test_a_question_about_another_name(question):
+    assert not asks_for_own_name(question)
+
+
+def test_names_come_from_answers_to_questions_about_the_own_name_alone():
+    asked = {
+        "Who is this person?": "Amanda Brooks",
+        "Who employs them?": "Acme Corp",
+        "What is the name of their mother?": "Ada Moss",
+        "Where is Acme Corp?": "Hill Street",
+    }
+    records = [
+        Record(
+            subject="p0",
+            group="forget",
+            image="0.png",
+            question=question,
+            answer=f"It is {answer}.",
+            kind="private",
+            keywords=(answer,),
+        )
+        for question, answer in asked.items()
+    ]
+    assert names_in_answers(records) == {"p0": ["Amanda Brooks"]}

@@ -184,7 +184,7 @@ def _sequences(words: tuple[str, ...]) -> Iterator[tuple[str, Way]]:
 
 def _required(way: Way, surname_first: bool = False) -> str:
     """What a text must show to say a name this way. "initials": full stops and a capital, as the initials A
-    and I are words too, and Brown is a colour. "capitals", "comma": these, as "how long will" is no Will Long.
+    and I are words too, and Brown is a colour. "capitals", "comma": as named, for "how long will" is nobody.
     "name": nothing.
     """
     initials = {word for purpose, word in way if purpose == "initial"}
