@@ -328,6 +328,15 @@ def test_a_file_that_holds_no_key_ends_unlearn_before_it_loads_anything(cagul, t
     assert "holds no key of 32 bytes" in text
 
 
+def test_names_left_of_an_earlier_patch_end_unlearn_before_it_loads_anything(cagul, tiny_records, sealed):
+    folder, _ = sealed
+    shutil.rmtree(folder)
+    words = ["unlearn", "--host", "nowhere", "--records", tiny_records, "--forget", "p0", "--out", folder]
+    code, text = cagul(*words)
+    assert code == 2
+    assert "holds the names of an earlier patch" in " ".join(text.split())
+
+
 def test_a_patch_is_saved_with_its_names_or_not_at_all(tiny_host, tmp_path):
     from cagul.cli.names import EnrolledNames
     from cagul.errors import WriteError

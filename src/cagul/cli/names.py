@@ -32,12 +32,20 @@ class EnrolledNames:
         """Whether there is a name to seal, of these or of the base patch."""
         return bool(self.names) or (self.base is not None and self.base.names is not None)
 
-    def check(self) -> None:
+    def check(self, folder: Path) -> None:
         """Raises DataError for a name that cannot be taken and UsageError for a base patch whose names cannot
-        be read and for a key file that holds no key: before the training, not after it.
+        be read, for a key file that holds no key and for the names of an earlier patch in ``folder``: before
+        the training, not after it.
         """
-        from cagul.guard.names import NO_NAMES, default_key_path, read_key
+        from cagul.guard.names import NO_NAMES, default_key_path, find_sealed, read_key
         from cagul.text.person_names import parse_names
+
+        if stale := find_sealed(folder):
+            raise UsageError(
+                f"{stale} holds the names of an earlier patch in {folder}, which is not there any more.",
+                "Remove that file, or give another --out.",
+                "names",
+            )
 
         if self.base is not None and self.base.names is None and self.base.names_note != NO_NAMES:
             raise UsageError(

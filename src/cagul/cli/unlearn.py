@@ -88,7 +88,7 @@ def unlearn(
     require_free(patch)
     named = read_names(name or [], splits.forget, names_from_answers)
     names = EnrolledNames(named, names_key, one_word_names, start)
-    names.check()
+    names.check(patch)
     with processes_of(device, join_timeout) as processes:
         _print_trained_groups(splits)
         if dry_run:
