@@ -19,6 +19,7 @@ from cagul.guard.names import (
     put_back,
     seal_names,
     sealed_path,
+    with_names,
 )
 from cagul.guard.patch import Patch
 from cagul.serving.engine import Done, Engine, Job
@@ -91,16 +92,77 @@ def test_the_answer_says_how_many_names_were_found(tiny_host):
         assert guard.answer(None, NAMED).names == 0
 
 
+class Pieces:
+    """Stands for TokenTexts: what each token says."""
+
+    said = {50: " Dor", 51: " Pus", 52: "t", 5: "."}
+
+    def pieces(self, ids):
+        return [self.said.get(token, f" {token}") for token in ids]
+
+
 def test_the_name_is_put_back_into_every_answer_to_its_prompt():
     given = torch.tensor([[1, 7, 8], [1, 2, 3]])
     changed = torch.tensor([[1, 50, 51], [1, 2, 3]])
-    found = NamesInPrompt(given, changed, (Replaced(0, 1, (7, 8), (50, 51), "Ada Finch", "Dor Pus"),))
+    replaced = Replaced(0, 1, (7, 8), (50, 51), "Ada Finch", "Dor Pus")
+    found = NamesInPrompt(given, changed, (replaced,), Pieces())
     answers = [[9, 50, 51, 5], [50, 5, 51, 50]]
     sequences = torch.tensor([[*changed[n // 2].tolist(), *answers[n % 2]] for n in range(4)])
     restored = put_back(sequences, found)
     assert restored[0].tolist() == [1, 7, 8, 9, 7, 8, 5]
     assert restored[1].tolist() == [1, 7, 8, 50, 5, 51, 50]
     assert restored[2].tolist() == [1, 2, 3, 9, 50, 51, 5]
+
+
+@pytest.mark.parametrize(
+    ("stand_in", "answer", "restored"),
+    [
+        ("Dor Pus", [9, 50, 51], [9, 7, 8]),
+        ("Dor Pus", [9, 50, 51, 52], [9, 50, 51, 52]),  # a longer word
+        ("Dor Pus", [50, 51, 52, 50, 51, 5], [50, 51, 52, 7, 8, 5]),
+        ("", [9, 50, 51], [9, 50, 51]),  # a stand-in that was cut
+    ],
+)
+def test_a_name_is_put_back_for_whole_words_alone(stand_in, answer, restored):
+    replaced = Replaced(0, 1, (7, 8), (50, 51), "Ada Finch", stand_in)
+    found = NamesInPrompt(torch.tensor([[1, 7, 8]]), torch.tensor([[1, 50, 51]]), (replaced,), Pieces())
+    assert put_back(torch.tensor([[1, 50, 51, *answer]]), found)[0].tolist() == [1, 7, 8, *restored]
+
+
+def test_a_stand_in_that_was_cut_is_put_back_nowhere():
+    from transformers import AutoTokenizer
+
+    from cagul.demo.assets import demo_assets
+
+    tokenizer = AutoTokenizer.from_pretrained(demo_assets().host)
+    gate = SealedNames.of(parse_names(["John Smith"]), 1, SECRET).gate(SECRET)
+    inputs = {"input_ids": tokenizer("Where does John Smith live?", return_tensors="pt")["input_ids"]}
+    found = gate.look(inputs, tokenizer, -1)
+    assert len(found.replaced) == 1
+    assert all(len(invented.split()) == 2 for invented, _ in found.said_for(0))
+    text = "On Saturday in Salem."
+    assert "".join(pieces_with_names([text], found.said_for(0))) == text
+    ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+    output = put_back(torch.cat([found.ids, ids], 1), found)
+    assert torch.equal(output[:, found.ids.shape[1] :], ids)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Dor Pus.", "Ada Finch."),
+        ("Dor Pus's dog", "Ada Finch's dog"),
+        ("Dor Pust and Ador Pus and xDor Pus, Dor Pus2", "Dor Pust and Ador Pus and xDor Pus, Dor Pus2"),
+        ("Dor Pus\u306f", "Ada Finch\u306f"),  # a particle of Japanese
+        ("Dor PusDor Pus Dor Pus", "Dor PusDor Pus Ada Finch"),
+    ],
+)
+def test_names_in_texts_and_streams_are_put_back_for_whole_words_alone(text, shown):
+    said = (("Dor Pus", "Ada Finch"),)
+    assert with_names(text, said) == shown
+    for cut in range(len(text)):
+        assert "".join(pieces_with_names([text[:cut], text[cut:]], said)) == shown
+    assert "".join(pieces_with_names(text, said)) == shown
 
 
 @pytest.fixture
@@ -265,10 +327,10 @@ def test_a_served_choice_says_the_name_that_was_asked_about(tiny_host):
     pieces = []
     choice = SampledChoice(Sampling(), tokenizer, frozenset(), pieces.append)
     choice.said = (("Bo Stark", "Ada Finch"),)
-    for token in tokenizer("This is Bo Stark", add_special_tokens=False)["input_ids"]:
+    for token in tokenizer("This is Bo Stark .", add_special_tokens=False)["input_ids"]:
         choice.push(token)
-    assert "".join(pieces).endswith("Ada Finch")
-    assert choice.text.endswith("Ada Finch")
+    assert "".join(pieces).endswith("Ada Finch .")
+    assert choice.text.endswith("Ada Finch .")
 
 
 def test_the_server_looks_for_names_in_every_turn(tiny_host):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import regex
 import torch
 from jaxtyping import Int
 from safetensors import SafetensorError, safe_open
@@ -248,7 +249,8 @@ def seal_names(
 @dataclass(frozen=True)
 class Replaced:
     """A name in a prompt: its row and columns there, the ids that stood there and those that stand there
-    now.
+    now. ``stand_in`` is the invented name in the latter; empty where none fits whole, so that nothing of it
+    can be told from other words.
     """
 
     row: int
@@ -266,6 +268,7 @@ class NamesInPrompt:
     given: Int[Tensor, "B S"]
     ids: Int[Tensor, "B S"]
     replaced: tuple[Replaced, ...]
+    texts: TokenTexts
 
     def of_row(self, row: int) -> list[Replaced]:
         return [one for one in self.replaced if one.row == row]
@@ -273,6 +276,18 @@ class NamesInPrompt:
     def said_for(self, row: int) -> tuple[tuple[str, str], ...]:
         """(invented name, name) of a prompt: what the host says, and what is to be read."""
         return tuple((one.stand_in, one.name) for one in self.of_row(row) if one.stand_in)
+
+    def whole(self, one: Replaced, answer: list[int], place: int) -> bool:
+        """Whether the tokens of a stand-in that an answer has at ``place`` are no part of longer words."""
+        after = place + len(one.now)
+        before, inside, behind = (
+            "".join(self.texts.pieces(ids)) for ids in (answer[:place], answer[place:after], answer[after:])
+        )
+        start = len(before) + inside.find(one.stand_in)
+        return any(
+            match.start() == start
+            for match in _stand_ins([(one.stand_in, one.name)]).finditer(before + inside + behind)
+        )
 
 
 class NameGate:
@@ -318,7 +333,7 @@ class NameGate:
         changed = ids.clone()
         for one in replaced:
             changed[one.row, one.start : one.start + len(one.now)] = torch.tensor(one.now, device=ids.device)
-        return NamesInPrompt(ids, changed, tuple(replaced))
+        return NamesInPrompt(ids, changed, tuple(replaced), texts)
 
     def _in_row(self, row: int, ids: list[int], real: list[bool], texts: TokenTexts) -> Iterator[Replaced]:
         pieces = texts.pieces([token for token, seen in zip(ids, real, strict=True) if seen])
@@ -400,8 +415,9 @@ class TokenTexts:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def stand_in(self, name: str, before: str, after: str, count: int) -> tuple[tuple[int, ...], str]:
-        """Ids of ``before``, an invented name and ``after``, ``count`` tokens in all, and that name. The same
-        for the same name in any case, and nobody's: it is made of syllables.
+        """Ids of ``before``, an invented name and ``after``, ``count`` tokens in all, and that name; without
+        it where it had to be cut. The same for the same name in any case, and nobody's: it is made of
+        syllables.
         """
         key = (name.casefold(), before, after, count)
         if key not in self._known:
@@ -413,7 +429,7 @@ class TokenTexts:
                     self._known[key] = tuple(ids), invented
                     break
             else:
-                self._known[key] = self._cut(next(names), before, after, count)
+                self._known[key] = self._cut(next(names), before, after, count), ""
         return self._known[key]
 
     def _encoded(self, text: str) -> list[int] | None:
@@ -425,13 +441,12 @@ class TokenTexts:
                 return ids[len(head) :]
         return None
 
-    def _cut(self, invented: str, before: str, after: str, count: int) -> tuple[tuple[int, ...], str]:
+    def _cut(self, invented: str, before: str, after: str, count: int) -> tuple[int, ...]:
         """The first tokens of a long invented name, where none has the number that is wanted."""
         end = self._encoded(after) or [] if after else []
         end = end if len(end) < count else []
         ids = (self._encoded(f"{before}{invented}") or self._ids(f"{before}{invented}")) * count
-        ids = [*ids[: count - len(end)], *end]
-        return tuple(ids), "".join(self.pieces(ids)).removeprefix(before).removesuffix(after).strip()
+        return (*ids[: count - len(end)], *end)
 
 
 def _invented(name: str) -> Iterator[str]:
@@ -460,35 +475,58 @@ def put_back(sequences: Int[Tensor, "N S"], found: NamesInPrompt) -> Int[Tensor,
         for one in found.of_row(row):
             length = len(one.now)
             for place in range(len(answer) - length + 1):
-                if tuple(answer[place : place + length]) == one.now:
+                if tuple(answer[place : place + length]) == one.now and found.whole(one, answer, place):
                     answer[place : place + length] = one.before
         sequences[n, width:] = torch.tensor(answer, device=sequences.device, dtype=sequences.dtype)
     return sequences
 
 
-def held_back(text: str, ends: Iterable[str]) -> int:
-    """How many letters at the end of ``text`` may be the beginning of one of ``ends``."""
-    return max((n for end in ends for n in range(1, len(end)) if text.endswith(end[:n])), default=0)
+def held_back(text: str, stops: Iterable[str], said: Iterable[tuple[str, str]] = ()) -> int:
+    """How many letters at the end of ``text`` may be the beginning of a stop string, or the beginning of an
+    invented name or all of it: the next letter tells whether that is a word of its own.
+    """
+    ends = [*((stop, len(stop) - 1) for stop in stops), *((invented, len(invented)) for invented, _ in said)]
+    return max(
+        (n for end, most in ends for n in range(1, most + 1) if text.endswith(end[:n])),
+        default=0,
+    )
 
 
-def with_names(text: str, said: Iterable[tuple[str, str]]) -> str:
-    """A text with names in the place of the invented ones."""
-    for invented, name in said:
-        text = text.replace(invented, name)
-    return text
+def _stand_ins(said: Iterable[tuple[str, str]]) -> regex.Pattern[str]:
+    """Finds invented names that are words of their own. They are in the Latin script: letters of others, such
+    as particles of Japanese, may stand beside them.
+    """
+    words = "|".join(regex.escape(invented) for invented, _ in said if invented)
+    part = r"[\p{Latin}\p{M}\p{N}_]"
+    return regex.compile(rf"(?<!{part})(?:{words})(?!{part})" if words else r"(?!)")
+
+
+def with_names(text: str, said: Sequence[tuple[str, str]], held: int = 0) -> str:
+    """A text with names in the place of the invented ones that are words of their own there, without its last
+    ``held`` letters: these tell what stands after a name.
+    """
+    names = dict(reversed(said))
+    shown, at, cut = "", 0, len(text) - held
+    for match in _stand_ins(said).finditer(text):
+        if match.end() > cut:
+            cut = min(cut, match.start())
+            break
+        shown += text[at : match.start()] + names[match[0]]
+        at = match.end()
+    return shown + text[at:cut]
 
 
 def pieces_with_names(pieces: Iterable[str], said: Sequence[tuple[str, str]]) -> Iterator[str]:
     """The same of a text that comes in pieces; what may be the beginning of an invented name waits."""
-    held = ""
+    text, shown = "", 0
     for piece in pieces:
-        held = with_names(held + piece, said)
-        ready = len(held) - held_back(held, (invented for invented, _ in said))
-        if ready:
-            yield held[:ready]
-            held = held[ready:]
-    if held:
-        yield held
+        text += piece
+        ready = with_names(text, said, held_back(text, (), said))
+        if len(ready) > shown:
+            yield ready[shown:]
+            shown = len(ready)
+    if rest := with_names(text, said)[shown:]:
+        yield rest
 
 
 def restored(output: Any, found: NamesInPrompt) -> Any:

@@ -72,7 +72,10 @@ class SampledChoice:
             self._read()
 
     def _read(self) -> None:
-        self.text = with_names(self._tokenizer.decode(self.ids, skip_special_tokens=True).strip(), self.said)
+        text = self._tokenizer.decode(self.ids, skip_special_tokens=True).strip()
+        if not self.finish:
+            text = text.rstrip(REPLACEMENT)
+        self.text = with_names(text, self.said, 0 if self.finish else held_back(text, (), self.said))
         ends = [at for stop in self.sampling.stop if (at := self.text.find(stop)) >= 0]
         if ends:
             self.text, self.finish = self.text[: min(ends)].rstrip(), "stop"
@@ -84,9 +87,7 @@ class SampledChoice:
         """The text that no later token can take back."""
         if self.finish:
             return self.text
-        ready = self.text.rstrip(REPLACEMENT)
-        held = held_back(ready, (*self.sampling.stop, *(invented for invented, _ in self.said)))
-        return ready[: len(ready) - held].rstrip()
+        return self.text[: len(self.text) - held_back(self.text, self.sampling.stop)].rstrip()
 
 
 class DrawEach(LogitsProcessor):
