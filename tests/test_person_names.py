@@ -255,6 +255,14 @@ def test_a_name_of_one_word_is_taken_on_request_but_no_common_word():
         parse_names(["Will"], one_word=True)
 
 
+@pytest.mark.parametrize("text", ["Marvin", "martini", "Martins", "Marten", "Mratin", "Matin", "Maartin"])
+def test_a_name_of_one_word_allows_no_typing_error(text):
+    found = finder("Martin", "Martin Kowalski", one_word=True)
+    assert found.spans(f"Where is {text}?") == []
+    assert found.spans("Where is Martin's house?") == [(9, 15)]
+    assert found.spans(f"{text} Kowalski") == [(0, len(text) + 9)]
+
+
 @pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=pytest.mark.nightly)])
 def test_thousands_of_aliases(count):
     names = [f"Name{n}xyz Sur{n}name" for n in range(count)]

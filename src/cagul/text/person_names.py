@@ -168,7 +168,7 @@ def _sequences(words: tuple[str, ...]) -> Iterator[tuple[str, Way]]:
     """
     full = [("word", word) for word in words]
     if len(words) == 1:
-        yield "name", tuple(full)
+        yield "single", tuple(full)
         return
     initials = [("initial", word[0]) for word in words]
     for before in {tuple(full[:-1]), tuple(full[:1]), tuple(initials[:-1]), tuple(initials[:1])}:
@@ -185,7 +185,7 @@ def _sequences(words: tuple[str, ...]) -> Iterator[tuple[str, Way]]:
 def _required(way: Way, surname_first: bool = False) -> str:
     """What a text must show to say a name this way. "initials": full stops and a capital, as the initials A
     and I are words too, and Brown is a colour. "capitals", "comma": as named, for "how long will" is nobody.
-    "name": nothing.
+    "single": no typing error, as Martin is no Marvin. "name": nothing.
     """
     initials = {word for purpose, word in way if purpose == "initial"}
     common = [_is_common(word) for purpose, word in way if purpose == "word"]
@@ -215,7 +215,7 @@ class NameHashes:
         keyed = KeyedHash(key)
         near: set[tuple[bytes, bytes]] = set()
         sequences: set[bytes] = set()
-        done: set[str] = set()
+        done: set[tuple[str, bool]] = set()
         for name in names:
             if name.joined:
                 sequences |= {keyed("joined", name.joined), keyed("letters", str(len(name.joined)))}
@@ -224,9 +224,10 @@ class NameHashes:
             sequences |= {keyed("count", str(len(way))) for _, way in ways}
             sequences |= {keyed(required, *(keyed(*word) for word in way)) for required, way in ways}
             for purpose, word in {pair for _, way in ways for pair in way} - {("initial", "")}:
-                if purpose == "word" and word not in done:
-                    done.add(word)
-                    near.update(_near(keyed, word, typos=word in name.words))
+                typos = word in name.words and len(name.words) > 1
+                if purpose == "word" and (word, typos) not in done:
+                    done.add((word, typos))
+                    near.update(_near(keyed, word, typos))
         pairs = sorted(near)
         return cls(
             _array(variant for variant, _ in pairs),
@@ -414,6 +415,8 @@ class NameFinder:
 def _shown(reading: Reading) -> Iterator[str]:
     """What the text shows of that which ``_required`` says."""
     yield "name"
+    if not reading.errors:
+        yield "single"
     if not all(token.titled for token in reading.tokens):
         return
     yield "capitals"
