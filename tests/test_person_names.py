@@ -255,6 +255,85 @@ def test_a_name_of_one_word_is_taken_on_request_but_no_common_word():
         parse_names(["Will"], one_word=True)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Dr. Amanda Brooks",
+        "Prof. Dr. Amanda Brooks",
+        "Mrs Amanda Brooks",
+        "Sir Amanda Brooks",
+        "Frau Amanda Brooks",
+        "Amanda Brooks Jr.",
+        "Amanda Brooks, PhD",
+        "Amanda Brooks, Ph.D.",
+        "Amanda Brooks III",
+        "Dr. Amanda Brooks, M.D.",
+    ],
+)
+def test_a_name_is_enrolled_without_title_and_suffix(name):
+    found = finder(name)
+    assert found.spans("Who is Amanda Brooks?") == [(7, 20)]
+    assert found.spans("Brooks, Amanda") == [(0, 14)]
+    assert found.spans("Who is D. Brooks, or D. Jr., or Jr. Amanda?") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Amanda Margaret Brooks",
+        "Amanda M. Brooks",
+        "Amanda M Brooks",
+        "Amanda Margaret Rose Brooks",
+        "Amanda M. Rose Brooks",
+        "AMANDA MARGARET BROOKS",
+        "Анна Сергеевна Петрова",
+    ],
+)
+def test_a_middle_name_that_was_not_enrolled_makes_no_difference(enrolled, text):
+    assert enrolled.spans(f"Who is {text}?") == [(7, 7 + len(text))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Amanda and Brooks",
+        "Amanda And Brooks",
+        "Amanda likes Brooks",
+        "Amanda, Mark Brooks",
+        "Amanda. Mark Brooks",
+        "Amanda-Mark Brooks",
+        "Amanda Margaret brooks",
+        "amanda margaret brooks",
+        "Amanda Margaret Rose Ann Brooks",
+        "Brooks Margaret Amanda",
+        "Anna. Maria Petrova",
+    ],
+)
+def test_what_is_no_middle_name(enrolled, text):
+    assert enrolled.spans(text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Maria Lopez Garcia",
+        "Maria Lopez",
+        "Maria Garcia",
+        "Maria del Carmen Lopez Garcia",
+        "Maria Carmen Lopez",
+        "Juan Perez Soto",
+        "Juan Perez",
+        "Juan Carlos Perez",
+        "juan perez soto",
+    ],
+)
+def test_a_name_of_four_words_or_more_is_found_as_it_is_shortened(text):
+    found = finder("María del Carmen López García", "Juan Carlos Pérez Soto")
+    assert found.spans(text) == [(0, len(text))]
+    for other in ("Maria Carmen", "Maria del Carmen", "Juan Carlos", "Carmen Lopez", "Lopez Garcia"):
+        assert found.spans(other) == []
+
+
 @pytest.mark.parametrize("text", ["Marvin", "martini", "Martins", "Marten", "Mratin", "Matin", "Maartin"])
 def test_a_name_of_one_word_allows_no_typing_error(text):
     found = finder("Martin", "Martin Kowalski", one_word=True)

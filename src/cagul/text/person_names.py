@@ -11,6 +11,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import regex
@@ -27,6 +28,17 @@ MOST_JOINED = 40  # letters of a name in a script without spaces
 GAP = 8  # characters between two words of a name, at most
 MOST_CACHED = 65536
 MIDDLE = 2  # initials that a name is kept without, at most
+MOST_MIDDLE = 2  # names between the first name and the surname that a name is found with
+CASED = ("Latin", "Cyrillic", "Greek", "Armenian")  # scripts that show by a capital what is a name
+TITLES = frozenset("dr prof mr mrs ms miss mx sir dame rev herr frau mme mlle sra srta dott".split())
+SUFFIXES = frozenset("jr sr ii iii iv phd md esq dds".split())
+PARTICLES = frozenset(
+    "de del della la las los da do dos das di du van von der den ter e y bin ibn al el".split()
+)
+# words in a heading's capitals that are no middle name
+NO_MIDDLE = frozenset(
+    "and or the of is was are has does did met und oder et ou y o i e oraz og och en и".split()
+)
 MOST_STATES = 64  # readings of one beginning, at most
 _JOINED = rf"{UNSPACED}{KATAKANA}\p{{Hangul}}"
 _LETTER = rf"[\p{{L}}\p{{M}}\p{{N}}--[{_JOINED}]]"
@@ -36,6 +48,7 @@ _TOKEN = regex.compile(
 _ASCII_WORD = regex.compile(r"[a-z0-9]+(?:'[a-z0-9]+)*")
 _SEPARATOR = regex.compile(r"[ ・·=]")
 _OPENS = regex.compile(r"(?:^|[\n?:.!;,(\[*•-])[ \t]*$")  # what a list of options begins after
+_MIDDLE_GAP = regex.compile(r"\.?[ \xa0]{1,2}")
 _WITHIN = regex.compile(r"[.,]{0,2}[ \xa0-]{0,2}")  # what stands between an initial and a surname
 # what a letter or a numeral follows that is no initial: vitamin A, and so am I, Part I
 _LETTERED = regex.compile(
@@ -115,7 +128,7 @@ def _parsed(name: str, where: str, one_word: bool) -> ParsedName:
     if not regex.search(r"\p{L}", plain.text):
         raise DataError(f"{where} holds no letter.", "Give a full name, such as 'Amanda Brooks'.", "names")
     joined = "".join(_SEPARATOR.sub("", token["joined"] or "") for token in tokens)
-    words = tuple(token["word"].replace("'", "") for token in tokens if token["word"])
+    words = _untitled(tuple(token["word"].replace("'", "") for token in tokens if token["word"]))
     if joined and words:
         raise DataError(
             f"{where} is in two kinds of scripts, with and without spaces between words.",
@@ -130,6 +143,19 @@ def _parsed(name: str, where: str, one_word: bool) -> ParsedName:
     elif len(joined) < _fewest(joined) and not one_word:
         raise _one_word(where)
     return ParsedName(words, joined)
+
+
+def _untitled(words: tuple[str, ...]) -> tuple[str, ...]:
+    """A name of two words or more without its titles and suffixes: Amanda Brooks of Dr. Amanda Brooks Jr."""
+    first, last = 0, len(words)
+    while last - first > 2 and words[first] in TITLES:
+        first += 1
+    while last - first > 2:
+        degree = 2 if words[last - 2 : last] in (("ph", "d"), ("m", "d")) and last - first > 3 else 1
+        if degree == 1 and words[last - 1] not in SUFFIXES:
+            break
+        last -= degree
+    return words[first:last]
 
 
 def _require_full(words: tuple[str, ...], where: str, one_word: bool) -> None:
@@ -177,9 +203,27 @@ def _sequences(words: tuple[str, ...]) -> Iterator[tuple[str, Way]]:
     if len(words) > 2:
         way = (full[0], *initials[1:-1], full[-1])
         yield _required(way), way
+    for way in _shortened(full):
+        yield _required(way), way
+    if not _is_common(words[0]):
+        yield "middle", (full[0], full[-1])
     if not all(map(_is_common, words)):  # Mayday is no May Day
         yield "name", (("word", "".join(words)),)
         yield "name", (("word", "".join([words[-1], *words[:-1]])),)
+
+
+def _shortened(full: Sequence[tuple[str, str]]) -> Iterator[Way]:
+    """Ways to say a name of four words or more: Maria Jose Lopez Garcia, called Maria Lopez Garcia or Maria
+    Lopez. A particle stays with what follows it.
+    """
+    if len(full) < 4:
+        return
+    particle = [word in PARTICLES for _, word in full]
+    for n in range(1, len(full) - 1):
+        if not particle[n + 1] and not (n == 1 and particle[n]):
+            yield full[0], full[n], full[n + 1]
+        if n > 1 and not particle[n] and not particle[n - 1]:
+            yield full[0], full[n]
 
 
 def _required(way: Way, surname_first: bool = False) -> str:
@@ -324,6 +368,7 @@ class NameFinder:
 
     def _worded(self, tokens: list[Token], languages: frozenset[str]) -> Iterator[tuple[int, int]]:
         found = [self._candidates(token, languages) for token in tokens]
+        yield from self._with_middle(tokens, found)
         for first in range(len(tokens)):
             states = [Reading()]
             for n in range(first, min(len(tokens), first + self._counts[-1] + MIDDLE)):
@@ -350,6 +395,19 @@ class NameFinder:
                 states = states[:MOST_STATES]
                 if not states:
                     break
+
+    def _with_middle(
+        self, tokens: list[Token], found: list[list[tuple[Candidate, int]]]
+    ) -> Iterator[tuple[int, int]]:
+        """Names with middle names that they were not enrolled with, in capitals: Amanda Margaret Brooks."""
+        for first in range(len(tokens)):
+            for last in range(first + 2, min(len(tokens), first + MOST_MIDDLE + 2)):
+                if not (found[first] and found[last] and _is_middle(tokens[first : last + 1])):
+                    continue
+                for (one, error), _ in found[first]:
+                    for (other, another), end in found[last]:
+                        if not error + another and self._has(self._keyed("middle", one, other)):
+                            yield tokens[first].start, end
 
     def _choices(
         self, token: Token, found: list[tuple[Candidate, int]], inside: bool
@@ -410,6 +468,16 @@ class NameFinder:
         value, names = np.uint64(int.from_bytes(hashed, "big")), self.hashes.names
         place = int(np.searchsorted(names, value))
         return place < len(names) and names[place] == value
+
+
+def _is_middle(tokens: Sequence[Token]) -> bool:
+    """Whether what stands between the first and the last token may be middle names."""
+    return (
+        all(token.titled and token.script in CASED for token in tokens)
+        and all(_MIDDLE_GAP.fullmatch(token.within) for token in tokens[1:])
+        and not any(token.within.startswith(".") and not before.initial for before, token in pairwise(tokens))
+        and not any(token.forms[0][0] in NO_MIDDLE for token in tokens[1:-1])
+    )
 
 
 def _shown(reading: Reading) -> Iterator[str]:
