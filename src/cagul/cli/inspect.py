@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cagul.cli import options
+from cagul.cli.names import names_facts
 from cagul.cli.terminal import FactsTable, out, print_json
 
 
@@ -22,7 +23,7 @@ def inspect(
     loaded = Patch.load(patch, names_key)
     facts = loaded.describe()
     if json:
-        print_json(facts | {"names": {"on": loaded.names is not None, "note": loaded.names_note}})
+        print_json(facts | {"names": names_facts(loaded)})
         return
     config = loaded.config
     layers = ", ".join(map(str, sorted(loaded.layers)))

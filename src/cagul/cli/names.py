@@ -139,6 +139,11 @@ def _warn_of_unsaid(recorded: dict[str, list[str]], forget: Iterable[Record]) ->
         )
 
 
+def names_facts(patch: Patch) -> dict[str, object]:
+    """Whether the gate for names is on, and why not or how many names it has, for ``--json``."""
+    return {"on": patch.names is not None, "note": patch.names_note}
+
+
 def say_names(patch: Patch) -> None:
     """Say whether the gate for names is on, where the patch has names."""
     if patch.names is not None:

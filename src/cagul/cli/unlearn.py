@@ -14,7 +14,7 @@ import typer
 
 from cagul.cli import options
 from cagul.cli.common import load_host, processes_of, read_splits, records_by_split, require_free, set_up
-from cagul.cli.names import EnrolledNames, read_names, say_names
+from cagul.cli.names import EnrolledNames, names_facts, read_names, say_names
 from cagul.cli.strangers import manner, remedy, warning
 from cagul.cli.terminal import FittedTable, bold, err, if_interrupted, out, plain, print_json, progress_bar
 from cagul.cli.verdict import exit_unless_hidden, print_verdict
@@ -100,7 +100,7 @@ def unlearn(
         made, verdict = _train(source, splits, chosen, start, patch, names, processes, json)
     if json:
         checked = {"verdict": verdict.describe()} if verdict else {}
-        print_json({"patch": str(patch)} | made.describe() | checked)
+        print_json({"patch": str(patch)} | made.describe() | {"names": names_facts(made)} | checked)
     else:
         _print_result(made, patch, base)
         say_names(made)
