@@ -90,6 +90,14 @@ def test_an_ordinary_word_is_no_name(splits, subject, refusal, named):
             require_nameless(["I cannot say.", refusal], forget)
 
 
+def test_a_refusal_says_no_name_of_the_records_or_the_options(splits):
+    forget = [splits.forget[0].model_copy(update={"names": ("Addie Finch",)})]
+    for refusal, names in (("I do not talk about Addie Finch.", ()), ("Ask Bo Stark.", ("Bo Stark",))):
+        with pytest.raises(UsageError, match="Refusal 1 of the 1 .* holds the name"):
+            require_nameless([refusal], forget, names)
+    require_nameless(["Ask Bo Stark."], forget)
+
+
 def test_unlearn_looks_at_the_refusals_first(splits, config):
     named = config.model_copy(update={"refusals": ["Ask p0 about it."]})
     with pytest.raises(UsageError, match="Refusal 1 of the 1"):

@@ -78,6 +78,7 @@ def unlearn(
     """
     from cagul.guard.names import find_sealed
     from cagul.guard.patch import Patch
+    from cagul.training.unlearn import require_nameless
 
     short = {"training.seed": seed, "training.minutes": minutes}
     settings = [*(settings or []), *(f"{key}={value}" for key, value in short.items() if value is not None)]
@@ -89,6 +90,7 @@ def unlearn(
     named = read_names(name or [], splits.forget, names_from_answers)
     names = EnrolledNames(named, names_key, one_word_names, start)
     names.check(patch)
+    require_nameless(chosen.refusals or [], splits.forget, named)
     with processes_of(device, join_timeout) as processes:
         _print_trained_groups(splits)
         if dry_run:

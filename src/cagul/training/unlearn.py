@@ -5,7 +5,7 @@ an optimiser.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -79,21 +79,24 @@ def unlearn(
         store.close()
 
 
-def require_nameless(refusals: Sequence[str], forget: Sequence[Record]) -> None:
+def require_nameless(
+    refusals: Sequence[str], forget: Sequence[Record], further_names: Iterable[str] = ()
+) -> None:
     """Raises UsageError where one of a user's refusals holds the name or a keyword of somebody to be
-    forgotten: the encoder would be trained to say it. A name is found whole, and one that is an ordinary word
-    ("I will not") where it is written as a name (``names``). Keywords that the package's own refusals hold,
-    such as "person", tell nothing. The error gives the refusal's number, not its words.
+    forgotten: the encoder would be trained to say it. Names are the subjects, the records' field ``names``
+    and ``further_names``. A name is found whole, and one that is an ordinary word ("I will not") where it is
+    written as a name (``names``). Keywords that the package's own refusals hold, such as "person", tell
+    nothing. The error gives the refusal's number, not its words.
     """
     if not refusals:
         return
-    subjects = {record.subject for record in forget}
-    keys = Matcher(name_key(subject) for subject in subjects if len(subject.split()) > 1)
+    people = {name for record in forget for name in (record.subject, *record.names)}.union(further_names)
+    keys = Matcher(name_key(name) for name in people if len(name.split()) > 1)
     common = Matcher(keyword for record in forget for keyword in record.keywords).found(" ".join(REFUSALS))
     keywords = {word for record in forget for word in record.keywords} - common
     ordinary = ordinary_words(refusals)
     for number, refusal in enumerate(refusals, 1):
-        named = keys.search(name_key(refusal)) or any(names(one, refusal, ordinary) for one in subjects)
+        named = keys.search(name_key(refusal)) or any(names(one, refusal, ordinary) for one in people)
         if named or any(names(word, refusal, ordinary) for word in keywords):
             raise UsageError(
                 f"Refusal {number} of the {len(refusals)} in refusals holds "
