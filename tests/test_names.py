@@ -285,6 +285,44 @@ def test_a_changed_file_and_one_of_another_patch_are_refused(tiny_host, sealed, 
         Patch.load(folder, key)
 
 
+def test_a_key_that_the_environment_names_is_a_named_key(sealed, monkeypatch, tmp_path, tiny_host):
+    folder, key = sealed
+    monkeypatch.setenv("CAGUL_NAMES_KEY", str(tmp_path / "lost.key"))
+    with pytest.raises(UsageError, match="Cannot read the key of the names"):
+        Patch.load(folder)
+    assert Patch.load(folder, key).names.count == 1
+    make_patch(tiny_host).save(tmp_path / "nameless")
+    assert Patch.load(tmp_path / "nameless").names_note == "no names are enrolled"
+
+
+def test_where_names_are_not_needed_another_key_turns_their_gate_off(sealed, monkeypatch):
+    folder, key = sealed
+    other = key.with_name("other.key")
+    other.write_text("ab" * 32)
+    other.chmod(0o600)
+    monkeypatch.setenv("CAGUL_NAMES_KEY", str(other))
+    loaded = Patch.load(folder, names_needed=False)
+    assert loaded.names is None
+    assert "was not sealed with this key" in loaded.names_note
+    assert loaded.names_note.startswith("OFF: ")
+
+
+def test_a_store_is_asked_with_the_names_key(cagul, sealed, monkeypatch, tmp_path):
+    folder, key = sealed
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "nobody"))
+    loaded = []
+
+    def service(*arguments):
+        loaded.append(arguments[-1](folder))
+        raise UsageError("Far enough.", "None.", "usage")
+
+    monkeypatch.setattr("cagul.cli.ask.service_at", service)
+    store = tmp_path / "store"
+    store.write_text("")
+    cagul("ask", NAMED, "--store", store, "--key", store, "--names-key", key)
+    assert [patch.names.count for patch in loaded] == [1]
+
+
 def test_inspect_says_whether_the_gate_for_names_is_on(cagul, sealed, monkeypatch, tmp_path):
     folder, key = sealed
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "nobody"))
@@ -418,7 +456,11 @@ def test_unlearn_enrols_names_that_ask_and_a_further_patch_know(
     monkeypatch.setenv("CAGUL_NAMES_KEY", str(tmp_path / "keys" / "k"))
     host = ["--host", tiny_folder]
     words = ["unlearn", *host, "--records", tiny_records, *QUICK]
-    code, text = cagul(*words, "--forget", "p0", "--name", "Ada Finch", "--out", tmp_path / "p")
+    named = ["--forget", "p0", "--name", "Ada Finch"]
+    code, text = cagul(*words, *named, "--set", "refusals=['Ask Ada Finch.']", "--out", tmp_path / "p")
+    assert code == 2
+    assert "Refusal 1 of the 1" in text
+    code, text = cagul(*words, *named, "--out", tmp_path / "p")
     assert code in (0, 8), text
     assert "Gate for names: 1 name, sealed in" in text
     code, text = cagul("ask", NAMED, *host, "--patch", tmp_path / "p")
@@ -426,10 +468,16 @@ def test_unlearn_enrols_names_that_ask_and_a_further_patch_know(
     code, text = cagul("ask", NAMELESS, *host, "--patch", tmp_path / "p")
     assert "fired" not in text
     further = ["--forget", "p1", "--name", "Bo Stark", "--from", tmp_path / "p", "--out", tmp_path / "q"]
-    code, text = cagul(*words, *further)
+    code, text = cagul(*words, *further, "--json")
     assert code in (0, 8), text
+    assert '"note": "2 names, sealed in' in text
     assert Patch.load(tmp_path / "q").names.count == 2
     monkeypatch.setenv("CAGUL_NAMES_KEY", str(tmp_path / "keys" / "lost"))
+    code, text = cagul(*words, *further[:-1], tmp_path / "r")
+    assert code == 2
+    assert "Cannot read the key of the names" in text
+    monkeypatch.delenv("CAGUL_NAMES_KEY")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "nobody"))
     code, text = cagul(*words, *further[:-1], tmp_path / "r")
     assert code == 2
     assert "The new patch is to know these names too." in text

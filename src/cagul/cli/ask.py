@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -65,7 +66,8 @@ def ask(
 
     guard = None
     if store and key:
-        with service_at(store, key, host, None, dtype, device, threads) as service:
+        load_patch = partial(Patch.load, names_key=names_key)
+        with service_at(store, key, host, None, dtype, device, threads, load_patch) as service:
             guard = service.guard()
     frozen = guard.host if guard else load_host(host or str(demo_assets().host), device, dtype)
     if loaded is not None:

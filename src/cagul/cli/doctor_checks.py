@@ -24,7 +24,7 @@ from cagul.environment import GIB, versions
 from cagul.errors import CagulError, HostError, WriteError
 from cagul.evaluation.memorisation import can_refuse
 from cagul.files import require_writable
-from cagul.guard.names import default_key_path, read_key
+from cagul.guard.names import KEY_VARIABLE, default_key_path, read_key
 from cagul.guard.selfcheck import selfcheck
 from cagul.host.frozen import FrozenHost
 from cagul.host.prompter import knows_system_turn
@@ -138,7 +138,7 @@ def _amount(name: str, gib: float, rest: str, low: float, remedy: str) -> Check:
 def _names_key() -> Check:
     """Whether there is a key for names that are sealed beside patches: without it their gate is off."""
     place = default_key_path()
-    if not place.exists():
+    if not place.exists() and not os.environ.get(KEY_VARIABLE):
         return Check(
             "key of names", "ok", f"none at {place}: a gate for names is off unless --names-key is given"
         )

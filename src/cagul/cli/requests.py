@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 
 from cagul.cli import options
 from cagul.cli.common import load_host, set_up
+from cagul.cli.names import say_names
 from cagul.cli.requests_output import (
     print_history,
     print_id,
@@ -25,6 +27,7 @@ from cagul.cli.verdict import NOT_HIDDEN
 if TYPE_CHECKING:
     from cagul.deletion.service import DeletionService
     from cagul.deletion.store import Request
+    from cagul.guard.patch import Patch
 
 KEY_HELP = "Path of the file with the store's secret (the path, not the secret)"
 
@@ -87,7 +90,8 @@ def init(
     from cagul.errors import DataError
     from cagul.guard.patch import Patch
 
-    base = Patch.load(patch)
+    base = Patch.load(patch, names_needed=False)
+    say_names(base)
     try:
         records = load_records(calibration)
     except DataError as error:
@@ -348,9 +352,19 @@ def extra(name: str) -> Iterator[None]:
 
 
 def service_at(
-    store: Path, key: Path, host: str | None, patch: Path | None, dtype: str, device: str | None, threads: int
+    store: Path,
+    key: Path,
+    host: str | None,
+    patch: Path | None,
+    dtype: str,
+    device: str | None,
+    threads: int,
+    load_patch: Callable[[str | Path], Patch] | None = None,
 ) -> DeletionService:
-    """A store at work; host and patch are where they were, unless given."""
+    """A store at work; host and patch are where they were, unless given. Requests are about pictures, so the
+    patch is loaded without its names where their key is not there, which is said; ``load_patch`` loads it in
+    another way.
+    """
     with extra("requests"):
         from cagul.deletion.keys import StoreKey
         from cagul.deletion.service import open_service
@@ -360,7 +374,9 @@ def service_at(
     with Store(store, StoreKey.load(key)) as opened:
         opened.require_facts()  # fails before the host is loaded
         places = opened.facts["places"]
-    base = Patch.load(patch or places["patch"])
+    load = load_patch or partial(Patch.load, names_needed=False)
+    base = load(patch or places["patch"])
+    say_names(base)
     set_up(threads)
     return open_service(store, key, load_host(host or places["host"], device, dtype), base)
 

@@ -164,19 +164,28 @@ def _seal(tensors: dict[str, np.ndarray], facts: dict[str, str], secret: bytes) 
     return total.hexdigest()
 
 
-def open_names(patch: Patch, folder: Path, key: Path | None) -> None:
+def open_names(patch: Patch, folder: Path, key: Path | None, needed: bool = True) -> None:
     """Give ``patch`` the gate for the names that are sealed beside its ``folder``, or the note why it has
-    none.
+    none. CAGUL_NAMES_KEY names a key as ``key`` does, for those patches that have names.
 
     Raises UsageError for a key that was named and is not there or has nothing to open, and for a file that
-    does not fit.
+    does not fit: unless the names are not ``needed``, then the note says it.
     """
+    try:
+        _open_names(patch, folder, key)
+    except UsageError as error:
+        if needed:
+            raise
+        patch.names_note = f"OFF: {error.what.rstrip('.')}"
+
+
+def _open_names(patch: Patch, folder: Path, key: Path | None) -> None:
     sealed = find_sealed(folder)
     if sealed is None:
         _note_missing(patch, folder, key)
         return
     place = key or default_key_path()
-    if key is None and not place.exists():
+    if key is None and not os.environ.get(KEY_VARIABLE) and not place.exists():
         patch.names_note = (
             f"OFF: names are sealed in {sealed}, but their key {place} is not there; give it by "
             f"--names-key or {KEY_VARIABLE}"

@@ -272,7 +272,7 @@ class Patch:
         )
 
     @classmethod
-    def load(cls, folder: str | Path, names_key: Path | None = None) -> Patch:
+    def load(cls, folder: str | Path, names_key: Path | None = None, *, names_needed: bool = True) -> Patch:
         """Read a patch of this format or an older one, and the names sealed beside it, with the key in
         ``names_key`` or in the default place. Where that key is not there, or the sealed file is lost, the
         gate for names is off, and ``names_note`` says so.
@@ -280,7 +280,8 @@ class Patch:
         Raises PatchError when it is missing, cut off, of a newer format, does not hold what its config says,
         or is not as it was written. The last finds accidents and careless edits. It is no security: whoever
         changes a patch on purpose can write new digests. Raises UsageError for names that are sealed with
-        another key or for another patch, and for a ``names_key`` where none are sealed.
+        another key or for another patch, and for a ``names_key`` where none are sealed; unless the names are
+        not needed, then ``names_note`` says it.
         """
         folder = Path(folder)
         data, packed = _read(folder)
@@ -304,7 +305,7 @@ class Patch:
         _require_unchanged(folder, data, packed)
         facts = {OLDER_FACTS.get(name, name): fact for name, fact in data["facts"].items()}
         made = cls(stored.config, stored.layers, gate, encoder, stored.threshold, data["host"], facts)
-        open_names(made, folder, names_key)
+        open_names(made, folder, names_key, names_needed)
         return made
 
     @classmethod
