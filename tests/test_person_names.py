@@ -256,6 +256,27 @@ def test_a_name_of_one_word_is_taken_on_request_but_no_common_word():
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "Is Anna young?",
+        "Has Anna young children?",
+        "Is Amanda brown-haired?",
+        "Was Amanda long there?",
+        "When will Kowalski come?",
+        "Where may Lopez live?",
+        "Please mark Kowalski here",
+    ],
+)
+def test_a_common_word_beside_a_name_is_no_part_of_it(text):
+    names = ("Anna Young", "Amanda Brown", "Amanda Long", "Will Kowalski", "May Lopez", "Mark Kowalski")
+    found = finder(*names)
+    assert found.spans(text) == []
+    for name in names:
+        for written in (name, name.lower(), name.upper()):
+            assert found.spans(f"? {written} ?") == [(2, 2 + len(name))]
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "Dr. Amanda Brooks",

@@ -36,3 +36,11 @@ COMMON_WORDS = frozenset(
     fold_letters(word)
     for word in [*_ENGLISH.split(), *(w for one in LATIN.values() for w in one.words.split())]
 )
+# surnames that follow a first name in a sentence about somebody else: is Anna young
+ADJECTIVES = frozenset(
+    """
+    black blue bright brown cash early free gay good gray green grey happy hardy holy just king little
+    long love may noble old poor precious proud red rich royal sharp short small smart strong sweet
+    swift tall true white wild will wise young
+    """.split()
+)

@@ -17,7 +17,7 @@ import numpy as np
 import regex
 
 from cagul.errors import DataError
-from cagul.text.common_words import COMMON_WORDS
+from cagul.text.common_words import ADJECTIVES, COMMON_WORDS
 from cagul.text.endings import BEFORE, languages_of, script_of, stems
 from cagul.text.matching import KATAKANA, UNSPACED, FoldedText, folded, spellings
 
@@ -229,7 +229,9 @@ def _shortened(full: Sequence[tuple[str, str]]) -> Iterator[Way]:
 def _required(way: Way, surname_first: bool = False) -> str:
     """What a text must show to say a name this way. "initials": full stops and a capital, as the initials A
     and I are words too, and Brown is a colour. "capitals", "comma": as named, for "how long will" is nobody.
-    "single": no typing error, as Martin is no Marvin. "name": nothing.
+    "agreeing": the first and the last word both with a capital or both without, as neither "when will
+    Kowalski" nor "is Anna young" says a name. "single": no typing error, as Martin is no Marvin. "name":
+    nothing.
     """
     initials = {word for purpose, word in way if purpose == "initial"}
     common = [_is_common(word) for purpose, word in way if purpose == "word"]
@@ -237,7 +239,10 @@ def _required(way: Way, surname_first: bool = False) -> str:
         return "initials" if len(common) == 1 else "comma" if surname_first else "capitals"
     if initials & {"a", "i"} and len(common) == 1:
         return "initials"
-    return "capitals" if surname_first and any(common) else "name"
+    if surname_first:
+        return "capitals" if any(common) else "name"
+    first_is_common = way[0][0] == "word" and common[0]
+    return "agreeing" if first_is_common or way[-1][1] in ADJECTIVES else "name"
 
 
 def _is_common(word: str) -> bool:
@@ -483,6 +488,8 @@ def _is_middle(tokens: Sequence[Token]) -> bool:
 def _shown(reading: Reading) -> Iterator[str]:
     """What the text shows of that which ``_required`` says."""
     yield "name"
+    if reading.tokens[0].titled == reading.tokens[-1].titled:
+        yield "agreeing"
     if not reading.errors:
         yield "single"
     if not all(token.titled for token in reading.tokens):
@@ -490,13 +497,17 @@ def _shown(reading: Reading) -> Iterator[str]:
     yield "capitals"
     if len(reading.tokens) > 1 and "," in reading.tokens[1].within:
         yield "comma"
-    initials = [token for token in reading.tokens if token.initial]
-    if (
-        initials
-        and all(token.dotted and token.capital and not token.lettered for token in initials)
-        and all(_WITHIN.fullmatch(token.within) for token in reading.tokens[1:])
-    ):
+    if _has_written_initials(reading.tokens):
         yield "initials"
+
+
+def _has_written_initials(tokens: Sequence[Token]) -> bool:
+    initials = [token for token in tokens if token.initial]
+    return (
+        bool(initials)
+        and all(token.dotted and token.capital and not token.lettered for token in initials)
+        and all(_WITHIN.fullmatch(token.within) for token in tokens[1:])
+    )
 
 
 def _tokens(text: str, plain: FoldedText) -> Iterator[Token]:
