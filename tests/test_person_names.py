@@ -149,6 +149,7 @@ def test_a_letter_before_a_common_word_is_no_initial(common_surnames, text):
     [
         ("Who is A. Brown?", "A. Brown"),
         ("Is A. Brown taller than B. Black?", "A. Brown, B. Black"),
+        ("Who is taller, A. Brown or B. Black?", "A. Brown, B. Black"),
         ("A.Brown lives here", "A.Brown"),
         ("Young, A. lives here", "Young, A"),
         ("Where is I. King?", "I. King"),

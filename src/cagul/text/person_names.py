@@ -47,7 +47,7 @@ _TOKEN = regex.compile(
 )
 _ASCII_WORD = regex.compile(r"[a-z0-9]+(?:'[a-z0-9]+)*")
 _SEPARATOR = regex.compile(r"[ ・·=]")
-_OPENS = regex.compile(r"(?:^|[\n?:.!;,(\[*•-])[ \t]*$")  # what a list of options begins after
+_OPENS = regex.compile(r"(?:^|[\n?:.!;(\[*•-])[ \t]*$")  # what a list of options begins after
 _MIDDLE_GAP = regex.compile(r"\.?[ \xa0]{1,2}")
 _WITHIN = regex.compile(r"[.,]{0,2}[ \xa0-]{0,2}")  # what stands between an initial and a surname
 # what a letter or a numeral follows that is no initial: vitamin A, and so am I, Part I
