@@ -27,7 +27,7 @@ test-slow: setup
 
 # what takes ten minutes: run before an issue is called resolved
 test-nightly: setup
-	@began=$$(date +%s); $(PYTEST) --verbose -m nightly; status=$$?; \
+	@began=$$(date +%s); $(PYTEST) -vv -m nightly; status=$$?; \
 	echo "nightly tests: $$(( ($$(date +%s) - began) / 60 )) min"; exit $$status
 
 # the report in Debian's Chromium, which is installed if it is missing (as root, or by sudo)
