@@ -41,7 +41,7 @@ WAYS: dict[str, list[str]] = {
     "layout, edits": ["gate.pool=layout"],
     "moments, no edits": ["gate.edits=false"],
     "default at 1 %": ["gate.fpr=0.01"],
-    "default at 2 %": ["gate.fpr=0.02"],
+    "default at 1.5 %": ["gate.fpr=0.015"],
 }
 PICTURES, FACTS, UNSEEN = 3, 4, 80  # pictures and facts of a forgotten person, unseen people
 AT_ONCE = 64

@@ -102,7 +102,7 @@ class GateConfig(_Section):
 
     kind: Literal["enrolment", "mlp"] = "enrolment"
     fpr: float = Field(
-        0.015,
+        0.02,
         gt=0,
         lt=1,
         description="false-positive rate: share of unknown people that may be taken for forgotten ones; "
