@@ -37,11 +37,11 @@ from cagul.training.token_cache import TokenCache
 
 WAYS: dict[str, list[str]] = {
     "default": [],
-    "layout": ["gate.pool=layout", "gate.edits=false"],
-    "layout, edits": ["gate.pool=layout"],
-    "moments, no edits": ["gate.edits=false"],
-    "default at 1 %": ["gate.fpr=0.01"],
     "default at 1.5 %": ["gate.fpr=0.015"],
+    "default at 1 %": ["gate.fpr=0.01"],
+    "layout at 1.5 %": ["gate.pool=layout", "gate.edits=false", "gate.fpr=0.015"],
+    "layout, edits, at 1.5 %": ["gate.pool=layout", "gate.fpr=0.015"],
+    "moments, no edits, at 1.5 %": ["gate.edits=false", "gate.fpr=0.015"],
 }
 PICTURES, FACTS, UNSEEN = 3, 4, 80  # pictures and facts of a forgotten person, unseen people
 AT_ONCE = 64
