@@ -34,7 +34,9 @@ KEPT = 0.5  # of what is recognised of the enrolled on held-out views, with all 
 @pytest.mark.nightly
 def test_fifty_requests_in_two_orders(demo, demo_host, demo_splits, tmp_path):
     records = load_records(demo.records)
-    base = unlearn(demo_host, demo_splits, load_config("default", ["training.steps=20", f"gate.fpr={BUDGET}"]))
+    base = unlearn(
+        demo_host, demo_splits, load_config("default", ["training.steps=20", f"gate.fpr={BUDGET}"])
+    )
     token_cache, pictures, rng = TokenCache(demo_host), pictures_by_subject(records), random.Random(0)
     names = [f"p{n:03d}" for n in range(8, 48)] + [f"s{n:03d}" for n in range(10)]
     gone = set(rng.sample(names, 20))
