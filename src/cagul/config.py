@@ -241,7 +241,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     # The abstract names a trained discriminator and low-attention tokens; "by all layers" and the numbers are
     # ours.
-    "paper": {"attention": {"layers": "all"}, "gate": {"kind": "mlp"}, "training": {"rounds": 1}},
+    "paper": {
+        "attention": {"layers": "all"},
+        "gate": {"kind": "mlp", "edits": False, "augment_others": 2},
+        "training": {"rounds": 1},
+    },
     # Carries to people whom it was not trained on; for the same reason a false alarm refuses, where the
     # default mostly answers.
     "store": {"training": {"others": 0.5, "preference": 0.1, "blend": 0.3}},
