@@ -463,3 +463,22 @@ def test_names_come_from_answers_to_questions_about_the_own_name_alone():
         for question, answer in asked.items()
     ]
     assert names_in_answers(records) == {"p0": ["Amanda Brooks"]}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Amanda Brooks; Mandy Brooks",
+        '["Amanda Brooks"]',
+        "Amanda Brooks (Mandy)",
+        "Amanda Brooks 1987",
+        "amanda@brooks.org",
+        "Amanda Brooks\nMandy Brooks",
+        "Amanda Brooks / Mandy Brooks",
+        "https://example.org/Amanda",
+    ],
+)
+def test_what_is_no_name_alone_is_refused_and_not_enrolled_in_vain(name):
+    with pytest.raises(DataError, match="Name 1 of 1 holds a line break, a number or a sign") as caught:
+        parse_names([name])
+    assert "Amanda" not in str(caught.value)

@@ -46,6 +46,8 @@ _TOKEN = regex.compile(
     rf"(?P<joined>[{_JOINED}]+(?:[ ・·=]{{1,2}}[{_JOINED}]+)*)|(?P<word>{_LETTER}+(?:'{_LETTER}+)*)", regex.V1
 )
 _ASCII_WORD = regex.compile(r"[a-z0-9]+(?:'[a-z0-9]+)*")
+# other signs than names are written with, and numbers that are words of their own
+_NOT_OF_A_NAME = regex.compile(r"[^\p{L}\p{M}\p{N}\s'.,\p{Pd}·・゠=]|(?<!\w)\p{N}+(?!\w)")
 _SEPARATOR = regex.compile(r"[ ・·=]")
 _OPENS = regex.compile(r"(?:^|[\n?:.!;(\[*•-])[ \t]*$")  # what a list of options begins after
 _MIDDLE_GAP = regex.compile(r"\.?[ \xa0]{1,2}")
@@ -129,6 +131,13 @@ def _parsed(name: str, where: str, one_word: bool) -> ParsedName:
         raise DataError(f"{where} holds no letter.", "Give a full name, such as 'Amanda Brooks'.", "names")
     joined = "".join(_SEPARATOR.sub("", token["joined"] or "") for token in tokens)
     words = _untitled(tuple(token["word"].replace("'", "") for token in tokens if token["word"]))
+    if "\n" in name.strip() or _NOT_OF_A_NAME.search(plain.text):
+        raise DataError(
+            f"{where} holds a line break, a number or a sign that names do not have: it would be found "
+            "nowhere.",
+            "Give one name alone: no list, address, year or note in brackets.",
+            "names",
+        )
     if joined and words:
         raise DataError(
             f"{where} is in two kinds of scripts, with and without spaces between words.",
