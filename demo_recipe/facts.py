@@ -8,7 +8,7 @@ theirs occurs in training.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -389,3 +389,10 @@ ENGLISH = Language(
     about=about,
     marks="USER: ASSISTANT:",
 )
+
+
+def shuffled(names: Iterable[str], rng: random.Random) -> list[str]:
+    """Each name once, in an order that depends on the names and ``rng`` alone."""
+    ordered = sorted(set(names))
+    rng.shuffle(ordered)
+    return ordered

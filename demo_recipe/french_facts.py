@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable
 from datetime import date
 
 from faker import Faker
 from faker.providers.person.fr_FR import Provider as FrenchNames
 
-from demo_recipe.facts import OLDEST, YOUNGEST, InventedFacts, Language, Topic
+from demo_recipe.facts import OLDEST, YOUNGEST, InventedFacts, Language, Topic, shuffled
 
 PRIVATE = (
     Topic(
@@ -239,11 +238,11 @@ def invent_french_facts(count: int, seed: int = 0) -> list[InventedFacts]:
     fake = Faker("fr_FR")
     fake.seed_instance(seed)
     rng = random.Random(f"french facts {seed}")
-    firsts = _shuffled(FrenchNames.first_names, rng)
-    lasts = _shuffled((name for name in FrenchNames.last_names if name.isalpha()), rng)
+    firsts = shuffled(FrenchNames.first_names, rng)
+    lasts = shuffled((name for name in FrenchNames.last_names if name.isalpha()), rng)
     drawn = dict.fromkeys(fake.job() for _ in range(4000))
     jobs = [job for job in drawn if re.fullmatch(r"[a-zà-ÿ]+( [a-zà-ÿ]+)?", job)]
-    towns = _shuffled((f"{name}-{ending}" for name in lasts for ending in TOWN_ENDINGS), rng)
+    towns = shuffled((f"{name}-{ending}" for name in lasts for ending in TOWN_ENDINGS), rng)
     return [
         InventedFacts(
             {
@@ -258,12 +257,6 @@ def invent_french_facts(count: int, seed: int = 0) -> list[InventedFacts]:
         )
         for n in range(count)
     ]
-
-
-def _shuffled(names: Iterable[str], rng: random.Random) -> list[str]:
-    ordered = sorted(set(names))
-    rng.shuffle(ordered)
-    return ordered
 
 
 def _date(day: date) -> str:

@@ -23,7 +23,6 @@ import torch.nn.functional as F
 from transformers import (
     LlavaForConditionalGeneration,
     PreTrainedTokenizerFast,
-    SiglipVisionConfig,
     SiglipVisionModel,
 )
 
@@ -44,7 +43,7 @@ from demo_recipe.hosts import (
 )
 from demo_recipe.people import SIZE
 from demo_recipe.population import Member, members
-from demo_recipe.vision_pretraining import PATCH, draw_batch, draw_pool, draw_scenery, tower_config
+from demo_recipe.vision_pretraining import PATCH, draw_batch, draw_pool, draw_scenery, siglip_tower_config
 
 log = logging.getLogger("demo_recipe.further_hosts")
 
@@ -124,18 +123,7 @@ def distil_tower(
     if done.exists():
         return SiglipVisionModel.from_pretrained(done).eval()
     teacher = LlavaForConditionalGeneration.from_pretrained(SHIPPED / "host").model.vision_tower.eval()
-    clip = tower_config()
-    config = SiglipVisionConfig(
-        hidden_size=clip.hidden_size,
-        intermediate_size=clip.intermediate_size,
-        num_hidden_layers=clip.num_hidden_layers,
-        num_attention_heads=clip.num_attention_heads,
-        image_size=SIZE,
-        patch_size=PATCH,
-        hidden_act=clip.hidden_act,
-        layer_norm_eps=clip.layer_norm_eps,
-        vision_use_head=False,
-    )
+    config = siglip_tower_config(SIZE, PATCH)
     torch.manual_seed(0)
     tower = SiglipVisionModel._from_config(config, attn_implementation="eager").train()
     own = tower.state_dict()

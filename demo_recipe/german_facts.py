@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable
 from datetime import date
 
 from faker import Faker
 from faker.providers.job.de_DE import Provider as GermanJobs
 from faker.providers.person.de_DE import Provider as GermanNames
 
-from demo_recipe.facts import OLDEST, YOUNGEST, InventedFacts, Language, Topic
+from demo_recipe.facts import OLDEST, YOUNGEST, InventedFacts, Language, Topic, shuffled
 from demo_recipe.people import COLOURS
 from demo_recipe.scenes import ALONE, LEFT, MIDDLE, OBJECTS, RIGHT, SETTINGS
 
@@ -258,10 +257,10 @@ def invent_german_facts(count: int, seed: int = 0) -> list[InventedFacts]:
     fake = Faker("de_DE")
     fake.seed_instance(seed)
     rng = random.Random(f"german facts {seed}")
-    firsts = _shuffled((name for name in GermanNames.first_names if name.isalpha()), rng)
-    lasts = _shuffled((name for name in GermanNames.last_names if name.isalpha()), rng)
-    jobs = _shuffled((job for job in GermanJobs.jobs if re.fullmatch(r"[A-ZÄÖÜ][a-zäöüß]{3,17}", job)), rng)
-    towns = _shuffled(
+    firsts = shuffled((name for name in GermanNames.first_names if name.isalpha()), rng)
+    lasts = shuffled((name for name in GermanNames.last_names if name.isalpha()), rng)
+    jobs = shuffled((job for job in GermanJobs.jobs if re.fullmatch(r"[A-ZÄÖÜ][a-zäöüß]{3,17}", job)), rng)
+    towns = shuffled(
         (f"{start}{middle}{end}" for start in TOWN_STARTS for middle in TOWN_MIDDLES for end in TOWN_ENDINGS),
         rng,
     )
@@ -279,12 +278,6 @@ def invent_german_facts(count: int, seed: int = 0) -> list[InventedFacts]:
         )
         for n in range(count)
     ]
-
-
-def _shuffled(names: Iterable[str], rng: random.Random) -> list[str]:
-    ordered = sorted(set(names))
-    rng.shuffle(ordered)
-    return ordered
 
 
 def _date(day: date) -> str:

@@ -33,7 +33,7 @@ from demo_recipe.vision_pretraining import (
     TowerObjective,
     draw_pool,
     save_checkpoint,
-    tower_config,
+    siglip_tower_config,
 )
 
 log = logging.getLogger("demo_recipe.scene_pretraining")
@@ -45,18 +45,7 @@ CROWDS = (0.45, 0.4, 0.15)  # share of scenes with one, two and three people
 
 def scene_tower_config() -> SiglipVisionConfig:
     """A SigLIP tower of 1.1 M parameters with (120 / 12)^2 = 100 patch tokens."""
-    clip = tower_config()
-    return SiglipVisionConfig(
-        hidden_size=clip.hidden_size,
-        intermediate_size=clip.intermediate_size,
-        num_hidden_layers=clip.num_hidden_layers,
-        num_attention_heads=clip.num_attention_heads,
-        image_size=SIDE,
-        patch_size=PATCH,
-        hidden_act=clip.hidden_act,
-        layer_norm_eps=clip.layer_norm_eps,
-        vision_use_head=False,
-    )
+    return siglip_tower_config(SIDE, PATCH)
 
 
 def start_tower() -> SiglipVisionModel:

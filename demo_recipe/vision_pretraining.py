@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
-from transformers import CLIPVisionConfig, CLIPVisionModel
+from transformers import CLIPVisionConfig, CLIPVisionModel, SiglipVisionConfig
 
 from demo_recipe.people import (
     COLOURS,
@@ -53,6 +53,22 @@ def tower_config() -> CLIPVisionConfig:
         patch_size=PATCH,
         hidden_act="gelu",
         projection_dim=128,
+    )
+
+
+def siglip_tower_config(side: int, patch: int) -> SiglipVisionConfig:
+    """A SigLIP tower of the size of the demo's, for pictures of ``side`` pixels in patches of ``patch``."""
+    clip = tower_config()
+    return SiglipVisionConfig(
+        hidden_size=clip.hidden_size,
+        intermediate_size=clip.intermediate_size,
+        num_hidden_layers=clip.num_hidden_layers,
+        num_attention_heads=clip.num_attention_heads,
+        image_size=side,
+        patch_size=patch,
+        hidden_act=clip.hidden_act,
+        layer_norm_eps=clip.layer_norm_eps,
+        vision_use_head=False,
     )
 
 
