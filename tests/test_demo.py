@@ -163,9 +163,12 @@ def test_the_whole_story_reaches_its_figures(demo_run):
     assert gate["auroc_unseen_far"] >= 0.98
     assert gate["tpr_at_1_fpr_far"] >= 0.80
     assert gate["text_only_identical"] == 1.0
-    # the limit: without a picture nothing is hidden
-    assert cagul["forget"]["text_only"] == host["forget"]["text_only"]
+    # without a picture a name is what hides; without either the guard says what the host says
     assert host["forget"]["text_only"]["value"] >= 0.3
+    assert forget["text_only_named"] <= 0.02
+    assert forget["text_only_told"] <= 0.05
+    assert cagul["forget"]["text_only_bare"] == host["forget"]["text_only_bare"]
+    assert sorted(path.name for path in folder.glob("patch.*")) == ["patch.names", "patch.names.key"]
     assert cagul["retain"]["identical"]["value"] >= 0.98
     assert cagul["unseen"]["identical"]["value"] >= 0.98
     assert cagul["retain"]["max_logit_difference"]["value"] == 0.0

@@ -15,6 +15,8 @@ from cagul.guard.names import (
     NamesInPrompt,
     Replaced,
     SealedNames,
+    key_beside,
+    make_key,
     pieces_with_names,
     put_back,
     seal_names,
@@ -210,6 +212,56 @@ def test_without_a_key_the_gate_for_names_is_off_and_says_so(
     assert "Gate for names OFF" in caplog.text
     monkeypatch.setenv("CAGUL_NAMES_KEY", str(key))
     assert Patch.load(folder).names.count == 1
+
+
+def test_a_key_beside_the_names_is_found_before_any_but_a_named_one(sealed, monkeypatch, tmp_path):
+    folder, key = sealed
+    other = tmp_path / "other.key"
+    make_key(other)
+    monkeypatch.setenv("CAGUL_NAMES_KEY", str(other))
+    make_key(key_beside(folder), key)
+    assert key_beside(folder) == folder.parent / "patch.names.key"
+    assert key_beside(folder).stat().st_mode & 0o077 == 0
+    loaded = Patch.load(folder)
+    assert loaded.names.count == 1
+    assert loaded.names_note.endswith("; their key patch.names.key lies beside them")
+    assert "lies beside" not in Patch.load(folder, key).names_note
+    with pytest.raises(UsageError, match="was not sealed with this key"):
+        Patch.load(folder, other)
+
+
+def test_the_demo_keeps_the_key_of_its_names_in_its_own_folder(tiny_host, tmp_path, monkeypatch):
+    from cagul.cli.demo import _patch
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr("cagul.training.unlearn.unlearn", lambda *_, **__: make_patch(tiny_host))
+    run = tmp_path / "run"
+    names = "Ada Finch", "Bo Stark"
+    made, trained = _patch(tiny_host, None, None, names, run, None)
+    again, trained_again = _patch(tiny_host, None, None, names, run, None)
+    assert (trained, trained_again) == (True, False)
+    assert made.names.count == again.names.count == Patch.load(run / "patch").names.count == 2
+    assert sorted(path.name for path in run.iterdir()) == ["patch", "patch.names", "patch.names.key"]
+    assert not (tmp_path / "config").exists()
+
+
+def test_a_patch_added_to_another_keeps_the_key_that_lies_beside_it(sealed, tiny_host, monkeypatch, tmp_path):
+    from cagul.cli.names import EnrolledNames
+
+    folder, key = sealed
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    made = tmp_path / "further" / "patch"
+    own = EnrolledNames(("Bo Stark",), None, False, Patch.load(folder, key))
+    assert own.beside(folder, made) is own
+    make_key(key_beside(folder), key)
+    names = EnrolledNames(("Bo Stark",), None, False, Patch.load(folder)).beside(folder, made)
+    assert EnrolledNames((), other := tmp_path / "k", False, names.base).beside(folder, made).key == other
+    names.check(made)
+    names.make_key()
+    names.save(make_patch(tiny_host), made)
+    finder = Patch.load(made).names.finder
+    assert len(finder.spans("Ada Finch and Bo Stark")) == 2
+    assert not (tmp_path / "config").exists()
 
 
 def test_a_patch_moved_without_its_names_says_that_they_are_lost(

@@ -11,13 +11,18 @@ import typer
 from cagul.cli import options
 from cagul.cli.common import load_host, repeating_command, set_up
 from cagul.cli.evaluate import print_memorisation, table
+from cagul.cli.names import EnrolledNames, read_names
 from cagul.cli.terminal import RESUMES, FittedTable, bold, if_interrupted, out, print_json, progress_bar
 from cagul.cli.verdict import exit_unless_hidden, print_verdict
 
 if TYPE_CHECKING:
+    from cagul.config import Config
     from cagul.data.records import Splits
+    from cagul.guard.patch import Patch
     from cagul.host.frozen import FrozenHost
+    from cagul.training.progress import Progress
 
+PATCH = "patch"  # its folder in the run's
 # a complete sample of the demo's people would take longer than its two minutes
 SAMPLE = {
     "views": 384,
@@ -49,29 +54,22 @@ def demo(
     from cagul.evaluation.run_folder import Run
     from cagul.evaluation.verdict import verdict_of_rows
     from cagul.guard.guard import Guard
-    from cagul.guard.patch import Patch
     from cagul.report.html import write_report
-    from cagul.training.unlearn import unlearn
 
     assets = demo_assets()
     host = load_host(str(assets.host), None)
     splits = split_records(load_records(assets.records), assets.forget)
     config = load_config("default", [f"training.seed={seed}"])
-    results = Run(
-        run, {"demo": host.fingerprint(), "config": config.model_dump(), "seed": seed}, repeating_command()
-    )
+    names = read_names((), splits.forget, from_answers=True)
+    made_of = {"demo": host.fingerprint(), "config": config.model_dump(), "seed": seed, "names": len(names)}
+    results = Run(run, made_of, repeating_command())
     if not json:
         _print_host(host, splits)
-    folder = run / "patch"
     with progress_bar(json) as progress:
-        if trained := not (folder / "config.json").exists():
-            unlearn(host, splits, config, work=run, progress=progress).save(folder)
-            (run / "encoder.pt").unlink(missing_ok=True)
-        made = Patch.load(folder)
-        guard = Guard(host, made)
+        made, trained = _patch(host, splits, config, names, run, progress)
         summary = evaluate(
             host,
-            guard,
+            Guard(host, made),
             splits,
             results,
             Sample(**SAMPLE),
@@ -81,7 +79,7 @@ def demo(
         )
     verdict = verdict_of_rows(results.rows.by_key.values(), "cagul", made.facts)
     if "verdict" not in made.facts:
-        made.add_facts(folder, {"verdict": verdict.card()})
+        made.add_facts(run / PATCH, {"verdict": verdict.card()})
     page, _ = write_report(run)
     seconds = time.perf_counter() - began
     if json:
@@ -90,16 +88,37 @@ def demo(
         print_memorisation(summary)
         out.print(_five(results.rows.by_key))
         out.print(table(summary))
-        _print_end(run, summary, page, made.facts, trained, seconds)
+        _print_end(run, summary, page, made, trained, seconds)
         print_verdict(verdict)
     exit_unless_hidden(verdict.word)
 
 
+def _patch(
+    host: FrozenHost, splits: Splits, config: Config, names: tuple[str, ...], run: Path, progress: Progress
+) -> tuple[Patch, bool]:
+    """The run's patch with the names of the forgotten, and whether this call made it.
+
+    The key of the names lies beside them, and not among the user's own: the people are invented.
+    """
+    from cagul.guard.names import key_beside
+    from cagul.guard.patch import Patch
+    from cagul.training.unlearn import unlearn
+
+    folder = run / PATCH
+    key = key_beside(folder)
+    if missing := not (folder / "config.json").exists():
+        enrolled = EnrolledNames(names, key, one_word=False)
+        enrolled.make_key()
+        enrolled.save(unlearn(host, splits, config, work=run, progress=progress), folder)
+        (run / "encoder.pt").unlink(missing_ok=True)
+    return Patch.load(folder, key), missing
+
+
 def _print_end(
-    run: Path, summary: dict[str, Any], page: Path, facts: dict[str, Any], trained: bool, seconds: float
+    run: Path, summary: dict[str, Any], page: Path, made: Patch, trained: bool, seconds: float
 ) -> None:
-    """What is below the tables: whether the host is unchanged, where the results are, what it took. ``facts``
-    are the patch's; ``trained``: this call made it.
+    """What is below the tables: whether the host is unchanged, where the results are, what it took.
+    ``trained``: this call made the patch.
     """
     sums = summary["host"]
     same = "unchanged" if sums["sha256_before"] == sums["sha256_after"] else "CHANGED"
@@ -107,9 +126,10 @@ def _print_end(
         f"Host weights {same}: SHA-256 {sums['sha256_before'][:16]} before, {sums['sha256_after'][:16]} "
         "after."
     )
-    unlearning = f"unlearning {facts['seconds']:.0f} s on {facts['threads']} thread(s)"
+    unlearning = f"unlearning {made.facts['seconds']:.0f} s on {made.facts['threads']} thread(s)"
     part = f"of which {unlearning}" if trained else f"the patch being there ({unlearning})"
     out.say("Results in ", bold(run), f": summary.json, rows.jsonl, patch/. Took {seconds:.0f} s, {part}.")
+    out.say(f"Gate for names: {made.names_note}.")
     out.say(
         "Open ",
         bold(page),

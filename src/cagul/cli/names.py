@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +20,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EnrolledNames:
-    """Names to seal beside a patch, where their key is, and whether names of one word were asked for."""
+    """Names to seal beside a patch, where their key is, and whether names of one word were asked for. A
+    ``base_key`` is copied to ``key``: one that lies beside the names of the base patch.
+    """
 
     names: tuple[str, ...]
     key: Path | None
     one_word: bool
     base: Patch | None = None
+    base_key: Path | None = None
+
+    def beside(self, base: Path | None, folder: Path) -> EnrolledNames:
+        """These, with their key beside the patch in ``folder`` where that of the patch in ``base`` lies
+        beside its names and no other was named.
+        """
+        from cagul.guard.names import key_beside
+
+        if self.key or base is None or self.base is None or self.base.names is None:
+            return self
+        copied = key_beside(base)
+        return replace(self, key=key_beside(folder), base_key=copied) if copied.exists() else self
 
     @property
     def any(self) -> bool:
@@ -63,7 +77,7 @@ class EnrolledNames:
         from cagul.guard.names import default_key_path, make_key
 
         if self.any:
-            make_key(self.key or default_key_path())
+            make_key(self.key or default_key_path(), self.base_key)
 
     def seal(self, made: Patch, folder: Path) -> None:
         """Seal them, and those of the base patch, beside the patch in ``folder``."""

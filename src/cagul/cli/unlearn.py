@@ -88,7 +88,7 @@ def unlearn(
     splits = read_splits(records, forget, unseen)
     require_free(patch)
     named = read_names(name or [], splits.forget, names_from_answers)
-    names = EnrolledNames(named, names_key, one_word_names, start)
+    names = EnrolledNames(named, names_key, one_word_names, start).beside(base, patch)
     names.check(patch)
     require_nameless(chosen.refusals or [], splits.forget, named)
     with processes_of(device, join_timeout) as processes:

@@ -63,6 +63,14 @@ def find_sealed(patch: str | Path) -> Path | None:
     return next((place for place in places if os.path.lexists(place)), None)
 
 
+def key_beside(patch: str | Path) -> Path:
+    """Where the key of a patch's names is where it lies beside them, as the demo's does: whoever copies the
+    folder has both, so this is for invented people alone.
+    """
+    sealed = find_sealed(patch) or sealed_path(patch)
+    return sealed.with_name(f"{sealed.name}.key")
+
+
 def default_key_path() -> Path:
     """The key file where none is named: CAGUL_NAMES_KEY, else one of the user's own."""
     if named := os.environ.get(KEY_VARIABLE):
@@ -86,9 +94,13 @@ def read_key(path: Path) -> bytes:
     return secret
 
 
-def make_key(path: Path) -> bytes:
-    """The key in ``path``, made (mode 0600) if there is none. Raises as ``read_key``, and WriteError."""
-    keep_secret(path, lambda: secrets.token_hex(32).encode() + b"\n")
+def make_key(path: Path, source: Path | None = None) -> bytes:
+    """The key in ``path``, made (mode 0600) if there is none, as a copy of that in ``source`` where one is
+    given. Raises as ``read_key``, and WriteError.
+    """
+    keep_secret(
+        path, lambda: (read_key(source) if source else secrets.token_bytes(32)).hex().encode() + b"\n"
+    )
     return read_key(path)
 
 
@@ -166,7 +178,8 @@ def _seal(tensors: dict[str, np.ndarray], facts: dict[str, str], secret: bytes) 
 
 def open_names(patch: Patch, folder: Path, key: Path | None, needed: bool = True) -> None:
     """Give ``patch`` the gate for the names that are sealed beside its ``folder``, or the note why it has
-    none. CAGUL_NAMES_KEY names a key as ``key`` does, for those patches that have names.
+    none. Without a ``key`` it is the one beside them, else the one that CAGUL_NAMES_KEY names, else the
+    user's own.
 
     Raises UsageError for a key that was named and is not there or has nothing to open, and for a file that
     does not fit: unless the names are not ``needed``, then the note says it.
@@ -184,8 +197,10 @@ def _open_names(patch: Patch, folder: Path, key: Path | None) -> None:
     if sealed is None:
         _note_missing(patch, folder, key)
         return
-    place = key or default_key_path()
-    if key is None and not os.environ.get(KEY_VARIABLE) and not place.exists():
+    beside = key_beside(folder)
+    own = key is None and os.path.lexists(beside)
+    place = beside if own else key or default_key_path()
+    if key is None and not own and not os.environ.get(KEY_VARIABLE) and not place.exists():
         patch.names_note = (
             f"OFF: names are sealed in {sealed}, but their key {place} is not there; give it by "
             f"--names-key or {KEY_VARIABLE}"
@@ -193,7 +208,7 @@ def _open_names(patch: Patch, folder: Path, key: Path | None) -> None:
         return
     secret = read_key(place)
     patch.names = SealedNames.load(sealed, patch.digest(), secret).gate(secret)
-    patch.names_note = _on(patch.names.count, sealed)
+    patch.names_note = _on(patch.names.count, sealed, key or place)
 
 
 def _note_missing(patch: Patch, folder: Path, key: Path | None) -> None:
@@ -221,8 +236,9 @@ def _names(count: int) -> str:
     return f"{count} name was" if count == 1 else f"{count} names were"
 
 
-def _on(count: int, sealed: Path) -> str:
-    return f"{count} name{'' if count == 1 else 's'}, sealed in {sealed}"
+def _on(count: int, sealed: Path, key: Path) -> str:
+    both = f"; their key {key.name} lies beside them" if key.parent == sealed.parent else ""
+    return f"{count} name{'' if count == 1 else 's'}, sealed in {sealed}{both}"
 
 
 def seal_names(
@@ -240,7 +256,8 @@ def seal_names(
 
     Raises DataError for a name that cannot be taken, UsageError for a key that cannot be read, WriteError.
     """
-    secret = make_key(key or default_key_path())
+    place = key or default_key_path()
+    secret = make_key(place)
     made = SealedNames.of(parse_names(names, one_word=one_word), len(names), secret)
     if earlier is not None:
         made = made.merged(earlier)
@@ -249,7 +266,7 @@ def seal_names(
     patch.facts[SEALED] = made.count
     made.save(sealed_path(folder), patch.digest(), secret)
     patch.names = made.gate(secret)
-    patch.names_note = _on(made.count, sealed_path(folder))
+    patch.names_note = _on(made.count, sealed_path(folder), place)
 
 
 # -- the gate
