@@ -246,3 +246,18 @@ def test_forced_and_disabled_are_of_one_guard_and_of_a_copied_context(tiny_host,
         assert (fired(first), fired(second)) == ([True], [False])
     assert fired(first) == [False]
     assert inside.run(fired, first) == [True]
+
+
+def test_prompts_for_a_worker_come_whole(guard, inputs):
+    with pytest.raises(GuardBypass, match="encoded whole"):
+        guard.encode(inputs | {"past_key_values": DynamicCache()})
+    with pytest.raises(GuardBypass, match="mm_encoder_outputs is refused"):
+        guard.encode(inputs | {"mm_encoder_outputs": {}})
+
+
+def test_prompts_without_a_picture_go_to_a_worker_as_they_are(guard, tiny_host):
+    inputs = tiny_host.inputs([tiny_host.prompter.prompt("Who is Ada Finch ?", 0)], [])
+    encoded = guard.encode(inputs)
+    assert encoded.tokens == []
+    assert torch.equal(encoded.inputs["input_ids"], inputs["input_ids"])
+    assert not encoded.fired

@@ -533,3 +533,20 @@ def test_unlearn_enrols_names_that_ask_and_a_further_patch_know(
     code, text = cagul(*words, *further[:-1], tmp_path / "r")
     assert code == 2
     assert "The new patch is to know these names too." in text
+
+
+@pytest.mark.parametrize("fires", [True, False])
+def test_a_worker_reads_no_name_and_its_answer_gets_it_back(demo_host, fires):
+    guard = Guard(demo_host, named_patch(demo_host, "Ada Finch", fires=fires))
+    inputs = demo_host.inputs([demo_host.prompter.prompt("Who is Ada Finch?", 1)], [picture(1)])
+    encoded = guard.encode(inputs)
+    assert guard.names_replaced == 1
+    read, given = (
+        demo_host.processor.tokenizer.decode(one["input_ids"][0]) for one in (encoded.inputs, inputs)
+    )
+    ((invented, name),) = encoded.names.said_for(0)
+    assert name == "Ada Finch"
+    assert name in given
+    assert "Finch" not in read
+    assert invented in read
+    assert encoded.restored(f"This is {invented}.") == "This is Ada Finch."

@@ -110,6 +110,76 @@ def test_earlier_turns_say_nothing_where_the_picture_fires(host):
         assert torch.allclose(told[0], first, atol=1e-4 * float(told.abs().max()))
 
 
+def conversations(host, second=2):
+    """Two conversations with a picture, of unlike length, the second with ``second`` of them; and one
+    question.
+    """
+
+    def text(words):
+        return {"type": "text", "text": words}
+
+    def turns(reply, pictures):
+        first = [*[{"type": "image"}] * pictures, text(QUESTIONS[2])]
+        return [
+            {"role": "user", "content": first},
+            {"role": "assistant", "content": [text(reply)]},
+            {"role": "user", "content": [text(QUESTIONS[0])]},
+        ]
+
+    prompts = [
+        host.prompter.conversation(turns("Ada Finch .", 1)),
+        host.prompter.conversation(turns("The bank is red and the town is Moss .", second)),
+        host.prompter.prompt(QUESTIONS[1]),
+    ]
+    return host.inputs(prompts, [picture(seed) for seed in range(2 + second)])
+
+
+def seeing_all(host):
+    """A host of the test's own with a window wider than any prompt here."""
+    for module in (host.language_model.config, *host.language_model.modules()):
+        if getattr(module, "sliding_window", None):
+            module.sliding_window = 512
+    return host
+
+
+@pytest.mark.parametrize("fires", [True, False])
+def test_a_worker_without_the_guard_answers_what_the_guard_answers(host, fires):
+    """The earlier turns are out of the prompts that a picture fires in, and masked behind the guard. A window
+    of attention counts them behind the guard alone, so Gemma 3's is set wider than the prompts.
+    """
+    if getattr(host.language_model.config, "sliding_window", None):
+        host = seeing_all(FAMILIES[host.family.model_type]())
+    inputs = conversations(host)
+    guard = Guard(host, make_patch(host, fires=fires))
+    said = generate(guard, inputs, min_new_tokens=8)
+    verdicts = guard.decisions
+    encoded = guard.encode(inputs)
+    told = host.generate(encoded.inputs, encoded.tokens, **GREEDY, min_new_tokens=8)
+    assert torch.equal(told[:, -8:], said[:, -8:])
+    assert [d.fired for d in encoded.decisions] == [d.fired for d in verdicts] == [fires] * 4
+    before, after = (given["input_ids"].shape[1] for given in (inputs, encoded.inputs))
+    assert after < before if fires else after == before
+    assert encoded.fired is fires
+    assert not set(encoded.inputs) & set(host.family.pixel_keys)
+
+
+def test_a_prompt_to_a_worker_holds_nothing_of_the_earlier_turns(host):
+    """Row by row: what is left reads as one turn, whatever was said before."""
+    guard = Guard(host, make_patch(host))
+    encoded = guard.encode(conversations(host))
+    decode = host.processor.tokenizer.decode
+    for row, mask in zip(encoded.inputs["input_ids"], encoded.inputs["attention_mask"], strict=True):
+        read = decode([i for i in row[mask.bool()].tolist() if i != host.image_token])
+        assert "Finch" not in read
+        assert "Moss" not in read
+        assert "colour" not in read
+    assert all(
+        value.shape == encoded.inputs["input_ids"].shape
+        for name, value in encoded.inputs.items()
+        if name not in host.family.picture_keys
+    )
+
+
 def test_no_gradient_in_and_no_changed_byte_of_the_host(host):
     before = host.fingerprint()
     inputs = batch(host)

@@ -27,6 +27,7 @@ from transformers import Cache
 from cagul.data.pictures import open_picture
 from cagul.errors import GuardBypass, HostError
 from cagul.guard.decision import Answer, Decision
+from cagul.guard.encoded import EncodedPrompts, without_columns
 from cagul.guard.names import NO_NAMES, NamesInPrompt, pieces_with_names, restored
 from cagul.guard.patch import Patch
 from cagul.guard.token_edit import choose_tokens, rewrite
@@ -171,17 +172,37 @@ class Guard:
         self._remember(held, cache, getattr(output, "past_key_values", None))
         return output
 
+    def encode(self, inputs: dict[str, Any]) -> EncodedPrompts:
+        """Whole prompts ready for a worker that holds the same host without the guard: what it answers from
+        these is what ``generate`` answers.
+
+        Of hosts whose layers see a window alone, ``generate`` counts hidden turns in it and the worker does
+        not. Raises GuardBypass as ``generate`` does, and for a prompt that goes on from a cache.
+        """
+        self._local.decisions, self._local.names = (), None
+        self._refuse(inputs)
+        if inputs.get("past_key_values") is not None:
+            raise GuardBypass(
+                "past_key_values came with prompts that are to be encoded whole.",
+                "Give the whole conversation without a cache.",
+                "cache",
+            )
+        if self in _disabled.get():
+            tokens = self.host.encode_images(inputs) if inputs.get("pixel_values") is not None else []
+            return EncodedPrompts(self.host.without_pixels(inputs), tokens, ())
+        given = dict(inputs)
+        names = self._pass_names(given)
+        held, edited = self._pass_gate(given)
+        read = inputs if names is None else inputs | {"input_ids": names.ids}
+        padding = self.host.processor.tokenizer.pad_token_id
+        kept = without_columns(self.host.without_pixels(read), held.hidden, padding)
+        return EncodedPrompts(kept, edited or [], self.decisions, names)
+
     def tokens(self, inputs: dict[str, Any]) -> Tokens:
         """The visual tokens that the host would answer from, one for each picture: rewritten where the gate
         fires.
         """
-        self._local.decisions, self._local.names = (), None
-        self._refuse(inputs)
-        if self in _disabled.get():
-            return self.host.encode_images(inputs)
-        inputs = dict(inputs)
-        self._pass_names(inputs)
-        return self._pass_gate(inputs)[1] or []
+        return self.encode(inputs).tokens
 
     # -- questions in, answers out
 
