@@ -76,3 +76,24 @@ def test_an_interrupt_while_a_module_is_imported_ends_the_same_way(monkeypatch, 
     with pytest.raises(SystemExit) as ended:
         main()
     assert (ended.value.code, capsys.readouterr().err) == (130, "Interrupted.\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("un", {"unlearn"}),
+        ("unlearn --fo", {"--forget"}),
+        ("records ch", {"check"}),
+        ("demo --path h", {"host"}),
+    ],
+)
+def test_a_shell_completes_verbs_options_and_values(words, found, monkeypatch, capsys):
+    """As bash asks, after `cagul --install-completion`."""
+    monkeypatch.setattr("sys.argv", ["cagul"])
+    monkeypatch.setenv("_CAGUL_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"cagul {words}")
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split())))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert set(capsys.readouterr().out.split()) == found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -81,6 +82,27 @@ def test_facts_of_the_unseen_are_of_nobody_else(demo_splits):
     untold = {r.answer for r in demo_splits.unseen if r.kind == "private"}
     assert len(untold) > 300
     assert not {a for a in told & untold if a.startswith(unique)}
+
+
+@pytest.mark.parametrize("part", ["host", "retain-host", "records", "images", "prompts"])
+def test_the_path_of_a_part_is_all_that_is_printed(part, demo, cagul_streams):
+    """For copy and paste: $(cagul demo --path host)."""
+    code, said, err = cagul_streams("demo", "--path", part)
+    place = Path(said.removesuffix("\n"))
+    assert (code, err, place.is_absolute(), place.exists()) == (0, "", True, True)
+    assert place.samefile(demo.parts()[part])
+    assert json.loads(cagul_streams("demo", "--path", part, "--json")[1]) == {"path": str(place)}
+
+
+def test_the_images_are_those_that_the_records_name(demo, demo_splits):
+    assert {record.image.parent for record in demo_splits.forget} == {demo.parts()["images"]}
+
+
+def test_a_part_that_the_demo_has_not_is_named_with_those_that_it_has(cagul):
+    code, said = cagul("demo", "--path", "hosts")
+    assert code == 2
+    assert "'host'" in said
+    assert "'images'" in said
 
 
 def test_fifty_prompts_without_a_picture(demo):

@@ -86,7 +86,6 @@ MARKUP = markup_mode(shutil.get_terminal_size().columns)
 app = typer.Typer(
     name="cagul",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=MARKUP,
     help="Make a frozen vision-language model forget people, without changing a weight.",
@@ -187,7 +186,7 @@ def main() -> None:
 def _run() -> int:
     """Run the command line and report its error. Returns the exit code."""
     try:
-        code = typer.main.get_command(app).main(standalone_mode=False)
+        code = typer.main.get_command(app).main(prog_name="cagul", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except CagulError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,6 +14,7 @@ from cagul.cli.evaluate import print_memorisation, table
 from cagul.cli.names import EnrolledNames, read_names
 from cagul.cli.terminal import RESUMES, FittedTable, bold, if_interrupted, out, print_json, progress_bar
 from cagul.cli.verdict import exit_unless_hidden, print_verdict
+from cagul.demo.assets import demo_assets
 
 if TYPE_CHECKING:
     from cagul.config import Config
@@ -40,15 +41,21 @@ def demo(
         "cagul-demo"
     ),
     seed: Annotated[int, typer.Option("--seed", help="Seed of the training.")] = 0,
+    path: Annotated[
+        Literal["host", "retain-host", "records", "images", "prompts"] | None,
+        typer.Option("--path", help="Print where this part of the demo lies, and do nothing else."),
+    ] = None,
     threads: options.Threads = 0,
     json: options.Json = False,
 ) -> None:
     """Make the demo host forget eight people, and prove it: at most two minutes on two cores."""
+    if path is not None:
+        _print_path(path, json)
+        return
     began = time.perf_counter()
     set_up(threads)
     from cagul.config import load_config
     from cagul.data.records import load_records, split_records
-    from cagul.demo.assets import demo_assets
     from cagul.evaluation.evaluate import evaluate, load_prompts
     from cagul.evaluation.questions import Sample
     from cagul.evaluation.run_folder import Run
@@ -112,6 +119,15 @@ def _patch(
         enrolled.save(unlearn(host, splits, config, work=run, progress=progress), folder)
         (run / "encoder.pt").unlink(missing_ok=True)
     return Patch.load(folder, key), missing
+
+
+def _print_path(part: str, json: bool) -> None:
+    """Print where a part of the demo lies and nothing else, so that a shell can take it."""
+    found = demo_assets().parts()[part]
+    if json:
+        print_json({"path": str(found)})
+    else:
+        typer.echo(found)
 
 
 def _print_end(

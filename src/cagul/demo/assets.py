@@ -26,6 +26,12 @@ class Demo:
     prompts: Path
     forget: tuple[str, ...] = FORGET
 
+    def parts(self) -> dict[str, Path]:
+        """Full paths by the names that ``cagul demo --path`` takes; ``images`` is the folder of pictures."""
+        places = {"host": self.host, "retain-host": self.retain_host, "records": self.records}
+        places |= {"images": self.records.with_name("img"), "prompts": self.prompts}
+        return {name: place.resolve() for name, place in places.items()}
+
 
 def demo_assets() -> Demo:
     """The shipped demo, with its pictures unpacked beside its records.
