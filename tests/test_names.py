@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import queue
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
-from cagul.errors import UsageError
+from cagul.errors import NamesOffWarning, UsageError
 from cagul.guard.guard import Guard
 from cagul.guard.names import (
     NamesInPrompt,
@@ -32,6 +33,7 @@ from helpers import make_patch, picture
 from served import OneGuard
 
 SECRET = b"k" * 32
+GOLDEN_PATCH = Path(__file__).parent / "golden" / "patch-format-1" / "patch"
 NAMED = "Where do Ada Finch live ?"
 NAMELESS = "Where do they live ?"
 
@@ -278,6 +280,39 @@ def test_a_patch_moved_without_its_names_says_that_they_are_lost(
     assert "Gate for names OFF" in caplog.text
     with pytest.raises(UsageError, match="no names are sealed in"):
         Patch.load(tmp_path / "moved", key)
+
+
+def test_the_library_opens_names_with_the_key_that_it_is_given_or_warns(
+    sealed, tiny_folder, monkeypatch, tmp_path, recwarn
+):
+    folder, key = sealed
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "nobody"))
+    monkeypatch.delenv("CAGUL_NAMES_KEY", raising=False)
+    for given in (key, str(key)):
+        assert Patch.from_pretrained(folder, names_key=given).names.count == 1
+        assert Guard.load(tiny_folder, folder, names_key=given).answer(None, NAMED).names == 1
+    assert not recwarn.list
+    with pytest.warns(NamesOffWarning, match="Gate for names OFF: names are sealed in"):
+        assert Patch.from_pretrained(folder).names is None
+    with pytest.warns(NamesOffWarning, match="--names-key or CAGUL_NAMES_KEY"):
+        assert Guard.load(tiny_folder, folder).answer(None, NAMED).names == 0
+    with pytest.raises(UsageError, match="Cannot read the key of the names"):
+        Guard.load(tmp_path / "no host", folder, names_key=tmp_path / "lost.key")
+    key.rename(tmp_path / "default.key")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "cagul").mkdir()
+    (tmp_path / "default.key").rename(tmp_path / "cagul" / "names.key")
+    assert Guard.load(tiny_folder, folder).patch.names.count == 1
+
+
+def test_a_patch_from_before_the_count_of_names_says_that_it_cannot_know(cagul, tiny_host, tmp_path):
+    counted = make_patch(tiny_host)
+    counted.facts["names_sealed"] = 0  # as training notes it
+    counted.save(tmp_path / "p")
+    for folder, unknown in ((tmp_path / "p", False), (GOLDEN_PATCH, True)):
+        code, said = cagul("inspect", folder)
+        assert (code, "kept no count of the names" in said) == (0, unknown)
+        assert "no names are enrolled" in said
 
 
 def test_a_linked_patch_finds_its_names_beside_the_folder_or_the_link(sealed, tmp_path):

@@ -11,7 +11,8 @@
     └── WriteError             exit 7   cannot write
 
 A patch that does not hide and a deletion request that is not verified were measured: that is no error, and
-the command says so and exits with code 8.
+the command says so and exits with code 8. NamesOffWarning is no error either: a patch with names of
+forgotten people that cannot be opened still guards pictures.
 ``anchor`` is the section of docs/errors.md that explains a class.
 """
 
@@ -33,6 +34,10 @@ UNPRINTABLE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff"
     r"\U000e0000-\U000e007f]"
 )
+
+
+class NamesOffWarning(UserWarning):
+    """A patch was loaded without its gate for names: questions by name reach the host as they are."""
 
 
 class CagulError(Exception):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cagul.cli import options
-from cagul.cli.names import names_facts
+from cagul.cli.names import names_facts, names_note
 from cagul.cli.terminal import FactsTable, out, print_json
 
 
@@ -44,6 +44,6 @@ def inspect(
         ("trained towards", refusals_text(loaded.facts)),
         ("steps", f"{loaded.facts.get('steps', '')} ({loaded.facts.get('stopped', '')})"),
         ("personal data", personal),
-        ("gate for names", loaded.names_note),
+        ("gate for names", names_note(loaded)),
     ]
     out.print(FactsTable(str(patch), [(name, str(value)) for name, value in shown]))

@@ -51,7 +51,7 @@ class EnrolledNames:
         be read, for a key file that holds no key and for the names of an earlier patch in ``folder``: before
         the training, not after it.
         """
-        from cagul.guard.names import NO_NAMES, default_key_path, find_sealed, read_key
+        from cagul.guard.names import default_key_path, find_sealed, read_key
         from cagul.text.person_names import parse_names
 
         if stale := find_sealed(folder):
@@ -61,7 +61,7 @@ class EnrolledNames:
                 "names",
             )
 
-        if self.base is not None and self.base.names is None and self.base.names_note != NO_NAMES:
+        if self.base is not None and self.base.names_off:
             raise UsageError(
                 f"The gate for names of the patch to add to is {self.base.names_note}.",
                 "The new patch is to know these names too.",
@@ -155,12 +155,24 @@ def _warn_of_unsaid(recorded: dict[str, list[str]], forget: Iterable[Record]) ->
 
 def names_facts(patch: Patch) -> dict[str, object]:
     """Whether the gate for names is on, and why not or how many names it has, for ``--json``."""
-    return {"on": patch.names is not None, "note": patch.names_note}
+    return {"on": patch.names is not None, "note": names_note(patch)}
+
+
+def names_note(patch: Patch) -> str:
+    """The patch's note on its names; of a patch from before names were counted also what it cannot tell."""
+    from cagul.guard.names import NO_NAMES, SEALED
+
+    if patch.names_note != NO_NAMES or SEALED in patch.facts:
+        return patch.names_note
+    return (
+        f"{NO_NAMES} that the patch knows of: an earlier cagul made it, which kept no count of the names "
+        "sealed beside it, so a lost file would not show"
+    )
 
 
 def say_names(patch: Patch) -> None:
     """Say whether the gate for names is on, where the patch has names."""
     if patch.names is not None:
         err.say(f"Gate for names: {patch.names_note}.")
-    elif patch.names_note.startswith("OFF"):
+    elif patch.names_off:
         err.say(f"Gate for names {patch.names_note}.", style="bold yellow")

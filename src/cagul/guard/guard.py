@@ -28,7 +28,7 @@ from cagul.data.pictures import open_picture
 from cagul.errors import GuardBypass, HostError
 from cagul.guard.decision import Answer, Decision
 from cagul.guard.encoded import EncodedPrompts, without_columns
-from cagul.guard.names import NO_NAMES, NamesInPrompt, pieces_with_names, restored
+from cagul.guard.names import NamesInPrompt, pieces_with_names, restored
 from cagul.guard.patch import Patch
 from cagul.guard.token_edit import choose_tokens, rewrite
 from cagul.host.frozen import FrozenHost, Prefill, Tokens
@@ -103,16 +103,27 @@ class Guard:
         if check:
             patch.require(host)
         self.host, self.patch = host, patch
-        if patch.names is None and patch.names_note != NO_NAMES:
+        if patch.names_off:
             LOGGER.warning("Gate for names %s", patch.names_note)
         self._move()
         self._local = local()
         self._caches: WeakKeyDictionary[Cache, _CacheRecord] = WeakKeyDictionary()
 
     @classmethod
-    def load(cls, host: str | Path, patch: str | Path, **options: Any) -> Guard:
-        """Load both from folders or hub names; ``options`` go to ``FrozenHost.load``."""
-        return cls(FrozenHost.load(host, **options), Patch.from_pretrained(patch))
+    def load(
+        cls,
+        host: str | Path,
+        patch: str | Path,
+        *,
+        names_key: str | Path | None = None,
+        **options: Any,
+    ) -> Guard:
+        """Load both from folders or hub names; ``options`` go to ``FrozenHost.load``. The names sealed beside
+        the patch are opened with ``names_key``, or with the key in its default place; where they cannot be
+        opened, a NamesOffWarning says why.
+        """
+        opened = Patch.from_pretrained(patch, names_key=names_key)  # fails before the host is loaded
+        return cls(FrozenHost.load(host, **options), opened)
 
     # -- the host's own interface
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from cagul.guard.patch import Patch
 
 NO_NAMES = "no names are enrolled"  # what a patch without any notes
+OFF = "OFF: "  # how the note begins of names that cannot be opened
 SEALED = "names_sealed"  # the fact of a patch that tells how many names were sealed beside it
 FORMAT = "1"
 KEY_VARIABLE = "CAGUL_NAMES_KEY"
@@ -189,7 +190,7 @@ def open_names(patch: Patch, folder: Path, key: Path | None, needed: bool = True
     except UsageError as error:
         if needed:
             raise
-        patch.names_note = f"OFF: {error.what.rstrip('.')}"
+        patch.names_note = f"{OFF}{error.what.rstrip('.')}"
 
 
 def _open_names(patch: Patch, folder: Path, key: Path | None) -> None:
@@ -202,7 +203,7 @@ def _open_names(patch: Patch, folder: Path, key: Path | None) -> None:
     place = beside if own else key or default_key_path()
     if key is None and not own and not os.environ.get(KEY_VARIABLE) and not place.exists():
         patch.names_note = (
-            f"OFF: names are sealed in {sealed}, but their key {place} is not there; give it by "
+            f"{OFF}names are sealed in {sealed}, but their key {place} is not there; give it by "
             f"--names-key or {KEY_VARIABLE}"
         )
         return
@@ -227,7 +228,7 @@ def _note_missing(patch: Patch, folder: Path, key: Path | None) -> None:
         )
     if count:
         patch.names_note = (
-            f"OFF: {_names(count)} sealed with this patch, but {sealed} is not there; copy it from "
+            f"{OFF}{_names(count)} sealed with this patch, but {sealed} is not there; copy it from "
             "beside the patch that was trained"
         )
 

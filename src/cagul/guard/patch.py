@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from torch import nn
 
 from cagul.config import Config
 from cagul.environment import versions
-from cagul.errors import PatchError, WriteError, reason
+from cagul.errors import NamesOffWarning, PatchError, WriteError, reason
 from cagul.files import (
     atomic_folder,
     os_errors_as_write_errors,
@@ -32,7 +33,7 @@ from cagul.files import (
     write_json,
     write_text,
 )
-from cagul.guard.names import NO_NAMES, SEALED, NameGate, open_names
+from cagul.guard.names import NO_NAMES, OFF, SEALED, NameGate, open_names
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.gate import STORED_IMPOSTORS, load_gate
 
@@ -154,6 +155,11 @@ class Patch:
     names: NameGate | None = None
     names_note: str = NO_NAMES  # why there is no gate for names, or what it holds
 
+    @property
+    def names_off(self) -> bool:
+        """Whether there are sealed names that could not be opened; ``names_note`` says why."""
+        return OFF in self.names_note
+
     def parameters(self) -> int:
         """Trained numbers of both modules; enrolled pictures are data, not trained."""
         gate = sum(
@@ -272,7 +278,9 @@ class Patch:
         )
 
     @classmethod
-    def load(cls, folder: str | Path, names_key: Path | None = None, *, names_needed: bool = True) -> Patch:
+    def load(
+        cls, folder: str | Path, names_key: str | Path | None = None, *, names_needed: bool = True
+    ) -> Patch:
         """Read a patch of this format or an older one, and the names sealed beside it, with the key in
         ``names_key`` or in the default place. Where that key is not there, or the sealed file is lost, the
         gate for names is off, and ``names_note`` says so.
@@ -305,23 +313,33 @@ class Patch:
         _require_unchanged(folder, data, packed)
         facts = {OLDER_FACTS.get(name, name): fact for name, fact in data["facts"].items()}
         made = cls(stored.config, stored.layers, gate, encoder, stored.threshold, data["host"], facts)
-        open_names(made, folder, names_key, names_needed)
+        open_names(made, folder, Path(names_key) if names_key is not None else None, names_needed)
         return made
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, **options: Any) -> Patch:
+    def from_pretrained(
+        cls, name: str | Path, *, names_key: str | Path | None = None, **options: Any
+    ) -> Patch:
         """Read a patch from a folder, or from a hub repository; ``options`` such as revision and token go to
-        its download.
+        its download. Names are opened as ``load`` does. Where there are any and they cannot be opened, a
+        NamesOffWarning says why.
 
-        Raises PatchError as ``load`` does, and when the hub does not give it.
+        Raises PatchError and UsageError as ``load`` does, and PatchError when the hub does not give it.
         """
+        made = cls.load(cls._folder_of(name, options), names_key)
+        if made.names_off:
+            warnings.warn(f"Gate for names {made.names_note}.", NamesOffWarning, stacklevel=2)
+        return made
+
+    @staticmethod
+    def _folder_of(name: str | Path, options: dict[str, Any]) -> Path:
+        """The folder of that name, or that into which the hub's repository of that name is downloaded."""
         if Path(name).is_dir():
-            return cls.load(name)
+            return Path(name)
         from huggingface_hub import snapshot_download
 
         with _hub(f"{name} is no patch folder, and no hub gives it"):
-            folder = snapshot_download(str(name), allow_patterns=list(FILES), **options)
-        return cls.load(folder)
+            return Path(snapshot_download(str(name), allow_patterns=list(FILES), **options))
 
     def push_to_hub(
         self,

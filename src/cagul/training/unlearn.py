@@ -19,6 +19,7 @@ from cagul.data.pictures import variants
 from cagul.data.records import Record, Splits
 from cagul.environment import GIB
 from cagul.errors import HostError, UsageError
+from cagul.guard.names import SEALED
 from cagul.guard.patch import Patch, host_card
 from cagul.host.frozen import FrozenHost
 from cagul.method.encoder import VisualTokenEncoder
@@ -146,6 +147,7 @@ class _Job:
                 "host-changed",
             )
         facts = {
+            SEALED: 0,  # names are sealed beside the patch once it is made
             **self.people(job),
             **promise,
             "own_pictures_recognised": recognised,
