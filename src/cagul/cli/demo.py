@@ -10,7 +10,7 @@ import typer
 
 from cagul.cli import options
 from cagul.cli.common import load_host, repeating_command, set_up
-from cagul.cli.evaluate import print_memorisation, table
+from cagul.cli.evaluate import print_matrix, print_memorisation, table
 from cagul.cli.names import EnrolledNames, read_names
 from cagul.cli.terminal import RESUMES, FittedTable, bold, if_interrupted, out, print_json, progress_bar
 from cagul.cli.verdict import exit_unless_hidden, print_verdict
@@ -95,6 +95,7 @@ def demo(
         print_memorisation(summary)
         out.print(_five(results.rows.by_key))
         out.print(table(summary))
+        print_matrix(summary)
         _print_end(run, summary, page, made, trained, seconds)
         print_verdict(verdict)
     exit_unless_hidden(verdict.word)

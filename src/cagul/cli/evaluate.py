@@ -37,12 +37,14 @@ from cagul.data.edits import GRIDS
 from cagul.evaluation.metrics.figures import figure_text
 from cagul.evaluation.metrics.fiubench import require_known
 from cagul.evaluation.metrics.memorisation import ENOUGH, WHERE, knows_enough
+from cagul.evaluation.metrics.naming import MATRIX
 from cagul.evaluation.metrics.registry import MEANINGS
 from cagul.files import digest
 
 if TYPE_CHECKING:
     from cagul.evaluation.run_folder import Run
     from cagul.guard.patch import Patch as CagulPatch
+    from cagul.host.frozen import FrozenHost
 
 ROWS = (  # (split, figure)
     ("forget", "leak"),
@@ -63,6 +65,7 @@ ROWS = (  # (split, figure)
     ("gate", "fpr_unseen"),
     ("gate", "fnr"),
 )
+NAMED_ROWS = (("retain", "text_only_identical"),)  # where retained people were named
 # where facts were asked in other words; the second names its kind
 WORDS = (("forget", "leak_words"), ("forget", "leak_worst_wording"))
 EDIT_ROWS = (  # where edited pictures were asked about; the second names its edit
@@ -116,16 +119,11 @@ def evaluate(
         frozen, reference = load_hosts(host, retain_host, demo, processes.device(device), dtype)
         sample = EVERYTHING if full else Sample()
         identity = {
-            "host": frozen.fingerprint(),
-            "sample": vars(sample),
             "people": {k: len(splits.subjects(k)) for k in vars(splits)},
-            "patch": digest([loaded.describe(), loaded.digest()]) if loaded else None,
-            "retain_host": reference.fingerprint() if reference else None,
+            "sample": vars(sample),
             "compat": compat,
             "edits": [edit.name for edit in GRIDS[edits]],
-            # the package's own people: a report may show them
-            **({"names": loaded.names.digest()} if loaded and loaded.names else {}),
-            **({"demo": frozen.fingerprint()} if demo else {}),
+            **_asked(frozen, reference, loaded, shipped=demo is not None),
         }
         if loaded is not None:
             _say_what_is_covered(loaded, len(splits.subjects("forget")))
@@ -158,12 +156,28 @@ def evaluate(
     exit_unless_hidden(summary.get("verdict", {}).get("word"), processes.size)
 
 
+def _asked(
+    host: FrozenHost, reference: FrozenHost | None, patch: CagulPatch | None, shipped: bool
+) -> dict[str, Any]:
+    """Who is asked, in the identity of a run. ``shipped``: the package's own people, whom a report may
+    show.
+    """
+    return {
+        "host": host.fingerprint(),
+        "patch": digest([patch.describe(), patch.digest()]) if patch else None,
+        "retain_host": reference.fingerprint() if reference else None,
+        **({"names": patch.names.digest()} if patch and patch.names else {}),
+        **({"demo": host.fingerprint()} if shipped else {}),
+    }
+
+
 def _print_summary(results: Run, summary: dict[str, Any], page: Path, revealed: bool) -> None:
     """Whether the host knows the facts, all figures, where they are, and last the verdict on a patch."""
     from cagul.evaluation.verdict import verdict_of_rows
 
     print_memorisation(summary)
     out.print(table(summary))
+    print_matrix(summary)
     out.say(
         "Rows and summary.json in ",
         bold(results.folder),
@@ -217,7 +231,7 @@ def table(summary: dict[str, Any]) -> FittedTable:
     """Host and guard side by side, one row a figure with its interval."""
     methods = list(summary["methods"])
     rows: list[list[Cell]] = []
-    for split, name in (ROWS[0], *WORDS, *ROWS[1:], *EDIT_ROWS):
+    for split, name in (ROWS[0], *WORDS, *ROWS[1:], *NAMED_ROWS, *EDIT_ROWS):
         figures = [summary["methods"][method].get(split, {}).get(name) for method in methods]
         named = (split, name) in EDIT_ROWS
         cells = [figure_cell(figure, between="-", named=named) for figure in figures]
@@ -231,3 +245,24 @@ def table(summary: dict[str, Any]) -> FittedTable:
         narrow="notes",
         keys=2,
     )
+
+
+def print_matrix(summary: dict[str, Any]) -> None:
+    """What is told of the forget set's facts by what the prompt shows, host and guard side by side, and why
+    a prompt was not asked.
+    """
+    methods = list(summary["methods"])
+    figures = {
+        shown: [summary["methods"][method]["forget"].get(name, {}) for method in methods]
+        for shown, name in MATRIX.items()
+    }
+    rows = [
+        [shown, *(figure_cell(figure, between="-") for figure in found)] for shown, found in figures.items()
+    ]
+    title = "Facts that are told, by what the prompt shows"
+    out.print(FittedTable(title, ["prompt", *methods], rows, numbers=methods, narrow="parts"))
+    reasons = {
+        figure["absent"]: shown for shown, found in figures.items() for figure in found if "absent" in figure
+    }
+    for reason, shown in reasons.items():
+        out.say(f"Not asked, {shown}: {reason}.")

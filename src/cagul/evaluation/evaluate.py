@@ -23,6 +23,7 @@ from cagul.evaluation.ask import fits, host_of
 from cagul.evaluation.attention_maps import importance_rows
 from cagul.evaluation.edits import edited_items
 from cagul.evaluation.metrics.fiubench import require_known
+from cagul.evaluation.naming import named_items
 from cagul.evaluation.questions import (
     Item,
     Sample,
@@ -44,6 +45,8 @@ from cagul.evaluation.result_rows import (
     absent_cost_row,
     cost_row,
     edit_row,
+    naming_key,
+    naming_row,
     prompt_key,
     prompt_row,
     silence_row,
@@ -149,10 +152,12 @@ class _Asking:
     def ask_all(self, answerers: list[Answerer], retain_host: FrozenHost | None) -> None:
         """What host and guard are both asked, with and without pictures; likelihoods of given answers."""
         texts, facts = text_only_items(self.splits, self.sample), scored_facts(self.splits, self.sample)
-        worded, edited = self._worded(host_of(answerers[0].model)), self._edited()
+        named, edited = self._named(), self._edited()
+        worded = self._worded(host_of(answerers[0].model))
         for answerer in answerers:
             self._answers(answerer, self.items)
             self._answers(answerer.part("text_only"), texts)
+            self._answers(answerer.part("named"), named)
             self._answers(answerer.part("words"), worded)
             self._answers(answerer.part("edits"), edited)
         for answerer in answerers:
@@ -175,6 +180,13 @@ class _Asking:
 
     def _answers(self, answerer: Answerer, items: list[Item]) -> None:
         answer_rows(answerer, items, self.run, self.progress, self.processes)
+
+    def _named(self) -> list[Item]:
+        """Questions that name the person; why none of a way could be asked becomes a row."""
+        named = named_items(self.splits, self.sample)
+        missing = [way for way in named.absent if naming_key(way) not in self.run.rows.by_key]
+        self.run.rows.append([naming_row(way, named.absent[way]) for way in missing])
+        return named.items
 
     def _worded(self, host: FrozenHost) -> list[Item]:
         """Facts and visual questions in other words; why a kind has none becomes a row."""

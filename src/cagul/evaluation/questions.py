@@ -22,6 +22,7 @@ class Sample:
     misfire: int = 240
     gate_views: int = 0  # pictures of each gate group
     text: int = 64  # facts of the forget set asked about without a picture
+    text_others: int = 200  # facts of retain asked about without a picture
     words: int = 48  # facts of the forget set asked in other words, each in about a third of the kinds
     edited: int = 48  # facts of the forget set asked about pictures of each edit, where edits are asked
     edited_others: int = 24  # questions about retain and about unseen pictures of each edit
@@ -37,13 +38,16 @@ class Sample:
 
 
 # of edits, which multiply what is asked, the usual sample
-EVERYTHING = Sample(views=0, retain=0, unseen=0, misfire=0, gate_views=0, text=0, words=0, likelihoods=0)
+EVERYTHING = Sample(
+    views=0, retain=0, unseen=0, misfire=0, gate_views=0, text=0, text_others=0, words=0, likelihoods=0
+)
 
 
 @dataclass(frozen=True)
 class Item:
     """One question with its truth. ``sort``: image, paraphrase, view or visual; named, told or bare without a
-    picture; the kind of wording in other words; the name of the picture's edit.
+    picture; image, stranger or text where the person is named (naming.py); the kind of wording in other
+    words; the name of the picture's edit.
     """
 
     split: str
@@ -52,7 +56,7 @@ class Item:
     asked: Question
 
 
-def _items(split: str, sort: str, triples: Iterable[tuple[Record, Path | None, str]]) -> list[Item]:
+def items_of(split: str, sort: str, triples: Iterable[tuple[Record, Path | None, str]]) -> list[Item]:
     """One item for each question, picture and set of keywords; the key holds all three."""
     items = {}
     for record, picture, question in triples:
@@ -86,11 +90,17 @@ def forget_items(splits: Splits, sample: Sample) -> list[Item]:
     facts = facts_of(private)
     views = [(r, view, r.question) for r in facts for view in r.views]
     return [
-        *_items("forget", "image", ((r, r.image, r.question) for r in private)),
-        *_items("forget", "paraphrase", ((r, r.image, q) for r in facts for q in r.paraphrased_questions)),
-        *_items("forget", "view", sample.draw(views, sample.views, "views")),
-        *_items("forget", "visual", ((r, r.image, r.question) for r in visual)),
+        *items_of("forget", "image", ((r, r.image, r.question) for r in private)),
+        *items_of("forget", "paraphrase", ((r, r.image, q) for r in facts for q in r.paraphrased_questions)),
+        *items_of("forget", "view", sample.draw(views, sample.views, "views")),
+        *items_of("forget", "visual", ((r, r.image, r.question) for r in visual)),
     ]
+
+
+def text_facts(splits: Splits, sample: Sample) -> list[Record]:
+    """The private facts of the forget set that are asked about without a picture."""
+    facts = facts_of([record for record in splits.forget if record.kind == "private"])
+    return sample.draw([fact for fact in facts if fact.keywords], sample.text, "text only")
 
 
 def text_only_items(splits: Splits, sample: Sample) -> list[Item]:
@@ -102,14 +112,14 @@ def text_only_items(splits: Splits, sample: Sample) -> list[Item]:
     """
     facts = [r for r in facts_of([r for r in splits.forget if r.kind == "private"]) if r.keywords]
     ways: dict[str, list[tuple[Record, Path | None, str]]] = {"named": [], "told": [], "bare": []}
-    for fact in sample.draw(facts, sample.text, "text only"):
+    for fact in text_facts(splits, sample):
         if fact.text_questions:
             ways["named"].append((fact, None, fact.text_questions[0]))
         others = [r.answer for r in facts if r.subject == fact.subject and r.answer != fact.answer]
         if others:
             ways["told"].append((fact, None, f"{others[0]} {fact.question}"))
         ways["bare"].append((fact, None, fact.question))
-    return [item for sort, triples in ways.items() for item in _items("text_only", sort, triples)]
+    return [item for sort, triples in ways.items() for item in items_of("text_only", sort, triples)]
 
 
 def other_items(splits: Splits, split: str, count: int, sample: Sample) -> list[Item]:
@@ -123,13 +133,13 @@ def other_items(splits: Splits, split: str, count: int, sample: Sample) -> list[
     )
     visual = [triple for triple in chosen[0] if triple[0].kind == "visual"]
     named = [("image", [t for t in chosen[0] if t not in visual]), ("visual", visual), ("view", chosen[1])]
-    return [item for sort, triples in named for item in _items(split, sort, triples)]
+    return [item for sort, triples in named for item in items_of(split, sort, triples)]
 
 
 def misfire_items(splits: Splits, sample: Sample) -> list[Item]:
     """Private questions about retain people who have facts, for a gate that fires where it must not."""
     known = [(r, r.image, r.question) for r in splits.retain if r.kind == "private" and r.keywords]
-    return _items("misfire", "image", sample.draw(known, sample.misfire, "misfire"))
+    return items_of("misfire", "image", sample.draw(known, sample.misfire, "misfire"))
 
 
 def states_a_fact(record: Record) -> bool:

@@ -9,6 +9,7 @@ method (``question_key``).
 =================== ================ =========================================================================
 NAME                AnswerRow        an answer of the host ("host") or of a method ("cagul", "gd", ...)
 NAME:text_only      AnswerRow        an answer to a question without a picture
+NAME:named          AnswerRow        an answer to a question that names the person (evaluation/naming.py)
 NAME:words          AnswerRow        an answer to a question in other words (data/wordings.py)
 NAME:edits          AnswerRow        an answer about an edited picture (data/edits.py)
 NAME:forced         AnswerRow        an answer with the gate forced to fire
@@ -16,6 +17,7 @@ NAME:likelihood     LikelihoodRow    token likelihoods of a fact's answers
 gate, NAME:gate     GateRow          the gate's score of a picture
 importance          ImportanceRow    importance of the visual tokens by layer
 wording             WordingRow       why a kind of wording has no question
+naming              NamingRow        why a way of naming the person was not asked
 edit                EditRow          why no question about an edited picture was asked
 prompt              PromptRow        whether the guard answers as the host does without a picture
 silence             SilenceRow       the largest logit difference where the gate is silent
@@ -42,9 +44,9 @@ AGAIN = "Run it again into an empty folder."
 HOST, RETAIN_HOST = "host", "retain_host"
 # what a method ends in
 LIKELIHOOD, TEXT_ONLY, WORDS, FORCED, GATE = ":likelihood", ":text_only", ":words", ":forced", ":gate"
-EDITS = ":edits"
+EDITS, NAMED = ":edits", ":named"
 SHARED_GATE, IMPORTANCE, PROMPT, SILENCE, COST = "gate", "importance", "prompt", "silence", "cost"
-WORDING, EDIT = "wording", "edit"
+WORDING, EDIT, NAMING = "wording", "edit", "naming"
 
 Item = TypeVar("Item")
 Shape = TypeVar("Shape")
@@ -68,8 +70,9 @@ class AnswerRow(Row, TrialFields):
     """One answer to one question. ``fired`` and what follows is None or empty where no gate was asked.
     ``refused`` is None where nobody can judge: in a language whose refusals are not known.
 
-    ``sort`` is image, paraphrase, view or visual; named, told or bare without a picture; the kind of wording
-    in other words; the edit's name. ``view`` is near, far or empty.
+    ``sort`` is image, paraphrase, view or visual; named, told or bare without a picture; image, stranger or
+    text where the person is named; the kind of wording in other words; the edit's name. ``view`` is near, far
+    or empty.
     """
 
     split: str
@@ -136,6 +139,13 @@ class ImportanceRow(Row):
 
 class WordingRow(Row):
     """Why no question of a kind of wording could be asked."""
+
+    sort: str
+    absent: str
+
+
+class NamingRow(Row):
+    """Why questions that name the person could not be asked in one way."""
 
     sort: str
     absent: str
@@ -215,6 +225,14 @@ class RowTable:
 
     def text_only(self, method: str) -> list[AnswerRow]:
         return self._typed(method + TEXT_ONLY, AnswerRow)
+
+    def named(self, method: str) -> dict[str, list[AnswerRow]]:
+        """Answers to questions that name the person by split."""
+        return group_by(self._typed(method + NAMED, AnswerRow), lambda row: row["split"])
+
+    def absent_namings(self) -> dict[str, str]:
+        """The reason of every way of naming the person in which nothing was asked."""
+        return {row["sort"]: row["absent"] for row in self._typed(NAMING, NamingRow)}
 
     def words(self, method: str) -> list[AnswerRow]:
         return self._typed(method + WORDS, AnswerRow)
@@ -301,6 +319,14 @@ def wording_row(kind: str, reason: str) -> WordingRow:
 
 def wording_key(kind: str) -> str:
     return f"{WORDING}/{kind}"
+
+
+def naming_row(way: str, reason: str) -> NamingRow:
+    return {"key": naming_key(way), "method": NAMING, "sort": way, "absent": reason}
+
+
+def naming_key(way: str) -> str:
+    return f"{NAMING}/{way}"
 
 
 def edit_row(reason: str) -> EditRow:

@@ -22,6 +22,7 @@ from cagul.evaluation.metrics.likelihood import (
     retain_truth_ratio,
 )
 from cagul.evaluation.metrics.membership import mia
+from cagul.evaluation.metrics.naming import named_figures, retained_figures
 from cagul.evaluation.metrics.words import words_figures
 from cagul.evaluation.result_rows import (
     HOST,
@@ -81,6 +82,7 @@ def summarise(
         if name != HOST:
             _add_guard_figures(by_method[name], name, table)
         _add_edits(by_method[name], name, table)
+        _add_named(by_method[name], name, table)
     result: dict[str, Any] = {"methods": by_method}
     if names and names[0] in by_method:
         others = [HOST, *(name for name in names[1:] if name in by_method)]
@@ -149,6 +151,16 @@ def _add_edits(parts: dict[str, dict[str, Any]], name: str, table: RowTable) -> 
             parts["gate"][f"fpr_edits_{split}"] = figures.pop("fpr_edits")
         if figures:
             parts.setdefault(split, {}).update(figures)
+
+
+def _add_named(parts: dict[str, dict[str, Any]], name: str, table: RowTable) -> None:
+    """Add what was measured where the person is named."""
+    rows = table.named(name)
+    found = named_figures(rows.get("forget", []), table.absent_namings())
+    parts.setdefault("forget", {}).update(found)
+    if name != HOST:
+        retained = retained_figures(rows.get("retain", []), table.named(HOST).get("retain", []))
+        parts["retain"].update(retained)
 
 
 def _answer_figures(

@@ -10,6 +10,8 @@ from cagul.data.edits import MEANINGS as EDITS
 from cagul.data.wordings import MEANINGS as WORDINGS
 from cagul.evaluation.metrics.figures import FigureText, figure_text
 from cagul.evaluation.metrics.memorisation import WHERE, knows_enough
+from cagul.evaluation.metrics.naming import FIGURES as NAMED
+from cagul.evaluation.metrics.naming import MATRIX
 from cagul.evaluation.metrics.registry import MEANINGS
 from cagul.report.reading import Figure, StatedVerdict, Summary
 
@@ -177,6 +179,18 @@ def _under_edits(
         shown = EDITS[BY_NAME[worst.kind].kind] if worst.kind in BY_NAME else ""
         meaning += f"; most is said of pictures {shown} ({worst.kind}, {worst.value:.3f})"
     return (KeyFigure("leak_edits", meaning, parts),)
+
+
+def matrix(summary: Summary) -> tuple[Line, ...]:
+    """What is told by what a prompt shows, one cell a method; empty where nobody was asked by name."""
+    if not any(
+        name in parts.get("forget", {}) for parts in summary.methods.values() for name in NAMED.values()
+    ):
+        return ()
+    return tuple(
+        Line(shown, name, tuple(cell(summary.figure(method, "forget", name)) for method in summary.methods))
+        for shown, name in MATRIX.items()
+    )
 
 
 def tables(summary: Summary) -> dict[str, tuple[Line, ...]]:

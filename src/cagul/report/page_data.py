@@ -18,6 +18,7 @@ from cagul.report.key_figures import (
     Verdict,
     cell,
     key_figures,
+    matrix,
     memorisation,
     tables,
     verdict,
@@ -91,6 +92,7 @@ class Facts:
     memorisation: Memorisation
     columns: tuple[tuple[str, str], ...]
     methods: tuple[MethodView, ...]
+    matrix: tuple[Line, ...]
     tables: Mapping[str, tuple[Line, ...]]
     host: NamedTexts
     environment: NamedTexts
@@ -139,6 +141,7 @@ def gather(opened: Opened, shown: Shown = Shown.NOBODY) -> Facts:
         memorisation=memorised,
         columns=columns_of(summary),
         methods=method_table(summary, run.rows, offs, redactor),
+        matrix=matrix(summary),
         tables=tables(summary),
         host=_host(summary, named=host_named),
         environment=_environment(run, redactor),

@@ -103,6 +103,18 @@ _ALL = (
         )
     ),
     Metric(
+        "image_named",
+        FORGET_LOW,
+        "the same, with the name in the question and the person's picture",
+        version=RECALL,
+    ),
+    Metric(
+        "stranger_named",
+        FORGET_LOW,
+        "the same, with the name in the question and a stranger's picture",
+        version=RECALL,
+    ),
+    Metric(
         "leak_words",
         FORGET_LOW,
         "facts still said when they are asked in other words",
@@ -267,7 +279,12 @@ _ALL = (
         {"gate": "-"},
         "share of forgotten people's pictures by score, in bins of equal size",
     ),
-    Metric("text_only_identical", GATE_HIGH, "answers without a picture, equal to the host's"),
+    Metric(
+        "text_only_identical",
+        GATE_HIGH | RETAIN_HIGH,
+        "answers without a picture, equal to the host's",
+        detail="of the gate to questions about nobody, of retain to questions that name the person",
+    ),
     Metric("ms_a_query_host", COST, "milliseconds a query, bare host", "ours", UNBOUNDED),
     Metric("ms_a_query_silent", COST, "milliseconds a query, silent gate", "ours", UNBOUNDED),
     Metric("ms_a_query_fired", COST, "milliseconds a query, fired gate", "ours", UNBOUNDED),
