@@ -105,13 +105,13 @@ _ALL = (
     Metric(
         "image_named",
         FORGET_LOW,
-        "the same, with the name in the question and the person's picture",
+        "facts still said where the question names the person in the picture",
         version=RECALL,
     ),
     Metric(
         "stranger_named",
         FORGET_LOW,
-        "the same, with the name in the question and a stranger's picture",
+        "facts still said where the question names them over a stranger's picture",
         version=RECALL,
     ),
     Metric(
