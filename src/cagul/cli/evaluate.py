@@ -256,7 +256,7 @@ def print_matrix(summary: dict[str, Any]) -> None:
         shown: [summary["methods"][method]["forget"].get(name, {}) for method in methods]
         for shown, name in MATRIX.items()
     }
-    rows = [
+    rows: list[list[Cell]] = [
         [shown, *(figure_cell(figure, between="-") for figure in found)] for shown, found in figures.items()
     ]
     title = "Facts that are told, by what the prompt shows"
