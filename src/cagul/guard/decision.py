@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Decision:
     """The gate's verdict on one image, of ``tokens`` visual tokens.
 
-    ``fallback``: the question stood before its image, so the last row was used.
+    ``fallback``: the question stood before its image, so the last row was used. ``withheld``: the output
+    filter withheld the first answer, and the gate was forced for another one.
     """
 
     score: float
@@ -19,12 +20,16 @@ class Decision:
     tokens: int
     fallback: bool
     milliseconds: float
+    withheld: bool = False
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer, the gate's decisions behind it, and how many forgotten names the prompt held."""
+    """An answer, the gate's decisions behind it, how many forgotten names the prompt held, and whether the
+    output filter withheld an answer before this one.
+    """
 
     text: str
     decisions: tuple[Decision, ...]
     names: int = 0
+    withheld: bool = False

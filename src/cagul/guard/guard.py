@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from threading import local
 from typing import Any
@@ -29,6 +29,7 @@ from cagul.errors import GuardBypass, HostError
 from cagul.guard.decision import Answer, Decision
 from cagul.guard.encoded import EncodedPrompts, without_columns
 from cagul.guard.names import NamesInPrompt, pieces_with_names, restored
+from cagul.guard.output_filter import NO_VALUES, Asked, FilteredGeneration, OutputFilter, Watch
 from cagul.guard.patch import Patch
 from cagul.guard.token_edit import choose_tokens, rewrite
 from cagul.host.frozen import FrozenHost, Prefill, Tokens
@@ -64,11 +65,13 @@ class _CacheRecord:
     # what was said before the last user turn of prompts with a picture that fires
     hidden: Tensor | None = None
     length: int = 0  # of the cache, in tokens: what is beyond it came from elsewhere
+    near: tuple[bool, ...] = ()  # prompts whose answers may not say shared values either
 
 
-# A context keeps every ContextVar that was set in it, so these two belong to the module and not to a guard.
+# A context keeps every ContextVar that was set in it, so these belong to the module and not to a guard.
 _disabled: ContextVar[frozenset[Guard]] = ContextVar("cagul_disabled_guards", default=frozenset())
 _forced: ContextVar[frozenset[Guard]] = ContextVar("cagul_forced_guards", default=frozenset())
+_unfiltered: ContextVar[frozenset[Guard]] = ContextVar("cagul_unfiltered_guards", default=frozenset())
 
 
 @contextmanager
@@ -88,23 +91,29 @@ def _named(guard: Any, name: str) -> Any:
 
 class Guard:
     """Host and patch at use. Inputs and outputs are the host's; ``decisions`` holds this thread's last
-    verdicts.
+    verdicts. With ``output_filter`` answers that would say a value of a forgotten person are withheld
+    (output_filter.py), where values are enrolled and their key is there.
 
     Raises PatchError when the patch belongs to another host; ``check=False`` skips the hash of the weights.
     """
 
-    def __new__(cls, host: FrozenHost, patch: Patch, *, check: bool = True) -> Guard:
+    def __new__(
+        cls, host: FrozenHost, patch: Patch, *, check: bool = True, output_filter: bool = False
+    ) -> Guard:
         """A guard is a Guard under the name of its host's class: transformers' pipelines know what they serve
         by that name.
         """
         return object.__new__(_named(cls, type(host.model).__name__))  # type: ignore[arg-type]
 
-    def __init__(self, host: FrozenHost, patch: Patch, *, check: bool = True):
+    def __init__(self, host: FrozenHost, patch: Patch, *, check: bool = True, output_filter: bool = False):
         if check:
             patch.require(host)
         self.host, self.patch = host, patch
         if patch.names_off:
             LOGGER.warning("Gate for names %s", patch.names_note)
+        self._filter: OutputFilter | None = patch.values if output_filter else None
+        if output_filter and patch.values is None and patch.values_note != NO_VALUES:
+            LOGGER.warning("Output filter %s", patch.values_note)
         self._move()
         self._local = local()
         self._caches: WeakKeyDictionary[Cache, _CacheRecord] = WeakKeyDictionary()
@@ -129,8 +138,10 @@ class Guard:
 
     @torch.compiler.disable
     def generate(self, inputs: Tensor | None = None, **options: Any) -> Any:
-        """``model.generate`` behind the gate; the same result where the gate is silent, bit for bit."""
-        self._local.decisions, self._local.names = (), None
+        """``model.generate`` behind the gate; the same result where gate and filter are silent, bit for
+        bit.
+        """
+        self._forget_call()
         if inputs is not None:
             options["input_ids"] = inputs
         given = options.get("generation_config")
@@ -140,22 +151,29 @@ class Guard:
         if self in _disabled.get():
             self._disown(options)
             return self.host.generate(options)
+        asked_ids = options.get("input_ids")
         names = self._pass_names(options)
         cache, held = self._held(options)
+        unhidden, tokens, prefill = dict(options), None, None
         if held is not None:
             held = self._require_cover(held, options)
-            output = self.host.generate(options)
         else:
-            prefilled, tokens = self._pass_gate(options)
-            output = self.host.generate(options, tokens)
-            held = prefilled
-        self._remember(held, cache, getattr(output, "past_key_values", None))
+            held, tokens, prefill = self._pass_gate(options)
+        filtering = self._filtering(asked_ids, options, held, prefill, unhidden)
+        output = self.host.generate(options, tokens)
+        if filtering is not None:
+            output = filtering.filtered(output)
+            self._note_withheld(filtering.asked, prefill)
+        if self.withheld:
+            self._disown(options)  # the cache holds what was withheld
+        else:
+            self._remember(held, cache, getattr(output, "past_key_values", None))
         return output if names is None else restored(output, names)
 
     @torch.compiler.disable
     def __call__(self, input_ids: Tensor | None = None, **inputs: Any) -> Any:
         """``model(...)`` behind the gate."""
-        self._local.decisions, self._local.names = (), None
+        self._forget_call()
         if input_ids is not None:
             inputs["input_ids"] = input_ids
         self._refuse(inputs)
@@ -174,7 +192,7 @@ class Guard:
             hide(inputs, held.hidden, held.length + inputs["input_ids"].shape[1])
             output = self.host.model(**(inputs if held.hidden is None else self.host.with_positions(inputs)))
         else:
-            held, tokens = self._pass_gate(inputs)
+            held, tokens, _ = self._pass_gate(inputs)
             given = inputs if tokens is None else self.host.without_pixels(inputs)
             given = given if held.hidden is None else self.host.with_positions(given)
             if tokens:
@@ -190,7 +208,7 @@ class Guard:
         Of hosts whose layers see a window alone, ``generate`` counts hidden turns in it and the worker does
         not. Raises GuardBypass as ``generate`` does, and for a prompt that goes on from a cache.
         """
-        self._local.decisions, self._local.names = (), None
+        self._forget_call()
         self._refuse(inputs)
         if inputs.get("past_key_values") is not None:
             raise GuardBypass(
@@ -203,7 +221,7 @@ class Guard:
             return EncodedPrompts(self.host.without_pixels(inputs), tokens, ())
         given = dict(inputs)
         names = self._pass_names(given)
-        held, edited = self._pass_gate(given)
+        held, edited, _ = self._pass_gate(given)
         read = inputs if names is None else inputs | {"input_ids": names.ids}
         padding = self.host.processor.tokenizer.pad_token_id
         kept = without_columns(self.host.without_pixels(read), held.hidden, padding)
@@ -224,30 +242,35 @@ class Guard:
         inputs = self._ask(image, question)
         output = self.generate(**inputs, **self.host.generation_options(max_new_tokens))
         text = self.host.decode(inputs["input_ids"].shape[1], output)[0]
-        return Answer(text, self.decisions, self.names_replaced)
+        return Answer(text, self.decisions, self.names_replaced, bool(self.withheld))
 
     def stream(
         self, image: Image.Image | str | Path | Sequence | None, question: str, *, max_new_tokens: int = 48
     ) -> Iterator[str]:
         """The pieces of ``answer`` as they come; ``decisions`` hold its verdicts after the last one. A reader
-        that stops early ends the generation.
+        that stops early ends the generation. Where the output filter withholds the answer, the second one
+        follows what was shown before the value.
         """
         inputs = self._ask(image, question)
         options = self.host.generation_options(max_new_tokens)
         verdicts: list[Decision] = []
+        withheld: list[int] = []
         context = copy_context()  # the worker's thread sees forced() and disabled() as this call does
 
         def generate(**streaming: Any) -> None:
             context.run(self.generate, **inputs, **options, **streaming)
             verdicts.extend(self.decisions)
+            withheld.extend(self.withheld)
 
-        pieces = self._streaming(generate, verdicts)
+        pieces = self._streaming(generate, verdicts, withheld)
         names = None if self in _disabled.get() else self._pass_names(dict(inputs))
         return pieces if names is None else pieces_with_names(pieces, names.said_for(0))
 
-    def _streaming(self, generate: Callable[..., None], verdicts: list[Decision]) -> Iterator[str]:
+    def _streaming(
+        self, generate: Callable[..., None], verdicts: list[Decision], withheld: list[int]
+    ) -> Iterator[str]:
         yield from stream_pieces(self.host.processor.tokenizer, generate, stops=self.host.stop_strings)
-        self._local.decisions = tuple(verdicts)
+        self._local.decisions, self._local.withheld = tuple(verdicts), tuple(withheld)
 
     def _ask(self, image: Any, question: str) -> dict[str, Tensor]:
         given = [] if image is None else list(image) if isinstance(image, (list, tuple)) else [image]
@@ -258,6 +281,18 @@ class Guard:
     def decisions(self) -> tuple[Decision, ...]:
         """The verdicts of this thread's last call, one for each image."""
         return getattr(self._local, "decisions", ())
+
+    @property
+    def withheld(self) -> tuple[int, ...]:
+        """Of this thread's last call the prompts whose first answer the output filter withheld."""
+        return getattr(self._local, "withheld", ())
+
+    def watch(self, row: int) -> Watch | None:
+        """What tells whether an answer to a prompt of this thread's last call says a value; None where the
+        filter is off.
+        """
+        asked: Asked | None = getattr(self._local, "asked", None)
+        return None if asked is None or self._filter is None else asked.watch(self._filter, row)
 
     @property
     def names_replaced(self) -> int:
@@ -284,7 +319,17 @@ class Guard:
         with _member(_forced, self):
             yield self
 
+    @contextmanager
+    def unfiltered(self) -> Iterator[Guard]:
+        """Inside the block, and in this thread alone, the output filter withholds nothing."""
+        with _member(_unfiltered, self):
+            yield self
+
     # -- the gate
+
+    def _forget_call(self) -> None:
+        self._local.decisions, self._local.names = (), None
+        self._local.asked, self._local.withheld = None, ()
 
     @torch.no_grad()
     def judge(self, tokens: Tokens) -> Tensor:
@@ -314,15 +359,15 @@ class Guard:
         return self._local.names
 
     @torch.no_grad()
-    def _pass_gate(self, inputs: dict[str, Any]) -> tuple[_CacheRecord, Tokens | None]:
+    def _pass_gate(self, inputs: dict[str, Any]) -> tuple[_CacheRecord, Tokens | None, Prefill | None]:
         """Encode the pictures, score them, and rewrite the tokens of those that fire. Returns what a cache
-        will hold and the tokens to answer from.
+        will hold, the tokens to answer from, and the prompts with the untouched tokens.
 
         Where a picture fires, the ``attention_mask`` of ``inputs`` hides its conversation's earlier turns
         from here on.
         """
         if inputs.get("pixel_values") is None:
-            return _CacheRecord([], {}), None
+            return _CacheRecord([], {}), None, None
         if inputs.get("input_ids") is None:
             raise GuardBypass(
                 "A picture came without input_ids, so its question is unknown.",
@@ -345,13 +390,7 @@ class Guard:
             if self in _forced.get() or score > self.patch.threshold
         ]
         prefill = self.host.prefill(inputs, tokens, fired)
-        edited, masks, hidden = list(tokens), {}, None
-        if fired:
-            hidden = self._last_turn_alone(prefill)
-            chosen = choose_tokens(self.host, self.patch.config, self.patch.layers, prefill)
-            rewritten = rewrite(self.patch.encoder, [tokens[i] for i in fired], chosen)
-            for i, mask, token in zip(fired, chosen, rewritten, strict=True):
-                edited[i], masks[i] = token, mask
+        edited, masks, hidden = self._rewrite(prefill)
         spent = 1000 * (time.perf_counter() - began) / max(1, len(tokens))
         self._local.decisions = tuple(
             Decision(
@@ -365,7 +404,22 @@ class Guard:
             )
             for i, score in enumerate(scores)
         )
-        return _CacheRecord(tokens, masks, hidden), edited
+        near = self._near(len(inputs["input_ids"]), scores.tolist(), [s.row for s in prefill.layout.spans])
+        return _CacheRecord(tokens, masks, hidden, near=near), edited, prefill
+
+    def _rewrite(self, prefill: Prefill) -> tuple[Tokens, dict[int, Tensor], Tensor | None]:
+        """The tokens of all pictures, rewritten for ``prefill.images``; which of these tokens were; and what
+        is hidden of their prompts (B, S).
+        """
+        edited, masks = list(prefill.tokens), {}
+        if not prefill.images:
+            return edited, masks, None
+        hidden = self._last_turn_alone(prefill)
+        chosen = choose_tokens(self.host, self.patch.config, self.patch.layers, prefill)
+        rewritten = rewrite(self.patch.encoder, [prefill.tokens[i] for i in prefill.images], chosen)
+        for i, mask, token in zip(prefill.images, chosen, rewritten, strict=True):
+            edited[i], masks[i] = token, mask
+        return edited, masks, hidden
 
     def _last_turn_alone(self, prefill: Prefill) -> Tensor:
         """Hide all turns but the last one, pictures left out, from the prompts of ``prefill.images``. Returns
@@ -388,6 +442,70 @@ class Guard:
         hidden = self.host.hidden(prefill)
         hide(inputs, hidden, hidden.shape[1])
         return hidden
+
+    # -- the output filter
+
+    @property
+    def _active_filter(self) -> OutputFilter | None:
+        return None if self in _unfiltered.get() else self._filter
+
+    def _near(self, prompts: int, scores: Sequence[float], rows: Sequence[int]) -> tuple[bool, ...]:
+        """Which prompts have a picture above the lower threshold; ``rows`` are the prompts of ``scores``."""
+        if self._filter is None:
+            return ()
+        above = {row for score, row in zip(scores, rows, strict=True) if self._filter.is_near([score])}
+        return tuple(row in above for row in range(prompts))
+
+    def _filtering(
+        self,
+        ids: Any,
+        options: dict[str, Any],
+        held: _CacheRecord,
+        prefill: Prefill | None,
+        unhidden: dict[str, Any],
+    ) -> FilteredGeneration | None:
+        """What filters a call of ``generate`` with ``options``; None where the filter is off. ``ids`` are
+        those that were given, ``unhidden`` the options before turns were hidden.
+        """
+        if self._filter is None or not isinstance(ids, Tensor) or ids.ndim != 2:
+            return None
+        mask = unhidden.get("attention_mask")
+        mask = mask if isinstance(mask, Tensor) and mask.shape == ids.shape else None
+        named = set() if self._local.names is None else {one.row for one in self._local.names.replaced}
+        near = held.near or (False,) * len(ids)
+        near = tuple(row in named or near[row] for row in range(len(ids)))
+        asked = Asked(ids, mask, near, self.host.processor.tokenizer)
+        if prefill is not None:
+            asked.again = partial(self._answer_again, prefill._replace(inputs=unhidden))
+        self._local.asked = asked
+        active = self._active_filter
+        return None if active is None else FilteredGeneration(active, asked, options)
+
+    @torch.no_grad()
+    def _answer_again(self, prefill: Prefill, rows: list[int]) -> Tensor | None:
+        """Sequences of the prompts ``rows`` of a call of ``generate``, all of whose options are in
+        ``prefill.inputs``, with the gate forced on their pictures; None where one of them has none.
+        """
+        if not set(rows) <= {span.row for span in prefill.layout.spans}:
+            return None
+        again = self.host.of_prompts(prefill, rows)
+        edited, _, _ = self._rewrite(again)
+        settings = {
+            name: value
+            for name, value in prefill.inputs.items()
+            if not isinstance(value, (Tensor, Cache)) and name != "streamer"
+        }
+        output = self.host.generate(again.inputs | settings, edited)
+        return output if isinstance(output, Tensor) else output.sequences
+
+    def _note_withheld(self, asked: Asked, prefill: Prefill | None) -> None:
+        """Say in the decisions which pictures' answers were withheld."""
+        self._local.withheld = tuple(sorted(asked.withheld))
+        if prefill is not None and asked.withheld:
+            self._local.decisions = tuple(
+                replace(decision, withheld=span.row in asked.withheld)
+                for decision, span in zip(self.decisions, prefill.layout.spans, strict=True)
+            )
 
     # -- caches and ways around
 
@@ -447,7 +565,9 @@ class Guard:
                 self._caches[one] = replace(held, length=int(one.get_seq_length()))
 
     def _disown(self, inputs: dict[str, Any]) -> None:
-        """Forget a cache that the unguarded host fills: a picture may go into it ungated."""
+        """Forget a cache that is filled by the unguarded host, into which a picture may go ungated, or with an
+        answer that was withheld.
+        """
         if isinstance(cache := inputs.get("past_key_values"), Cache):
             self._caches.pop(cache, None)
 

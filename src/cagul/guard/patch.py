@@ -34,6 +34,7 @@ from cagul.files import (
     write_text,
 )
 from cagul.guard.names import NO_NAMES, OFF, SEALED, NameGate, open_names
+from cagul.guard.output_filter import NO_VALUES, OutputFilter
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.gate import STORED_IMPOSTORS, load_gate
 
@@ -141,8 +142,8 @@ def refusals_text(facts: Mapping[str, Any]) -> str:
 @dataclass
 class Patch:
     """Both modules with what is needed to use them. ``layers`` are the probed ones, the same in training and
-    at use. ``names`` finds the forgotten people's names in prompts; they are sealed beside the patch, not in
-    it.
+    at use. ``names`` finds the forgotten people's names in prompts, ``values`` what answers may not say; they
+    are sealed beside the patch, not in it.
     """
 
     config: Config
@@ -154,6 +155,8 @@ class Patch:
     facts: dict[str, Any] = field(default_factory=dict)
     names: NameGate | None = None
     names_note: str = NO_NAMES  # why there is no gate for names, or what it holds
+    values: OutputFilter | None = None
+    values_note: str = NO_VALUES
 
     @property
     def names_off(self) -> bool:

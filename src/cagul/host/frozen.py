@@ -346,6 +346,11 @@ class FrozenHost:
         ).logits
         return logits[torch.arange(len(ends)), torch.tensor(ends) - first]
 
+    def of_prompts(self, prefill: Prefill, prompts: list[int]) -> Prefill:
+        """Some of the prompts (rows of the batch), with all their pictures asked about."""
+        tokens = [prefill.tokens[i] for i in _pictures_of(prompts, prefill.layout)]
+        return self.prefill(self._of_rows(prefill, prompts), tokens)
+
     def _of_rows(self, prefill: Prefill, prompts: list[int]) -> dict[str, Tensor]:
         """The inputs of ``prompts`` (rows of the batch), without pixels and labels; what goes by picture
         follows its prompt.

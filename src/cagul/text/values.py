@@ -1,0 +1,367 @@
+"""Values in texts: names, dates, numbers, addresses, towns, illnesses. They are kept as keyed hashes of their
+normalised words, and found in texts by these.
+
+A value of digits is found however they are grouped, a date in any order and with its month as a number. The
+inflection of words is that of ``matching``. Source: ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import permutations
+
+import numpy as np
+import regex
+
+from cagul.text.endings import languages_of, script_of, stems
+from cagul.text.matching import KATAKANA, UNSPACED, folded, spellings
+from cagul.text.person_names import HASH, SPELLED_LETTERS, KeyedHash
+
+MOST_WORDS = 12  # of a value; of a longer one these many words are kept
+MOST_DIGITS = 40  # of a number
+FEWEST_DIGITS = 5  # of a number that is found however its digits are grouped
+INSIDE_DIGITS = 7  # of a number that is found within a longer one, such as after a country's code
+GAP = 8  # characters between two words of a value, at most
+_SINGLE = rf"[{UNSPACED}{KATAKANA}]"
+_WORD = regex.compile(
+    rf"(?P<digits>\d+)(?:st|nd|rd|th)?(?![\p{{L}}])|{_SINGLE}|"
+    rf"[[\p{{L}}\p{{M}}\p{{N}}]--[{UNSPACED}{KATAKANA}]]+(?:'[\p{{L}}\p{{M}}]+)*",
+    regex.V1,
+)
+_BETWEEN_DIGITS = regex.compile(r"[^\p{L}\n]{1,3}")
+# months by their first letters, folded: English, German, French, Spanish, Italian, Portuguese, Dutch, Polish
+_MONTHS = (
+    "jan ene gen sty",
+    "feb fev lut",
+    "mar mrz maa",
+    "apr avr abr kwi",
+    "may mai mag mei maj",
+    "jun juin giu cze",
+    "jul juil lug lip",
+    "aug aou ago sie",
+    "sep set wrz",
+    "oct okt out ott paz",
+    "nov lis",
+    "dec dez dic dig gru",
+)
+_OF_A_DATE = frozenset(("of", "the", "de", "del", "le", "den", "di", "van"))
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of a text: the forms that it may be written for, its digits if it is a number, and where it
+    lies in the folded text.
+    """
+
+    forms: tuple[str, ...]
+    digits: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """A value in a text: its number among those enrolled, whether one person alone has it, its words there,
+    and where it lies in the text.
+    """
+
+    value: int
+    unique: bool
+    words: tuple[str, ...]
+    start: int
+    end: int
+
+
+def words_of(text: str) -> list[Word]:
+    """The words of a text. Letters that are spelled out one by one are a word; letters of scripts without
+    spaces are one each.
+    """
+    plain = folded(text)
+    languages = languages_of(text)
+    found: list[Word] = []
+    run: list[Word] = []
+    for match in _WORD.finditer(plain.text):
+        word = Word(_forms(match[0], match["digits"] or "", languages), match["digits"] or "", *match.span())
+        single = len(match[0]) == 1 and not word.digits and not regex.match(_SINGLE, match[0])
+        if not single or (run and word.start - run[-1].end > GAP):
+            found += _spelled(run)
+            run = []
+        if single:
+            run.append(word)
+        else:
+            found.append(word)
+    return [*found, *_spelled(run)]
+
+
+def _spelled(run: list[Word]) -> list[Word]:
+    if len(run) < SPELLED_LETTERS:
+        return run
+    return [Word(("".join(word.forms[0] for word in run),), "", run[0].start, run[-1].end)]
+
+
+@lru_cache(maxsize=65536)
+def _forms(word: str, digits: str, languages: frozenset[str]) -> tuple[str, ...]:
+    """A folded word, and the words that it may be an inflected form of."""
+    if digits:
+        return (digits if len(digits) > 2 else digits.lstrip("0") or "0",)
+    whole = word.replace("'", "")
+    heads = {word[: word.rindex("'")].replace("'", "")} if "'" in word else set()
+    return (whole, *sorted((heads | stems(whole, script_of(word), languages)) - {whole}))
+
+
+# -- what is kept of a value
+
+Way = tuple[str, ...]
+
+
+def ways(value: str) -> set[Way]:
+    """The ways to say a value, as words: "digits" with a number for one that may be grouped in any way."""
+    found: set[Way] = set()
+    for spelling in spellings(value):
+        words = words_of(spelling)[:MOST_WORDS]
+        said = tuple(word.forms[0] for word in words)
+        if not said:
+            continue
+        digits = "".join(word.digits for word in words)
+        if all(word.digits for word in words) and FEWEST_DIGITS <= len(digits) <= MOST_DIGITS:
+            found.add(("digits", digits))
+            if digits[0] == "0" and len(digits) > INSIDE_DIGITS:
+                found.add(("digits", digits[1:]))
+        found.add(("words", *said))
+        found.update(("words", *way) for way in _dates(said))
+    return found
+
+
+def _dates(said: Sequence[str]) -> Iterator[Way]:
+    """A date in any order, and with its month as a number."""
+    parts = [word for word in said if word not in _OF_A_DATE]
+    years = [word for word in parts if word.isdigit() and len(word) == 4]
+    days = [word for word in parts if word.isdigit() and len(word) <= 2]
+    months = [word for word in parts if not word.isdigit()]
+    if len(years) != 1 or len(parts) != 3 or len(days) + len(months) != 2 or not days:
+        return
+    yield from permutations(parts)
+    month = _month(months[0]) if months else ""
+    if month:
+        yield from ((days[0], month, years[0]), (month, days[0], years[0]), (years[0], month, days[0]))
+
+
+def _month(word: str) -> str:
+    return next((str(n) for n, begins in enumerate(_MONTHS, 1) if word.startswith(tuple(begins.split()))), "")
+
+
+@dataclass(frozen=True)
+class ValueHashes:
+    """What is kept of values: ``words`` are sorted keyed hashes of their words, ``ways`` sorted hashes of the
+    ways to say one, and row by row ``numbers`` and ``unique`` say which value that is and whether one person
+    alone has it. ``lengths`` are those of the ways, in words, ``digits`` those of numbers.
+    """
+
+    words: np.ndarray
+    ways: np.ndarray
+    numbers: np.ndarray
+    unique: np.ndarray
+    lengths: np.ndarray
+    digits: np.ndarray
+
+    @classmethod
+    def of(cls, values: Iterable[tuple[str, bool]], key: bytes, first: int = 0) -> ValueHashes:
+        """The hashes of (value, whether it is unique), numbered from ``first``."""
+        keyed = KeyedHash(key)
+        words: set[bytes] = set()
+        rows: dict[bytes, tuple[int, bool]] = {}
+        lengths: set[int] = set()
+        digits: set[int] = set()
+        for number, (value, unique) in enumerate(values, first):
+            for way in ways(value):
+                hashed = keyed(*way)
+                earlier = rows.get(hashed)
+                rows[hashed] = (number, unique) if earlier is None else (earlier[0], earlier[1] and unique)
+                if way[0] == "digits":
+                    digits.add(len(way[1]))
+                else:
+                    lengths.add(len(way) - 1)
+                    words.update(keyed("word", word) for word in way[1:])
+        kept = sorted(rows)
+        return cls(
+            np.sort(_array(words)),
+            _array(kept),
+            np.array([rows[one][0] for one in kept], np.uint32),
+            np.array([rows[one][1] for one in kept], np.uint8),
+            np.array(sorted(lengths), np.uint32),
+            np.array(sorted(digits), np.uint32),
+        )
+
+    @property
+    def count(self) -> int:
+        """How many values they are of."""
+        return len(np.unique(self.numbers))
+
+    def merged(self, other: ValueHashes) -> ValueHashes:
+        """The values of both, of one key. What both have is unique to nobody."""
+        after = int(self.numbers.max()) + 1 if len(self.numbers) else 0
+        hashes = np.concatenate([self.ways, other.ways])
+        numbers = np.concatenate([self.numbers, other.numbers + np.uint32(after)])
+        unique = np.concatenate([self.unique, other.unique])
+        kept, index, counts = np.unique(hashes, return_index=True, return_counts=True)
+        return ValueHashes(
+            np.union1d(self.words, other.words),
+            kept,
+            numbers[index].astype(np.uint32),
+            np.where(counts > 1, 0, unique[index]).astype(np.uint8),
+            np.union1d(self.lengths, other.lengths).astype(np.uint32),
+            np.union1d(self.digits, other.digits).astype(np.uint32),
+        )
+
+
+def _array(hashes: Iterable[bytes]) -> np.ndarray:
+    return np.frombuffer(b"".join(hashes), HASH).astype(np.uint64)
+
+
+# -- values in texts
+
+
+class ValueFinder:
+    """Finds the values of ``hashes`` in texts."""
+
+    def __init__(self, hashes: ValueHashes, key: bytes):
+        self.hashes, self._keyed = hashes, KeyedHash(key)
+        self._words = frozenset(hashes.words.tolist())
+        rows = zip(hashes.ways.tolist(), hashes.numbers.tolist(), hashes.unique.tolist(), strict=True)
+        self._ways = {way: (number, bool(unique)) for way, number, unique in rows}
+        self._lengths = frozenset(hashes.lengths.tolist())
+        self._longest = max(self._lengths, default=0)
+        self._is_known = lru_cache(maxsize=65536)(self._hashed_word)
+
+    def found(self, text: str) -> list[Found]:
+        """The values in a text, in order of their beginnings."""
+        words = words_of(text)
+        matches = [*self._worded(words), *self._numbers(words)]
+        if not matches:
+            return []
+        plain = folded(text)
+        return sorted(
+            (Found(*self._ways[way], said, *plain.span(start, end)) for way, said, start, end in matches),
+            key=lambda one: (one.start, one.end),
+        )
+
+    def _worded(self, words: Sequence[Word]) -> Iterator[tuple[int, Way, int, int]]:
+        known = [tuple(form for form in word.forms if self._is_known(form)) for word in words]
+        for first in range(len(words)):
+            states: list[Way] = [()]
+            for n in range(first, min(len(words), first + self._longest)):
+                if not known[n] or (n > first and words[n].start - words[n - 1].end > GAP):
+                    break
+                states = [(*state, form) for state in states for form in known[n]]
+                if len(states[0]) not in self._lengths:
+                    continue
+                for state in states:
+                    way = self._way("words", *state)
+                    if way in self._ways:
+                        yield way, state, words[first].start, words[n].end
+
+    def _numbers(self, words: Sequence[Word]) -> Iterator[tuple[int, Way, int, int]]:
+        for run in _runs_of_digits(words):
+            digits = "".join(word.digits for word in run)
+            owner = [word for word in run for _ in word.digits]
+            for length in self.hashes.digits.tolist():
+                for start in range(len(digits) - length + 1):
+                    first, last = owner[start], owner[start + length - 1]
+                    whole = (start == 0 or owner[start - 1] is not first) and (
+                        start + length == len(digits) or owner[start + length] is not last
+                    )
+                    number = digits[start : start + length]
+                    if whole or length >= INSIDE_DIGITS:
+                        way = self._way("digits", number)
+                        if way in self._ways:
+                            yield way, (number,), first.start, last.end
+
+    def _hashed_word(self, word: str) -> bool:
+        return self._way("word", word) in self._words
+
+    def _way(self, purpose: str, *parts: str) -> int:
+        return int.from_bytes(self._keyed(purpose, *parts), "big")
+
+
+def _runs_of_digits(words: Sequence[Word]) -> Iterator[list[Word]]:
+    run: list[Word] = []
+    for before, word in zip([None, *words], words, strict=False):
+        if not word.digits:
+            if run:
+                yield run
+            run = []
+            continue
+        if run and before is not None and word.start - before.end > 3:
+            yield run
+            run = []
+        run.append(word)
+    if run:
+        yield run
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a prompt holds: an answer that says it again tells nothing."""
+
+    values: frozenset[int]
+    words: frozenset[str]
+    digits: str
+
+    @classmethod
+    def by(cls, text: str, finder: ValueFinder) -> Held:
+        words = words_of(text)
+        return cls(
+            frozenset(one.value for one in finder.found(text)),
+            frozenset(form for word in words for form in word.forms),
+            "".join(word.digits for word in words),
+        )
+
+    def holds(self, one: Found) -> bool:
+        """Whether the prompt holds a value, or all its words: it could be put together of these."""
+        return one.value in self.values or all(
+            word in self.words or (word.isdigit() and len(word) > 2 and word in self.digits)
+            for word in one.words
+        )
+
+
+# -- values in answers
+
+_CAPITAL = regex.compile(r"\p{Lu}")
+
+
+def runs(text: str, common: Collection[str]) -> list[str]:
+    """What an answer says that others' answers do not: runs of words that are not ``common``, have a digit,
+    or a capital inside a sentence.
+    """
+    plain = folded(text)
+    found: list[tuple[int, int]] = []
+    before = None
+    for word in words_of(text):
+        start, end = plain.span(word.start, word.end)
+        opens = not regex.search(r"[\p{L}\p{N}][^.!?\n。！？]*$", text[:start])
+        telling = bool(word.digits) or word.forms[0] not in common
+        telling = telling or (not opens and bool(_CAPITAL.match(text, start)))
+        if not telling:
+            before = None
+            continue
+        if before is not None and found and word.start - before.end <= 3:
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((start, end))
+        before = word
+    return [text[start:end] for start, end in found]
+
+
+def can_be_unique(value: str) -> bool:
+    """Whether a value is of a kind that one person may have alone: a number of FEWEST_DIGITS or more, a date,
+    several words of which two begin with a capital or a digit. A town or an illness of one word is not.
+    """
+    words = words_of(value)
+    if sum(len(word.digits) for word in words) >= FEWEST_DIGITS:
+        return True
+    written = regex.findall(r"[\p{L}\p{M}\p{N}]+", value)
+    marked = [word for word in written if regex.match(r"[\p{Lu}\p{N}]", word)]
+    unspaced = sum(bool(regex.fullmatch(_SINGLE, word.forms[0])) for word in words)
+    return len(marked) > 1 or unspaced >= 3
