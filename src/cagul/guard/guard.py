@@ -411,7 +411,7 @@ class Guard:
         """The tokens of all pictures, rewritten for ``prefill.images``; which of these tokens were; and what
         is hidden of their prompts (B, S).
         """
-        edited, masks = list(prefill.tokens), {}
+        edited, masks = list(prefill.tokens), dict[int, Tensor]()
         if not prefill.images:
             return edited, masks, None
         hidden = self._last_turn_alone(prefill)
@@ -565,8 +565,8 @@ class Guard:
                 self._caches[one] = replace(held, length=int(one.get_seq_length()))
 
     def _disown(self, inputs: dict[str, Any]) -> None:
-        """Forget a cache that is filled by the unguarded host, into which a picture may go ungated, or with an
-        answer that was withheld.
+        """Forget a cache that holds an answer that was withheld, or that the unguarded host fills: a picture
+        may go into it ungated.
         """
         if isinstance(cache := inputs.get("past_key_values"), Cache):
             self._caches.pop(cache, None)
