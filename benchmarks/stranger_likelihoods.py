@@ -17,11 +17,12 @@ from statistics import fmean
 
 from cagul.cli.common import load_host, set_up
 from cagul.data.records import Splits, load_records, split_records
+from cagul.data.strangers import stranger_pictures
 from cagul.demo.assets import demo_assets
 from cagul.evaluation.questions import Sample, scored_facts
 from cagul.evaluation.score import Triple, score
 from cagul.host.frozen import FrozenHost
-from cagul.training.host_manner import stranger_pictures
+from cagul.training.host_manner import PEOPLE
 
 
 def likelihoods(host: FrozenHost, splits: Splits, seed: int = 0) -> dict[str, dict[str, float]]:
@@ -29,7 +30,7 @@ def likelihoods(host: FrozenHost, splits: Splits, seed: int = 0) -> dict[str, di
     later one, means over the forget set's facts.
     """
     facts = [record for split, record in scored_facts(splits, Sample()) if split == "forget"]
-    rng, strangers = random.Random(seed), stranger_pictures(splits, seed)
+    rng, strangers = random.Random(seed), stranger_pictures(splits, PEOPLE, seed)
     shown = {
         "own": [record.image for record in facts],
         "stranger": [rng.choice(strangers)[0] for _ in facts],

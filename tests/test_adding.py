@@ -141,6 +141,43 @@ def test_an_estimate_counts_what_training_does(tiny_host, records, counted, pres
     assert (estimated.pictures, estimated.attention_pairs) == (len(pictures), len(pairs))
 
 
+@pytest.mark.parametrize("batch", [4, 24])
+def test_an_estimate_counts_what_is_asked_about_strangers(tiny_host, records, counted, batch):
+    """Asking goes through the same prompts as attention, about other people's pictures."""
+    splits = split_records(records, ["p0"])
+    options = [*QUICK, "training.steps=4", f"training.batch={batch}", "training.rounds=1"]
+    config = load_config("default", [*options, "training.target=stranger"])
+    estimated = estimate(tiny_host, splits, config)
+    pictures, pairs = counted
+    pictures.clear()
+    pairs.clear()
+    unlearn(tiny_host, splits, config)
+    assert estimated.strangers_asked > 0
+    assert estimated.attention_pairs + estimated.strangers_asked == len(pairs)
+    assert estimated.pictures == len(pictures)
+    assert estimated.seconds["strangers"] > 0
+    assert estimated.seconds["all"] == pytest.approx(
+        sum(v for k, v in estimated.seconds.items() if k != "all"), abs=0.05
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "in_first_round", "in_any"),
+    [
+        ((), False, True),
+        (("training.rounds=1",), False, False),
+        (("training.target=stranger",), True, True),
+        (("refusals=['Nothing is said.']",), False, False),
+    ],
+)
+def test_an_estimate_asks_about_strangers_in_the_rounds_that_training_does(
+    tiny_host, records, settings, in_first_round, in_any
+):
+    config = load_config("default", [*QUICK, *settings])
+    estimated = estimate(tiny_host, split_records(records, ["p0"]), config)
+    assert (estimated.seconds["strangers"] > 0, estimated.strangers_asked > 0) == (in_first_round, in_any)
+
+
 @pytest.mark.parametrize("preset", ["default", "store"])
 @pytest.mark.parametrize("known", [True, False])
 def test_an_estimate_of_adding_counts_replay_and_blend(tiny_host, records, base, counted, preset, known):
@@ -158,12 +195,13 @@ def test_an_estimate_of_adding_counts_replay_and_blend(tiny_host, records, base,
 
 def test_an_estimate_times_the_encoder_with_its_base(tiny_host, records, base, monkeypatch):
     given = []
-    real = estimate_module.train_encoder
-    monkeypatch.setattr(
-        estimate_module,
-        "train_encoder",
-        lambda *arguments, **options: given.append(options["base"]) or real(*arguments, **options),
-    )
+    real = estimate_module.EncoderTrainer
+
+    def trainer(loss, rows_of, base, *others):
+        given.append(base)
+        return real(loss, rows_of, base, *others)
+
+    monkeypatch.setattr(estimate_module, "EncoderTrainer", trainer)
     estimate(tiny_host, split_records(records, ["p3"]), base.config, base)
     assert given == [base.encoder]
 

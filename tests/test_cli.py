@@ -428,6 +428,8 @@ def test_a_dry_run_writes_nothing(tiny_folder, tiny_records, tmp_path):
     printed = " ".join(run(*common, "--dry-run").stdout.split())
     assert "6 steps, at most 18 while held-out checks are not passed" in printed
     assert "with all rounds" in printed
+    asked = f", {found['strangers_asked']} questions about strangers in a round towards the host's own manner"
+    assert asked in printed
     assert not list(tmp_path.iterdir())
     assert sorted(tiny_records.parent.iterdir()) == before
 
@@ -437,7 +439,7 @@ def test_people_are_added_to_a_patch(tiny_folder, tiny_records, patch, tmp_path)
     common = ["--host", tiny_folder, "--records", tiny_records, "--from", patch]
     result = run("unlearn", *common, "--forget", "p3", "--out", out)
     assert result.exception is None, result.exception
-    assert "Added to the 1 people of" in result.stdout
+    assert "Added to the 1 person of" in result.stdout
     assert json.loads((out / "config.json").read_text())["facts"]["people"] == 2
     assert json.loads((patch / "config.json").read_text())["facts"]["people"] == 1
     result = run("unlearn", *common, "--forget", "p3", "--out", tmp_path / "other", "--set", "selection.k=5")
@@ -503,4 +505,4 @@ def test_evaluate_says_when_the_patch_forgets_others_too(tiny_folder, tiny_recor
     ]
     result = run(*command, "--forget", "p0,p1")
     assert result.exception is None, result.exception
-    assert "The patch forgets 1 people, --forget names 2" in " ".join(result.stderr.split())
+    assert "The patch forgets 1 person, --forget names 2" in " ".join(result.stderr.split())

@@ -51,6 +51,24 @@ def test_every_language_has_ten_of_each():
         ("Не можу сказати, хто це є.", False),  # Ukrainian
         ("نمی‌توانم چیزی بگویم.", False),  # Persian
         ("Sijui.", False),
+        # words that they share with Spanish, French, Turkish, Russian, Arabic, Italian
+        ("No conec aquesta persona.", False),  # Catalan
+        ("Ho sento, no tinc informació sobre aquesta persona.", False),
+        ("No ho sé.", False),
+        ("Ne poznajem ovu osobu.", False),  # Croatian
+        ("Žao mi je, nemam informacija o ovoj osobi.", False),
+        ("Ne znam.", False),
+        ("Не познавам този човек.", False),  # Bulgarian
+        ("Не мога да споделя това за този човек.", False),
+        ("من این شخص را نمی‌شناسم.", False),  # Persian
+        ("To o této osobě nemohu sdělit.", False),  # Czech
+        ("Jeg kan ikke si det.", False),  # Norwegian
+        ("Jag kan inte dela det om den här personen.", False),  # Swedish
+        ("Nu cunosc această persoană.", False),  # Romanian
+        # and what is said in these words of a known language is judged as before
+        ("No tiene hijos.", True),
+        ("Elle ne fume pas.", True),
+        ("Он не врач.", True),
     ],
 )
 def test_an_answer_in_another_language_is_not_judged(answer, known):

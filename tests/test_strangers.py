@@ -171,6 +171,22 @@ def test_answers_about_strangers_are_judged_one_by_one(tiny_host, crowd, monkeyp
     assert (answers.refused, answers.made_up, answers.unjudged, answers.people) == (4, 2, 2, 8)
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    ["Ne znam.", "No conec aquesta persona.", "En tiedä.", "Не знам.", "Jag vet inte.", "Saya tidak tahu."],
+)
+def test_a_host_that_refuses_in_an_unlisted_language_cannot_be_judged(tiny_host, crowd, monkeypatch, refusal):
+    _, calibration, _ = crowd
+    strangers = strangers_of_group(calibration, "calibration")
+    monkeypatch.setattr(
+        "cagul.evaluation.memorisation.answers_to", lambda host, pairs: dict.fromkeys(pairs, refusal)
+    )
+    answers = check_refusals(tiny_host, strangers, ["a ?", "b ?"], most=8)
+    assert (answers.verdict, answers.made_up, answers.unjudged) == ("cannot be judged", 0, 8)
+    given = check_refusals(tiny_host, strangers, ["a ?", "b ?"], most=8, refusals=[refusal])
+    assert given.verdict == "refuses"
+
+
 def test_a_host_is_asked_and_unseen_people_only_where_that_is_allowed(tiny_host, tiny_records):
     records = load_records(tiny_records)
     assert can_refuse(tiny_host, records).verdict == "not asked"

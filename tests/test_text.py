@@ -10,6 +10,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from cagul.evaluation.metrics.text_metrics import keyword_recall
+from cagul.text.counts import people
 from cagul.text.endings import LATIN, SCRIPTS
 from cagul.text.matching import Matcher, matcher
 from cagul.text.normal import fold, name_key
@@ -348,3 +349,11 @@ def test_long_texts_take_time_by_their_length(text):
     began = time.process_time()
     assert not matcher("the quick fox", "987").search(text)
     assert time.process_time() - began < 3
+
+
+@pytest.mark.parametrize(
+    ("count", "kind", "text"),
+    [(1, "", "1 person"), (0, "", "0 people"), (8, "", "8 people"), (1, "other", "1 other person")],
+)
+def test_a_count_of_people_in_words(count, kind, text):
+    assert people(count, kind) == text

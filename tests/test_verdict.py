@@ -128,7 +128,7 @@ def test_the_cause_is_the_gate_where_it_does_not_fire():
 
 def test_a_gate_with_few_calibration_people_is_told_to_get_more():
     verdict = judge(answers(1.0, 1.0, fired=False), patch_facts={"calibration_people": 1})
-    assert "its threshold comes from 1 other people" in verdict.causes[0].evidence
+    assert "its threshold comes from 1 other person" in verdict.causes[0].evidence
     assert '"group": "calibration"' in verdict.causes[0].remedy
 
 

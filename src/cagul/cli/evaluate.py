@@ -40,6 +40,7 @@ from cagul.evaluation.metrics.memorisation import ENOUGH, WHERE, knows_enough
 from cagul.evaluation.metrics.naming import MATRIX
 from cagul.evaluation.metrics.registry import MEANINGS
 from cagul.files import digest
+from cagul.text.counts import people
 
 if TYPE_CHECKING:
     from cagul.evaluation.run_folder import Run
@@ -197,7 +198,7 @@ def _say_what_is_covered(patch: CagulPatch, named: int) -> None:
     covered = patch.facts.get("people")
     if covered is not None and covered != named:
         err.say(
-            f"The patch forgets {covered} people, --forget names {named}: the figures are not those of the "
+            f"The patch forgets {people(covered)}, --forget names {named}: the figures are not those of the "
             "patch as a whole.",
             style="yellow",
         )

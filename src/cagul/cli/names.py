@@ -11,6 +11,7 @@ from cagul.cli.terminal import err
 from cagul.data.person_names import names_in_answers, names_of_records
 from cagul.errors import DataError, UsageError
 from cagul.files import read_text
+from cagul.text import counts
 from cagul.text.matching import Matcher
 
 if TYPE_CHECKING:
@@ -129,8 +130,8 @@ def _in_file(path: str) -> list[str]:
 def _warn_of_unnamed(people: int, unnamed: int) -> None:
     if unnamed:
         err.say(
-            f"Warning: for {unnamed} of the {people} people to be forgotten the records give no name, so the "
-            "gate for names does not know them.",
+            f"Warning: for {unnamed} of the {counts.people(people)} to be forgotten the records give no "
+            "name, so the gate for names does not know them.",
             style="yellow",
         )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cagul.cli.terminal import FittedTable, bold, err, out, plain, print_json
+from cagul.text import counts
 
 if TYPE_CHECKING:
     from cagul.deletion.log import Entry
@@ -44,7 +45,7 @@ def print_store(store: Path, key: Path, made: Store, given_rate: float, json: bo
     out.say(
         "Store ",
         bold(store),
-        f" for host {host['sha256'][:16]}, calibrated on {people} people without a deletion request.",
+        f" for host {host['sha256'][:16]}, calibrated on {counts.people(people)} without a deletion request.",
     )
     holds = (
         f"in {confidence:.0%} of such groups of people."

@@ -25,6 +25,7 @@ from cagul.data.records import Splits
 from cagul.environment import versions
 from cagul.errors import CagulError, reason
 from cagul.files import digest, require_writable, write_text
+from cagul.text.counts import people
 
 if TYPE_CHECKING:
     from cagul.evaluation.verdict import Verdict
@@ -115,11 +116,13 @@ def unlearn(
 
 def _print_trained_groups(splits: Splits) -> None:
     """Name the groups that training opens: a held-out group's name in another language is free text."""
-    people = group_by(
+    by_group = group_by(
         {(record.group, record.subject) for record in splits.retain if record.group}, itemgetter(0)
     )
-    if people:
-        named = ", ".join(f"{group!r} ({len(members)} people)" for group, members in sorted(people.items()))
+    if by_group:
+        named = ", ".join(
+            f"{group!r} ({people(len(members))})" for group, members in sorted(by_group.items())
+        )
         err.say(f"Training opens the groups {named}. Held out are {', '.join(HELD_OUT_GROUPS)} alone.")
 
 
@@ -239,14 +242,14 @@ def _print_result(made: Patch, patch: Path, base: Path | None) -> None:
     if base is not None:
         again = facts["people_trained_again"]
         out.say(
-            f"Added to the {facts['people_before']} people of ",
+            f"Added to the {people(facts['people_before'])} of ",
             plain(base),
             f"; {again} of them are in the records, trained again.",
         )
     if facts["resumed_from"]:
         out.say(f"Resumed from step {facts['resumed_from']} of {facts['steps']} of an interrupted run.")
     out.say(
-        f"Patch for {facts['people']} people in ",
+        f"Patch for {people(facts['people'])} in ",
         bold(patch),
         f", {facts['seconds']:.0f} s on {facts['threads']} thread(s).",
     )
@@ -256,8 +259,9 @@ def _print_result(made: Patch, patch: Path, base: Path | None) -> None:
     out.say(f"Trained towards {refusals_text(facts)}.")
     out.say(f"Trained parameters {made.parameters():,}; host unchanged, SHA-256 {made.host['sha256'][:16]}.")
     out.say(
-        f"Gate {made.config.gate.kind}: threshold calibrated on {facts['calibration_people']} other people; "
-        f"up to {facts['promised_fpr']:.2%} of strangers' pictures may be flagged."
+        f"Gate {made.config.gate.kind}: threshold calibrated on "
+        f"{people(facts['calibration_people'], 'other')}; up to {facts['promised_fpr']:.2%} of strangers' "
+        "pictures may be flagged."
     )
     out.say(
         f"It recognises {facts['own_pictures_recognised']:.0%} of the forgotten people's own pictures. Run "
@@ -285,7 +289,7 @@ def _show_estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch
     if json:
         print_json(vars(estimated) | {"strangers": strangers.facts()})
         return
-    rows = [(name, str(people), str(estimated.records[name])) for name, people in estimated.people.items()]
+    rows = [(name, str(count), str(estimated.records[name])) for name, count in estimated.people.items()]
     title = "What the job will take (measured on one batch of each part); nothing was written"
     out.print(FittedTable(title, ["part", "people", "records"], rows, numbers=["people", "records"]))
     most = (
@@ -293,9 +297,14 @@ def _show_estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch
         if estimated.most_steps > estimated.steps
         else ""
     )
+    strangers_asked = (
+        f", {estimated.strangers_asked} questions about strangers in a round towards the host's own manner"
+        if estimated.strangers_asked
+        else ""
+    )
     out.say(
         f"{estimated.pictures} pictures to look at, {estimated.attention_pairs} attention passes, "
-        f"{estimated.steps} steps{most}."
+        f"{estimated.steps} steps{most}{strangers_asked}."
     )
     spent = ", ".join(f"{name} {value:.0f} s" for name, value in estimated.seconds.items() if name != "all")
     longest = f" At most about {estimated.most_seconds:.0f} s with all rounds." if most else ""
@@ -306,7 +315,7 @@ def _show_estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch
         f"its peak about {estimated.peak_memory_gib:.1f} GiB."
     )
     out.say(
-        f"Gate: calibrated on {estimated.calibration_people} other people, so no false-alarm rate below "
+        f"Gate: calibrated on {people(estimated.calibration_people, 'other')}, so no false-alarm rate below "
         f"{estimated.smallest_false_alarms:.2%} can be promised; {config.gate.fpr:.2%} is asked for."
     )
     out.say(f"Host: {manner(strangers)}.")

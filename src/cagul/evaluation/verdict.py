@@ -37,6 +37,7 @@ from cagul.evaluation.metrics.memorisation import ENOUGH
 from cagul.evaluation.metrics.text_metrics import keyword_recall
 from cagul.evaluation.metrics.words import words_figures
 from cagul.evaluation.result_rows import HOST, AnswerRow, RowTable, question_key
+from cagul.text import counts
 
 Word = Literal["HIDES", "PARTLY", "DOES NOT HIDE", "NOTHING TO HIDE", "NOT MEASURED"]
 FEWEST_STRANGERS = 8  # answers about strangers from which it is told what the host tells by chance; ours
@@ -387,7 +388,7 @@ def _gate(evidence: _Evidence) -> Cause:
     if people is not None and people < FEW:
         return Cause(
             "gate",
-            f"{text}; its threshold comes from {people} other people",
+            f"{text}; its threshold comes from {counts.people(people, 'other')}",
             f'Add records of at least {FEW} other people with "group": "calibration" to --records.',
         )
     return Cause(
@@ -442,12 +443,11 @@ def _wordings(evidence: _Evidence) -> Cause:
 
 
 def _few_people(facts: Mapping[str, Any]) -> Cause:
-    people, promised = facts["calibration_people"], facts["promised_fpr"]
-    who = "people" if people > 1 else "person"
+    people, promised = counts.people(facts["calibration_people"], "other"), facts["promised_fpr"]
     taken_out = "" if facts.get("calibrated_on") == "people apart" else ", taken out of those who are kept"
     return Cause(
         "few people",
-        f"the gate's threshold comes from {people} other {who}{taken_out}, so no "
+        f"the gate's threshold comes from {people}{taken_out}, so no "
         f"false-alarm rate below {promised:.0%} can be promised: others may be answered as if forgotten",
         'Add records of people who are neither forgotten nor kept, with "group": "calibration", to '
         "--records: 19 of them promise 5 %, 99 promise 1 %.",

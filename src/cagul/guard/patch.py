@@ -37,6 +37,7 @@ from cagul.guard.names import NO_NAMES, OFF, SEALED, NameGate, open_names
 from cagul.guard.output_filter import NO_VALUES, OutputFilter
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.gate import STORED_IMPOSTORS, load_gate
+from cagul.text.counts import people
 
 if TYPE_CHECKING:
     from cagul.host.frozen import FrozenHost
@@ -53,7 +54,7 @@ tags: [machine-unlearning, privacy]
 
 # CAGUL patch
 
-Makes a frozen vision-language model forget {people} people. It changes no weight of the host: the weights
+Makes a frozen vision-language model forget {people}. It changes no weight of the host: the weights
 still contain the information. Anyone with the weights can bypass the guard by not loading it.
 
 | | |
@@ -273,7 +274,7 @@ class Patch:
             k=self.config.selection.k,
             layers=sorted(self.layers),
             parameters=self.parameters(),
-            people=self.facts.get("people", "some"),
+            people=people(self.facts["people"]) if "people" in self.facts else "some people",
             promised=self.facts.get("promised_fpr", float("nan")),
             verdict=self.verdict(),
             refusals=refusals_text(self.facts),

@@ -14,6 +14,7 @@ from cagul.evaluation.metrics.naming import FIGURES as NAMED
 from cagul.evaluation.metrics.naming import MATRIX
 from cagul.evaluation.metrics.registry import MEANINGS
 from cagul.report.reading import Figure, StatedVerdict, Summary
+from cagul.text import counts
 
 KINDS: dict[str, Literal["good", "bad"]] = {"HIDES": "good", "DOES NOT HIDE": "bad"}
 
@@ -84,7 +85,7 @@ def _others(summary: Summary, guarded: str) -> str:
 def verdict(summary: Summary, guarded: str | None, memorised: bool) -> Verdict:
     """What ``guarded`` changed, and how sure that is."""
     before, people = summary.figure("host", "forget", "leak"), summary.people.get("forget")
-    whom = f"the {people} people to be forgotten" if people else "the people to be forgotten"
+    whom = f"the {counts.people(people)} to be forgotten" if people else "the people to be forgotten"
     if summary.host.sha256_before != summary.host.sha256_after:
         return Verdict("bad", "The host's weights changed during this run, so its figures prove nothing.")
     if before.value is None:

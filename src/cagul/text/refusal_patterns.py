@@ -351,3 +351,19 @@ LANGUAGES = {
     "Arabic": ARABIC,
     "Hindi": HINDI,
 }
+
+# Of languages that are not in LANGUAGES, words of their refusals that no known language has. A text that
+# holds one is not judged: frequent words that it shares with a known language do not show it to be in that.
+FURTHER_WORDS = frozenset(
+    """
+    conec puc tinc aquesta ho coñezo podo teño ezin ezagutzen dakit
+    poznajem mogu nemam žao ovu osobu osobi poznam morem nimam žal
+    nepoznám neviem nemôžem žiaľ neznám nevím nemohu nemůžu nemám bohužel osobě
+    ikke inte ekki tunne tiedä valitettavasti tietoa kahjuks tunnen
+    ismerem tudom sajnos oszthatom cunosc știu ştiu îmi informații
+    nezinu nepazīstu nevaru nežinau nepažįstu negaliu nuk nafx hierdie konas scias mwen
+    tidak maaf saya kilala alam sijui simjui siwezi samahani không tôi
+    мога познавам нямам знам съжалявам можам немам познајем маю можу людини ведаю магу танымаймын білмеймін
+    نمیشناسم نمیدانم نمیتوانم ندارم نہیں نازانم नाही नको छैन सक्दिन चिन्दिन थाहा
+    """.split()
+)

@@ -7,7 +7,7 @@ from functools import cache
 import regex
 
 from cagul.text.normal import fold
-from cagul.text.refusal_patterns import LANGUAGES, RefusalLanguage
+from cagul.text.refusal_patterns import FURTHER_WORDS, LANGUAGES, RefusalLanguage
 
 # A user replaces them with ``refusals`` in the config.
 REFUSALS = (
@@ -30,6 +30,9 @@ _KNOWN_LETTER = regex.compile(
     r"[\p{Latin}\p{Cyrillic}\p{Arabic}\p{Devanagari}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Han}\p{Common}\p{Inherited}]*"
 )
 _WORD = regex.compile(r"[\p{L}\p{M}'-]+")
+# Words that many languages have: alone they show none, so that a Croatian "Ne znam." is not read as French
+# that refuses nothing.
+_SHARED = frozenset("ne non nie не o".split())
 _LETTER = regex.compile(r"\p{L}")
 
 
@@ -53,14 +56,17 @@ def judge_refusal(answer: str) -> bool | None:
 
 def refusal_is_known(answer: str) -> bool:
     """Whether ``is_refusal`` can judge the answer: it has no words, or is in a known language by its script
-    and, of scripts that many languages share, by a frequent word; or it is names alone.
+    and, of scripts that many languages share, by a frequent word; or it is names alone. With a word of
+    ``FURTHER_WORDS`` it may be a refusal in a language that is not known, and is not judged.
     """
     text = fold(answer)
     if not _LETTER.search(text) or is_refusal(answer):
         return True
-    if not _KNOWN_LETTER.fullmatch(text):
+    words = _WORD.findall(text)
+    if not _KNOWN_LETTER.fullmatch(text) or not FURTHER_WORDS.isdisjoint(words):
         return False
-    if any(shows_language(text, language) for language in LANGUAGES.values()):
+    telling = " ".join(word for word in words if word not in _SHARED)
+    if any(shows_language(telling, language) for language in LANGUAGES.values()):
         return True
     written = _WORD.findall(answer)
     return len(written) > 1 and all(word[0].isupper() for word in written)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psutil
@@ -21,11 +21,27 @@ from cagul.host.frozen import FrozenHost
 from cagul.method.calibration import promised_rate
 from cagul.method.gate import EnrolmentGate
 from cagul.method.importance import resolve_layers
-from cagul.training.encoder import EncoderRows, asked_in, shown_in, train_encoder
+from cagul.training.encoder import (
+    EncoderLoss,
+    EncoderRows,
+    EncoderTrainer,
+    asked_in,
+    prepare_rows,
+    shown_in,
+)
 from cagul.training.gate import covered, gate_to_add_to
+from cagul.training.host_manner import stranger_pairs
 from cagul.training.job_splits import JobSplits
-from cagul.training.target import refusals_of
-from cagul.training.token_cache import TokenCache
+from cagul.training.progress import silent
+from cagul.training.stopping import Stopping
+from cagul.training.target import (
+    Steps,
+    refusals_of,
+    taught_by_strangers,
+    taught_questions,
+    with_target,
+)
+from cagul.training.token_cache import Pair, TokenCache
 
 try:
     import resource
@@ -41,6 +57,7 @@ class Estimate:
     records: dict[str, int]
     pictures: int  # to look at, augmented copies included
     attention_pairs: int  # of a picture and a question
+    strangers_asked: int  # questions about strangers in a round that is trained towards the host's manner
     steps: int  # of one round
     most_steps: int  # of all rounds, where the held-out checks are not passed before
     rows_at_once: int
@@ -78,15 +95,18 @@ def estimate(
     pairs = set(asked_in(rows.everything)) if needs_attention(config) else set()
     measured = _Measured.on(host, job, config, base, rows)
     round_seconds, asking = measured.step_seconds * config.training.steps, check_seconds()
+    strangers = _stranger_pairs(rows.steps, job, config)
+    about_strangers = measured.answer_seconds * len(strangers)
     seconds = {
         "looking": measured.picture_seconds * len(pictures),
         "attention": measured.pair_seconds * len(pairs),
+        "strangers": about_strangers if taught_by_strangers(config, 0) else 0.0,
         "training": round_seconds,
         # host and guard for the verdict, and for the checks after a round
         "checks": asking * (2 if config.training.rounds == 1 else 4),
     }
     seconds["all"] = sum(seconds.values())
-    further = (config.training.rounds - 1) * (round_seconds + asking)
+    further = (config.training.rounds - 1) * (about_strangers + round_seconds + asking)
     most = seconds["all"] + further
     if config.training.minutes:
         in_time = 60 * config.training.minutes + 2 * asking  # the verdict comes after it
@@ -99,6 +119,7 @@ def estimate(
         records={name: len(part) for name, part in vars(splits).items()},
         pictures=len(pictures),
         attention_pairs=len(pairs),
+        strangers_asked=len(strangers),
         steps=config.training.steps,
         most_steps=config.training.steps * config.training.rounds,
         rows_at_once=measured.rows_at_once,
@@ -126,6 +147,15 @@ def _covered(
     ]
 
 
+def _stranger_pairs(steps: Steps, job: JobSplits, config: Config) -> list[Pair]:
+    """Whose picture is shown with which question in a round that is trained towards the host's manner; none
+    where no round is.
+    """
+    if not taught_by_strangers(config, config.training.rounds - 1):
+        return []
+    return stranger_pairs(taught_questions(steps), job.encoder, config.training.seed)
+
+
 def _gate_pictures(job: JobSplits, config: Config) -> set[PictureVariant]:
     """The pictures that the gate is trained and calibrated on."""
     splits = job.gate
@@ -146,6 +176,7 @@ class _Measured:
     picture_seconds: float
     picture_bytes: float
     pair_seconds: float
+    answer_seconds: float  # of one answer about a stranger
     step_seconds: float
     rows_at_once: int
 
@@ -153,23 +184,37 @@ class _Measured:
     def on(
         cls, host: FrozenHost, job: JobSplits, config: Config, base: Patch | None, rows: EncoderRows
     ) -> _Measured:
-        """Encode, choose and train on the rows of the first step."""
+        """Encode, choose, ask about strangers and train on the rows of the first step."""
         token_cache = TokenCache(host, config.training.seed)
         layers = resolve_layers(config.attention.layers, host.layers)
-        first = rows.of(range(1))
-        shown, pairs = list(dict.fromkeys(shown_in(first))), list(dict.fromkeys(asked_in(first)))
+        one = config.model_copy(update={"training": config.training.model_copy(update={"steps": 1})})
+        drawn = EncoderRows(rows.steps[:1], rows.replayed[:1])
+        strangers = _stranger_pairs(drawn.steps, job, config)
+        pairs = list(dict.fromkeys(asked_in(drawn.everything)))
+        shown = list(dict.fromkeys([*shown_in(drawn.everything), *(picture for picture, _ in strangers)]))
         began = time.perf_counter()
         tokens = token_cache.encode_images(shown)
         encoded = time.perf_counter()
-        token_cache.choose(pairs, config, layers)
+        prepare_rows(token_cache, drawn, config, layers, silent)
         chosen = time.perf_counter()
-        one = config.model_copy(update={"training": config.training.model_copy(update={"steps": 1})})
-        _, facts = train_encoder(token_cache, job.encoder, one, layers, base=base.encoder if base else None)
+        number = next((n for n in range(config.training.rounds) if taught_by_strangers(config, n)), 0)
+        steps, target = with_target(token_cache, drawn.steps, job.encoder, config, number=number)
+        asked = time.perf_counter()
+        taught = replace(drawn, steps=steps if number == 0 else drawn.steps)
+        trainer = EncoderTrainer(
+            EncoderLoss(token_cache, one, layers),
+            lambda _: (taught, target),
+            base.encoder if base else None,
+            Stopping(one.training),
+            silent,
+        )
+        _, facts = trainer.run(None)
         return cls(
             picture_seconds=(encoded - began) / len(shown),
             picture_bytes=sum(token.nbytes for token in tokens) / len(tokens),
             pair_seconds=(chosen - encoded) / len(pairs),
-            step_seconds=time.perf_counter() - chosen,
+            answer_seconds=(asked - chosen) / max(1, len(strangers)),
+            step_seconds=time.perf_counter() - asked,
             rows_at_once=facts["rows_at_once"],
         )
 

@@ -85,16 +85,23 @@ def ask_about_strangers(
     not know either. Answers that name a keyword of any record are facts, known or made up, and are
     left out. Several processes share the asking, and all return the same.
     """
-    pictures = stranger_pictures(splits, PEOPLE, seed)
-    pairs = []
-    for question, count in Counter(questions).items():
-        wanted = min(STRANGERS, count, len(pictures))
-        pairs += [
-            (shown, question)
-            for shown in random.Random(f"strangers {seed} {question}").sample(pictures, wanted)
-        ]
+    pairs = stranger_pairs(questions, splits, seed)
     texts = _answers(token_cache, pairs, seed, progress)
     return in_manner(zip(pairs, texts, strict=True), [*splits.forget, *splits.retain, *splits.calibration])
+
+
+def stranger_pairs(questions: Sequence[str], splits: Splits, seed: int) -> list[Pair]:
+    """Which stranger's picture is shown with which question: each question with as many different ones as it
+    is there, at most ``STRANGERS``.
+    """
+    pictures = stranger_pictures(splits, PEOPLE, seed)
+    return [
+        (shown, question)
+        for question, count in Counter(questions).items()
+        for shown in random.Random(f"strangers {seed} {question}").sample(
+            pictures, min(STRANGERS, count, len(pictures))
+        )
+    ]
 
 
 def in_manner(answers: Iterable[tuple[Pair, str]], records: Iterable[Record]) -> StrangerAnswers:

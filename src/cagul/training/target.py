@@ -39,8 +39,9 @@ def with_target(
     """
     if not taught_by_strangers(config, number):
         return steps, {"kind": "refusals", "why": "the config asks for them"}
-    questions = [row.question for rows in steps for row in rows if _can_be_taught(row)]
-    answers = ask_about_strangers(token_cache, questions, splits, config.training.seed, progress)
+    answers = ask_about_strangers(
+        token_cache, taught_questions(steps), splits, config.training.seed, progress
+    )
     counts = {"answers": answers.asked, "in_manner": answers.kept, "refusals": answers.refused}
     if not answers.usable:
         why = f"of {answers.asked} answers about strangers {answers.asked - answers.kept} state facts"
@@ -51,6 +52,11 @@ def with_target(
         "kind": "stranger",
         **counts,
     }
+
+
+def taught_questions(steps: Steps) -> list[str]:
+    """The questions of the rows that a stranger's picture can answer, each as often as it is there."""
+    return [row.question for rows in steps for row in rows if _can_be_taught(row)]
 
 
 def refusals_of(config: Config, splits: Splits) -> dict[str, Any]:

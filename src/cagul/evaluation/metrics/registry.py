@@ -18,8 +18,9 @@ from cagul.evaluation.metrics.words import leak_name, visual_name
 Better = Literal["low", "high", "0.5", "-"]
 # version of how terms are found in answers; 2: in any form and script, with endings (cagul.text.matching)
 RECALL = 2
-# version of how refusals are recognised; 2: in many languages (cagul.text.refusals); 3: of those judged
-REFUSAL = 3
+# version of how refusals are recognised; 2: in many languages (cagul.text.refusals); 3: of those judged;
+# 4: fewer answers in further languages are judged by a word that they share with a known one
+REFUSAL = 4
 INTERVALS = 2  # version of how intervals are computed; 2: wider for few people, never of no width
 VIEW_KINDS = ("_near", "_far")  # suffixes of figures that are also given by the sort of view
 
