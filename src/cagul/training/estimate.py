@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -105,12 +106,10 @@ def estimate(
         # host and guard for the verdict, and for the checks after a round
         "checks": asking * (2 if config.training.rounds == 1 else 4),
     }
-    seconds["all"] = sum(seconds.values())
     further = (config.training.rounds - 1) * (about_strangers + round_seconds + asking)
-    most = seconds["all"] + further
-    if config.training.minutes:
-        in_time = 60 * config.training.minutes + 2 * asking  # the verdict comes after it
-        seconds["all"], most = min(seconds["all"], in_time), min(most, in_time)
+    # the verdict comes after the time limit
+    in_time = 60 * config.training.minutes + 2 * asking if config.training.minutes else math.inf
+    seconds["all"], most = min(total := sum(seconds.values()), in_time), min(total + further, in_time)
     size = measured.picture_bytes * len(pictures) / GIB
     held = min(size, config.training.token_memory)
     people = len(job.gate.subjects("calibration"))
