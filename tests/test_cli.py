@@ -66,6 +66,7 @@ def test_every_verb_has_help():
         "evaluate",
         "hosts",
         "inspect",
+        "manifest",
         "memorise",
         "report",
         "serve",

@@ -132,7 +132,7 @@ def test_the_quickstarts_records_are_records():
 
 def test_the_python_pages_blocks_run(tiny_folder, tmp_path, monkeypatch, capsys):
     code = blocks((DOCS / "python-api.md").read_text(), "python")
-    assert len(code) == 7
+    assert len(code) == 9
     monkeypatch.chdir(stage(tmp_path / "api", tiny_folder).folder)
     names: dict = {}
     for number, text in enumerate(code):

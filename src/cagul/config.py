@@ -26,6 +26,11 @@ ImportanceKind = Literal[ProbedKind, "occlusion"]
 Options = TypeVar("Options", bound=BaseModel)
 
 
+def first_quarter(depth: int) -> int:
+    """How many of a language model's ``depth`` layers are its first quarter: at least two."""
+    return min(depth, max(2, depth // 4))
+
+
 def _with_new_names(renamed: dict[str, str], data: dict[str, Any]) -> dict[str, Any]:
     """Options by their names of now. Raises ValueError where one is given under both names."""
     for older, now in renamed.items():

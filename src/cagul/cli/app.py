@@ -43,6 +43,7 @@ VERBS = {
     "inspect": Verb("inspect.inspect", "Show what a patch is made of, without the people."),
     "report": Verb("report.report", "Write a run as one HTML page that opens offline."),
     "doctor": Verb("doctor.doctor", "Check the installation, the machine and a host."),
+    "manifest": Verb("manifest.manifest", "Write what proves a part of a host to be of it."),
     "hosts": Verb("hosts.hosts", "List the supported and the refused families of hosts."),
 }
 GROUPS = {

@@ -130,8 +130,13 @@ class Guard:
         """Load both from folders or hub names; ``options`` go to ``FrozenHost.load``. The names sealed beside
         the patch are opened with ``names_key``, or with the key in its default place; where they cannot be
         opened, a NamesOffWarning says why.
+
+        With a ``part`` of "front" the layers that the patch reads are loaded; ``encode``, ``tokens`` and
+        ``judge`` are all that it does.
         """
         opened = Patch.from_pretrained(patch, names_key=names_key)  # fails before the host is loaded
+        if options.get("part") == "front":
+            options = {"layers": opened.depth} | options
         return cls(FrozenHost.load(host, **options), opened)
 
     # -- the host's own interface

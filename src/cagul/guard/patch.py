@@ -164,6 +164,11 @@ class Patch:
         """Whether there are sealed names that could not be opened; ``names_note`` says why."""
         return OFF in self.names_note
 
+    @property
+    def depth(self) -> int:
+        """How many of the host's first layers it needs to choose tokens."""
+        return max(self.layers) + 1
+
     def parameters(self) -> int:
         """Trained numbers of both modules; enrolled pictures are data, not trained."""
         gate = sum(
@@ -391,6 +396,13 @@ class Patch:
         """Raises PatchError unless ``host`` is the one that the patch was trained on, by SHA-256 of its
         weights.
         """
+        if host.is_front and self.config.attention.kind in ("gradient", "occlusion"):
+            raise PatchError(
+                f"The patch chooses tokens by {self.config.attention.kind}, which asks the whole host, and "
+                f"this is the front of one, with {host.layers} layers.",
+                "Load the whole host.",
+                "front",
+            )
         if max(self.layers) >= host.layers:
             raise PatchError(
                 f"The patch reads layer {max(self.layers)}, this host has layers 0 to {host.layers - 1}.",

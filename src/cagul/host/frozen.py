@@ -19,9 +19,10 @@ from transformers import StoppingCriteriaList
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from cagul.config import ProbedKind
-from cagul.errors import DataError, HostError
+from cagul.errors import DataError, HostError, UsageError
 from cagul.host.attention_capture import recording, valid_rows
 from cagul.host.families import Family, family_of, of_host
+from cagul.host.front import Manifest, NoHead, Part
 from cagul.host.generation import (
     before_stop,
     end_tokens,
@@ -31,7 +32,7 @@ from cagul.host.generation import (
     require_settings,
     stop_strings,
 )
-from cagul.host.loading import load_model, require_family
+from cagul.host.loading import load_front, load_model, require_family
 from cagul.host.prompt_layout import (
     QuestionRows,
     Span,
@@ -44,7 +45,7 @@ from cagul.host.prompt_layout import (
 from cagul.host.prompter import Prompter
 from cagul.host.streaming import StopAtText, stream_pieces
 from cagul.host.visual_tokens import Seam
-from cagul.host.weights import device_of, fingerprint, unwrapped
+from cagul.host.weights import device_of, fingerprint, unwrapped, weight_bytes
 
 Tokens = list[Float[Tensor, "V D"]]
 AttentionSink = Callable[[int, Float[Tensor, "B H R S"], Bool[Tensor, "B R"]], None]
@@ -86,6 +87,7 @@ class FrozenHost:
         self.prompter = Prompter(processor, self.family, name)
         self.processor, self.name = self.prompter.processor, name
         require_settings(vars(model.generation_config))
+        self.manifest: Manifest | None = None
         self._seam: Seam | None = None
         self.marks = turn_marks(processor)
         self.language_model: Any = model.get_submodule(self.family.language_model)
@@ -98,21 +100,39 @@ class FrozenHost:
         device: str | None = None,
         dtype: torch.dtype | str = "auto",
         unproven: bool = False,
+        part: Part = "whole",
+        layers: int | None = None,
+        manifest: str | Path | Manifest | None = None,
         **options: Any,
     ) -> FrozenHost:
         """Load a checkpoint folder or hub name with AutoModelForImageTextToText and AutoProcessor.
+
+        A ``part`` of "front" leaves out all but the tower, the projector and the first ``layers`` of the
+        language model (the first quarter if not given): it encodes and shows attention, and cannot answer.
+        ``manifest``, which the whole host wrote, proves that it is of that host.
 
         ``unproven`` lets a family pass that is neither proven nor refused: ``selfcheck.load_host`` then asks
         the contracts. A ``device`` of "auto" spreads the weights over what there is; ``options`` such as
         ``device_map``, ``offload_folder`` and ``quantization_config`` go to transformers'
         ``from_pretrained``.
 
-        Raises HostError when the folder holds no host or lacks some of its weights, UnsupportedHost, before
-        any weight is read, for a family that is not proven.
+        Raises HostError when the folder holds no host or lacks some of its weights, or when the manifest is
+        of another one; UnsupportedHost, before any weight is read, for a family that is not proven.
         """
+        if part != "front" and (layers is not None or manifest is not None):
+            raise UsageError(
+                "layers and a manifest are for the front of a host.", 'Give part="front" too.', "front"
+            )
         require_family(source, unproven)
-        model, processor = load_model(source, device, dtype, options)
-        return cls(model, processor, str(source), unproven=unproven)
+        if part == "front":
+            model, processor = load_front(source, layers, device, dtype, options)
+        else:
+            model, processor = load_model(source, device, dtype, options)
+        host = cls(model, processor, str(source), unproven=unproven)
+        if manifest is not None:
+            host.manifest = manifest if isinstance(manifest, Manifest) else Manifest.load(manifest)
+            host.manifest.require(host)
+        return host
 
     # -- facts about the host
 
@@ -159,12 +179,33 @@ class FrozenHost:
             hasattr(p, "__tensor_flatten__") for p in self.model.parameters()
         )
 
+    @property
+    def is_front(self) -> bool:
+        """Whether the later layers and the head are left out."""
+        return isinstance(self.model.get_output_embeddings(), NoHead)
+
     def parameters(self) -> int:
         return sum(p.numel() for p in self.model.parameters())
 
+    def weight_bytes(self) -> int:
+        return weight_bytes(self.model)
+
     def fingerprint(self) -> str:
-        """SHA-256 over names, dtypes, shapes and bytes of all parameters and buffers, in memory."""
-        return fingerprint(self.model)
+        """SHA-256 over names, dtypes, shapes and bytes of all parameters and buffers, in memory. Of a front
+        it is the whole host's, by its manifest.
+
+        Raises HostError for a front without a manifest, or with tensors that are not as it says.
+        """
+        if not self.is_front:
+            return fingerprint(self.model)
+        if self.manifest is None:
+            raise HostError(
+                f"The front has {self.layers} layers and no manifest, so which host it is of is not known.",
+                "Give the manifest that `cagul manifest` wrote from the whole host.",
+                "front",
+            )
+        self.manifest.require(self)
+        return self.manifest.sha256
 
     # -- inputs
 

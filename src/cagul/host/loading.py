@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from cagul.host.checkpoint import (
     require_whole_weights,
 )
 from cagul.host.families import family_of
+from cagul.host.front import NoHead, cut
 
 
 def require_family(source: str | Path, unproven: bool) -> None:
@@ -90,6 +92,31 @@ def base_of(source: str | Path) -> str | Path:
     return base
 
 
+def load_front(
+    source: str | Path,
+    layers: int | None,
+    device: str | None,
+    dtype: torch.dtype | str,
+    options: dict[str, Any],
+) -> tuple[Any, Any]:
+    """The front of a host on ``device`` and the host's processor: no tensor of its later layers is read.
+
+    Raises as ``load_model`` does, HostError (front) for an adapter, UsageError for more layers than there
+    are.
+    """
+    if (Path(source) / "adapter_config.json").exists():
+        raise HostError(
+            f"{source} is an adapter, of which no front can be loaded.", "Give the merged model.", "front"
+        )
+    with _as_host_errors(source):
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    cut(config, layers)
+    with _without_report():
+        model, processor = load_model(source, device, dtype, {"config": config} | options)
+    model.set_output_embeddings(NoHead())
+    return model, processor
+
+
 def load_model(
     source: str | Path, device: str | None, dtype: torch.dtype | str, options: dict[str, Any]
 ) -> tuple[Any, Any]:
@@ -131,6 +158,18 @@ def _processor(source: str | Path) -> Any:
         (Path(source) / name).exists() for name in ("processor_config.json", "preprocessor_config.json")
     )
     return AutoProcessor.from_pretrained(source if own else base, trust_remote_code=False)
+
+
+@contextmanager
+def _without_report() -> Iterator[None]:
+    """Inside the block transformers does not report the tensors of a checkpoint that a model leaves out."""
+    logger = logging.getLogger("transformers.modeling_utils")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager

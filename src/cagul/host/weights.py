@@ -62,14 +62,35 @@ def fingerprint(model: nn.Module) -> str:
     tensor.
     """
     digest = hashlib.sha256()
+    for name, tensor in _tensors(model):
+        _add(digest, name, tensor)
+    return digest.hexdigest()
+
+
+def tensor_digests(model: nn.Module) -> dict[str, str]:
+    """The same of each parameter and buffer alone, by its name."""
+    digests = {}
+    for name, tensor in _tensors(model):
+        digest = hashlib.sha256()
+        _add(digest, name, tensor)
+        digests[name] = digest.hexdigest()
+    return digests
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """Bytes of all parameters."""
+    return sum(p.numel() * p.element_size() for p in model.parameters())
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and buffers, sorted by name; what is offloaded comes to the CPU."""
     for name, tensor in sorted([*model.named_parameters(), *model.named_buffers()]):
         owner, _, leaf = name.rpartition(".")
         if tensor.is_meta:
             with align_module_device(module := model.get_submodule(owner), torch.device("cpu")):
-                _add(digest, name, getattr(module, leaf))
+                yield name, getattr(module, leaf)
         else:
-            _add(digest, name, tensor)
-    return digest.hexdigest()
+            yield name, tensor
 
 
 def _add(digest: Any, name: str, tensor: Tensor) -> None:

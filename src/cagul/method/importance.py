@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cagul.config import first_quarter
 from cagul.errors import UsageError
 
 
@@ -17,7 +18,7 @@ def resolve_layers(layers: str | list[int], depth: int) -> frozenset[int]:
     if layers == "all":
         return frozenset(range(depth))
     if layers == "first_quarter":
-        return frozenset(range(min(depth, max(2, depth // 4))))
+        return frozenset(range(first_quarter(depth)))
     chosen = frozenset(int(layer) for layer in layers)
     wrong = sorted(layer for layer in chosen if not 0 <= layer < depth)
     if wrong or not chosen:
