@@ -33,6 +33,7 @@ class Verb:
 
 VERBS = {
     "demo": Verb("demo.demo", "Make the demo host forget eight people, and measure it."),
+    "init": Verb("init.init", "Make records from a folder with one subfolder a person."),
     "memorise": Verb("memorise.memorise", "Finetune a copy of a host until it knows records."),
     "unlearn": Verb("unlearn.unlearn", "Train a patch that makes a frozen host forget people."),
     "ask": Verb("ask.ask", "Ask a host about a picture, through the guard or without it."),

@@ -100,10 +100,10 @@ def picture_folder(folder: Path) -> Source:
     """
     read = Source()
     people = _people(folder, read)
-    _require_folders_of_people(folder, people)
-    _require_pictures(folder, people)
+    require_folders_of_people(folder, people)
+    require_pictures(folder, people)
     for files in people.values():
-        _count_files(folder, files, read)
+        count_files(folder, files, read)
     subjects = list(people)
     questions = _questions(folder / "questions.jsonl", subjects)
     for name, files in people.items():
@@ -131,7 +131,7 @@ def _people(folder: Path, read: Source) -> dict[str, PictureFiles]:
     return people
 
 
-def _require_folders_of_people(folder: Path, people: dict[str, PictureFiles]) -> None:
+def require_folders_of_people(folder: Path, people: dict[str, PictureFiles]) -> None:
     """Raises DataError for a folder that sorts people, and for one of a person in another's."""
     keys = {name_key(name): name for name in people}
     splits = sum(name.casefold() in FOLDERS_OF_SPLITS for name in people)
@@ -158,7 +158,7 @@ def _holds_own(folder: Path, files: PictureFiles) -> bool:
     return any(path.parent == folder for path in files.pictures)
 
 
-def _count_files(folder: Path, files: PictureFiles, read: Source) -> None:
+def count_files(folder: Path, files: PictureFiles, read: Source) -> None:
     """Count what was left out of a person's folder, and what of it reads otherwise than it may seem."""
     for why, paths in files.left_out.items():
         for path in paths:
@@ -170,7 +170,7 @@ def _count_files(folder: Path, files: PictureFiles, read: Source) -> None:
     read.notes = +read.notes
 
 
-def _require_pictures(folder: Path, people: dict[str, PictureFiles]) -> None:
+def require_pictures(folder: Path, people: dict[str, PictureFiles]) -> None:
     """Raises DataError when there is no subject, or one without a picture."""
     empty = [name for name, files in people.items() if not files.pictures]
     if empty or not people:
