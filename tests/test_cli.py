@@ -60,6 +60,7 @@ def test_every_verb_has_help():
     names = [command.name for command in app.registered_commands]
     assert sorted(names) == [
         "ask",
+        "attack",
         "compare",
         "demo",
         "doctor",

@@ -38,6 +38,7 @@ VERBS = {
     "unlearn": Verb("unlearn.unlearn", "Train a patch that makes a frozen host forget people."),
     "ask": Verb("ask.ask", "Ask a host about a picture, through the guard or without it."),
     "evaluate": Verb("evaluate.evaluate", "Measure a host with and without a patch."),
+    "attack": Verb("attack.attack", "Attack a guard, and count what an attacker gets."),
     "compare": Verb("compare.compare", "Tune many methods alike and compare them."),
     "study": Verb("study.study", "Study the role of visual tokens in a host."),
     "serve": Verb("serve.serve", "Serve a guarded host, as OpenAI-compatible chat completions."),

@@ -82,8 +82,8 @@ def ask_batch(
     prompter = host_of(answerer).prompter
     prompts = [prompter.prompt(q.question, len(q.pictures), q.turns) for q in part]
     pictures = [edited(opened(path), q.edit) for q in part for path in q.pictures]
-    answers = _answers(answerer, prompts, pictures, max_new_tokens)
-    decisions = _one_each([len(q.pictures) for q in part], answers.decisions)
+    answers = answer_prompts(answerer, prompts, pictures, max_new_tokens)
+    decisions = decision_of_each([len(q.pictures) for q in part], answers.decisions)
     return [Response(*row) for row in zip(part, answers.texts, answers.tokens, decisions, strict=True)]
 
 
@@ -92,7 +92,7 @@ def edited(picture: Image.Image, edit: str) -> Image.Image:
     return BY_NAME[edit].apply(picture) if edit else picture
 
 
-def _one_each(counts: Sequence[int], decisions: Sequence[Decision]) -> list[Decision | None]:
+def decision_of_each(counts: Sequence[int], decisions: Sequence[Decision]) -> list[Decision | None]:
     """Of each prompt's pictures the verdict on the first that fires, or on the first; None without any."""
     rest = iter(decisions)
     verdicts = [[next(rest) for _ in range(count)] if decisions else [] for count in counts]
@@ -119,7 +119,7 @@ def answer_batch(
     prompter = host_of(answerer).prompter
     prompts = [prompter.prompt(question, len(pictures)) for pictures, question in asked]
     opened = [picture for pictures, _ in asked for picture in pictures]
-    return _answers(answerer, prompts, opened, max_new_tokens)
+    return answer_prompts(answerer, prompts, opened, max_new_tokens)
 
 
 def host_of(answerer: FrozenHost | Guard) -> FrozenHost:
@@ -133,13 +133,22 @@ def fits(host: FrozenHost, asked: Question, max_new_tokens: int = 32) -> bool:
     return host.prompter.inputs([prompt], pictures)["input_ids"].shape[1] + max_new_tokens <= host.context
 
 
-def _answers(
-    answerer: FrozenHost | Guard, prompts: list[str], pictures: list[Image.Image], max_new_tokens: int
+def answer_prompts(
+    answerer: FrozenHost | Guard,
+    prompts: list[str],
+    pictures: list[Image.Image],
+    max_new_tokens: int = 32,
+    temperature: float = 0.0,
 ) -> BatchAnswers:
-    """Greedy answers to prompts, whose image marks are of ``pictures`` in order."""
+    """Answers to prompts, whose image marks are of ``pictures`` in order: greedy ones, or drawn from all
+    tokens by torch's generator at a ``temperature`` above 0.
+    """
     host = host_of(answerer)
     inputs = host.inputs(prompts, pictures)
     options: dict[str, Any] = host.generation_options(max_new_tokens)
+    if temperature:
+        drawn = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+        options["generation_config"].update(**drawn)
     decisions: tuple[Decision, ...] = ()
     if isinstance(answerer, Guard):
         with torch.no_grad():

@@ -242,17 +242,17 @@ class FrozenHost:
 
     # -- encode, attend, score, generate, stream
 
-    @torch.no_grad()
-    def encode_images(self, inputs: dict[str, Tensor]) -> Tokens:
+    def encode_images(self, inputs: dict[str, Tensor], *, gradient: bool = False) -> Tokens:
         """The projected visual tokens of every picture: exactly the rows that replace its placeholders.
 
         A picture that the host cuts into tiles is one picture. ``inputs`` are a whole prompt's or those of
-        ``image_inputs``.
+        ``image_inputs``. With ``gradient`` the tokens keep the gradient of the pixels.
         """
         wanted = inspect.signature(self.model.model.get_image_features).parameters
         pixels = {key: inputs[key] for key in wanted if inputs.get(key) is not None and key != "input_ids"}
         pixels["pixel_values"] = pixels["pixel_values"].to(self.dtype)
-        output = self.model.model.get_image_features(**pixels, return_dict=True)
+        with torch.set_grad_enabled(gradient):
+            output = self.model.model.get_image_features(**pixels, return_dict=True)
         self._seam = self._seam or Seam.of(output)
         rows, entries = self._seam.rows(output)
         if self.family.pictures == "entry":

@@ -33,9 +33,9 @@ def layout_pool(tokens: list[Float[Tensor, "V D"]], cells: int = CELLS) -> Float
     width = tokens[0].shape[1]
     # filled in place: many pictures are held once
     pooled = torch.empty(len(tokens), cells * width, device=tokens[0].device)
-    for row, token in zip(pooled, tokens, strict=True):
+    for n, token in enumerate(tokens):
         cell = F.adaptive_avg_pool1d(token.float().T[None], cells)[0].T
-        row.copy_(F.layer_norm(cell, (width,)).flatten())
+        pooled[n] = F.layer_norm(cell, (width,)).flatten()
     return pooled
 
 

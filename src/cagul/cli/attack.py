@@ -1,0 +1,168 @@
+"""``cagul attack``, and its table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cagul.cli import options
+from cagul.cli.common import load_hosts, records_by_split, repeating_command, set_up, splits_or_demo
+from cagul.cli.evaluate import figure_cell
+from cagul.cli.names import say_names
+from cagul.cli.terminal import (
+    RESUMES,
+    Cell,
+    FittedTable,
+    bold,
+    err,
+    if_interrupted,
+    out,
+    print_json,
+    progress_bar,
+)
+from cagul.evaluation.metrics.attacks import SORTS_OF_ANSWERS
+from cagul.files import digest
+
+if TYPE_CHECKING:
+    from cagul.evaluation.run_folder import Run
+
+HEADINGS = {"host": "host", "cagul": "guard", "retain_host": "never knew"}
+CASES = {
+    "black_box_50": "black box, 50 queries",
+    "black_box": "black box, all queries",
+    "everything": "everything",
+}
+
+
+@if_interrupted(RESUMES)
+def attack(
+    run: options.Run,
+    host: options.DemoHost = None,
+    patch: options.Patch = None,
+    records: options.DemoRecords = None,
+    forget: options.DemoForget = None,
+    unseen: options.Unseen = "",
+    retain_host: Annotated[
+        str | None,
+        typer.Option("--retain-host", help="A host that never knew the forget set: what a guesser gets."),
+    ] = None,
+    methods: Annotated[
+        str, typer.Option("--methods", help="all, or attacks with commas, such as edits,random-edits.")
+    ] = "all",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="10 queries about each of 3 facts a person.")
+    ] = False,
+    queries: Annotated[
+        int | None, typer.Option("--queries", min=1, help="Queries about a fact under each attack; 50.")
+    ] = None,
+    facts: Annotated[
+        int | None, typer.Option("--facts", min=0, help="Facts of each person; 0, all, if not given.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of every draw.")] = 0,
+    names_key: options.NamesKey = None,
+    dtype: options.Dtype = "auto",
+    device: options.Device = None,
+    threads: options.Threads = 0,
+    json: options.Json = False,
+) -> None:
+    """Attack host, guard and a host that never knew alike, and count the facts that an attacker is told.
+
+    A fact counts as told where any allowed query tells it. What the host that never knew tells is guessed.
+    """
+    from cagul.guard.patch import Patch
+
+    splits, demo = splits_or_demo(host, records, forget, unseen)
+    loaded = Patch.load(patch, names_key) if patch else None
+    set_up(threads)
+    from cagul.evaluation.attacks.registry import attacks_named
+    from cagul.evaluation.attacks.run import QUICK, Budget
+    from cagul.evaluation.attacks.run import attack as attack_guard
+    from cagul.evaluation.run_folder import Run
+    from cagul.guard.guard import Guard
+
+    chosen = attacks_named(methods)
+    usual = QUICK if quick else Budget()
+    budget = Budget(
+        usual.queries if queries is None else queries,
+        usual.facts if facts is None else facts,
+        seed,
+        usual.crafted,
+    )
+    frozen, never_knew = load_hosts(host, retain_host, demo, device, dtype)
+    guard = Guard(frozen, loaded) if loaded else None
+    if loaded is not None:
+        say_names(loaded)
+    identity = {
+        "host": frozen.fingerprint(),
+        "patch": digest([loaded.describe(), loaded.digest()]) if loaded else None,
+        "retain_host": never_knew.fingerprint() if never_knew else None,
+        "attack": vars(budget),
+        "people": {split: len(splits.subjects(split)) for split in vars(splits)},
+        **({"names": loaded.names.digest()} if loaded and loaded.names else {}),
+        **({"demo": frozen.fingerprint()} if demo else {}),
+    }
+    with progress_bar(json) as progress:
+        results = Run(run, identity, repeating_command(), records_by_split(splits))
+        summary = attack_guard(frozen, guard, never_knew, splits, results, chosen, budget, progress=progress)
+    if json:
+        print_json(summary)
+        return
+    _print_summary(results, summary)
+
+
+def _print_summary(results: Run, summary: Mapping[str, Any]) -> None:
+    """The table, why attacks or columns are absent, and where the files are."""
+    out.print(table(summary))
+    if "cagul" in summary["attack"]["columns"]:
+        out.print(answers_table(summary))
+    for name, one in summary["attacks"].items():
+        if "absent" in one:
+            out.say(f"{name}: absent, {one['absent']}.")
+    columns = summary["attack"]["columns"]
+    if "cagul" not in columns:
+        out.say("The guard is absent: no --patch was given.")
+    if "retain_host" not in columns:
+        err.say(
+            "Without --retain-host nobody sees how much of this a guesser gets, who knows nothing.",
+            style="yellow",
+        )
+    out.say("Rows and summary.json in ", bold(results.folder), " (the rows hold secrets).")
+
+
+def table(summary: Mapping[str, Any]) -> FittedTable:
+    """One row an attack: the share of facts that it is told, by column, and the guard's excess over the host
+    that never knew.
+    """
+    columns = summary["attack"]["columns"]
+    rows: list[list[Cell]] = []
+    for name, one in _measured(summary):
+        cells: list[Cell] = [figure_cell(one["columns"][c]["leak"], between="-") for c in columns]
+        queries = f"{one['columns'][columns[0]]['queries']:g}"
+        rows.append([name, queries, *cells, figure_cell(one.get("excess"))])
+    heads = [*(HEADINGS[column] for column in columns), "guard's excess"]
+    return FittedTable(
+        "Facts told to an attacker (95 % intervals over people)",
+        ["attack", "queries", *heads],
+        rows,
+        numbers=["queries", *heads],
+        narrow="parts",
+    )
+
+
+def answers_table(summary: Mapping[str, Any]) -> FittedTable:
+    """What the guard answers under each attack, as shares of all answers, and how often its gate fires."""
+    rows: list[list[Cell]] = []
+    for name, one in _measured(summary):
+        guard = one["columns"]["cagul"]
+        shares = [figure_cell(guard["answers"][sort], between="-") for sort in SORTS_OF_ANSWERS]
+        rows.append([name, *shares, figure_cell(guard["fired"], between="-")])
+    heads = [*SORTS_OF_ANSWERS, "fired"]
+    return FittedTable("The guard's answers", ["attack", *heads], rows, numbers=heads, narrow="parts")
+
+
+def _measured(summary: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Attacks that asked something, then the worst cases, by what they are called in a table."""
+    named = [(name, one) for name, one in summary["attacks"].items() if "columns" in one]
+    return named + [(CASES[case], one) for case, one in summary["worst_case"].items()]
