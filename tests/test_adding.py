@@ -220,6 +220,8 @@ def test_an_estimate_says_what_a_job_takes(tiny_host, records):
     assert estimated.most_seconds > estimated.seconds["all"]
     assert estimated.tokens_gib["disk"] > 0 == estimated.tokens_gib["memory"]
     assert (estimated.calibration_people, estimated.smallest_false_alarms) == (1, 0.5)
+    fpr = load_config("default", QUICK).gate.fpr
+    assert estimated.promised_fpr == pytest.approx((1 + fpr) / 2, abs=1e-5)
 
 
 @pytest.mark.parametrize(("settings", "asked"), [((), 6), (("training.rounds=1",), 2)])

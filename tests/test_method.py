@@ -224,6 +224,41 @@ def test_calibration_promises_no_more_than_its_people_allow():
         calibrate(torch.tensor([0.0, float("nan")]), torch.arange(2), 0.5)
 
 
+def test_an_empirical_quantile_lets_as_many_calibration_pictures_fire_as_are_asked_for():
+    scores = torch.arange(60.0)
+    threshold, promised = calibrate(scores, torch.arange(60), 0.05, quantile="empirical")
+    assert (scores > threshold).sum() == 3
+    assert promised == pytest.approx((1 + 60 * 0.05) / 61)
+    outlier = torch.cat([scores, torch.tensor([999.0])])  # a second picture of the person who scores highest
+    person = torch.cat([torch.arange(60), torch.tensor([59])])
+    assert calibrate(outlier, person, 0.0166)[0] == 999
+    assert calibrate(outlier, person, 0.0166, quantile="empirical")[0] == 59
+    assert calibrate(scores, torch.arange(60), 0.05, 0.9, "empirical") == calibrate(
+        scores, torch.arange(60), 0.05, 0.9
+    )
+
+
+@pytest.mark.parametrize("quantile", ["empirical", "conformal"])
+@pytest.mark.parametrize(("people", "fpr"), [(1, 0.02), (7, 0.1), (24, 0.02), (60, 0.05), (300, 0.02)])
+def test_calibration_keeps_its_promise_on_average_over_draws(quantile, people, fpr):
+    """Of people whose pictures resemble each other, in number and quality as people's are: one in ten looks
+    like somebody forgotten in all of them.
+    """
+    generator, exceeded = torch.Generator().manual_seed(0), []
+    person = torch.arange(people).repeat_interleave(torch.arange(people) % 4 + 1)
+    for _ in range(400):
+        looks = torch.randn(people + 50, generator=generator)
+        looks += 4 * (torch.rand(people + 50, generator=generator) < 0.1)
+        scores = looks[person] + 0.3 * torch.randn(len(person), generator=generator)
+        threshold, promised = calibrate(scores, person, fpr, quantile=quantile)
+        new = looks[people:] + 0.3 * torch.randn(50, generator=generator)
+        exceeded.append(float((new > threshold).float().mean()))
+    error = torch.tensor(exceeded).std() / 20
+    assert sum(exceeded) / 400 <= promised + 2 * error
+    if quantile == "empirical":  # and not by far
+        assert sum(exceeded) / 400 >= fpr - 2 * error
+
+
 def test_a_sure_calibration_keeps_its_promise_in_as_many_draws_as_it_says():
     scores = torch.arange(1000.0)
     threshold, promised = calibrate(scores, torch.arange(1000), 0.01, 0.9)

@@ -119,6 +119,12 @@ class GateConfig(_Section):
         lt=1,
         description="share of draws of the calibration people in which that holds; 0: on average over them",
     )
+    quantile: Literal["empirical", "conformal"] = Field(
+        "empirical",
+        description="the threshold lets `fpr` of the calibration people's pictures fire, which promises "
+        "(1 + n fpr) / (n + 1) with n of them, or is so high that `fpr` itself is promised, at 1 / (n + 1) "
+        "and above; without a part where `confidence` is set",
+    )
     pool: Literal["moments", "layout"] = Field(
         "moments",
         description="what of a picture's tokens the enrolment kind compares: mean and deviation, wherever "

@@ -106,7 +106,7 @@ def init(
         loaded = load_host(host, device, dtype)
         made = make_store(store, key, loaded, base, records, places, progress, confidence)
     with made:
-        print_store(store, key, made, base.config.gate.fpr, json)
+        print_store(store, key, made, base.config.gate, json)
 
 
 @if_interrupted("Run the same command again: a request that was named above is continued.")

@@ -10,6 +10,7 @@ from cagul.cli.terminal import FittedTable, bold, err, out, plain, print_json
 from cagul.text import counts
 
 if TYPE_CHECKING:
+    from cagul.config import GateConfig
     from cagul.deletion.log import Entry
     from cagul.deletion.store import Request, Store
 
@@ -24,12 +25,14 @@ def print_id(name: str, resumed: bool) -> None:
         err.say("Request ", request, advice, request, ".", wrap=False)
 
 
-def print_store(store: Path, key: Path, made: Store, given_rate: float, json: bool) -> None:
-    """A new store: its host, its calibration people, and the false-alarm rate that they allow to promise."""
-    from cagul.method.calibration import promised_rate
+def print_store(store: Path, key: Path, made: Store, gate: GateConfig, json: bool) -> None:
+    """A new store: its host, its calibration people, and the false-alarm rate that they promise with the
+    options of the base patch's ``gate``.
+    """
+    from cagul.method.calibration import least_rate, promised_rate
 
     people, confidence, host = len(set(made.calibration()[0])), made.facts["confidence"], made.facts["host"]
-    promised = promised_rate(people, given_rate, confidence)
+    promised = promised_rate(people, gate.fpr, confidence, gate.quantile)
     if json:
         print_json(
             {
@@ -38,7 +41,7 @@ def print_store(store: Path, key: Path, made: Store, given_rate: float, json: bo
                 "host": host,
                 "calibration_people": people,
                 "confidence": confidence,
-                "false_alarms": {"asked": given_rate, "promised": promised},
+                "false_alarms": {"asked": gate.fpr, "promised": promised},
             }
         )
         return
@@ -53,8 +56,8 @@ def print_store(store: Path, key: Path, made: Store, given_rate: float, json: bo
         else "on average. With --confidence 0.9 this would hold in nine of ten such groups of people."
     )
     out.say(f"At most {promised:.1%} of strangers' pictures are flagged, {holds}")
-    if promised > given_rate:
-        out.say(f"The patch asks for {given_rate:.1%}: give more calibration people.", style="yellow")
+    if least_rate(people, confidence) > gate.fpr:
+        out.say(f"The patch asks for {gate.fpr:.1%}: give more calibration people.", style="yellow")
     out.say("Its key is in ", bold(key), ": keep it in another place than the store.")
 
 

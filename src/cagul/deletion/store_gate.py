@@ -170,7 +170,8 @@ class StoreGate:
         best = self._base_best
         for one in enrolled.values():
             best = torch.maximum(best, one.best)
-        return calibrate(best, self.people, self.base.config.gate.fpr, self.confidence)
+        options = self.base.config.gate
+        return calibrate(best, self.people, options.fpr, self.confidence, options.quantile)
 
     @torch.no_grad()
     def union(self, enrolled: dict[str, Enrolled]) -> EnrolmentGate:

@@ -450,7 +450,7 @@ def _few_people(facts: Mapping[str, Any]) -> Cause:
         f"the gate's threshold comes from {people}{taken_out}, so no "
         f"false-alarm rate below {promised:.0%} can be promised: others may be answered as if forgotten",
         'Add records of people who are neither forgotten nor kept, with "group": "calibration", to '
-        "--records: 19 of them promise 5 %, 99 promise 1 %.",
+        "--records: with 49 of them the promise is gate.fpr and 2 % at most, with 99 gate.fpr and 1 %.",
     )
 
 

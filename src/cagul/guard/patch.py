@@ -82,6 +82,7 @@ LATER_OPTIONS = {
     ("training", "minutes"): 0.0,
     ("gate", "pool"): "layout",
     ("gate", "edits"): False,
+    ("gate", "quantile"): "conformal",
 }
 NO_REFUSALS_KEPT = "an earlier version of cagul kept no note of the refusals"
 REMAKE = "Train it again with `cagul unlearn`."

@@ -19,7 +19,7 @@ from cagul.environment import GIB
 from cagul.guard.patch import Patch
 from cagul.guard.token_edit import needs_attention
 from cagul.host.frozen import FrozenHost
-from cagul.method.calibration import promised_rate
+from cagul.method.calibration import least_rate, promised_rate
 from cagul.method.gate import EnrolmentGate
 from cagul.method.importance import resolve_layers
 from cagul.training.encoder import (
@@ -67,7 +67,8 @@ class Estimate:
     tokens_gib: dict[str, float]  # visual tokens in memory and on disk
     peak_memory_gib: float
     calibration_people: int
-    smallest_false_alarms: float
+    smallest_false_alarms: float  # that so many calibration people can promise, whatever is asked
+    promised_fpr: float  # what they promise with the job's options
     refusals: dict[str, Any]  # their language, number, and why these
 
 
@@ -127,7 +128,10 @@ def estimate(
         tokens_gib={"memory": round(held, 4), "disk": round(size - held, 4)},
         peak_memory_gib=round(_peak_memory() / GIB + held, 3),
         calibration_people=people,
-        smallest_false_alarms=round(promised_rate(people, 0.0, config.gate.confidence), 5),
+        smallest_false_alarms=round(least_rate(people, config.gate.confidence), 5),
+        promised_fpr=round(
+            promised_rate(people, config.gate.fpr, config.gate.confidence, config.gate.quantile), 5
+        ),
         refusals=refusals_of(config, job.encoder),
     )
 

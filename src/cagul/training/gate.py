@@ -165,7 +165,7 @@ def calibrate_gate(
     scores = gate(token_cache.encode_images([(path, 0) for path in owners], progress, "calibrating"))
     number = {name: n for n, name in enumerate(names)}
     person = torch.tensor([number[name] for name in owners.values()])
-    threshold, promised = calibrate(scores, person, config.fpr, config.confidence)
+    threshold, promised = calibrate(scores, person, config.fpr, config.confidence, config.quantile)
     return threshold, {
         "calibration_people": len(names),
         "calibration_pictures": len(owners),
