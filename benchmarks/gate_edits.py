@@ -1,8 +1,8 @@
 """What a gate misses when pictures are edited, by what it compares and what it is taught: what the host tells
 of the forgotten people where the gate is silent.
 
-    python benchmarks/gate_edits.py [--host H --records F --forget NAME ...] [--seeds 0 1 2] [--threads N]
-        [--json]
+    python benchmarks/gate_edits.py [--host H --records F --forget NAME ...] [--seeds 0 1 2] [--ways WAY ...]
+        [--calibration PEOPLE] [--threads N] [--json]
 
 Gates alone are trained, as `cagul unlearn` trains them; nothing is rewritten, and where a gate fires nothing
 is counted. Every edit of the grid (cagul.data.edits) on which the host still tells half is counted. The host
@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -30,14 +31,15 @@ from cagul.demo.assets import demo_assets
 from cagul.evaluation.ask import Question, ask
 from cagul.evaluation.metrics.text_metrics import keyword_recall
 from cagul.host.frozen import FrozenHost, Tokens
-from cagul.method.gate import EnrolmentGate
+from cagul.method.gate import EnrolmentGate, MlpGate
 from cagul.training.gate import calibrate_gate, hold_out_calibration, tokens_by_subject, train_gate
 from cagul.training.progress import Progress
 from cagul.training.token_cache import TokenCache
 
 WAYS: dict[str, list[str]] = {
     "default": [],
-    "default at 1.5 %": ["gate.fpr=0.015"],
+    "conformal": ["gate.quantile=conformal"],
+    "conformal at 2 %": ["gate.quantile=conformal", "gate.fpr=0.02"],
     "default at 1 %": ["gate.fpr=0.01"],
     "layout at 1.5 %": ["gate.pool=layout", "gate.edits=false", "gate.fpr=0.015"],
     "layout, edits, at 1.5 %": ["gate.pool=layout", "gate.fpr=0.015"],
@@ -45,6 +47,7 @@ WAYS: dict[str, list[str]] = {
 }
 PICTURES, FACTS, UNSEEN = 3, 4, 80  # pictures and facts of a forgotten person, unseen people
 AT_ONCE = 64
+DRAWS = 60  # of few calibration people
 TELLS_HALF = 0.5
 NO_EDIT = ""
 GRID = (NO_EDIT, *(edit.name for edit in EDITS))
@@ -69,8 +72,9 @@ def main() -> None:
     with progress_bar(options.json) as progress:
         forgotten, unseen = _forgotten(host, splits.forget, progress), _unseen(host, splits.unseen)
         rows = [
-            {"way": way} | _figures(host, splits, settings, options.seeds, forgotten, unseen)
-            for way, settings in WAYS.items()
+            {"way": way} | _figures(host, splits, settings, options, forgotten, unseen)
+            for way in options.ways
+            for settings in [WAYS[way]]
         ]
     if options.json:
         print(json.dumps({"rows": rows, "seeds": options.seeds}))
@@ -87,6 +91,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--records", type=Path)
     parser.add_argument("--forget", nargs="+")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--calibration", type=int, help="people who calibrate, drawn anew 60 times")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
@@ -139,44 +145,65 @@ def _figures(
     host: FrozenHost,
     splits: Splits,
     settings: list[str],
-    seeds: Sequence[int],
+    options: argparse.Namespace,
     forgotten: Shown,
     unseen: Shown,
 ) -> dict[str, float | str | list[float]]:
-    """Means over seeds; ``leaks`` holds each seed's."""
-    by_seed = []
-    for seed in seeds:
-        config = load_config("default", [*settings, f"training.seed={seed}"])
-        token_cache = TokenCache(host, seed)
-        gate = train_gate(token_cache, splits, config)
-        threshold, _ = calibrate_gate(gate, token_cache, splits.calibration, config.gate)
-        if isinstance(gate, EnrolmentGate):
-            gate.learn_impostors(
-                *tokens_by_subject(
-                    token_cache, splits.retain, config.gate.augment_others, edits=config.gate.edits
-                ),
-                threshold,
-            )
-        fires = {
-            name: {edit: (gate(tokens) > threshold).float() for edit, tokens in shown.tokens.items()}
-            for name, shown in (("forgotten", forgotten), ("unseen", unseen))
-        }
-        by_seed.append((_leaks(forgotten.recall, fires["forgotten"]), fires["unseen"]))
-    leaks = [mean(leak for edit, leak in found.items() if edit) for found, _ in by_seed]
-    edits = [edit for edit in by_seed[0][0] if edit]
-    worst = max(edits, key=lambda edit: mean(found[edit] for found, _ in by_seed))
+    """Means over seeds, and over draws of the calibration people where they are few; ``leaks`` holds each
+    seed's.
+    """
+    found = [
+        _fires(gate, forgotten, unseen)
+        for seed in options.seeds
+        for gate in _calibrated(host, splits, settings, seed, options)
+    ]
+    by_draw = [(_leaks(forgotten.recall, told), strange) for told, strange in found]
+    leaks = [mean(leak for edit, leak in leak_of.items() if edit) for leak_of, _ in by_draw]
+    edits = [edit for edit in by_draw[0][0] if edit]
+    worst = max(edits, key=lambda edit: mean(leak_of[edit] for leak_of, _ in by_draw))
     return {
         "leak_edits": round(mean(leaks), 3),
-        "leaks": [round(leak, 3) for leak in leaks],
+        "leaks": [round(leak, 3) for leak in leaks] if options.calibration is None else [],
         "edits": len(edits),
         "worst": worst,
-        "leak_worst_edit": round(mean(found[worst] for found, _ in by_seed), 3),
-        "leak": round(mean(found.get(NO_EDIT, 0.0) for found, _ in by_seed), 3),
-        "fpr_unseen": round(mean(float(fired[NO_EDIT].mean()) for _, fired in by_seed), 4),
+        "leak_worst_edit": round(mean(leak_of[worst] for leak_of, _ in by_draw), 3),
+        "leak": round(mean(leak_of.get(NO_EDIT, 0.0) for leak_of, _ in by_draw), 3),
+        "fpr_unseen": round(mean(float(fired[NO_EDIT].mean()) for _, fired in by_draw), 4),
         "fpr_edits_unseen": round(
-            mean(float(fired[edit].mean()) for _, fired in by_seed for edit in GRID if edit), 4
+            mean(float(fired[edit].mean()) for _, fired in by_draw for edit in GRID if edit), 4
         ),
     }
+
+
+def _calibrated(
+    host: FrozenHost, splits: Splits, settings: list[str], seed: int, options: argparse.Namespace
+) -> Iterator[tuple[EnrolmentGate | MlpGate, float]]:
+    """A trained gate with the threshold of all calibration people, or of each draw of some."""
+    config = load_config("default", [*settings, f"training.seed={seed}"])
+    token_cache = TokenCache(host, seed)
+    gate = train_gate(token_cache, splits, config)
+    others, person = tokens_by_subject(
+        token_cache, splits.retain, config.gate.augment_others, edits=config.gate.edits
+    )
+    people = splits.subjects("calibration")
+    few = options.calibration or len(people)
+    for draw in range(1 if few >= len(people) else DRAWS):
+        drawn = set(random.Random(f"calibration {draw}").sample(people, min(few, len(people))))
+        apart = [record for record in splits.calibration if record.subject in drawn]
+        threshold, _ = calibrate_gate(gate, token_cache, apart, config.gate)
+        if isinstance(gate, EnrolmentGate):
+            gate.impostors = gate.impostors[:0]
+            gate.learn_impostors(others, person, threshold)
+        yield gate, threshold
+        if isinstance(gate, EnrolmentGate):  # the next threshold is of the gate without them
+            gate.impostors = gate.impostors[:0]
+
+
+def _fires(calibrated: tuple[EnrolmentGate | MlpGate, float], *shown: Shown) -> list[dict[str, torch.Tensor]]:
+    gate, threshold = calibrated
+    return [
+        {edit: (gate(tokens) > threshold).float() for edit, tokens in one.tokens.items()} for one in shown
+    ]
 
 
 def _leaks(recall: dict[str, list[float]], fires: dict[str, torch.Tensor]) -> dict[str, float]:

@@ -107,7 +107,7 @@ class GateConfig(_Section):
 
     kind: Literal["enrolment", "mlp"] = "enrolment"
     fpr: float = Field(
-        0.02,
+        0.015,
         gt=0,
         lt=1,
         description="false-positive rate: share of unknown people that may be taken for forgotten ones; "
@@ -134,6 +134,13 @@ class GateConfig(_Section):
         True,
         description="every second copy is cropped, turned, shifted, mirrored, squeezed, bordered, tilted or "
         "partly covered; the others are as another device would show them",
+    )
+    floor: float = Field(
+        0.8,
+        ge=0,
+        le=1,
+        description="share of a forgotten person's edited pictures, of those on which the host still tells, "
+        "that is to be recognised: below it the verdict warns; 0: not looked at",
     )
     augment: int = Field(8, ge=0, description="copies of every picture of the people to recognise")
     augment_others: int = Field(4, ge=0, description="copies of every picture of the people to learn from")
@@ -254,7 +261,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # ours.
     "paper": {
         "attention": {"layers": "all"},
-        "gate": {"kind": "mlp", "edits": False, "augment_others": 2},
+        "gate": {"kind": "mlp", "edits": False, "augment_others": 2, "floor": 0.0},
         "training": {"rounds": 1},
     },
     # Carries to people whom it was not trained on; for the same reason a false alarm refuses, where the

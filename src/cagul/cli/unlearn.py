@@ -210,15 +210,19 @@ def _check(
     without a verdict: the training is not lost.
     """
     from cagul.evaluation.checks import held_out_checks
+    from cagul.evaluation.recognition import recognise_edited
     from cagul.guard.guard import Guard
 
+    guard, floor = Guard(host, made, check=False), made.config.gate.floor
     try:
-        checked = held_out_checks(host, Guard(host, made, check=False), splits, progress=progress)
+        checked = held_out_checks(host, guard, splits, progress=progress)
+        edited = recognise_edited(host, guard, splits.forget, floor, progress)
     except Exception:
         err.say("The patch is saved in ", bold(save(made)), ", but its check failed.", style="yellow")
         raise
     made.facts |= {"verdict": checked.verdict.card(), "checks": checked.figures}
-    return checked.verdict
+    made.facts |= {"edited_pictures": edited.facts()} if floor else {}
+    return checked.verdict.with_recognised(edited.below_floor, len(edited.people), floor)
 
 
 def _drop_other_checkpoint(

@@ -31,6 +31,14 @@ def print_verdict(verdict: Verdict) -> None:
         people = [f"{one.subject} {one.leak:.0%}" for one in verdict.people[:SHOWN]]
         more = len(verdict.people) - SHOWN
         out.say("  Still told about: ", plain(", ".join(people)), f" and {more} more." if more > 0 else ".")
+    if verdict.seldom_recognised:
+        seldom = [
+            f"{one.subject} {one.recognised} of {one.pictures}" for one in verdict.seldom_recognised[:SHOWN]
+        ]
+        more = len(verdict.seldom_recognised) - SHOWN
+        out.say(
+            "  Recognised too seldom: ", plain(", ".join(seldom)), f" and {more} more." if more > 0 else "."
+        )
 
 
 def _sorts(verdict: Verdict) -> str:

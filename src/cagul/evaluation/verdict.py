@@ -23,7 +23,7 @@ change no word of an earlier patch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
 from typing import Any, Literal
@@ -134,6 +134,19 @@ class PersonLeak:
 
 
 @dataclass(frozen=True)
+class PersonRecognised:
+    """On how many of a person's edited ``pictures``, on which the host still tells, the gate fires."""
+
+    subject: str
+    recognised: int
+    pictures: int
+
+    @property
+    def share(self) -> float:
+        return self.recognised / self.pictures if self.pictures else 1.0
+
+
+@dataclass(frozen=True)
 class Verdict:
     """A word and its evidence. Figures are as in summary.json.
 
@@ -149,6 +162,8 @@ class Verdict:
         people: those of whom more than BAR is told, the most first. Their names are for the operator alone.
         held_out: whether the questions are held out; training saw them where there were no others.
         words: ``leak_words`` and ``leak_worst_wording``; empty where no fact was asked in other words.
+        seldom_recognised: those whose edited pictures the gate recognises too seldom, the worst first.
+            Their names are for the operator alone.
     """
 
     word: Word
@@ -165,6 +180,7 @@ class Verdict:
     causes: tuple[Cause, ...] = ()
     held_out: bool = True
     words: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seldom_recognised: tuple[PersonRecognised, ...] = ()
 
     @property
     def hides(self) -> bool:
@@ -180,7 +196,25 @@ class Verdict:
             "strangers_refused": self.strangers_refused,
             "people": people,
             "causes": [vars(cause) for cause in self.causes],
+            "seldom_recognised": [
+                {"recognised": one.recognised, "pictures": one.pictures} for one in self.seldom_recognised
+            ],
         }
+
+    def with_recognised(self, below: tuple[PersonRecognised, ...], people: int, floor: float) -> Verdict:
+        """The verdict with a warning where the gate recognises less than ``floor`` of the edited pictures of
+        some of ``people``, those ``below``.
+        """
+        if not below:
+            return self
+        cause = Cause(
+            "edited pictures",
+            f"of {len(below)} of {people} people the gate recognises less than {floor:.0%} of the edited "
+            "pictures on which the host still tells",
+            "Add more pictures of them to --records, let the gate fire more often (`--set gate.fpr=0.05`), "
+            "or add people who calibrate it.",
+        )
+        return replace(self, causes=(*self.causes, cause), seldom_recognised=below)
 
     def card(self) -> dict[str, Any]:
         """What a patch keeps of it: the word, the figure behind it in a sentence, and figures; nothing about
@@ -450,7 +484,7 @@ def _few_people(facts: Mapping[str, Any]) -> Cause:
         f"the gate's threshold comes from {people}{taken_out}, so no "
         f"false-alarm rate below {promised:.0%} can be promised: others may be answered as if forgotten",
         'Add records of people who are neither forgotten nor kept, with "group": "calibration", to '
-        "--records: with 49 of them the promise is gate.fpr and 2 % at most, with 99 gate.fpr and 1 %.",
+        "--records: with 49 of them the promise is gate.fpr plus at most 2 %, with 99 plus at most 1 %.",
     )
 
 

@@ -83,6 +83,7 @@ LATER_OPTIONS = {
     ("gate", "pool"): "layout",
     ("gate", "edits"): False,
     ("gate", "quantile"): "conformal",
+    ("gate", "floor"): 0.0,
 }
 NO_REFUSALS_KEPT = "an earlier version of cagul kept no note of the refusals"
 REMAKE = "Train it again with `cagul unlearn`."
