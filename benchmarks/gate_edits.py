@@ -192,7 +192,6 @@ def _calibrated(
         apart = [record for record in splits.calibration if record.subject in drawn]
         threshold, _ = calibrate_gate(gate, token_cache, apart, config.gate)
         if isinstance(gate, EnrolmentGate):
-            gate.impostors = gate.impostors[:0]
             gate.learn_impostors(others, person, threshold)
         yield gate, threshold
         if isinstance(gate, EnrolmentGate):  # the next threshold is of the gate without them
