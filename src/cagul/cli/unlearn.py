@@ -319,8 +319,8 @@ def _show_estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch
         f"its peak about {estimated.peak_memory_gib:.1f} GiB."
     )
     out.say(
-        f"Gate: calibrated on {people(estimated.calibration_people, 'other')}, so a false-alarm rate of at most "
-        f"{estimated.promised_fpr:.2%} can be promised; {config.gate.fpr:.2%} is asked for."
+        f"Gate: calibrated on {people(estimated.calibration_people, 'other')}, so a false-alarm rate of at "
+        f"most {estimated.promised_fpr:.2%} can be promised; {config.gate.fpr:.2%} is asked for."
     )
     out.say(f"Host: {manner(strangers)}.")
     kind = {"target": {"kind": config.training.target}, "refusals": estimated.refusals}
