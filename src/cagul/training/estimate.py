@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from cagul.config import Config
+from cagul.config import Config, GateConfig
 from cagul.data.grouping import group_by
 from cagul.data.pictures import PictureVariant, variants
 from cagul.data.records import Splits
@@ -129,11 +129,13 @@ def estimate(
         peak_memory_gib=round(_peak_memory() / GIB + held, 3),
         calibration_people=people,
         smallest_false_alarms=round(least_rate(people, config.gate.confidence), 5),
-        promised_fpr=round(
-            promised_rate(people, config.gate.fpr, config.gate.confidence, config.gate.quantile), 5
-        ),
+        promised_fpr=_promised(people, config.gate),
         refusals=refusals_of(config, job.encoder),
     )
+
+
+def _promised(people: int, gate: GateConfig) -> float:
+    return round(promised_rate(people, gate.fpr, gate.confidence, gate.quantile), 5)
 
 
 def _covered(
