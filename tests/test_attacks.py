@@ -16,7 +16,7 @@ from cagul.errors import DataError, UsageError
 from cagul.evaluation.attacks import candidates, draws, gradients, names, pictures, wordings
 from cagul.evaluation.attacks.query import Material, facts_to_tell
 from cagul.evaluation.attacks.registry import ATTACKS, attacks_named
-from cagul.evaluation.attacks.run import Budget, attack
+from cagul.evaluation.attacks.run import Budget, attack, columns_of
 from cagul.evaluation.metrics.attacks import (
     affirms,
     column_figures,
@@ -31,6 +31,7 @@ from cagul.evaluation.metrics.attacks import (
 from cagul.evaluation.run_folder import Run
 from cagul.guard.guard import Guard
 from helpers import make_patch
+from test_output_filter import filtered
 
 
 def record(question, answer, keyword, subject="p1", picture="a", **fields):
@@ -341,6 +342,16 @@ def test_pictures_made_with_gradients_stay_within_the_bound_and_get_nearer(
     assert not any(p.requires_grad or p.grad is not None for p in tiny_host.model.parameters())
 
 
+def test_a_guard_with_values_is_asked_with_its_output_filter_too(tiny_host, tiny_splits, tmp_path):
+    guard = filtered(tiny_host, "Oslo")
+    columns = columns_of(tiny_host, guard, None)
+    assert [column.name for column in columns] == ["host", "cagul", "cagul_filter"]
+    run = Run(tmp_path / "run", {"test": 1})
+    summary = attack(tiny_host, guard, None, tiny_splits, run, [ATTACKS["plain"]], Budget(1, 1))
+    assert summary["attacks"]["plain"]["columns"]["cagul_filter"]["leak"]["n"] == 2
+    assert summary["attack"]["columns"] == ["host", "cagul", "cagul_filter"]
+
+
 def test_without_a_guard_no_picture_is_made_against_it(tiny_host, tiny_splits, tmp_path):
     run = Run(tmp_path / "run", {"test": 1})
     summary = attack(tiny_host, None, None, tiny_splits, run, [ATTACKS["pgd"]], Budget(1, 1))
@@ -351,17 +362,30 @@ def test_without_a_guard_no_picture_is_made_against_it(tiny_host, tiny_splits, t
 def test_the_verb_prints_a_table_and_json_and_refuses_in_words(
     cagul, cagul_streams, tiny_folder, tiny_host, tiny_records, tmp_path
 ):
-    patch = make_patch(tiny_host).save(tmp_path / "patch")
+    made = make_patch(tiny_host)
+    made.threshold = -100.0
+    patch = made.save(tmp_path / "patch")
     given = ["--host", tiny_folder, "--patch", patch, "--records", tiny_records, "--forget", "p0,p1"]
     asked = ["--methods", "plain", "--facts", 1, "--threads", 1, "--out", tmp_path / "run"]
     code, text = cagul("attack", *given, *asked)
-    assert code == 0
+    assert code == 0, text
     assert "Facts told to an attacker" in text
     assert "Without --retain-host" in text
     code, out, _ = cagul_streams("attack", *given, *asked, "--json")
     summary = json.loads(out)
     assert code == 0
     assert list(summary["attacks"]) == ["plain"]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "What an attacker gets" in page
+    assert "Where do they live" not in page
+    code, text = cagul("report", tmp_path / "run")
+    assert code == 0
+    assert "queries a fact an attacker is told" in text
+    (tmp_path / "run" / "summary.json").write_text(out.replace('"queries": 1.0', '"queries": 2.0', 1))
+    code, text = cagul("report", tmp_path / "run")
+    assert code == 3
+    assert "is not what its rows give" in text
+    (tmp_path / "run" / "summary.json").write_text(json.dumps(summary))
     assert summary == json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["evaluation"]["rows_resumed"] == 2 * 2
     code, text = cagul("attack", *given, *asked, "--seed", 1)

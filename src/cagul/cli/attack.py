@@ -22,18 +22,13 @@ from cagul.cli.terminal import (
     print_json,
     progress_bar,
 )
-from cagul.evaluation.metrics.attacks import SORTS_OF_ANSWERS
+from cagul.evaluation.metrics.attacks import CASES, HEADINGS, SORTS_OF_ANSWERS
 from cagul.files import digest
 
 if TYPE_CHECKING:
-    from cagul.evaluation.run_folder import Run
+    from pathlib import Path
 
-HEADINGS = {"host": "host", "cagul": "guard", "retain_host": "never knew"}
-CASES = {
-    "black_box_50": "black box, 50 queries",
-    "black_box": "black box, all queries",
-    "everything": "everything",
-}
+    from cagul.evaluation.run_folder import Run
 
 
 @if_interrupted(RESUMES)
@@ -81,6 +76,7 @@ def attack(
     from cagul.evaluation.attacks.run import attack as attack_guard
     from cagul.evaluation.run_folder import Run
     from cagul.guard.guard import Guard
+    from cagul.report.html import write_report
 
     chosen = attacks_named(methods)
     usual = QUICK if quick else Budget()
@@ -106,13 +102,14 @@ def attack(
     with progress_bar(json) as progress:
         results = Run(run, identity, repeating_command(), records_by_split(splits))
         summary = attack_guard(frozen, guard, never_knew, splits, results, chosen, budget, progress=progress)
+    page, _ = write_report(run)
     if json:
         print_json(summary)
         return
-    _print_summary(results, summary)
+    _print_summary(results, summary, page)
 
 
-def _print_summary(results: Run, summary: Mapping[str, Any]) -> None:
+def _print_summary(results: Run, summary: Mapping[str, Any], page: Path) -> None:
     """The table, why attacks or columns are absent, and where the files are."""
     out.print(table(summary))
     if "cagul" in summary["attack"]["columns"]:
@@ -128,7 +125,13 @@ def _print_summary(results: Run, summary: Mapping[str, Any]) -> None:
             "Without --retain-host nobody sees how much of this a guesser gets, who knows nothing.",
             style="yellow",
         )
-    out.say("Rows and summary.json in ", bold(results.folder), " (the rows hold secrets).")
+    out.say(
+        "Rows and summary.json in ",
+        bold(results.folder),
+        " (the rows hold secrets); report: ",
+        bold(page),
+        ".",
+    )
 
 
 def table(summary: Mapping[str, Any]) -> FittedTable:

@@ -13,7 +13,7 @@ from cagul.cli.terminal import bold, err, out, plain, print_json
 
 def report(
     run: Annotated[
-        Path, typer.Argument(help="Run folder of `cagul demo`, `evaluate`, `compare` or `study`.")
+        Path, typer.Argument(help="Run folder of `cagul demo`, `evaluate`, `compare`, `study` or `attack`.")
     ],
     page: Annotated[
         Path | None, typer.Option("--out", help="HTML file to write; RUN/report.html if not given.")

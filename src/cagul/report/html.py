@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cagul.files import write_text
+from cagul.report.attack import gather_attack
 from cagul.report.charts import overlay, roc, scatter, score_histograms
 from cagul.report.page_data import Facts, gather
 from cagul.report.reading import open_run
@@ -73,8 +74,11 @@ def write_report(
     """
     opened = open_run(folder)
     shown = Shown.EVERYBODY if reveal else Shown.OTHERS if reveal_others else Shown.NOBODY
-    study = isinstance(opened.summary, dict) and "study" in opened.summary
-    facts = gather_study(opened) if study else gather(opened, shown)
+    held = opened.summary if isinstance(opened.summary, dict) else {}
+    if "study" in held:
+        facts: Facts | StudyFacts = gather_study(opened)
+    else:
+        facts = gather_attack(opened) if "attack" in held else gather(opened, shown)
     path = Path(out) if out is not None else Path(folder) / "report.html"
     write_text(path, render(facts), 0o600 if facts.private else 0o644)
     return path, facts

@@ -27,7 +27,7 @@ from cagul.evaluation.metrics.registry import MEANINGS
 from cagul.evaluation.result_rows import AGAIN, RowError, read_rows
 from cagul.files import read_json
 
-WHO_WRITES = "Give the folder that `cagul demo`, `evaluate`, `compare` or `study` wrote with --out."
+WHO_WRITES = "Give the folder that `cagul demo`, `evaluate`, `compare`, `study` or `attack` wrote with --out."
 
 
 class _Part(BaseModel):
@@ -116,6 +116,18 @@ class StudySummary(_Part):
     people: dict[str, NonNegativeInt] = {}
     sample: dict[str, int] = {}
     cost: StudyCost = StudyCost()
+
+
+class AttackSummary(_Part):
+    """summary.json of a run of attacks. ``attacks`` and ``worst_case`` hold its figures, which its rows give
+    too; ``attack`` what was asked.
+    """
+
+    host: HostFacts
+    attack: dict[str, Any]
+    attacks: dict[str, dict[str, Any]]
+    worst_case: dict[str, dict[str, Any]]
+    evaluation: dict[str, FiniteFloat] = {}
 
 
 class Claim(_Part):
@@ -306,6 +318,33 @@ def read_study(opened: Opened) -> StudySummary:
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise DataError(
             f"{opened.folder}/rows.jsonl lacks what this study is made of: {reason(error)}.", AGAIN, "run"
+        ) from None
+    if differing:
+        raise DataError(
+            f"{opened.folder}: {differing} in summary.json is not what its rows give.", AGAIN, "run"
+        )
+    return summary
+
+
+def read_attack(opened: Opened) -> AttackSummary:
+    """The summary of a run of attacks.
+
+    Raises DataError when it is not as cagul wrote it, or when its rows do not give the figures of its
+    summary.
+    """
+    from cagul.evaluation.metrics.attacks import summarise_attacks
+
+    summary = _shaped(AttackSummary, opened.summary, opened.where)
+    try:
+        cards = {name: one["card"] for name, one in summary.attacks.items()}
+        absent = {name: one["absent"] for name, one in summary.attacks.items() if "absent" in one}
+        rows = list(opened.rows.values())
+        computed = summarise_attacks(rows, cards, summary.attack["columns"], absent)
+        stated = {"attacks": summary.attacks, "worst_case": summary.worst_case}
+        differing = _unlike(stated, json.loads(json.dumps(computed)), "summary")
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise DataError(
+            f"{opened.folder}/rows.jsonl lacks what these attacks are made of: {reason(error)}.", AGAIN, "run"
         ) from None
     if differing:
         raise DataError(

@@ -55,6 +55,7 @@ class StudyFacts:
     environment: tuple[tuple[str, str], ...]
     sample: tuple[tuple[str, str], ...]
     command: str
+    title: str = "What visual tokens do"
     shown: Shown = Shown.NOBODY
     private: bool = False
     unchecked: str = ""

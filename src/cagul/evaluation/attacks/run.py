@@ -21,7 +21,8 @@ from cagul.guard.guard import Guard
 from cagul.host.frozen import FrozenHost
 from cagul.training.progress import Progress, silent
 
-GUARD = "cagul"
+# with the guard's output filter on; the column of the guard itself has it off
+GUARD, FILTERED = "cagul", "cagul_filter"
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,16 @@ QUICK = Budget(queries=10, facts=3, crafted=1)
 
 
 def columns_of(host: FrozenHost, guard: Guard | None, never_knew: FrozenHost | None) -> list[Column]:
-    """Who is asked: the host, its guard, and a host that was never taught what is to be forgotten."""
+    """Who is asked: the host, its guard, the guard with its output filter on where its patch has values for
+    one, and a host that was never taught what is to be forgotten.
+    """
     columns = [Column(HOST, host)]
     if guard is not None:
-        columns.append(Column(GUARD, guard))
+        filters = {GUARD: False, **({FILTERED: True} if guard.patch.values is not None else {})}
+        columns += [
+            Column(name, Guard(host, guard.patch, check=False, output_filter=on))
+            for name, on in filters.items()
+        ]
     if never_knew is not None:
         columns.append(Column(RETAIN_HOST, never_knew))
     return columns
@@ -66,7 +73,7 @@ def attack(
 
     Raises DataError where the forget set has no fact that could be told.
     """
-    began, resumed = time.perf_counter(), len(run.rows.by_key)
+    began, before, resumed = time.perf_counter(), host.fingerprint(), len(run.rows.by_key)
     facts = facts_to_tell(splits, budget.facts, budget.seed)
     material = Material(facts, splits, budget.queries, budget.seed, budget.crafted)
     columns = columns_of(host, guard, never_knew)
@@ -85,7 +92,13 @@ def attack(
             [column.name for column in columns],
             absent,
         ),
-        "host": {"name": host.name, "model_type": host.family.model_type, "sha256": host.fingerprint()},
+        "host": {
+            "name": host.name,
+            "model_type": host.family.model_type,
+            "parameters": host.parameters(),
+            "sha256_before": before,
+            "sha256_after": host.fingerprint(),
+        },
         "evaluation": {
             "seconds": round(time.perf_counter() - began, 1),
             "threads": torch.get_num_threads(),

@@ -25,6 +25,17 @@ NO_ANSWER = "answers were scored, and none was asked for"
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
 GUARDED, CONTROL = "cagul", "retain_host"  # columns: the guard, and the host that never knew
+HEADINGS = {  # columns in words
+    "host": "host",
+    "cagul": "guard",
+    "cagul_filter": "guard, filter on",
+    "retain_host": "never knew",
+}
+CASES = {  # worst cases in words
+    "black_box_50": "black box, 50 queries",
+    "black_box": "black box, all queries",
+    "everything": "everything",
+}
 FIRST = 50  # queries of the black-box worst case that is named
 
 # "yes" in the languages of data/wordings.py's carriers; an answer that begins with one affirms
