@@ -70,6 +70,7 @@ def test_every_verb_has_help():
         "manifest",
         "memorise",
         "report",
+        "scan",
         "serve",
         "study",
         "unlearn",

@@ -42,6 +42,7 @@ VERBS = {
     "compare": Verb("compare.compare", "Tune many methods alike and compare them."),
     "study": Verb("study.study", "Study the role of visual tokens in a host."),
     "serve": Verb("serve.serve", "Serve a guarded host, as OpenAI-compatible chat completions."),
+    "scan": Verb("scan.scan", "Find pictures in which somebody is forgotten."),
     "inspect": Verb("inspect.inspect", "Show what a patch is made of, without the people."),
     "report": Verb("report.report", "Write a run as one HTML page that opens offline."),
     "doctor": Verb("doctor.doctor", "Check the installation, the machine and a host."),

@@ -164,9 +164,14 @@ def load_host(source: str, device: str | None, dtype: str = "auto") -> FrozenHos
     """
     from cagul.guard.selfcheck import load_host as load
 
+    require_dtype(dtype)
+    return load(source, device=device, dtype=dtype)
+
+
+def require_dtype(dtype: str) -> None:
+    """Raises UsageError for a dtype that is none of DTYPES."""
     if dtype not in DTYPES:
         raise UsageError(f"--dtype {dtype!r} is not known.", did_you_mean(dtype, DTYPES))
-    return load(source, device=device, dtype=dtype)
 
 
 def load_hosts(

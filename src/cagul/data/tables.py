@@ -68,7 +68,7 @@ class Pictures:
         if content is None:
             return None
         if isinstance(content, str):
-            return _path_beside(content, beside or Path())
+            return path_beside(content, beside or Path())
         digest = hashlib.sha256(content).hexdigest()
         if (subject, digest) not in self.known:
             form = picture_header(content, f"A picture of {subject!r} ({len(content)} bytes)").form.lower()
@@ -150,10 +150,10 @@ def _from_text(text: str, beside: Path) -> bytes | str:
     if text[:7].lower() == "file://":
         return unquote(text[7:])
     like_base64 = len(text) >= SHORTEST_BASE64 and re.fullmatch(r"[A-Za-z0-9+/_\s-]+={0,2}\s*", text)
-    return decode_base64(text) if like_base64 and not is_file(_path_beside(text, beside)) else text
+    return decode_base64(text) if like_base64 and not is_file(path_beside(text, beside)) else text
 
 
-def _path_beside(text: str, folder: Path) -> Path:
+def path_beside(text: str, folder: Path) -> Path:
     """A path as a table names it, beside the table; with the other system's slashes where that is there."""
     path, other = folder / text, folder / text.replace("\\", "/")
     return other if other != path and not is_file(path) and is_file(other) else path

@@ -17,6 +17,7 @@ from cagul.files import (
     digest,
     os_errors_as_write_errors,
     read_json,
+    read_text,
     require_writable,
     write_json,
     write_text,
@@ -166,6 +167,11 @@ class Run:
                 "Give another --out, or remove the folder.",
                 "run",
             )
+
+    @property
+    def salt(self) -> str:
+        """The secret by which what is private has its digest here. Raises DataError where it was removed."""
+        return read_text(self.folder / "salt", "the salt ")
 
     def finish(self, summary: dict[str, Any]) -> Path:
         path = self.folder / "summary.json"

@@ -1,0 +1,156 @@
+"""In which of many pictures does the gate see somebody who is forgotten? A row for each, under a hash of its
+name: rows hold neither names nor tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from scipy.stats import binom
+
+from cagul.data.picture_sets import ListedPicture, PictureSet
+from cagul.errors import DataError
+from cagul.evaluation.run_folder import Run
+from cagul.files import write_text
+from cagul.guard.guard import Guard
+from cagul.training.progress import Progress, silent
+
+BATCH = 32  # pictures scored at once
+UNLIKELY = 0.05  # a chance below which so many false alarms are called unlikely
+NOT_TAKEN = "the host does not take a picture of its shape"
+
+
+def scan(
+    guard: Guard, pictures: PictureSet, run: Run, progress: Progress = silent, batch: int = BATCH
+) -> dict[str, Any]:
+    """Append a row for each picture that has none yet, batches as in a run that nobody stopped, and write the
+    owner's map from hashes to names. Returns the summary.
+
+    Raises DataError where not a single picture can be read.
+    """
+    salt, done = run.salt.encode(), 0
+    names: dict[str, str] = {}
+    for part in _parts(pictures, batch):
+        keyed = {_key(salt, one.name): one for one in part}
+        if not keyed.keys() <= run.rows.by_key.keys():
+            rows = _rows_of(guard, keyed)
+            run.rows.append([row for row in rows if row["key"] not in run.rows.by_key])
+        names |= {key: one.name for key, one in keyed.items()}
+        done += len(part)
+        progress("scanning pictures", done, max(done, pictures.count))
+    _write_map(run.folder / "pictures.jsonl", names)
+    rows = [run.rows.by_key[key] for key in names]
+    if not any(row["score"] is not None for row in rows):
+        unread = _unreadable(rows, pictures)
+        reasons = ", ".join(f"{why}: {count}" for why, count in unread.items()) or "there is none"
+        raise DataError(f"No picture can be read ({reasons}).", "Check what --images names.", "picture")
+    summary = summarise(guard, rows, pictures)
+    run.finish(summary)
+    return summary
+
+
+def _parts(pictures: Iterable[ListedPicture], size: int) -> Iterator[list[ListedPicture]]:
+    rest = iter(pictures)
+    while part := list(islice(rest, size)):
+        yield part
+
+
+def _key(salt: bytes, name: str) -> str:
+    return hmac.digest(salt, name.encode(errors="surrogatepass"), hashlib.sha256).hex()[:32]
+
+
+def _rows_of(guard: Guard, keyed: dict[str, ListedPicture]) -> list[dict[str, Any]]:
+    opened, why = {}, {}
+    for key, one in keyed.items():
+        try:
+            opened[key] = one.open()
+        except DataError as error:
+            why[key] = one.why_unreadable(error)
+    scores = dict(zip(opened, _scores(guard, list(opened.values())), strict=True))
+    threshold = guard.patch.threshold
+    return [
+        {
+            "key": key,
+            "method": "scan",
+            "score": (score := scores.get(key)),
+            "threshold": threshold,
+            "fired": None if score is None else score > threshold,
+            "unreadable": why.get(key, NOT_TAKEN if score is None else ""),
+        }
+        for key in keyed
+    ]
+
+
+def _scores(guard: Guard, pictures: list[Image.Image]) -> list[float | None]:
+    """The gate's scores; None for a picture that the host does not take."""
+    if not pictures:
+        return []
+    try:
+        return list(guard.judge(guard.host.encode_images(guard.host.image_inputs(pictures))).tolist())
+    except DataError:
+        if len(pictures) == 1:
+            return [None]
+        return [score for picture in pictures for score in _scores(guard, [picture])]
+
+
+def _write_map(path: Path, names: dict[str, str]) -> None:
+    """What each key's picture is called, for the owner (mode 0600)."""
+    lines = [json.dumps({"key": key, "picture": name}, ensure_ascii=True) for key, name in names.items()]
+    write_text(path, "".join(f"{line}\n" for line in lines), 0o600)
+
+
+def read_map(folder: Path) -> dict[str, str]:
+    """The names of a scan's pictures by their keys."""
+    lines = (folder / "pictures.jsonl").read_text("utf-8").splitlines()
+    return {row["key"]: row["picture"] for row in map(json.loads, lines)}
+
+
+def summarise(guard: Guard, rows: list[dict[str, Any]], pictures: PictureSet) -> dict[str, Any]:
+    """Counts, and how many false alarms so many pictures of strangers would give by the promised rate."""
+    scored = sum(row["score"] is not None for row in rows)
+    fired = sum(bool(row["fired"]) for row in rows)
+    rate = guard.patch.facts.get("promised_fpr", math.nan)
+    known = isinstance(rate, (int, float)) and math.isfinite(rate)
+    unreadable = _unreadable(rows, pictures)
+    return {
+        "pictures": scored + sum(unreadable.values()),
+        "scored": scored,
+        "fired": fired,
+        "unreadable": unreadable,
+        "left_out": {why: len(names) for why, names in pictures.left_out.items()},
+        "threshold": guard.patch.threshold,
+        "promised_fpr": rate if known else None,
+        "expected_false_alarms": scored * rate if known else None,
+        # that as many false alarms or more come together, of strangers alone
+        "chance_of_as_many": float(binom.sf(fired - 1, scored, rate)) if known else None,
+    }
+
+
+def _unreadable(rows: list[dict[str, Any]], pictures: PictureSet) -> dict[str, int]:
+    counts = Counter(row["unreadable"] for row in rows if row["unreadable"])
+    return dict(counts + Counter({why: len(names) for why, names in pictures.unread.items()}))
+
+
+def reading(summary: dict[str, Any]) -> str:
+    """What the number of pictures that fired means, in a sentence or two."""
+    expected, fired = summary["expected_false_alarms"], summary["fired"]
+    if expected is None:
+        return "The patch promises no rate of false alarms, so how many of these are false is not known."
+    said = (
+        f"Were all {summary['scored']} of strangers, {expected:.1f} would fire at the promised rate of "
+        f"{summary['promised_fpr']:.2%}"
+    )
+    if not fired:
+        return f"{said}. That none fired proves nothing of one picture: the gate misses some too."
+    if summary["chance_of_as_many"] >= UNLIKELY:
+        return f"{said}: all that fired may be false alarms. Look at them."
+    return f"{said}: more fired than false alarms explain, but any one may still be false. Look at them."
