@@ -128,6 +128,13 @@ def counted(monkeypatch):
     return pictures, pairs
 
 
+def prompts_of(estimated):
+    """The (picture, question) pairs of a first round: what attention is read on, and what is asked about
+    strangers.
+    """
+    return estimated.attention_pairs + (estimated.strangers_asked if estimated.seconds["strangers"] else 0)
+
+
 @pytest.mark.parametrize("preset", ["default", "store", "paper"])
 @pytest.mark.parametrize("more", [(), ("selection.choose=all",), ("training.led=0.5", "training.augment=1")])
 def test_an_estimate_counts_what_training_does(tiny_host, records, counted, preset, more):
@@ -138,7 +145,7 @@ def test_an_estimate_counts_what_training_does(tiny_host, records, counted, pres
     pictures.clear()
     pairs.clear()
     unlearn(tiny_host, splits, config)
-    assert (estimated.pictures, estimated.attention_pairs) == (len(pictures), len(pairs))
+    assert (estimated.pictures, prompts_of(estimated)) == (len(pictures), len(pairs))
 
 
 @pytest.mark.parametrize("batch", [4, 24])
@@ -153,8 +160,7 @@ def test_an_estimate_counts_what_is_asked_about_strangers(tiny_host, records, co
     pairs.clear()
     unlearn(tiny_host, splits, config)
     assert estimated.strangers_asked > 0
-    assert estimated.attention_pairs + estimated.strangers_asked == len(pairs)
-    assert estimated.pictures == len(pictures)
+    assert (estimated.pictures, prompts_of(estimated)) == (len(pictures), len(pairs))
     assert estimated.seconds["strangers"] > 0
     assert estimated.seconds["all"] == pytest.approx(
         sum(v for k, v in estimated.seconds.items() if k != "all"), abs=0.05
@@ -164,9 +170,9 @@ def test_an_estimate_counts_what_is_asked_about_strangers(tiny_host, records, co
 @pytest.mark.parametrize(
     ("settings", "in_first_round", "in_any"),
     [
-        ((), False, True),
-        (("training.rounds=1",), False, False),
         (("training.target=stranger",), True, True),
+        (("training.target=refusals",), False, True),
+        (("training.target=refusals", "training.rounds=1"), False, False),
         (("refusals=['Nothing is said.']",), False, False),
     ],
 )
@@ -190,7 +196,7 @@ def test_an_estimate_of_adding_counts_replay_and_blend(tiny_host, records, base,
     pictures.clear()
     pairs.clear()
     unlearn(tiny_host, splits, config, base=base)
-    assert (estimated.pictures, estimated.attention_pairs) == (len(pictures), len(pairs))
+    assert (estimated.pictures, prompts_of(estimated)) == (len(pictures), len(pairs))
 
 
 def test_an_estimate_times_the_encoder_with_its_base(tiny_host, records, base, monkeypatch):

@@ -223,7 +223,11 @@ def test_the_language_of_the_refusals_is_said_everywhere(patch, tiny_folder, tin
     assert text in " ".join(re.sub("[│┃]", " ", run("inspect", patch).stdout).split())
     words = ["unlearn", "--host", tiny_folder, "--records", tiny_records, "--forget", "p0", "--dry-run"]
     words += ["--out", tmp_path / "p", *QUICK]
-    assert f"It is trained towards {text}." in " ".join(run(*words).stdout.split())
+    said = " ".join(run(*words, "--set", "training.target=stranger").stdout.split())
+    own = "what the host itself says about strangers"
+    assert f"It is trained towards {own}; where it states facts about them, {text}." in said
+    by_list = " ".join(run(*words, "--set", "training.target=refusals").stdout.split())
+    assert f"It is trained towards {text}." in by_list
     assert json.loads(run(*words, "--json").stdout)["refusals"] == facts
 
 

@@ -99,8 +99,9 @@ def test_the_quickstarts_commands_run(tiny_folder, tmp_path):
     assert "refuses about strangers" in shown[1]
     assert "Next: cagul ask" in shown[2]
     assert "face templates" in shown[3]
-    assert shown[5].count("gate picture") == 2
-    assert "text_only" in shown[6]
+    assert "can be promised" in shown[4]
+    assert shown[6].count("gate picture") == 2
+    assert "text_only" in shown[7]
 
 
 def test_there_is_something_to_run_in_the_quickstart():
@@ -110,6 +111,7 @@ def test_there_is_something_to_run_in_the_quickstart():
         "doctor",
         "unlearn",
         "inspect",
+        "unlearn",
         "ask",
         "ask",
         "evaluate",

@@ -206,10 +206,10 @@ def test_the_main_process_alone_asks():
     settings = load_config("default", [*QUICK]).training
     told, asked = CheckedState(0.0, 1.0, 1.0, True), []
     stopping = Stopping(settings, lambda *given: asked.append(given), OtherProcess(told))
-    encoder = torch.nn.Linear(2, 2)
-    assert stopping.after_round(encoder, COUNT) == f"held-out checks passed after step {COUNT}"
+    encoder, target = torch.nn.Linear(2, 2), {"kind": "stranger"}
+    assert stopping.after_round(encoder, COUNT, target) == f"held-out checks passed after step {COUNT}"
     assert not asked
-    assert stopping.restore_best(encoder, COUNT) == COUNT
+    assert stopping.restore_best(encoder, COUNT, target) == COUNT
 
 
 def found(leak=0.0, refused=1.0, seen=(1.0, 1.0), word="HIDES", people=(), strangers=1.0):
@@ -228,9 +228,9 @@ def found(leak=0.0, refused=1.0, seen=(1.0, 1.0), word="HIDES", people=(), stran
     return SimpleNamespace(figures=figures, verdict=verdict, fired=fired)
 
 
-def in_training(steps, *settings):
+def in_training(target="refusals"):
     """A patch as the checks see it."""
-    return SimpleNamespace(config=load_config("default", [*QUICK, *settings]), facts={"steps": steps})
+    return SimpleNamespace(facts={"steps": 2, "target": {"kind": target}})
 
 
 @pytest.mark.parametrize(
@@ -256,21 +256,22 @@ def in_training(steps, *settings):
     ],
 )
 def test_what_passes(given, target, passed):
-    assert checked_state(found(**given), in_training(2, f"training.target={target}")).passed is passed
+    assert checked_state(found(**given), in_training(target)).passed is passed
 
 
 def test_nothing_to_hide_is_no_reason_to_go_on():
-    assert checked_state(found(word="NOTHING TO HIDE"), in_training(2)).leak is None
+    assert checked_state(found(word="NOTHING TO HIDE"), in_training()).leak is None
 
 
 def test_further_rounds_take_the_hosts_own_manner():
     """A host that hardly ever says the list's refusals: more steps towards them do not help (LOG.md)."""
-    listed = load_config().model_copy(update={"refusals": ["No."]})
-    assert [taught_by_strangers(load_config(), number) for number in (0, 1, 2)] == [False, True, True]
-    assert not any(taught_by_strangers(listed, number) for number in (0, 1, 2))
-    half = found(refused=0.5, strangers=0.5)
-    passed = [checked_state(half, in_training(steps)).passed for steps in (COUNT, COUNT + 1)]
-    assert passed == [False, True]
+    given = load_config("default", ["training.target=stranger"]).model_copy(update={"refusals": ["No."]})
+    by_list, by_strangers = (
+        load_config("default", [f"training.target={target}"]) for target in ("refusals", "stranger")
+    )
+    assert all(taught_by_strangers(by_strangers, number) for number in (0, 1, 2))
+    assert [taught_by_strangers(by_list, number) for number in (0, 1, 2)] == [False, True, True]
+    assert not any(taught_by_strangers(given, number) for number in (0, 1, 2))
 
 
 def test_the_target_of_the_kept_round_is_in_the_facts(train, monkeypatch):
@@ -280,9 +281,16 @@ def test_the_target_of_the_kept_round_is_in_the_facts(train, monkeypatch):
         numbers.append(number)
         return steps, {"kind": "stranger" if number else "refusals"}
 
+    class Noting(Script):
+        def __call__(self, patch):
+            seen.append(patch.facts["target"]["kind"])
+            return super().__call__(patch)
+
+    seen = []
     monkeypatch.setattr(encoder_module, "with_target", told)
-    assert train(Script(0.5, 0.3, 0.4)).facts["target"] == {"kind": "stranger"}
+    assert train(Noting(0.5, 0.3, 0.4)).facts["target"] == {"kind": "stranger"}
     assert numbers == [0, 1, 2]
+    assert seen == ["refusals", "stranger", "stranger"]
     assert train(Script(0.3, 0.3, 0.4)).facts["target"] == {"kind": "refusals"}
 
 
@@ -300,6 +308,6 @@ def test_the_host_is_asked_once_before_the_first_check(tiny_host, tiny_records, 
     checks = StoppingChecks(tiny_host, split_records(load_records(tiny_records), ["p0"]))
     assert made == []
     patch = make_patch(tiny_host)
-    patch.facts["steps"] = 1
+    patch.facts |= {"steps": 1, "target": {"kind": "stranger"}}
     assert [checks(patch).passed for _ in range(2)] == [True, True]
     assert made == ["stopping"]

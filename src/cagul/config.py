@@ -153,8 +153,8 @@ class GateConfig(_Section):
 
 
 class TrainingConfig(_Section):
-    """Stage 2. Losses: CE to a refusal on private questions, KL to the host on all others, size of the
-    edit.
+    """Stage 2. Losses: KL to what the host predicts about a stranger, or CE to a refusal, on private
+    questions; KL to the host on all others; size of the edit.
     """
 
     steps: int = Field(140, ge=1, description="optimiser steps of a round, over which the rate falls to zero")
@@ -174,8 +174,9 @@ class TrainingConfig(_Section):
     rate: float = Field(2e-3, gt=0)
     target: Literal["refusals", "stranger"] = Field(
         "refusals",
-        description="what is said about the forgotten: refusals of a list, in the question's language, or "
-        "what the host itself says and predicts about strangers",
+        description="what is said about the forgotten: what the host itself says and predicts about "
+        "strangers, or refusals of a list, in the question's language; also the list where the config gives "
+        "refusals, or the host states facts about strangers",
     )
     along_memorised: float = Field(
         0.5,

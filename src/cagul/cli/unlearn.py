@@ -286,6 +286,7 @@ def _show_estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch
     from cagul.evaluation.stopping import check_seconds
     from cagul.guard.patch import refusals_text
     from cagul.training.estimate import estimate
+    from cagul.training.target import taught_by_strangers
 
     estimated = estimate(host, splits, config, base, partial(check_seconds, host, splits))
     opened = splits.forget + splits.retain + splits.calibration
@@ -323,7 +324,9 @@ def _show_estimate(host: FrozenHost, splits: Splits, config: Config, base: Patch
         f"most {estimated.promised_fpr:.2%} can be promised; {config.gate.fpr:.2%} is asked for."
     )
     out.say(f"Host: {manner(strangers)}.")
-    kind = {"target": {"kind": config.training.target}, "refusals": estimated.refusals}
-    out.say(f"It is trained towards {refusals_text(kind)}.")
+    listed = refusals_text({"refusals": estimated.refusals})
+    own = refusals_text({"target": {"kind": "stranger"}})
+    towards = f"{own}; where it states facts about them, {listed}"
+    out.say(f"It is trained towards {towards if taught_by_strangers(config, 0) else listed}.")
     if lack := warning(strangers):
         out.say(f"Warning: {lack} {remedy(strangers)}", style="bold yellow")

@@ -14,7 +14,6 @@ from cagul.guard.patch import Patch
 from cagul.host.frozen import FrozenHost
 from cagul.training.progress import Progress, silent
 from cagul.training.stopping import NOT_MEASURED, CheckedState
-from cagul.training.target import taught_by_strangers
 
 MARGIN = (
     0.5  # of the verdict's bar: a state that has at most so much of it passes on other questions too; ours
@@ -66,8 +65,7 @@ def checked_state(found: CheckResult, patch: Patch) -> CheckedState:
     refused = _value(found.figures["refusal_rate_fired"])
     seen, host = (_value(found.figures[name]) for name in ("visual_accuracy", "visual_accuracy_host"))
     seen = seen / host if seen is not None and host else None
-    number = (patch.facts["steps"] - 1) // patch.config.training.steps
-    in_manner = taught_by_strangers(patch.config, number)
+    in_manner = patch.facts["target"]["kind"] == "stranger"
     wanted = _value(found.verdict.strangers_refused) if in_manner else 1.0
     passed = (
         leak is not None

@@ -192,7 +192,7 @@ class EncoderTrainer:
             step = self.round(step, checkpoint)
             if not self.stopped:
                 self.end_round(step, checkpoint)
-        kept = self.stopping.restore_best(self.encoder, step)
+        kept = self.stopping.restore_best(self.encoder, step, self.targets[-1])
         facts = {
             "steps": step,
             "resumed_from": resumed_from,
@@ -230,7 +230,7 @@ class EncoderTrainer:
 
     def end_round(self, step: int, checkpoint: Path | None) -> None:
         """Check the encoder where more rounds may follow. What the checks found is saved."""
-        self.stopped = self.stopping.after_round(self.encoder, step)
+        self.stopped = self.stopping.after_round(self.encoder, step, self.targets[-1])
         if self.stopping.states:
             self.save(checkpoint, step)
 

@@ -59,7 +59,8 @@ class CheckedState:
 
 NOT_MEASURED = CheckedState(None, None, None, passed=False)
 PatchChecks = Callable[[Patch], CheckedState]
-EncoderChecks = Callable[[VisualTokenEncoder, int], CheckedState]  # of the encoder after so many steps
+# of the encoder as it stands, with its training's facts: "steps", and the "target" of the round
+EncoderChecks = Callable[[VisualTokenEncoder, dict[str, Any]], CheckedState]
 
 
 @dataclass
@@ -92,11 +93,11 @@ class Stopping:
         """The step of the best state; of equal ones the first."""
         return min(self.states, key=lambda step: (self.states[step].order, step))
 
-    def after_round(self, encoder: VisualTokenEncoder, step: int) -> str:
-        """Why training ends after a round's last step; empty where it goes on."""
+    def after_round(self, encoder: VisualTokenEncoder, step: int, target: dict[str, Any]) -> str:
+        """Why training ends after the last step of a round towards ``target``; empty where it goes on."""
         if self.checks is None or self.settings.rounds == 1:
             return "all steps done"
-        state = self.check(self.checks, encoder, step)
+        state = self.check(self.checks, encoder, {"steps": step, "target": target})
         if state.passed:
             return f"held-out checks passed after step {step}"
         if state.leak is None:
@@ -110,21 +111,25 @@ class Stopping:
             return ""
         return f"{minutes:g} minutes were over after step {step}"
 
-    def check(self, checks: EncoderChecks, encoder: VisualTokenEncoder, step: int) -> CheckedState:
+    def check(
+        self, checks: EncoderChecks, encoder: VisualTokenEncoder, facts: dict[str, Any]
+    ) -> CheckedState:
         """Ask about the encoder as it stands, once for each step, and keep it where it is the best so far."""
+        step = facts["steps"]
         if step not in self.states:
-            self.states[step] = self.processes.broadcast(lambda: checks(encoder, step))
+            self.states[step] = self.processes.broadcast(lambda: checks(encoder, facts))
             if self.best_step == step:
                 self.best = {name: tensor.detach().clone() for name, tensor in encoder.state_dict().items()}
         return self.states[step]
 
-    def restore_best(self, encoder: VisualTokenEncoder, step: int) -> int:
-        """Put the best state into the encoder, which is after its last ``step``. Returns the best state's
-        step. The last state is checked too where there is another one to choose.
+    def restore_best(self, encoder: VisualTokenEncoder, step: int, target: dict[str, Any]) -> int:
+        """Put the best state into the encoder, which is after its last ``step``, of a round towards
+        ``target``. Returns the best state's step. The last state is checked too where there is another one to
+        choose.
         """
         if self.checks is None or self.best is None:
             return step
-        self.check(self.checks, encoder, step)
+        self.check(self.checks, encoder, {"steps": step, "target": target})
         encoder.load_state_dict(self.best)
         return self.best_step
 

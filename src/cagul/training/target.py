@@ -19,9 +19,10 @@ Steps = list[list[TrainingRow]]
 
 def taught_by_strangers(config: Config, number: int) -> bool:
     """Whether round ``number`` is trained towards the host's manner with strangers: by the config, or where
-    the package's list of refusals did not pass the checks after the first round.
+    the package's list of refusals did not pass the checks after the first round. Refusals that the config
+    gives come before it.
     """
-    return config.training.target == "stranger" or (number > 0 and config.refusals is None)
+    return config.refusals is None and (config.training.target == "stranger" or number > 0)
 
 
 def with_target(

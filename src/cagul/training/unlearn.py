@@ -199,10 +199,10 @@ class _Job:
 
 
 def _checked(
-    checks: PatchChecks, made: Callable[..., Patch], encoder: VisualTokenEncoder, step: int
+    checks: PatchChecks, made: Callable[..., Patch], encoder: VisualTokenEncoder, facts: dict[str, Any]
 ) -> CheckedState:
-    """What the checks say of a patch with the encoder as it is after ``step`` steps."""
-    return checks(made(encoder=deepcopy(encoder), facts={"steps": step}))
+    """What the checks say of a patch with the encoder as it stands."""
+    return checks(made(encoder=deepcopy(encoder), facts=facts))
 
 
 class _Clock:
