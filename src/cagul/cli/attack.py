@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,7 +29,11 @@ from cagul.files import digest
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cagul.data.records import Splits
+    from cagul.evaluation.attacks.run import Budget
     from cagul.evaluation.run_folder import Run
+    from cagul.guard.patch import Patch as CagulPatch
+    from cagul.host.frozen import FrozenHost
 
 
 @if_interrupted(RESUMES)
@@ -39,10 +44,7 @@ def attack(
     records: options.DemoRecords = None,
     forget: options.DemoForget = None,
     unseen: options.Unseen = "",
-    retain_host: Annotated[
-        str | None,
-        typer.Option("--retain-host", help="A host that never knew the forget set: what a guesser gets."),
-    ] = None,
+    retain_host: options.RetainHost = None,
     methods: Annotated[
         str, typer.Option("--methods", help="all, or attacks with commas, such as edits,random-edits.")
     ] = "all",
@@ -78,35 +80,41 @@ def attack(
     from cagul.guard.guard import Guard
     from cagul.report.html import write_report
 
-    chosen = attacks_named(methods)
-    usual = QUICK if quick else Budget()
-    budget = Budget(
-        usual.queries if queries is None else queries,
-        usual.facts if facts is None else facts,
-        seed,
-        usual.crafted,
-    )
+    chosen, usual = attacks_named(methods), QUICK if quick else Budget()
+    given = {"queries": queries, "facts": facts, "seed": seed}
+    budget = replace(usual, **{name: value for name, value in given.items() if value is not None})
     frozen, never_knew = load_hosts(host, retain_host, demo, device, dtype)
     guard = Guard(frozen, loaded) if loaded else None
-    if loaded is not None:
+    if loaded:
         say_names(loaded)
-    identity = {
-        "host": frozen.fingerprint(),
-        "patch": digest([loaded.describe(), loaded.digest()]) if loaded else None,
-        "retain_host": never_knew.fingerprint() if never_knew else None,
-        "attack": vars(budget),
-        "people": {split: len(splits.subjects(split)) for split in vars(splits)},
-        **({"names": loaded.names.digest()} if loaded and loaded.names else {}),
-        **({"demo": frozen.fingerprint()} if demo else {}),
-    }
+    identity = _identity(frozen, loaded, never_knew, budget, splits)
+    if demo:  # the package's own people: a report may show them
+        identity["demo"] = frozen.fingerprint()
     with progress_bar(json) as progress:
         results = Run(run, identity, repeating_command(), records_by_split(splits))
         summary = attack_guard(frozen, guard, never_knew, splits, results, chosen, budget, progress=progress)
     page, _ = write_report(run)
     if json:
         print_json(summary)
-        return
-    _print_summary(results, summary, page)
+    else:
+        _print_summary(results, summary, page)
+
+
+def _identity(
+    host: FrozenHost, patch: CagulPatch | None, never_knew: FrozenHost | None, budget: Budget, splits: Splits
+) -> dict[str, Any]:
+    """What a run that goes on must have in common with this one; which attacks it makes may differ."""
+    values = {"values": patch.values.digest()} if patch and patch.values else {}
+    names = {"names": patch.names.digest()} if patch and patch.names else {}
+    return {
+        "host": host.fingerprint(),
+        "patch": digest([patch.describe(), patch.digest()]) if patch else None,
+        "retain_host": never_knew.fingerprint() if never_knew else None,
+        "attack": vars(budget),
+        "people": {split: len(splits.subjects(split)) for split in vars(splits)},
+        **names,
+        **values,
+    }
 
 
 def _print_summary(results: Run, summary: Mapping[str, Any], page: Path) -> None:

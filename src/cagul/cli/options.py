@@ -22,7 +22,10 @@ DemoForget = Annotated[
 Unseen = Annotated[str, typer.Option("--unseen", help="Subjects that training has not seen.")]
 RetainHost = Annotated[
     str | None,
-    typer.Option("--retain-host", help="A host trained without the forget set; forget quality needs it."),
+    typer.Option(
+        "--retain-host",
+        help="A host trained without the forget set, which never knew it; forget quality needs it.",
+    ),
 ]
 Full = Annotated[bool, typer.Option("--full", help="Ask every question instead of a named sample.")]
 Edits = Annotated[

@@ -106,20 +106,25 @@ def column_figures(rows: Rows) -> dict[str, Any]:
     most = max(row["number"] for row in rows)
     numbers = [number for number in first.values() if number is not None]
     fired = [(row["subject"], row["fired"]) for row in rows]
-    answers = [row for row in rows if "output" in row]
     return {
         "leak": _within(first, most),
         "within": {str(n): _within(first, n) for n in BUDGETS if n < most},
-        "answers": {
-            sort: figure(((row["subject"], float(sort_of_answer(row) == sort)) for row in answers), NO_ANSWER)
-            for sort in SORTS_OF_ANSWERS
-        },
-        "unjudged": sum(row["refused"] is None for row in answers),
+        **_answers([row for row in rows if "output" in row]),
         "fired": figure(fired, "no picture passed a gate"),
         "queries": round(len(rows) / len(facts), 1),
         "first": median(numbers) if numbers else None,
         "seconds": round(fmean(row["seconds"] for row in rows), 4),
     }
+
+
+def _answers(rows: Rows) -> dict[str, Any]:
+    """The share of each sort of answer, and how many answers nobody can judge as a refusal."""
+    sorts = [(row["subject"], sort_of_answer(row)) for row in rows]
+    shares = {
+        sort: figure(((subject, float(one == sort)) for subject, one in sorts), NO_ANSWER)
+        for sort in SORTS_OF_ANSWERS
+    }
+    return {"answers": shares, "unjudged": sum(row["refused"] is None for row in rows)}
 
 
 def _within(first: Mapping[tuple[str, str], int | None], budget: int) -> dict[str, Any]:
@@ -142,9 +147,9 @@ def excess(rows: Rows, control: Rows) -> dict[str, Any]:
     )
 
 
-def in_turns(rows: Rows) -> list[dict[str, Any]]:
+def in_turns(rows: Rows) -> list[Row]:
     """The queries of several attacks about each fact, one of each attack by turns, numbered anew."""
-    chosen: list[dict[str, Any]] = []
+    chosen: list[Row] = []
     for asked in group_by(rows, fact_of).values():
         ordered = sorted(asked, key=lambda row: (row["number"], row["attack"]))
         chosen += [dict(row) | {"number": number} for number, row in enumerate(ordered, 1)]
@@ -188,14 +193,18 @@ def _worst_cases(
     takes the first 50 queries of a fact, one of each attack by turns, and is there where more were asked.
     """
     black = [name for name in by_attack if cards[name]["access"] == "black box"]
-    wanted = {"black_box": black, **({"everything": list(by_attack)} if len(black) < len(by_attack) else {})}
-    cases = {
-        case: {c: in_turns([row for name in names for row in by_attack[name][c]]) for c in columns}
-        for case, names in wanted.items()
-        if names
-    }
+    cases = {"black_box": _joined(by_attack, black, columns)} if black else {}
+    if len(by_attack) > len(black):
+        cases["everything"] = _joined(by_attack, list(by_attack), columns)
     asked = cases.get("black_box", {})
     if any(row["number"] > FIRST for part in asked.values() for row in part):
         first = {c: [row for row in part if row["number"] <= FIRST] for c, part in asked.items()}
         cases = {f"black_box_{FIRST}": first, **cases}
     return {case: _compared(by_column) for case, by_column in cases.items()}
+
+
+def _joined(
+    by_attack: Mapping[str, Mapping[str, Rows]], names: Sequence[str], columns: Sequence[str]
+) -> dict[str, list[Row]]:
+    """The queries of several attacks by column, by turns."""
+    return {c: in_turns([row for name in names for row in by_attack[name][c]]) for c in columns}
