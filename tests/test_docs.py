@@ -5,6 +5,7 @@ somewhere.
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from cagul.guard.guard import REFUSED_INPUTS
 from documents import ROOT, blocks, commands, page_maker, stage, unmarked
 
 DOCS = ROOT / "docs"
-PAGES = sorted([ROOT / "README.md", ROOT / "SECURITY.md", *DOCS.glob("*.md")])
+PATHS = sorted((DOCS / "paths").glob("*.md"))  # a page for each purpose of a reader
+PAGES = sorted([ROOT / "README.md", ROOT / "SECURITY.md", *DOCS.glob("*.md"), *PATHS])
+PROTECT = DOCS / "paths" / "protect.md"
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +84,12 @@ def test_links_and_anchors_lead_somewhere():
 
 def test_the_readme_links_every_page():
     linked = set(re.findall(r"\]\((?:docs/)?([\w-]+\.md)\)", (ROOT / "README.md").read_text()))
-    assert {page.name for page in PAGES} - {"README.md"} <= linked
+    assert {page.name for page in PAGES if page not in PATHS} - {"README.md"} <= linked
+
+
+def test_the_quickstart_links_every_path():
+    linked = set(re.findall(r"\]\(paths/([\w-]+\.md)\)", (DOCS / "quickstart.md").read_text()))
+    assert {page.name for page in PATHS} == linked == {"try.md", "protect.md", "run-requests.md", "audit.md"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -91,9 +99,9 @@ def test_no_command_is_in_a_block_that_nobody_runs(page):
 
 
 @pytest.mark.slow
-def test_the_quickstarts_commands_run(tiny_folder, tmp_path):
-    found = commands((DOCS / "quickstart.md").read_text())
-    staged = stage(tmp_path / "quickstart", tiny_folder)
+def test_the_commands_of_the_page_on_ones_own_model_run(tiny_folder, tmp_path):
+    found = commands(PROTECT.read_text())
+    staged = stage(tmp_path / "protect", tiny_folder)
     shown = [staged.run(command) for command in found]
     assert "Memorisation check" in shown[0]
     assert "refuses about strangers" in shown[1]
@@ -104,8 +112,8 @@ def test_the_quickstarts_commands_run(tiny_folder, tmp_path):
     assert "text_only" in shown[7]
 
 
-def test_there_is_something_to_run_in_the_quickstart():
-    found = commands((DOCS / "quickstart.md").read_text())
+def test_there_is_something_to_run_on_the_page_on_ones_own_model():
+    found = commands(PROTECT.read_text())
     assert [command.split()[1] for command in found] == [
         "evaluate",
         "doctor",
@@ -118,11 +126,9 @@ def test_there_is_something_to_run_in_the_quickstart():
     ]
 
 
-def test_the_quickstarts_records_are_records():
-    lines = [
-        line for text in blocks((DOCS / "quickstart.md").read_text(), "json") for line in text.splitlines()
-    ]
-    found = parse_records(lines, Path(), "quickstart")
+def test_the_records_of_the_page_on_ones_own_model_are_records():
+    lines = [line for text in blocks(PROTECT.read_text(), "json") for line in text.splitlines()]
+    found = parse_records(lines, Path(), "protect.md")
     assert [(record.kind, record.group) for record in found] == [
         ("private", "known"),
         ("visual", ""),
@@ -130,6 +136,27 @@ def test_the_quickstarts_records_are_records():
     ]
     page = parse_records(blocks((DOCS / "records.md").read_text(), "json"), Path(), "records.md")
     assert len(page) == 1
+
+
+@pytest.mark.nightly
+def test_the_quickstart_hides_two_people_of_ones_own(tiny_folder, tmp_path):
+    """Every command as it stands there, in an empty folder but for ``cagul``; on the demo's host."""
+    staged = stage(tmp_path / "quickstart", tiny_folder)
+    shutil.rmtree(staged.folder / "people")
+    shown = {}
+    for command in commands((DOCS / "quickstart.md").read_text()):
+        name = command.split()[1] if command.startswith("cagul") else command.split()[0]
+        shown[name] = f"{shown.get(name, '')}{staged.run(command)}"
+    assert re.search(r"it reveals (9\d|100)% on\s+training images", shown["memorise"])
+    assert "Verdict: HIDES" in shown["unlearn"]
+    assert "This is Ada Moss" in shown["ask"]
+    assert "Verdict: HIDES" in shown["evaluate"]
+
+
+def test_the_quickstart_runs_each_step_once():
+    """And asks three questions: a host that knows, the guard about a forgotten person and about another."""
+    found = [c.split()[1] for c in commands((DOCS / "quickstart.md").read_text()) if c.startswith("cagul")]
+    assert found == ["init", "memorise", "unlearn", "ask", "ask", "ask", "evaluate"]
 
 
 def test_the_python_pages_blocks_run(tiny_folder, tmp_path, monkeypatch, capsys):

@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from cagul.data.records import Record
 
 PRIVATE_FILE = 0o600
-ENOUGH_PICTURES, ENOUGH_RETAINED = 4, 20  # of a person to be forgotten; people to be kept. docs/quickstart.md
+ENOUGH_PICTURES, ENOUGH_RETAINED = (
+    4,
+    20,
+)  # of a person to be forgotten; people to be kept. docs/paths/protect.md
 PROMISES = (0.05, 0.02, 0.01)  # false-positive rates for which the people that they need are said
 MOST_SHOWN = 5  # places of what was left out, people with one word as their name
 ENTERED = "What was entered is kept in name.txt, facts.csv and forget.txt."
