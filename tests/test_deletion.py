@@ -421,9 +421,10 @@ def test_every_command_of_the_docs_runs(
     tiny_folder, base_folder, records_file, records, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "ada").mkdir()
-    for number, path in enumerate(pictures_of(records, "p3"), 1):
-        (tmp_path / "ada" / f"{number}.png").write_bytes(path.read_bytes())
+    for folder, subject in (("ada", "p3"), ("bo", "p1")):
+        (tmp_path / folder).mkdir()
+        for number, path in enumerate(pictures_of(records, subject), 1):
+            (tmp_path / folder / f"{number}.png").write_bytes(path.read_bytes())
     places = {
         "path/to/llava": str(tiny_folder),
         "base-patch": str(base_folder),
@@ -435,7 +436,7 @@ def test_every_command_of_the_docs_runs(
         result = run(*(places.get(word, word) for word in command[1:]))
         assert result.exception is None, (command, result.exception)
     as_json = json.loads(run("requests", "list", "--store", "requests.db", "--json").stdout)["requests"]
-    assert [request["state"] for request in as_json] == ["revoked"]
+    assert [request["state"] for request in as_json] == ["revoked", "revoked"]
     assert (
         json.loads(
             run("requests", "verify", "--store", "requests.db", "--key", "keys/requests.key", "--json").stdout

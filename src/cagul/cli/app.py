@@ -58,11 +58,12 @@ GROUPS = {
         },
     ),
     "requests": (
-        "Deletion requests as they arrive: add, revoke, verify, certify.",
+        "Deletion requests as they arrive: add, withdraw, verify, certify.",
         {
             "init": Verb("requests.init", "Make a store for a host and a base patch, and its key."),
             "add": Verb("requests.add", "Enrol a person, verify, and finetune if needed."),
             "revoke": Verb("requests.revoke", "Take a request back and overwrite what was stored."),
+            "withdraw": Verb("requests.revoke", "The same as revoke."),
             "list": Verb("requests.list_requests", "List the requests."),
             "show": Verb("requests.show", "Show a request with its figures and its history."),
             "verify": Verb("requests.verify", "Check the log; measure a request again."),

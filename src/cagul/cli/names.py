@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from cagul.text.matching import Matcher
 
 if TYPE_CHECKING:
     from cagul.data.records import Record
+    from cagul.deletion.tables import SealedPart
     from cagul.guard.patch import Patch
 
 
@@ -174,6 +175,14 @@ def names_note(patch: Patch) -> str:
 def say_names(patch: Patch) -> None:
     """Say whether the gate for names is on, where the patch has names."""
     if patch.names is not None:
-        err.say(f"Gate for names: {patch.names_note}.")
+        err.say(f"Gate for names: {patch.names_note}.", style="bold yellow" if patch.names_off else "")
     elif patch.names_off:
         err.say(f"Gate for names {patch.names_note}.", style="bold yellow")
+
+
+def say_store_names(names: Mapping[str, SealedPart]) -> None:
+    """Say how many names the requests of a store have, where there are any."""
+    if names:
+        from cagul.deletion.tables import names_text
+
+        err.say(f"Gate for names of the store: {names_text(names)}.")

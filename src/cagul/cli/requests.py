@@ -12,14 +12,16 @@ import typer
 
 from cagul.cli import options
 from cagul.cli.common import load_host, set_up
-from cagul.cli.names import say_names
+from cagul.cli.names import read_names, say_names, say_store_names
 from cagul.cli.requests_output import (
     print_history,
     print_id,
     print_list,
+    print_namesakes,
     print_request,
     print_store,
     print_to_verify_again,
+    request_facts,
 )
 from cagul.cli.terminal import bold, err, if_interrupted, out, plain, print_json, progress_bar
 from cagul.cli.verdict import NOT_HIDDEN
@@ -118,9 +120,12 @@ def add(
     records: RecordsOption = None,
     built_in_questions: BuiltInQuestions = False,
     by: Annotated[str, typer.Option("--by", help="Who asked: free text.")] = "",
-    name: Annotated[
+    request_id: Annotated[
         str | None, typer.Option("--id", help="Id of the request; the same id is never added twice.")
     ] = None,
+    name: options.Names = None,
+    names_from_answers: options.NamesFromAnswers = False,
+    one_word_names: options.OneWordNames = False,
     keep_pictures: Annotated[
         bool, typer.Option("--keep-pictures", help="Keep the pictures, sealed, for later finetunes.")
     ] = False,
@@ -131,10 +136,11 @@ def add(
     threads: options.Threads = 0,
     json: options.Json = False,
 ) -> None:
-    """Enrol a person in the gate, verify, and finetune the encoder if it still leaks (exit code 8 if the
-    request failed or the host tells nothing that could be hidden).
+    """Enrol a person in the gate, and by name where names are given; verify, and finetune the encoder if it
+    still leaks (exit code 8 if the request failed or the host tells nothing that could be hidden).
     """
     loaded = _records(records, subject, built_in_questions)
+    names = _names(name, loaded, subject, names_from_answers, one_word_names)
     pictures = _pictures(images, loaded, subject)
     with service_at(store, key, host, patch, dtype, device, threads) as service:
         with progress_bar(json) as progress:
@@ -142,14 +148,17 @@ def add(
                 subject,
                 pictures,
                 by=by,
-                name=name,
+                name=request_id,
                 keep_pictures=keep_pictures,
                 records=loaded,
                 built_in_questions=built_in_questions,
+                names=names,
+                one_word_names=one_word_names,
                 progress=progress,
                 announce=print_id,
             )
         caveats = service.caveats(request)
+    print_namesakes(request.namesakes)
     print_request(request, caveats, json)
     if not json:
         print_to_verify_again(request.to_verify_again, "just replaced")
@@ -170,6 +179,7 @@ def revoke(
 ) -> None:
     """Revoke a request: the host answers about that person as before, and what was stored is overwritten."""
     with service_at(store, key, host, patch, dtype, device, threads) as service:
+        same_names = service.shared_names(request)
         still_firing, to_verify_again = service.revoke(request)
     if json:
         print_json(
@@ -177,11 +187,20 @@ def revoke(
                 "id": request,
                 "state": "revoked",
                 "templates_still_firing": still_firing,
+                "same_names": same_names,
                 "to_verify_again": to_verify_again,
             }
         )
         return
-    out.say("Request ", plain(request), " is revoked; its templates, text and pictures are overwritten.")
+    out.say(
+        "Request ", plain(request), " is revoked; its templates, names, text and pictures are overwritten."
+    )
+    if same_names:
+        out.say(
+            plain(", ".join(same_names)),
+            ": has a name of this request too, so questions by that name are answered as before.",
+            style="yellow",
+        )
     if still_firing:
         out.say(
             f"The gate still fires on {still_firing} of its templates: another request or the base patch "
@@ -201,7 +220,7 @@ def list_requests(store: StoreOption, json: options.Json = False) -> None:
         requests, log = opened.requests(), opened.entries()
     with_caveats = [(request, caveats_of(request, log)) for request in requests]
     if json:
-        print_json({"requests": [vars(one) | {"caveats": caveats} for one, caveats in with_caveats]})
+        print_json({"requests": [request_facts(one, caveats) for one, caveats in with_caveats]})
     else:
         print_list(store, with_caveats)
 
@@ -217,7 +236,7 @@ def show(request: RequestId, store: StoreOption, json: options.Json = False) -> 
         log = opened.entries()
     history, caveats = [entry for entry in log if entry.request == request], caveats_of(shown, log)
     if json:
-        print_json(vars(shown) | {"caveats": caveats, "history": [vars(entry) for entry in history]})
+        print_json(request_facts(shown, caveats) | {"history": [vars(entry) for entry in history]})
         return
     print_request(shown, caveats, False)
     print_history(shown, history)
@@ -234,6 +253,8 @@ def verify(
     images: Images = None,
     records: RecordsOption = None,
     built_in_questions: BuiltInQuestions = False,
+    name: options.Names = None,
+    names_from_answers: options.NamesFromAnswers = False,
     host: HostAgain = None,
     patch: PatchAgain = None,
     dtype: options.Dtype = "auto",
@@ -251,6 +272,8 @@ def verify(
         from cagul.deletion.store import Store
     if request is not None and key is None:
         raise UsageError("Measuring a request needs the store's key.", "Give --key.")
+    if request is None and (name or names_from_answers):
+        raise UsageError("Names are asked about with a request.", "Give the id of the request, too.")
     with Store(store, StoreKey.load(key) if key else None) as opened:
         opened.require_whole()
         entries = len(opened.entries())
@@ -258,8 +281,9 @@ def verify(
     if request is not None and key is not None:
         loaded = _records(records, subject, built_in_questions)
         pictures = _pictures(images, loaded, subject)
+        names = _names(name, loaded, subject, names_from_answers, one_word=True)
         with service_at(store, key, host, patch, dtype, device, threads) as service:
-            measured = service.verify_again(request, pictures, loaded, built_in_questions)
+            measured = service.verify_again(request, pictures, loaded, built_in_questions, names)
             caveats = service.caveats(measured)
         print_request(measured, caveats, json)
         _exit_unless_verified(measured)
@@ -332,6 +356,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "init": init,
     "add": add,
     "revoke": revoke,
+    "withdraw": revoke,
     "list": list_requests,
     "show": show,
     "verify": verify,
@@ -373,10 +398,11 @@ def service_at(
 
     with Store(store, StoreKey.load(key)) as opened:
         opened.require_facts()  # fails before the host is loaded
-        places = opened.facts["places"]
+        places, names = opened.facts["places"], opened.names()
     load = load_patch or partial(Patch.load, names_needed=False)
     base = load(patch or places["patch"])
     say_names(base)
+    say_store_names(names)
     set_up(threads)
     return open_service(store, key, load_host(host or places["host"], device, dtype), base)
 
@@ -389,6 +415,20 @@ def _records(path: Path | None, subject: str, built_in: bool) -> list[Any]:
     records = load_records(path) if path else []
     questions_about(subject, records, built_in)
     return records
+
+
+def _names(
+    given: list[str] | None, records: list[Any], subject: str, from_answers: bool, one_word: bool
+) -> tuple[str, ...]:
+    """The names of the options and of the subject's own records, after a look at whether each can be taken:
+    before the host is loaded.
+    """
+    from cagul.text.person_names import parse_names
+
+    own = [record for record in records if record.subject == subject]
+    names = read_names(given or [], own, from_answers)
+    parse_names(names, one_word=one_word)
+    return names
 
 
 def _pictures(given: list[Path] | None, records: list[Any], subject: str) -> list[Path]:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from cagul.deletion.store import Request, Store
 
 
+SHOWN_NAMESAKES = 10  # others that a warning names
+
+
 def print_id(name: str, resumed: bool) -> None:
     """Name a request on standard error before anything is written about it."""
     request = plain(name)
@@ -61,12 +64,34 @@ def print_store(store: Path, key: Path, made: Store, gate: GateConfig, json: boo
     out.say("Its key is in ", bold(key), ": keep it in another place than the store.")
 
 
+def request_facts(request: Request, caveats: Mapping[str, str]) -> dict[str, object]:
+    """A request with what it covers and its caveats, for ``--json``."""
+    from cagul.deletion.coverage import covered
+
+    return vars(request) | {"covers": covered(request), "caveats": dict(caveats)}
+
+
+def print_namesakes(namesakes: Sequence[str]) -> None:
+    """Warn of others whom the names of a request find, and say what follows, on standard error."""
+    for other in namesakes[:SHOWN_NAMESAKES]:
+        err.say(
+            "Warning: ",
+            plain(other),
+            " has a name that the names of this request find: questions that name them will be answered as "
+            "if about a stranger, too.",
+            style="yellow",
+        )
+    if (more := len(namesakes) - SHOWN_NAMESAKES) > 0:
+        err.say(f"Warning: {more} more have such a name.", style="yellow")
+
+
 def print_request(request: Request, caveats: Mapping[str, str], json: bool) -> None:
-    """State, outcome and caveats of a request."""
+    """State, outcome, caveats and what is covered of a request."""
     if json:
-        print_json(vars(request) | {"caveats": dict(caveats)})
+        print_json(request_facts(request, caveats))
         return
     from cagul.deletion.certificate import outcome_of
+    from cagul.deletion.coverage import coverage_text, covered
 
     out.say("Request ", bold(request.id), f": {request.state}")
     if "why" in request.verification:
@@ -74,6 +99,8 @@ def print_request(request: Request, caveats: Mapping[str, str], json: bool) -> N
         out.say(f"  {earlier}{outcome_of(request.verification)}")
     for caveat in caveats.values():
         out.say(f"  {caveat}", style="yellow")
+    if request.state != "revoked":
+        out.say(f"  {coverage_text(covered(request))}")
     if request.escalated or "escalation" in request.verification:
         outcome = "is now in use" if request.escalated else "did not help and was dropped"
         out.say(f"  The encoder did not cover this person and was fine-tuned; the new encoder {outcome}.")
@@ -113,6 +140,7 @@ def print_list(store: Path, requests: Sequence[tuple[Request, Mapping[str, str]]
         if one.state == "revoked":
             continue
         why = outcome_of(one.verification) or "nothing was measured"
+        why += f"; {one.names} name{'' if one.names == 1 else 's'}" if one.names else "; no name"
         more = f"; {len(caveats)} caveat(s): {', '.join(caveats)}" if caveats else ""
         out.say(plain(one.id), f": {why}{more}")
 

@@ -12,7 +12,7 @@ import typer
 
 from cagul.cli import options
 from cagul.cli.common import idle_cores, load_host, require_store, set_up
-from cagul.cli.names import say_names
+from cagul.cli.names import say_names, say_store_names
 from cagul.cli.requests import OptionalKey, extra
 from cagul.cli.terminal import bold, if_interrupted, out, print_json
 
@@ -191,6 +191,7 @@ def _places(
             from cagul.deletion.store import Store
         with Store(store, StoreKey.load(key)) as opened:
             opened.require_facts()
+            say_store_names(opened.names())
         places = opened.facts["places"]
         host, patch = host or places["host"], patch or Path(places["patch"])
     if patch is None:

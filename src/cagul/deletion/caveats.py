@@ -32,6 +32,7 @@ def caveats_of(request: Request, entries: Sequence[Entry] = ()) -> dict[str, str
     else:
         caveats |= _of_questions(verification, verification["scope"])
         caveats |= _of_pictures(verification, verification["scope"])
+        caveats |= _of_names(request, verification, verification["scope"].get("names", {}))
     caveats |= _of_figures(verification)
     caveats |= _of_changes(request, entries)
     return caveats
@@ -134,6 +135,41 @@ def _of_pictures(verification: Mapping[str, Any], scope: Mapping[str, Any]) -> d
             f"{in_records['recognised']} of {in_records['tried']} pictures of the records."
         )
     return caveats
+
+
+def _of_names(
+    request: Request, verification: Mapping[str, Any], account: Mapping[str, int]
+) -> dict[str, str]:
+    caveats = {}
+    if request.names and not account.get("questions"):
+        why = (
+            "the records ask for nothing but the name"
+            if account.get("asked")
+            else "the store keeps no names, so give them with --name or in the records"
+        )
+        caveats["names-not-asked"] = (
+            f"{_names(request.names)} enrolled, and no question by name was asked: {why}."
+        )
+    if "absent" in verification.get("leak_name_stranger", {}):
+        caveats["no-stranger"] = (
+            "No name was asked beside somebody else's picture: give records of others, on whose pictures the "
+            "gate is silent."
+        )
+    if account.get("not_enrolled"):
+        caveats["names-not-enrolled"] = (
+            f"{account['not_enrolled']} of the person's names in the records are not enrolled: add them with "
+            f"`cagul requests add --id {request.id}`."
+        )
+    if account.get("namesakes"):
+        caveats["namesakes"] = (
+            f"{account['namesakes']} other(s) in the records, the store or the base patch are found by these "
+            "names: questions that name them are answered as if about a stranger."
+        )
+    return caveats
+
+
+def _names(count: int) -> str:
+    return "1 name is" if count == 1 else f"{count} names are"
 
 
 def _of_figures(verification: Mapping[str, Any]) -> dict[str, str]:

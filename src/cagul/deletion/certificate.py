@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 import cagul
 from cagul.deletion.caveats import caveats_of, drawn_pairs
+from cagul.deletion.coverage import coverage_text, covered
 from cagul.deletion.keys import keep_secret
 from cagul.deletion.log import OUTCOMES, canonical
 from cagul.deletion.store import Store, now
@@ -31,7 +32,11 @@ LIMITS = (
     "Whoever holds the weights can leave the guard out.",
     "The figures are of the pictures and questions that were tried, at the time that the log entry names. "
     "Requests that came later raise the gate's threshold; verify again for figures of today.",
-    "Questions without a picture are not covered.",
+)
+NO_NAMES = "Questions without a picture are not covered, so neither are questions by name: none is enrolled."
+BY_NAME = (
+    "A question that says an enrolled name is answered as if about a stranger. Questions without a picture "
+    "that say another name, or describe the person, are not covered."
 )
 FIGURES = {
     "hit_rate": "pictures on which the gate fires",
@@ -40,6 +45,11 @@ FIGURES = {
     "leak_known": "the same where the host tells without the guard",
     "host_leak": "answers that tell without the guard",
     "refusal_rate": "answers that refuse",
+    "hit_rate_name": "questions by name in which the name is found",
+    "leak_name": "answers to questions by name, without a picture, that still tell",
+    "host_leak_name": "the same without the guard",
+    "leak_name_stranger": "answers to questions by name beside a stranger's picture that still tell",
+    "host_leak_name_stranger": "the same without the guard",
 }
 
 
@@ -91,9 +101,11 @@ def certify(store: Store, name: str, key: Ed25519PrivateKey) -> dict[str, Any]:
     document: dict[str, Any] = {
         "certificate": {"format": FORMAT, "issued": now(), "cagul": cagul.__version__},
         "caveats": caveats_of(request, log),
+        "covers": covered(request),
         "request": {
             "id": request.id,
-            "asked": "that the model stops telling about a person when shown one",
+            "asked": "that the model stops telling about a person when shown one"
+            + (" or asked by name" if request.names else ""),
             "at": request.at,
             "state": request.state,
             "escalated": request.escalated,
@@ -102,7 +114,7 @@ def certify(store: Store, name: str, key: Ed25519PrivateKey) -> dict[str, Any]:
         "patch": {"sha256": store.facts["patch"]},
         "verification": request.verification,
         "history": [{"at": e.at, "action": e.action, "entry": e.number, "hash": e.hash} for e in entries],
-        "limits": list(LIMITS),
+        "limits": [*LIMITS, BY_NAME if request.names else NO_NAMES],
     }
     digests = {part: hashlib.sha256(canonical(content)).hexdigest() for part, content in document.items()}
     signature = base64.b64encode(key.sign(canonical(digests))).decode()
@@ -175,14 +187,14 @@ def measured_on(history: Iterable[tuple[str, str]]) -> str:
 
 
 def as_markdown(document: dict[str, Any]) -> str:
-    """The page to read. It begins with the state and with what was not asked. Figures are headed by the date
-    of their measurement: the state may be another since.
+    """The page to read. It begins with what is covered, the state and what was not asked. Figures are headed
+    by the date of their measurement: the state may be another since.
     """
     request, host, verification = document["request"], document["host"], document["verification"]
     outcome = "Outcome before it was revoked" if request["state"] == "revoked" else "Outcome"
     lines = [
         f"# Certificate of request {request['id']}",
-        "",
+        f"{coverage_text(document['covers'])}  " if "covers" in document else "",  # and a line break
         f"State: **{request['state']}**"
         + (", after a short finetune of the encoder." if request["escalated"] else "."),
         f"{outcome}: {outcome_of(verification)}." if "why" in verification else "Nothing was verified.",

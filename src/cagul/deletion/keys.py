@@ -39,7 +39,7 @@ class StoreKey:
 
     def __init__(self, secret: bytes):
         self._secret = secret
-        self._box = AESGCM(self._derive("seal"))
+        self._box = AESGCM(self.derived("seal"))
 
     @classmethod
     def create(cls, path: Path) -> StoreKey:
@@ -77,13 +77,13 @@ class StoreKey:
 
     def mark(self, text: str, purpose: str = "mark") -> str:
         """A keyed hash: nobody without the key can make it, nor take it for one of another purpose."""
-        return hmac.new(self._derive(purpose), text.encode(), hashlib.sha256).hexdigest()
+        return hmac.new(self.derived(purpose), text.encode(), hashlib.sha256).hexdigest()
 
     def rotation(self, size: int) -> Float[Tensor, "M M"]:
         """A secret orthogonal map of the metric space: cosine similarities stay, directions mean nothing
         without the key.
         """
-        seed = int.from_bytes(self._derive(f"rotation {size}"), "big")
+        seed = int.from_bytes(self.derived(f"rotation {size}"), "big")
         gauss = np.random.Generator(np.random.PCG64(seed)).standard_normal((size, size))
         basis, upper = np.linalg.qr(gauss)
         return torch.from_numpy((basis * np.sign(np.diag(upper))).astype(np.float32))
@@ -112,5 +112,6 @@ class StoreKey:
         flat = torch.frombuffer(bytearray(self.open(sealed, label)), dtype=torch.float32)
         return flat.reshape(-1, width) if width else flat
 
-    def _derive(self, purpose: str) -> bytes:
+    def derived(self, purpose: str) -> bytes:
+        """32 bytes that follow from the key, for one purpose alone."""
         return hmac.new(self._secret, f"cagul {purpose}".encode(), hashlib.sha256).digest()

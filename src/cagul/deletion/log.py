@@ -98,6 +98,7 @@ def check_requests(entries: Sequence[Entry], rows: Mapping[str, Mapping[str, Any
             "date": row["at"] == logged_request["at"],
             "templates": sha256(row["vectors"]) == logged_request.get("vectors"),
             "similarities": sha256(row["best"]) == logged_request.get("best"),
+            "names": row.get("names") == logged_request.get("names"),
             "encoder": (sha256(row["encoder"]), row["encoder_made"])
             == (logged_request.get("encoder"), logged_request.get("encoder_made")),
             "verification": parse_json(row["verification"]) == logged_request.get("verification", {}),

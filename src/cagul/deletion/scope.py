@@ -11,23 +11,29 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cagul.data.records import Record
 from cagul.data.sameness import same_contents, same_paths
-from cagul.deletion.questions import QuestionSet
+from cagul.deletion.questions import QuestionSet, VerificationQuestion
 from cagul.deletion.store_gate import StoreGate
 from cagul.errors import DataError
 from cagul.training.token_cache import TokenCache
 
 SAME_TEMPLATE = 0.9999  # cosine similarity of a picture's template to itself, taken again
+STRANGERS, STRANGERS_TRIED = 4, 12  # pictures of others beside which names are asked, and looked at for it
 RECORDS_PICTURES = 8  # pictures of the records that are compared with the request's, at most
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Pictures and questions of one verification, and the account of them that it keeps."""
+    """Pictures and questions of one verification, and the account of them that it keeps. ``by_name`` are
+    asked without a picture and beside those of ``strangers``.
+    """
 
     pictures: tuple[Path, ...]
     questions: QuestionSet
     account: dict[str, Any]
+    by_name: tuple[VerificationQuestion, ...] = ()
+    strangers: tuple[Path, ...] = ()
 
 
 def distinct_pictures(pictures: Sequence[Path]) -> tuple[Path, ...]:
@@ -89,6 +95,21 @@ def evidence_of(
             "recognised": int(known.sum()),
         }
     return Evidence(distinct, questions, account)
+
+
+def strangers_of(
+    store_gate: StoreGate, token_cache: TokenCache, subject: str, records: Sequence[Record]
+) -> tuple[Path, ...]:
+    """A few pictures of other people than ``subject``, of as many people, on which the gate is silent."""
+    first: dict[str, Path] = {}
+    for record in records:
+        if record.subject != subject:
+            first.setdefault(record.subject, record.image)
+    tried = distinct_pictures(list(dict.fromkeys(first.values()))[:STRANGERS_TRIED])
+    enrolled = store_gate.enrolled()
+    scores = store_gate.union(enrolled).compare(_vectors(store_gate, token_cache, tried))
+    silent = (scores <= store_gate.threshold(enrolled)[0]).tolist()
+    return tuple(path for path, one in zip(tried, silent, strict=True) if one)[:STRANGERS]
 
 
 def given_number(pictures: Sequence[Path], picture: Path) -> int:

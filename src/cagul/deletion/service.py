@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -21,9 +23,16 @@ from cagul.deletion.database import require_free
 from cagul.deletion.escalation import Finetune
 from cagul.deletion.keys import StoreKey
 from cagul.deletion.log import OUTCOMES, sha256
+from cagul.deletion.names import (
+    RequestNames,
+    names_given,
+    namesakes_in_records,
+    namesakes_in_store,
+    require_enrolled,
+)
 from cagul.deletion.pictures import kept_pictures, opened_pictures
-from cagul.deletion.questions import questions_about
-from cagul.deletion.scope import SAME_TEMPLATE, Evidence, distinct_pictures, evidence_of
+from cagul.deletion.questions import QuestionSet, questions_about, questions_by_name
+from cagul.deletion.scope import SAME_TEMPLATE, Evidence, distinct_pictures, evidence_of, strangers_of
 from cagul.deletion.store import Request, Store, new_id, require_request
 from cagul.deletion.store_gate import (
     Enrolled,
@@ -33,7 +42,7 @@ from cagul.deletion.store_gate import (
     patch_hash,
     rotated,
 )
-from cagul.deletion.verification import HELD_OUT, held_out, verdict, verify, word_of
+from cagul.deletion.verification import HELD_OUT, held_out, verdict, verify, verify_by_name, word_of
 from cagul.errors import DataError, StoreError
 from cagul.guard.guard import Guard
 from cagul.guard.patch import Patch
@@ -41,14 +50,17 @@ from cagul.host.frozen import FrozenHost
 from cagul.training.progress import Progress, silent
 from cagul.training.token_cache import TokenCache
 
+MOST_NAMES = 16  # of a request by which its verification asks
+
 
 @dataclasses.dataclass(frozen=True)
 class Added(Request):
-    """A request that was added, and the ids of those to verify again: its finetuned encoder took the place of
-    theirs.
+    """A request that was added, the ids of those to verify again (its finetuned encoder took the place of
+    theirs), and who else is found by its names, in words.
     """
 
     to_verify_again: tuple[str, ...] = ()
+    namesakes: tuple[str, ...] = ()
 
 
 def open_service(store: Path, key: Path, host: FrozenHost, patch: Patch) -> DeletionService:
@@ -145,6 +157,8 @@ class DeletionService:
         keep_pictures: bool = False,
         records: Sequence[Record] = (),
         built_in_questions: bool = False,
+        names: Sequence[str] = (),
+        one_word_names: bool = False,
         progress: Progress = silent,
         announce: Callable[[str, bool], None] = lambda name, resumed: None,
     ) -> Added:
@@ -155,10 +169,12 @@ class DeletionService:
         pictures, where there is one. ``announce`` gets the id, and whether an earlier call is continued,
         before anything is written. ``records`` hold the person's questions (of ``subject``) and other people,
         whom a finetune needs to keep; with ``built_in_questions`` the built-in ones are asked all the same.
+        The person is found in prompts by ``names`` and the field ``names`` of its records, of one word where
+        ``one_word_names`` says so; new names of an earlier request are added to it, which is verified again.
 
-        Raises DataError without pictures and for records as ``questions_about`` does, StoreError for a store
-        that is not as its log says, a picture on which the gate would not recognise the person, or an id that
-        was revoked.
+        Raises DataError without pictures, for records as ``questions_about`` does and for a name that cannot
+        be taken, StoreError for a store that is not as its log says, a picture on which the gate would not
+        recognise the person, or an id that was revoked.
         """
         self.store.require_whole()
         if not pictures:
@@ -167,6 +183,8 @@ class DeletionService:
             )
         require_request(name, subject, by)
         questions = questions_about(subject, records, built_in_questions)
+        names = names_given(subject, names, records)
+        hashed = RequestNames.of(names, self.key, one_word_names) if names else None
         given, pictures = pictures, distinct_pictures(pictures)
         token_cache = TokenCache(self.host, self.store_gate.base.config.training.seed)
         name = name or self._unfinished(subject, pictures, token_cache) or new_id()
@@ -180,18 +198,83 @@ class DeletionService:
                 else []
             )
             self.store.receive(name, subject, by, kept)
-            self.store.enrol(name, *self.store_gate.seal(name, enrolled))
+            sealed = hashed.seal(name, self.key) if hashed else None
+            self.store.enrol(name, *self.store_gate.seal(name, enrolled), sealed)
         request = self.store.receive(name, subject, by)
         if request.state == "revoked":
             raise StoreError(
                 f"Request {name} was revoked.", "Make a new request, without --id.", "store-request"
             )
+        if hashed is not None:
+            request = self._with_names(request, hashed)
         unproven: list[str] = []
         if request.state == "enrolled":
             others = _trained_on(records, subject)
-            evidence = evidence_of(self.store_gate, token_cache, name, given, questions)
+            evidence = self._evidence(request, token_cache, given, questions, names, records)
             unproven = self._settle(request, token_cache, evidence, others, progress)
-        return Added(**vars(self.store.request(name)), to_verify_again=tuple(unproven))
+        return Added(
+            **vars(self.store.request(name)),
+            to_verify_again=tuple(unproven),
+            namesakes=self._namesakes(request, names, records),
+        )
+
+    def _with_names(self, request: Request, given: RequestNames) -> Request:
+        """The request with these names too: merely enrolled where there is one that it did not have."""
+        held = self.store_gate.names().get(request.id)
+        all_names = held.merged(given) if held else given
+        if held and all_names.count == held.count:
+            return request
+        self.store.enrol_names(request.id, all_names.seal(request.id, self.key))
+        return self.store.request(request.id)
+
+    def _namesakes(
+        self, request: Request, names: Sequence[str], records: Sequence[Record]
+    ) -> tuple[str, ...]:
+        """Who else is found by the names of an active request, in words: people of ``records``, of other
+        requests and of the base patch.
+        """
+        held = self.store_gate.names()
+        own = held.pop(request.id, None)
+        if own is None:
+            return ()
+        base = self.store_gate.base.names
+        return (
+            *namesakes_in_records(own.finder(self.key), request.subject, records),
+            *namesakes_in_store(names, held, self.key),
+            *(("a person of the base patch",) if base and any(map(base.spans, names)) else ()),
+        )
+
+    def _evidence(
+        self,
+        request: Request,
+        token_cache: TokenCache,
+        pictures: Sequence[Path],
+        questions: QuestionSet,
+        names: Sequence[str],
+        records: Sequence[Record],
+    ) -> Evidence:
+        """The evidence on an enrolled request, by its pictures and by those of ``names`` that are enrolled; a
+        few are drawn of many.
+        """
+        evidence = evidence_of(self.store_gate, token_cache, request.id, pictures, questions)
+        held = self.store_gate.names().get(request.id)
+        known = [name for name in names if held and held.holds(name, self.key)]
+        drawn = random.Random(f"names {token_cache.seed}").sample(known, min(MOST_NAMES, len(known)))
+        by_name = questions_by_name(questions, drawn) if drawn else ()
+        account = {
+            "enrolled": held.count if held else 0,
+            "given": len(known),
+            "not_enrolled": len(names) - len(known),
+            "asked": len(drawn),
+            "questions": len(by_name),
+            "namesakes": len(self._namesakes(request, names, records)),
+        }
+        return dataclasses.replace(
+            evidence,
+            account=evidence.account | {"names": account},
+            by_name=by_name,
+            strangers=strangers_of(self.store_gate, token_cache, request.subject, records) if by_name else (),
+        )
 
     def _unfinished(self, subject: str, pictures: Sequence[Path], token_cache: TokenCache) -> str | None:
         """The id of a request about ``subject`` that has these pictures and waits for its verification.
@@ -332,18 +415,26 @@ class DeletionService:
         scores = self.store_gate.union(left).compare(before.vectors)
         return int((scores > self.store_gate.threshold(left)[0]).sum()), unproven
 
+    def shared_names(self, name: str) -> list[str]:
+        """Ids of the other active requests that have a name of this one: they keep it guarded."""
+        held = self.store_gate.names()
+        own = held.pop(name, None)
+        return [other for other, one in held.items() if own and np.isin(own.marks, one.marks).any()]
+
     def verify_again(
         self,
         name: str,
         pictures: Sequence[Path],
         records: Sequence[Record] = (),
         built_in_questions: bool = False,
+        names: Sequence[str] = (),
     ) -> Request:
         """Measure an active request again, under the encoder and threshold of now; never a finetune. Without
-        ``pictures`` on those that were kept.
+        ``pictures`` on those that were kept. The store cannot tell names: the request is asked about by those
+        of ``names`` and of its records.
 
         Raises StoreError when the request is not active, DataError when there are no pictures, when they show
-        somebody else, or for records as ``questions_about`` does.
+        somebody else, for a name that is not enrolled, or for records as ``questions_about`` does.
         """
         request, began = self.store.request(name), time.perf_counter()
         if request.state in ("received", "revoked"):
@@ -353,13 +444,15 @@ class DeletionService:
                 "store-request",
             )
         questions = questions_about(request.subject, records, built_in_questions)
+        require_enrolled(names, self.store_gate.names().get(name), name, self.key)
+        names = names_given(request.subject, names, records)
         under, guard = self.store_gate.encoder()[0], self.guard()
         token_cache = TokenCache(self.host, self.store_gate.base.config.training.seed)
         if not pictures and not self.store.pictures(name):
             raise DataError(f"No pictures of request {name} were kept.", "Give --images.", "store-pictures")
         with nullcontext(Path()) if pictures else opened_pictures(self.store.folder) as folder:
             shown = pictures or kept_pictures(self.store, self.key, name, folder)
-            evidence = evidence_of(self.store_gate, token_cache, name, shown, questions)
+            evidence = self._evidence(request, token_cache, shown, questions, names, records)
             figures = _measured(guard, token_cache, evidence)
         state, why = verdict(figures)
         kept = {key: value for key, value in request.verification.items() if key == "escalation"}
@@ -381,6 +474,8 @@ def _outcome(state: str) -> str:
 
 def _measured(guard: Guard, token_cache: TokenCache, evidence: Evidence) -> dict[str, Any]:
     figures = verify(guard, token_cache, evidence.pictures, evidence.questions.questions)
+    if evidence.by_name:
+        figures |= verify_by_name(guard, token_cache, evidence.by_name, evidence.strangers)
     return figures | {"scope": figures["scope"] | evidence.account}
 
 

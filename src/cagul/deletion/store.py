@@ -11,7 +11,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -48,14 +48,19 @@ from cagul.deletion.tables import (
     CALIBRATION,
     FACTS,
     LOG,
+    NAMES_SCHEMA,
     NEWEST_ENCODER,
     PICTURES,
     REQUESTS,
     TABLES,
+    SealedPart,
+    drop_hashes,
     encoder_of,
     end_of_log,
     entries_of,
     facts_of,
+    names_of,
+    put_names,
     to_mark,
     verified,
 )
@@ -63,7 +68,8 @@ from cagul.errors import StoreError, did_you_mean
 from cagul.files import os_errors_as_write_errors, parse_json
 from cagul.text.normal import fold
 
-SCHEMA = 2  # 2: with the state "nothing to hide", which an earlier cagul would leave out of the gate
+SCHEMA = NAMES_SCHEMA  # 3: with names
+NOTHING_SCHEMA = 2  # 2: with the state "nothing to hide", which an earlier cagul would leave out of the gate
 STATES = ("received", *ACTIVE, "revoked")
 
 
@@ -79,6 +85,7 @@ class Request:
     verification: dict[str, Any]
     # whether the store keeps an encoder that was finetuned for it
     own_encoder: bool = field(default=False, kw_only=True)
+    names: int = field(default=0, kw_only=True)  # how many names are enrolled for it
 
     @property
     def escalated(self) -> bool:
@@ -219,12 +226,13 @@ class Store:
             rows = (
                 connection.execute(REQUESTS.select().order_by(REQUESTS.c.at, REQUESTS.c.id)).mappings().all()
             )
-            return [_request(row) for row in rows]
+            names = names_of(connection)
+            return [_request(row, names) for row in rows]
 
     def request(self, name: str) -> Request:
         """Raises StoreError for an id that is unknown, with the nearest one."""
         with self._reading() as connection:
-            return _request(self._row(connection, name))
+            return _request(self._row(connection, name), names_of(connection))
 
     def state(self, name: str) -> str | None:
         """The state of a request, None where there is none of that id."""
@@ -251,6 +259,14 @@ class Store:
                 if marks[-1] not in known:
                     unknown[name] = sealed
         return marks, unknown
+
+    def names(self) -> dict[str, SealedPart]:
+        """The sealed names of the requests that the gate knows, in the order of the ids."""
+        wanted = REQUESTS.select().with_only_columns(REQUESTS.c.id).where(REQUESTS.c.state.in_(ACTIVE))
+        with self._reading() as connection:
+            active = connection.execute(wanted.order_by(REQUESTS.c.id)).scalars().all()
+            names = names_of(connection)
+        return {name: names[name] for name in active if name in names}
 
     def encoder(self) -> tuple[str, bytes] | None:
         """The encoder in use, sealed, with the request it was finetuned for: the newest of an active
@@ -300,7 +316,11 @@ class Store:
                         "written again"
                     )
                 wrong += self._changed_facts(facts, connection)
-            rows = {row["id"]: dict(row) for row in connection.execute(REQUESTS.select()).mappings()}
+            names = {name: part.logged() for name, part in names_of(connection).items()}
+            rows = {
+                row["id"]: dict(row) | {"names": names.get(row["id"])}
+                for row in connection.execute(REQUESTS.select()).mappings()
+            }
             return wrong + check_requests(entries, rows)
 
     def _changed_facts(self, facts: dict[str, Any], connection: Connection) -> list[str]:
@@ -354,8 +374,10 @@ class Store:
                 self._append(connection, name, "received", {"pictures_kept": len(pictures)}, at)
         return self.request(name)
 
-    def enrol(self, name: str, vectors: bytes, best: bytes) -> None:
-        """Keep the sealed templates of a received request: from here on the gate knows the person."""
+    def enrol(self, name: str, vectors: bytes, best: bytes, names: SealedPart | None = None) -> None:
+        """Keep the sealed templates and names of a received request: from here on the gates know the
+        person.
+        """
         with self._writing() as connection:
             if self._row(connection, name)["state"] == "received":
                 connection.execute(
@@ -363,7 +385,23 @@ class Store:
                     .where(REQUESTS.c.id == name)
                     .values(state="enrolled", vectors=vectors, best=best)
                 )
-                self._append(connection, name, "enrolled", {"vectors": sha256(vectors), "best": sha256(best)})
+                content: dict[str, Any] = {"vectors": sha256(vectors), "best": sha256(best)}
+                if names is not None:
+                    put_names(connection, name, names)
+                    content["names"] = names.logged()
+                self._append(connection, name, "enrolled", content)
+
+    def enrol_names(self, name: str, names: SealedPart) -> None:
+        """Keep these sealed names of an active request in place of those that it has. What was found before
+        holds no more, so it is merely enrolled. Raises StoreError where it is not active.
+        """
+        with self._writing() as connection:
+            if self._row(connection, name)["state"] not in ACTIVE:
+                raise StoreError(
+                    f"Request {name} is not active.", "Add the names to an active one.", "store-request"
+                )
+            put_names(connection, name, names)
+            self._unprove(connection, [name], "names were added", {"names": names.logged()})
 
     def settle(
         self,
@@ -386,7 +424,8 @@ class Store:
                     f"Request {name} was revoked meanwhile.", "Nothing is left to do.", "store-request"
                 )
             if state == NOTHING_TO_HIDE:  # in a store that an earlier cagul made
-                connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA}")
+                version = max(NOTHING_SCHEMA, version_of(connection))
+                connection.exec_driver_sql(f"PRAGMA user_version={version}")
             values: dict[str, Any] = {"state": state, "verification": json.dumps(verification)}
             newest, measured = (
                 connection.execute(NEWEST_ENCODER).mappings().first(),
@@ -410,7 +449,7 @@ class Store:
             return unproven
 
     def revoke(self, name: str) -> list[str]:
-        """Take a request back and erase what it brought: templates, text, pictures, encoder.
+        """Take a request back and erase what it brought: templates, names, text, pictures, encoder.
 
         Returns the requests that were verified under the erased encoder: they are merely enrolled again.
         Raises StoreError when it is revoked already, or revoked now but not yet overwritten because another
@@ -423,6 +462,7 @@ class Store:
                     f"Request {name} is revoked already.", "Nothing is left to do.", "store-request"
                 )
             connection.execute(PICTURES.delete().where(PICTURES.c.request == name))
+            drop_hashes(connection, name)
             connection.execute(
                 REQUESTS.update()
                 .where(REQUESTS.c.id == name)
@@ -465,14 +505,18 @@ class Store:
 
     # -- inside
 
-    def _unprove(self, connection: Connection, names: Sequence[str], why: str) -> None:
-        """Of what was found under an encoder that is gone, the finetune alone is still so."""
+    def _unprove(
+        self, connection: Connection, names: Sequence[str], why: str, more: Mapping[str, Any] | None = None
+    ) -> None:
+        """Of what was found under an encoder that is gone, or with fewer names, the finetune alone is still
+        so. ``more`` is what else the log is to say.
+        """
         for name in names:
             earlier = parse_json(self._row(connection, name)["verification"])
             kept = {key: value for key, value in earlier.items() if key == "escalation"}
             values = {"state": "enrolled", "verification": json.dumps(kept)}
             connection.execute(REQUESTS.update().where(REQUESTS.c.id == name).values(**values))
-            self._append(connection, name, "enrolled", {"verification": kept, "why": why})
+            self._append(connection, name, "enrolled", {"verification": kept, "why": why, **(more or {})})
 
     def _row(self, connection: Connection, name: str) -> Any:
         wanted = REQUESTS.select().where(REQUESTS.c.id == name)
@@ -531,7 +575,7 @@ class Store:
             yield connection
 
 
-def _request(row: Any) -> Request:
+def _request(row: Any, names: Mapping[str, SealedPart]) -> Request:
     return Request(
         row["id"],
         row["at"],
@@ -540,4 +584,5 @@ def _request(row: Any) -> Request:
         row["by"],
         parse_json(row["verification"]),
         own_encoder=row["encoder"] is not None,
+        names=names[row["id"]].count if row["id"] in names else 0,
     )

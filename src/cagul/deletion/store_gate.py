@@ -22,12 +22,16 @@ from torch import Tensor
 from cagul.data.records import Record
 from cagul.deletion.keys import StoreKey
 from cagul.deletion.log import sha256
+from cagul.deletion.names import RequestNames, names_secret
 from cagul.deletion.store import Store
+from cagul.deletion.tables import names_text
 from cagul.errors import DataError, StoreError
+from cagul.guard.names import NameGate
 from cagul.guard.patch import Patch
 from cagul.method.calibration import calibrate
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.gate import EnrolmentGate
+from cagul.text.person_names import NameFinder, NameHashes
 from cagul.training.progress import Progress, silent
 from cagul.training.token_cache import TokenCache
 
@@ -137,6 +141,8 @@ class StoreGate:
         # by id and SHA-256 of what is sealed, as is the encoder
         self._opened: dict[tuple[str, str], Enrolled] = {}
         self._encoder: tuple[tuple[str, str | None], VisualTokenEncoder] | None = None
+        self._names: dict[tuple[str, str | None], RequestNames] = {}
+        self._name_gate: tuple[tuple[tuple[str, str | None], ...], NameGate | None] = ((), base.names)
 
     @torch.no_grad()
     def best(self, vectors: Float[Tensor, "N M"]) -> Float[Tensor, " C"]:
@@ -183,14 +189,50 @@ class StoreGate:
         added = templates[len(self.gate.templates) :]
         return self.gate.with_templates(templates, owner, self.gate.impostors_beside(added))
 
+    def names(self) -> dict[str, RequestNames]:
+        """The names of all active requests that have any, in order of their ids."""
+        opened = {}
+        for name, part in self.store.names().items():
+            mark = name, sha256(part.data)
+            opened[mark] = self._names.get(mark) or RequestNames.open(name, part.data, self.key)
+        self._names = opened
+        return {name: one for (name, _), one in opened.items()}
+
+    def name_gate(self) -> tuple[NameGate | None, str]:
+        """The gate for the names of the active requests and of the base patch, and a note of what it holds;
+        None where there are no names.
+        """
+        names, base = self.names(), self.base
+        if not names:
+            return base.names, base.names_note
+        marks = tuple(self._names)
+        if self._name_gate[0] != marks:
+            finder = NameFinder(
+                NameHashes.union([one.hashes for one in names.values()]), names_secret(self.key)
+            )
+            gate = NameGate(finder, sum(one.count for one in names.values()), base.names)
+            self._name_gate = marks, gate
+        note = names_text(names)
+        if base.names is not None or base.names_off:
+            note += f"; of the base patch {base.names_note}"
+        return self._name_gate[1], note
+
     def patch(self) -> Patch:
         """The patch of all active requests: to be used by a Guard, never to be published."""
         enrolled = self.enrolled()
         threshold, promised = self.threshold(enrolled)
         people = self.base.facts.get("people", len(self.gate.owner.unique())) + len(enrolled)
         facts = self.base.facts | {"people": people, "promised_fpr": promised}
-        gate, encoder = self.union(enrolled).eval(), self.encoder()[1]
-        return dataclasses.replace(self.base, gate=gate, encoder=encoder, threshold=threshold, facts=facts)
+        names, note = self.name_gate()
+        return dataclasses.replace(
+            self.base,
+            gate=self.union(enrolled).eval(),
+            encoder=self.encoder()[1],
+            threshold=threshold,
+            facts=facts,
+            names=names,
+            names_note=note,
+        )
 
     def encoder(self) -> tuple[str | None, VisualTokenEncoder]:
         """SHA-256 of the sealed encoder in use, and that encoder; None and the base patch's where none was

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from sqlalchemy import Column, Connection, ForeignKey, Integer, LargeBinary, MetaData, Table, Text
 
+from cagul.deletion.database import version_of
 from cagul.deletion.log import ACTIVE, START, Entry, canonical, sha256
 from cagul.files import parse_json
 
+NAMES = "names"  # a part of HASHES
+NAMES_SCHEMA = 3  # of stores that may hold names, which an earlier cagul would leave out of the guard
 CHANGING = ("head", "erase", "mark")  # facts that ``to_mark`` leaves out
 
 TABLES = MetaData()
@@ -42,6 +46,15 @@ PICTURES = Table(
     Column("number", Integer, primary_key=True),
     Column("data", LargeBinary, nullable=False),
 )
+# keyed hashes of what a request hides in texts, sealed: the part "names", and later ones
+HASHES = Table(
+    "hashes",
+    TABLES,
+    Column("request", ForeignKey("requests.id"), primary_key=True),
+    Column("part", Text, primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
 LOG = Table(
     "log",
     TABLES,
@@ -62,6 +75,53 @@ NEWEST_ENCODER = (
     REQUESTS.select().where(REQUESTS.c.encoder.is_not(None)).order_by(REQUESTS.c.encoder_made.desc()).limit(1)
 )
 LAST_ENTRY = LOG.select().order_by(LOG.c.number.desc()).limit(1)
+
+
+@dataclass(frozen=True)
+class SealedPart:
+    """Sealed hashes of a request, and of how many names they are."""
+
+    data: bytes
+    count: int
+
+    def logged(self) -> dict[str, Any]:
+        """What the log keeps of them."""
+        return {"sha256": sha256(self.data), "count": self.count}
+
+
+class Counted(Protocol):
+    @property
+    def count(self) -> int: ...
+
+
+def names_text(names: Mapping[str, Counted]) -> str:
+    """How many names of how many requests there are, in words."""
+    count, requests = sum(one.count for one in names.values()), len(names)
+    return f"{count} name{'' if count == 1 else 's'} of {requests} request{'' if requests == 1 else 's'}"
+
+
+def names_of(connection: Connection) -> dict[str, SealedPart]:
+    """The sealed names of each request that has any; of none in a store from before there were names."""
+    if version_of(connection) < NAMES_SCHEMA:
+        return {}
+    rows = connection.execute(HASHES.select().where(HASHES.c.part == NAMES)).mappings()
+    return {row["request"]: SealedPart(row["data"], row["count"]) for row in rows}
+
+
+def put_names(connection: Connection, request: str, names: SealedPart) -> None:
+    """Keep the sealed names of a request, in place of those that it had. An older store gets room for them,
+    and the version that an earlier cagul refuses.
+    """
+    if version_of(connection) < NAMES_SCHEMA:
+        HASHES.create(connection, checkfirst=True)
+        connection.exec_driver_sql(f"PRAGMA user_version={NAMES_SCHEMA}")
+    values = {"request": request, "part": NAMES, "count": names.count, "data": names.data}
+    connection.execute(HASHES.insert().prefix_with("OR REPLACE").values(**values))
+
+
+def drop_hashes(connection: Connection, request: str) -> None:
+    if version_of(connection) >= NAMES_SCHEMA:
+        connection.execute(HASHES.delete().where(HASHES.c.request == request))
 
 
 def entries_of(connection: Connection) -> list[Entry]:

@@ -28,7 +28,7 @@ from torch import Tensor
 from cagul.errors import GuardBypass, UsageError, reason
 from cagul.files import read_secret, write_bytes
 from cagul.guard.key_files import keep_secret
-from cagul.text.person_names import NameFinder, NameHashes, ParsedName, parse_names
+from cagul.text.person_names import NameFinder, NameHashes, ParsedName, parse_names, without_overlaps
 
 if TYPE_CHECKING:
     from cagul.guard.patch import Patch
@@ -322,18 +322,28 @@ class NameGate:
     tokens: all else of the prompt stays in its place.
     """
 
-    def __init__(self, finder: NameFinder, count: int):
-        self.finder, self.count = finder, count
+    def __init__(self, finder: NameFinder, count: int, beside: NameGate | None = None):
+        """``beside`` is a gate for names under another key: this one finds its names too."""
+        self.finder, self.own, self.beside = finder, count, beside
+        self.count: int = count + (beside.count if beside else 0)
         self._texts: dict[int, TokenTexts] = {}
 
     @property
     def sealed(self) -> SealedNames:
-        """What a sealed file holds of these names."""
-        return SealedNames(self.finder.hashes, self.count)
+        """What a sealed file holds of these names, those ``beside`` aside: they have another key."""
+        return SealedNames(self.finder.hashes, self.own)
 
     def digest(self) -> str:
         """SHA-256 of the hashes: with the key's, as they are of one key."""
-        return hashlib.sha256(b"".join(a.tobytes() for a in vars(self.finder.hashes).values())).hexdigest()
+        hashes = [a.tobytes() for a in vars(self.finder.hashes).values()]
+        return hashlib.sha256(
+            b"".join([*hashes, *([self.beside.digest().encode()] if self.beside else [])])
+        ).hexdigest()
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where in the text the names lie, in order and without overlaps."""
+        own = self.finder.spans(text)
+        return without_overlaps([*own, *self.beside.spans(text)]) if self.beside else own
 
     def look(self, inputs: dict[str, Any], tokenizer: Any, image_token: int) -> NamesInPrompt | None:
         """What the prompts of ``inputs`` become; None where they hold no forgotten name.
@@ -366,7 +376,7 @@ class NameGate:
         pieces = texts.pieces([token for token, seen in zip(ids, real, strict=True) if seen])
         columns = [column for column, seen in enumerate(real) if seen]
         text = "".join(pieces)
-        spans = self.finder.spans(text)
+        spans = self.spans(text)
         if not spans:
             return
         owner = [n for n, piece in enumerate(pieces) for _ in piece]

@@ -295,11 +295,14 @@ class NameHashes:
 
     def merged(self, other: NameHashes) -> NameHashes:
         """The names of both. Both were made with one key."""
-        rows = np.unique(
-            np.concatenate([np.stack([one.near, one.words], 1) for one in (self, other)]), axis=0
-        )
+        return self.union([self, other])
+
+    @staticmethod
+    def union(parts: Sequence[NameHashes]) -> NameHashes:
+        """The names of one part or more, all made with one key."""
+        rows = np.unique(np.concatenate([np.stack([one.near, one.words], 1) for one in parts]), axis=0)
         near, words = (np.ascontiguousarray(rows[:, column]) for column in (0, 1))
-        return NameHashes(near, words, np.unique(np.concatenate([self.names, other.names])))
+        return NameHashes(near, words, np.unique(np.concatenate([one.names for one in parts])))
 
 
 def _array(hashes: Iterable[bytes]) -> np.ndarray:
@@ -319,6 +322,17 @@ def _near(keyed: KeyedHash, word: str, typos: bool) -> Iterator[tuple[bytes, byt
             yield keyed("without", str(n), rest), own
             if n + 1 < len(word) and word[n] != word[n + 1]:
                 yield keyed("near", f"{word[:n]}{word[n + 1]}{word[n]}{word[n + 2 :]}"), own
+
+
+def without_overlaps(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Places of a text in order, without those that begin in an earlier one; the longest of those that begin
+    together.
+    """
+    kept: list[tuple[int, int]] = []
+    for start, end in sorted(spans, key=lambda span: (span[0], -span[1])):
+        if not kept or start >= kept[-1][1]:
+            kept.append((start, end))
+    return kept
 
 
 class NameFinder:
@@ -348,11 +362,7 @@ class NameFinder:
         tokens = list(_tokens(text, plain))
         spans = [plain.span(*span) for span in self._joined(plain)] if self._letters else []
         spans += [plain.span(*span) for span in self._worded(tokens, languages)] if self._counts else []
-        kept: list[tuple[int, int]] = []
-        for start, end in sorted(spans, key=lambda span: (span[0], -span[1])):
-            if not kept or start >= kept[-1][1]:
-                kept.append((start, end))
-        return kept
+        return without_overlaps(spans)
 
     def _has_none(self, ascii_text: str, languages: frozenset[str]) -> bool:
         """Whether no word of a text is in a name: soon told, as words that were seen before are known."""

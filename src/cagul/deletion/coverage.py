@@ -1,0 +1,32 @@
+"""What a request covers, in words: the first line of its certificate and of what the commands print."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cagul.deletion.log import ACTIVE
+from cagul.deletion.store import Request
+
+
+def covered(request: Request) -> dict[str, dict[str, Any]]:
+    """By part (pictures, names, text) whether it is on. Names have their count. No filter reads answers."""
+    active = request.state in ACTIVE
+    return {
+        "pictures": {"on": active},
+        "names": {"on": active and request.names > 0, "count": request.names},
+        "text": {"on": False},
+    }
+
+
+def coverage_text(covers: dict[str, dict[str, Any]]) -> str:
+    """The same in one line."""
+    count = covers["names"]["count"]
+    if not covers["pictures"]["on"]:
+        return "Covered: nothing, for the request is not active."
+    names = f" and by {count} name{'' if count == 1 else 's'}" if covers["names"]["on"] else ""
+    without = "in other names" if names else "by name (no name is enrolled)"
+    text = "" if covers["text"]["on"] else "; the text of answers is not filtered"
+    return (
+        f"Covered: questions with a picture of the person{names}. "
+        f"Not covered: questions {without} or in descriptions{text}."
+    )
