@@ -191,22 +191,12 @@ class DeletionService:
         state = self.store.state(name)
         announce(name, state is not None)
         if state in (None, "received"):
-            enrolled = self._embed(token_cache, pictures)
-            kept = (
-                [self.key.seal(path.read_bytes(), f"{name} pictures") for path in pictures]
-                if keep_pictures
-                else []
-            )
-            self.store.receive(name, subject, by, kept)
             sealed = hashed.seal(name, self.key) if hashed else None
+            enrolled = self._embed(token_cache, pictures)
+            kept = pictures if keep_pictures else []
+            self.store.receive(name, subject, by, [self._sealed_picture(name, path) for path in kept])
             self.store.enrol(name, *self.store_gate.seal(name, enrolled), sealed)
-        request = self.store.receive(name, subject, by)
-        if request.state == "revoked":
-            raise StoreError(
-                f"Request {name} was revoked.", "Make a new request, without --id.", "store-request"
-            )
-        if hashed is not None:
-            request = self._with_names(request, hashed)
+        request = self._with_names(self._ours(name, subject, by), hashed)
         unproven: list[str] = []
         if request.state == "enrolled":
             others = _trained_on(records, subject)
@@ -218,8 +208,22 @@ class DeletionService:
             namesakes=self._namesakes(request, names, records),
         )
 
-    def _with_names(self, request: Request, given: RequestNames) -> Request:
+    def _ours(self, name: str, subject: str, by: str) -> Request:
+        """The request of that id. Raises StoreError where it is somebody else's, or was revoked."""
+        request = self.store.receive(name, subject, by)
+        if request.state == "revoked":
+            raise StoreError(
+                f"Request {name} was revoked.", "Make a new request, without --id.", "store-request"
+            )
+        return request
+
+    def _sealed_picture(self, name: str, path: Path) -> bytes:
+        return self.key.seal(path.read_bytes(), f"{name} pictures")
+
+    def _with_names(self, request: Request, given: RequestNames | None) -> Request:
         """The request with these names too: merely enrolled where there is one that it did not have."""
+        if given is None:
+            return request
         held = self.store_gate.names().get(request.id)
         all_names = held.merged(given) if held else given
         if held and all_names.count == held.count:
