@@ -25,7 +25,7 @@ def coverage_text(covers: dict[str, dict[str, Any]]) -> str:
         return "Covered: nothing, for the request is not active."
     names = f" and by {count} name{'' if count == 1 else 's'}" if covers["names"]["on"] else ""
     without = "in other names" if names else "by name (no name is enrolled)"
-    text = "" if covers["text"]["on"] else "; the text of answers is not filtered"
+    text = "" if covers["text"]["on"] else "; no filter reads the answers for this person's facts"
     return (
         f"Covered: questions with a picture of the person{names}. "
         f"Not covered: questions {without} or in descriptions{text}."
