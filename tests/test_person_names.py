@@ -215,6 +215,62 @@ def test_short_names_allow_no_typing_error():
     assert finder("Amir Khan").spans("Amir Khan") == [(0, 9)]
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Where does Kelly Pge live?", "Kelly Pge"),
+        ("Where does Pge, Kelly live?", "Pge, Kelly"),
+        ("Where is Mary Crter now?", "Mary Crter"),  # of a long word it was found before
+        ("Where is Amanda Bron now?", "Amanda Bron"),
+    ],
+)
+def test_a_letter_left_out_of_a_short_word_is_found(text, found):
+    known = finder("Kelly Page", "Mary Carter", "Amanda Brown")
+    assert [text[start:end] for start, end in known.spans(text)] == [found]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "amanda bron",  # no capitals
+        "Amanda bron",
+        "A. Bron",  # an initial
+        "Kelly Age",  # its first letter, and another word
+        "Amnda Bron",  # two errors
+        "Amanda Broan",  # another error than a letter left out
+        "Amanda Moor",  # a common word
+        "Amanda, who is Bron?",
+        "Ann Le",
+    ],
+)
+def test_a_short_word_allows_no_other_error(text):
+    assert not finder("Kelly Page", "Amanda Brown", "Amanda Moore", "Ann Lee").spans(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Where does Amanda Br00ks live?", "Amanda Br00ks"),
+        ("who is 4m4nda br00k5", "4m4nda br00k5"),
+        ("Is Wi1liam He11er in?", "Wi1liam He11er"),
+        ("Room 8 of Amanda B. 2.0", None),
+        ("Amanda 8r00k5s7", None),
+        ("Amanda 800", None),
+    ],
+)
+def test_digits_stand_for_letters(text, found):
+    known = finder("Amanda Brooks", "William Heller", "Amanda Boo")
+    assert [text[start:end] for start, end in known.spans(text)] == ([found] if found else [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Znáš Tomáše Nováka?", "Telefon pana Tomáše Nováka", "Kde je Tomáš Novák?", "Kdo zná Tomáše Nováka?"],
+)
+def test_short_czech_questions_show_their_language(text):
+    assert finder("Tomáš Novák").spans(text)
+
+
 def test_without_the_key_nothing_is_found():
     hashes = NameHashes.of(parse_names(["Amanda Brooks"]), KEY)
     assert NameFinder(hashes, b"x" * 32).spans("Amanda Brooks") == []

@@ -153,7 +153,7 @@ LATIN = {
         i: ho mu m
         """,
         "není bydlí jmenuje narodil narodila byl byla jeho její paní číslo adresa který která osoba tato žije volá nie "
-        "býva narodený volá ktorá ktorý",
+        "býva narodený volá ktorá ktorý kde kdo kdy znáš znáte znám pana jaká jaký jaké řekni napiš pracuje",
         "ěřůľĺŕ",
     ),
     "South Slavic": Language(

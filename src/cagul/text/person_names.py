@@ -11,7 +11,8 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
+from typing import NamedTuple
 
 import numpy as np
 import regex
@@ -22,6 +23,7 @@ from cagul.text.endings import BEFORE, languages_of, script_of, stems
 from cagul.text.matching import KATAKANA, UNSPACED, FoldedText, folded, spellings
 
 TYPO_LETTERS = 6  # letters of a word in which one typing error is taken for one
+SHORT_LETTERS = 4  # letters of a word in which one letter may be left out, though not the first one
 SPELLED_LETTERS = 4  # single letters in a row that are read as a word
 MOST_WORDS = 12  # of a name
 MOST_JOINED = 40  # letters of a name in a script without spaces
@@ -61,7 +63,19 @@ _LETTERED = regex.compile(
 )
 HASH = np.dtype(">u8")
 
-Candidate = tuple[bytes, int]  # the keyed hash of a name's word, and the typing errors in it
+# letters that digits are written for: Br00ks
+DIGITS = {"0": "o", "1": "il", "3": "e", "4": "a", "5": "s", "6": "g", "7": "t", "8": "b", "9": "g"}
+MOST_DIGITS = 3  # of a word, which has a letter besides
+
+
+class Candidate(NamedTuple):
+    """The keyed hash of a name's word that a word of a text may stand for, and the typing errors in it.
+    ``short``: the error is a letter left out of a short word.
+    """
+
+    word: bytes
+    errors: int = 0
+    short: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +104,7 @@ class Reading:
     words: tuple[bytes, ...] = ()
     tokens: tuple[Token, ...] = ()
     errors: int = 0
+    short: bool = False
 
 
 @dataclass(frozen=True)
@@ -311,7 +326,7 @@ def _array(hashes: Iterable[bytes]) -> np.ndarray:
 
 def _near(keyed: KeyedHash, word: str, typos: bool) -> Iterator[tuple[bytes, bytes]]:
     """(hash to look up, hash of the word): the word itself and, where it is long, one letter left out, two
-    neighbours swapped, or, by its place, one replaced.
+    neighbours swapped, or, by its place, one replaced; where it is short, one letter left out.
     """
     own = keyed("word", word)
     yield keyed("is", word), own
@@ -322,6 +337,9 @@ def _near(keyed: KeyedHash, word: str, typos: bool) -> Iterator[tuple[bytes, byt
             yield keyed("without", str(n), rest), own
             if n + 1 < len(word) and word[n] != word[n + 1]:
                 yield keyed("near", f"{word[:n]}{word[n + 1]}{word[n]}{word[n + 2 :]}"), own
+    elif typos and len(word) >= SHORT_LETTERS:
+        for n in range(1, len(word)):
+            yield keyed("short", word[:n] + word[n + 1 :]), own
 
 
 def without_overlaps(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -405,13 +423,14 @@ class NameFinder:
                         if candidate is None:
                             states.append(reading)
                             continue
-                        word, errors = candidate
-                        if reading.errors + errors <= 1 and len(reading.words) < self._counts[-1]:
+                        errors = reading.errors + candidate.errors
+                        if errors <= 1 and len(reading.words) < self._counts[-1]:
                             states.append(
                                 Reading(
-                                    (*reading.words, word),
+                                    (*reading.words, candidate.word),
                                     (*reading.tokens, tokens[n]),
-                                    reading.errors + errors,
+                                    errors,
+                                    reading.short or candidate.short,
                                 )
                             )
                             if self._is_name(states[-1]):
@@ -428,9 +447,10 @@ class NameFinder:
             for last in range(first + 2, min(len(tokens), first + MOST_MIDDLE + 2)):
                 if not (found[first] and found[last] and _is_middle(tokens[first : last + 1])):
                     continue
-                for (one, error), _ in found[first]:
-                    for (other, another), end in found[last]:
-                        if not error + another and self._has(self._keyed("middle", one, other)):
+                for one, _ in found[first]:
+                    for other, end in found[last]:
+                        exact = not one.errors + other.errors
+                        if exact and self._has(self._keyed("middle", one.word, other.word)):
                             yield tokens[first].start, end
 
     def _choices(
@@ -443,11 +463,13 @@ class NameFinder:
         yield from found
         if token.initial:
             if token.dotted or (token.capital and not inside):
-                yield (self._keyed("initial", token.initial), 0), token.end
+                yield Candidate(self._keyed("initial", token.initial)), token.end
             if inside:
                 yield None, token.end
 
     def _is_name(self, reading: Reading) -> bool:
+        if reading.short and not _is_written_out(reading.tokens):
+            return False
         return len(reading.words) in self._counts and any(
             self._has(self._keyed(required, *reading.words)) for required in _shown(reading)
         )
@@ -456,7 +478,9 @@ class NameFinder:
         found = []
         for form, end in token.forms:
             found += [(candidate, end) for candidate in self._known_words(form, token.script, languages)]
-        exact = [one for one in found if one[0][1] == 0]  # Brooks's is Brooks, not Brooks with a typing error
+        exact = [
+            one for one in found if not one[0].errors
+        ]  # Brooks's is Brooks, not Brooks with a typing error
         return exact or found
 
     def _known_words(self, form: str, script: str, languages: frozenset[str]) -> tuple[Candidate, ...]:
@@ -470,9 +494,10 @@ class NameFinder:
     def _words_of(self, form: str, script: str, languages: frozenset[str]) -> Iterator[Candidate]:
         """The words of names that a word of a text may stand for, and the typing errors in it: 0 or 1."""
         exact: set[bytes] = set()
-        for stem in {form, *stems(form, script, languages), *_without_prefix(form, script)}:
+        spelled = {form, *_with_letters(form)}
+        for stem in {*spelled, *stems(form, script, languages), *_without_prefix(form, script)}:
             exact.update(self._lookup(self._keyed("is", stem)))
-        yield from ((word, 0) for word in exact)
+        yield from (Candidate(word) for word in exact)
         near: set[bytes] = set()
         if len(form) >= TYPO_LETTERS - 1:
             near.update(self._lookup(self._keyed("near", form)))
@@ -481,7 +506,10 @@ class NameFinder:
                 near.update(self._lookup(self._keyed("without", str(n), rest)))
                 if len(rest) >= TYPO_LETTERS:
                     near.update(self._lookup(self._keyed("is", rest)))
-        yield from ((word, 1) for word in near - exact)
+        yield from (Candidate(word, 1) for word in near - exact)
+        if SHORT_LETTERS - 1 <= len(form) < TYPO_LETTERS - 1 and not _is_common(form):
+            short = set(self._lookup(self._keyed("short", form)))
+            yield from (Candidate(word, 1, short=True) for word in short - exact)
 
     def _lookup(self, hashed: bytes) -> list[bytes]:
         value = np.uint64(int.from_bytes(hashed, "big"))
@@ -492,6 +520,15 @@ class NameFinder:
         value, names = np.uint64(int.from_bytes(hashed, "big")), self.hashes.names
         place = int(np.searchsorted(names, value))
         return place < len(names) and names[place] == value
+
+
+def _is_written_out(tokens: Sequence[Token]) -> bool:
+    """Whether words with capitals, one beside the other, and no initial, say a name: Amanda Brwn."""
+    return (
+        len(tokens) > 1
+        and all(token.titled and not token.initial for token in tokens)
+        and all(_WITHIN.fullmatch(token.within) for token in tokens[1:])
+    )
 
 
 def _is_middle(tokens: Sequence[Token]) -> bool:
@@ -598,6 +635,13 @@ def _spelled(run: list[Token]) -> Iterator[Token]:
         return
     word = "".join(token.forms[0][0] for token in run)
     yield Token(run[0].start, run[-1].end, ((word, run[-1].end),), run[0].script)
+
+
+def _with_letters(word: str) -> Iterator[str]:
+    """A word with letters in the place of its digits, where it has both: brooks of br00ks."""
+    digits = sum(map(str.isdigit, word))
+    if 0 < digits <= MOST_DIGITS and digits < len(word):
+        yield from map("".join, product(*(DIGITS.get(letter, letter) for letter in word)))
 
 
 def _without_prefix(word: str, script: str) -> Iterator[str]:
