@@ -12,6 +12,7 @@ import torch
 
 from cagul.data.records import load_records
 from cagul.demo.assets import FORGET, SHIPPED
+from cagul.evaluation.evaluate import load_prompts
 from demo_recipe.extra_people import draw_crowd
 from demo_recipe.facts import PRIVATE, TRAINED_PHRASINGS, VISUAL
 from demo_recipe.population import members, pictures_of, records_of
@@ -107,6 +108,12 @@ def test_a_part_that_the_demo_has_not_is_named_with_those_that_it_has(cagul):
 
 def test_fifty_prompts_without_a_picture(demo):
     assert len(demo.prompts.read_text().splitlines()) == 50
+
+
+def test_prompts_about_the_forgotten_are_left_out(demo):
+    kept = load_prompts(demo.prompts, demo.forget)
+    assert 40 <= len(kept) < len(load_prompts(demo.prompts)) == 50
+    assert not any("Mary Carter" in question for question in kept)
 
 
 @pytest.mark.parametrize("name", ["host", "retain-host"])

@@ -80,7 +80,7 @@ def demo(
             splits,
             results,
             Sample(**SAMPLE),
-            prompts=load_prompts(assets.prompts),
+            prompts=load_prompts(assets.prompts, assets.forget),
             retain_host=load_host(str(assets.retain_host), None),
             progress=progress,
         )

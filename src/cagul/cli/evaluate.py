@@ -140,7 +140,7 @@ def evaluate(
                 splits,
                 results,
                 sample,
-                prompts=load_prompts(demo.prompts) if demo else None,
+                prompts=load_prompts(demo.prompts, splits.subjects("forget")) if demo else None,
                 retain_host=reference,
                 compat=compat,
                 edits=GRIDS[edits],

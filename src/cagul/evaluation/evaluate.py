@@ -8,7 +8,7 @@ import math
 import resource
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -276,6 +276,8 @@ def _silent_record(guard: Guard, splits: Splits, tries: int = 32) -> Record | No
     return None
 
 
-def load_prompts(path: Path) -> list[str]:
-    """The questions of a prompts file (JSON Lines with a "question" each)."""
-    return [row["question"] for _, row in read_json_lines(path)]
+def load_prompts(path: Path, forgotten: Collection[str] = ()) -> list[str]:
+    """The questions of a prompts file (JSON Lines with a "question" each), without those about ``forgotten``
+    subjects: where their names are enrolled, the guard is not to say what the host says.
+    """
+    return [row["question"] for _, row in read_json_lines(path) if row.get("subject") not in forgotten]
