@@ -133,6 +133,25 @@ def test_tables_give_their_pictures(tmp_path, kind):
         listed[-1].open()
 
 
+def test_a_folder_of_tables_is_a_table(tmp_path):
+    for name in ("train-00000-of-00002.jsonl", "train-00001-of-00002.jsonl"):
+        (tmp_path / name).write_text(json.dumps({"image": base64.b64encode(png(1)).decode()}) + "\n")
+    found = picture_set(tmp_path)
+    assert [one.open().size for one in found] == [picture(1).size] * 2
+    assert found.count == 2
+    (tmp_path / "p.png").write_bytes(png(1))
+    assert [one.name for one in picture_set(tmp_path)] == ["p.png"]
+    assert picture_set(tmp_path, "image").count == 2
+
+
+def test_a_gate_that_always_fires_writes_json(tiny_host, tmp_path):
+    guard, run = Guard(tiny_host, make_patch(tiny_host)), Run(tmp_path / "run", {})
+    (tmp_path / "p.png").write_bytes(png(1))
+    assert scan(guard, picture_set(tmp_path / "p.png"), run)["threshold"] is None
+    for name in ("rows.jsonl", "summary.json"):
+        assert "Infinity" not in (tmp_path / "run" / name).read_text()
+
+
 def test_lists_give_paths_beside_them(tmp_path):
     (tmp_path / "p.png").write_bytes(png(1))
     (tmp_path / "list.txt").write_text("# mine\np.png\n\np.png\nnot there.png\n")
@@ -148,12 +167,15 @@ def test_lists_give_paths_beside_them(tmp_path):
 def test_what_holds_no_pictures_is_refused(tmp_path):
     (tmp_path / "t.csv").write_text("name,town\na,b\n")
     (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "x.txt").write_text("hello")
     (tmp_path / "noise").write_bytes(b"\x00\xff" * 9)
     for name, match in (
         ("t.csv", "none of the columns"),
         ("empty.txt", "holds no path"),
         ("noise", "as text"),
         ("gone", "There is no"),
+        ("texts", r"texts holds no picture \(texts and notes on pictures: 1\)"),
     ):
         with pytest.raises(DataError, match=match):
             picture_set(tmp_path / name)

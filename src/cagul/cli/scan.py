@@ -111,7 +111,9 @@ def _print(summary: dict[str, Any], fired: list[dict[str, Any]], folder: Path) -
 
     if fired:
         shown = [(plain(row["picture"]), f"{row['score']:.4f}") for row in fired[:SHOWN]]
-        title = f"Pictures in which the gate sees somebody forgotten (threshold {summary['threshold']:.4f})"
+        threshold = summary["threshold"]
+        over = "none" if threshold is None else f"{threshold:.4f}"
+        title = f"Pictures in which the gate sees somebody forgotten (threshold {over})"
         out.print(FittedTable(title, ["picture", "score"], shown, narrow="list"))
         if len(fired) > SHOWN:
             out.say(f"and {len(fired) - SHOWN} more.")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from cagul.data.picture_folders import NO_PICTURES_BY_CONTENT, picture_files
 from cagul.data.pictures import open_picture, picture_header, read_picture
-from cagul.data.table_files import LINES, PARQUET, Row, file_rows, is_table, split_files, suffix_of
+from cagul.data.table_files import LINES, PARQUET, SUFFIXES, Row, file_rows, is_table, split_files, suffix_of
 from cagul.data.tables import path_beside, picture_cells, picture_content
 from cagul.errors import DataError, did_you_mean, reason
 from cagul.files import digest, read_text
@@ -91,9 +91,13 @@ def picture_set(source: Path, column: str | None = None) -> PictureSet:
     """
     if source.is_dir():
         found = _in_folder(source)
-        if found.count or found.unread or column:
-            return found if not column else _in_table(split_files(source, None)[0], column)
-        return _in_table(split_files(source, None)[0], column)
+        tables = any(suffix_of(path) in SUFFIXES for path in source.rglob("*"))
+        if column or (tables and not found.count):
+            return _in_table(split_files(source, None)[0], column)
+        if not (found.count or found.unread):
+            counts = ", ".join(f"{why}: {len(names)}" for why, names in found.left_out.items())
+            raise DataError(f"{source} holds no picture ({counts or 'it is empty'}).", REMEDY, "source")
+        return found
     if not source.exists():
         raise DataError(f"There is no {source}.", REMEDY, "source")
     if is_table(source) or suffix_of(source) in LINES:

@@ -82,12 +82,17 @@ def _rows_of(guard: Guard, keyed: dict[str, ListedPicture]) -> list[dict[str, An
             "key": key,
             "method": "scan",
             "score": (score := scores.get(key)),
-            "threshold": threshold,
+            "threshold": _finite(threshold),
             "fired": None if score is None else score > threshold,
             "unreadable": why.get(key, NOT_TAKEN if score is None else ""),
         }
         for key in keyed
     ]
+
+
+def _finite(threshold: float) -> float | None:
+    """A threshold as JSON holds it: None for the infinite one of a gate that always or never fires."""
+    return threshold if math.isfinite(threshold) else None
 
 
 def _scores(guard: Guard, pictures: list[Image.Image]) -> list[float | None]:
@@ -127,7 +132,7 @@ def summarise(guard: Guard, rows: list[dict[str, Any]], pictures: PictureSet) ->
         "fired": fired,
         "unreadable": unreadable,
         "left_out": {why: len(names) for why, names in pictures.left_out.items()},
-        "threshold": guard.patch.threshold,
+        "threshold": _finite(guard.patch.threshold),
         "promised_fpr": rate if known else None,
         "expected_false_alarms": scored * rate if known else None,
         # that as many false alarms or more come together, of strangers alone
