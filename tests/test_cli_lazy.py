@@ -54,7 +54,7 @@ def interrupted(words, verb, monkeypatch, capsys):
 
 @pytest.mark.parametrize(("words", "verb"), ALL, ids=[" ".join(words) for words, _ in ALL])
 def test_an_interrupted_verb_says_what_holds(words, verb, monkeypatch, capsys):
-    resumable = {"demo", "memorise", "unlearn", "evaluate", "attack", "compare", "study"}
+    resumable = {"demo", "memorise", "unlearn", "evaluate", "attack", "scan", "compare", "study"}
     code, said = interrupted(words, verb, monkeypatch, capsys)
     assert code == 130
     assert said.startswith("Interrupted.")
