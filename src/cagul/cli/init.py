@@ -38,7 +38,8 @@ ENOUGH_PICTURES, ENOUGH_RETAINED = (
     4,
     20,
 )  # of a person to be forgotten; people to be kept. docs/paths/protect.md
-PROMISES = (0.05, 0.02, 0.01)  # false-positive rates for which the people that they need are said
+MOST_NEEDED = 10_000  # people; a rate that needs more is not named
+PROMISES = (0.1, 0.05, 0.02)  # false-positive rates for which the people that they need are said
 MOST_SHOWN = 5  # places of what was left out, people with one word as their name
 ENTERED = "What was entered is kept in name.txt, facts.csv and forget.txt."
 
@@ -219,11 +220,20 @@ def _promise(read: PeopleFolder) -> dict[str, Any]:
     from cagul.method.calibration import promised_rate
 
     own, retained = (len(read.in_group(group)) for group in ("calibration", "retain"))
+    gate = load_config("default").gate
+
+    def promised(people: int) -> float:
+        return promised_rate(people, gate.fpr, gate.confidence, gate.quantile)
+
     people = own or max(1, retained // 5)
-    asked = load_config("default").gate.fpr
-    needs = {f"{rate:g}": round(1 / rate) - 1 for rate in PROMISES}
-    promised = promised_rate(people, asked)
-    return {"calibration_people": people, "apart": bool(own), "promised_fpr": promised, "needed_for": needs}
+    needs = {f"{r:g}": next((n for n in range(1, MOST_NEEDED) if promised(n) <= r), None) for r in PROMISES}
+    known = {rate: count for rate, count in needs.items() if count}
+    return {
+        "calibration_people": people,
+        "apart": bool(own),
+        "promised_fpr": promised(people),
+        "needed_for": known,
+    }
 
 
 def _show(folder: Path, facts: dict[str, Any]) -> None:
@@ -231,17 +241,27 @@ def _show(folder: Path, facts: dict[str, Any]) -> None:
     rows = []
     for group, found in facts["groups"].items():
         held_out = f", {found['views']} more held out as views" if found["views"] else ""
-        rows.append((group, f"{found['people']} people, {found['images']} pictures{held_out}"))
+        people, images = _count(found["people"], "person", "people"), _count(found["images"], "picture")
+        rows.append((group, f"{people}, {images}{held_out}"))
     for why, count in facts["left_out"].items():
         rows.append(("left out", f"{why}: {count} ({_first(facts['left_out_places'][why])})"))
     rows += [("note", text) for text in _notes(facts)]
     who = "calibration" if facts["apart"] else "a fifth of the retained people, as calibration is empty"
     promised = f"at most {facts['promised_fpr']:.1%} of strangers' pictures"
-    rows.append(("false alarms", f"{promised}, from {facts['calibration_people']} people ({who})"))
+    rows.append(
+        (
+            "false alarms",
+            f"{promised}, from {_count(facts['calibration_people'], 'person', 'people')} ({who})",
+        )
+    )
     needs = ", ".join(f"{float(rate):.0%}: {people}" for rate, people in facts["needed_for"].items())
     rows.append(("people needed", f"in calibration for {needs}"))
     rows += [("advice", line) for line in _advice(facts)]
     out.print(FactsTable(str(folder), rows))
+
+
+def _count(number: int, one: str, several: str = "") -> str:
+    return f"{number} {one if number == 1 else several or f'{one}s'}"
 
 
 def _first(names: list[str]) -> str:
@@ -272,7 +292,7 @@ def _advice(facts: dict[str, Any]) -> Iterator[str]:
             f"people apart; there are {retain['people']}"
         )
     if not facts["apart"]:
-        yield f"strangers in calibration/: {facts['needed_for']['0.02']} people for the default of 2%"
+        yield "pictures of strangers in calibration/, one of each is enough"
     if forget["people"] and not forget["views"]:
         yield (
             f"{EACH_VIEW} pictures or more of each person to be forgotten, or a folder views/: without any "

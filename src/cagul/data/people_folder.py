@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cagul.data.fact_tables import NAME_QUESTION, Fact, naming, read_facts
 from cagul.data.person_names import asks_for_own_name
-from cagul.data.picture_folders import PictureFiles, picture_files, why_no_person
+from cagul.data.picture_folders import FOLDERS_OF_GROUPS, PictureFiles, picture_files, why_no_person
 from cagul.data.records import Record, validated
 from cagul.data.sameness import same_contents
 from cagul.data.sources import count_files, require_folders_of_people, require_pictures
@@ -21,7 +21,7 @@ from cagul.files import read_text
 from cagul.text.person_names import parse_names
 from cagul.text.refusal_texts import refusals_in_language_of
 
-GROUPS = ("forget", "retain", "calibration", "unseen")
+GROUPS = FOLDERS_OF_GROUPS
 STRANGERS = ("calibration", "unseen")  # groups of people about whom nothing has to be known
 NAME_FILE, FACTS_FILE, FORGET_FILE, RECORDS_FILE = "name.txt", "facts.csv", "forget.txt", "records.jsonl"
 BESIDE = "files beside the folders of people"
@@ -258,10 +258,17 @@ def _read_person(person: Person) -> None:
     named = person.path / NAME_FILE
     if named.is_file():
         person.names = [" ".join(line.split()) for line in read_text(named).split("\n") if line.strip()]
-    elif person.group not in STRANGERS and is_name(spoken := person.subject.replace("_", " ")):
+    elif person.group not in STRANGERS and is_name(spoken := _spoken(person.subject)):
         person.names = [spoken]
     if (table := person.path / FACTS_FILE).is_file():
         person.facts, person.unanswered = read_facts(table)
+
+
+def _spoken(subject: str) -> str:
+    """A folder's name as a name is said: Ada Finch of Ada_Finch and of "Finch, Ada"."""
+    words = " ".join(subject.replace("_", " ").split())
+    surname, comma, first = words.partition(", ")
+    return f"{first} {surname}" if comma and "," not in first else words
 
 
 def is_name(text: str) -> bool:

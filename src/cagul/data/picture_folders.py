@@ -13,6 +13,8 @@ from cagul.errors import DataError
 
 DEEPEST = 8  # levels of folders below a person's that are looked into
 VIEWS = "views"  # the folder of held-out pictures, in any case
+# folders that sort people by the part that they have, as `cagul init` reads them
+FOLDERS_OF_GROUPS = ("forget", "retain", "calibration", "unseen")
 SEVERAL_FRAMES = "pictures of several frames, of which the first is shown"
 FOLDERS_OF_SYSTEMS = frozenset(("__macosx", "@eadir", "$recycle.bin", "system volume information"))
 FILES_OF_SYSTEMS = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))

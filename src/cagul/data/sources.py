@@ -12,6 +12,7 @@ from typing import Any
 from cagul.data.benchmarks import fiubench, mllmu
 from cagul.data.cells import as_list, as_words, first_paraphrase, keywords_of
 from cagul.data.picture_folders import (
+    FOLDERS_OF_GROUPS,
     SEVERAL_FRAMES,
     PictureFiles,
     holds_pictures,
@@ -133,6 +134,7 @@ def _people(folder: Path, read: Source) -> dict[str, PictureFiles]:
 
 def require_folders_of_people(folder: Path, people: dict[str, PictureFiles]) -> None:
     """Raises DataError for a folder that sorts people, and for one of a person in another's."""
+    _require_no_groups(folder, people)
     keys = {name_key(name): name for name in people}
     splits = sum(name.casefold() in FOLDERS_OF_SPLITS for name in people)
     for name, files in people.items():
@@ -151,6 +153,16 @@ def require_folders_of_people(folder: Path, people: dict[str, PictureFiles]) -> 
                 f"Move it beside {folder / name}, or give it another name.",
                 "subjects",
             )
+
+
+def _require_no_groups(folder: Path, people: dict[str, PictureFiles]) -> None:
+    """Raises DataError for a folder that is named as a group of people."""
+    if group := next((name for name in people if name.casefold() in FOLDERS_OF_GROUPS), ""):
+        raise DataError(
+            f"{folder}: the folder {group!r} sorts people, and each folder is taken for one person.",
+            f"`cagul init {folder}` reads such folders.",
+            "subjects",
+        )
 
 
 def _holds_own(folder: Path, files: PictureFiles) -> bool:
