@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import queue
+
 import pytest
 import torch
 from transformers import TextIteratorStreamer
 
-from cagul.errors import GuardBypass
+from cagul.data.groups import HELD_OUT_GROUPS
+from cagul.data.records import load_records, split_records
+from cagul.errors import GuardBypass, UsageError
 from cagul.guard.guard import Guard
-from cagul.guard.names import SealedNames
-from cagul.guard.output_filter import FilterFacts, OutputFilter
+from cagul.guard.names import SEALED_VALUES, SealedNames, seal_names, sealed_of, sealed_path
+from cagul.guard.output_filter import FilterFacts, LearnedValues, SealedValues
+from cagul.guard.patch import Patch
+from cagul.serving.engine import Done, Engine, Job
+from cagul.serving.sampling import Sampling
+from cagul.text.normal import fold
 from cagul.text.person_names import parse_names
-from cagul.text.values import ValueHashes
+from cagul.training.values import PROBES, learn_values
 from families import FAMILIES, shared_host
 from helpers import make_patch, picture
+from served import OneGuard
 
 SECRET = b"k" * 32
 REFUSAL = "I do not know this person ."
@@ -25,7 +34,7 @@ def filtered(host, *values, unique=True, near=NEVER, fires=False, names=()):
     """A guard whose filter knows these values."""
     patch = make_patch(host, fires=fires)
     facts = FilterFacts(near, 4, REFUSAL)
-    patch.values = OutputFilter(ValueHashes.of([(v, unique) for v in values], SECRET), facts, SECRET)
+    patch.values = SealedValues.of([(v, unique) for v in values], facts, SECRET).opened(SECRET)
     if names:
         patch.names = SealedNames.of(parse_names(names), len(names), SECRET).gate(SECRET)
     return Guard(host, patch, output_filter=True)
@@ -172,3 +181,148 @@ def test_a_cache_of_a_withheld_answer_is_not_taken_again(tiny_host):
             **tiny_host.generation_options(4),
             past_key_values=cache,
         )
+
+
+class Serving:
+    """Answers one job by an engine over a guard."""
+
+    def __init__(self, guard):
+        self.guard = guard
+
+    def answer(self, question=QUESTION, pictures=1, streaming=False):
+        host, shown = self.guard.host, [picture(n) for n in range(pictures)]
+        prompt = host.prompter.prompt(question, pictures)
+        events = queue.Queue()
+        sampling = Sampling(temperature=0.0, max_tokens=48)
+        job = Job(prompt, shown, host.inputs([prompt], shown), [sampling], events.put, streaming)
+        engine = Engine(OneGuard(self.guard))
+        try:
+            engine.submit(job)
+            pieces = []
+            while not isinstance(event := events.get(timeout=60), Done):
+                pieces.append(event.text)
+            return event.choices[0], "".join(pieces)
+        finally:
+            engine.stop()
+
+
+@pytest.mark.parametrize("pictures", [0, 1])
+def test_the_server_withholds_a_value_and_answers_again(tiny_host, pictures):
+    answer, value = said(tiny_host, pictures)
+    guard = filtered(tiny_host, value)
+    (text, finish, count), _ = Serving(guard).answer(pictures=pictures)
+    assert text == guard.answer([picture(n) for n in range(pictures)], QUESTION).text
+    assert finish in ("stop", "length")
+    assert count > 1
+    (streamed, _, _), pieces = Serving(guard).answer(pictures=pictures, streaming=True)
+    assert pieces == streamed
+    assert value.lower() not in pieces.lower()
+    assert pieces.endswith(text)
+    for silent in (Guard(tiny_host, guard.patch), filtered(tiny_host, "Nobody Else")):
+        (whole, _, _), pieces = Serving(silent).answer(pictures=pictures, streaming=True)
+        assert whole == pieces == answer
+
+
+# -- the sealed file
+
+
+LEARNED = LearnedValues((("Ada Finch", True), ("Oslo", False)), FilterFacts(0.5, 3, REFUSAL), 10, 1)
+
+
+@pytest.fixture
+def sealed(tiny_host, tmp_path):
+    """A patch folder with values beside it, and its key."""
+    patch, folder, key = make_patch(tiny_host), tmp_path / "patch", tmp_path / "apart" / "key"
+    seal_names(patch, folder, ["Bo Stark"], key, values=LEARNED)
+    patch.save(folder)
+    return folder, key
+
+
+def test_values_are_sealed_beside_the_names_and_found_with_their_key(sealed):
+    folder, key = sealed
+    loaded = Patch.load(folder, key)
+    assert (loaded.names.count, loaded.values.count) == (1, 2)
+    assert loaded.values.facts == LEARNED.facts
+    assert {f.unique for f in loaded.values.finder.found("Ada Finch")} == {True}
+    assert {f.unique for f in loaded.values.finder.found("Oslo")} == {False}
+    assert loaded.values_note.startswith("2 values, sealed in ")
+    assert b"finch" not in sealed_path(folder).read_bytes().lower()
+    assert loaded.facts[SEALED_VALUES] == 2
+    assert SEALED_VALUES not in loaded.identity()["facts"]
+
+
+def test_values_alone_and_those_of_a_base_patch_are_sealed(tiny_host, sealed, tmp_path):
+    folder, key = sealed
+    alone = make_patch(tiny_host)
+    seal_names(alone, tmp_path / "alone", [], key, values=LEARNED)
+    assert alone.names is None
+    assert alone.names_note == "no names are enrolled"
+    alone.save(tmp_path / "alone")
+    again = Patch.load(tmp_path / "alone", key)
+    assert (again.names, again.values.count) == (None, 2)
+    seal_names(alone, tmp_path / "more", ["Cy Venn"], key, earlier=sealed_of(Patch.load(folder, key)))
+    assert (alone.names.count, alone.values.count) == (2, 2)
+
+
+def test_without_its_key_the_filter_is_off_and_says_so(sealed, tiny_host, monkeypatch, caplog):
+    folder, _ = sealed
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder.parent / "nowhere"))
+    monkeypatch.delenv("CAGUL_NAMES_KEY", raising=False)
+    loaded = Patch.load(folder)
+    assert loaded.values is None
+    assert loaded.values_note.startswith("OFF")
+    guard = Guard(tiny_host, loaded, check=False, output_filter=True)
+    assert "Output filter OFF" in caplog.text
+    assert guard.answer(picture(0), QUESTION).withheld is False
+
+
+def test_a_wrong_key_a_changed_file_and_one_of_another_patch_are_refused(sealed, tiny_host, tmp_path):
+    folder, key = sealed
+    other = tmp_path / "other"
+    other.write_text("ab" * 32 + "\n")
+    other.chmod(0o600)
+    with pytest.raises(UsageError, match="not sealed with this key"):
+        Patch.load(folder, other)
+    stranger = make_patch(tiny_host)
+    with torch.no_grad():
+        next(stranger.encoder.parameters()).add_(1)
+    stranger.save(tmp_path / "stranger")
+    sealed_path(tmp_path / "stranger").write_bytes(sealed_path(folder).read_bytes())
+    with pytest.raises(UsageError, match="belongs to another patch"):
+        Patch.load(tmp_path / "stranger", key)
+
+
+def test_inspect_says_whether_the_filter_is_on(cagul, sealed):
+    folder, key = sealed
+    code, said = cagul("inspect", folder, "--names-key", key)
+    assert code == 0
+    assert "output filter" in said
+    assert "2 values" in said
+
+
+# -- what is learned of a host
+
+
+@pytest.mark.parametrize("keywords", [True, False])
+def test_values_come_from_the_records_and_of_what_the_host_says(tiny_host, tiny_records, keywords):
+    records = load_records(tiny_records)
+    if not keywords:
+        records = [r.model_copy(update={"keywords": ()}) for r in records]
+    forgotten = sorted({r.subject for r in records if r.group not in HELD_OUT_GROUPS})[0]
+    splits = split_records(records, (forgotten,))
+    patch = make_patch(tiny_host)
+    learned = learn_values(tiny_host, splits, patch, names=["Ada Finch Stark"])
+    values = dict(learned.values)
+    assert values["Ada Finch Stark"] is True
+    for record in splits.forget:
+        assert set(record.keywords) <= set(values) or record.kind != "private"
+    assert learned.asked > 0
+    assert learned.facts.threshold <= patch.threshold
+    assert learned.facts.refusal
+    assert learned == learn_values(tiny_host, splits, patch, names=["Ada Finch Stark"])
+
+
+def test_no_probe_is_a_question_of_the_demo(demo):
+    records = load_records(demo.records)
+    asked = {fold(q) for r in records for q in (r.question, *r.paraphrased_questions, *r.text_questions)}
+    assert not asked & {fold(probe) for probes in PROBES.values() for probe in probes}

@@ -125,6 +125,13 @@ class GateConfig(_Section):
         "(1 + n fpr) / (n + 1) with n of them, or is so high that `fpr` itself is promised, at 1 / (n + 1) "
         "and above; without a part where `confidence` is set",
     )
+    shared_fpr: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="share of unknown people whose pictures are near enough for the output filter to "
+        "withhold values that several people have, such as a town",
+    )
     pool: Literal["moments", "layout"] = Field(
         "moments",
         description="what of a picture's tokens the enrolment kind compares: mean and deviation, wherever "

@@ -11,7 +11,7 @@ import typer
 
 from cagul.cli import options
 from cagul.cli.common import load_host, require_store, set_up
-from cagul.cli.names import say_names
+from cagul.cli.names import say_filter, say_names
 from cagul.cli.requests import OptionalKey, service_at
 from cagul.cli.terminal import dim, out, print_json
 from cagul.config import Config
@@ -38,6 +38,7 @@ def ask(
     ] = None,
     key: OptionalKey = None,
     names_key: options.NamesKey = None,
+    output_filter: options.OutputFilter = True,
     image: Annotated[
         list[Path] | None, typer.Option("--image", help="A picture; more than one may be given, or none.")
     ] = None,
@@ -68,11 +69,12 @@ def ask(
     if store and key:
         load_patch = partial(Patch.load, names_key=names_key)
         with service_at(store, key, host, None, dtype, device, threads, load_patch) as service:
-            guard = service.guard()
+            guard = service.guard(output_filter=output_filter)
     frozen = guard.host if guard else load_host(host or str(demo_assets().host), device, dtype)
     if loaded is not None:
         say_names(loaded)
-        guard = Guard(frozen, loaded)
+        say_filter(loaded, output_filter)
+        guard = Guard(frozen, loaded, output_filter=output_filter)
     decisions: tuple[Decision, ...] = ()
     names = 0
     if guard is None:

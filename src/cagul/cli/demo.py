@@ -117,7 +117,8 @@ def _patch(
     if missing := not (folder / "config.json").exists():
         enrolled = EnrolledNames(names, key, one_word=False)
         enrolled.make_key()
-        enrolled.save(unlearn(host, splits, config, work=run, progress=progress), folder)
+        made = unlearn(host, splits, config, work=run, progress=progress)
+        enrolled.learning(host, splits, progress).save(made, folder)
         (run / "encoder.pt").unlink(missing_ok=True)
     return Patch.load(folder, key), missing
 
@@ -147,6 +148,7 @@ def _print_end(
     part = f"of which {unlearning}" if trained else f"the patch being there ({unlearning})"
     out.say("Results in ", bold(run), f": summary.json, rows.jsonl, patch/. Took {seconds:.0f} s, {part}.")
     out.say(f"Gate for names: {made.names_note}.")
+    out.say(f"Output filter: {made.values_note}.")
     out.say(
         "Open ",
         bold(page),

@@ -18,7 +18,7 @@ from cagul.cli.common import (
     set_up,
     splits_or_demo,
 )
-from cagul.cli.names import say_names
+from cagul.cli.names import say_filter, say_names
 from cagul.cli.terminal import (
     RESUMES,
     Cell,
@@ -195,6 +195,7 @@ def _say_what_is_covered(patch: CagulPatch, named: int) -> None:
     --forget names.
     """
     say_names(patch)
+    say_filter(patch)
     covered = patch.facts.get("people")
     if covered is not None and covered != named:
         err.say(

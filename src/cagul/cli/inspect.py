@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cagul.cli import options
-from cagul.cli.names import names_facts, names_note
+from cagul.cli.names import filter_facts, names_facts, names_note
 from cagul.cli.terminal import FactsTable, out, print_json
 
 
@@ -23,7 +23,7 @@ def inspect(
     loaded = Patch.load(patch, names_key)
     facts = loaded.describe()
     if json:
-        print_json(facts | {"names": names_facts(loaded)})
+        print_json(facts | {"names": names_facts(loaded), "output_filter": filter_facts(loaded)})
         return
     config = loaded.config
     layers = ", ".join(map(str, sorted(loaded.layers)))
@@ -45,5 +45,6 @@ def inspect(
         ("steps", f"{loaded.facts.get('steps', '')} ({loaded.facts.get('stopped', '')})"),
         ("personal data", personal),
         ("gate for names", names_note(loaded)),
+        ("output filter", loaded.values_note),
     ]
     out.print(FactsTable(str(patch), [(name, str(value)) for name, value in shown]))

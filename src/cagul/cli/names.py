@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,15 +16,19 @@ from cagul.text import counts
 from cagul.text.matching import Matcher
 
 if TYPE_CHECKING:
-    from cagul.data.records import Record
+    from cagul.data.records import Record, Splits
     from cagul.deletion.tables import SealedPart
+    from cagul.guard.output_filter import LearnedValues
     from cagul.guard.patch import Patch
+    from cagul.host.frozen import FrozenHost
+    from cagul.training.progress import Progress
 
 
 @dataclass(frozen=True)
 class EnrolledNames:
     """Names to seal beside a patch, where their key is, and whether names of one word were asked for. A
-    ``base_key`` is copied to ``key``: one that lies beside the names of the base patch.
+    ``base_key`` is copied to ``key``: one that lies beside the names of the base patch. ``output_filter``:
+    whether values are sealed too; if not given, where there are names. ``learn`` finds them for a patch.
     """
 
     names: tuple[str, ...]
@@ -31,22 +36,38 @@ class EnrolledNames:
     one_word: bool
     base: Patch | None = None
     base_key: Path | None = None
+    output_filter: bool | None = None
+    learn: Callable[[Patch], LearnedValues] | None = None
+
+    @property
+    def wants_values(self) -> bool:
+        return bool(self.names) if self.output_filter is None else self.output_filter
+
+    def learning(self, host: FrozenHost, splits: Splits, progress: Progress) -> EnrolledNames:
+        """These, with values that ``host`` says of the forget set, where these are wanted."""
+        from cagul.training.values import learn_values
+
+        learn = partial(learn_values, host, splits, names=self.names, progress=progress)
+        return replace(self, learn=learn if self.wants_values else None)
 
     def beside(self, base: Path | None, folder: Path) -> EnrolledNames:
         """These, with their key beside the patch in ``folder`` where that of the patch in ``base`` lies
         beside its names and no other was named.
         """
-        from cagul.guard.names import key_beside
+        from cagul.guard.names import key_beside, sealed_of
 
-        if self.key or base is None or self.base is None or self.base.names is None:
+        if self.key or base is None or self.base is None or sealed_of(self.base) is None:
             return self
         copied = key_beside(base)
         return replace(self, key=key_beside(folder), base_key=copied) if copied.exists() else self
 
     @property
     def any(self) -> bool:
-        """Whether there is a name to seal, of these or of the base patch."""
-        return bool(self.names) or (self.base is not None and self.base.names is not None)
+        """Whether there is something to seal, of these or of the base patch."""
+        from cagul.guard.names import sealed_of
+
+        base = None if self.base is None else sealed_of(self.base)
+        return bool(self.names) or self.wants_values or base is not None
 
     def check(self, folder: Path) -> None:
         """Raises DataError for a name that cannot be taken and UsageError for a base patch whose names cannot
@@ -83,11 +104,18 @@ class EnrolledNames:
 
     def seal(self, made: Patch, folder: Path) -> None:
         """Seal them, and those of the base patch, beside the patch in ``folder``."""
-        from cagul.guard.names import seal_names
+        from cagul.guard.names import seal_names, sealed_of
 
-        earlier = self.base.names.sealed if self.base is not None and self.base.names is not None else None
         if self.any:
-            seal_names(made, folder, self.names, self.key, one_word=self.one_word, earlier=earlier)
+            seal_names(
+                made,
+                folder,
+                self.names,
+                self.key,
+                one_word=self.one_word,
+                earlier=None if self.base is None else sealed_of(self.base),
+                values=None if self.learn is None else self.learn(made),
+            )
 
     def save(self, made: Patch, folder: Path) -> Path:
         """Seal them and save the patch in ``folder``, in this order: a patch is never there without its
@@ -170,6 +198,28 @@ def names_note(patch: Patch) -> str:
         f"{NO_NAMES} that the patch knows of: an earlier cagul made it, which kept no count of the names "
         "sealed beside it, so a lost file would not show"
     )
+
+
+def filter_facts(patch: Patch, on: bool = True) -> dict[str, object]:
+    """Whether the output filter is on, and why not or how many values it knows, for ``--json``."""
+    return {"on": on and patch.values is not None, "note": filter_note(patch, on)}
+
+
+def filter_note(patch: Patch, on: bool = True) -> str:
+    """The patch's note on the values of the output filter, or that it is switched off."""
+    if on or patch.values is None:
+        return patch.values_note
+    return f"OFF by --no-output-filter: {patch.values_note}"
+
+
+def say_filter(patch: Patch, on: bool = True) -> None:
+    """Say whether the output filter is on, where the patch has values."""
+    from cagul.guard.output_filter import NO_VALUES
+
+    if patch.values is not None and on:
+        err.say(f"Output filter: {patch.values_note}.")
+    elif patch.values_note != NO_VALUES:
+        err.say(f"Output filter {filter_note(patch, on)}.", style="bold yellow")
 
 
 def say_names(patch: Patch) -> None:

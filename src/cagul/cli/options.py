@@ -70,6 +70,13 @@ NamesFromAnswers = Annotated[
 OneWordNames = Annotated[
     bool, typer.Option("--one-word-names", help="Take names of one word, which others may have.")
 ]
+OutputFilter = Annotated[
+    bool,
+    typer.Option(
+        "--output-filter/--no-output-filter",
+        help="Withhold answers that would say a value of a forgotten person, where values are enrolled.",
+    ),
+]
 NamesKey = Annotated[
     Path | None,
     typer.Option("--names-key", help="Key file of the names; CAGUL_NAMES_KEY or your own if not given."),

@@ -12,7 +12,7 @@ import typer
 
 from cagul.cli import options
 from cagul.cli.common import idle_cores, load_host, require_store, set_up
-from cagul.cli.names import say_names, say_store_names
+from cagul.cli.names import say_filter, say_names, say_store_names
 from cagul.cli.requests import OptionalKey, extra
 from cagul.cli.terminal import bold, if_interrupted, out, print_json
 
@@ -94,6 +94,7 @@ def serve(
     store: StoreOption = None,
     key: OptionalKey = None,
     names_key: options.NamesKey = None,
+    output_filter: options.OutputFilter = True,
     address: AddressOption = "127.0.0.1",
     port: PortOption = 8000,
     workers: WorkersOption = 1,
@@ -123,7 +124,7 @@ def serve(
     from cagul.serving.workers import listen_on, read_keys
     from cagul.serving.workers import serve as run
 
-    host, patch = _places(host, patch, store, key, names_key)
+    host, patch = _places(host, patch, store, key, names_key, output_filter)
     keys = digests(read_keys(api_key_file, os.environ.get(KEY_VARIABLE)))
     origins = read_origins(cors_origin or [])
     _require_api_key(address, keys, origins)
@@ -143,6 +144,7 @@ def serve(
         store=store,
         store_key=key,
         names_key=names_key,
+        output_filter=output_filter,
         name=name or Path(host).name or "cagul",
         dtype=dtype,
         device=device,
@@ -171,10 +173,15 @@ def _require_extra() -> None:
 
 
 def _places(
-    host: str | None, patch: Path | None, store: Path | None, key: Path | None, names_key: Path | None
+    host: str | None,
+    patch: Path | None,
+    store: Path | None,
+    key: Path | None,
+    names_key: Path | None,
+    output_filter: bool,
 ) -> tuple[str, Path]:
     """Where host and patch are: as given, as the store recorded them, or the demo's host. The patch is read
-    once, before any worker starts; whether its gate for names is on is said.
+    once, before any worker starts; whether its gate for names and its output filter are on is said.
 
     Raises UsageError without a patch or store, PatchError or StoreError where one cannot be read.
     """
@@ -198,7 +205,9 @@ def _places(
         raise UsageError(
             "Neither --patch nor --store is given; the bare host is not served.", "Give one of them.", "serve"
         )
-    say_names(Patch.load(patch, names_key))
+    loaded = Patch.load(patch, names_key)
+    say_names(loaded)
+    say_filter(loaded, output_filter)
     return host or str(demo_assets().host), patch
 
 
@@ -242,5 +251,7 @@ def make_app(options: ServeOptions) -> FastAPI:
     patch = Patch.load(options.patch, options.names_key)
     host = load_host(options.host, options.device, options.dtype)
     if options.store and options.store_key:
-        return create_app(StoreGuardProvider(host, options.store, options.store_key, patch), options)
-    return create_app(PatchGuardProvider(host, patch), options)
+        store = options.store, options.store_key
+        guards = StoreGuardProvider(host, *store, patch, output_filter=options.output_filter)
+        return create_app(guards, options)
+    return create_app(PatchGuardProvider(host, patch, options.output_filter), options)

@@ -14,7 +14,7 @@ import typer
 
 from cagul.cli import options
 from cagul.cli.common import load_host, processes_of, read_splits, records_by_split, require_free, set_up
-from cagul.cli.names import EnrolledNames, names_facts, read_names, say_names
+from cagul.cli.names import EnrolledNames, filter_facts, names_facts, read_names, say_filter, say_names
 from cagul.cli.strangers import manner, remedy, warning
 from cagul.cli.terminal import FittedTable, bold, err, if_interrupted, out, plain, print_json, progress_bar
 from cagul.cli.verdict import exit_unless_hidden, print_verdict
@@ -36,38 +36,57 @@ if TYPE_CHECKING:
     from cagul.training.stopping import CheckedState, PatchChecks
 
 
+ForgetOption = Annotated[str, typer.Option("--forget", help="Subjects: p003,p007 or @list.txt.")]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder of the new patch.")]
+UnseenOption = Annotated[str, typer.Option("--unseen", help="Subjects to exclude from training.")]
+ConfigOption = Annotated[str, typer.Option("--config", help="default, paper, store or a YAML file.")]
+SettingsOption = Annotated[
+    list[str] | None, typer.Option("--set", help="key=value, such as selection.k=0.25.")
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Short for --set training.seed=N.")]
+MinutesOption = Annotated[
+    float | None,
+    typer.Option(
+        "--minutes",
+        help="End training after so many, whatever its checks say. Short for --set training.minutes=N.",
+    ),
+]
+BaseOption = Annotated[
+    Path | None,
+    typer.Option("--from", help="A patch to add these people to; it keeps forgetting those it forgets."),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Measure one batch, say what it will take, write nothing.")
+]
+EnrolValuesOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--output-filter/--no-output-filter",
+        help="Ask the host what it says about the forgotten, and seal hashes of it for the output filter; "
+        "if not given, where names are enrolled.",
+        show_default=False,
+    ),
+]
+
+
 @if_interrupted("Run the same command again to resume. A --dry-run keeps nothing.")
 def unlearn(
     host: options.Host,
     records: options.Records,
-    forget: Annotated[str, typer.Option("--forget", help="Subjects: p003,p007 or @list.txt.")],
-    patch: Annotated[Path, typer.Option("--out", help="Folder of the new patch.")],
-    unseen: Annotated[str, typer.Option("--unseen", help="Subjects to exclude from training.")] = "",
-    config: Annotated[
-        str, typer.Option("--config", help="default, paper, store or a YAML file.")
-    ] = "default",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value, such as selection.k=0.25.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Short for --set training.seed=N.")] = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(
-            "--minutes",
-            help="End training after so many, whatever its checks say. Short for --set training.minutes=N.",
-        ),
-    ] = None,
-    base: Annotated[
-        Path | None,
-        typer.Option("--from", help="A patch to add these people to; it keeps forgetting those it forgets."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Measure one batch, say what it will take, write nothing.")
-    ] = False,
+    forget: ForgetOption,
+    patch: OutOption,
+    unseen: UnseenOption = "",
+    config: ConfigOption = "default",
+    settings: SettingsOption = None,
+    seed: SeedOption = None,
+    minutes: MinutesOption = None,
+    base: BaseOption = None,
+    dry_run: DryRunOption = False,
     name: options.Names = None,
     names_from_answers: options.NamesFromAnswers = False,
     one_word_names: options.OneWordNames = False,
     names_key: options.NamesKey = None,
+    output_filter: EnrolValuesOption = None,
     dtype: options.Dtype = "auto",
     device: options.Device = None,
     join_timeout: options.JoinTimeout = 10.0,
@@ -89,7 +108,8 @@ def unlearn(
     splits = read_splits(records, forget, unseen)
     require_free(patch)
     named = read_names(name or [], splits.forget, names_from_answers)
-    names = EnrolledNames(named, names_key, one_word_names, start).beside(base, patch)
+    names = EnrolledNames(named, names_key, one_word_names, start, output_filter=output_filter)
+    names = names.beside(base, patch)
     names.check(patch)
     require_nameless(chosen.refusals or [], splits.forget, named)
     with processes_of(device, join_timeout) as processes:
@@ -101,17 +121,26 @@ def unlearn(
         set_up(threads)
         source = host, processes.device(device), dtype
         made, verdict = _train(source, splits, chosen, start, patch, names, processes, json)
+    _say_made(made, patch, base, host, verdict, json)
+    exit_unless_hidden(verdict.word if verdict else None, processes.size)
+
+
+def _say_made(
+    made: Patch, patch: Path, base: Path | None, host: str, verdict: Verdict | None, json: bool
+) -> None:
+    """Print what was trained, what is sealed beside it, the verdict, and how to ask."""
     if json:
         checked = {"verdict": verdict.describe()} if verdict else {}
-        print_json({"patch": str(patch)} | made.describe() | {"names": names_facts(made)} | checked)
-    else:
-        _print_result(made, patch, base)
-        say_names(made)
-        if verdict is not None:
-            print_verdict(verdict)
-        ask = f"cagul ask --host {shlex.quote(host)} --patch {shlex.quote(str(patch))} --image PICTURE"
-        out.say(f'Next: {ask} "QUESTION"', wrap=False)
-    exit_unless_hidden(verdict.word if verdict else None, processes.size)
+        sealed = {"names": names_facts(made), "output_filter": filter_facts(made)}
+        print_json({"patch": str(patch)} | made.describe() | sealed | checked)
+        return
+    _print_result(made, patch, base)
+    say_names(made)
+    say_filter(made)
+    if verdict is not None:
+        print_verdict(verdict)
+    ask = f"cagul ask --host {shlex.quote(host)} --patch {shlex.quote(str(patch))} --image PICTURE"
+    out.say(f'Next: {ask} "QUESTION"', wrap=False)
 
 
 def _print_trained_groups(splits: Splits) -> None:
@@ -144,7 +173,6 @@ def _train(
     from cagul.training.unlearn import unlearn as train
 
     work = patch.parent / f".{patch.name}.work"
-    save = partial(names.save, folder=patch)
     require_writable(work)
     try:
         if processes.main:
@@ -153,6 +181,7 @@ def _train(
         with processes.main_first():
             _drop_other_checkpoint(work, host, splits, config, base, processes.main)
         with progress_bar(json) as progress:
+            save = partial(names.learning(host, splits, progress).save, folder=patch)
             made = train(
                 host,
                 splits,
@@ -164,11 +193,12 @@ def _train(
                 processes=processes,
             )
             verdict = _check(host, made, splits, save, progress) if processes.main else None
+            if processes.main:
+                save(made)
     except CagulError:
         _remove_empty(work)
         raise
     if processes.main:
-        save(made)
         shutil.rmtree(work, ignore_errors=True)
     return made, verdict
 

@@ -133,13 +133,13 @@ class DeletionService:
     def close(self) -> None:
         self.store.close()
 
-    def guard(self, checked: bool = False) -> Guard:
-        """A guard for the requests that are active now. Raises StoreError for a store that is not as its log
-        says, unless that was ``checked`` just before.
+    def guard(self, checked: bool = False, output_filter: bool = False) -> Guard:
+        """A guard for the requests that are active now; its ``output_filter`` knows the base patch's values.
+        Raises StoreError for a store that is not as its log says, unless that was ``checked`` just before.
         """
         if not checked:
             self.store.require_whole()
-        return Guard(self.host, self.store_gate.patch(), check=False)
+        return Guard(self.host, self.store_gate.patch(), check=False, output_filter=output_filter)
 
     def caveats(self, request: Request) -> dict[str, str]:
         """What the figures of a request do not say, by name."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import os
 import random
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,14 +29,18 @@ from torch import Tensor
 from cagul.errors import GuardBypass, UsageError, reason
 from cagul.files import read_secret, write_bytes
 from cagul.guard.key_files import keep_secret
+from cagul.guard.output_filter import FilterFacts, SealedValues
 from cagul.text.person_names import NameFinder, NameHashes, ParsedName, parse_names, without_overlaps
+from cagul.text.values import ValueHashes
 
 if TYPE_CHECKING:
+    from cagul.guard.output_filter import LearnedValues
     from cagul.guard.patch import Patch
 
 NO_NAMES = "no names are enrolled"  # what a patch without any notes
 OFF = "OFF: "  # how the note begins of names that cannot be opened
 SEALED = "names_sealed"  # the fact of a patch that tells how many names were sealed beside it
+SEALED_VALUES = "values_sealed"  # the same of the output filter's values
 FORMAT = "1"
 KEY_VARIABLE = "CAGUL_NAMES_KEY"
 CANDIDATES = 200  # invented names that are tried for their number of tokens
@@ -111,17 +116,24 @@ def _derived(secret: bytes, purpose: str) -> bytes:
 
 @dataclass(frozen=True)
 class SealedNames:
-    """What the sealed file of a patch holds: how many names were given, and their hashes."""
+    """What the sealed file of a patch holds: how many names were given, and their hashes; and what the output
+    filter knows.
+    """
 
     hashes: NameHashes
     count: int
+    values: SealedValues | None = None
 
     @classmethod
-    def of(cls, names: Sequence[ParsedName], count: int, secret: bytes) -> SealedNames:
-        return cls(NameHashes.of(names, _derived(secret, "names")), count)
+    def of(
+        cls, names: Sequence[ParsedName], count: int, secret: bytes, values: SealedValues | None = None
+    ) -> SealedNames:
+        return cls(NameHashes.of(names, _derived(secret, "names")), count, values)
 
     def merged(self, other: SealedNames) -> SealedNames:
-        return SealedNames(self.hashes.merged(other.hashes), self.count + other.count)
+        values = [one.values for one in (self, other) if one.values is not None]
+        both = values[0].merged(values[1]) if len(values) > 1 else values[0] if values else None
+        return SealedNames(self.hashes.merged(other.hashes), self.count + other.count, both)
 
     def gate(self, secret: bytes) -> NameGate:
         return NameGate(NameFinder(self.hashes, _derived(secret, "names")), self.count)
@@ -130,6 +142,10 @@ class SealedNames:
         """Write them for the patch with the digest ``owner``. Raises WriteError."""
         tensors = {f"names.{name}": np.ascontiguousarray(value) for name, value in vars(self.hashes).items()}
         facts = {"format": FORMAT, "patch": owner, "names": str(self.count)}
+        if self.values is not None:
+            hashes = vars(self.values.hashes)
+            tensors |= {f"values.{name}": np.ascontiguousarray(value) for name, value in hashes.items()}
+            facts["values"] = json.dumps(vars(self.values.facts), sort_keys=True)
         facts["seal"] = _seal(tensors, facts, secret)
         write_bytes(path, safetensors.save(tensors, facts), 0o600)
 
@@ -162,10 +178,14 @@ class SealedNames:
                 "Remove it, and add the names to this patch with `cagul unlearn --name`.",
                 "names",
             )
-        parts = {
-            name.removeprefix("names."): value for name, value in tensors.items() if name.startswith("names.")
-        }
-        return cls(NameHashes(**parts), int(facts["names"]))
+        parts: dict[str, dict[str, np.ndarray]] = {"names": {}, "values": {}}
+        for name, value in tensors.items():
+            part, _, column = name.partition(".")
+            parts[part][column] = value
+        values = None
+        if "values" in facts:
+            values = SealedValues(ValueHashes(**parts["values"]), FilterFacts(**json.loads(facts["values"])))
+        return cls(NameHashes(**parts["names"]), int(facts["names"]), values)
 
 
 def _seal(tensors: dict[str, np.ndarray], facts: dict[str, str], secret: bytes) -> str:
@@ -191,6 +211,8 @@ def open_names(patch: Patch, folder: Path, key: Path | None, needed: bool = True
         if needed:
             raise
         patch.names_note = f"{OFF}{error.what.rstrip('.')}"
+    if patch.values is None and patch.facts.get(SEALED_VALUES):
+        patch.values_note = patch.names_note
 
 
 def _open_names(patch: Patch, folder: Path, key: Path | None) -> None:
@@ -208,15 +230,24 @@ def _open_names(patch: Patch, folder: Path, key: Path | None) -> None:
         )
         return
     secret = read_key(place)
-    patch.names = SealedNames.load(sealed, patch.digest(), secret).gate(secret)
-    patch.names_note = _on(patch.names.count, sealed, key or place)
+    _unseal(patch, SealedNames.load(sealed, patch.digest(), secret), secret, sealed, key or place)
+
+
+def _unseal(patch: Patch, found: SealedNames, secret: bytes, sealed: Path, key: Path) -> None:
+    """Give ``patch`` what the file ``sealed`` holds."""
+    if found.count:
+        patch.names = found.gate(secret)
+        patch.names_note = _on(found.count, "name", sealed, key)
+    if found.values is not None:
+        patch.values = found.values.opened(secret)
+        patch.values_note = _on(patch.values.count, "value", sealed, key)
 
 
 def _note_missing(patch: Patch, folder: Path, key: Path | None) -> None:
     """The note of a patch that was sealed with names, where their file is not there. Raises UsageError where
     the user named a ``key``.
     """
-    count = patch.facts.get(SEALED, 0)
+    count = patch.facts.get(SEALED, 0) or patch.facts.get(SEALED_VALUES, 0)
     sealed = sealed_path(folder)
     if key is not None:
         raise UsageError(
@@ -237,9 +268,17 @@ def _names(count: int) -> str:
     return f"{count} name was" if count == 1 else f"{count} names were"
 
 
-def _on(count: int, sealed: Path, key: Path) -> str:
+def _on(count: int, what: str, sealed: Path, key: Path) -> str:
     both = f"; their key {key.name} lies beside them" if key.parent == sealed.parent else ""
-    return f"{count} name{'' if count == 1 else 's'}, sealed in {sealed}{both}"
+    return f"{count} {what}{'' if count == 1 else 's'}, sealed in {sealed}{both}"
+
+
+def sealed_of(patch: Patch) -> SealedNames | None:
+    """What a sealed file holds of an opened patch's names and values; None where it has none."""
+    if patch.names is None and patch.values is None:
+        return None
+    names = patch.names.sealed if patch.names is not None else SealedNames.of((), 0, b"")
+    return replace(names, values=None if patch.values is None else patch.values.sealed)
 
 
 def seal_names(
@@ -250,24 +289,26 @@ def seal_names(
     *,
     one_word: bool = False,
     earlier: SealedNames | None = None,
+    values: LearnedValues | None = None,
 ) -> None:
-    """Seal ``names``, and those of an ``earlier`` file of the same key, beside the patch in ``folder``, saved
-    or not yet; its facts get their number, so that it shows when the file is lost. The key is made where
-    there is none.
+    """Seal ``names`` and ``values``, and those of an ``earlier`` file of the same key, beside the patch in
+    ``folder``, saved or not yet; its facts get their numbers, so that it shows when the file is lost. The key
+    is made where there is none.
 
     Raises DataError for a name that cannot be taken, UsageError for a key that cannot be read, WriteError.
     """
     place = key or default_key_path()
     secret = make_key(place)
-    made = SealedNames.of(parse_names(names, one_word=one_word), len(names), secret)
+    own = None if values is None else values.sealed(secret)
+    made = SealedNames.of(parse_names(names, one_word=one_word), len(names), secret, own)
     if earlier is not None:
         made = made.merged(earlier)
+    counts = {SEALED: made.count} | ({SEALED_VALUES: made.values.hashes.count} if made.values else {})
     if (Path(folder) / "config.json").is_file():
-        patch.add_facts(folder, {SEALED: made.count})
-    patch.facts[SEALED] = made.count
+        patch.add_facts(folder, counts)
+    patch.facts |= counts
     made.save(sealed_path(folder), patch.digest(), secret)
-    patch.names = made.gate(secret)
-    patch.names_note = _on(made.count, sealed_path(folder), place)
+    _unseal(patch, made, secret, sealed_path(folder), place)
 
 
 # -- the gate

@@ -9,8 +9,9 @@ forgotten name is in the prompt. What the prompt holds itself tells nothing and 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import hmac
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -36,11 +37,62 @@ class FilterFacts:
     refusal: str
 
 
+@dataclass(frozen=True)
+class SealedValues:
+    """What a sealed file keeps for the filter: hashes of values, and its facts."""
+
+    hashes: ValueHashes
+    facts: FilterFacts
+
+    @classmethod
+    def of(cls, values: Iterable[tuple[str, bool]], facts: FilterFacts, secret: bytes) -> SealedValues:
+        """Of values with whether one person alone has each."""
+        return cls(ValueHashes.of(values, _key(secret)), facts)
+
+    def merged(self, other: SealedValues) -> SealedValues:
+        """The values of both, of one key, under the lower of their thresholds."""
+        facts = replace(
+            self.facts,
+            threshold=min(self.facts.threshold, other.facts.threshold),
+            tokens=max(self.facts.tokens, other.facts.tokens),
+        )
+        return SealedValues(self.hashes.merged(other.hashes), facts)
+
+    def opened(self, secret: bytes) -> OutputFilter:
+        return OutputFilter(self, _key(secret))
+
+
+def _key(secret: bytes) -> bytes:
+    return hmac.digest(secret, b"cagul values", hashlib.sha256)
+
+
+@dataclass(frozen=True)
+class LearnedValues:
+    """Values with whether one person alone has each, and what else the filter needs. ``asked`` is how many
+    questions the host was asked, ``from_host`` how many values come of its answers alone.
+    """
+
+    values: tuple[tuple[str, bool], ...]
+    facts: FilterFacts
+    asked: int
+    from_host: int
+
+    def sealed(self, secret: bytes) -> SealedValues:
+        """Their hashes: what may be kept."""
+        return SealedValues.of(self.values, self.facts, secret)
+
+
 class OutputFilter:
     """Tells which answers say a value of a forgotten person."""
 
-    def __init__(self, hashes: ValueHashes, facts: FilterFacts, key: bytes):
-        self.finder, self.facts = ValueFinder(hashes, key), facts
+    def __init__(self, sealed: SealedValues, key: bytes):
+        self.sealed, self.facts = sealed, sealed.facts
+        self.finder = ValueFinder(sealed.hashes, key)
+
+    @property
+    def count(self) -> int:
+        """How many values it knows."""
+        return self.sealed.hashes.count
 
     @property
     def held_back(self) -> int:

@@ -33,7 +33,7 @@ from cagul.files import (
     write_json,
     write_text,
 )
-from cagul.guard.names import NO_NAMES, OFF, SEALED, NameGate, open_names
+from cagul.guard.names import NO_NAMES, OFF, SEALED, SEALED_VALUES, NameGate, open_names
 from cagul.guard.output_filter import NO_VALUES, OutputFilter
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.gate import STORED_IMPOSTORS, load_gate
@@ -84,6 +84,7 @@ LATER_OPTIONS = {
     ("gate", "edits"): False,
     ("gate", "quantile"): "conformal",
     ("gate", "floor"): 0.0,
+    ("gate", "shared_fpr"): 0.1,
 }
 NO_REFUSALS_KEPT = "an earlier version of cagul kept no note of the refusals"
 REMAKE = "Train it again with `cagul unlearn`."
@@ -200,8 +201,8 @@ class Patch:
 
     def identity(self) -> dict[str, Any]:
         """``describe`` as stores hash it: an option that patches did not always have is in it only where it
-        is set, so that a patch from before keeps its hash. Nor is the number of names in it, which are sealed
-        beside the patch.
+        is set, so that a patch from before keeps its hash. Nor are the numbers of names and values in it,
+        which are sealed beside the patch.
         """
         described = self.describe()
         options = {
@@ -214,7 +215,9 @@ class Patch:
             else values
             for section, values in described["config"].items()
         }
-        facts = {name: fact for name, fact in described["facts"].items() if name != SEALED}
+        facts = {
+            name: fact for name, fact in described["facts"].items() if name not in (SEALED, SEALED_VALUES)
+        }
         return described | {"config": options, "facts": facts}
 
     def describe_in_format_1(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import LogitsProcessorList, StoppingCriteriaList
 
 from cagul.errors import CagulError, DataError
+from cagul.guard.guard import Guard
 from cagul.host.prompter import Prompter
 from cagul.serving.guard_providers import GuardProvider
 from cagul.serving.logs import LOGGER, where
@@ -237,14 +238,23 @@ class Engine:
             _finish(job, failed)
 
     def _answer(self, jobs: list[Job], started: list[bool]) -> list[list[SampledChoice]]:
-        guard, host = self.guards.guard(), self.host
+        guard = self.guards.guard()
         rows = [[self._row(job, n) for n in range(len(job.choices))] for job in jobs]
-        flat = [row for own in rows for row in own]
-        pictures = [picture for job in jobs for _ in job.choices for picture in job.pictures]
+        asked = [(job, row) for job, own in zip(jobs, rows, strict=True) for row in own]
+        self._generate(guard, asked, started)
+        withheld = [(job, row) for job, row in asked if row.withheld]
+        if withheld:
+            self._answer_again(guard, withheld, started)
+        return rows
+
+    def _generate(self, guard: Guard, asked: list[tuple[Job, SampledChoice]], started: list[bool]) -> None:
+        """Fill rows with answers to their jobs' prompts, in one batch."""
+        host, flat = self.host, [row for _, row in asked]
+        pictures = [picture for job, _ in asked for picture in job.pictures]
         if len(flat) == 1:
-            inputs = host.to_device(jobs[0].inputs)
+            inputs = host.to_device(asked[0][0].inputs)
         else:
-            inputs = host.inputs([job.prompt for job in jobs for _ in job.choices], pictures)
+            inputs = host.inputs([job.prompt for job, _ in asked], pictures)
 
         def before_first() -> None:
             if len(guard.decisions) != len(pictures):
@@ -253,18 +263,38 @@ class Engine:
                 )
             for number, row in enumerate(flat):
                 row.said = guard.said_for(number)
+                row.watch = guard.watch(number)
             started.append(True)
 
         options = host.generation_options(max(row.sampling.max_tokens for row in flat), stops=False)
-        guard.generate(
-            **inputs,
-            **options,
-            logits_processor=LogitsProcessorList([DrawEach(flat)]),
-            stopping_criteria=StoppingCriteriaList([PushEach(flat, before_first)]),
-        )
-        return rows
+        with guard.unfiltered():  # the rows have their own watch, as they come
+            guard.generate(
+                **inputs,
+                **options,
+                logits_processor=LogitsProcessorList([DrawEach(flat)]),
+                stopping_criteria=StoppingCriteriaList([PushEach(flat, before_first)]),
+            )
 
-    def _row(self, job: Job, index: int) -> SampledChoice:
-        emit = (lambda text: job.tell(Piece(index, text))) if job.streaming else None
-        sampling = replace(job.choices[index], stop=(*job.choices[index].stop, *self.host.stop_strings))
+    def _answer_again(
+        self, guard: Guard, withheld: list[tuple[Job, SampledChoice]], started: list[bool]
+    ) -> None:
+        """Answer with the gate forced where the output filter withheld an answer. A refusal stands where
+        there is no picture, and where that answer says a value too.
+        """
+        again = [(job, self._row(job, 0, row.sampling)) for job, row in withheld]
+        if withheld[0][0].pictures:
+            with guard.forced():
+                self._generate(guard, again, started)
+        for (_, row), (_, other) in zip(withheld, again, strict=True):
+            if other.finish is None or other.withheld:
+                ids = self.host.processor.tokenizer(row.refusal, add_special_tokens=False)["input_ids"]
+                row.answer_instead(row.refusal, list(ids), "stop")
+            else:
+                row.answer_instead(other.text, other.ids, other.finish)
+
+    def _row(self, job: Job, index: int, sampling: Sampling | None = None) -> SampledChoice:
+        """The row of a choice; one with ``sampling`` of its own hands nothing out."""
+        emit = (lambda text: job.tell(Piece(index, text))) if job.streaming and sampling is None else None
+        stops = (*job.choices[index].stop, *self.host.stop_strings)
+        sampling = sampling or replace(job.choices[index], stop=stops)
         return SampledChoice(sampling, self.host.processor.tokenizer, self._ends, emit, lambda: job.cancelled)

@@ -39,10 +39,10 @@ LOOK_SECONDS = 1.0  # how long a store's last state counts for those who merely 
 
 
 class PatchGuardProvider:
-    """The guard of one patch. Raises PatchError when it belongs to another host."""
+    """The guard of one patch, with its output filter. Raises PatchError when it belongs to another host."""
 
-    def __init__(self, host: FrozenHost, patch: Patch):
-        self.host, self._guard = host, Guard(host, patch)
+    def __init__(self, host: FrozenHost, patch: Patch, output_filter: bool = True):
+        self.host, self._guard = host, Guard(host, patch, output_filter=output_filter)
 
     def guard(self) -> Guard:
         return self._guard
@@ -69,7 +69,9 @@ class StoreGuardProvider:
         key: Path,
         base: Patch,
         clock: Callable[[], float] = time.monotonic,
+        output_filter: bool = True,
     ):
+        self._output_filter = output_filter
         self.host, self._lock, self._clock = host, RLock(), clock
         self._store, self._key, self._base = store, key, base
         self._fingerprint: str | None = None  # the host's, hashed once
@@ -111,7 +113,7 @@ class StoreGuardProvider:
         self._opened.require_whole()  # before the host is hashed
         self._fingerprint = self._fingerprint or self.host.fingerprint()
         service = DeletionService(self._opened, key, self.host, self._base, self._fingerprint)
-        self._guard, self._entry = service.guard(checked=True), entry
+        self._guard, self._entry = service.guard(checked=True, output_filter=self._output_filter), entry
         self._service = service
 
     def guard(self) -> Guard:
@@ -121,7 +123,10 @@ class StoreGuardProvider:
             if service is None or not is_there or self._store.stat().st_ino != self._inode:
                 self._open()  # the first time, after a failure, or another file such as a backup
             elif (entry := service.store.last_entry()) != self._entry:
-                self._guard, self._entry = service.guard(), entry  # checked at a change alone: it takes time
+                self._guard, self._entry = (
+                    service.guard(output_filter=self._output_filter),
+                    entry,
+                )  # checked at a change alone: it takes time
             self._able = True
             return self._guard
 

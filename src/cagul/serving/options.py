@@ -47,6 +47,7 @@ class ServeOptions:
     store: Path | None = None
     store_key: Path | None = None
     names_key: Path | None = None
+    output_filter: bool = True
     name: str = "cagul"
     dtype: str = "auto"
     device: str | None = None

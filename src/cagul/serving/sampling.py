@@ -19,7 +19,9 @@ from torch import Tensor
 from transformers import LogitsProcessor, StoppingCriteria
 
 from cagul.guard.names import held_back, with_names
+from cagul.guard.output_filter import Watch
 
+WITHHELD = "withheld"  # why an answer ended that would have said a value
 REPLACEMENT = "\ufffd"  # what a decoder says of a character whose bytes have not all come
 
 
@@ -40,7 +42,7 @@ class SampledChoice:
     """One choice while it is generated: its tokens, its text as far as it may be shown, and why it ended.
 
     The text is what ``FrozenHost.texts`` says of the same tokens, cut at the first stop string; ``emit`` gets
-    it in pieces.
+    it in pieces. Where ``watch`` finds a value in it, it ends as WITHHELD, and nothing of the value is shown.
     """
 
     def __init__(
@@ -58,7 +60,17 @@ class SampledChoice:
         self.text = ""
         self.finish: str | None = None
         self.said: tuple[tuple[str, str], ...] = ()  # invented names of the prompt, and the names for them
+        self.watch: Watch | None = None
         self._shown = 0
+
+    @property
+    def withheld(self) -> bool:
+        return self.finish == WITHHELD
+
+    @property
+    def refusal(self) -> str:
+        """What stands for an answer where nothing else may be said."""
+        return "" if self.watch is None else self.watch.refusal
 
     def push(self, token: int) -> None:
         """Take one more token; ``finish`` is set when it was the last."""
@@ -75,6 +87,9 @@ class SampledChoice:
         text = self._tokenizer.decode(self.ids, skip_special_tokens=True).strip()
         if not self.finish:
             text = text.rstrip(REPLACEMENT)
+        if self.watch is not None and self.watch.says(text, ended=bool(self.finish)):
+            self.finish = WITHHELD
+            return
         self.text = with_names(text, self.said, 0 if self.finish else held_back(text, (), self.said))
         ends = [at for stop in self.sampling.stop if (at := self.text.find(stop)) >= 0]
         if ends:
@@ -87,7 +102,18 @@ class SampledChoice:
         """The text that no later token can take back."""
         if self.finish:
             return self.text
-        return self.text[: len(self.text) - held_back(self.text, self.sampling.stop)].rstrip()
+        ready = self.text[: len(self.text) - held_back(self.text, self.sampling.stop)]
+        if self.watch is not None:
+            sure = self.ids[: -self.watch.held_back]
+            ready = ready[: len(self._tokenizer.decode(sure, skip_special_tokens=True).strip())]
+        return ready.rstrip()
+
+    def answer_instead(self, text: str, ids: list[int], finish: str) -> None:
+        """Give another answer in the place of a withheld one, after what was shown of that."""
+        shown = self.text[: self._shown]
+        self.text, self.ids, self.finish = f"{shown} {text}" if shown else text, ids, finish
+        if self._emit:
+            self._emit(self.text[self._shown :])
 
 
 class DrawEach(LogitsProcessor):
