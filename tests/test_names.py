@@ -24,6 +24,7 @@ from cagul.guard.names import (
     sealed_path,
     with_names,
 )
+from cagul.guard.output_filter import FilterFacts, LearnedValues
 from cagul.guard.patch import Patch
 from cagul.serving.engine import Done, Engine, Job
 from cagul.serving.sampling import SampledChoice, Sampling
@@ -237,12 +238,15 @@ def test_the_demo_keeps_the_key_of_its_names_in_its_own_folder(tiny_host, tmp_pa
 
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setattr("cagul.training.unlearn.unlearn", lambda *_, **__: make_patch(tiny_host))
+    learned = LearnedValues((("Ada Finch", True),), FilterFacts(0.5, 2, "No ."), 1, 0)
+    monkeypatch.setattr("cagul.training.values.learn_values", lambda *_, **__: learned)
     run = tmp_path / "run"
     names = "Ada Finch", "Bo Stark"
     made, trained = _patch(tiny_host, None, None, names, run, None)
     again, trained_again = _patch(tiny_host, None, None, names, run, None)
     assert (trained, trained_again) == (True, False)
     assert made.names.count == again.names.count == Patch.load(run / "patch").names.count == 2
+    assert made.values.count == again.values.count == 1
     assert sorted(path.name for path in run.iterdir()) == ["patch", "patch.names", "patch.names.key"]
     assert not (tmp_path / "config").exists()
 
