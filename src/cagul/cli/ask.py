@@ -24,7 +24,7 @@ from cagul.report.overlay import draw_overlay
 if TYPE_CHECKING:
     from PIL import Image
 
-    from cagul.guard.decision import Decision
+    from cagul.guard.decision import Answer, Decision
     from cagul.guard.patch import Patch
     from cagul.host.frozen import FrozenHost
 
@@ -63,51 +63,59 @@ def ask(
     loaded = Patch.load(patch, names_key) if patch else None
     set_up(threads)
     from cagul.evaluation.ask import answer_batch
+    from cagul.guard.decision import Answer
     from cagul.guard.guard import Guard
 
     guard = None
     if store and key:
         load_patch = partial(Patch.load, names_key=names_key)
         with service_at(store, key, host, None, dtype, device, threads, load_patch) as service:
+            say_filter(service.store_gate.base, output_filter)
             guard = service.guard(output_filter=output_filter)
     frozen = guard.host if guard else load_host(host or str(demo_assets().host), device, dtype)
     if loaded is not None:
         say_names(loaded)
         say_filter(loaded, output_filter)
         guard = Guard(frozen, loaded, output_filter=output_filter)
-    decisions: tuple[Decision, ...] = ()
-    names = 0
     if guard is None:
-        text = answer_batch(frozen, [(pictures, question)], max_new_tokens).texts[0]
+        answer = Answer(answer_batch(frozen, [(pictures, question)], max_new_tokens).texts[0], ())
     else:
         answer = guard.answer(pictures, question, max_new_tokens=max_new_tokens)
-        text, decisions, names = answer.text, answer.decisions, answer.names
     if overlay:
-        _overlay(overlay, frozen, guard.patch if guard else None, pictures[0], question, decisions)
+        _overlay(overlay, frozen, guard.patch if guard else None, pictures[0], question, answer.decisions)
     if json:
-        print_json(_as_json(text, decisions, names, overlay))
+        print_json(_as_json(answer, overlay))
         return
-    _print_answer(text, decisions, names, guard is not None)
+    _print_answer(answer, guard is not None)
     if overlay:
         out.say(dim(f"overlay: {overlay}"))
 
 
-def _as_json(
-    text: str, decisions: tuple[Decision, ...], names: int, overlay: Path | None
-) -> dict[str, object]:
-    shown: dict[str, object] = {"answer": text, "decisions": [vars(decision) for decision in decisions]}
-    return shown | ({"names": names} if names else {}) | ({"overlay": str(overlay)} if overlay else {})
+def _as_json(answer: Answer, overlay: Path | None) -> dict[str, object]:
+    return {
+        "answer": answer.text,
+        "decisions": [vars(decision) for decision in answer.decisions],
+        **({"names": answer.names} if answer.names else {}),
+        **({"withheld": True} if answer.withheld else {}),
+        **({"overlay": str(overlay)} if overlay else {}),
+    }
 
 
-def _print_answer(text: str, decisions: tuple[Decision, ...], names: int, guarded: bool) -> None:
-    """The answer, and below it one line for each picture about what the gate decided, and one about names."""
-    out.print(text, soft_wrap=True)
+def _print_answer(answer: Answer, guarded: bool) -> None:
+    """The answer, and below it one line for each picture about what the gate decided, one about names and one
+    about the output filter.
+    """
+    decisions = answer.decisions
+    out.print(answer.text, soft_wrap=True)
     for number, decision in enumerate(decisions, 1):
         which = f" picture {number}" if len(decisions) > 1 else ""
         verdict = f"fired, {len(decision.chosen)} tokens rewritten" if decision.fired else "silent"
         out.say(dim(f"gate{which} {verdict}: score {decision.score:.3f}, threshold {decision.threshold:.3f}"))
-    if names:
-        out.say(dim(f"gate for names fired: {names} in the question, answered as if about a stranger"))
+    if answer.names:
+        found = f"{answer.names} in the question, answered as if about a stranger"
+        out.say(dim(f"gate for names fired: {found}"))
+    if answer.withheld:
+        out.say(dim("output filter fired: the first answer would have said a value of a forgotten person"))
     if not guarded:
         out.say(dim("no --patch and no --store: the bare host's answer"))
 

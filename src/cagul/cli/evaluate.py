@@ -195,7 +195,7 @@ def _say_what_is_covered(patch: CagulPatch, named: int) -> None:
     --forget names.
     """
     say_names(patch)
-    say_filter(patch)
+    say_filter(patch, further="; the figures are without it")
     covered = patch.facts.get("people")
     if covered is not None and covered != named:
         err.say(

@@ -212,12 +212,14 @@ def filter_note(patch: Patch, on: bool = True) -> str:
     return f"OFF by --no-output-filter: {patch.values_note}"
 
 
-def say_filter(patch: Patch, on: bool = True) -> None:
-    """Say whether the output filter is on, where the patch has values."""
+def say_filter(patch: Patch, on: bool = True, further: str = "") -> None:
+    """Say whether the output filter is on, and something ``further`` where it is; nothing of a patch without
+    values.
+    """
     from cagul.guard.output_filter import NO_VALUES
 
     if patch.values is not None and on:
-        err.say(f"Output filter: {patch.values_note}.")
+        err.say(f"Output filter: {patch.values_note}{further}.")
     elif patch.values_note != NO_VALUES:
         err.say(f"Output filter {filter_note(patch, on)}.", style="bold yellow")
 

@@ -125,11 +125,12 @@ class Guard:
         patch: str | Path,
         *,
         names_key: str | Path | None = None,
+        output_filter: bool = False,
         **options: Any,
     ) -> Guard:
-        """Load both from folders or hub names; ``options`` go to ``FrozenHost.load``. The names sealed beside
-        the patch are opened with ``names_key``, or with the key in its default place; where they cannot be
-        opened, a NamesOffWarning says why.
+        """Load both from folders or hub names; ``options`` go to ``FrozenHost.load``. The names and values
+        sealed beside the patch are opened with ``names_key``, or with the key in its default place; where
+        they cannot be opened, a NamesOffWarning says why.
 
         With a ``part`` of "front" the layers that the patch reads are loaded; ``encode``, ``tokens`` and
         ``judge`` are all that it does.
@@ -137,7 +138,7 @@ class Guard:
         opened = Patch.from_pretrained(patch, names_key=names_key)  # fails before the host is loaded
         if options.get("part") == "front":
             options = {"layers": opened.depth} | options
-        return cls(FrozenHost.load(host, **options), opened)
+        return cls(FrozenHost.load(host, **options), opened, output_filter=output_filter)
 
     # -- the host's own interface
 
