@@ -37,7 +37,7 @@ from cagul.data.edits import GRIDS
 from cagul.evaluation.metrics.figures import figure_text
 from cagul.evaluation.metrics.fiubench import require_known
 from cagul.evaluation.metrics.memorisation import ENOUGH, WHERE, knows_enough
-from cagul.evaluation.metrics.naming import MATRIX
+from cagul.evaluation.metrics.naming import MATRIX, matrix_columns
 from cagul.evaluation.metrics.registry import MEANINGS
 from cagul.files import digest
 from cagul.text.counts import people
@@ -69,6 +69,13 @@ ROWS = (  # (split, figure)
 NAMED_ROWS = (("retain", "text_only_identical"),)  # where retained people were named
 # where facts were asked in other words; the second names its kind
 WORDS = (("forget", "leak_words"), ("forget", "leak_worst_wording"))
+FILTER_ROWS = (  # where the guard has an output filter
+    ("forget", "leak_filtered"),
+    ("forget", "leak_words_filtered"),
+    ("forget", "leak_edits_filtered"),
+    ("retain", "withheld"),
+    ("unseen", "withheld"),
+)
 EDIT_ROWS = (  # where edited pictures were asked about; the second names its edit
     ("forget", "leak_edits"),
     ("forget", "leak_worst_edit"),
@@ -126,17 +133,15 @@ def evaluate(
             "edits": [edit.name for edit in GRIDS[edits]],
             **_asked(frozen, reference, loaded, shipped=demo is not None),
         }
-        if loaded is not None:
-            _say_what_is_covered(loaded, len(splits.subjects("forget")))
+        _say_what_is_covered(loaded, len(splits.subjects("forget")))
         with progress_bar(json) as progress:
-            guard = Guard(frozen, loaded) if loaded else None
             with processes.main_first():
                 results = Run(
                     run, identity, repeating_command(), records_by_split(splits), writing=processes.main
                 )
             summary = evaluate_guard(
                 frozen,
-                guard,
+                Guard(frozen, loaded) if loaded else None,
                 splits,
                 results,
                 sample,
@@ -168,6 +173,7 @@ def _asked(
         "patch": digest([patch.describe(), patch.digest()]) if patch else None,
         "retain_host": reference.fingerprint() if reference else None,
         **({"names": patch.names.digest()} if patch and patch.names else {}),
+        **({"values": patch.values.digest()} if patch and patch.values else {}),
         **({"demo": host.fingerprint()} if shipped else {}),
     }
 
@@ -190,10 +196,12 @@ def _print_summary(results: Run, summary: dict[str, Any], page: Path, revealed: 
         print_verdict(verdict_of_rows(results.rows.by_key.values(), "cagul", summary["patch"]["facts"]))
 
 
-def _say_what_is_covered(patch: CagulPatch, named: int) -> None:
+def _say_what_is_covered(patch: CagulPatch | None, named: int) -> None:
     """Say whether the gate for names is on, and warn where the patch forgets another number of people than
     --forget names.
     """
+    if patch is None:
+        return
     say_names(patch)
     say_filter(patch, further="; the figures are without it")
     covered = patch.facts.get("people")
@@ -233,7 +241,7 @@ def table(summary: dict[str, Any]) -> FittedTable:
     """Host and guard side by side, one row a figure with its interval."""
     methods = list(summary["methods"])
     rows: list[list[Cell]] = []
-    for split, name in (ROWS[0], *WORDS, *ROWS[1:], *NAMED_ROWS, *EDIT_ROWS):
+    for split, name in (ROWS[0], *WORDS, *ROWS[1:], *NAMED_ROWS, *EDIT_ROWS, *FILTER_ROWS):
         figures = [summary["methods"][method].get(split, {}).get(name) for method in methods]
         named = (split, name) in EDIT_ROWS
         cells = [figure_cell(figure, between="-", named=named) for figure in figures]
@@ -250,19 +258,21 @@ def table(summary: dict[str, Any]) -> FittedTable:
 
 
 def print_matrix(summary: dict[str, Any]) -> None:
-    """What is told of the forget set's facts by what the prompt shows, host and guard side by side, and why
-    a prompt was not asked.
+    """What is told of the forget set's facts by what the prompt shows, of host and guard side by side, the
+    guard's with the output filter on too where it has one; and why a prompt was not asked.
     """
-    methods = list(summary["methods"])
+    told = {method: parts["forget"] for method, parts in summary["methods"].items()}
+    columns = matrix_columns(told)
     figures = {
-        shown: [summary["methods"][method]["forget"].get(name, {}) for method in methods]
+        shown: [told[method].get(name_of(name), {}) for _, method, name_of in columns]
         for shown, name in MATRIX.items()
     }
     rows: list[list[Cell]] = [
         [shown, *(figure_cell(figure, between="-") for figure in found)] for shown, found in figures.items()
     ]
+    heads = [head for head, _, _ in columns]
     title = "Facts that are told, by what the prompt shows"
-    out.print(FittedTable(title, ["prompt", *methods], rows, numbers=methods, narrow="parts"))
+    out.print(FittedTable(title, ["prompt", *heads], rows, numbers=heads, narrow="parts"))
     reasons = {
         figure["absent"]: shown for shown, found in figures.items() for figure in found if "absent" in figure
     }

@@ -101,7 +101,7 @@ def evaluate(
         *other_items(splits, "unseen", sample.unseen, sample),
     ]
     asking = _Asking(splits, items, sample, edits, run, progress, processes)
-    asking.ask_all([Answerer(HOST, host), *([Answerer(method, guard)] if guard else [])], retain_host)
+    asking.ask_all([Answerer(HOST, host), *_guards(method, guard)], retain_host)
     if guard is not None:
         asking.ask_guard(guard, method, prompts or [])
     summary = summarise(list(run.rows.by_key.values()), method if guard else None, compat)
@@ -126,6 +126,17 @@ def evaluate(
     }
     run.finish(summary)
     return summary
+
+
+def _guards(method: str, guard: Guard | None) -> list[Answerer]:
+    """The guard as it is asked: with the output filter where the patch has values, as rows then hold its
+    answers with and without.
+    """
+    if guard is None:
+        return []
+    if guard.patch.values is None:
+        return [Answerer(method, guard)]
+    return [Answerer(method, Guard(guard.host, guard.patch, check=False, output_filter=True))]
 
 
 def _add_patch(summary: dict[str, Any], patch: Patch, method: str, run: Run) -> None:

@@ -66,7 +66,17 @@ class TrialFields(TypedDict, total=False):
     point: str
 
 
-class AnswerRow(Row, TrialFields):
+class FilteredFields(TypedDict, total=False):
+    """What rows hold besides where the guard has an output filter: whether it withholds ``output``, what is
+    said in its place (the same where it does not), and the recall of that.
+    """
+
+    withheld: bool
+    output_filtered: str
+    recall_filtered: float | None
+
+
+class AnswerRow(Row, TrialFields, FilteredFields):
     """One answer to one question. ``fired`` and what follows is None or empty where no gate was asked.
     ``refused`` is None where nobody can judge: in a language whose refusals are not known.
 

@@ -18,6 +18,7 @@ from cagul.evaluation.result_rows import (
     LIKELIHOOD,
     SHARED_GATE,
     AnswerRow,
+    FilteredFields,
     GateRow,
     LikelihoodRow,
     TrialFields,
@@ -65,8 +66,12 @@ def answer_rows(
     by_key = {item.asked.key: item for item in items}
 
     def ask(part: list[Question]) -> list[AnswerRow]:
-        responses = ask_batch(answerer.model, part, opened=pictures)
-        return [_answer_row(answerer, by_key[response.asked.key], response) for response in responses]
+        responses, filtered = _ask_both(answerer.model, part, pictures)
+        return [
+            _answer_row(answerer, by_key[response.asked.key], response)
+            | _filtered_fields(by_key[response.asked.key], response, after)
+            for response, after in zip(responses, filtered, strict=True)
+        ]
 
     def done_before(part: list[Question]) -> bool:
         return all(f"{answerer.prefix}/{asked.key}" in run.rows.by_key for asked in part)
@@ -78,6 +83,38 @@ def answer_rows(
             run.rows.append([row for row in rows if row["key"] not in run.rows.by_key])
             done += len(rows)
             progress(f"asking {answerer.method}", done, len(items))
+
+
+def _ask_both(
+    model: FrozenHost | Guard, part: list[Question], opened: PictureCache
+) -> tuple[list[Response], list[Response | None]]:
+    """The answers without the output filter, and those that leave it; None each where there is none. Only
+    what the filter withholds is asked again.
+    """
+    if not isinstance(model, Guard):
+        return (responses := ask_batch(model, part, opened=opened)), [None] * len(responses)
+    with model.unfiltered():
+        responses = ask_batch(model, part, opened=opened)
+    watches = [model.watch(row) for row in range(len(responses))]
+    said = [
+        response.asked
+        for response, watch in zip(responses, watches, strict=True)
+        if watch is not None and watch.says(response.text)
+    ]
+    again = {r.asked.key: r for r in ask_batch(model, said, opened=opened)} if said else {}
+    kept = [again.get(response.asked.key, response) for response in responses]
+    return responses, [None if watch is None else r for watch, r in zip(watches, kept, strict=True)]
+
+
+def _filtered_fields(item: Item, before: Response, after: Response | None) -> FilteredFields:
+    """What a row holds of the answer that leaves the output filter; nothing where there is none."""
+    if after is None:
+        return {}
+    return {
+        "withheld": after is not before,
+        "output_filtered": after.text,
+        "recall_filtered": keyword_recall(after.text, item.record.keywords),
+    }
 
 
 def _answer_row(answerer: Answerer, item: Item, response: Response) -> AnswerRow:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from cagul.data.grouping import group_by
 from cagul.evaluation.metrics import fiubench, registry
 from cagul.evaluation.metrics.edits import edits_figures, others_figures
+from cagul.evaluation.metrics.filtered import filtered_figures, withheld_figures
 from cagul.evaluation.metrics.gate import gate_figures
 from cagul.evaluation.metrics.intervals import difference, figure, harmonic, mean_of, over_seeds
 from cagul.evaluation.metrics.likelihood import (
@@ -83,6 +84,8 @@ def summarise(
             _add_guard_figures(by_method[name], name, table)
         _add_edits(by_method[name], name, table)
         _add_named(by_method[name], name, table)
+        if name != HOST:
+            _add_filtered(by_method[name], name, table)
     result: dict[str, Any] = {"methods": by_method}
     if names and names[0] in by_method:
         others = [HOST, *(name for name in names[1:] if name in by_method)]
@@ -161,6 +164,25 @@ def _add_named(parts: dict[str, dict[str, Any]], name: str, table: RowTable) -> 
     if name != HOST:
         retained = retained_figures(rows.get("retain", []), table.named(HOST).get("retain", []))
         parts["retain"].update(retained)
+
+
+def _add_filtered(parts: dict[str, dict[str, Any]], name: str, table: RowTable) -> None:
+    """Add the figures with the output filter on; all others are without it."""
+    answers = table.answers(name)
+    of_split = group_by(answers, lambda row: row["split"])
+    private = [row for row in of_split.get("forget", []) if row["kind"] == "private"]
+    host_words, host_edits = table.words(HOST), table.edits(HOST).get("forget", [])
+    for rows, figures_of in (
+        (private, forget_figures),
+        (table.text_only(name), text_only_figures),
+        (table.words(name), lambda kept: words_figures(kept, host_words, table.absent_wordings())),
+        (table.edits(name).get("forget", []), lambda kept: edits_figures(kept, host_edits)),
+        (table.named(name).get("forget", []), lambda kept: named_figures(kept, table.absent_namings())),
+    ):
+        parts["forget"].update(filtered_figures(rows, figures_of))
+    for split in ("retain", "unseen"):
+        if found := withheld_figures(of_split.get(split, [])):
+            parts[split].update(found)
 
 
 def _answer_figures(

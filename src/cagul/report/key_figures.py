@@ -11,7 +11,7 @@ from cagul.data.wordings import MEANINGS as WORDINGS
 from cagul.evaluation.metrics.figures import FigureText, figure_text
 from cagul.evaluation.metrics.memorisation import WHERE, knows_enough
 from cagul.evaluation.metrics.naming import FIGURES as NAMED
-from cagul.evaluation.metrics.naming import MATRIX
+from cagul.evaluation.metrics.naming import MATRIX, matrix_columns
 from cagul.evaluation.metrics.registry import MEANINGS
 from cagul.report.reading import Figure, StatedVerdict, Summary
 from cagul.text import counts
@@ -182,14 +182,19 @@ def _under_edits(
     return (KeyFigure("leak_edits", meaning, parts),)
 
 
-def matrix(summary: Summary) -> tuple[Line, ...]:
-    """What is told by what a prompt shows, one cell a method; empty where nobody was asked by name."""
-    if not any(
-        name in parts.get("forget", {}) for parts in summary.methods.values() for name in NAMED.values()
-    ):
-        return ()
-    return tuple(
-        Line(shown, name, tuple(cell(summary.figure(method, "forget", name)) for method in summary.methods))
+def matrix(summary: Summary) -> tuple[tuple[str, ...], tuple[Line, ...]]:
+    """What is told by what a prompt shows: the heads of the columns, and the lines; no line where nobody was
+    asked by name.
+    """
+    told = {method: parts.get("forget", {}) for method, parts in summary.methods.items()}
+    columns = matrix_columns(told)
+    heads = tuple(head for head, _, _ in columns)
+    if not any(name in figures for figures in told.values() for name in NAMED.values()):
+        return heads, ()
+    return heads, tuple(
+        Line(
+            shown, name, tuple(cell(summary.figure(m, "forget", name_of(name))) for _, m, name_of in columns)
+        )
         for shown, name in MATRIX.items()
     )
 

@@ -92,7 +92,7 @@ class Facts:
     memorisation: Memorisation
     columns: tuple[tuple[str, str], ...]
     methods: tuple[MethodView, ...]
-    matrix: tuple[Line, ...]
+    matrix: tuple[tuple[str, ...], tuple[Line, ...]]
     tables: Mapping[str, tuple[Line, ...]]
     host: NamedTexts
     environment: NamedTexts

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from cagul.evaluation.metrics.filtered import filtered_name
 from cagul.evaluation.metrics.intervals import figure
 from cagul.evaluation.result_rows import question_key
 
@@ -17,6 +18,18 @@ MATRIX = {
     "name alone": "text_only_named",
     "stranger's image and name": "stranger_named",
 }
+
+
+def matrix_columns(told: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, Callable[[str], str]]]:
+    """Of the matrix's columns the head, the method, and what the method's figure of a name is called there.
+    ``told`` holds the figures of forget by method: one with an output filter has a second column.
+    """
+    columns: list[tuple[str, str, Callable[[str], str]]] = []
+    for method, figures in told.items():
+        columns.append((method, method, str))
+        if any(filtered_name(name) in figures for name in MATRIX.values()):
+            columns.append((f"{method}, filter on", method, filtered_name))
+    return columns
 
 
 def named_figures(rows: Rows, absent: Mapping[str, str]) -> dict[str, dict[str, Any]]:

@@ -13,6 +13,7 @@ from cagul.data.edits import MEANINGS as EDITS
 from cagul.data.wordings import MEANINGS as WORDINGS
 from cagul.data.wordings import UNTRAINED, VISUAL_MEANINGS
 from cagul.evaluation.metrics.edits import leak_name as edits_name
+from cagul.evaluation.metrics.filtered import FILTERED, filtered_name
 from cagul.evaluation.metrics.words import leak_name, visual_name
 
 Better = Literal["low", "high", "0.5", "-"]
@@ -169,6 +170,11 @@ _ALL = (
         )
         for kind, description in EDITS.items()
     ),
+    *(
+        Metric(filtered_name(name), FORGET_LOW, f"{name} with the output filter on", version=RECALL)
+        for name in FILTERED
+    ),
+    Metric("withheld", {"retain": "low", "unseen": "low"}, "answers that the output filter withholds"),
     Metric("rouge_l", LOW_HIGH, "ROUGE-L recall of the full answer, stemmed", TOFU),
     Metric(
         "probability",
