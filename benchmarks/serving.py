@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -73,6 +73,16 @@ class Bare:
         }
         self.decisions = (SimpleNamespace(fired=False),) * len(inputs.get("pixel_values", ()))
         return self.host.generate(inputs, **options)
+
+    def said_for(self, row: int) -> tuple[()]:
+        """No name is replaced."""
+        return ()
+
+    def watch(self, row: int) -> None:
+        """No answer is withheld."""
+
+    def unfiltered(self) -> AbstractContextManager[Bare]:
+        return nullcontext(self)
 
 
 def make_bare(options: ServeOptions) -> Any:

@@ -10,7 +10,7 @@ from datasets import Features, Image, List, Value
 
 from benchmark_files import fiubench_row, mllmu_row, write_fiubench, write_mllmu
 from cagul.data.contents import require_sound
-from cagul.data.records import split_records
+from cagul.data.records import is_file, split_records
 from cagul.data.sources import read_source
 from cagul.errors import DataError, UsageError
 from helpers import png, write_parquet
@@ -55,6 +55,16 @@ def test_fiubench_with_its_published_splits(fiubench, tmp_path):
     }
     # the set of the code's own evaluation
     assert read_source(fiubench, tmp_path / "none").sets.keys() >= {"forget5", "retain"}
+
+
+def test_a_picture_path_that_no_file_system_takes_is_a_missing_picture(tmp_path):
+    for name in ("a" * 300, "a/" * 3000 + "b.jpg", "\0.jpg"):
+        row = fiubench_row(0, image_path=f"./dataset/SFHQ/{name}")
+        (tmp_path / "full.json").write_text(json.dumps(row) + "\n")
+        (tmp_path / "split.json").write_text(json.dumps({"forget5": ["00000000"]}))
+        records = read_source(tmp_path, tmp_path / "none").records
+        assert records
+        assert not any(is_file(record.image) for record in records)
 
 
 def test_fiubench_from_one_json_document_with_its_zip(fiubench, tmp_path):

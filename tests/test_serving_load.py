@@ -12,9 +12,11 @@ pytest.importorskip("fastapi")
 
 from cagul.config import load_config
 from cagul.guard.guard import Guard
+from cagul.host.frozen import FrozenHost
 from cagul.training.unlearn import unlearn
 from documents import ROOT
-from served import serving
+from helpers import picture
+from served import QUESTION, asked, serving
 
 QUESTIONS = 60
 
@@ -49,6 +51,15 @@ def test_an_attacker_finds_what_is_there_and_nothing_else(benchmarks):
         for side in (True, False)
     ]
     assert tells.attack(told, tells.ATTACKS["text"])["value"] > 0.95
+
+
+def test_the_unguarded_server_answers_as_the_host(benchmarks, tiny_folder):
+    host = FrozenHost.load(tiny_folder)
+    with serving(benchmarks("serving").Bare(host)) as running:
+        answer = running.client().chat.completions.create(**asked()).choices[0].message.content
+    inputs = host.inputs([host.prompter.prompt(QUESTION)], [picture(1)])
+    output = host.generate(inputs, **host.generation_options(8))
+    assert answer == host.decode(inputs["input_ids"].shape[1], output)[0]
 
 
 @pytest.mark.nightly

@@ -14,7 +14,7 @@ from typing import Any
 
 from cagul.data.archives import unpack_files
 from cagul.data.cells import as_list, as_words, first_paraphrase, keywords_of, nested, struct, structs
-from cagul.data.records import validated
+from cagul.data.records import is_file, validated
 from cagul.data.subjects import subject_id
 from cagul.data.tables import Pictures, Source, picture_cells, table_rows
 from cagul.errors import DataError, UsageError, did_you_mean, reason
@@ -157,7 +157,7 @@ def _fiubench_picture(path: str, folder: Path, unpacked: Path) -> Path:
     """
     parts = [p for p in Path(path.replace("\\", "/")).parts if p not in (".", "dataset")] or ["missing"]
     places = [folder.joinpath(*parts), unpacked.joinpath(*parts), unpacked.joinpath(*parts[-1:])]
-    return next((place for place in places if place.is_file()), places[0])
+    return next((place for place in places if is_file(place)), places[0])
 
 
 def _json_or_lines(path: Path) -> list[Any]:
