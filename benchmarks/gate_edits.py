@@ -2,7 +2,7 @@
 of the forgotten people where the gate is silent.
 
     python benchmarks/gate_edits.py [--host H --records F --forget NAME ...] [--seeds 0 1 2] [--ways WAY ...]
-        [--calibration PEOPLE] [--threads N] [--json]
+        [--calibration PEOPLE] [--probe TOKENS] [--threads N] [--json]
 
 Gates alone are trained, as `cagul unlearn` trains them; nothing is rewritten, and where a gate fires nothing
 is counted. Every edit of the grid (cagul.data.edits) on which the host still tells half is counted. The host
@@ -14,8 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import mean
 
@@ -25,13 +26,17 @@ from cagul.cli.common import load_host, set_up
 from cagul.cli.terminal import progress_bar
 from cagul.config import load_config
 from cagul.data.edits import EDITS
+from cagul.data.person_names import names_in_answers
 from cagul.data.pictures import open_picture, pictures_by_subject
 from cagul.data.records import Record, Splits, load_records, split_records
 from cagul.demo.assets import demo_assets
 from cagul.evaluation.ask import Question, ask
 from cagul.evaluation.metrics.text_metrics import keyword_recall
+from cagul.guard.names import SealedNames
 from cagul.host.frozen import FrozenHost, Tokens
 from cagul.method.gate import EnrolmentGate, MlpGate
+from cagul.text.identity_questions import identity_question
+from cagul.text.person_names import parse_names
 from cagul.training.gate import calibrate_gate, hold_out_calibration, tokens_by_subject, train_gate
 from cagul.training.progress import Progress
 from cagul.training.token_cache import TokenCache
@@ -50,15 +55,19 @@ AT_ONCE = 64
 DRAWS = 60  # of few calibration people
 TELLS_HALF = 0.5
 NO_EDIT = ""
+NamesSaid = Callable[[Sequence[Path], Sequence[str]], dict[str, list[bool]]]
 GRID = (NO_EDIT, *(edit.name for edit in EDITS))
 
 
 @dataclass(frozen=True)
 class Shown:
-    """Pictures under every edit: their tokens, and how much the host tells on each."""
+    """Pictures under every edit: their tokens, how much the host tells on each, and whether it says a
+    forgotten name when it is asked who they show.
+    """
 
     tokens: dict[str, Tokens]
     recall: dict[str, list[float]]
+    named: dict[str, list[bool]]
 
 
 def main() -> None:
@@ -70,7 +79,9 @@ def main() -> None:
     splits = split_records(records, options.forget or list(assets.forget))
     splits = hold_out_calibration(splits, 0)
     with progress_bar(options.json) as progress:
-        forgotten, unseen = _forgotten(host, splits.forget, progress), _unseen(host, splits.unseen)
+        names_said = partial(_named, host, splits.forget, options.probe)
+        forgotten = _forgotten(host, splits.forget, names_said, progress)
+        unseen = _unseen(host, splits.unseen, names_said)
         rows = [
             {"way": way} | _figures(host, splits, settings, options, forgotten, unseen)
             for way in options.ways
@@ -93,12 +104,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--calibration", type=int, help="people who calibrate, drawn anew 60 times")
+    parser.add_argument("--probe", type=int, default=0, help="tokens in which the host may say a name")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 
 
-def _forgotten(host: FrozenHost, records: Sequence[Record], progress: Progress) -> Shown:
+def _forgotten(host: FrozenHost, records: Sequence[Record], named: NamesSaid, progress: Progress) -> Shown:
     """The forgotten people's pictures and what the bare host tells on them."""
     facts: dict[Path, dict[str, tuple[str, ...]]] = {}
     for record in records:
@@ -124,12 +136,33 @@ def _forgotten(host: FrozenHost, records: Sequence[Record], progress: Progress) 
         ]
         for edit in GRID
     }
-    return Shown({edit: _tokens(host, images, edit) for edit in GRID}, recall)
+    return Shown({edit: _tokens(host, images, edit) for edit in GRID}, recall, named(images, GRID))
 
 
-def _unseen(host: FrozenHost, records: Sequence[Record]) -> Shown:
+def _named(
+    host: FrozenHost, records: Sequence[Record], tokens: int, images: Sequence[Path], edits: Sequence[str]
+) -> dict[str, list[bool]]:
+    """Whether the host says a forgotten name in so many tokens when it is asked who the pictures show; never
+    with 0.
+    """
+    if not tokens:
+        return {edit: [False] * len(images) for edit in edits}
+    names = [name for found in names_in_answers(records).values() for name in found]
+    finder = SealedNames.of(parse_names(names), len(names), bytes(32)).gate(bytes(32)).finder
+    question = identity_question(r.question for r in records if r.kind == "private")
+    keyed = {f"{edit}|{path}": (edit, path) for edit in edits for path in images}
+    asked = [Question(key, path, question, edit=edit) for key, (edit, path) in keyed.items()]
+    said = {
+        a.asked.key: bool(finder.spans(a.text))
+        for answers in ask(host, asked, max_new_tokens=tokens)
+        for a in answers
+    }
+    return {edit: [said[f"{edit}|{path}"] for path in images] for edit in edits}
+
+
+def _unseen(host: FrozenHost, records: Sequence[Record], named: NamesSaid) -> Shown:
     images = [paths[0] for paths in list(pictures_by_subject(records).values())[:UNSEEN]]
-    return Shown({edit: _tokens(host, images, edit) for edit in GRID}, {})
+    return Shown({edit: _tokens(host, images, edit) for edit in GRID}, {}, named(images, (NO_EDIT,)))
 
 
 def _tokens(host: FrozenHost, images: Sequence[Path], edit: str) -> Tokens:
@@ -153,7 +186,7 @@ def _figures(
     seed's.
     """
     found = [
-        _fires(gate, forgotten, unseen)
+        _fires(gate, forgotten, unseen, options.probe > 0)
         for seed in options.seeds
         for gate in _calibrated(host, splits, settings, seed, options)
     ]
@@ -169,6 +202,13 @@ def _figures(
         "leak_worst_edit": round(mean(leak_of[worst] for leak_of, _ in by_draw), 3),
         "leak": round(mean(leak_of.get(NO_EDIT, 0.0) for leak_of, _ in by_draw), 3),
         "fpr_unseen": round(mean(float(fired[NO_EDIT].mean()) for _, fired in by_draw), 4),
+        "named_unseen": round(
+            mean(
+                float((torch.tensor(unseen.named[NO_EDIT]) & (fired[NO_EDIT] == 0)).float().mean())
+                for _, fired in by_draw
+            ),
+            4,
+        ),
         "fpr_edits_unseen": round(
             mean(float(fired[edit].mean()) for _, fired in by_draw for edit in GRID if edit), 4
         ),
@@ -198,11 +238,19 @@ def _calibrated(
             gate.impostors = gate.impostors[:0]
 
 
-def _fires(calibrated: tuple[EnrolmentGate | MlpGate, float], *shown: Shown) -> list[dict[str, torch.Tensor]]:
+def _fires(
+    calibrated: tuple[EnrolmentGate | MlpGate, float], forgotten: Shown, unseen: Shown, probe: bool
+) -> list[dict[str, torch.Tensor]]:
+    """By edit where the gate fires: on forgotten people with the ``probe``, on unseen people without it."""
     gate, threshold = calibrated
-    return [
-        {edit: (gate(tokens) > threshold).float() for edit, tokens in one.tokens.items()} for one in shown
-    ]
+    told, strange = (
+        {edit: (gate(tokens) > threshold).float() for edit, tokens in one.tokens.items()}
+        for one in (forgotten, unseen)
+    )
+    if probe:
+        named = {edit: torch.tensor(said).float() for edit, said in forgotten.named.items()}
+        told = {edit: torch.maximum(row, named[edit]) for edit, row in told.items()}
+    return [told, strange]
 
 
 def _leaks(recall: dict[str, list[float]], fires: dict[str, torch.Tensor]) -> dict[str, float]:

@@ -22,24 +22,27 @@ from bench_host import bench_inputs, interleaved, machine, make_bench_host, peak
 from cagul.cli.common import set_up
 from cagul.config import load_config
 from cagul.guard.guard import Guard
+from cagul.guard.names import SealedNames
 from cagul.guard.patch import Patch, host_card
 from cagul.host.attention_capture import recording
 from cagul.host.frozen import FrozenHost
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.gate import EnrolmentGate
 from cagul.method.importance import Importance, resolve_layers
+from cagul.text.person_names import parse_names
 
 BARS = {"silent": 1.03, "fired": 1.15, "rows_time": 1.05, "rows_memory": 0.25}
 NEW_TOKENS, WIDTH, LAYERS = 32, 768, 12
 NEVER, ALWAYS = 2.0, -2.0  # thresholds beyond any cosine
 KINDS = ("sdpa", "rows", "eager")
+KINDS_OF_GUARD = ("silent", "silent_probed", "fired", "fired_all_layers")
 
 
-def make_patch(host: FrozenHost, threshold: float, layers: str) -> Patch:
+def make_patch(host: FrozenHost, threshold: float, layers: str, *settings: str) -> Patch:
     """A patch of the default's size with random tensors: 72 templates, as eight pictures and their copies
     give.
     """
-    config = load_config("default", [f"attention.layers={layers}"])
+    config = load_config("default", [f"attention.layers={layers}", *settings])
     flat = 2 * host.width
     templates = torch.nn.functional.normalize(torch.randn(72, 64), dim=-1)
     gate = EnrolmentGate(
@@ -50,7 +53,7 @@ def make_patch(host: FrozenHost, threshold: float, layers: str) -> Patch:
 
 
 def answers(host: FrozenHost, rounds: int) -> dict[str, list[float]]:
-    """Seconds of whole answers by the host and by guards of three kinds."""
+    """Seconds of whole answers by the host and by guards of four kinds."""
     inputs = bench_inputs(host)
     options = host.generation_options(NEW_TOKENS)
     options["generation_config"].update(min_new_tokens=NEW_TOKENS)
@@ -58,10 +61,18 @@ def answers(host: FrozenHost, rounds: int) -> dict[str, list[float]]:
     quarter, every = (
         Guard(host, make_patch(host, ALWAYS, layers), check=False) for layers in ("first_quarter", "all")
     )
+    probed = make_patch(host, NEVER, "first_quarter", "gate.probe=name")
+    probed.names = SealedNames.of(parse_names(["Ada Finch"]), 1, bytes(32)).gate(bytes(32))
+
+    def probing() -> None:
+        """A new guard each time, as one keeps what it was told about a picture."""
+        Guard(host, probed, check=False).generate(**inputs, **options)
+
     spent = interleaved(
         {
             "host": lambda: host.generate(inputs, **options),
             "silent": lambda: silent.generate(**inputs, **options),
+            "silent_probed": probing,
             "fired": lambda: quarter.generate(**inputs, **options),
             "fired_all_layers": lambda: every.generate(**inputs, **options),
         },
@@ -132,7 +143,7 @@ def main() -> None:
     passes = interleaved(
         {kind: lambda kind=kind: forward(host, kind, inputs) for kind in KINDS[:2]}, 2 * options.rounds
     )
-    ratios = {name: ratio(spent, name, "host") for name in ("silent", "fired", "fired_all_layers")}
+    ratios = {name: ratio(spent, name, "host") for name in KINDS_OF_GUARD}
     ratios["rows_time"] = ratio(passes, "rows", "sdpa")
     found = {name: value["median"] for name, value in ratios.items()}
     found["rows_memory"] = round(

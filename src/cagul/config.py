@@ -142,6 +142,12 @@ class GateConfig(_Section):
         description="every second copy is cropped, turned, shifted, mirrored, squeezed, bordered, tilted or "
         "partly covered; the others are as another device would show them",
     )
+    probe: Literal["none", "name"] = Field(
+        "none",
+        description="name: where the gate is silent the host is asked who the picture shows, and a forgotten "
+        "name fires; it needs names beside the patch, and a short answer's time for every such picture",
+    )
+    probe_tokens: int = Field(8, ge=1, description="tokens of that answer, at most")
     floor: float = Field(
         0.8,
         ge=0,

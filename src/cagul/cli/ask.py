@@ -109,7 +109,8 @@ def _print_answer(answer: Answer, guarded: bool) -> None:
     out.print(answer.text, soft_wrap=True)
     for number, decision in enumerate(decisions, 1):
         which = f" picture {number}" if len(decisions) > 1 else ""
-        verdict = f"fired, {len(decision.chosen)} tokens rewritten" if decision.fired else "silent"
+        by = " by the name that the host says" if decision.fired_by == "name probe" else ""
+        verdict = f"fired{by}, {len(decision.chosen)} tokens rewritten" if decision.fired else "silent"
         out.say(dim(f"gate{which} {verdict}: score {decision.score:.3f}, threshold {decision.threshold:.3f}"))
     if answer.names:
         found = f"{answer.names} in the question, answered as if about a stranger"

@@ -102,6 +102,27 @@ class EnrolledNames:
         if self.any:
             make_key(self.key or default_key_path(), self.base_key)
 
+    def require_for(self, probe: str) -> None:
+        """Raises UsageError where the gate is to fire on names that a host says, and there are none."""
+        if probe == "name" and not self.any:
+            raise UsageError(
+                "gate.probe=name fires where the host says a forgotten name, and no names are enrolled.",
+                "Give the names with --name, --names-from-answers or in the records, or set gate.probe=none.",
+                "names",
+            )
+
+    def give(self, made: Patch) -> None:
+        """Give a patch that is not saved yet the gate for these names. Their key is there."""
+        from cagul.guard.names import SealedNames, default_key_path, read_key, sealed_of
+        from cagul.text.person_names import parse_names
+
+        if self.any:
+            secret = read_key(self.key or default_key_path())
+            names = parse_names(self.names, one_word=self.one_word)
+            sealed = SealedNames.of(names, len(self.names), secret)
+            earlier = None if self.base is None else sealed_of(self.base)
+            made.names = (sealed if earlier is None else sealed.merged(earlier)).gate(secret)
+
     def seal(self, made: Patch, folder: Path) -> None:
         """Seal them, and those of the base patch, beside the patch in ``folder``."""
         from cagul.guard.names import seal_names, sealed_of

@@ -111,6 +111,7 @@ def unlearn(
     names = EnrolledNames(named, names_key, one_word_names, start, output_filter=output_filter)
     names = names.beside(base, patch)
     names.check(patch)
+    names.require_for(chosen.gate.probe)
     require_nameless(chosen.refusals or [], splits.forget, named)
     with processes_of(device, join_timeout) as processes:
         _print_trained_groups(splits)
@@ -192,6 +193,8 @@ def _train(
                 progress=progress,
                 processes=processes,
             )
+            if made.config.gate.probe == "name":  # what is checked is the gate as it will be
+                names.give(made)
             verdict = _check(host, made, splits, save, progress) if processes.main else None
             if processes.main:
                 save(made)

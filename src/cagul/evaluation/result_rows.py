@@ -78,6 +78,7 @@ class FilteredFields(TypedDict, total=False):
 
 class AnswerRow(Row, TrialFields, FilteredFields):
     """One answer to one question. ``fired`` and what follows is None or empty where no gate was asked.
+    ``fired_by`` is the part of the gate that fired; rows of before have none.
     ``refused`` is None where nobody can judge: in a language whose refusals are not known.
 
     ``sort`` is image, paraphrase, view or visual; named, told or bare without a picture; image, stranger or
@@ -95,6 +96,7 @@ class AnswerRow(Row, TrialFields, FilteredFields):
     rouge_l: float | None
     refused: bool | None
     fired: bool | None
+    fired_by: NotRequired[str]
     score: NotRequired[float | None]
     picture: NotRequired[str]
     question: NotRequired[str]
@@ -125,13 +127,14 @@ class LikelihoodRow(Row, TrialFields):
 
 
 class GateRow(Row):
-    """The gate's score of one picture."""
+    """The gate's score of one picture, and the part of the gate that fired."""
 
     split: str
     subject: str
     view: str
     score: float
     fired: bool
+    fired_by: NotRequired[str]
     picture: NotRequired[str]
 
 
@@ -300,9 +303,16 @@ def _checked(rows: Sequence[Mapping[str, Any]], shape: type[Shape]) -> list[Shap
 
 
 def gate_row(
-    prefix: str, split: str, subject: str, picture: Path, view: str, score: float, threshold: float
+    prefix: str,
+    split: str,
+    subject: str,
+    picture: Path,
+    view: str,
+    score: float,
+    threshold: float,
+    fired_by: str = "",
 ) -> GateRow:
-    """The gate's score of one picture; it fires above ``threshold``."""
+    """The gate's score of one picture; it fires above ``threshold``, or by the part ``fired_by``."""
     return {
         "key": gate_key(prefix, split, picture),
         "method": prefix,
@@ -311,8 +321,24 @@ def gate_row(
         "picture": str(picture),
         "view": view,
         "score": score,
-        "fired": score > threshold,
+        "fired": score > threshold or bool(fired_by),
+        "fired_by": fired_by or ("input gate" if score > threshold else ""),
     }
+
+
+NAME_PROBE = "name probe"  # the part of a gate that asks the host who is shown
+
+
+def is_false_alarm(row: Mapping[str, Any]) -> bool:
+    """Whether a gate takes somebody for a forgotten person who is none; one whom the host itself says to be
+    such a person is counted apart.
+    """
+    return bool(row["fired"]) and not is_named(row)
+
+
+def is_named(row: Mapping[str, Any]) -> bool:
+    """Whether the host itself says that the picture shows a forgotten person, and the gate fires by that."""
+    return row.get("fired_by") == NAME_PROBE
 
 
 def gate_key(prefix: str, split: str, picture: Path) -> str:

@@ -139,6 +139,7 @@ def _answer_row(answerer: Answerer, item: Item, response: Response) -> AnswerRow
         "refused": judge_refusal(response.text),
         "rouge_l": rouge_l(response.text, record.answer) if has_truth else None,
         "fired": decision.fired if decision else None,
+        "fired_by": decision.fired_by if decision else "",
         "score": decision.score if decision else None,
         "chosen": list(decision.chosen) if decision else [],
         "visual_tokens": decision.tokens if decision else None,
@@ -237,9 +238,11 @@ def gate_rows(
 
 
 def _gate_part(guard: Guard, method: str, split: str, part: list[tuple[str, Path]]) -> list[GateRow]:
-    tokens = guard.host.encode_images(guard.host.image_inputs([open_picture(path) for _, path in part]))
-    scores: list[float] = guard.judge(tokens).tolist()
+    inputs = guard.host.image_inputs([open_picture(path) for _, path in part])
+    tokens = guard.host.encode_images(inputs)
+    scores = guard.judge(tokens)
+    by = guard.fires(inputs, tokens, scores)
     return [
-        gate_row(method, split, subject, path, view_kind(path), score, guard.patch.threshold)
-        for (subject, path), score in zip(part, scores, strict=True)
+        gate_row(method, split, subject, path, view_kind(path), score, guard.patch.threshold, by.get(n, ""))
+        for n, ((subject, path), score) in enumerate(zip(part, scores.tolist(), strict=True))
     ]

@@ -212,7 +212,7 @@ class Verdict:
             f"of {len(below)} of {people} people the gate recognises less than {floor:.0%} of the edited "
             "pictures on which the host still tells",
             "Add more pictures of them to --records, let the gate fire more often (`--set gate.fpr=0.05`), "
-            "or add people who calibrate it.",
+            "or let it ask the host who is shown: `--set gate.probe=name` with --name.",
         )
         return replace(self, causes=(*self.causes, cause), seldom_recognised=below)
 
@@ -484,7 +484,8 @@ def _few_people(facts: Mapping[str, Any]) -> Cause:
         f"the gate's threshold comes from {people}{taken_out}, so no "
         f"false-alarm rate below {promised:.0%} can be promised: others may be answered as if forgotten",
         'Add records of people who are neither forgotten nor kept, with "group": "calibration", to '
-        "--records: with 49 of them the promise is gate.fpr plus at most 2 %, with 99 plus at most 1 %.",
+        "--records: with 49 of them the promise is gate.fpr plus at most 2 %, with 99 plus at most 1 %. "
+        "`--set gate.probe=name` with --name needs none.",
     )
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Part = Literal["", "input gate", "name probe", "forced"]
 
 
 @dataclass(frozen=True)
@@ -10,7 +13,8 @@ class Decision:
     """The gate's verdict on one image, of ``tokens`` visual tokens.
 
     ``fallback``: the question stood before its image, so the last row was used. ``withheld``: the output
-    filter withheld the first answer, and the gate was forced for another one.
+    filter withheld the first answer, and the gate was forced for another one. ``fired_by``: the part of the
+    gate that fired, empty where none did.
     """
 
     score: float
@@ -21,6 +25,7 @@ class Decision:
     fallback: bool
     milliseconds: float
     withheld: bool = False
+    fired_by: Part = ""
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,9 @@ from transformers import Cache
 
 from cagul.data.pictures import open_picture
 from cagul.errors import GuardBypass, HostError
-from cagul.guard.decision import Answer, Decision
+from cagul.guard.decision import Answer, Decision, Part
 from cagul.guard.encoded import EncodedPrompts, without_columns
+from cagul.guard.name_probe import NameProbe
 from cagul.guard.names import NamesInPrompt, pieces_with_names, restored
 from cagul.guard.output_filter import NO_VALUES, Asked, FilteredGeneration, OutputFilter, Watch
 from cagul.guard.patch import Patch
@@ -114,6 +115,9 @@ class Guard:
         self._filter: OutputFilter | None = patch.values if output_filter else None
         if output_filter and patch.values is None and patch.values_note != NO_VALUES:
             LOGGER.warning("Output filter %s", patch.values_note)
+        self._probe = NameProbe.of(host, patch)
+        if self._probe is None and patch.config.gate.probe == "name":
+            LOGGER.warning("Name probe of the gate OFF: %s", patch.names_note)
         self._move()
         self._local = local()
         self._caches: WeakKeyDictionary[Cache, _CacheRecord] = WeakKeyDictionary()
@@ -353,6 +357,20 @@ class Guard:
             )
         return scores
 
+    def fires(self, inputs: dict[str, Any], tokens: Tokens, scores: Tensor) -> dict[int, Part]:
+        """The images that fire, and by which part of the gate: where the score lets a picture pass, the host
+        is asked who it shows, if the patch wants it. ``tokens`` and ``scores`` are of all pictures of
+        ``inputs``.
+        """
+        if self in _forced.get():
+            return dict.fromkeys(range(len(tokens)), "forced")
+        above = scores > self.patch.threshold
+        found: dict[int, Part] = {i: "input gate" for i in range(len(tokens)) if above[i]}
+        silent = [i for i in range(len(tokens)) if i not in found]
+        if self._probe is not None and silent:
+            found |= dict.fromkeys(self._probe.named(inputs, tokens, silent), "name probe")
+        return found
+
     def _pass_names(self, inputs: dict[str, Any]) -> NamesInPrompt | None:
         """Put names that the host does not know in the place of forgotten ones in ``input_ids``. Returns what
         was replaced; None, and ``inputs`` as they are, where no name is found.
@@ -390,11 +408,8 @@ class Guard:
         began = time.perf_counter()
         tokens = self.host.encode_images(inputs)
         scores = self.judge(tokens)
-        fired = [
-            i
-            for i, score in enumerate(scores.tolist())
-            if self in _forced.get() or score > self.patch.threshold
-        ]
+        parts = self.fires(inputs, tokens, scores)
+        fired = sorted(parts)
         prefill = self.host.prefill(inputs, tokens, fired)
         edited, masks, hidden = self._rewrite(prefill)
         spent = 1000 * (time.perf_counter() - began) / max(1, len(tokens))
@@ -407,6 +422,7 @@ class Guard:
                 len(tokens[i]),
                 i in masks and prefill.layout.questions[i].fallback,
                 spent,
+                fired_by=parts.get(i, ""),
             )
             for i, score in enumerate(scores)
         )

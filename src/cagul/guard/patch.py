@@ -85,6 +85,8 @@ LATER_OPTIONS = {
     ("gate", "quantile"): "conformal",
     ("gate", "floor"): 0.0,
     ("gate", "shared_fpr"): 0.1,
+    ("gate", "probe"): "none",
+    ("gate", "probe_tokens"): 8,
 }
 NO_REFUSALS_KEPT = "an earlier version of cagul kept no note of the refusals"
 REMAKE = "Train it again with `cagul unlearn`."

@@ -19,12 +19,14 @@ from cagul.data.pictures import variants
 from cagul.data.records import Record, Splits
 from cagul.environment import GIB
 from cagul.errors import HostError, UsageError
+from cagul.guard.name_probe import QUESTION
 from cagul.guard.names import SEALED
 from cagul.guard.patch import Patch, host_card
 from cagul.host.frozen import FrozenHost
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.gate import EnrolmentGate, MlpGate
 from cagul.method.importance import resolve_layers
+from cagul.text.identity_questions import identity_question
 from cagul.text.matching import Matcher
 from cagul.text.named import names, ordinary_words
 from cagul.text.normal import name_key
@@ -154,6 +156,7 @@ class _Job:
             **training,
             "calibrated_on": job.calibrated_on,
             "refusals": refusals_of(self.config, job.encoder),
+            **self.probe(job.gate),
             **{f"gate_{name}": value for name, value in spent_on_gate.items()},
             **clock.spent(),
             "threads": torch.get_num_threads(),
@@ -187,6 +190,12 @@ class _Job:
         images = dict.fromkeys(record.image for record in splits.forget)
         scores = gate(self.token_cache.encode_images(variants(images, 0)))
         return round(float((scores > threshold).float().mean()), 4)
+
+    def probe(self, splits: Splits) -> dict[str, str]:
+        """The question of the name probe, in the language of the forget set's questions."""
+        if self.config.gate.probe == "none":
+            return {}
+        return {QUESTION: identity_question(r.question for r in splits.forget if r.kind == "private")}
 
     def people(self, job: JobSplits) -> dict[str, int]:
         """How many people the patch forgets, and with a base how many of them are old."""

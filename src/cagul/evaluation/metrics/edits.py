@@ -10,7 +10,7 @@ from cagul.data.edits import BY_NAME, HELD_OUT_KINDS, KINDS
 from cagul.data.grouping import group_by
 from cagul.evaluation.metrics.intervals import figure, mean_of
 from cagul.evaluation.metrics.words import NOT_ASKED, TELLS
-from cagul.evaluation.result_rows import question_key
+from cagul.evaluation.result_rows import is_false_alarm, is_named, question_key
 
 LITTLE_KNOWN = "the host itself tells less than half on every edit that was asked"
 Rows = Sequence[Mapping[str, Any]]
@@ -48,15 +48,18 @@ def edits_figures(rows: Rows, host: Rows | None, absent: str = "") -> dict[str, 
 
 
 def others_figures(rows: Rows, host: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """``identical_edits`` of one split, and ``fpr_edits`` where a gate was asked: over all edits, as often as
-    they were asked. ``host`` holds the host's rows by question. Empty without rows.
+    """``identical_edits`` of one split, ``fpr_edits`` where a gate was asked, and ``named_edits`` where its
+    name probe fired: over all edits, as often as they were asked. ``host`` holds the host's rows by question.
+    Empty without rows.
     """
     if not rows:
         return {}
     same = [(row["subject"], float(row["tokens"] == host[question_key(row)]["tokens"])) for row in rows]
     figures = {"identical_edits": figure(same)}
     if any(row["fired"] is not None for row in rows):
-        figures["fpr_edits"] = figure((row["subject"], float(row["fired"])) for row in rows)
+        figures["fpr_edits"] = figure((row["subject"], float(is_false_alarm(row))) for row in rows)
+    if any(map(is_named, rows)):
+        figures["named_edits"] = figure((row["subject"], float(is_named(row))) for row in rows)
     return figures
 
 

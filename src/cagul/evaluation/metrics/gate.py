@@ -11,7 +11,7 @@ import numpy as np
 from cagul.data.grouping import group_by
 from cagul.evaluation.metrics.intervals import figure, share, two_groups, two_groups_auroc
 from cagul.evaluation.metrics.membership import tpr_at_fpr
-from cagul.evaluation.result_rows import GateRow
+from cagul.evaluation.result_rows import GateRow, is_false_alarm, is_named
 
 SPLITS = ("forget", "retain", "unseen", "look_alike", "no_person")
 FPR = {  # figure -> split
@@ -24,13 +24,17 @@ FPR = {  # figure -> split
 
 def gate_figures(rows: Sequence[GateRow]) -> dict[str, Any]:
     """The gate on held-out views: AUROC, true positive rate at 1 % false positives, false positive rate by
-    group, false negative rate, calibration.
+    group, false negative rate, calibration. Where the name probe fired, ``named_*`` beside ``fpr_*``: the
+    pictures of others whom the host itself says to be forgotten people.
     """
     split = {name: [row for row in rows if row["split"] == name] for name in SPLITS}
     forget, retain, unseen = split["forget"], split["retain"], split["unseen"]
     figures = _separation(forget, unseen, retain)
     for name, part in FPR.items():
-        figures[name] = figure((row["subject"], float(row["fired"])) for row in split[part])
+        figures[name] = figure((row["subject"], float(is_false_alarm(row))) for row in split[part])
+        if any(map(is_named, rows)):
+            named = ((row["subject"], float(is_named(row))) for row in split[part])
+            figures[name.replace("fpr", "named")] = figure(named)
     figures["fnr"] = figure((row["subject"], float(not row["fired"])) for row in forget)
     figures["fnr_worst_person"] = _worst_person(forget)
     figures["people_with_any_alarm"] = _people_with_any_alarm(unseen)
@@ -85,7 +89,7 @@ def _people_with_any_alarm(unseen: Sequence[GateRow]) -> dict[str, Any]:
     if not unseen:
         return {"absent": "there are no unseen pictures"}
     people = {row["subject"] for row in unseen}
-    return share(len({row["subject"] for row in unseen if row["fired"]}), len(people))
+    return share(len({row["subject"] for row in unseen if is_false_alarm(row)}), len(people))
 
 
 def calibration_curve(scores: Sequence[float], forgotten: Sequence[bool], bins: int = 10) -> dict[str, Any]:

@@ -270,6 +270,17 @@ _ALL = (
     Metric("fpr_no_person", GATE_LOW, "false alarms on pictures without a person"),
     Metric("fpr_edits_unseen", GATE_LOW, "false alarms on unseen people's edited pictures"),
     Metric("fpr_edits_retain", GATE_LOW, "false alarms on retain people's edited pictures"),
+    *(
+        Metric(f"named_{part}", GATE_LOW, f"{who} whom the host itself says to be forgotten people")
+        for part, who in (
+            ("unseen", "pictures of unseen people"),
+            ("retain", "pictures of retain people"),
+            ("lookalike", "pictures of look-alikes"),
+            ("no_person", "pictures without a person"),
+            ("edits_unseen", "edited pictures of unseen people"),
+            ("edits_retain", "edited pictures of retain people"),
+        )
+    ),
     Metric(
         "fnr_edits",
         GATE_LOW,
