@@ -118,6 +118,24 @@ def _forgotten(host: FrozenHost, records: Sequence[Record], named: NamesSaid, pr
             facts.setdefault(record.image, {})[record.question] = record.keywords
     own = pictures_by_subject(record for record in records if record.kind == "private")
     images = [path for paths in own.values() for path in paths[:PICTURES]]
+    told = _told(host, images, facts, progress)
+    recall = {
+        edit: [
+            mean(told[f"{edit}|{path}|{question}"] for question in list(facts[path])[:FACTS])
+            for path in images
+        ]
+        for edit in GRID
+    }
+    return Shown({edit: _tokens(host, images, edit) for edit in GRID}, recall, named(images, GRID))
+
+
+def _told(
+    host: FrozenHost,
+    images: Sequence[Path],
+    facts: dict[Path, dict[str, tuple[str, ...]]],
+    progress: Progress,
+) -> dict[str, float]:
+    """How much the host tells of each fact under each edit."""
     questions, keywords = [], {}
     for edit in GRID:
         for path in images:
@@ -129,14 +147,7 @@ def _forgotten(host: FrozenHost, records: Sequence[Record], named: NamesSaid, pr
     for answers in ask(host, questions):
         told |= {a.asked.key: keyword_recall(a.text, keywords[a.asked.key]) or 0.0 for a in answers}
         progress("asking the host", len(told), len(questions))
-    recall = {
-        edit: [
-            mean(told[f"{edit}|{path}|{question}"] for question in list(facts[path])[:FACTS])
-            for path in images
-        ]
-        for edit in GRID
-    }
-    return Shown({edit: _tokens(host, images, edit) for edit in GRID}, recall, named(images, GRID))
+    return told
 
 
 def _named(
@@ -201,17 +212,19 @@ def _figures(
         "worst": worst,
         "leak_worst_edit": round(mean(leak_of[worst] for leak_of, _ in by_draw), 3),
         "leak": round(mean(leak_of.get(NO_EDIT, 0.0) for leak_of, _ in by_draw), 3),
-        "fpr_unseen": round(mean(float(fired[NO_EDIT].mean()) for _, fired in by_draw), 4),
-        "named_unseen": round(
-            mean(
-                float((torch.tensor(unseen.named[NO_EDIT]) & (fired[NO_EDIT] == 0)).float().mean())
-                for _, fired in by_draw
-            ),
-            4,
-        ),
-        "fpr_edits_unseen": round(
-            mean(float(fired[edit].mean()) for _, fired in by_draw for edit in GRID if edit), 4
-        ),
+        **_alarms([fired for _, fired in by_draw], unseen),
+    }
+
+
+def _alarms(by_draw: Sequence[dict[str, torch.Tensor]], unseen: Shown) -> dict[str, float]:
+    """False alarms on unseen people, and how many more of their pictures the host gives a forgotten name."""
+    said = torch.tensor(unseen.named[NO_EDIT])
+    edited = [float(fired[edit].mean()) for fired in by_draw for edit in GRID if edit]
+    named = [float((said & (fired[NO_EDIT] == 0)).float().mean()) for fired in by_draw]
+    return {
+        "fpr_unseen": round(mean(float(fired[NO_EDIT].mean()) for fired in by_draw), 4),
+        "named_unseen": round(mean(named), 4),
+        "fpr_edits_unseen": round(mean(edited), 4),
     }
 
 
