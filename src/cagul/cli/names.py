@@ -230,7 +230,7 @@ def filter_note(patch: Patch, on: bool = True) -> str:
     """The patch's note on the values of the output filter, or that it is switched off."""
     if on or patch.values is None:
         return patch.values_note
-    return f"OFF by --no-output-filter: {patch.values_note}"
+    return f"OFF by --no-filter: {patch.values_note}"
 
 
 def say_filter(patch: Patch, on: bool = True, further: str = "") -> None:

@@ -73,7 +73,7 @@ OneWordNames = Annotated[
 OutputFilter = Annotated[
     bool,
     typer.Option(
-        "--output-filter/--no-output-filter",
+        "--filter/--no-filter",
         help="Withhold answers that would say a value of a forgotten person, where values are enrolled.",
     ),
 ]

@@ -61,7 +61,7 @@ DryRunOption = Annotated[
 EnrolValuesOption = Annotated[
     bool | None,
     typer.Option(
-        "--output-filter/--no-output-filter",
+        "--filter/--no-filter",
         help="Ask the host what it says about the forgotten, and seal hashes of it for the output filter; "
         "if not given, where names are enrolled.",
         show_default=False,
