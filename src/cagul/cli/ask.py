@@ -38,7 +38,7 @@ def ask(
     ] = None,
     key: OptionalKey = None,
     names_key: options.NamesKey = None,
-    output_filter: options.OutputFilter = True,
+    no_filter: options.NoFilter = False,
     image: Annotated[
         list[Path] | None, typer.Option("--image", help="A picture; more than one may be given, or none.")
     ] = None,
@@ -70,13 +70,13 @@ def ask(
     if store and key:
         load_patch = partial(Patch.load, names_key=names_key)
         with service_at(store, key, host, None, dtype, device, threads, load_patch) as service:
-            say_filter(service.store_gate.base, output_filter)
-            guard = service.guard(output_filter=output_filter)
+            say_filter(service.store_gate.base, not no_filter)
+            guard = service.guard(output_filter=not no_filter)
     frozen = guard.host if guard else load_host(host or str(demo_assets().host), device, dtype)
     if loaded is not None:
         say_names(loaded)
-        say_filter(loaded, output_filter)
-        guard = Guard(frozen, loaded, output_filter=output_filter)
+        say_filter(loaded, not no_filter)
+        guard = Guard(frozen, loaded, output_filter=not no_filter)
     if guard is None:
         answer = Answer(answer_batch(frozen, [(pictures, question)], max_new_tokens).texts[0], ())
     else:

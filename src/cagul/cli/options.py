@@ -70,11 +70,10 @@ NamesFromAnswers = Annotated[
 OneWordNames = Annotated[
     bool, typer.Option("--one-word-names", help="Take names of one word, which others may have.")
 ]
-OutputFilter = Annotated[
+NoFilter = Annotated[
     bool,
     typer.Option(
-        "--filter/--no-filter",
-        help="Withhold answers that would say a value of a forgotten person, where values are enrolled.",
+        "--no-filter", help="Do not withhold answers that would say an enrolled value of a forgotten person."
     ),
 ]
 NamesKey = Annotated[

@@ -94,7 +94,7 @@ def serve(
     store: StoreOption = None,
     key: OptionalKey = None,
     names_key: options.NamesKey = None,
-    output_filter: options.OutputFilter = True,
+    no_filter: options.NoFilter = False,
     address: AddressOption = "127.0.0.1",
     port: PortOption = 8000,
     workers: WorkersOption = 1,
@@ -124,7 +124,7 @@ def serve(
     from cagul.serving.workers import listen_on, read_keys
     from cagul.serving.workers import serve as run
 
-    host, patch = _places(host, patch, store, key, names_key, output_filter)
+    host, patch = _places(host, patch, store, key, names_key, not no_filter)
     keys = digests(read_keys(api_key_file, os.environ.get(KEY_VARIABLE)))
     origins = read_origins(cors_origin or [])
     _require_api_key(address, keys, origins)
@@ -144,7 +144,7 @@ def serve(
         store=store,
         store_key=key,
         names_key=names_key,
-        output_filter=output_filter,
+        output_filter=not no_filter,
         name=name or Path(host).name or "cagul",
         dtype=dtype,
         device=device,

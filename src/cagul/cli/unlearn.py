@@ -58,13 +58,11 @@ BaseOption = Annotated[
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Measure one batch, say what it will take, write nothing.")
 ]
-EnrolValuesOption = Annotated[
-    bool | None,
+NoFilterOption = Annotated[
+    bool,
     typer.Option(
-        "--filter/--no-filter",
-        help="Ask the host what it says about the forgotten, and seal hashes of it for the output filter; "
-        "if not given, where names are enrolled.",
-        show_default=False,
+        "--no-filter",
+        help="Seal no values for the output filter beside the names: the host is not asked about them.",
     ),
 ]
 
@@ -86,7 +84,7 @@ def unlearn(
     names_from_answers: options.NamesFromAnswers = False,
     one_word_names: options.OneWordNames = False,
     names_key: options.NamesKey = None,
-    output_filter: EnrolValuesOption = None,
+    no_filter: NoFilterOption = False,
     dtype: options.Dtype = "auto",
     device: options.Device = None,
     join_timeout: options.JoinTimeout = 10.0,
@@ -108,7 +106,7 @@ def unlearn(
     splits = read_splits(records, forget, unseen)
     require_free(patch)
     named = read_names(name or [], splits.forget, names_from_answers)
-    names = EnrolledNames(named, names_key, one_word_names, start, output_filter=output_filter)
+    names = EnrolledNames(named, names_key, one_word_names, start, output_filter=False if no_filter else None)
     names = names.beside(base, patch)
     names.check(patch)
     names.require_for(chosen.gate.probe)
