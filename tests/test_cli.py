@@ -66,6 +66,7 @@ def test_every_verb_has_help():
         "doctor",
         "evaluate",
         "hosts",
+        "init",
         "inspect",
         "manifest",
         "memorise",
