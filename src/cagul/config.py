@@ -186,7 +186,7 @@ class TrainingConfig(_Section):
     )
     rate: float = Field(2e-3, gt=0)
     target: Literal["refusals", "stranger"] = Field(
-        "refusals",
+        "stranger",
         description="what is said about the forgotten: what the host itself says and predicts about "
         "strangers, or refusals of a list, in the question's language; also the list where the config gives "
         "refusals, or the host states facts about strangers",
@@ -276,11 +276,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "attention": {"layers": "all"},
         "gate": {"kind": "mlp", "edits": False, "augment_others": 2, "floor": 0.0},
-        "training": {"rounds": 1},
+        "training": {"rounds": 1, "target": "refusals"},
     },
     # Carries to people whom it was not trained on; for the same reason a false alarm refuses, where the
     # default mostly answers.
-    "store": {"training": {"others": 0.5, "preference": 0.1, "blend": 0.3}},
+    "store": {"training": {"others": 0.5, "preference": 0.1, "blend": 0.3, "target": "refusals"}},
 }
 
 
