@@ -91,6 +91,7 @@ def test_every_verb_has_help():
             "verify",
             "export-certificate",
             "verify-certificate",
+            "withdraw",
         ],
     }
     for name in [

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from cagul.cli.evaluate import ROWS, WORDS
+from cagul.cli.evaluate import EDIT_ROWS, FILTER_ROWS, NAMED_ROWS, ROWS, WORDS
 from cagul.evaluation.metrics.registry import MEANINGS
 from documents import NOT_RUN, ROOT, blocks, commands, stage, unmarked
 
@@ -54,13 +54,14 @@ def demo_output() -> str:
 def test_the_shown_figures_are_of_the_form_that_the_command_prints():
     """In both layouts: meanings are the last column of a wide table, and notes below a narrow one."""
     shown = demo_output()
+    further = (*WORDS, *NAMED_ROWS, *EDIT_ROWS, *FILTER_ROWS)
     figures = [
         match.groups()
         for match in re.finditer(
             r"^│ (\w+) +│ (\w+) +│ +(.*?) *│ +(.*?) *│(?: (.*?) +│)?$", shown, re.MULTILINE
         )
     ]
-    assert [name for row in figures if (name := tuple(row[:2])) not in WORDS] == list(ROWS)
+    assert [name for row in figures if (name := tuple(row[:2])) not in further] == list(ROWS)
     for split, name, host, cagul, meaning in figures:
         assert re.fullmatch(rf"({VALUE})?", host)
         assert re.fullmatch(VALUE, cagul)

@@ -251,7 +251,7 @@ def test_the_threshold_rises_with_requests_and_keeps_the_promise(store, base):
         patch = keeper.patch()
         thresholds.append(patch.threshold)
         scores = (torch.stack(calibration) @ patch.gate.templates.T).amax(1)
-        assert float((scores > patch.threshold).float().mean()) <= 0.1
+        assert float((scores > patch.threshold).double().mean()) <= 0.1
     assert thresholds == sorted(thresholds)
     assert thresholds[-1] > thresholds[0]
     for n in range(10):

@@ -104,7 +104,8 @@ class EnrolledNames:
 
     def require_for(self, probe: str) -> None:
         """Raises UsageError where the gate is to fire on names that a host says, and there are none."""
-        if probe == "name" and not self.any:
+        base = self.base is not None and self.base.names is not None
+        if probe == "name" and not (self.names or base):
             raise UsageError(
                 "gate.probe=name fires where the host says a forgotten name, and no names are enrolled.",
                 "Give the names with --name, --names-from-answers or in the records, or set gate.probe=none.",
