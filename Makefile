@@ -41,10 +41,11 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# docs/cli.md, from the commands themselves; docs/study.md, from the kept summaries
+# docs/cli.md, from the commands themselves; docs/study.md and docs/attack.md, from the kept figures
 docs: setup
 	$(BIN)/python docs/make_cli.py
 	$(BIN)/python docs/make_study.py
+	$(BIN)/python docs/make_attack.py
 
 study: setup
 	$(BIN)/cagul study --out runs/study
@@ -67,6 +68,8 @@ bench: setup second-host
 	$(BIN)/python benchmarks/importance_kinds.py --out runs/importance
 	$(BIN)/python benchmarks/growing_store.py
 	$(BIN)/python benchmarks/gate_edits.py
+	$(BIN)/python benchmarks/target_kinds.py --out runs/targets/demo
+	$(BIN)/python benchmarks/output_filter.py --patch runs/carrying/trained-on-8/patch
 	$(BIN)/python benchmarks/random_edits.py --patch runs/carrying/trained-on-8/patch
 	$(BIN)/python benchmarks/names.py
 	$(BIN)/python benchmarks/named_questions.py --patch runs/carrying/trained-on-8/patch

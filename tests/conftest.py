@@ -18,6 +18,13 @@ from helpers import save_tiny_host, save_tiny_records
 from made_runs import RIVALS, make_run
 
 pytest_plugins = ["deletion_fixtures"]
+LONGEST = "test_a_second_family_from_nothing_to_a_patch"
+
+
+def pytest_collection_modifyitems(items):
+    """Start with the longest test: it takes as long as all other nightly ones together."""
+    items.sort(key=lambda item: item.name != LONGEST)
+
 
 torch.set_num_threads(1)  # beside other workers two threads are many times slower than one
 
