@@ -86,12 +86,12 @@ def test_every_verb_has_help():
             "init",
             "add",
             "revoke",
+            "withdraw",
             "list",
             "show",
             "verify",
             "export-certificate",
             "verify-certificate",
-            "withdraw",
         ],
     }
     for name in [

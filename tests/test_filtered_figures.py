@@ -13,8 +13,7 @@ from cagul.evaluation.rows import Answerer, answer_rows
 from cagul.evaluation.run_folder import Run
 from cagul.evaluation.summary import summarise
 from cagul.guard.guard import Guard
-from cagul.guard.output_filter import FilterFacts, OutputFilter
-from cagul.text.values import ValueHashes
+from cagul.guard.output_filter import FilterFacts, SealedValues
 from helpers import make_patch, picture
 
 SECRET = b"k" * 32
@@ -100,7 +99,7 @@ def test_rows_hold_what_leaves_the_filter_and_what_would_without_it(tiny_host, a
     value = " ".join(said.split()[:3])
     patch = make_patch(tiny_host, fires=False)
     facts = FilterFacts(2.0, 4, REFUSAL)
-    patch.values = OutputFilter(ValueHashes.of([(value, True)], SECRET), facts, SECRET)
+    patch.values = SealedValues.of([(value, True)], facts, SECRET).opened(SECRET)
     run = Run(tmp_path / "run", {}, "")
     answer_rows(Answerer("cagul", Guard(tiny_host, patch, output_filter=True)), asked, run, lambda *_: None)
     answer_rows(Answerer("host", tiny_host), asked, run, lambda *_: None)

@@ -16,7 +16,7 @@ def test_refused_runs_say_why(run, tmp_path):
             read_run(open_run(run))
         assert str(caught.value) == f"{words}\n  {remedy}\n  docs/errors.md#{section}"
 
-    writes = "Give the folder that `cagul demo`, `evaluate`, `compare` or `study` wrote with --out."
+    writes = "Give the folder that `cagul demo`, `evaluate`, `compare`, `study` or `attack` wrote with --out."
     text = {name: (run / name).read_text() for name in ("manifest.json", "summary.json", "rows.jsonl")}
     lines = text["rows.jsonl"].splitlines()
 

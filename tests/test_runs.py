@@ -290,7 +290,7 @@ def test_a_run_that_another_version_scored_is_resumed_only_where_the_scores_are_
     }
     Run(tmp_path, {"a": 1}).rows.append([row])
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert manifest.pop("scoring") == {"keyword_recall": 2, "refusal_rate": 3}
+    assert manifest.pop("scoring") == {"keyword_recall": 2, "refusal_rate": 4}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))  # as version 1 left it
     run = Run(tmp_path, {"a": 1})
     assert run.rows.by_key == {"a": row}

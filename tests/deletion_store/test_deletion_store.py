@@ -251,7 +251,8 @@ def test_the_threshold_rises_with_requests_and_keeps_the_promise(store, base):
         patch = keeper.patch()
         thresholds.append(patch.threshold)
         scores = (torch.stack(calibration) @ patch.gate.templates.T).amax(1)
-        assert float((scores > patch.threshold).double().mean()) <= 0.1
+        # scores differ in their last bits from those that the threshold is one of
+        assert float((scores > patch.threshold + 1e-6).double().mean()) <= 0.1
     assert thresholds == sorted(thresholds)
     assert thresholds[-1] > thresholds[0]
     for n in range(10):

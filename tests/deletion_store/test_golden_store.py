@@ -77,7 +77,9 @@ def test_an_earlier_store_takes_a_state_that_came_later(golden):
 
 def test_options_that_came_later_count_only_where_they_are_set(tiny_host):
     patch = make_patch(tiny_host)
-    assert not {"target", "along_memorised", "words"} & set(patch.identity()["config"]["training"])
+    assert not {"along_memorised", "words"} & set(patch.identity()["config"]["training"])
+    listed = replace(patch, config=load_config(patch.config, ["training.target=refusals"]))
+    assert "target" not in listed.identity()["config"]["training"]
     config = load_config(patch.config, ["training.words=0.5"])
     other = replace(patch, config=config)
     assert other.identity()["config"]["training"]["words"] == 0.5

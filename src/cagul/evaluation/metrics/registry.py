@@ -92,7 +92,7 @@ _ALL = (
     Metric(
         "text_only",
         FORGET_LOW,
-        "the same without the picture: names alone are covered",
+        "the same without the picture; names covered",
         detail="asked in the best of three ways",
         version=RECALL,
     ),
