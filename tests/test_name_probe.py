@@ -15,7 +15,7 @@ from cagul.evaluation.metrics.gate import gate_figures
 from cagul.evaluation.result_rows import gate_row
 from cagul.guard.guard import Guard
 from cagul.guard.name_probe import QUESTION
-from cagul.guard.names import SealedNames
+from cagul.guard.names import NameGate, SealedNames
 from cagul.text.identity_questions import BY_LANGUAGE, identity_question
 from cagul.text.person_names import parse_names
 from cagul.text.refusal_texts import BY_LANGUAGE as REFUSALS
@@ -39,7 +39,7 @@ def says(monkeypatch, tiny_host):
 
     def answers(self, inputs, tokens, images):
         asked.append(len(images))
-        return [bool(self.finder.spans(texts.get(len(asked), "I do not know."))) for _ in images]
+        return [bool(self.names.spans(texts.get(len(asked), "I do not know."))) for _ in images]
 
     monkeypatch.setattr(probe_module.NameProbe, "_ask", answers)
     return texts, asked
@@ -56,6 +56,20 @@ def test_a_forgotten_name_fires_and_the_decision_says_so(tiny_host, says):
     assert again.fired_by == "input gate"
     with probing(tiny_host, "Bo Stark").forced() as guard:
         assert guard.answer(picture(1), WORDS).decisions[0].fired_by == "forced"
+
+
+def test_names_under_another_key_count_too(tiny_host, says):
+    """Those of a base patch beside those of a store's requests."""
+    texts, _ = says
+    texts[1], texts[2] = "This is Ada Finch.", "This is Bo Stark."
+    patch = make_patch(tiny_host, fires=False, gate={"kind": "mlp", "probe": "name"})
+    base = SealedNames.of(parse_names(["Ada Finch"]), 1, SECRET).gate(SECRET)
+    other = bytes([1] * 32)
+    own = SealedNames.of(parse_names(["Bo Stark"]), 1, other).gate(other)
+    patch.names = NameGate(own.finder, 1, base)
+    guard = Guard(tiny_host, patch)
+    for shown in (picture(1), picture(2)):
+        assert guard.answer(shown, WORDS).decisions[0].fired_by == "name probe"
 
 
 def test_where_no_forgotten_name_is_said_the_answer_is_the_hosts_bit_for_bit(tiny_host):

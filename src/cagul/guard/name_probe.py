@@ -21,8 +21,8 @@ from cagul.host.frozen import FrozenHost, Tokens
 from cagul.text.identity_questions import BY_LANGUAGE
 
 if TYPE_CHECKING:
+    from cagul.guard.names import NameGate
     from cagul.guard.patch import Patch
-    from cagul.text.person_names import NameFinder
 
 QUESTION = "probe_question"  # the fact of a patch that holds the question, in the language of its records
 MOST_KEPT = 1024  # pictures whose outcome is kept
@@ -33,8 +33,8 @@ class NameProbe:
     so that a conversation's later turns ask nothing again.
     """
 
-    def __init__(self, host: FrozenHost, finder: NameFinder, question: str, max_new_tokens: int):
-        self.host, self.finder, self.question = host, finder, question
+    def __init__(self, host: FrozenHost, names: NameGate, question: str, max_new_tokens: int):
+        self.host, self.names, self.question = host, names, question
         self.max_new_tokens = max_new_tokens
         self._found: OrderedDict[bytes, bool] = OrderedDict()
         self._lock = Lock()
@@ -46,7 +46,7 @@ class NameProbe:
         if options.probe != "name" or patch.names is None:
             return None
         question = patch.facts.get(QUESTION, BY_LANGUAGE["English"])
-        return cls(host, patch.names.finder, question, options.probe_tokens)
+        return cls(host, patch.names, question, options.probe_tokens)
 
     @torch.no_grad()
     def named(self, inputs: dict[str, Any], tokens: Tokens, images: list[int]) -> list[int]:
@@ -70,7 +70,7 @@ class NameProbe:
         options = self.host.generation_options(self.max_new_tokens)
         output = self.host.generate(asked, [tokens[i] for i in images], **options)
         texts = self.host.decode(asked["input_ids"].shape[1], output)
-        return [bool(self.finder.spans(text)) for text in texts]
+        return [bool(self.names.spans(text)) for text in texts]
 
 
 def _mark(token: Tensor) -> bytes:
