@@ -127,6 +127,43 @@ def test_a_shared_value_counts_where_the_picture_is_near_or_a_name_is_asked_for(
         assert guard.answer(None, named).withheld
 
 
+def test_a_shared_value_counts_where_the_gate_fires_whatever_the_score(tiny_host, monkeypatch):
+    """The name probe fires at low scores too."""
+    guard = filtered(tiny_host, "Nobody Else", fires=True)
+    text = guard.answer(picture(0), QUESTION).text
+    value = next(w for w in text.split() if w.isalpha() and w.lower() not in QUESTION.lower())
+    assert filtered(tiny_host, value, unique=False, fires=True).answer(picture(0), QUESTION).withheld
+    probed = filtered(tiny_host, value, unique=False)
+    monkeypatch.setattr(probed, "fires", lambda *_: {0: "name probe"})
+    assert probed.answer(picture(0), QUESTION).withheld
+    stranger = filtered(tiny_host, value, unique=False)
+    with stranger.forced():
+        assert not stranger.answer(picture(0), QUESTION).withheld
+
+
+def test_the_answer_of_a_worker_can_be_watched(tiny_host):
+    _, value = said(tiny_host)
+    guard = filtered(tiny_host, value)
+    encoded = guard.encode(asked(tiny_host, "Who is it ?", QUESTION))
+    output = tiny_host.generate(encoded.inputs, encoded.tokens, **tiny_host.generation_options(48))
+    text = tiny_host.decode(encoded.inputs["input_ids"].shape[1], output)[1]
+    assert guard.watch(1).says(text)
+    assert not guard.watch(1).says(REFUSAL)
+    guard.encode(asked(tiny_host, f"{QUESTION} {value}"))
+    assert not guard.watch(0).says(text)
+    assert Guard(tiny_host, guard.patch).watch(0) is None
+
+
+def test_a_cache_of_several_answers_is_gone_on_with(tiny_host):
+    from transformers import DynamicCache
+
+    guard, cache = filtered(tiny_host, "Nobody Else"), DynamicCache()
+    options = {"max_new_tokens": 2, "do_sample": False, "past_key_values": cache}
+    first = guard.generate(**asked(tiny_host, QUESTION), **options, num_beams=2, num_return_sequences=2)
+    again = guard.generate(input_ids=first, attention_mask=torch.ones_like(first), **options)
+    assert len(again) == 2
+
+
 def test_a_stream_shows_nothing_of_a_value(tiny_host):
     answer, value = said(tiny_host)
     guard = filtered(tiny_host, value)

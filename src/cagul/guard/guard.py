@@ -169,7 +169,8 @@ class Guard:
             held = self._require_cover(held, options)
         else:
             held, tokens, prefill = self._pass_gate(options)
-        filtering = self._filtering(asked_ids, options, held, prefill, unhidden)
+        asked = self._note_asked(asked_ids, unhidden.get("attention_mask"), held)
+        filtering = self._filtering(asked, options, prefill, unhidden)
         output = self.host.generate(options, tokens)
         if filtering is not None:
             output = filtering.filtered(output)
@@ -215,8 +216,9 @@ class Guard:
         """Whole prompts ready for a worker that holds the same host without the guard: what it answers from
         these is what ``generate`` answers.
 
-        Of hosts whose layers see a window alone, ``generate`` counts hidden turns in it and the worker does
-        not. Raises GuardBypass as ``generate`` does, and for a prompt that goes on from a cache.
+        The output filter sees no answer of a worker: ``watch`` tells whether one says a value. Of hosts whose
+        layers see a window alone, ``generate`` counts hidden turns in it and the worker does not. Raises
+        GuardBypass as ``generate`` does, and for a prompt that goes on from a cache.
         """
         self._forget_call()
         self._refuse(inputs)
@@ -232,6 +234,7 @@ class Guard:
         given = dict(inputs)
         names = self._pass_names(given)
         held, edited, _ = self._pass_gate(given)
+        self._note_asked(inputs.get("input_ids"), inputs.get("attention_mask"), held)
         read = inputs if names is None else inputs | {"input_ids": names.ids}
         padding = self.host.processor.tokenizer.pad_token_id
         kept = without_columns(self.host.without_pixels(read), held.hidden, padding)
@@ -426,7 +429,7 @@ class Guard:
             )
             for i, score in enumerate(scores)
         )
-        near = self._near(len(inputs["input_ids"]), scores.tolist(), [s.row for s in prefill.layout.spans])
+        near = self._near(len(inputs["input_ids"]), scores.tolist(), parts, prefill)
         return _CacheRecord(tokens, masks, hidden, near=near), edited, prefill
 
     def _rewrite(self, prefill: Prefill) -> tuple[Tokens, dict[int, Tensor], Tensor | None]:
@@ -471,37 +474,48 @@ class Guard:
     def _active_filter(self) -> OutputFilter | None:
         return None if self in _unfiltered.get() else self._filter
 
-    def _near(self, prompts: int, scores: Sequence[float], rows: Sequence[int]) -> tuple[bool, ...]:
-        """Which prompts have a picture above the lower threshold; ``rows`` are the prompts of ``scores``."""
+    def _near(
+        self, prompts: int, scores: Sequence[float], parts: dict[int, Part], prefill: Prefill
+    ) -> tuple[bool, ...]:
+        """Which prompts have a picture above the lower threshold, or one on which the gate fires by itself:
+        the name probe has no score, and a store's threshold may be below that of the values.
+        """
         if self._filter is None:
             return ()
-        above = {row for score, row in zip(scores, rows, strict=True) if self._filter.is_near([score])}
-        return tuple(row in above for row in range(prompts))
+        near = {
+            span.row
+            for i, (score, span) in enumerate(zip(scores, prefill.layout.spans, strict=True))
+            if self._filter.is_near([score]) or parts.get(i) in ("input gate", "name probe")
+        }
+        return tuple(row in near for row in range(prompts))
 
-    def _filtering(
-        self,
-        ids: Any,
-        options: dict[str, Any],
-        held: _CacheRecord,
-        prefill: Prefill | None,
-        unhidden: dict[str, Any],
-    ) -> FilteredGeneration | None:
-        """What filters a call of ``generate`` with ``options``; None where the filter is off. ``ids`` are
-        those that were given, ``unhidden`` the options before turns were hidden.
+    def _note_asked(self, ids: Any, mask: Any, held: _CacheRecord) -> Asked | None:
+        """Keep the prompts of this call for ``watch``, by their ``ids`` and ``mask`` as they were given; None
+        where there is no filter.
         """
         if self._filter is None or not isinstance(ids, Tensor) or ids.ndim != 2:
             return None
-        mask = unhidden.get("attention_mask")
         mask = mask if isinstance(mask, Tensor) and mask.shape == ids.shape else None
         named = set() if self._local.names is None else {one.row for one in self._local.names.replaced}
-        near = held.near or (False,) * len(ids)
+        near = held.near
+        if len(near) != len(ids):  # a cache of several answers to a prompt: which is whose is not known
+            near = (any(near),) * len(ids)
         near = tuple(row in named or near[row] for row in range(len(ids)))
-        asked = Asked(ids, mask, near, self.host.processor.tokenizer)
+        self._local.asked = Asked(ids, mask, near, self.host.processor.tokenizer)
+        return self._local.asked
+
+    def _filtering(
+        self, asked: Asked | None, options: dict[str, Any], prefill: Prefill | None, unhidden: dict[str, Any]
+    ) -> FilteredGeneration | None:
+        """What filters a call of ``generate`` with ``options``; None where the filter is off. ``unhidden``
+        are the options before turns were hidden.
+        """
+        active = self._active_filter
+        if asked is None or active is None:
+            return None
         if prefill is not None:
             asked.again = partial(self._answer_again, prefill._replace(inputs=unhidden))
-        self._local.asked = asked
-        active = self._active_filter
-        return None if active is None else FilteredGeneration(active, asked, options)
+        return FilteredGeneration(active, asked, options)
 
     @torch.no_grad()
     def _answer_again(self, prefill: Prefill, rows: list[int]) -> Tensor | None:

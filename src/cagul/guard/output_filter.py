@@ -2,8 +2,9 @@
 answers again with the gate forced.
 
 Values are kept as keyed hashes. One that a single person has counts in every answer; one that others have
-too, such as a town or an illness, only where the gate's score is above a second, lower threshold, or a
-forgotten name is in the prompt. What the prompt holds itself tells nothing and is not withheld. Source: ours.
+too, such as a town or an illness, only where the gate fires or its score is above a second, lower threshold,
+or a forgotten name is in the prompt. What the prompt holds itself tells nothing and is not withheld. Source:
+ours.
 """
 
 from __future__ import annotations
