@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from cagul.data.groups import HELD_OUT_GROUPS
 from cagul.data.records import load_records, split_records
 from cagul.errors import GuardBypass, UsageError
 from cagul.guard.guard import Guard
-from cagul.guard.names import SEALED_VALUES, SealedNames, seal_names, sealed_of, sealed_path
+from cagul.guard.names import SEALED_VALUES, SealedNames, read_key, seal_names, sealed_of, sealed_path
 from cagul.guard.output_filter import FilterFacts, LearnedValues, SealedValues
 from cagul.guard.patch import Patch
 from cagul.serving.engine import Done, Engine, Job
@@ -311,6 +312,33 @@ def test_without_its_key_the_filter_is_off_and_says_so(sealed, tiny_host, monkey
     guard = Guard(tiny_host, loaded, check=False, output_filter=True)
     assert "Output filter OFF" in caplog.text
     assert guard.answer(picture(0), QUESTION).withheld is False
+
+
+def test_an_earlier_file_without_the_values_or_the_names_says_what_is_off(tiny_host, sealed):
+    folder, key = sealed
+    loaded = Patch.load(folder, key)
+    secret, everything = read_key(key), sealed_of(loaded)
+    replace(everything, values=None).save(sealed_path(folder), loaded.digest(), secret)
+    patch = Patch.load(folder, key)
+    assert patch.names_note.startswith("1 name, sealed in ")
+    assert patch.values_note.startswith("OFF: 2 values were sealed with this patch, but ")
+    nobody = SealedNames.of([], 0, secret, everything.values)
+    nobody.save(sealed_path(folder), loaded.digest(), secret)
+    patch = Patch.load(folder, key)
+    assert patch.names_off
+    assert patch.names_note.startswith("OFF: 1 name was sealed with this patch, but ")
+    assert patch.values_note.startswith("2 values, sealed in ")
+
+
+def test_values_alone_whose_file_is_lost_say_so(tiny_host, sealed, tmp_path):
+    _, key = sealed
+    patch = make_patch(tiny_host)
+    seal_names(patch, tmp_path / "alone", [], key, values=LEARNED)
+    patch.save(tmp_path / "alone")
+    sealed_path(tmp_path / "alone").unlink()
+    assert "2 values were sealed with this patch" in Patch.load(tmp_path / "alone").values_note
+    with pytest.raises(UsageError, match="2 values were sealed"):
+        Patch.load(tmp_path / "alone", key)
 
 
 def test_a_wrong_key_a_changed_file_and_one_of_another_patch_are_refused(sealed, tiny_host, tmp_path):

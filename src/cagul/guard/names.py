@@ -211,8 +211,7 @@ def open_names(patch: Patch, folder: Path, key: Path | None, needed: bool = True
         if needed:
             raise
         patch.names_note = f"{OFF}{error.what.rstrip('.')}"
-    if patch.values is None and patch.facts.get(SEALED_VALUES):
-        patch.values_note = patch.names_note
+    _note_lacking(patch, folder)
 
 
 def _open_names(patch: Patch, folder: Path, key: Path | None) -> None:
@@ -233,6 +232,18 @@ def _open_names(patch: Patch, folder: Path, key: Path | None) -> None:
     _unseal(patch, SealedNames.load(sealed, patch.digest(), secret), secret, sealed, key or place)
 
 
+def _note_lacking(patch: Patch, folder: Path) -> None:
+    """The notes of what was sealed with a patch and is not there: an earlier file of the same patch has names
+    or values alone.
+    """
+    lacking = f"{OFF}{{}} sealed with this patch, but {sealed_path(folder)} holds none; restore that file"
+    unopened = patch.names_off
+    if patch.names is None and not unopened and (count := patch.facts.get(SEALED, 0)):
+        patch.names_note = lacking.format(_were(count, "name"))
+    if patch.values is None and (count := patch.facts.get(SEALED_VALUES, 0)):
+        patch.values_note = patch.names_note if unopened else lacking.format(_were(count, "value"))
+
+
 def _unseal(patch: Patch, found: SealedNames, secret: bytes, sealed: Path, key: Path) -> None:
     """Give ``patch`` what the file ``sealed`` holds."""
     if found.count:
@@ -247,25 +258,27 @@ def _note_missing(patch: Patch, folder: Path, key: Path | None) -> None:
     """The note of a patch that was sealed with names, where their file is not there. Raises UsageError where
     the user named a ``key``.
     """
-    count = patch.facts.get(SEALED, 0) or patch.facts.get(SEALED_VALUES, 0)
+    names, values = patch.facts.get(SEALED, 0), patch.facts.get(SEALED_VALUES, 0)
+    count = names or values
+    lost = _were(count, "name" if names else "value")
     sealed = sealed_path(folder)
     if key is not None:
         raise UsageError(
             f"The key of the names {key} is given, but no names are sealed in {sealed}.",
-            f"Restore that file ({_names(count)} sealed), or train the patch again with --name."
+            f"Restore that file ({lost} sealed), or train the patch again with --name."
             if count
             else "Leave the key out, or give the patch that the names were added to.",
             "names",
         )
     if count:
         patch.names_note = (
-            f"{OFF}{_names(count)} sealed with this patch, but {sealed} is not there; copy it from "
+            f"{OFF}{lost} sealed with this patch, but {sealed} is not there; copy it from "
             "beside the patch that was trained"
         )
 
 
-def _names(count: int) -> str:
-    return f"{count} name was" if count == 1 else f"{count} names were"
+def _were(count: int, what: str) -> str:
+    return f"{count} {what} was" if count == 1 else f"{count} {what}s were"
 
 
 def _on(count: int, what: str, sealed: Path, key: Path) -> str:
