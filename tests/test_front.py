@@ -11,8 +11,10 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 
 from cagul.errors import HostError, PatchError, UsageError
 from cagul.guard.guard import Guard
+from cagul.guard.names import SealedNames
 from cagul.host.front import Manifest, NoHead, cut
 from cagul.host.frozen import FrozenHost
+from cagul.text.person_names import parse_names
 from families import FAMILIES, shared_host
 from helpers import make_patch, picture
 
@@ -67,6 +69,15 @@ def test_a_front_is_loaded_for_a_patch_and_cannot_answer(tiny_host, tiny_folder,
     ):
         with pytest.raises(HostError, match="cannot answer"):
             answer()
+
+
+def test_a_front_cannot_be_asked_by_a_name_probe(tiny_host, tmp_path):
+    patch = make_patch(tiny_host, fires=False, gate={"kind": "mlp", "probe": "name"})
+    patch.names = SealedNames.of(parse_names(["Ada Finch"]), 1, bytes(32)).gate(bytes(32))
+    front = front_of(tiny_host, tmp_path, patch.depth)
+    inputs = tiny_host.inputs([tiny_host.prompter.prompt("Who is this person ?")], [picture(1)])
+    with pytest.raises(HostError, match="has a name probe"):
+        Guard(front, patch, check=False).encode(inputs)
 
 
 def test_a_front_without_a_manifest_is_of_no_known_host(tiny_host, tiny_folder):

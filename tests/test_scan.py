@@ -237,3 +237,14 @@ def test_the_command_scans_by_the_front_as_by_the_whole_host(
     code, _, said = cagul_streams(*common, "--out", tmp_path / "whole")
     assert code == 2
     assert "other inputs or options" in said
+
+
+def test_the_command_says_that_it_does_not_ask_the_name_probe(tiny_host, tiny_folder, cagul, tmp_path):
+    shown, probing = tmp_path / "p.png", {"kind": "mlp", "probe": "name"}
+    shown.write_bytes(png(1))
+    for name, gate in (("plain", {"kind": "mlp"}), ("probing", probing)):
+        patch = make_patch(tiny_host, fires=False, gate=gate).save(tmp_path / name)
+        given = ("--host", tiny_folder, "--patch", patch, "--images", shown, "--threads", 1)
+        code, said = cagul("scan", *given, "--out", tmp_path / f"run of {name}")
+        assert code == 0, said
+        assert ("has a name probe too" in said) is (name == "probing")

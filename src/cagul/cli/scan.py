@@ -83,6 +83,12 @@ def scan(
         print_json(summary | {"fired_pictures": named, "unreadable_pictures": unread})
     else:
         _print(summary, fired, run)
+    if loaded.config.gate.probe == "name":
+        err.say(
+            "Warning: only the input gate was asked. The patch has a name probe too, by which the guard may "
+            "fire on more of these pictures.",
+            style="yellow",
+        )
     _warn(unread)
     if unread:
         raise typer.Exit(DataError.exit_code)

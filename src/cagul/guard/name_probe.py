@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from cagul.errors import HostError
 from cagul.host.asked_about import asked_about
 from cagul.host.frozen import FrozenHost, Tokens
 from cagul.text.identity_questions import BY_LANGUAGE
@@ -52,7 +53,16 @@ class NameProbe:
     def named(self, inputs: dict[str, Any], tokens: Tokens, images: list[int]) -> list[int]:
         """Those of ``images`` about which the host says a forgotten name. ``inputs`` are the prompts that
         hold them, ``tokens`` the untouched tokens of all their pictures.
+
+        Raises HostError for the front of a host, which cannot be asked.
         """
+        if self.host.is_front:
+            raise HostError(
+                "The patch has a name probe, which asks the host who a picture shows, and the front of a "
+                "host cannot answer.",
+                "Load the whole host, or a patch that was trained with gate.probe=none.",
+                "front",
+            )
         marks = {i: _mark(tokens[i]) for i in images}
         with self._lock:
             known = {i: self._found[mark] for i, mark in marks.items() if mark in self._found}
