@@ -125,3 +125,24 @@ def test_what_others_answers_do_not_say_is_a_value():
 )
 def test_names_dates_and_numbers_can_be_one_persons_alone(value, unique):
     assert can_be_unique(value) is unique
+
+
+@pytest.mark.parametrize(
+    ("value", "told", "other"),
+    [
+        ("DE89 3704 0044 0532 0130 00", "IBAN DE89370400440532013000", "DE89 3704 0044 0532"),
+        ("DE89370400440532013000", "DE89 3704 0044 0532 0130 00", "DE88370400440532013001"),
+        ("GB29 NWBK 6016 1331 9268 19", "GB29NWBK60161331926819", "GB29 NWBK 1234"),
+        ("+49 170 1234567", "call 0170/123 45 67", "0170 7654321"),
+        ("0049 170 1234567", "0170 1234567", "0170 123456"),
+        ("C12345678", "C 12345678", "C 1234567"),
+        ("Dr. Ada Finch-Stark", "It is Ada Finch-Stark .", "Dr. Finch"),
+        ("Dr. Ada", "Dr. Ada", "Ada"),
+    ],
+)
+def test_numbers_after_letters_or_a_countrys_code_and_names_without_a_title_are_found(value, told, other):
+    key = bytes(32)
+    finder = ValueFinder(ValueHashes.of([(value, True)], key), key)
+    assert finder.found(value)
+    assert finder.found(told)
+    assert not finder.found(other)

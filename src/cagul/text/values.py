@@ -1,8 +1,9 @@
 """Values in texts: names, dates, numbers, addresses, towns, illnesses. They are kept as keyed hashes of their
 normalised words, and found in texts by these.
 
-A value of digits is found however they are grouped, a date in any order and with its month as a number. The
-inflection of words is that of ``matching``. Source: ours.
+Digits are found however they are grouped, a telephone number without its country's code, an account's number
+after letters; a date in any order and with its month as a number; a name without its title. The inflection of
+words is that of ``matching``. Source: ours.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import regex
 
 from cagul.text.endings import languages_of, script_of, stems
 from cagul.text.matching import KATAKANA, UNSPACED, folded, spellings
-from cagul.text.person_names import HASH, SPELLED_LETTERS, KeyedHash
+from cagul.text.person_names import HASH, SPELLED_LETTERS, TITLES, KeyedHash
 
 MOST_WORDS = 12  # of a value; of a longer one these many words are kept
 MOST_DIGITS = 40  # of a number
@@ -30,7 +31,8 @@ _WORD = regex.compile(
     rf"[[\p{{L}}\p{{M}}\p{{N}}]--[{UNSPACED}{KATAKANA}]]+(?:'[\p{{L}}\p{{M}}]+)*",
     regex.V1,
 )
-_BETWEEN_DIGITS = regex.compile(r"[^\p{L}\n]{1,3}")
+_ENDING_DIGITS = regex.compile(r"\d*$")
+_COUNTRY_CODE = regex.compile(r"\s*(?:\+|00)\s*\d")
 # months by their first letters, folded: English, German, French, Spanish, Italian, Portuguese, Dutch, Polish
 _MONTHS = (
     "jan ene gen sty",
@@ -51,14 +53,15 @@ _OF_A_DATE = frozenset(("of", "the", "de", "del", "le", "den", "di", "van"))
 
 @dataclass(frozen=True)
 class Word:
-    """A word of a text: the forms that it may be written for, its digits if it is a number, and where it
-    lies in the folded text.
+    """A word of a text: the forms that it may be written for, its digits if it is a number, where it lies in
+    the folded text, and the digits that it ends in if there are letters before them.
     """
 
     forms: tuple[str, ...]
     digits: str
     start: int
     end: int
+    after_letters: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,10 @@ def words_of(text: str) -> list[Word]:
     found: list[Word] = []
     run: list[Word] = []
     for match in _WORD.finditer(plain.text):
-        word = Word(_forms(match[0], match["digits"] or "", languages), match["digits"] or "", *match.span())
+        digits = match["digits"] or ""
+        ending = "" if digits else _ENDING_DIGITS.findall(match[0])[0]
+        forms = _forms(match[0], digits, languages)
+        word = Word(forms, digits, match.start(), match.end(), ending)
         single = len(match[0]) == 1 and not word.digits and not regex.match(_SINGLE, match[0])
         if not single or (run and word.start - run[-1].end > GAP):
             found += _spelled(run)
@@ -129,9 +135,28 @@ def ways(value: str) -> set[Way]:
             found.add(("digits", digits))
             if digits[0] == "0" and len(digits) > INSIDE_DIGITS:
                 found.add(("digits", digits[1:]))
+        found.update(("digits", number) for number in _long_numbers(spelling, words))
         found.add(("words", *said))
+        if len(said) > 2 and said[0] in TITLES:
+            found.add(("words", *said[1:]))
         found.update(("words", *way) for way in _dates(said))
     return found
+
+
+def _long_numbers(value: str, words: Sequence[Word]) -> Iterator[str]:
+    """The numbers in a value that are found within longer ones: after letters, as in an account's, and
+    without the code of a country, of one to three digits.
+    """
+    for run in _runs_of_digits(words):
+        number = _digits_of(run)
+        codes = range(1, 4) if run[0] is words[0] and _COUNTRY_CODE.match(value) else ()
+        for said in (number, *(number.lstrip("0")[code:].lstrip("0") for code in codes)):
+            if INSIDE_DIGITS <= len(said) <= MOST_DIGITS:
+                yield said
+
+
+def _digits_of(run: Sequence[Word]) -> str:
+    return "".join(word.digits or word.after_letters for word in run)
 
 
 def _dates(said: Sequence[str]) -> Iterator[Way]:
@@ -264,8 +289,8 @@ class ValueFinder:
 
     def _numbers(self, words: Sequence[Word]) -> Iterator[tuple[int, Way, int, int]]:
         for run in _runs_of_digits(words):
-            digits = "".join(word.digits for word in run)
-            owner = [word for word in run for _ in word.digits]
+            digits = _digits_of(run)
+            owner = [word for word in run for _ in word.digits or word.after_letters]
             for length in self.hashes.digits.tolist():
                 for start in range(len(digits) - length + 1):
                     first, last = owner[start], owner[start + length - 1]
@@ -286,12 +311,13 @@ class ValueFinder:
 
 
 def _runs_of_digits(words: Sequence[Word]) -> Iterator[list[Word]]:
+    """Numbers that follow each other closely; a word that ends in digits may be the first of them."""
     run: list[Word] = []
     for before, word in zip([None, *words], words, strict=False):
         if not word.digits:
             if run:
                 yield run
-            run = []
+            run = [word] if word.after_letters else []
             continue
         if run and before is not None and word.start - before.end > 3:
             yield run
