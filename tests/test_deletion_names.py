@@ -352,12 +352,19 @@ def test_measured_again_it_is_asked_by_the_names_that_are_given_and_enrolled(ser
     assert asked.verification["leak_name"]["n"] > 1
     assert asked.verification["leak_name_stranger"] == {"absent": service_strangers()}
     assert "no-stranger" in service.caveats(asked)
+    assert "names-not-all-asked" not in service.caveats(asked)
+    service.add("p3", pictures, name="r-1", names=["Dee Finch"])
+    one = service.verify_again("r-1", pictures, names=["Dee Moss", "DEE MOSS"])
+    assert one.names == 2
+    assert service.caveats(one)["names-not-all-asked"] == (
+        "2 names are enrolled, and questions were asked by 1: give the others with --name, too."
+    )
     before = service.store.last_entry()
     with pytest.raises(
         DataError, match=r"1 of 2 given name\(s\) are not enrolled in request r-1, the first .* 2"
     ):
         service.verify_again("r-1", pictures, names=["Dee Moss", "Bo Stark"])
-    with_names = [record.model_copy(update={"names": ("Dee Moss", "Dee Finch")}) for record in records]
+    with_names = [record.model_copy(update={"names": ("Dee Moss", "Dee Stark")}) for record in records]
     partly = service.verify_again("r-1", pictures, with_names)
     assert (
         "1 of the person's names in the records are not enrolled"
@@ -456,6 +463,7 @@ def test_of_many_aliases_a_few_are_asked(service, records, monkeypatch):
     added = service.add("p3", pictures_of(records, "p3"), names=aliases, records=quick(records))
     account = added.verification["scope"]["names"]
     assert (added.names, account["given"], account["asked"]) == (4, 4, 2)
+    assert "of 4 given ones these were drawn" in service.caveats(added)["names-not-all-asked"]
     assert account["questions"] in (3, 4)  # who Dee Moss is, is not asked by that name
 
 

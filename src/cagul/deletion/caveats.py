@@ -150,6 +150,12 @@ def _of_names(
         caveats["names-not-asked"] = (
             f"{_names(request.names)} enrolled, and no question by name was asked: {why}."
         )
+    elif account.get("asked", 0) < request.names:
+        drawn = f"of {account['given']} given ones these were drawn"
+        remedy = drawn if account["given"] > account["asked"] else "give the others with --name, too"
+        caveats["names-not-all-asked"] = (
+            f"{_names(request.names)} enrolled, and questions were asked by {account['asked']}: {remedy}."
+        )
     if "absent" in verification.get("leak_name_stranger", {}):
         caveats["no-stranger"] = (
             "No name was asked beside somebody else's picture: give records of others, on whose pictures the "

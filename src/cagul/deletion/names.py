@@ -80,6 +80,14 @@ def mark_of(name: str, secret: bytes) -> int:
     return int.from_bytes(KeyedHash(secret)("given", *forms), "big")
 
 
+def distinct_names(names: Iterable[str], key: StoreKey) -> list[str]:
+    """The first spelling of each name."""
+    first: dict[int, str] = {}
+    for name in names:
+        first.setdefault(mark_of(name, names_secret(key)), name)
+    return list(first.values())
+
+
 def names_given(subject: str, names: Sequence[str], records: Iterable[Record]) -> tuple[str, ...]:
     """These names and those in the field ``names`` of the person's own records, each once."""
     own = names_of_records(record for record in records if record.subject == subject).get(subject, [])

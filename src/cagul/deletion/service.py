@@ -25,6 +25,7 @@ from cagul.deletion.keys import StoreKey
 from cagul.deletion.log import OUTCOMES, sha256
 from cagul.deletion.names import (
     RequestNames,
+    distinct_names,
     names_given,
     namesakes_in_records,
     namesakes_in_store,
@@ -262,13 +263,14 @@ class DeletionService:
         """
         evidence = evidence_of(self.store_gate, token_cache, request.id, pictures, questions)
         held = self.store_gate.names().get(request.id)
-        known = [name for name in names if held and held.holds(name, self.key)]
+        enrolled = [name for name in names if held and held.holds(name, self.key)]
+        known = distinct_names(enrolled, self.key)
         drawn = random.Random(f"names {token_cache.seed}").sample(known, min(MOST_NAMES, len(known)))
         by_name = questions_by_name(questions, drawn) if drawn else ()
         account = {
             "enrolled": held.count if held else 0,
             "given": len(known),
-            "not_enrolled": len(names) - len(known),
+            "not_enrolled": len(names) - len(enrolled),
             "asked": len(drawn),
             "questions": len(by_name),
             "namesakes": len(self._namesakes(request, names, records)),
