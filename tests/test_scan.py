@@ -141,7 +141,31 @@ def test_a_folder_of_tables_is_a_table(tmp_path):
     assert found.count == 2
     (tmp_path / "p.png").write_bytes(png(1))
     assert [one.name for one in picture_set(tmp_path)] == ["p.png"]
-    assert picture_set(tmp_path, "image").count == 2
+    by_column = picture_set(tmp_path, "image")
+    assert (by_column.count, dict(by_column.unread)) == (2, {})
+    assert by_column.left_out == {"pictures beside the tables of --column": ["p.png"]}
+
+
+def test_what_is_beside_the_tables_of_a_folder_is_counted(tmp_path):
+    row = json.dumps({"image": base64.b64encode(png(1)).decode()}) + "\n"
+    for name in ("train.jsonl", "more.jsonl", "sub/other.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(row)
+    (tmp_path / "cut.png").write_bytes(png(1)[:20])
+    (tmp_path / "notes.txt").write_text("nothing")
+    found = picture_set(tmp_path)
+    assert (found.count, found.left_out) == (1, {"texts and notes on pictures": ["notes.txt"]})
+    assert found.unread == {
+        "files that cannot be read as a picture": ["cut.png"],
+        "tables of another split or in other folders": ["more.jsonl", "sub/other.jsonl"],
+    }
+
+
+def test_tables_of_one_name_in_two_folders_are_both_scanned(tmp_path):
+    (tmp_path / "data").mkdir()
+    for n, name in enumerate(("a.jsonl", "data/a.jsonl")):
+        (tmp_path / name).write_text(json.dumps({"image": base64.b64encode(png(n)).decode()}) + "\n")
+    assert [one.name for one in picture_set(tmp_path)] == ["a.jsonl, row 1", "data/a.jsonl, row 1"]
 
 
 def test_a_gate_that_always_fires_writes_json(tiny_host, tmp_path):
@@ -154,8 +178,10 @@ def test_a_gate_that_always_fires_writes_json(tiny_host, tmp_path):
 
 def test_lists_give_paths_beside_them(tmp_path):
     (tmp_path / "p.png").write_bytes(png(1))
-    (tmp_path / "list.txt").write_text("# mine\np.png\n\np.png\nnot there.png\n")
-    first, second = picture_set(tmp_path / "list.txt")
+    (tmp_path / "#1.png").write_bytes(png(2))
+    (tmp_path / "list.txt").write_text("# mine\np.png\n\np.png\nnot there.png\n#1.png\n")
+    first, second, third = picture_set(tmp_path / "list.txt")
+    assert third.open().tobytes() == picture(2).tobytes()
     assert first.open().size == picture(1).size
     with pytest.raises(DataError) as caught:
         second.open()

@@ -5,7 +5,7 @@ and what is left out by the reason. No torch here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from PIL import Image
 
 from cagul.data.picture_folders import NO_PICTURES_BY_CONTENT, picture_files
 from cagul.data.pictures import open_picture, picture_header, read_picture
+from cagul.data.records import is_file
 from cagul.data.table_files import LINES, PARQUET, SUFFIXES, Row, file_rows, is_table, split_files, suffix_of
 from cagul.data.tables import path_beside, picture_cells, picture_content
 from cagul.errors import DataError, did_you_mean, reason
@@ -39,6 +40,8 @@ NO_PICTURES = frozenset(
     )
 )
 EMPTY = "rows without a picture"
+BESIDE_TABLES = "pictures beside the tables of --column"
+OTHER_TABLES = "tables of another split or in other folders"
 REMEDY = "Give a folder of pictures, a table with a column of pictures, or a text file with one path a line."
 
 
@@ -93,7 +96,7 @@ def picture_set(source: Path, column: str | None = None) -> PictureSet:
         found = _in_folder(source)
         tables = any(suffix_of(path) in SUFFIXES for path in source.rglob("*"))
         if column or (tables and not found.count):
-            return _in_table(split_files(source, None)[0], column)
+            return _in_tables(source, found, column)
         if not (found.count or found.unread):
             counts = ", ".join(f"{why}: {len(names)}" for why, names in found.left_out.items())
             raise DataError(f"{source} holds no picture ({counts or 'it is empty'}).", REMEDY, "source")
@@ -116,6 +119,28 @@ def _in_folder(folder: Path) -> PictureSet:
     )
 
 
+def _in_tables(folder: Path, found: PictureSet, column: str | None) -> PictureSet:
+    """The pictures in a folder's tables; what else was ``found`` there is left out by reason."""
+    paths, _ = split_files(folder, None)
+    chosen = {str(path.relative_to(folder)) for path in paths}
+    others: list[str] = []
+
+    def rest(files: Mapping[str, list[str]]) -> dict[str, list[str]]:
+        kept = {}
+        for why, names in files.items():
+            others.extend(name for name in names if suffix_of(Path(name)) in SUFFIXES and name not in chosen)
+            if left := [name for name in names if suffix_of(Path(name)) not in SUFFIXES]:
+                kept[why] = left
+        return kept
+
+    left_out, unread = rest(found.left_out), rest(found.unread)
+    if beside := [one.name for one in found]:  # the tables may name them, so they are no failure
+        left_out[BESIDE_TABLES] = beside
+    if others:
+        unread[OTHER_TABLES] = others
+    return replace(_in_table(paths, column), left_out=left_out, unread=unread)
+
+
 def _in_list(source: Path) -> PictureSet:
     """The paths of a text file; a picture stands for itself. Raises DataError for other files."""
     try:
@@ -126,10 +151,16 @@ def _in_list(source: Path) -> PictureSet:
         except DataError:
             raise DataError(error.what, REMEDY, "source") from None
         return _of_paths([(source.name, source)])
-    names = list(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+    named = (line for line in lines if line and not _is_comment(line, source.parent))
+    names = list(dict.fromkeys(named))
     if not names:
         raise DataError(f"The list {source} holds no path.", REMEDY, "source")
     return _of_paths([(name, path_beside(name, source.parent)) for name in names])
+
+
+def _is_comment(line: str, folder: Path) -> bool:
+    """Whether a line begins with a number sign and names no file."""
+    return line.startswith("#") and not is_file(path_beside(line, folder))
 
 
 def _of_paths(

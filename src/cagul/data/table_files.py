@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import os
 import re
 import zlib
 from collections import Counter
@@ -175,10 +176,19 @@ def file_rows(paths: Sequence[Path]) -> Iterator[Row]:
     """The rows of table files in their order. Raises DataError for what cannot be read, and UsageError for
     Parquet and Arrow without ``pyarrow``.
     """
+    names = _distinct_names(paths)
     for path in paths:
-        prefix = f"{path.name}, " if len(paths) > 1 else ""
+        prefix = f"{names[path]}, " if len(paths) > 1 else ""
         for number, cells in enumerate(_cells_of(path), 1):
             yield Row(cells, f"{prefix}row {number}", path.parent)
+
+
+def _distinct_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """The name of each file, with its folders below the common one where two files have the same name."""
+    if len({path.name for path in paths}) == len(paths):
+        return {path: path.name for path in paths}
+    root = os.path.commonpath([path.parent for path in paths])
+    return {path: str(path.relative_to(root)) for path in paths}
 
 
 def _cells_of(path: Path) -> Iterator[dict[str, Any]]:
