@@ -10,7 +10,7 @@ import stat
 import pytest
 
 from cagul.data.picture_sets import picture_set
-from cagul.errors import DataError
+from cagul.errors import DataError, UsageError
 from cagul.evaluation.run_folder import Run
 from cagul.evaluation.scan import read_map, reading, scan
 from cagul.guard.guard import Guard
@@ -186,6 +186,8 @@ def test_lists_give_paths_beside_them(tmp_path):
     with pytest.raises(DataError) as caught:
         second.open()
     assert second.why_unreadable(caught.value) == "it is not there"
+    with pytest.raises(UsageError, match=r"p\.png is no table"):
+        picture_set(tmp_path / "p.png", "image")
     (alone,) = picture_set(tmp_path / "p.png")
     assert alone.open().size == picture(1).size
 

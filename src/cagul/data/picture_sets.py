@@ -16,7 +16,7 @@ from cagul.data.pictures import open_picture, picture_header, read_picture
 from cagul.data.records import is_file
 from cagul.data.table_files import LINES, PARQUET, SUFFIXES, Row, file_rows, is_table, split_files, suffix_of
 from cagul.data.tables import path_beside, picture_cells, picture_content
-from cagul.errors import DataError, did_you_mean, reason
+from cagul.errors import DataError, UsageError, did_you_mean, reason
 from cagul.files import digest, read_text
 
 COLUMNS = (
@@ -90,7 +90,8 @@ def picture_set(source: Path, column: str | None = None) -> PictureSet:
     """The pictures below a folder, in a table's ``column`` (the first of COLUMNS that it has), or in a text
     file of paths, which are beside it. A folder without pictures is looked into for tables.
 
-    Raises DataError where nothing of that is there, and as the readers of tables do.
+    Raises DataError where nothing of that is there, and as the readers of tables do; UsageError for a column
+    of what is no table.
     """
     if source.is_dir():
         found = _in_folder(source)
@@ -105,6 +106,10 @@ def picture_set(source: Path, column: str | None = None) -> PictureSet:
         raise DataError(f"There is no {source}.", REMEDY, "source")
     if is_table(source) or suffix_of(source) in LINES:
         return _in_table([source], column)
+    if column:
+        raise UsageError(
+            f"--column names a table's column, and {source} is no table.", "Leave --column out.", "source"
+        )
     return _in_list(source)
 
 
