@@ -111,6 +111,39 @@ def test_records_that_are_there_are_kept(people, cagul):
     assert cagul("init", people, "--forget", "Ada Moss", "--replace")[0] == 0
 
 
+def test_a_list_that_names_others_is_kept(people, cagul):
+    (people / "forget.txt").write_text("Ben Cole\n")
+    code, said = cagul("init", people, "--forget", "Ada Moss")
+    assert code == 2
+    assert "names 1 whom this command does not forget, the first is 'Ben Cole'" in said
+    assert (people / "forget.txt").read_text() == "Ben Cole\n"
+    assert not (people / "records.jsonl").exists()
+    assert cagul("init", people, "--forget", "Ada Moss", "--replace")[0] == 0
+    assert (people / "forget.txt").read_text() == "Ada Moss\n"
+
+
+def test_strangers_in_pictures_of_one_name_are_several_people(people):
+    for n, place in enumerate(("calibration/one.png", "unseen/one.png", "unseen/three.png")):
+        save(people / place, 70 + n)
+    read = PeopleFolder.read(people)
+    strangers = {p.subject: p.group for p in read.people if p.group in ("calibration", "unseen")}
+    assert strangers == {
+        "calibration one.jpg": "calibration",
+        "calibration one.png": "calibration",
+        "two": "calibration",
+        "unseen one.png": "unseen",
+        "three": "unseen",
+    }
+
+
+@pytest.mark.parametrize("group", ["forget", "calibration"])
+def test_two_folders_of_one_name_are_refused(people, cagul, group):
+    save(people / group / "Ben Cole" / "x.png", 70)
+    code, said = cagul("init", people, "--forget", "Ada Moss")
+    assert code == 3
+    assert "Two folders are named 'Ben Cole'" in said
+
+
 def test_phone_pictures_are_taken_and_the_rest_is_counted_by_reason(people, cagul):
     pillow_heif = pytest.importorskip("pillow_heif")
     pillow_heif.from_pillow(picture(60)).save(people / "Ada Moss" / "IMG_1.HEIC")

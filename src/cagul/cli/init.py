@@ -26,9 +26,10 @@ from cagul.data.people_folder import (
     full_names,
     is_name,
 )
-from cagul.data.subjects import list_of_subjects
+from cagul.data.subjects import list_of_subjects, parse_subjects
 from cagul.errors import DataError, UsageError
 from cagul.files import require_writable_file, write_text
+from cagul.text.normal import name_key
 
 if TYPE_CHECKING:
     from cagul.data.records import Record
@@ -59,7 +60,9 @@ def init(
     as_it_is: Annotated[
         bool, typer.Option("--as-it-is", help="Write the records although something is missing.")
     ] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace records that are there.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace records and a list that are there.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Make records from a folder with one subfolder of pictures a person, and say what is missing.
@@ -78,6 +81,8 @@ def init(
         read.forget(forget)
     if ask and not json and sys.stdin.isatty():
         _ask_for_missing(read)
+    if not replace:
+        _require_same_list(read, target.with_name(FORGET_FILE))
     missing = read.missing()
     if missing and not as_it_is:
         templates = _write_templates(read)
@@ -97,6 +102,21 @@ def init(
         return
     _show(folder, facts)
     _print_next(read, len(records), target)
+
+
+def _require_same_list(read: PeopleFolder, listed: Path) -> None:
+    """Raises UsageError where the list would be written over one that names others, too."""
+    forgotten = {name_key(person.subject) for person in read.in_group("forget")}
+    if not forgotten or not listed.exists():
+        return
+    others = [name for name in parse_subjects(f"@{listed}") if name_key(name) not in forgotten]
+    if others:
+        raise UsageError(
+            f"{listed} is already there and names {len(others)} whom this command does not forget, the first "
+            f"is {others[0]!r}.",
+            "Name them in --forget too, give another --out, or --replace.",
+            "usage",
+        )
 
 
 def _write(read: PeopleFolder, records: list[Record], target: Path, quiet: bool) -> None:

@@ -9,6 +9,7 @@ from itertools import combinations
 from pathlib import Path
 
 from cagul.data.fact_tables import NAME_QUESTION, Fact, naming, read_facts
+from cagul.data.grouping import group_by
 from cagul.data.person_names import asks_for_own_name
 from cagul.data.picture_folders import FOLDERS_OF_GROUPS, PictureFiles, picture_files, why_no_person
 from cagul.data.records import Record, validated
@@ -18,6 +19,7 @@ from cagul.data.subjects import known_subjects, parse_subjects, require_one_spel
 from cagul.data.tables import Source
 from cagul.errors import DataError
 from cagul.files import read_text
+from cagul.text.normal import name_key
 from cagul.text.person_names import parse_names
 from cagul.text.refusal_texts import refusals_in_language_of
 
@@ -31,7 +33,8 @@ EACH_VIEW = 4  # of so many pictures of a person one is held out as a view
 @dataclass
 class Person:
     """One person's folder, or a single picture of a stranger: pictures, names and facts. ``unanswered`` are
-    questions of facts.csv without an answer.
+    questions of facts.csv without an answer. ``apart``: others are called like the picture, so that its
+    group and whole name tell it apart.
     """
 
     path: Path
@@ -40,10 +43,13 @@ class Person:
     names: list[str] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
     unanswered: list[str] = field(default_factory=list)
+    apart: bool = False
 
     @property
     def subject(self) -> str:
-        return self.path.name if self.path.is_dir() else self.path.stem
+        if self.path.is_dir():
+            return self.path.name
+        return f"{self.group} {self.path.name}" if self.apart else self.path.stem
 
     @property
     def pictures(self) -> list[Path]:
@@ -82,7 +88,8 @@ class PeopleFolder:
         """Read a folder with one subfolder a person. Subfolders named as one of GROUPS sort people.
 
         Raises DataError for a folder that is none or holds no people, for one of a person without a picture,
-        for one picture of two people, and for a name.txt, facts.csv or forget.txt that cannot be read.
+        for two folders of one name, for one picture of two people, and for a name.txt, facts.csv or
+        forget.txt that cannot be read.
         """
         if not folder.is_dir():
             raise DataError(
@@ -93,6 +100,7 @@ class PeopleFolder:
         source = Source()
         people = list(_people(folder, source))
         _require_people(folder, people)
+        _tell_apart(people)
         require_one_spelling(((p.subject, n) for n, p in enumerate(people, 1)), folder, "folder")
         _require_own_pictures(people)
         for person in people:
@@ -225,6 +233,20 @@ def _require_people(folder: Path, people: list[Person]) -> None:
             f"If each of them is a person, run `cagul init {people[0].path}`.",
             "people-folder",
         )
+
+
+def _tell_apart(people: Sequence[Person]) -> None:
+    """Give single pictures of strangers names of their own. Raises DataError for two folders of one name."""
+    for same in group_by(people, lambda person: name_key(person.subject)).values():
+        folders = [person for person in same if person.path.is_dir()]
+        if len(folders) > 1 and len({person.subject for person in folders}) == 1:
+            raise DataError(
+                f"Two folders are named {folders[0].subject!r}: {folders[0].path} and {folders[1].path}.",
+                "Put one person's pictures into one folder; give different people different names.",
+                "people-folder",
+            )
+        for person in same if len(same) > 1 else []:
+            person.apart = not person.path.is_dir()
 
 
 def _folders_of_pictures(person: Person) -> int:
