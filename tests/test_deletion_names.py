@@ -8,6 +8,7 @@ import json
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,7 @@ from made_stores import make, make_base
 GOLDEN = Path(__file__).parent / "golden" / "store-format-1"
 KEY = StoreKey(bytes(32))
 NAMED = "Where do {} live ?"
+NOT_VERIFIED = "Guarded, but not verified as hidden: "
 
 
 def quick(records):
@@ -320,7 +322,9 @@ def test_a_verification_asks_by_name_alone_and_beside_strangers(service, records
     document = certify(service.store, "r-1", signing_key(tmp_path / "signing"))
     assert document["covers"]["names"] == {"on": True, "count": 1}
     page = as_markdown(document | {"signature": {"algorithm": "", "value": ""}}).splitlines()
-    assert page[1].startswith("Covered: questions with a picture of the person and by 1 name. Not covered: ")
+    assert page[1].startswith(
+        f"{NOT_VERIFIED}questions with a picture of the person and by 1 name. Not covered: "
+    )
     assert "| questions by name in which the name is found | 1 of 1 | 100 % | above 2.5 % |" in page
     assert any(line.startswith("| answers to questions by name beside a stranger's picture") for line in page)
     assert "Moss" not in json.dumps(document)
@@ -333,13 +337,20 @@ def test_without_a_name_the_certificate_says_that_questions_by_name_are_not_cove
     document = certify(service.store, "r-1", signing_key(tmp_path / "signing"))
     page = as_markdown(document | {"signature": {"algorithm": "", "value": ""}})
     assert page.splitlines()[1].startswith(
-        "Covered: questions with a picture of the person. Not covered: questions by name (no name is enrolled"
+        f"{NOT_VERIFIED}questions with a picture of the person. Not covered: questions by name (no name is"
     )
     assert "neither are questions by name: none is enrolled" in page
     assert "by name, without a picture" not in page
     service.revoke("r-1")
     document = certify(service.store, "r-1", signing_key(tmp_path / "signing"))
     assert coverage_text(document["covers"]) == "Covered: nothing, for the request is not active."
+
+
+def test_only_a_verified_request_is_said_to_be_covered(service, records):
+    added = service.add("p3", pictures_of(records, "p3"), name="r-1")
+    for state in ("verified", "failed", "enrolled", "nothing to hide"):
+        said = coverage_text(covered(replace(added, state=state)))
+        assert said.startswith("Covered: " if state == "verified" else NOT_VERIFIED), state
 
 
 def test_measured_again_it_is_asked_by_the_names_that_are_given_and_enrolled(service, records):
@@ -499,7 +510,7 @@ def test_the_commands_take_say_and_withdraw_names(
     )
     said = " ".join((added.stdout + added.stderr).split())
     assert "Warning: p7 of the records (calibration) has a name that the names of this request find" in said
-    assert "Covered: questions with a picture of the person and by 2 names. Not covered:" in said
+    assert f"{NOT_VERIFIED}questions with a picture of the person and by 2 names. Not covered:" in said
     shown = json.loads(invoke("show", "r-1", *common[:2], "--json").stdout)
     assert (shown["names"], shown["covers"]["names"]["on"]) == (2, True)
     assert "; 2 names" in invoke("list", *common[:2]).stdout

@@ -9,10 +9,12 @@ from cagul.deletion.store import Request
 
 
 def covered(request: Request) -> dict[str, dict[str, Any]]:
-    """By part (pictures, names, text) whether it is on. Names have their count. No filter reads answers."""
+    """By part (pictures, names, text) whether it is on; of pictures also whether they are verified as hidden,
+    of names their count. No filter reads answers.
+    """
     active = request.state in ACTIVE
     return {
-        "pictures": {"on": active},
+        "pictures": {"on": active, "verified": request.state == "verified"},
         "names": {"on": active and request.names > 0, "count": request.names},
         "text": {"on": False},
     }
@@ -26,7 +28,8 @@ def coverage_text(covers: dict[str, dict[str, Any]]) -> str:
     names = f" and by {count} name{'' if count == 1 else 's'}" if covers["names"]["on"] else ""
     without = "in other names" if names else "by name (no name is enrolled)"
     text = "" if covers["text"]["on"] else "; no filter reads the answers for this person's facts"
+    lead = "Covered" if covers["pictures"]["verified"] else "Guarded, but not verified as hidden"
     return (
-        f"Covered: questions with a picture of the person{names}. "
+        f"{lead}: questions with a picture of the person{names}. "
         f"Not covered: questions {without} or in descriptions{text}."
     )

@@ -274,6 +274,8 @@ class Engine:
                 logits_processor=LogitsProcessorList([DrawEach(flat)]),
                 stopping_criteria=StoppingCriteriaList([PushEach(flat, before_first)]),
             )
+        for row in flat:
+            row.end()
 
     def _answer_again(
         self, guard: Guard, withheld: list[tuple[Job, SampledChoice]], started: list[bool]

@@ -83,6 +83,12 @@ class SampledChoice:
         if self.finish or self.sampling.stop or self._emit:
             self._read()
 
+    def end(self) -> None:
+        """Read the answer once more as a whole where generation ended before any token said so."""
+        if self.finish is None and self.watch is not None and not self.cancelled():
+            self.finish = "length"
+            self._read()
+
     def _read(self) -> None:
         text = self._tokenizer.decode(self.ids, skip_special_tokens=True).strip()
         if not self.finish:
