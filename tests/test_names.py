@@ -420,6 +420,8 @@ def test_inspect_says_whether_the_gate_for_names_is_on(cagul, sealed, monkeypatc
     code, text = cagul("inspect", folder, "--names-key", key)
     assert code == 0
     assert "1 name, sealed in" in text
+    monkeypatch.chdir(folder.parent)
+    assert f"1 name, sealed in {folder.name}.names" in cagul("inspect", folder, "--names-key", key)[1]
     code, text = cagul("inspect", folder)
     assert code == 0
     assert "OFF: names are sealed in" in text

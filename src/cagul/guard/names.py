@@ -283,7 +283,15 @@ def _were(count: int, what: str) -> str:
 
 def _on(count: int, what: str, sealed: Path, key: Path) -> str:
     both = f"; their key {key.name} lies beside them" if key.parent == sealed.parent else ""
-    return f"{count} {what}{'' if count == 1 else 's'}, sealed in {sealed}{both}"
+    return f"{count} {what}{'' if count == 1 else 's'}, sealed in {_from_here(sealed)}{both}"
+
+
+def _from_here(path: Path) -> Path:
+    """A path as it is read from the working folder, where it lies in it."""
+    try:
+        return path.relative_to(Path.cwd())
+    except (ValueError, OSError):  # elsewhere, or in no folder that is there
+        return path
 
 
 def sealed_of(patch: Patch) -> SealedNames | None:
