@@ -32,7 +32,7 @@ from cagul.data.records import Record, Splits, load_records, split_records
 from cagul.demo.assets import demo_assets
 from cagul.evaluation.ask import Question, ask
 from cagul.evaluation.metrics.text_metrics import keyword_recall
-from cagul.guard.names import SealedNames
+from cagul.guard.sealed_names import SealedNames
 from cagul.host.frozen import FrozenHost, Tokens
 from cagul.method.gate import EnrolmentGate, MlpGate
 from cagul.text.identity_questions import identity_question

@@ -27,8 +27,8 @@ from cagul.evaluation.ask import Question, ask_batch
 from cagul.evaluation.metrics.text_metrics import keyword_recall
 from cagul.evaluation.questions import facts_of
 from cagul.guard.guard import Guard
-from cagul.guard.names import seal_names
 from cagul.guard.patch import Patch
+from cagul.guard.sealed_names import seal_names
 from cagul.host.frozen import FrozenHost
 from cagul.text.refusals import is_refusal
 

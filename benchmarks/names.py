@@ -15,7 +15,8 @@ from collections import Counter
 
 from faker import Faker
 
-from cagul.text.person_names import NameFinder, NameHashes, parse_names
+from cagul.text.name_finder import NameFinder
+from cagul.text.person_names import NameHashes, parse_names
 
 LOCALES = {
     "en_US": "When was {} born, and where do they live?",

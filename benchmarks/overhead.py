@@ -22,8 +22,8 @@ from bench_host import bench_inputs, interleaved, machine, make_bench_host, peak
 from cagul.cli.common import set_up
 from cagul.config import load_config
 from cagul.guard.guard import Guard
-from cagul.guard.names import SealedNames
 from cagul.guard.patch import Patch, host_card
+from cagul.guard.sealed_names import SealedNames
 from cagul.host.attention_capture import recording
 from cagul.host.frozen import FrozenHost
 from cagul.method.encoder import VisualTokenEncoder

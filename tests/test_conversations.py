@@ -390,7 +390,7 @@ def test_a_second_question_that_the_cache_does_not_cover_is_refused_by_name(host
     """One token is rewritten, and the next question is made to want another one."""
     guard = Guard(host, make_patch(host, selection={"k": 1}))
     cache, first = prefilled(guard)
-    held = guard._caches[cache]
+    held = guard._caches.held({"past_key_values": cache})[1]
     inputs = {"input_ids": second_turn(host, first, SEEN)}
     guard._last_turn_alone(host.prefill(inputs, held.tokens))
     prefill = host.prefill(inputs, held.tokens)

@@ -34,8 +34,8 @@ from cagul.deletion.verification import verdict, word_of
 from cagul.errors import DataError, StoreError
 from cagul.evaluation.metrics.intervals import share
 from cagul.guard.guard import Guard
-from cagul.guard.names import SealedNames
 from cagul.guard.patch import Patch
+from cagul.guard.sealed_names import SealedNames
 from cagul.text.person_names import NameHashes, parse_names
 from deletion_fixtures import pictures_of
 from made_stores import make, make_base

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from cagul.cli.app import app
 from cagul.data.records import parse_records
-from cagul.guard.guard import REFUSED_INPUTS
+from cagul.guard.refused_inputs import REFUSED_INPUTS
 from documents import ROOT, blocks, commands, page_maker, stage, unmarked
 
 DOCS = ROOT / "docs"

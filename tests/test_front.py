@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 
 from cagul.errors import HostError, PatchError, UsageError
 from cagul.guard.guard import Guard
-from cagul.guard.names import SealedNames
+from cagul.guard.sealed_names import SealedNames
 from cagul.host.front import Manifest, NoHead, cut
 from cagul.host.frozen import FrozenHost
 from cagul.text.person_names import parse_names

@@ -332,7 +332,6 @@ def test_a_folders_name_is_the_name_as_it_is_said(folder, people, cagul):
 
 
 def test_names_are_told_from_numbers_and_codes():
-    assert [is_name(text) for text in ("Ada Moss", "Ada", "p001", "IMG", "2024", "Ünal Öz", "may")] == [
-        True, True, False, True, False, True, False,
-    ]  # fmt: skip
+    assert all(is_name(text) for text in ("Ada Moss", "Ada", "IMG", "Ünal Öz"))
+    assert not any(is_name(text) for text in ("p001", "2024", "may"))
     assert full_names(["Ada", "Ada Moss"]) == ["Ada Moss"]

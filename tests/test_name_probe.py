@@ -15,7 +15,8 @@ from cagul.evaluation.metrics.gate import gate_figures
 from cagul.evaluation.result_rows import gate_row
 from cagul.guard.guard import Guard
 from cagul.guard.name_probe import QUESTION
-from cagul.guard.names import NameGate, SealedNames
+from cagul.guard.names import NameGate
+from cagul.guard.sealed_names import SealedNames
 from cagul.text.identity_questions import BY_LANGUAGE, identity_question
 from cagul.text.person_names import parse_names
 from cagul.text.refusal_texts import BY_LANGUAGE as REFUSALS

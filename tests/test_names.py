@@ -12,20 +12,11 @@ import torch
 
 from cagul.errors import NamesOffWarning, UsageError
 from cagul.guard.guard import Guard
-from cagul.guard.names import (
-    NamesInPrompt,
-    Replaced,
-    SealedNames,
-    key_beside,
-    make_key,
-    pieces_with_names,
-    put_back,
-    seal_names,
-    sealed_path,
-    with_names,
-)
+from cagul.guard.names import NamesInPrompt, Replaced, put_back
 from cagul.guard.output_filter import FilterFacts, LearnedValues
 from cagul.guard.patch import Patch
+from cagul.guard.sealed_names import SealedNames, key_beside, make_key, seal_names, sealed_path
+from cagul.guard.stand_ins import pieces_with_names, with_names
 from cagul.serving.engine import Done, Engine, Job
 from cagul.serving.sampling import SampledChoice, Sampling
 from cagul.text.person_names import parse_names

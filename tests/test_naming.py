@@ -16,7 +16,7 @@ from cagul.evaluation.naming import NO_STRANGER, NO_TEXT, named_items
 from cagul.evaluation.questions import Sample
 from cagul.evaluation.run_folder import Run
 from cagul.guard.guard import Guard
-from cagul.guard.names import SealedNames
+from cagul.guard.sealed_names import SealedNames
 from cagul.report.html import write_report
 from cagul.text.person_names import parse_names
 from helpers import make_patch

@@ -13,9 +13,9 @@ from cagul.data.groups import HELD_OUT_GROUPS
 from cagul.data.records import load_records, split_records
 from cagul.errors import GuardBypass, UsageError
 from cagul.guard.guard import Guard
-from cagul.guard.names import SEALED_VALUES, SealedNames, read_key, seal_names, sealed_of, sealed_path
 from cagul.guard.output_filter import FilterFacts, LearnedValues, SealedValues
 from cagul.guard.patch import Patch
+from cagul.guard.sealed_names import SEALED_VALUES, SealedNames, read_key, seal_names, sealed_of, sealed_path
 from cagul.serving.engine import Done, Engine, Job
 from cagul.serving.sampling import Sampling
 from cagul.text.normal import fold

@@ -7,7 +7,8 @@ import pytest
 from cagul.data.person_names import asks_for_own_name, names_in_answers
 from cagul.data.records import Record
 from cagul.errors import DataError
-from cagul.text.person_names import NameFinder, NameHashes, parse_names
+from cagul.text.name_finder import NameFinder
+from cagul.text.person_names import NameHashes, parse_names
 
 KEY = b"k" * 32
 ENROLLED = (

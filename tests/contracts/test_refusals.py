@@ -15,7 +15,8 @@ from transformers import AutoConfig
 
 import cagul
 from cagul.errors import DataError, GuardBypass, UnsupportedHost
-from cagul.guard.guard import REFUSED_INPUTS, Guard
+from cagul.guard.guard import Guard
+from cagul.guard.refused_inputs import REFUSED_INPUTS
 from cagul.host.families import PROVEN, REFUSED, Family
 from cagul.host.frozen import FrozenHost
 from families import FAMILIES

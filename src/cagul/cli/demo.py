@@ -108,8 +108,8 @@ def _patch(
 
     The key of the names lies beside them, and not among the user's own: the people are invented.
     """
-    from cagul.guard.names import key_beside
     from cagul.guard.patch import Patch
+    from cagul.guard.sealed_names import key_beside
     from cagul.training.unlearn import unlearn
 
     folder = run / PATCH

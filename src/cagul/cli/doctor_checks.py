@@ -24,7 +24,7 @@ from cagul.environment import GIB, versions
 from cagul.errors import CagulError, HostError, WriteError
 from cagul.evaluation.memorisation import can_refuse
 from cagul.files import require_writable
-from cagul.guard.names import KEY_VARIABLE, default_key_path, read_key
+from cagul.guard.sealed_names import KEY_VARIABLE, default_key_path, read_key
 from cagul.guard.selfcheck import selfcheck
 from cagul.host.frozen import FrozenHost
 from cagul.host.prompter import knows_system_turn

@@ -54,7 +54,7 @@ class EnrolledNames:
         """These, with their key beside the patch in ``folder`` where that of the patch in ``base`` lies
         beside its names and no other was named.
         """
-        from cagul.guard.names import key_beside, sealed_of
+        from cagul.guard.sealed_names import key_beside, sealed_of
 
         if self.key or base is None or self.base is None or sealed_of(self.base) is None:
             return self
@@ -64,7 +64,7 @@ class EnrolledNames:
     @property
     def any(self) -> bool:
         """Whether there is something to seal, of these or of the base patch."""
-        from cagul.guard.names import sealed_of
+        from cagul.guard.sealed_names import sealed_of
 
         base = None if self.base is None else sealed_of(self.base)
         return bool(self.names) or self.wants_values or base is not None
@@ -74,7 +74,7 @@ class EnrolledNames:
         be read, for a key file that holds no key and for the names of an earlier patch in ``folder``: before
         the training, not after it.
         """
-        from cagul.guard.names import default_key_path, find_sealed, read_key
+        from cagul.guard.sealed_names import default_key_path, find_sealed, read_key
         from cagul.text.person_names import parse_names
 
         if stale := find_sealed(folder):
@@ -97,7 +97,7 @@ class EnrolledNames:
 
     def make_key(self) -> None:
         """Make the key where there are names and it is not there yet. Raises UsageError, WriteError."""
-        from cagul.guard.names import default_key_path, make_key
+        from cagul.guard.sealed_names import default_key_path, make_key
 
         if self.any:
             make_key(self.key or default_key_path(), self.base_key)
@@ -114,7 +114,7 @@ class EnrolledNames:
 
     def give(self, made: Patch) -> None:
         """Give a patch that is not saved yet the gate for these names. Their key is there."""
-        from cagul.guard.names import SealedNames, default_key_path, read_key, sealed_of
+        from cagul.guard.sealed_names import SealedNames, default_key_path, read_key, sealed_of
         from cagul.text.person_names import parse_names
 
         if self.any:
@@ -126,7 +126,7 @@ class EnrolledNames:
 
     def seal(self, made: Patch, folder: Path) -> None:
         """Seal them, and those of the base patch, beside the patch in ``folder``."""
-        from cagul.guard.names import seal_names, sealed_of
+        from cagul.guard.sealed_names import seal_names, sealed_of
 
         if self.any:
             seal_names(
@@ -143,7 +143,7 @@ class EnrolledNames:
         """Seal them and save the patch in ``folder``, in this order: a patch is never there without its
         names. Returns the folder.
         """
-        from cagul.guard.names import sealed_path
+        from cagul.guard.sealed_names import sealed_path
 
         self.seal(made, folder)
         try:
@@ -212,7 +212,7 @@ def names_facts(patch: Patch) -> dict[str, object]:
 
 def names_note(patch: Patch) -> str:
     """The patch's note on its names; of a patch from before names were counted also what it cannot tell."""
-    from cagul.guard.names import NO_NAMES, SEALED
+    from cagul.guard.sealed_names import NO_NAMES, SEALED
 
     if patch.names_note != NO_NAMES or SEALED in patch.facts:
         return patch.names_note

@@ -94,8 +94,8 @@ def unlearn(
     """Train a patch that makes a frozen host forget people, and check it on held-out questions (exit code 8
     if it does not hide; it is kept). If interrupted, run the same command again to resume.
     """
-    from cagul.guard.names import find_sealed
     from cagul.guard.patch import Patch
+    from cagul.guard.sealed_names import find_sealed
     from cagul.training.unlearn import require_nameless
 
     short = {"training.seed": seed, "training.minutes": minutes}

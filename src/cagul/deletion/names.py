@@ -19,7 +19,8 @@ from cagul.data.records import Record
 from cagul.deletion.keys import StoreKey
 from cagul.deletion.tables import SealedPart
 from cagul.errors import DataError, StoreError, reason
-from cagul.text.person_names import KeyedHash, NameFinder, NameHashes, parse_names
+from cagul.text.name_finder import NameFinder
+from cagul.text.person_names import KeyedHash, NameHashes, parse_names
 
 MARKS = "marks"
 

@@ -31,7 +31,8 @@ from cagul.guard.patch import Patch
 from cagul.method.calibration import calibrate
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.gate import EnrolmentGate
-from cagul.text.person_names import NameFinder, NameHashes
+from cagul.text.name_finder import NameFinder
+from cagul.text.person_names import NameHashes
 from cagul.training.progress import Progress, silent
 from cagul.training.token_cache import TokenCache
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from cagul.guard.decision import Decision
-from cagul.guard.names import NamesInPrompt, with_names
+from cagul.guard.names import NamesInPrompt
+from cagul.guard.stand_ins import with_names
 from cagul.host.frozen import Tokens
 
 

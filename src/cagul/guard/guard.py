@@ -11,13 +11,12 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar, copy_context
-from dataclasses import dataclass, replace
+from contextvars import copy_context
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from threading import local
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from PIL import Image
@@ -26,12 +25,16 @@ from transformers import Cache
 
 from cagul.data.pictures import open_picture
 from cagul.errors import GuardBypass, HostError
+from cagul.guard.caches import CacheRecord, GuardedCaches
 from cagul.guard.decision import Answer, Decision, Part
 from cagul.guard.encoded import EncodedPrompts, without_columns
+from cagul.guard.modes import DISABLED, FORCED, UNFILTERED, within
 from cagul.guard.name_probe import NameProbe
-from cagul.guard.names import NamesInPrompt, pieces_with_names, restored
+from cagul.guard.names import NamesInPrompt, restored
 from cagul.guard.output_filter import NO_VALUES, Asked, FilteredGeneration, OutputFilter, Watch
 from cagul.guard.patch import Patch
+from cagul.guard.refused_inputs import refuse
+from cagul.guard.stand_ins import pieces_with_names
 from cagul.guard.token_edit import choose_tokens, rewrite
 from cagul.host.frozen import FrozenHost, Prefill, Tokens
 from cagul.host.generation import GreedyConfig
@@ -39,50 +42,6 @@ from cagul.host.prompt_layout import hide
 from cagul.host.streaming import stream_pieces
 
 LOGGER = logging.getLogger(__name__)
-REFUSED_INPUTS = {
-    "inputs_embeds": "they may already hold visual tokens that the gate cannot see",
-    "mm_encoder_outputs": "ready-made visual tokens would go around the gate",
-    "assistant_model": "assisted decoding would ask a second, unguarded model",
-    "prompt_lookup_num_tokens": "assisted decoding is not proven to apply the edit once",
-    "assistant_early_exit": "assisted decoding is not proven to apply the edit once",
-    "custom_generate": "a decoding loop of its own need not pass the gate",
-    "prefill_chunk_size": "a chunked prefill would cut the question from its picture",
-    "use_mtp": "assisted decoding is not proven to apply the edit once",
-    "pixel_values_videos": "video input is not guarded",
-    "vision_feature_layer": "the gate and the encoder know the host's own layer only",
-    "vision_feature_select_strategy": "the gate and the encoder know the host's own strategy only",
-}
-REFUSED_SETTINGS = ("prompt_lookup_num_tokens", "prefill_chunk_size", "assistant_early_exit", "use_mtp")
-
-
-@dataclass
-class _CacheRecord:
-    """What a cache of this guard holds: the untouched tokens of its images and which of them were
-    rewritten.
-    """
-
-    tokens: Tokens
-    masks: dict[int, Tensor]
-    # what was said before the last user turn of prompts with a picture that fires
-    hidden: Tensor | None = None
-    length: int = 0  # of the cache, in tokens: what is beyond it came from elsewhere
-    near: tuple[bool, ...] = ()  # prompts whose answers may not say shared values either
-
-
-# A context keeps every ContextVar that was set in it, so these belong to the module and not to a guard.
-_disabled: ContextVar[frozenset[Guard]] = ContextVar("cagul_disabled_guards", default=frozenset())
-_forced: ContextVar[frozenset[Guard]] = ContextVar("cagul_forced_guards", default=frozenset())
-_unfiltered: ContextVar[frozenset[Guard]] = ContextVar("cagul_unfiltered_guards", default=frozenset())
-
-
-@contextmanager
-def _member(guards: ContextVar[frozenset[Guard]], guard: Guard) -> Iterator[None]:
-    """Inside the block, and in this thread's context alone, ``guard`` is one of ``guards``."""
-    token = guards.set(guards.get() | {guard})
-    try:
-        yield
-    finally:
-        guards.reset(token)
 
 
 @cache
@@ -120,7 +79,7 @@ class Guard:
             LOGGER.warning("Name probe of the gate OFF: %s", patch.names_note)
         self._move()
         self._local = local()
-        self._caches: WeakKeyDictionary[Cache, _CacheRecord] = WeakKeyDictionary()
+        self._caches = GuardedCaches()
 
     @classmethod
     def load(
@@ -157,13 +116,13 @@ class Guard:
         given = options.get("generation_config")
         # generate fills what is unset in other settings than these from the host's
         own = () if isinstance(given, GreedyConfig) else (self.host.model.generation_config,)
-        self._refuse(options, *own, given)
-        if self in _disabled.get():
-            self._disown(options)
+        refuse(options, *own, given)
+        if self in DISABLED.get():
+            self._caches.forget(options)
             return self.host.generate(options)
         asked_ids = options.get("input_ids")
         names = self._pass_names(options)
-        cache, held = self._held(options)
+        cache, held = self._caches.held(options)
         unhidden, tokens, prefill = dict(options), None, None
         if held is not None:
             held = self._require_cover(held, options)
@@ -176,9 +135,9 @@ class Guard:
             output = filtering.filtered(output)
             self._note_withheld(filtering.asked, prefill)
         if self.withheld:
-            self._disown(options)  # the cache holds what was withheld
+            self._caches.forget(options)  # the cache holds what was withheld
         else:
-            self._remember(held, cache, getattr(output, "past_key_values", None))
+            self._caches.remember(held, cache, getattr(output, "past_key_values", None))
         return output if names is None else restored(output, names)
 
     @torch.compiler.disable
@@ -187,12 +146,12 @@ class Guard:
         self._forget_call()
         if input_ids is not None:
             inputs["input_ids"] = input_ids
-        self._refuse(inputs)
-        if self in _disabled.get():
-            self._disown(inputs)
+        refuse(inputs)
+        if self in DISABLED.get():
+            self._caches.forget(inputs)
             return self.host.model(**inputs)
         self._pass_names(inputs)
-        cache, held = self._held(inputs)
+        cache, held = self._caches.held(inputs)
         if held is not None:
             if held.masks and inputs["input_ids"].shape[1] > 1:
                 raise GuardBypass(
@@ -209,7 +168,7 @@ class Guard:
             if tokens:
                 given["mm_encoder_outputs"] = self.host.features(tokens)
             output = self.host.model(**given)
-        self._remember(held, cache, getattr(output, "past_key_values", None))
+        self._caches.remember(held, cache, getattr(output, "past_key_values", None))
         return output
 
     def encode(self, inputs: dict[str, Any]) -> EncodedPrompts:
@@ -221,14 +180,14 @@ class Guard:
         GuardBypass as ``generate`` does, and for a prompt that goes on from a cache.
         """
         self._forget_call()
-        self._refuse(inputs)
+        refuse(inputs)
         if inputs.get("past_key_values") is not None:
             raise GuardBypass(
                 "past_key_values came with prompts that are to be encoded whole.",
                 "Give the whole conversation without a cache.",
                 "cache",
             )
-        if self in _disabled.get():
+        if self in DISABLED.get():
             tokens = self.host.encode_images(inputs) if inputs.get("pixel_values") is not None else []
             return EncodedPrompts(self.host.without_pixels(inputs), tokens, ())
         given = dict(inputs)
@@ -276,7 +235,7 @@ class Guard:
             withheld.extend(self.withheld)
 
         pieces = self._streaming(generate, verdicts, withheld)
-        names = None if self in _disabled.get() else self._pass_names(dict(inputs))
+        names = None if self in DISABLED.get() else self._pass_names(dict(inputs))
         return pieces if names is None else pieces_with_names(pieces, names.said_for(0))
 
     def _streaming(
@@ -321,7 +280,7 @@ class Guard:
     @contextmanager
     def disabled(self) -> Iterator[FrozenHost]:
         """Inside the block, and in this thread alone, the guard is the host."""
-        with _member(_disabled, self):
+        with within(DISABLED, self):
             yield self.host
 
     @contextmanager
@@ -329,13 +288,13 @@ class Guard:
         """Inside the block, and in this thread alone, the gate fires on every picture: what a false alarm
         costs.
         """
-        with _member(_forced, self):
+        with within(FORCED, self):
             yield self
 
     @contextmanager
     def unfiltered(self) -> Iterator[Guard]:
         """Inside the block, and in this thread alone, the output filter withholds nothing."""
-        with _member(_unfiltered, self):
+        with within(UNFILTERED, self):
             yield self
 
     # -- the gate
@@ -365,7 +324,7 @@ class Guard:
         is asked who it shows, if the patch wants it. ``tokens`` and ``scores`` are of all pictures of
         ``inputs``.
         """
-        if self in _forced.get():
+        if self in FORCED.get():
             return dict.fromkeys(range(len(tokens)), "forced")
         above = scores > self.patch.threshold
         found: dict[int, Part] = {i: "input gate" for i in range(len(tokens)) if above[i]}
@@ -386,7 +345,7 @@ class Guard:
         return self._local.names
 
     @torch.no_grad()
-    def _pass_gate(self, inputs: dict[str, Any]) -> tuple[_CacheRecord, Tokens | None, Prefill | None]:
+    def _pass_gate(self, inputs: dict[str, Any]) -> tuple[CacheRecord, Tokens | None, Prefill | None]:
         """Encode the pictures, score them, and rewrite the tokens of those that fire. Returns what a cache
         will hold, the tokens to answer from, and the prompts with the untouched tokens.
 
@@ -394,7 +353,7 @@ class Guard:
         from here on.
         """
         if inputs.get("pixel_values") is None:
-            return _CacheRecord([], {}), None, None
+            return CacheRecord([], {}), None, None
         if inputs.get("input_ids") is None:
             raise GuardBypass(
                 "A picture came without input_ids, so its question is unknown.",
@@ -430,7 +389,7 @@ class Guard:
             for i, score in enumerate(scores)
         )
         near = self._near(len(inputs["input_ids"]), scores.tolist(), parts, prefill)
-        return _CacheRecord(tokens, masks, hidden, near=near), edited, prefill
+        return CacheRecord(tokens, masks, hidden, near=near), edited, prefill
 
     def _rewrite(self, prefill: Prefill) -> tuple[Tokens, dict[int, Tensor], Tensor | None]:
         """The tokens of all pictures, rewritten for ``prefill.images``; which of these tokens were; and what
@@ -472,7 +431,7 @@ class Guard:
 
     @property
     def _active_filter(self) -> OutputFilter | None:
-        return None if self in _unfiltered.get() else self._filter
+        return None if self in UNFILTERED.get() else self._filter
 
     def _near(
         self, prompts: int, scores: Sequence[float], parts: dict[int, Part], prefill: Prefill
@@ -489,7 +448,7 @@ class Guard:
         }
         return tuple(row in near for row in range(prompts))
 
-    def _note_asked(self, ids: Any, mask: Any, held: _CacheRecord) -> Asked | None:
+    def _note_asked(self, ids: Any, mask: Any, held: CacheRecord) -> Asked | None:
         """Keep the prompts of this call for ``watch``, by their ``ids`` and ``mask`` as they were given; None
         where there is no filter.
         """
@@ -543,29 +502,9 @@ class Guard:
                 for decision, span in zip(self.decisions, prefill.layout.spans, strict=True)
             )
 
-    # -- caches and ways around
+    # -- caches
 
-    def _held(self, inputs: dict[str, Any]) -> tuple[Cache | None, _CacheRecord | None]:
-        """The cache of a call and, when it is filled, what this guard put into it."""
-        cache = inputs.get("past_key_values")
-        if cache is None or (isinstance(cache, Cache) and cache.get_seq_length() == 0):
-            return cache, None
-        held = self._caches.get(cache) if isinstance(cache, Cache) else None
-        if held is None or int(cache.get_seq_length()) > held.length:
-            raise GuardBypass(
-                "past_key_values holds tokens that this guard has not seen, maybe a picture.",
-                "Give the whole conversation without a cache, or one that this guard returned.",
-                "cache",
-            )
-        if inputs.get("pixel_values") is not None:
-            raise GuardBypass(
-                "A new picture came with a cache that is already filled.",
-                "Give the whole conversation with all its pictures, without past_key_values.",
-                "cache",
-            )
-        return cache, held
-
-    def _require_cover(self, held: _CacheRecord, inputs: dict[str, Any]) -> _CacheRecord:
+    def _require_cover(self, held: CacheRecord, inputs: dict[str, Any]) -> CacheRecord:
         """A new question over a rewritten picture needs every token that it would choose to be rewritten
         already. Returns what is held, with the turns hidden that are earlier ones now.
         """
@@ -594,33 +533,6 @@ class Guard:
                     "cache",
                 )
         return replace(held, hidden=hidden)
-
-    def _remember(self, held: _CacheRecord, *caches: Any) -> None:
-        for one in caches:
-            if isinstance(one, Cache):
-                self._caches[one] = replace(held, length=int(one.get_seq_length()))
-
-    def _disown(self, inputs: dict[str, Any]) -> None:
-        """Forget a cache that holds an answer that was withheld, or that the unguarded host fills: a picture
-        may go into it ungated.
-        """
-        if isinstance(cache := inputs.get("past_key_values"), Cache):
-            self._caches.pop(cache, None)
-
-    @staticmethod
-    def _refuse(inputs: dict[str, Any], *settings: Any) -> None:
-        for name, reason in REFUSED_INPUTS.items():
-            given = inputs.get(name)
-            if given is not None and given is not False:
-                raise GuardBypass(
-                    f"{name} is refused: {reason}.", "Leave it out, or use guard.host knowingly."
-                )
-        for setting in settings:
-            for name in REFUSED_SETTINGS:
-                if getattr(setting, name, None) not in (None, False):
-                    raise GuardBypass(
-                        f"generation_config.{name} is refused: {REFUSED_INPUTS[name]}.", "Set it to None."
-                    )
 
     # -- what a model offers otherwise
 

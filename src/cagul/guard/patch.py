@@ -33,8 +33,9 @@ from cagul.files import (
     write_json,
     write_text,
 )
-from cagul.guard.names import NO_NAMES, OFF, SEALED, SEALED_VALUES, NameGate, open_names
+from cagul.guard.names import NameGate
 from cagul.guard.output_filter import NO_VALUES, OutputFilter
+from cagul.guard.sealed_names import NO_NAMES, OFF, SEALED, SEALED_VALUES, open_names
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.gate import STORED_IMPOSTORS, load_gate
 from cagul.text.counts import people

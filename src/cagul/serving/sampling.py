@@ -18,8 +18,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import LogitsProcessor, StoppingCriteria
 
-from cagul.guard.names import held_back, with_names
 from cagul.guard.output_filter import Watch
+from cagul.guard.stand_ins import held_back, with_names
 
 WITHHELD = "withheld"  # why an answer ended that would have said a value
 REPLACEMENT = "\ufffd"  # what a decoder says of a character whose bytes have not all come

@@ -18,7 +18,8 @@ import regex
 
 from cagul.text.endings import languages_of, script_of, stems
 from cagul.text.matching import KATAKANA, UNSPACED, folded, spellings
-from cagul.text.person_names import HASH, SPELLED_LETTERS, TITLES, KeyedHash
+from cagul.text.name_finder import SPELLED_LETTERS
+from cagul.text.person_names import HASH, TITLES, KeyedHash
 
 MOST_WORDS = 12  # of a value; of a longer one these many words are kept
 MOST_DIGITS = 40  # of a number

@@ -20,8 +20,8 @@ from cagul.data.records import Record, Splits
 from cagul.environment import GIB
 from cagul.errors import HostError, UsageError
 from cagul.guard.name_probe import QUESTION
-from cagul.guard.names import SEALED
 from cagul.guard.patch import Patch, host_card
+from cagul.guard.sealed_names import SEALED
 from cagul.host.frozen import FrozenHost
 from cagul.method.encoder import VisualTokenEncoder
 from cagul.method.gate import EnrolmentGate, MlpGate
