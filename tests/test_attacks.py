@@ -222,6 +222,10 @@ def test_answers_are_told_refused_invented_or_broken():
     assert sort_of_answer(row(refused=None)) == "invented"
 
 
+def test_a_yes_to_the_truth_alone_tells_nothing_where_no_false_value_was_asked():
+    assert first_telling([row(number=1, states_truth=True, affirmed=True)]) is None
+
+
 def test_yes_and_no_tell_together_where_the_truth_alone_is_affirmed():
     def asked(*affirmed):
         truths = (False, True, False)

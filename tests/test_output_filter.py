@@ -391,3 +391,11 @@ def test_no_probe_is_a_question_of_the_demo(demo):
     records = load_records(demo.records)
     asked = {fold(q) for r in records for q in (r.question, *r.paraphrased_questions, *r.text_questions)}
     assert not asked & {fold(probe) for probes in PROBES.values() for probe in probes}
+
+
+def test_a_filter_that_is_asked_for_and_knows_no_values_is_said_to_be_off(
+    tiny_folder, tiny_host, tmp_path, caplog
+):
+    folder = make_patch(tiny_host).save(tmp_path / "patch")
+    Guard.load(tiny_folder, folder, output_filter=True)
+    assert "Output filter OFF: no values are enrolled with" in caplog.text

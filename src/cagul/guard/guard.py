@@ -101,6 +101,8 @@ class Guard:
         opened = Patch.from_pretrained(patch, names_key=names_key)  # fails before the host is loaded
         if options.get("part") == "front":
             options = {"layers": opened.depth} | options
+        if output_filter and opened.values_note == NO_VALUES:
+            LOGGER.warning("Output filter OFF: %s with %s", NO_VALUES, patch)
         return cls(FrozenHost.load(host, **options), opened, output_filter=output_filter)
 
     # -- the host's own interface

@@ -84,11 +84,12 @@ def first_telling(rows: Rows) -> int | None:
     """The number of the first query that tells the fact of ``rows``, None where none does.
 
     Questions by yes or no tell together, at the last of them: where the truth alone is affirmed.
+    A budget that leaves no false value to be denied tells nothing.
     """
     told = [row["number"] for row in rows if row["told"]]
     stated = [row for row in rows if row.get("states_truth") is not None]
     affirmed = [row["states_truth"] for row in stated if row["affirmed"]]
-    if affirmed == [True]:
+    if affirmed == [True] and not all(row["states_truth"] for row in stated):
         told.append(max(row["number"] for row in stated))
     return min(told, default=None)
 
