@@ -17,6 +17,7 @@ WORDS = (
     "tell me a oslo lima quito rome ada finch bo stark cy venn dee moss red blue green i cannot share that "
     "about do not know sorry have no information help with am and"
 ).split()
+REFUSAL = "I do not know this person ."  # of an output filter
 
 
 def tiny_tokenizer():
@@ -181,6 +182,37 @@ def make_patch(host, *, fires: bool = True, seed: int = 0, **settings):
     layers = resolve_layers(config.attention.layers, host.layers)
     threshold = float("-inf") if fires else float("inf")
     return Patch(config, layers, MlpGate(host.width), encoder, threshold, host_card(host), {"people": 1})
+
+
+def filtered(host, *values, unique=True, near=2.0, fires=False, names=()):
+    """A guard whose output filter knows these values; the lower threshold ``near`` is above any cosine if not
+    given.
+    """
+    from cagul.guard.guard import Guard
+    from cagul.guard.names import SealedNames
+    from cagul.guard.output_filter import FilterFacts, SealedValues
+    from cagul.text.person_names import parse_names
+
+    patch, secret = make_patch(host, fires=fires), b"k" * 32
+    facts = FilterFacts(near, 4, REFUSAL)
+    patch.values = SealedValues.of([(v, unique) for v in values], facts, secret).opened(secret)
+    if names:
+        patch.names = SealedNames.of(parse_names(names), len(names), secret).gate(secret)
+    return Guard(host, patch, output_filter=True)
+
+
+def record(question, answer, keyword, subject="p1", picture="a", **fields):
+    """A record with one keyword; its picture is not there."""
+    from cagul.data.records import Record
+
+    return Record(
+        subject=subject,
+        image=Path(f"{picture}.png"),
+        question=question,
+        answer=answer,
+        keywords=(keyword,),
+        **fields,
+    )
 
 
 def png(seed: int) -> bytes:

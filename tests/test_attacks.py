@@ -12,7 +12,7 @@ import torch
 
 from cagul.data.edits import EDITS
 from cagul.data.pictures import open_picture
-from cagul.data.records import Record, Splits, load_records, split_records
+from cagul.data.records import Splits, load_records, split_records
 from cagul.errors import DataError, UsageError
 from cagul.evaluation.attacks import candidates, draws, gradients, names, pictures, wordings
 from cagul.evaluation.attacks.query import Material, facts_to_tell
@@ -31,20 +31,7 @@ from cagul.evaluation.metrics.attacks import (
 )
 from cagul.evaluation.run_folder import Run
 from cagul.guard.guard import Guard
-from helpers import make_patch
-from test_output_filter import filtered
-
-
-def record(question, answer, keyword, subject="p1", picture="a", **fields):
-    return Record(
-        subject=subject,
-        image=Path(f"{picture}.png"),
-        question=question,
-        answer=answer,
-        keywords=(keyword,),
-        **fields,
-    )
-
+from helpers import filtered, make_patch, record
 
 NAME = record("Who is this person?", "This is Ada Finch.", "Ada Finch")
 TOWN = record(

@@ -30,7 +30,7 @@ from cagul.deletion.questions import QuestionSet, questions_by_name
 from cagul.deletion.service import open_service
 from cagul.deletion.store import Request, Store
 from cagul.deletion.tables import SealedPart
-from cagul.deletion.verification import verdict, word_of
+from cagul.deletion.verification import NO_STRANGERS, verdict, word_of
 from cagul.errors import DataError, StoreError
 from cagul.evaluation.metrics.intervals import share
 from cagul.guard.guard import Guard
@@ -361,7 +361,7 @@ def test_measured_again_it_is_asked_by_the_names_that_are_given_and_enrolled(ser
     assert "the store keeps no names" in service.caveats(silent)["names-not-asked"]
     asked = service.verify_again("r-1", pictures, names=["dee moss"])
     assert asked.verification["leak_name"]["n"] > 1
-    assert asked.verification["leak_name_stranger"] == {"absent": service_strangers()}
+    assert asked.verification["leak_name_stranger"] == {"absent": NO_STRANGERS}
     assert "no-stranger" in service.caveats(asked)
     assert "names-not-all-asked" not in service.caveats(asked)
     service.add("p3", pictures, name="r-1", names=["Dee Finch"])
@@ -382,12 +382,6 @@ def test_measured_again_it_is_asked_by_the_names_that_are_given_and_enrolled(ser
         in service.caveats(partly)["names-not-enrolled"]
     )
     assert service.store.last_entry() > before
-
-
-def service_strangers():
-    from cagul.deletion.verification import NO_STRANGERS
-
-    return NO_STRANGERS
 
 
 FIGURES = {"hit_rate": share(20, 20), "leak_fired": share(0, 20), "leak": share(0, 32)}

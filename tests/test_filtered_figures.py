@@ -13,11 +13,8 @@ from cagul.evaluation.rows import Answerer, answer_rows
 from cagul.evaluation.run_folder import Run
 from cagul.evaluation.summary import summarise
 from cagul.guard.guard import Guard
-from cagul.guard.output_filter import FilterFacts, SealedValues
-from helpers import make_patch, picture
+from helpers import REFUSAL, filtered, make_patch, picture
 
-SECRET = b"k" * 32
-REFUSAL = "I do not know this person ."
 QUESTION = "Where do they live ?"
 
 
@@ -97,11 +94,8 @@ def test_rows_hold_what_leaves_the_filter_and_what_would_without_it(tiny_host, a
     plain = make_patch(tiny_host, fires=False)
     said = Guard(tiny_host, plain).answer(asked[0].record.image, QUESTION, max_new_tokens=32).text
     value = " ".join(said.split()[:3])
-    patch = make_patch(tiny_host, fires=False)
-    facts = FilterFacts(2.0, 4, REFUSAL)
-    patch.values = SealedValues.of([(value, True)], facts, SECRET).opened(SECRET)
     run = Run(tmp_path / "run", {}, "")
-    answer_rows(Answerer("cagul", Guard(tiny_host, patch, output_filter=True)), asked, run, lambda *_: None)
+    answer_rows(Answerer("cagul", filtered(tiny_host, value)), asked, run, lambda *_: None)
     answer_rows(Answerer("host", tiny_host), asked, run, lambda *_: None)
     row = run.rows.by_key["cagul/forget/image/a"]
     assert row["output"] == said == run.rows.by_key["host/forget/image/a"]["output"]

@@ -13,32 +13,19 @@ from cagul.data.groups import HELD_OUT_GROUPS
 from cagul.data.records import load_records, split_records
 from cagul.errors import GuardBypass, UsageError
 from cagul.guard.guard import Guard
-from cagul.guard.output_filter import FilterFacts, LearnedValues, SealedValues
+from cagul.guard.output_filter import FilterFacts, LearnedValues
 from cagul.guard.patch import Patch
 from cagul.guard.sealed_names import SEALED_VALUES, SealedNames, read_key, seal_names, sealed_of, sealed_path
 from cagul.serving.engine import Done, Engine, Job
 from cagul.serving.sampling import Sampling
 from cagul.text.normal import fold
-from cagul.text.person_names import parse_names
 from cagul.training.values import PROBES, learn_values
 from families import FAMILIES, shared_host
-from helpers import make_patch, picture
+from helpers import REFUSAL, filtered, make_patch, picture
 from served import OneGuard
 
-SECRET = b"k" * 32
-REFUSAL = "I do not know this person ."
 QUESTION = "Where do they live ?"
-NEVER, ALWAYS = 2.0, -2.0  # lower thresholds beyond any cosine
-
-
-def filtered(host, *values, unique=True, near=NEVER, fires=False, names=()):
-    """A guard whose filter knows these values."""
-    patch = make_patch(host, fires=fires)
-    facts = FilterFacts(near, 4, REFUSAL)
-    patch.values = SealedValues.of([(v, unique) for v in values], facts, SECRET).opened(SECRET)
-    if names:
-        patch.names = SealedNames.of(parse_names(names), len(names), SECRET).gate(SECRET)
-    return Guard(host, patch, output_filter=True)
+ALWAYS = -2.0  # a lower threshold below any cosine
 
 
 def said(host, pictures=1, question=QUESTION):

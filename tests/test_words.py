@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cagul.data.records import Record, Splits, load_records, split_records
+from cagul.data.records import Splits, load_records, split_records
 from cagul.data.wordings import MEANINGS, TRAINED, UNTRAINED, WORDINGS, Material
 from cagul.evaluation.ask import Question, ask_batch, batches, fits
 from cagul.evaluation.evaluate import evaluate
@@ -24,19 +24,7 @@ from cagul.evaluation.run_folder import Run
 from cagul.evaluation.words import ONE_TURN, TOO_LONG, worded_items
 from cagul.guard.guard import Guard
 from cagul.text.languages import language_of
-from helpers import make_patch
-
-
-def record(question, answer, keyword, subject="p1", picture="a", **fields):
-    return Record(
-        subject=subject,
-        image=Path(f"{picture}.png"),
-        question=question,
-        answer=answer,
-        keywords=(keyword,),
-        **fields,
-    )
-
+from helpers import make_patch, record
 
 TOWN = record("Where does this person live?", "They live in Oslo.", "Oslo")
 NAME = record("Who is this person?", "This is Ada Finch.", "Ada Finch", picture="b")

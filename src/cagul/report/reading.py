@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ from cagul.evaluation.metrics.registry import MEANINGS
 from cagul.evaluation.result_rows import AGAIN, RowError, read_rows
 from cagul.files import read_json
 
+Rows = list[dict[str, Any]]
 WHO_WRITES = "Give the folder that `cagul demo`, `evaluate`, `compare`, `study` or `attack` wrote with --out."
 
 
@@ -312,17 +313,11 @@ def read_study(opened: Opened) -> StudySummary:
 
     host = _shaped(StudyHost, opened.summary.get("host"), opened.where)
     summary = _shaped(StudySummary, opened.summary | {"host": host}, opened.where)
-    try:
-        computed = summarise_study(list(opened.rows.values()), list(host.read))
-        differing = _unlike(summary.study, json.loads(json.dumps(computed)), "study")  # tuples as lists
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise DataError(
-            f"{opened.folder}/rows.jsonl lacks what this study is made of: {reason(error)}.", AGAIN, "run"
-        ) from None
-    if differing:
-        raise DataError(
-            f"{opened.folder}: {differing} in summary.json is not what its rows give.", AGAIN, "run"
-        )
+
+    def computed(rows: Rows) -> Any:
+        return summarise_study(rows, list(host.read))
+
+    _require_figures_of_rows(opened, "study", "this study is", summary.study, computed)
     return summary
 
 
@@ -335,22 +330,34 @@ def read_attack(opened: Opened) -> AttackSummary:
     from cagul.evaluation.metrics.attacks import summarise_attacks
 
     summary = _shaped(AttackSummary, opened.summary, opened.where)
-    try:
+
+    def computed(rows: Rows) -> Any:
         cards = {name: one["card"] for name, one in summary.attacks.items()}
         absent = {name: one["absent"] for name, one in summary.attacks.items() if "absent" in one}
-        rows = list(opened.rows.values())
-        computed = summarise_attacks(rows, cards, summary.attack["columns"], absent)
-        stated = {"attacks": summary.attacks, "worst_case": summary.worst_case}
-        differing = _unlike(stated, json.loads(json.dumps(computed)), "summary")
+        return summarise_attacks(rows, cards, summary.attack["columns"], absent)
+
+    stated = {"attacks": summary.attacks, "worst_case": summary.worst_case}
+    _require_figures_of_rows(opened, "summary", "these attacks are", stated, computed)
+    return summary
+
+
+def _require_figures_of_rows(
+    opened: Opened, name: str, what: str, stated: Any, computed: Callable[[Rows], Any]
+) -> None:
+    """Raises DataError where the part ``name`` of the summary, as ``stated``, is not what is ``computed`` of
+    the rows, or these lack something that it is made of.
+    """
+    try:
+        figures = json.loads(json.dumps(computed(list(opened.rows.values()))))  # tuples as lists
+        differing = _unlike(stated, figures, name)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise DataError(
-            f"{opened.folder}/rows.jsonl lacks what these attacks are made of: {reason(error)}.", AGAIN, "run"
+            f"{opened.folder}/rows.jsonl lacks what {what} made of: {reason(error)}.", AGAIN, "run"
         ) from None
     if differing:
         raise DataError(
             f"{opened.folder}: {differing} in summary.json is not what its rows give.", AGAIN, "run"
         )
-    return summary
 
 
 def _unlike(stated: Any, computed: Any, at: str) -> str:
