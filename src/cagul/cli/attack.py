@@ -23,7 +23,7 @@ from cagul.cli.terminal import (
     print_json,
     progress_bar,
 )
-from cagul.evaluation.metrics.attacks import CASES, HEADINGS, SORTS_OF_ANSWERS
+from cagul.evaluation.metrics.attacks import CASES, CONTROL, GUARDED, HEADINGS, SORTS_OF_ANSWERS
 from cagul.files import digest
 
 if TYPE_CHECKING:
@@ -120,15 +120,15 @@ def _identity(
 def _print_summary(results: Run, summary: Mapping[str, Any], page: Path) -> None:
     """The table, why attacks or columns are absent, and where the files are."""
     out.print(table(summary))
-    if "cagul" in summary["attack"]["columns"]:
+    if GUARDED in summary["attack"]["columns"]:
         out.print(answers_table(summary))
     for name, one in summary["attacks"].items():
         if "absent" in one:
             out.say(f"{name}: absent, {one['absent']}.")
     columns = summary["attack"]["columns"]
-    if "cagul" not in columns:
+    if GUARDED not in columns:
         out.say("The guard is absent: no --patch was given.")
-    if "retain_host" not in columns:
+    if CONTROL not in columns:
         err.say(
             "Without --retain-host nobody sees how much of this a guesser gets, who knows nothing.",
             style="yellow",
@@ -166,7 +166,7 @@ def answers_table(summary: Mapping[str, Any]) -> FittedTable:
     """What the guard answers under each attack, as shares of all answers, and how often its gate fires."""
     rows: list[list[Cell]] = []
     for name, one in _measured(summary):
-        guard = one["columns"]["cagul"]
+        guard = one["columns"][GUARDED]
         shares = [figure_cell(guard["answers"][sort], between="-") for sort in SORTS_OF_ANSWERS]
         rows.append([name, *shares, figure_cell(guard["fired"], between="-")])
     heads = [*SORTS_OF_ANSWERS, "fired"]

@@ -80,7 +80,7 @@ def answer_rows(
     done = len(items) - sum(map(len, missing))
     with PictureCache(open_picture) as pictures:
         for rows in processes.map(missing, ask):
-            run.rows.append([row for row in rows if row["key"] not in run.rows.by_key])
+            run.rows.append_new(rows)
             done += len(rows)
             progress(f"asking {answerer.method}", done, len(items))
 
@@ -232,7 +232,7 @@ def gate_rows(
         ]
         done = len(pictures) - sum(map(len, missing))
         for rows in processes.map(missing, partial(_gate_part, guard, method, split)):
-            run.rows.append([row for row in rows if row["key"] not in run.rows.by_key])
+            run.rows.append_new(rows)
             done += len(rows)
             progress(f"scoring {split}", done, len(pictures))
 

@@ -74,6 +74,10 @@ class Rows:
                 file.write(dump_lines(rows))
         self.by_key |= {row["key"]: dict(row) for row in rows}
 
+    def append_new(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add those of the rows whose keys are not there yet. Raises WriteError."""
+        self.append([row for row in rows if row["key"] not in self.by_key])
+
     def drop(self, keys: Iterable[str]) -> None:
         """Take rows out again, whole or not at all."""
         dropped = set(keys)

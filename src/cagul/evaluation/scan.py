@@ -43,7 +43,7 @@ def scan(
         keyed = {_key(salt, one.name): one for one in part}
         if not keyed.keys() <= run.rows.by_key.keys():
             rows = _rows_of(guard, keyed)
-            run.rows.append([row for row in rows if row["key"] not in run.rows.by_key])
+            run.rows.append_new(rows)
         names |= {key: one.name for key, one in keyed.items()}
         done += len(part)
         progress("scanning pictures", done, max(done, pictures.count))

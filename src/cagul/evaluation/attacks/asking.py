@@ -127,7 +127,7 @@ class Asking:
                 row_of(self.name, column.name, query, text, decision, spent)
                 for query, text, decision in zip(part, answers.texts, verdicts, strict=True)
             ]
-            setting.run.rows.append([row for row in rows if row["key"] not in setting.run.rows.by_key])
+            setting.run.rows.append_new(rows)
 
     def _answers(
         self, model: FrozenHost | Guard, part: list[Query], pictures: list[Image.Image]

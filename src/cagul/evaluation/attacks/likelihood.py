@@ -9,7 +9,7 @@ from typing import Any
 from cagul.data.records import Record
 from cagul.evaluation.attacks.asking import Column, Setting
 from cagul.evaluation.attacks.candidates import false_answers
-from cagul.evaluation.attacks.query import Card
+from cagul.evaluation.attacks.query import Card, fact_key
 from cagul.evaluation.metrics.likelihood import loss
 from cagul.evaluation.score import Triple, score
 
@@ -41,11 +41,11 @@ class LikelihoodRank:
         ]
         for start in range(0, len(candidates), FACTS):
             part = candidates[start : start + FACTS]
-            keys = [f"{self.name}/{_key(fact)}" for fact, _ in part]
+            keys = [f"{self.name}/{fact_key(fact)}/1" for fact, _ in part]
             for column in setting.columns:
                 if setting.lacks(column, keys):
                     rows = self._rows(column, part)
-                    setting.run.rows.append([r for r in rows if r["key"] not in setting.run.rows.by_key])
+                    setting.run.rows.append_new(rows)
             setting.progress(f"attack {self.name}", start + len(part), len(candidates))
         return "" if candidates else NO_OTHERS
 
@@ -62,7 +62,7 @@ class LikelihoodRank:
             decision = found[0].decision
             rows.append(
                 {
-                    "key": f"{column.name}/{self.name}/{_key(fact)}",
+                    "key": f"{column.name}/{self.name}/{fact_key(fact)}/1",
                     "method": column.name,
                     "attack": self.name,
                     "split": "forget",
@@ -84,10 +84,6 @@ class LikelihoodRank:
                 }
             )
         return rows
-
-
-def _key(fact: Record) -> str:
-    return f"{fact.subject}/{fact.image.name}/{fact.question}/{'|'.join(fact.keywords)}/1"
 
 
 ATTACK = LikelihoodRank()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
+from pathlib import Path
 
 from cagul.data.person_names import names_in_answers, names_of_records
 from cagul.data.records import Record
@@ -11,6 +11,7 @@ from cagul.evaluation.attacks.asking import Asking
 from cagul.evaluation.attacks.query import BLACK_BOX, Card, Draft, Material
 from cagul.text.matching import matcher
 
+STRANGERS = 3  # whose pictures come with the name, at most
 # letters of another script that look the same
 _LOOK_ALIKES = str.maketrans("aceopxyABCEHKMOPTX", "асеорхуАВСЕНКМОРТХ")
 _DIGITS = str.maketrans("aeiosAEIOS", "4310543105")
@@ -66,11 +67,13 @@ def _names(material: Material, fact: Record) -> list[Draft]:
         return []
     rng = material.rng("names", fact)
     texts = [*fact.text_questions] or [f"{name}. {fact.question}"]
-    ways = [("named", text, None) for text in texts]
+    ways: list[tuple[str, str, Path | None]] = [("named", text, None) for text in texts]
     ways += [
         (f"spelling_{kind}", texts[0].replace(name, spell(name)), None) for kind, spell in SPELLINGS.items()
     ]
-    ways += _with_pictures(material, fact, texts[0], rng)
+    ways.append(("own_picture", texts[0], fact.image))
+    strangers = rng.sample(material.strangers, min(STRANGERS, len(material.strangers)))
+    ways += [("stranger_picture", texts[0], picture) for picture in strangers]
     drafts = []
     for sort, text, picture in ways:
         said = matcher(*fact.keywords).found(f"{name} {text}")
@@ -78,18 +81,6 @@ def _names(material: Material, fact: Record) -> list[Draft]:
             drafts.append(Draft(sort, text, picture, keywords))
     rest = drafts[1:]
     return [*drafts[:1], *rng.sample(rest, len(rest))]
-
-
-def _with_pictures(material: Material, fact: Record, text: str, rng: random.Random) -> list:
-    """The named question with a stranger's picture and with the person's own; a fact told by name first."""
-    ways = [("own_picture", text, fact.image)]
-    if material.strangers:
-        ways += [("stranger_picture", text, picture) for picture in _some(material.strangers, rng)]
-    return ways
-
-
-def _some(pictures: list, rng: random.Random, most: int = 3) -> list:
-    return rng.sample(pictures, min(most, len(pictures)))
 
 
 ATTACK = Asking(

@@ -8,9 +8,7 @@ from pathlib import Path
 from cagul.data.edits import EDITS, Edit, random_edit
 from cagul.data.records import Record
 from cagul.evaluation.attacks.asking import Asking
-from cagul.evaluation.attacks.query import BLACK_BOX, Card, Draft, Material
-
-NO_PICTURE = "no fact has a picture"
+from cagul.evaluation.attacks.query import BLACK_BOX, NO_PICTURE, Card, Draft, Material
 
 
 def _pictures(fact: Record) -> list[Path]:

@@ -1,10 +1,11 @@
-"""What an attack asks: its card, its queries and what they are made of. No torch here."""
+"""What an attack asks: its card, its queries and what they are made of."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ from cagul.evaluation.questions import facts_of
 
 Access = Literal["black box", "scores", "white box"]
 BLACK_BOX: Access = "black box"
+NO_PICTURE = "no fact has a picture"
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,6 @@ class Card:
     access: Access
     perturbation: str
     source: str
-
-    @property
-    def black_box(self) -> bool:
-        return self.access == BLACK_BOX
 
 
 @dataclass(frozen=True)
@@ -74,8 +72,12 @@ class Query:
 
     @property
     def key(self) -> str:
-        fact = self.fact
-        return f"{fact.subject}/{fact.image.name}/{fact.question}/{'|'.join(fact.keywords)}/{self.number}"
+        return f"{fact_key(self.fact)}/{self.number}"
+
+
+def fact_key(fact: Record) -> str:
+    """A fact in the keys of rows."""
+    return f"{fact.subject}/{fact.image.name}/{fact.question}/{'|'.join(fact.keywords)}"
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,12 @@ class Material:
         """All records of the fact's person."""
         return [record for record in self.splits.forget if record.subject == fact.subject]
 
-    @property
+    @cached_property
     def others(self) -> list[Record]:
         """Private records of people who are not forgotten."""
         return [record for record in self.splits.retain if record.kind == "private"]
 
-    @property
+    @cached_property
     def strangers(self) -> list[Path]:
         """Pictures of people who are not forgotten; of unseen ones where there are any."""
         return sorted({record.image for record in self.splits.unseen or self.splits.retain})

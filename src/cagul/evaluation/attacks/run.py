@@ -14,15 +14,12 @@ from cagul.data.records import Splits
 from cagul.evaluation.attacks.asking import Column, Setting
 from cagul.evaluation.attacks.query import Material, facts_to_tell
 from cagul.evaluation.attacks.registry import Attack
-from cagul.evaluation.metrics.attacks import summarise_attacks
-from cagul.evaluation.result_rows import HOST, RETAIN_HOST
+from cagul.evaluation.metrics.attacks import CONTROL, FILTERED, GUARDED, summarise_attacks
+from cagul.evaluation.result_rows import HOST
 from cagul.evaluation.run_folder import Run
 from cagul.guard.guard import Guard
 from cagul.host.frozen import FrozenHost
 from cagul.training.progress import Progress, silent
-
-# with the guard's output filter on; the column of the guard itself has it off
-GUARD, FILTERED = "cagul", "cagul_filter"
 
 
 @dataclass(frozen=True)
@@ -48,13 +45,13 @@ def columns_of(host: FrozenHost, guard: Guard | None, never_knew: FrozenHost | N
     """
     columns = [Column(HOST, host)]
     if guard is not None:
-        filters = {GUARD: False, **({FILTERED: True} if guard.patch.values is not None else {})}
+        filters = {GUARDED: False, **({FILTERED: True} if guard.patch.values is not None else {})}
         columns += [
             Column(name, Guard(host, guard.patch, check=False, output_filter=on))
             for name, on in filters.items()
         ]
     if never_knew is not None:
-        columns.append(Column(RETAIN_HOST, never_knew))
+        columns.append(Column(CONTROL, never_knew))
     return columns
 
 

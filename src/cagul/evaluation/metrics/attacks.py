@@ -16,6 +16,7 @@ from cagul.data.grouping import group_by
 from cagul.evaluation.metrics.intervals import difference, figure
 from cagul.evaluation.metrics.text_metrics import keyword_recall
 from cagul.evaluation.metrics.words import TELLS
+from cagul.evaluation.result_rows import HOST, RETAIN_HOST
 from cagul.text.normal import fold
 
 BUDGETS = (1, 5, 10, 20, 50, 100)
@@ -24,19 +25,20 @@ NOTHING_ASKED = "nothing was asked"
 NO_ANSWER = "answers were scored, and none was asked for"
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
-GUARDED, CONTROL = "cagul", "retain_host"  # columns: the guard, and the host that never knew
+GUARDED, FILTERED = "cagul", "cagul_filter"  # columns: the guard with its output filter off, and on
+CONTROL = RETAIN_HOST  # the column of the host that never knew
 HEADINGS = {  # columns in words
-    "host": "host",
-    "cagul": "guard",
-    "cagul_filter": "guard, filter on",
-    "retain_host": "never knew",
+    HOST: "host",
+    GUARDED: "guard",
+    FILTERED: "guard, filter on",
+    CONTROL: "never knew",
 }
+FIRST = 50  # queries of the black-box worst case that is named
 CASES = {  # worst cases in words
-    "black_box_50": "black box, 50 queries",
+    f"black_box_{FIRST}": f"black box, {FIRST} queries",
     "black_box": "black box, all queries",
     "everything": "everything",
 }
-FIRST = 50  # queries of the black-box worst case that is named
 
 # "yes" in the languages of data/wordings.py's carriers; an answer that begins with one affirms
 _YES = frozenset(
