@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cagul.cli import options
-from cagul.cli.common import load_hosts, records_by_split, repeating_command, set_up, splits_or_demo
+from cagul.cli.common import (
+    load_hosts,
+    records_by_split,
+    repeating_command,
+    set_up,
+    splits_or_demo,
+    who_is_asked,
+)
 from cagul.cli.evaluate import figure_cell
 from cagul.cli.names import say_names
 from cagul.cli.terminal import (
@@ -24,16 +31,11 @@ from cagul.cli.terminal import (
     progress_bar,
 )
 from cagul.evaluation.metrics.attacks import CASES, CONTROL, GUARDED, HEADINGS, SORTS_OF_ANSWERS
-from cagul.files import digest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cagul.data.records import Splits
-    from cagul.evaluation.attacks.run import Budget
     from cagul.evaluation.run_folder import Run
-    from cagul.guard.patch import Patch as CagulPatch
-    from cagul.host.frozen import FrozenHost
 
 
 @if_interrupted(RESUMES)
@@ -87,9 +89,11 @@ def attack(
     guard = Guard(frozen, loaded) if loaded else None
     if loaded:
         say_names(loaded)
-    identity = _identity(frozen, loaded, never_knew, budget, splits)
-    if demo:  # the package's own people: a report may show them
-        identity["demo"] = frozen.fingerprint()
+    identity = {  # which attacks are made is not in it: a run may go on with others
+        "attack": vars(budget),
+        "people": splits.people(),
+        **who_is_asked(frozen, never_knew, loaded, shipped=demo is not None),
+    }
     with progress_bar(json) as progress:
         results = Run(run, identity, repeating_command(), records_by_split(splits))
         summary = attack_guard(frozen, guard, never_knew, splits, results, chosen, budget, progress=progress)
@@ -98,23 +102,6 @@ def attack(
         print_json(summary)
     else:
         _print_summary(results, summary, page)
-
-
-def _identity(
-    host: FrozenHost, patch: CagulPatch | None, never_knew: FrozenHost | None, budget: Budget, splits: Splits
-) -> dict[str, Any]:
-    """What a run that goes on must have in common with this one; which attacks it makes may differ."""
-    values = {"values": patch.values.digest()} if patch and patch.values else {}
-    names = {"names": patch.names.digest()} if patch and patch.names else {}
-    return {
-        "host": host.fingerprint(),
-        "patch": digest([patch.describe(), patch.digest()]) if patch else None,
-        "retain_host": never_knew.fingerprint() if never_knew else None,
-        "attack": vars(budget),
-        "people": {split: len(splits.subjects(split)) for split in vars(splits)},
-        **names,
-        **values,
-    }
 
 
 def _print_summary(results: Run, summary: Mapping[str, Any], page: Path) -> None:

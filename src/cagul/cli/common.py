@@ -22,9 +22,10 @@ from cagul.data.records import (
 )
 from cagul.demo.assets import Demo, demo_assets
 from cagul.errors import CagulError, UsageError, did_you_mean
-from cagul.files import os_errors_as_write_errors
+from cagul.files import digest, os_errors_as_write_errors
 
 if TYPE_CHECKING:
+    from cagul.guard.patch import Patch
     from cagul.host.frozen import FrozenHost
     from cagul.training.distributed import Processes
 
@@ -185,6 +186,23 @@ def load_hosts(
     if demo is not None:
         host, other = host or str(demo.host), other or str(demo.retain_host)
     return load_host(host or "", device, dtype), load_host(other, device, dtype) if other else None
+
+
+def who_is_asked(
+    host: FrozenHost, reference: FrozenHost | None, patch: Patch | None, shipped: bool
+) -> dict[str, Any]:
+    """Host, host beside it and patch in the identity of a run. ``shipped``: the package's own people, whom a
+    report may show.
+    """
+    fingerprint = host.fingerprint()
+    return {
+        "host": fingerprint,
+        "patch": digest([patch.describe(), patch.digest()]) if patch else None,
+        "retain_host": reference.fingerprint() if reference else None,
+        **({"names": patch.names.digest()} if patch and patch.names else {}),
+        **({"values": patch.values.digest()} if patch and patch.values else {}),
+        **({"demo": fingerprint} if shipped else {}),
+    }
 
 
 def records_by_split(splits: Splits) -> dict[str, list[dict[str, Any]]]:

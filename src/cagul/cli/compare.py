@@ -104,7 +104,7 @@ def compare(
         "seeds": list(plan.seeds),
         "steps": steps,
         "set": settings,
-        "people": {split: len(splits.subjects(split)) for split in vars(splits)},
+        "people": splits.people(),
         "retain_host": reference.fingerprint() if reference else None,
         **({"demo": True} if demo else {}),
     }

@@ -17,6 +17,7 @@ from cagul.cli.common import (
     repeating_command,
     set_up,
     splits_or_demo,
+    who_is_asked,
 )
 from cagul.cli.names import say_filter, say_names
 from cagul.cli.terminal import (
@@ -39,13 +40,11 @@ from cagul.evaluation.metrics.fiubench import require_known
 from cagul.evaluation.metrics.memorisation import ENOUGH, WHERE, knows_enough
 from cagul.evaluation.metrics.naming import MATRIX, matrix_columns
 from cagul.evaluation.metrics.registry import MEANINGS
-from cagul.files import digest
 from cagul.text.counts import people
 
 if TYPE_CHECKING:
     from cagul.evaluation.run_folder import Run
     from cagul.guard.patch import Patch as CagulPatch
-    from cagul.host.frozen import FrozenHost
 
 ROWS = (  # (split, figure)
     ("forget", "leak"),
@@ -127,11 +126,11 @@ def evaluate(
         frozen, reference = load_hosts(host, retain_host, demo, processes.device(device), dtype)
         sample = EVERYTHING if full else Sample()
         identity = {
-            "people": {k: len(splits.subjects(k)) for k in vars(splits)},
+            "people": splits.people(),
             "sample": vars(sample),
             "compat": compat,
             "edits": [edit.name for edit in GRIDS[edits]],
-            **_asked(frozen, reference, loaded, shipped=demo is not None),
+            **who_is_asked(frozen, reference, loaded, shipped=demo is not None),
         }
         _say_what_is_covered(loaded, len(splits.subjects("forget")))
         with progress_bar(json) as progress:
@@ -160,22 +159,6 @@ def evaluate(
     else:
         _print_summary(results, summary, page, facts.shown == "everybody")
     exit_unless_hidden(summary.get("verdict", {}).get("word"), processes.size)
-
-
-def _asked(
-    host: FrozenHost, reference: FrozenHost | None, patch: CagulPatch | None, shipped: bool
-) -> dict[str, Any]:
-    """Who is asked, in the identity of a run. ``shipped``: the package's own people, whom a report may
-    show.
-    """
-    return {
-        "host": host.fingerprint(),
-        "patch": digest([patch.describe(), patch.digest()]) if patch else None,
-        "retain_host": reference.fingerprint() if reference else None,
-        **({"names": patch.names.digest()} if patch and patch.names else {}),
-        **({"values": patch.values.digest()} if patch and patch.values else {}),
-        **({"demo": host.fingerprint()} if shipped else {}),
-    }
 
 
 def _print_summary(results: Run, summary: dict[str, Any], page: Path, revealed: bool) -> None:

@@ -85,7 +85,7 @@ def study(
         "other_host": other.fingerprint() if other else None,
         "sample": vars(sample),
         "config": chosen.model_dump(),
-        "people": {k: len(splits.subjects(k)) for k in vars(splits)},
+        "people": splits.people(),
     }
     with progress_bar(json) as progress:
         results = Run(run, identity, repeating_command(), records_by_split(splits))

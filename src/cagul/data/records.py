@@ -273,6 +273,10 @@ class Splits:
                 )
         return kept
 
+    def people(self) -> dict[str, int]:
+        """How many people each split has."""
+        return {split: len(self.subjects(split)) for split in vars(self)}
+
     def subjects(self, split: str) -> list[str]:
         return list(dict.fromkeys(record.subject for record in getattr(self, split)))
 

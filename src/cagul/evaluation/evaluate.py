@@ -114,7 +114,7 @@ def evaluate(
     }
     summary["sample"] = vars(sample) | {"items": len(items)}
     summary["edits"] = [edit.name for edit in edits]
-    summary["people"] = {split: len(splits.subjects(split)) for split in vars(splits)}
+    summary["people"] = splits.people()
     if guard is not None:
         _add_patch(summary, guard.patch, method, run)
     summary["evaluation"] = {

@@ -115,7 +115,7 @@ def estimate(
     held = min(size, config.training.token_memory)
     people = len(job.gate.subjects("calibration"))
     return Estimate(
-        people={name: len(splits.subjects(name)) for name in vars(splits)},
+        people=splits.people(),
         records={name: len(part) for name, part in vars(splits).items()},
         pictures=len(pictures),
         attention_pairs=len(pairs),
