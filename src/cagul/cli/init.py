@@ -29,16 +29,16 @@ from cagul.data.people_folder import (
 from cagul.data.subjects import list_of_subjects, parse_subjects
 from cagul.errors import DataError, UsageError
 from cagul.files import require_writable_file, write_text
+from cagul.text import counts
 from cagul.text.normal import name_key
 
 if TYPE_CHECKING:
     from cagul.data.records import Record
 
 PRIVATE_FILE = 0o600
-ENOUGH_PICTURES, ENOUGH_RETAINED = (
-    4,
-    20,
-)  # of a person to be forgotten; people to be kept. docs/paths/protect.md
+# docs/paths/protect.md
+ENOUGH_PICTURES = 4  # of a person to be forgotten
+ENOUGH_RETAINED = 20  # people to be kept
 MOST_NEEDED = 10_000  # people; a rate that needs more is not named
 PROMISES = (0.1, 0.05, 0.02)  # false-positive rates for which the people that they need are said
 MOST_SHOWN = 5  # places of what was left out, people with one word as their name
@@ -261,27 +261,18 @@ def _show(folder: Path, facts: dict[str, Any]) -> None:
     rows = []
     for group, found in facts["groups"].items():
         held_out = f", {found['views']} more held out as views" if found["views"] else ""
-        people, images = _count(found["people"], "person", "people"), _count(found["images"], "picture")
-        rows.append((group, f"{people}, {images}{held_out}"))
+        images = counts.counted(found["images"], "picture")
+        rows.append((group, f"{counts.people(found['people'])}, {images}{held_out}"))
     for why, count in facts["left_out"].items():
         rows.append(("left out", f"{why}: {count} ({_first(facts['left_out_places'][why])})"))
     rows += [("note", text) for text in _notes(facts)]
     who = "calibration" if facts["apart"] else "a fifth of the retained people, as calibration is empty"
     promised = f"at most {facts['promised_fpr']:.1%} of strangers' pictures"
-    rows.append(
-        (
-            "false alarms",
-            f"{promised}, from {_count(facts['calibration_people'], 'person', 'people')} ({who})",
-        )
-    )
+    rows.append(("false alarms", f"{promised}, from {counts.people(facts['calibration_people'])} ({who})"))
     needs = ", ".join(f"{float(rate):.0%}: {people}" for rate, people in facts["needed_for"].items())
     rows.append(("people needed", f"in calibration for {needs}"))
     rows += [("advice", line) for line in _advice(facts)]
     out.print(FactsTable(str(folder), rows))
-
-
-def _count(number: int, one: str, several: str = "") -> str:
-    return f"{number} {one if number == 1 else several or f'{one}s'}"
 
 
 def _first(names: list[str]) -> str:
@@ -289,11 +280,11 @@ def _first(names: list[str]) -> str:
 
 
 def _notes(facts: dict[str, Any]) -> Iterator[str]:
-    counts = facts["notes"] | {
+    found = facts["notes"] | {
         "questions without an answer": facts["questions_without_answer"],
         "facts without keywords, in which no leak can be seen": facts["facts_without_keywords"],
     }
-    yield from (f"{what}: {count}" for what, count in counts.items() if count)
+    yield from (f"{what}: {count}" for what, count in found.items() if count)
     if unnamed := facts["people_without_full_name"]:
         yield f"no full name, so text that names them without a picture is not covered: {_first(unnamed)}"
 

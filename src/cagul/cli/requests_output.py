@@ -140,7 +140,7 @@ def print_list(store: Path, requests: Sequence[tuple[Request, Mapping[str, str]]
         if one.state == "revoked":
             continue
         why = outcome_of(one.verification) or "nothing was measured"
-        why += f"; {one.names} name{'' if one.names == 1 else 's'}" if one.names else "; no name"
+        why += f"; {counts.counted(one.names, 'name')}" if one.names else "; no name"
         more = f"; {len(caveats)} caveat(s): {', '.join(caveats)}" if caveats else ""
         out.say(plain(one.id), f": {why}{more}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -28,17 +29,15 @@ def print_verdict(verdict: Verdict) -> None:
     if sorts := _sorts(verdict):
         out.say(f"  Still told in: {sorts}.")
     if verdict.people and not verdict.hides:
-        people = [f"{one.subject} {one.leak:.0%}" for one in verdict.people[:SHOWN]]
-        more = len(verdict.people) - SHOWN
-        out.say("  Still told about: ", plain(", ".join(people)), f" and {more} more." if more > 0 else ".")
+        _say_people("Still told about", [f"{one.subject} {one.leak:.0%}" for one in verdict.people])
     if verdict.seldom_recognised:
-        seldom = [
-            f"{one.subject} {one.recognised} of {one.pictures}" for one in verdict.seldom_recognised[:SHOWN]
-        ]
-        more = len(verdict.seldom_recognised) - SHOWN
-        out.say(
-            "  Recognised too seldom: ", plain(", ".join(seldom)), f" and {more} more." if more > 0 else "."
-        )
+        seldom = [f"{one.subject} {one.recognised} of {one.pictures}" for one in verdict.seldom_recognised]
+        _say_people("Recognised too seldom", seldom)
+
+
+def _say_people(what: str, people: Sequence[str]) -> None:
+    more = len(people) - SHOWN
+    out.say(f"  {what}: ", plain(", ".join(people[:SHOWN])), f" and {more} more." if more > 0 else ".")
 
 
 def _sorts(verdict: Verdict) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from cagul.deletion.log import OUTCOMES, Entry
 from cagul.deletion.store import Request
 from cagul.evaluation.metrics.figures import share_text
+from cagul.text.counts import counted
 
 # actions that change the gate's templates, and so its threshold
 GATE_CHANGES = ("enrolled", "revoked")
@@ -140,21 +141,19 @@ def _of_pictures(verification: Mapping[str, Any], scope: Mapping[str, Any]) -> d
 def _of_names(
     request: Request, verification: Mapping[str, Any], account: Mapping[str, int]
 ) -> dict[str, str]:
-    caveats = {}
+    caveats, names = {}, counted(request.names, "name is", "names are")
     if request.names and not account.get("questions"):
         why = (
             "the records ask for nothing but the name"
             if account.get("asked")
             else "the store keeps no names, so give them with --name or in the records"
         )
-        caveats["names-not-asked"] = (
-            f"{_names(request.names)} enrolled, and no question by name was asked: {why}."
-        )
+        caveats["names-not-asked"] = f"{names} enrolled, and no question by name was asked: {why}."
     elif account.get("asked", 0) < request.names:
         drawn = f"of {account['given']} given ones these were drawn"
         remedy = drawn if account["given"] > account["asked"] else "give the others with --name, too"
         caveats["names-not-all-asked"] = (
-            f"{_names(request.names)} enrolled, and questions were asked by {account['asked']}: {remedy}."
+            f"{names} enrolled, and questions were asked by {account['asked']}: {remedy}."
         )
     if "absent" in verification.get("leak_name_stranger", {}):
         caveats["no-stranger"] = (
@@ -172,10 +171,6 @@ def _of_names(
             "names: questions that name them are answered as if about a stranger."
         )
     return caveats
-
-
-def _names(count: int) -> str:
-    return "1 name is" if count == 1 else f"{count} names are"
 
 
 def _of_figures(verification: Mapping[str, Any]) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from cagul.deletion.log import ACTIVE
 from cagul.deletion.store import Request
+from cagul.text.counts import counted
 
 
 def covered(request: Request) -> dict[str, dict[str, Any]]:
@@ -22,10 +23,9 @@ def covered(request: Request) -> dict[str, dict[str, Any]]:
 
 def coverage_text(covers: dict[str, dict[str, Any]]) -> str:
     """The same in one line."""
-    count = covers["names"]["count"]
     if not covers["pictures"]["on"]:
         return "Covered: nothing, for the request is not active."
-    names = f" and by {count} name{'' if count == 1 else 's'}" if covers["names"]["on"] else ""
+    names = f" and by {counted(covers['names']['count'], 'name')}" if covers["names"]["on"] else ""
     without = "in other names" if names else "by name (no name is enrolled)"
     text = "" if covers["text"]["on"] else "; no filter reads the answers for this person's facts"
     lead = "Covered" if covers["pictures"]["verified"] else "Guarded, but not verified as hidden"

@@ -11,6 +11,7 @@ from sqlalchemy import Column, Connection, ForeignKey, Integer, LargeBinary, Met
 from cagul.deletion.database import version_of
 from cagul.deletion.log import ACTIVE, START, Entry, canonical, sha256
 from cagul.files import parse_json
+from cagul.text.counts import counted
 
 NAMES = "names"  # a part of HASHES
 NAMES_SCHEMA = 3  # of stores that may hold names, which an earlier cagul would leave out of the guard
@@ -39,21 +40,18 @@ REQUESTS = Table(
     Column("encoder", LargeBinary),
     Column("encoder_made", Integer),
 )
-PICTURES = Table(
-    "pictures",
-    TABLES,
-    Column("request", ForeignKey("requests.id"), primary_key=True),
-    Column("number", Integer, primary_key=True),
-    Column("data", LargeBinary, nullable=False),
-)
-# keyed hashes of what a request hides in texts, sealed: the part "names", and later ones
-HASHES = Table(
-    "hashes",
-    TABLES,
-    Column("request", ForeignKey("requests.id"), primary_key=True),
-    Column("part", Text, primary_key=True),
-    Column("count", Integer, nullable=False),
-    Column("data", LargeBinary, nullable=False),
+
+
+def _sealed_of_requests(name: str, *columns: Column[Any]) -> Table:
+    """A table of sealed data of requests, told apart by ``columns``."""
+    request: Column[Any] = Column("request", ForeignKey("requests.id"), primary_key=True)
+    return Table(name, TABLES, request, *columns, Column("data", LargeBinary, nullable=False))
+
+
+PICTURES = _sealed_of_requests("pictures", Column("number", Integer, primary_key=True))
+# keyed hashes of what a request hides in texts: the part "names", and later ones
+HASHES = _sealed_of_requests(
+    "hashes", Column("part", Text, primary_key=True), Column("count", Integer, nullable=False)
 )
 LOG = Table(
     "log",
@@ -96,8 +94,8 @@ class Counted(Protocol):
 
 def names_text(names: Mapping[str, Counted]) -> str:
     """How many names of how many requests there are, in words."""
-    count, requests = sum(one.count for one in names.values()), len(names)
-    return f"{count} name{'' if count == 1 else 's'} of {requests} request{'' if requests == 1 else 's'}"
+    count = sum(one.count for one in names.values())
+    return f"{counted(count, 'name')} of {counted(len(names), 'request')}"
 
 
 def names_of(connection: Connection) -> dict[str, SealedPart]:
