@@ -95,8 +95,7 @@ def picture_set(source: Path, column: str | None = None) -> PictureSet:
     """
     if source.is_dir():
         found = _in_folder(source)
-        tables = any(suffix_of(path) in SUFFIXES for path in source.rglob("*"))
-        if column or (tables and not found.count):
+        if column or (not found.count and any(suffix_of(path) in SUFFIXES for path in source.rglob("*"))):
             return _in_tables(source, found, column)
         if not (found.count or found.unread):
             counts = ", ".join(f"{why}: {len(names)}" for why, names in found.left_out.items())

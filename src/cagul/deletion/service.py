@@ -198,15 +198,16 @@ class DeletionService:
             self.store.receive(name, subject, by, [self._sealed_picture(name, path) for path in kept])
             self.store.enrol(name, *self.store_gate.seal(name, enrolled), sealed)
         request = self._with_names(self._ours(name, subject, by), hashed)
+        namesakes = self._namesakes(request, names, records)
         unproven: list[str] = []
         if request.state == "enrolled":
             others = _trained_on(records, subject)
-            evidence = self._evidence(request, token_cache, given, questions, names, records)
+            evidence = self._evidence(request, token_cache, given, questions, names, records, namesakes)
             unproven = self._settle(request, token_cache, evidence, others, progress)
         return Added(
             **vars(self.store.request(name)),
             to_verify_again=tuple(unproven),
-            namesakes=self._namesakes(request, names, records),
+            namesakes=namesakes,
         )
 
     def _ours(self, name: str, subject: str, by: str) -> Request:
@@ -257,9 +258,10 @@ class DeletionService:
         questions: QuestionSet,
         names: Sequence[str],
         records: Sequence[Record],
+        namesakes: Sequence[str],
     ) -> Evidence:
         """The evidence on an enrolled request, by its pictures and by those of ``names`` that are enrolled; a
-        few are drawn of many.
+        few are drawn of many. ``namesakes`` are who else is found by its names.
         """
         evidence = evidence_of(self.store_gate, token_cache, request.id, pictures, questions)
         held = self.store_gate.names().get(request.id)
@@ -273,7 +275,7 @@ class DeletionService:
             "not_enrolled": len(names) - len(enrolled),
             "asked": len(drawn),
             "questions": len(by_name),
-            "namesakes": len(self._namesakes(request, names, records)),
+            "namesakes": len(namesakes),
         }
         return dataclasses.replace(
             evidence,
@@ -458,7 +460,8 @@ class DeletionService:
             raise DataError(f"No pictures of request {name} were kept.", "Give --images.", "store-pictures")
         with nullcontext(Path()) if pictures else opened_pictures(self.store.folder) as folder:
             shown = pictures or kept_pictures(self.store, self.key, name, folder)
-            evidence = self._evidence(request, token_cache, shown, questions, names, records)
+            namesakes = self._namesakes(request, names, records)
+            evidence = self._evidence(request, token_cache, shown, questions, names, records, namesakes)
             figures = _measured(guard, token_cache, evidence)
         state, why = verdict(figures)
         kept = {key: value for key, value in request.verification.items() if key == "escalation"}

@@ -143,28 +143,28 @@ class _Candidates:
 
     def __init__(self) -> None:
         self.owners: dict[tuple[str, ...], set[str]] = {}
+        self._of_subject: dict[str, set[str]] = {}
         self._written: dict[tuple[str, ...], str] = {}
         self._recorded: set[tuple[str, ...]] = set()
         self._empty = {form for text in REFUSALS for word in words_of(text) for form in word.forms}
 
     def add(self, value: str, subject: str, from_host: bool = False) -> None:
-        """Add a value, unless it tells nothing: a short number that the host says, a word of refusals."""
+        """Add a value, unless it tells nothing: a word of refusals; of what
+        the host says also a short number, common words and a part of another value of the person.
+        """
         words = words_of(value)
         key = tuple(word.forms[0] for word in words)
         letters = sum(map(len, key))
         if not key or letters < 2 or set(key) <= self._empty:
             return
-        if from_host and (letters < 4 or set(key) <= COMMON_WORDS or self._is_part(key, subject)):
+        said, own = f" {' '.join(key)} ", self._of_subject.setdefault(subject, set())
+        if from_host and (letters < 4 or set(key) <= COMMON_WORDS or any(said in other for other in own)):
             return
         if not from_host:
             self._recorded.add(key)
+        own.add(said)
         self.owners.setdefault(key, set()).add(subject)
         self._written.setdefault(key, value)
-
-    def _is_part(self, key: tuple[str, ...], subject: str) -> bool:
-        """Whether a value is a part of another one of the person: a surname of a name."""
-        joined = f" {' '.join(key)} "
-        return any(subject in who and joined in f" {' '.join(own)} " for own, who in self.owners.items())
 
     def values(self, recorded: Iterable[str], said: Iterable[str]) -> tuple[tuple[str, bool], ...]:
         """All of them, in an order of their own. Shared is what two people have, or somebody else too by the
