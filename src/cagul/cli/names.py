@@ -18,6 +18,7 @@ from cagul.text.matching import Matcher
 if TYPE_CHECKING:
     from cagul.data.records import Record, Splits
     from cagul.deletion.tables import SealedPart
+    from cagul.guard.sealed_names import SealedNames
     from cagul.guard.output_filter import LearnedValues
     from cagul.guard.patch import Patch
     from cagul.host.frozen import FrozenHost
@@ -54,9 +55,9 @@ class EnrolledNames:
         """These, with their key beside the patch in ``folder`` where that of the patch in ``base`` lies
         beside its names and no other was named.
         """
-        from cagul.guard.sealed_names import key_beside, sealed_of
+        from cagul.guard.sealed_names import key_beside
 
-        if self.key or base is None or self.base is None or sealed_of(self.base) is None:
+        if self.key or base is None or self.earlier is None:
             return self
         copied = key_beside(base)
         return replace(self, key=key_beside(folder), base_key=copied) if copied.exists() else self
@@ -64,10 +65,14 @@ class EnrolledNames:
     @property
     def any(self) -> bool:
         """Whether there is something to seal, of these or of the base patch."""
+        return bool(self.names) or self.wants_values or self.earlier is not None
+
+    @property
+    def earlier(self) -> SealedNames | None:
+        """What is sealed beside the base patch, where there is one."""
         from cagul.guard.sealed_names import sealed_of
 
-        base = None if self.base is None else sealed_of(self.base)
-        return bool(self.names) or self.wants_values or base is not None
+        return None if self.base is None else sealed_of(self.base)
 
     def check(self, folder: Path) -> None:
         """Raises DataError for a name that cannot be taken and UsageError for a base patch whose names cannot
@@ -114,19 +119,19 @@ class EnrolledNames:
 
     def give(self, made: Patch) -> None:
         """Give a patch that is not saved yet the gate for these names. Their key is there."""
-        from cagul.guard.sealed_names import SealedNames, default_key_path, read_key, sealed_of
+        from cagul.guard.sealed_names import SealedNames, default_key_path, read_key
         from cagul.text.person_names import parse_names
 
         if self.any:
             secret = read_key(self.key or default_key_path())
             names = parse_names(self.names, one_word=self.one_word)
             sealed = SealedNames.of(names, len(self.names), secret)
-            earlier = None if self.base is None else sealed_of(self.base)
+            earlier = self.earlier
             made.names = (sealed if earlier is None else sealed.merged(earlier)).gate(secret)
 
     def seal(self, made: Patch, folder: Path) -> None:
         """Seal them, and those of the base patch, beside the patch in ``folder``."""
-        from cagul.guard.sealed_names import seal_names, sealed_of
+        from cagul.guard.sealed_names import seal_names
 
         if self.any:
             seal_names(
@@ -135,7 +140,7 @@ class EnrolledNames:
                 self.names,
                 self.key,
                 one_word=self.one_word,
-                earlier=None if self.base is None else sealed_of(self.base),
+                earlier=self.earlier,
                 values=None if self.learn is None else self.learn(made),
             )
 

@@ -12,7 +12,7 @@ from cagul.data.pictures import PictureVariant, shown_picture
 from cagul.deletion.log import NOTHING_TO_HIDE
 from cagul.deletion.questions import VerificationQuestion
 from cagul.errors import DataError
-from cagul.evaluation.ask import BATCH, answer_batch
+from cagul.evaluation.ask import BATCH, answer_batch, decision_of_each
 from cagul.evaluation.metrics.figures import CONFIDENCE, share_text
 from cagul.evaluation.metrics.intervals import share
 from cagul.evaluation.metrics.text_metrics import keyword_recall
@@ -165,7 +165,7 @@ def _ask(guard: Guard, token_cache: TokenCache, pairs: Sequence[Pair]) -> list[A
         guarded = answer_batch(guard, prompts, ANSWER_TOKENS)
         with guard.disabled():
             host = answer_batch(guard, prompts, ANSWER_TOKENS)
-        decisions = guarded.decisions or [None] * len(part)
+        decisions = decision_of_each([len(pictures) for pictures, _ in prompts], guarded.decisions)
         rows = zip(part, guarded.texts, decisions, host.texts, host.tokens, strict=True)
         for (_, question), text, decision, host_text, host_tokens in rows:
             known = _leaks(host_text, host_text, question)
