@@ -83,9 +83,8 @@ def main() -> None:
         forgotten = _forgotten(host, splits.forget, names_said, progress)
         unseen = _unseen(host, splits.unseen, names_said)
         rows = [
-            {"way": way} | _figures(host, splits, settings, options, forgotten, unseen)
+            {"way": way} | _figures(host, splits, WAYS[way], options, forgotten, unseen)
             for way in options.ways
-            for settings in [WAYS[way]]
         ]
     if options.json:
         print(json.dumps({"rows": rows, "seeds": options.seeds}))

@@ -97,10 +97,14 @@ def forget_items(splits: Splits, sample: Sample) -> list[Item]:
     ]
 
 
+def _facts_with_keywords(records: Iterable[Record]) -> list[Record]:
+    private = [record for record in records if record.kind == "private"]
+    return [fact for fact in facts_of(private) if fact.keywords]
+
+
 def text_facts(splits: Splits, sample: Sample) -> list[Record]:
     """The private facts of the forget set that are asked about without a picture."""
-    facts = facts_of([record for record in splits.forget if record.kind == "private"])
-    return sample.draw([fact for fact in facts if fact.keywords], sample.text, "text only")
+    return sample.draw(_facts_with_keywords(splits.forget), sample.text, "text only")
 
 
 def text_only_items(splits: Splits, sample: Sample) -> list[Item]:
@@ -110,7 +114,7 @@ def text_only_items(splits: Splits, sample: Sample) -> list[Item]:
     ``named``: the first of its text_questions; ``told``: another fact of the person, then the question;
     ``bare``: the question as it is. Source: ours.
     """
-    facts = [r for r in facts_of([r for r in splits.forget if r.kind == "private"]) if r.keywords]
+    facts = _facts_with_keywords(splits.forget)
     ways: dict[str, list[tuple[Record, Path | None, str]]] = {"named": [], "told": [], "bare": []}
     for fact in text_facts(splits, sample):
         if fact.text_questions:

@@ -47,6 +47,7 @@ LIKELIHOOD, TEXT_ONLY, WORDS, FORCED, GATE = ":likelihood", ":text_only", ":word
 EDITS, NAMED = ":edits", ":named"
 SHARED_GATE, IMPORTANCE, PROMPT, SILENCE, COST = "gate", "importance", "prompt", "silence", "cost"
 WORDING, EDIT, NAMING = "wording", "edit", "naming"
+NAME_PROBE = "name probe"  # in ``fired_by``: the part of a gate that asks the host who is shown
 
 Item = TypeVar("Item")
 Shape = TypeVar("Shape")
@@ -324,9 +325,6 @@ def gate_row(
         "fired": score > threshold or bool(fired_by),
         "fired_by": fired_by or ("input gate" if score > threshold else ""),
     }
-
-
-NAME_PROBE = "name probe"  # the part of a gate that asks the host who is shown
 
 
 def is_false_alarm(row: Mapping[str, Any]) -> bool:

@@ -92,7 +92,8 @@ def _ask_both(
     what the filter withholds is asked again.
     """
     if not isinstance(model, Guard):
-        return (responses := ask_batch(model, part, opened=opened)), [None] * len(responses)
+        responses = ask_batch(model, part, opened=opened)
+        return responses, [None] * len(responses)
     with model.unfiltered():
         responses = ask_batch(model, part, opened=opened)
     watches = [model.watch(row) for row in range(len(responses))]

@@ -123,10 +123,8 @@ class StoreGuardProvider:
             if service is None or not is_there or self._store.stat().st_ino != self._inode:
                 self._open()  # the first time, after a failure, or another file such as a backup
             elif (entry := service.store.last_entry()) != self._entry:
-                self._guard, self._entry = (
-                    service.guard(output_filter=self._output_filter),
-                    entry,
-                )  # checked at a change alone: it takes time
+                self._guard = service.guard(output_filter=self._output_filter)  # checks the log: takes time
+                self._entry = entry
             self._able = True
             return self._guard
 
