@@ -189,8 +189,8 @@ def filtered(host, *values, unique=True, near=2.0, fires=False, names=()):
     given.
     """
     from cagul.guard.guard import Guard
-    from cagul.guard.names import SealedNames
     from cagul.guard.output_filter import FilterFacts, SealedValues
+    from cagul.guard.sealed_names import SealedNames
     from cagul.text.person_names import parse_names
 
     patch, secret = make_patch(host, fires=fires), b"k" * 32

@@ -18,9 +18,9 @@ from cagul.text.matching import Matcher
 if TYPE_CHECKING:
     from cagul.data.records import Record, Splits
     from cagul.deletion.tables import SealedPart
-    from cagul.guard.sealed_names import SealedNames
     from cagul.guard.output_filter import LearnedValues
     from cagul.guard.patch import Patch
+    from cagul.guard.sealed_names import SealedNames
     from cagul.host.frozen import FrozenHost
     from cagul.training.progress import Progress
 
