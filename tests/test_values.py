@@ -34,6 +34,12 @@ def finder(*values, unique=True):
         ("José Núñez", "Jose Nunez"),
         ("山田太郎", "これは山田太郎です"),
         ("Kowalski Adam", "Mieszkanie Kowalskiego Adama jest w Warszawie, a on się tam urodził."),
+        ("Łódź", "Pochodzi z Łodzi."),
+        ("Москва", "Живёт в Москве."),
+        ("Нина Сорокина", "Это Нины Сорокиной."),
+        ("부산", "부산에 살아요."),
+        ("الرياض", "يعيش بالرياض."),
+        ("محمد الأحمد", "صورة لمحمد الأحمد."),
     ],
 )
 def test_a_value_is_found_however_it_is_written(value, text):
@@ -52,6 +58,9 @@ def test_a_value_is_found_however_it_is_written(value, text):
         ("12345", "it is 9123456"),
         ("0233 026 102", "0233 026 103"),
         ("tinnitus", "treated for sciatica"),
+        ("Москва", "Живёт в Омске."),
+        ("부산", "서울에 살아요."),
+        ("الرياض", "يعيش بالدمام."),
     ],
 )
 def test_another_value_is_none(value, text):

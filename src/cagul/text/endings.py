@@ -8,6 +8,7 @@ Ann in Anna. An ending after an apostrophe needs no list, because the word ends 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -261,7 +262,7 @@ def languages_of(text: str) -> frozenset[str]:
     plain = text.casefold()
     shown = [
         signs[sign]
-        for sign in {*_TOKEN.findall(plain), *(set(text) if not text.isascii() else ())}
+        for sign in {*_TOKEN.findall(plain), *({*text, *plain} if not text.isascii() else ())}
         if sign in signs
     ]
     return frozenset[str]().union(*shown)
@@ -289,6 +290,7 @@ def stems(word: str, script: str, languages: frozenset[str] = frozenset()) -> fr
     it is Latin: those that ``inflected`` finds it for.
     """
     found = set()
+    shortest = 1 if script == "Hangul" else SHORTEST
     for name in sorted(languages) if script == "Latin" else [script] if script in SCRIPTS else []:
         for final, stem, pattern in _rules(name):
             for ending in pattern.replace("\\", "").split("|"):
@@ -296,9 +298,17 @@ def stems(word: str, script: str, languages: frozenset[str] = frozenset()) -> fr
                 if kept == word or not kept.endswith(stem or ""):
                     continue
                 whole = kept if stem is None else kept[: len(kept) - len(stem)] + final
-                if len(whole) >= SHORTEST and _ends(whole, final):
+                if len(whole) >= shortest and _ends(whole, final):
                     found.add(whole)
     return frozenset(found)
+
+
+def without_prefix(word: str, script: str) -> Iterator[str]:
+    """A word without what its script writes together with its beginning."""
+    if script in BEFORE:
+        for length in range(1, min(4, len(word) - 1)):
+            if regex.fullmatch(BEFORE[script], word[:length]):
+                yield word[length:]
 
 
 def _ends(word: str, final: str) -> bool:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import regex
 
-from cagul.text.endings import BEFORE, languages_of, script_of, stems
+from cagul.text.endings import languages_of, script_of, stems, without_prefix
 from cagul.text.matching import FoldedText, folded
 from cagul.text.person_names import (
     MOST_JOINED,
@@ -247,7 +247,7 @@ class NameFinder:
         """The words of names that a word of a text may stand for, and the typing errors in it: 0 or 1."""
         exact: set[bytes] = set()
         spelled = {form, *_with_letters(form)}
-        for stem in {*spelled, *stems(form, script, languages), *_without_prefix(form, script)}:
+        for stem in {*spelled, *stems(form, script, languages), *without_prefix(form, script)}:
             exact.update(self._lookup(self._keyed("is", stem)))
         yield from (Candidate(word) for word in exact)
         near: set[bytes] = set()
@@ -394,11 +394,3 @@ def _with_letters(word: str) -> Iterator[str]:
     digits = sum(map(str.isdigit, word))
     if 0 < digits <= MOST_DIGITS and digits < len(word):
         yield from map("".join, product(*(DIGITS.get(letter, letter) for letter in word)))
-
-
-def _without_prefix(word: str, script: str) -> Iterator[str]:
-    """A word without what its script writes together with its beginning."""
-    if script in BEFORE:
-        for length in range(1, min(4, len(word) - 1)):
-            if regex.fullmatch(BEFORE[script], word[:length]):
-                yield word[length:]

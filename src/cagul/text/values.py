@@ -16,7 +16,7 @@ from itertools import permutations
 import numpy as np
 import regex
 
-from cagul.text.endings import languages_of, script_of, stems
+from cagul.text.endings import languages_of, script_of, stems, without_prefix
 from cagul.text.matching import KATAKANA, UNSPACED, folded, spellings
 from cagul.text.name_finder import SPELLED_LETTERS
 from cagul.text.person_names import HASH, TITLES, KeyedHash
@@ -89,7 +89,9 @@ def words_of(text: str) -> list[Word]:
     for match in _WORD.finditer(plain.text):
         digits = match["digits"] or ""
         ending = "" if digits else _ENDING_DIGITS.findall(match[0])[0]
-        forms = _forms(match[0], digits, languages)
+        first, last = plain.span(match.start(), match.end())
+        script = script_of(text[first:last])  # of the folded word it would be that of its look-alikes
+        forms = _forms(match[0], digits, script, languages)
         word = Word(forms, digits, match.start(), match.end(), ending)
         single = len(match[0]) == 1 and not word.digits and not regex.match(_SINGLE, match[0])
         if not single or (run and word.start - run[-1].end > GAP):
@@ -109,13 +111,14 @@ def _spelled(run: list[Word]) -> list[Word]:
 
 
 @lru_cache(maxsize=65536)
-def _forms(word: str, digits: str, languages: frozenset[str]) -> tuple[str, ...]:
+def _forms(word: str, digits: str, script: str, languages: frozenset[str]) -> tuple[str, ...]:
     """A folded word, and the words that it may be an inflected form of."""
     if digits:
         return (digits if len(digits) > 2 else digits.lstrip("0") or "0",)
     whole = word.replace("'", "")
     heads = {word[: word.rindex("'")].replace("'", "")} if "'" in word else set()
-    return (whole, *sorted((heads | stems(whole, script_of(word), languages)) - {whole}))
+    heads.update(stems(whole, script, languages), without_prefix(whole, script))
+    return (whole, *sorted(heads - {whole}))
 
 
 # -- what is kept of a value
