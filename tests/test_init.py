@@ -80,6 +80,19 @@ def test_what_is_missing_is_listed_and_templates_are_written(people, cagul):
     assert {r.keywords for r in gil} == {("Gil Hart",), ("pilot",)}
 
 
+def test_own_files_are_found_in_capitals_too(people, cagul):
+    (people / "Ada Moss" / "facts.csv").rename(people / "Ada Moss" / "Facts.CSV")
+    (people / "Ada Moss" / "Name.TXT").write_text("Gil Hart\n")
+    code, said = cagul("init", people, "--forget", "Ada Moss")
+    assert (code, "texts and notes" in said) == (0, False)
+    assert sorted(path.name for path in (people / "Ada Moss").iterdir() if path.suffix != ".png") == [
+        "Facts.CSV",
+        "Name.TXT",
+    ]
+    ada = [r for r in load_records(people / "records.jsonl") if r.subject == "Ada Moss"]
+    assert {r.keywords for r in ada} == {("Gil Hart",), ("Rome",)}
+
+
 def test_json_says_what_is_missing_and_what_was_written(people, cagul_streams):
     code, out, _ = cagul_streams("init", people, "--json")
     told = json.loads(out)
@@ -314,6 +327,13 @@ def test_many_pictures_of_many_people_are_held_out_evenly(people):
         ("Sie lebt in Bad Homburg.", ("Bad Homburg",)),
         ("They live in Long Beach.", ("Long Beach",)),
         ("It is so.", ()),
+        ("Ta osoba mieszka w Łodzi.", ("Łodzi",)),
+        ("Она живёт в Москве.", ("Москве",)),
+        ("يعيش هذا الشخص في الرياض.", ()),
+        ("부산에 살아요.", ()),
+        ("東京に住んでいます。", ()),
+        ("부산", ("부산",)),
+        ("18181818", ("18181818",)),
     ],
 )
 def test_keywords_are_the_end_of_an_answer(answer, keywords):

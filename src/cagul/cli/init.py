@@ -25,6 +25,7 @@ from cagul.data.people_folder import (
     Person,
     full_names,
     is_name,
+    own_file,
 )
 from cagul.data.subjects import list_of_subjects, parse_subjects
 from cagul.errors import DataError, UsageError
@@ -146,7 +147,8 @@ def _write(read: PeopleFolder, records: list[Record], target: Path, quiet: bool)
 
 def _write_templates(read: PeopleFolder) -> list[Path]:
     """Write a facts.csv to fill in for each person to be forgotten who has none."""
-    paths = [p.path / FACTS_FILE for p in read.in_group("forget") if not (p.path / FACTS_FILE).exists()]
+    tables = [own_file(person.path, FACTS_FILE) for person in read.in_group("forget")]
+    paths = [path for path in tables if not path.exists()]
     for path in paths:
         write_text(path, template(), PRIVATE_FILE)
     return paths
@@ -170,7 +172,7 @@ def _ask_for_missing(read: PeopleFolder) -> None:
         if not person.names and not is_name(person.subject):
             if name := _prompt(f"Full name of {person.subject!r} (Enter: none)"):
                 person.names = [name]
-                write_text(person.path / NAME_FILE, f"{name}\n", PRIVATE_FILE)
+                write_text(own_file(person.path, NAME_FILE), f"{name}\n", PRIVATE_FILE)
         if not person.facts:
             _ask_facts(person)
 
@@ -200,7 +202,7 @@ def _ask_facts(person: Person) -> None:
         person.facts.append(
             Fact(question, answer, tuple(word.strip() for word in keywords.split(";") if word.strip()))
         )
-        write_text(person.path / FACTS_FILE, table_of(person.facts), PRIVATE_FILE)
+        write_text(own_file(person.path, FACTS_FILE), table_of(person.facts), PRIVATE_FILE)
 
 
 def _questions(person: Person) -> Iterator[str]:

@@ -19,6 +19,8 @@ NEEDED = ("question", "answer")
 DELIMITERS = ",;\t"  # as spreadsheets of different languages write
 SEPARATOR = ";"  # between several keywords or wordings in one cell
 MOST_KEYWORD_WORDS = 6  # of an answer that a keyword is guessed from
+SHORT_WORD = 2  # letters of a word that is a preposition or an article rather than what is told
+SENTENCE_ENDS = ".!?。؟।۔"
 NAME_QUESTION = "Who is this person?"
 # questions that a template asks, each with wordings that are held out from training
 STANDARD = {
@@ -134,16 +136,25 @@ def _several(cell: str) -> tuple[str, ...]:
 
 def guessed_keywords(answer: str) -> tuple[str, ...]:
     """The end of an answer after its last common word in small letters: "Rome" of "They live in Rome.", where
-    it has at most MOST_KEYWORD_WORDS words; else none. Source: ours.
+    it has at most MOST_KEYWORD_WORDS words; else none. A script without capitals shows no common words, so
+    there only a word that stands alone is taken. Source: ours.
     """
-    words = answer.strip().rstrip(".!?。").split()
-    last = max((n for n, word in enumerate(words, 1) if _is_common(word)), default=0)
+    text = answer.strip()
+    words = text.rstrip(SENTENCE_ENDS).split()
+    if text.upper() == text.lower() and any(map(str.isalpha, text)):
+        alone = len(words) == 1 and not text.endswith(tuple(SENTENCE_ENDS))
+        return tuple(words) if alone else ()
+    last = max((n for n, word in enumerate(words, 1) if _is_common(word, n == len(words))), default=0)
     end = words[last:]
     return (" ".join(end).strip(" ,;:\"'"),) if 0 < len(end) <= MOST_KEYWORD_WORDS else ()
 
 
-def _is_common(word: str) -> bool:
-    return word.islower() and fold_letters(word.strip(",;:")) in COMMON_WORDS
+def _is_common(word: str, ends: bool) -> bool:
+    """Whether a word in small letters is a common one; before others one of two letters is, in any language:
+    w Łodzi, в Москве.
+    """
+    plain = fold_letters(word.strip(",;:"))
+    return word.islower() and (plain in COMMON_WORDS or (not ends and len(plain) <= SHORT_WORD))
 
 
 def table_of(facts: Iterable[Fact]) -> str:

@@ -140,9 +140,11 @@ class PeopleFolder:
             )
         for person in forget:
             if not person.private_facts() and not person.names:
-                lines.append(f"the name of {person.subject!r}: write it in {person.path / NAME_FILE}")
+                named = own_file(person.path, NAME_FILE)
+                lines.append(f"the name of {person.subject!r}: write it in {named}")
             if not any(not fact.picture for fact in person.facts):
-                lines.append(f"facts about {person.subject!r}: fill in {person.path / FACTS_FILE}")
+                table = own_file(person.path, FACTS_FILE)
+                lines.append(f"facts about {person.subject!r}: fill in {table}")
         needed = 3 if self.in_group("calibration") else 4
         if len(retain) < needed:
             lines.append(
@@ -212,7 +214,7 @@ def _alone(folder: Path, beside: PictureFiles) -> list[Path]:
 
 def _keep_own_tables(person: Person) -> None:
     """Take name.txt and facts.csv out of what is left out."""
-    own = {person.path / NAME_FILE, person.path / FACTS_FILE}
+    own = {own_file(person.path, NAME_FILE), own_file(person.path, FACTS_FILE)}
     kept = {why: [p for p in paths if p not in own] for why, paths in person.files.left_out.items()}
     person.files.left_out = {why: paths for why, paths in kept.items() if paths}
 
@@ -277,13 +279,20 @@ def _read_person(person: Person) -> None:
     """Read a person's name.txt and facts.csv; without a name.txt the folder's name is taken if it is one."""
     if not person.path.is_dir():
         return
-    named = person.path / NAME_FILE
+    named = own_file(person.path, NAME_FILE)
     if named.is_file():
         person.names = [" ".join(line.split()) for line in read_text(named).split("\n") if line.strip()]
     elif person.group not in STRANGERS and is_name(spoken := _spoken(person.subject)):
         person.names = [spoken]
-    if (table := person.path / FACTS_FILE).is_file():
+    if (table := own_file(person.path, FACTS_FILE)).is_file():
         person.facts, person.unanswered = read_facts(table)
+
+
+def own_file(folder: Path, name: str) -> Path:
+    """Where a person's file of that name lies or would lie; Facts.CSV is facts.csv where there is no other."""
+    exact = folder / name
+    same = [path for path in folder.iterdir() if path.name.casefold() == name and path.is_file()]
+    return exact if exact in same or not same else min(same)
 
 
 def _spoken(subject: str) -> str:
