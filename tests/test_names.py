@@ -261,6 +261,29 @@ def test_a_patch_added_to_another_keeps_the_key_that_lies_beside_it(sealed, tiny
     assert not (tmp_path / "config").exists()
 
 
+@pytest.mark.parametrize(
+    ("question", "warns"),
+    [
+        ("Where does this person live?", False),
+        ("Wo wohnt diese Person?", False),
+        ("Gdzie mieszka ta osoba?", True),
+    ],
+)
+def test_a_language_without_questions_of_the_filter_is_said(question, warns, capsys):
+    from cagul.cli.names import EnrolledNames
+    from cagul.data.records import Record, Splits
+
+    one = Record(subject="p", image="p.png", question=question, answer="Łódź.", keywords=("Łódź",))
+    splits = Splits([one], [], [], [])
+    EnrolledNames(("Ada Finch",), None, False).say_language(splits)
+    assert (
+        "the records are in Polish, in which the output filter has no"
+        in " ".join(capsys.readouterr().err.split())
+    ) is warns
+    EnrolledNames((), None, False).say_language(splits)
+    assert not capsys.readouterr().err
+
+
 def test_a_patch_moved_without_its_names_says_that_they_are_lost(
     tiny_host, sealed, monkeypatch, tmp_path, caplog
 ):

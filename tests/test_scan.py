@@ -74,6 +74,20 @@ def test_every_picture_has_a_row_and_what_is_not_read_a_reason(guard, folder, tm
     assert summary["expected_false_alarms"] == pytest.approx(0.12)
 
 
+def test_pictures_of_several_frames_are_counted(guard, folder, tmp_path, cagul_streams, tiny_folder):
+    frames = [picture(n) for n in range(3)]
+    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
+    summary = scan(guard, picture_set(folder), Run(tmp_path / "run", {}))
+    assert (summary["scored"], summary["first_frame_only"]) == (7, 1)
+    guard.patch.save(tmp_path / "patch")
+    code, _, err = cagul_streams(
+        *("scan", "--host", tiny_folder, "--patch", tmp_path / "patch", "--images", folder / "moving.gif"),
+        *("--out", tmp_path / "cli"),
+    )
+    assert code == 0
+    assert "of 1 picture(s) of several frames or pages only the first one was scored" in " ".join(err.split())
+
+
 def test_rows_hold_no_name_and_no_token(guard, folder, tmp_path):
     run = Run(tmp_path / "run", {})
     scan(guard, picture_set(folder), run)

@@ -51,6 +51,18 @@ class EnrolledNames:
         learn = partial(learn_values, host, splits, names=self.names, progress=progress)
         return replace(self, learn=learn if self.wants_values else None)
 
+    def say_language(self, splits: Splits) -> None:
+        """Warn where the filter has no questions in the language of the records."""
+        from cagul.training.values import PROBES, records_language
+
+        if self.wants_values and (language := records_language(splits)) not in PROBES:
+            err.say(
+                f"Warning: the records are in {language}, in which the output filter has no questions "
+                f"({', '.join(PROBES)}). It asks the host in English and may miss what the host says in "
+                f"{language} alone; keywords and names of the records are known to it.",
+                style="yellow",
+            )
+
     def beside(self, base: Path | None, folder: Path) -> EnrolledNames:
         """These, with their key beside the patch in ``folder`` where that of the patch in ``base`` lies
         beside its names and no other was named.

@@ -89,6 +89,12 @@ def scan(
             "fire on more of these pictures.",
             style="yellow",
         )
+    if several := summary["first_frame_only"]:
+        err.say(
+            f"Warning: of {several} picture(s) of several frames or pages only the first one was scored. Save "
+            "the others as pictures to scan them too.",
+            style="yellow",
+        )
     _warn(unread)
     if unread:
         raise typer.Exit(DataError.exit_code)

@@ -289,7 +289,7 @@ def _read_person(person: Person) -> None:
 
 
 def own_file(folder: Path, name: str) -> Path:
-    """Where a person's file of that name lies or would lie; Facts.CSV is facts.csv where there is no other."""
+    """Where a person's file lies, or would lie: Facts.CSV is facts.csv where that is not there."""
     exact = folder / name
     same = [path for path in folder.iterdir() if path.name.casefold() == name and path.is_file()]
     return exact if exact in same or not same else min(same)

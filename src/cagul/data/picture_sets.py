@@ -61,6 +61,10 @@ class ListedPicture:
             raise DataError(f"{self.name} cannot be read as a picture: {self.why}.", REMEDY, "picture")
         return open_picture(self.content)
 
+    def frames(self) -> int:
+        """How many frames a picture has that ``open`` takes: it gives the first. Raises DataError."""
+        return 1 if self.content is None else picture_header(self.content, self.name).frames
+
     def why_unreadable(self, error: DataError) -> str:
         """The reason of an error of ``open``, without the picture's name."""
         what = error.what.rstrip(".")

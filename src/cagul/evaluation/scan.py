@@ -26,6 +26,7 @@ from cagul.training.progress import Progress, silent
 
 BATCH = 32  # pictures scored at once
 UNLIKELY = 0.05  # a chance below which so many false alarms are called unlikely
+SEVERAL_FRAMES = "first_frame_only"  # how many pictures have further frames, which are not scored
 NOT_TAKEN = "the host does not take a picture of its shape"
 
 
@@ -69,10 +70,10 @@ def _key(salt: bytes, name: str) -> str:
 
 
 def _rows_of(guard: Guard, keyed: dict[str, ListedPicture]) -> list[dict[str, Any]]:
-    opened, why = {}, {}
+    opened, why, frames = {}, {}, {}
     for key, one in keyed.items():
         try:
-            opened[key] = one.open()
+            opened[key], frames[key] = one.open(), one.frames()
         except DataError as error:
             why[key] = one.why_unreadable(error)
     scores = dict(zip(opened, _scores(guard, list(opened.values())), strict=True))
@@ -85,6 +86,7 @@ def _rows_of(guard: Guard, keyed: dict[str, ListedPicture]) -> list[dict[str, An
             "threshold": _finite(threshold),
             "fired": None if score is None else score > threshold,
             "unreadable": why.get(key, NOT_TAKEN if score is None else ""),
+            "frames": frames.get(key),  # of which the first is scored
         }
         for key in keyed
     ]
@@ -131,6 +133,7 @@ def summarise(guard: Guard, rows: list[dict[str, Any]], pictures: PictureSet) ->
         "scored": scored,
         "fired": fired,
         "unreadable": unreadable,
+        SEVERAL_FRAMES: sum((row.get("frames") or 1) > 1 for row in rows if row["score"] is not None),
         "left_out": {why: len(names) for why, names in pictures.left_out.items()},
         "threshold": _finite(guard.patch.threshold),
         "promised_fpr": rate if known else None,

@@ -18,7 +18,11 @@ from cagul.text.normal import fold_letters
 
 SHORTEST = 3  # letters of a word that takes endings; of its stem one less
 DOUBLED = regex.compile(r"(.)\1$")  # Slavic and Turkish names do not end so, but Ann does, beside Anna
-_VOWELS = frozenset(fold_letters("aeiouyаеёиоуыэюяіїєйьαειηουω"))
+# each script's own: folded, Greek's η and Cyrillic's н are both h
+_VOWELS = {
+    script: frozenset(fold_letters(letters))
+    for script, letters in (("Latin", "aeiouy"), ("Cyrillic", "аеёиоуыэюяіїєйь"), ("Greek", "αειηουω"))
+}
 _SLAVIC = "C: a u em e i y om ovi"
 
 
@@ -140,7 +144,8 @@ LATIN = {
         y>: ego emu ym ych ej ymi
         """,
         "jest się nie mieszka nazywa urodził urodziła przez pani dla jego jej został została adres imię nazwisko "
-        "osoba znam wiem tej tego oraz która który pracuje numer",
+        "osoba znam wiem tej tego oraz która który pracuje numer "
+        "gdzie wiesz znasz powiedz podaj napisz kiedy jaki jaka jakie",
         "ąęłńśźż",
     ),
     "Czech": Language(
@@ -278,7 +283,7 @@ def inflected(word: str, script: str, languages: frozenset[str] = frozenset()) -
         return forms[0]
     for name in sorted(languages) if script == "Latin" else [script] if script in SCRIPTS else []:
         for final, stem, endings in _rules(name):
-            if _ends(word, final):
+            if _ends(word, final, script):
                 kept = word if stem is None else word[: len(word) - len(final)] + stem
                 forms.append(f"{regex.escape(kept)}(?:{endings})")
     return f"(?:{'|'.join(reversed(forms))})" if len(forms) > 1 else forms[0]
@@ -298,7 +303,7 @@ def stems(word: str, script: str, languages: frozenset[str] = frozenset()) -> fr
                 if kept == word or not kept.endswith(stem or ""):
                     continue
                 whole = kept if stem is None else kept[: len(kept) - len(stem)] + final
-                if len(whole) >= shortest and _ends(whole, final):
+                if len(whole) >= shortest and _ends(whole, final, script):
                     found.add(whole)
     return frozenset(found)
 
@@ -311,11 +316,11 @@ def without_prefix(word: str, script: str) -> Iterator[str]:
                 yield word[length:]
 
 
-def _ends(word: str, final: str) -> bool:
+def _ends(word: str, final: str, script: str) -> bool:
     if final == "C":
-        return word[-1] not in _VOWELS and not DOUBLED.search(word)
+        return word[-1] not in _VOWELS[script] and not DOUBLED.search(word)
     if final == "V":
-        return word[-1] in _VOWELS
+        return word[-1] in _VOWELS[script]
     return word.endswith(final) and len(word) - len(final) >= SHORTEST - 1 or not final
 
 

@@ -138,6 +138,18 @@ def learn_values(
     return LearnedValues(values, facts, job.asked, len(values) - known)
 
 
+def records_language(splits: Splits) -> str:
+    """The language of what is asked about the forget set. Where PROBES has none the host is asked in English,
+    and may not say there what it says in that language.
+    """
+    return refusal_language(_private_questions(splits)).name
+
+
+def _private_questions(splits: Splits) -> list[str]:
+    private = [r.question for r in splits.forget if r.kind == "private"]
+    return private or [r.question for r in splits.forget]
+
+
 class _Candidates:
     """Values, and who has them, by their words."""
 
@@ -189,10 +201,9 @@ class _Probing:
         self.host, self.token_cache, self.progress = host, token_cache, progress
         self.splits = hold_out_calibration(splits, token_cache.seed)
         self.rng = random.Random(f"values {token_cache.seed}")
-        private = [r.question for r in splits.forget if r.kind == "private"]
-        self.private = private or [r.question for r in splits.forget]
+        self.private = _private_questions(splits)
         asked = {fold(q) for r in splits.forget for q in (r.question, *r.paraphrased_questions)}
-        probes = PROBES.get(refusal_language(self.private).name, PROBES["English"])
+        probes = PROBES.get(records_language(splits), PROBES["English"])
         self.probes = [probe for probe in probes if fold(probe) not in asked]
         self.parts = AdaptiveBatch(BATCH)
         self.asked = 0
