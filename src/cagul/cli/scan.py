@@ -91,8 +91,8 @@ def scan(
         )
     if several := summary["first_frame_only"]:
         err.say(
-            f"Warning: of {several} picture(s) of several frames or pages only the first one was scored. Save "
-            "the others as pictures to scan them too.",
+            f"Warning: of {several} picture(s) of several frames or pages only the first one was scored. "
+            "Save the others as pictures to scan them too.",
             style="yellow",
         )
     _warn(unread)

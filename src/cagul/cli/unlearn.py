@@ -111,6 +111,7 @@ def unlearn(
     names.check(patch)
     names.require_for(chosen.gate.probe)
     require_nameless(chosen.refusals or [], splits.forget, named)
+    names.say_language(splits)
     with processes_of(device, join_timeout) as processes:
         _print_trained_groups(splits)
         if dry_run:
