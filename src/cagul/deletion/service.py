@@ -204,11 +204,8 @@ class DeletionService:
             others = _trained_on(records, subject)
             evidence = self._evidence(request, token_cache, given, questions, names, records, namesakes)
             unproven = self._settle(request, token_cache, evidence, others, progress)
-        return Added(
-            **vars(self.store.request(name)),
-            to_verify_again=tuple(unproven),
-            namesakes=namesakes,
-        )
+        stored = vars(self.store.request(name))
+        return Added(**stored, to_verify_again=tuple(unproven), namesakes=namesakes)
 
     def _ours(self, name: str, subject: str, by: str) -> Request:
         """The request of that id. Raises StoreError where it is somebody else's, or was revoked."""
