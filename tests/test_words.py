@@ -310,6 +310,29 @@ def test_training_rows_are_in_other_words_as_often_as_set():
         assert 0.4 < sum(worded) / len(worded) < 0.6
 
 
+@pytest.mark.parametrize(
+    ("settings", "phrasings", "words"),
+    [
+        ([], 1, 0.3),
+        ([], 2, 0.0),
+        (["training.words=0"], 1, 0.0),
+        (["training.words=0.7"], 2, 0.7),
+        (["training.words=null"], 1, 0.3),
+    ],
+)
+def test_training_asks_in_other_words_where_the_records_ask_in_one(settings, phrasings, words):
+    from cagul.config import load_config
+    from cagul.training.sampler import with_words
+
+    forget = [
+        fact.model_copy(update={"question": f"{fact.question}{' Please.' * n}"})
+        for fact in (TOWN, NAME, SIGN)
+        for n in range(phrasings)
+    ]
+    assert with_words(load_config("default", settings), forget).training.words == words
+    assert with_words(load_config("paper"), forget).training.words == 0.0
+
+
 def test_no_training_row_asks_a_held_out_phrasing():
     """A paraphrase in another language is asked by evaluations and checks."""
     held_out = "Où habite cette personne ?"

@@ -217,12 +217,13 @@ class TrainingConfig(_Section):
     led: float = Field(
         0.0, ge=0, le=1, description="share of rows whose question ends with the beginning of its answer"
     )
-    words: float = Field(
-        0.0,
+    words: float | None = Field(
+        None,
         ge=0,
         le=1,
         description="share of rows whose question is in other words: after a visual question, led, after "
-        "other facts, as the person shown, in another language",
+        "other facts, as the person shown, in another language; null is 0.3 where most facts of the forget "
+        "set are asked in one phrasing alone, else 0",
     )
     replay: float = Field(
         1.0, ge=0, description="weight of ||x' - base(x)||^2 / D, base being the patch of --from"
@@ -276,7 +277,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "attention": {"layers": "all"},
         "gate": {"kind": "mlp", "edits": False, "augment_others": 2, "floor": 0.0},
-        "training": {"rounds": 1, "target": "refusals"},
+        "training": {"rounds": 1, "target": "refusals", "words": 0.0},
     },
     # Carries to people whom it was not trained on; for the same reason a false alarm refuses, where the
     # default mostly answers.

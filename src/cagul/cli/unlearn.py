@@ -112,6 +112,7 @@ def unlearn(
     names.require_for(chosen.gate.probe)
     require_nameless(chosen.refusals or [], splits.forget, named)
     names.say_language(splits)
+    _say_other_words(chosen, splits)
     with processes_of(device, join_timeout) as processes:
         _print_trained_groups(splits)
         if dry_run:
@@ -141,6 +142,18 @@ def _say_made(
         print_verdict(verdict)
     ask = f"cagul ask --host {shlex.quote(host)} --patch {shlex.quote(str(patch))} --image PICTURE"
     out.say(f'Next: {ask} "QUESTION"', wrap=False)
+
+
+def _say_other_words(config: Config, splits: Splits) -> None:
+    """Say where training asks in other words because the records ask in one."""
+    from cagul.training.sampler import with_words
+
+    share = with_words(config, splits.forget).training.words
+    if config.training.words is None and share:
+        err.say(
+            "Most facts are asked in one phrasing alone, so "
+            f"{share:.0%} of the training's rows ask in other words (training.words).",
+        )
 
 
 def _print_trained_groups(splits: Splits) -> None:

@@ -42,6 +42,7 @@ from cagul.training.gate import (
 )
 from cagul.training.job_splits import JobSplits
 from cagul.training.progress import Progress, silent
+from cagul.training.sampler import with_words
 from cagul.training.stopping import CheckedState, PatchChecks, Stopping
 from cagul.training.target import refusals_of
 from cagul.training.token_cache import TokenCache
@@ -77,7 +78,8 @@ def unlearn(
     store = TokenStore(config.training.token_memory * GIB, own)
     token_cache = TokenCache(host, config.training.seed, store=store, processes=processes)
     try:
-        return _Job(token_cache, config, base, work, checks, progress).run(splits)
+        job = _Job(token_cache, with_words(config, splits.forget), base, work, checks, progress)
+        return job.run(splits)
     finally:
         store.close()
 
