@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -171,6 +172,22 @@ def test_a_streamer_of_the_callers_own_is_held_back_too(tiny_host):
     streamer = TextIteratorStreamer(tiny_host.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
     guard.generate(**asked(tiny_host, QUESTION), **tiny_host.generation_options(48), streamer=streamer)
     assert value.lower() not in "".join(streamer).lower()
+
+
+@pytest.mark.parametrize(
+    ("ids", "pad", "kept"),
+    [
+        ([5, 6, 2, 0, 0], 0, [5, 6, 2]),
+        ([5, 6, 2, 2, 2], 2, [5, 6, 2]),
+        ([5, 0, 6, 0], 0, [5, 0, 6]),
+        ([5, 6], None, [5, 6]),
+    ],
+)
+def test_a_streamer_gets_no_padding_of_a_withheld_answer(ids, pad, kept):
+    from cagul.guard.output_filter import without_padding
+
+    tokenizer = SimpleNamespace(eos_token_id=2, pad_token_id=pad)
+    assert without_padding(torch.tensor(ids), tokenizer).tolist() == kept
 
 
 def test_several_answers_and_what_is_told_beside_them_go_with_the_withheld_one(tiny_host):

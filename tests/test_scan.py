@@ -147,6 +147,15 @@ def test_tables_give_their_pictures(tmp_path, kind):
         listed[-1].open()
 
 
+def test_a_second_column_of_pictures_is_said(tmp_path):
+    cell = base64.b64encode(png(1)).decode()
+    rows = [{"image": cell, "photo": cell, "path": "here.png"}, {"image": cell, "photo": None, "path": ""}]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert list(picture_set(tmp_path / "t.jsonl").unread.values()) == [["photo"]]
+    assert list(picture_set(tmp_path).unread.values()) == [["photo"]]
+    assert not picture_set(tmp_path / "t.jsonl", "photo").unread
+
+
 def test_a_folder_of_tables_is_a_table(tmp_path):
     for name in ("train-00000-of-00002.jsonl", "train-00001-of-00002.jsonl"):
         (tmp_path / name).write_text(json.dumps({"image": base64.b64encode(png(1)).decode()}) + "\n")

@@ -28,6 +28,7 @@ COLUMNS = (
     "file_name",
     "path",
 )  # in which pictures are looked for
+OF_THE_SAME = ("file_name", "path")  # which name the picture of another column
 # reasons to leave a file out that say that it is no picture; what is left out by another one may be a picture
 NO_PICTURES = frozenset(
     (
@@ -41,6 +42,7 @@ NO_PICTURES = frozenset(
 )
 EMPTY = "rows without a picture"
 BESIDE_TABLES = "pictures beside the tables of --column"
+OTHER_COLUMNS = "other columns that may hold pictures (one is read: name it with --column)"
 OTHER_TABLES = "tables of another split or in other folders"
 REMEDY = "Give a folder of pictures, a table with a column of pictures, or a text file with one path a line."
 
@@ -84,7 +86,7 @@ class PictureSet:
     count: int
     digest: str
     left_out: Mapping[str, list[str]] = field(default_factory=dict)
-    unread: Mapping[str, list[str]] = field(default_factory=dict)
+    unread: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[ListedPicture]:
         return self.listed()
@@ -146,7 +148,8 @@ def _in_tables(folder: Path, found: PictureSet, column: str | None) -> PictureSe
         left_out[BESIDE_TABLES] = beside
     if others:
         unread[OTHER_TABLES] = others
-    return replace(_in_table(paths, column), left_out=left_out, unread=unread)
+    tables = _in_table(paths, column)
+    return replace(tables, left_out=left_out, unread=unread | tables.unread)
 
 
 def _in_list(source: Path) -> PictureSet:
@@ -202,7 +205,14 @@ def _in_table(paths: Sequence[Path], column: str | None) -> PictureSet:
     def listed() -> Iterator[ListedPicture]:
         return (one for row in file_rows(paths) for one in _in_row(row, named))
 
-    return PictureSet(listed, _count_rows(paths), digest([(path.name, _stamp(path)) for path in paths]))
+    also = () if column else (name for name in COLUMNS if name not in (named, *OF_THE_SAME))
+    others = [name for name in also if first.cells.get(name)]
+    return PictureSet(
+        listed,
+        _count_rows(paths),
+        digest([(path.name, _stamp(path)) for path in paths]),
+        unread={OTHER_COLUMNS: others} if others else {},
+    )
 
 
 def _in_row(row: Row, column: str) -> Iterator[ListedPicture]:

@@ -189,7 +189,8 @@ class FilteredGeneration:
         sequences = output if isinstance(output, Tensor) else output.sequences
         kept = self._kept(sequences)
         if self.streamer is not None:
-            self.streamer.finish(kept[0, self.asked.ids.shape[1] :], withheld=kept is not sequences)
+            answer = without_padding(kept[0, self.asked.ids.shape[1] :], self.tokenizer)
+            self.streamer.finish(answer, withheld=kept is not sequences)
         if kept is sequences:
             return output
         if isinstance(output, Tensor):
@@ -242,6 +243,14 @@ class FilteredGeneration:
             kept[n, start:] = pad
             kept[n, start : start + len(answer)] = answer
         return kept
+
+
+def without_padding(answer: Int[Tensor, " T"], tokenizer: Any) -> Int[Tensor, " S"]:
+    """An answer to where it ends: with its first end token, or before its padding."""
+    if tokenizer.eos_token_id is not None and len(ends := (answer == tokenizer.eos_token_id).nonzero()):
+        return answer[: int(ends[0]) + 1]
+    said = (answer != tokenizer.pad_token_id).nonzero() if tokenizer.pad_token_id is not None else ()
+    return answer[: int(said[-1]) + 1] if len(said) else answer
 
 
 def _most_new_tokens(options: dict[str, Any]) -> int | None:

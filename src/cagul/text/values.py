@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import permutations
+from itertools import chain, permutations
 
 import numpy as np
 import regex
@@ -49,6 +49,23 @@ _MONTHS = (
     "nov lis",
     "dec dez dic dig gru",
 )
+# years that are found with four digits alone: 3.12.05 would be 3, 12, 5
+NO_SHORT_YEARS = tuple(f"0{n}" for n in range(10))
+# words of streets, folded, and how they are shortened
+_STREETS = {
+    "street": "st",
+    "road": "rd",
+    "avenue": "ave",
+    "lane": "ln",
+    "drive": "dr",
+    "boulevard": "blvd",
+    "court": "ct",
+    "square": "sq",
+    "place": "pl",
+    "strasse": "str",
+    "straat": "str",
+}
+_STREET_END = regex.compile(r".{3}(?:strasse|straat|weg|gasse|platz|allee|gatan|vagen)$")
 _OF_A_DATE = frozenset(("of", "the", "de", "del", "le", "den", "di", "van"))
 
 
@@ -143,7 +160,7 @@ def ways(value: str) -> set[Way]:
         found.add(("words", *said))
         if len(said) > 2 and said[0] in TITLES:
             found.add(("words", *said[1:]))
-        found.update(("words", *way) for way in _dates(said))
+        found.update(("words", *way) for way in chain(_dates(said), _addresses(said)))
     return found
 
 
@@ -172,9 +189,54 @@ def _dates(said: Sequence[str]) -> Iterator[Way]:
     if len(years) != 1 or len(parts) != 3 or len(days) + len(months) != 2 or not days:
         return
     yield from permutations(parts)
-    month = _month(months[0]) if months else ""
-    if month:
-        yield from ((days[0], month, years[0]), (month, days[0], years[0]), (years[0], month, days[0]))
+    yield from permutations(parts)
+    year = years[0]
+    names = _month_names(months[0]) if months else days[1:]
+    for written in (year,) if year.endswith(NO_SHORT_YEARS) else (year, year[2:]):
+        for name in names:
+            yield from ((days[0], name, written), (name, days[0], written))
+    if months and _month(months[0]):
+        yield year, _month(months[0]), days[0]
+
+
+def _addresses(said: Way) -> Iterator[Way]:
+    """A street with its number before and after it, its last word whole and shortened: Oak St 12. More words
+    may follow, such as a town.
+    """
+    number, street, rest = _split_address(said)
+    if number:
+        for last in _street_words(street[-1]):
+            named = (*street[:-1], last)
+            yield from ((number, *named, *rest), (*named, number, *rest), (number, *named), (*named, number))
+
+
+def _split_address(said: Way) -> tuple[str, Way, Way]:
+    """House number, street and what follows; an empty number where it is no address."""
+    for n, word in enumerate(said):
+        if len(_street_words(word)) > 1 or _STREET_END.search(word):
+            if said[0][0].isdigit() and n > 1:
+                return said[0], said[1 : n + 1], said[n + 1 :]
+            whole = n > 0 or _STREET_END.search(word) or word.endswith("str")
+            if n + 1 < len(said) and said[n + 1][0].isdigit() and whole and not said[0][0].isdigit():
+                return said[n + 1], said[: n + 1], said[n + 2 :]
+    return "", (), ()
+
+
+def _street_words(word: str) -> set[str]:
+    """A street's last word, whole and shortened, apart or at the end of a name: Hauptstrasse, Hauptstr."""
+    found = {word}
+    for whole, short in _STREETS.items():
+        if word in (whole, short):
+            found |= {whole, short}
+        elif len(whole) > 5 and word.endswith(whole):
+            found.add(word.removesuffix(whole) + short)
+    return found
+
+
+def _month_names(word: str) -> tuple[str, ...]:
+    """A month as it is written: in full, by its first three letters, as a number."""
+    number = _month(word)
+    return tuple(dict.fromkeys((word, word[:3], number))) if number else (word,)
 
 
 def _month(word: str) -> str:
