@@ -86,7 +86,7 @@ class PictureSet:
     count: int
     digest: str
     left_out: Mapping[str, list[str]] = field(default_factory=dict)
-    unread: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    unread: Mapping[str, list[str]] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[ListedPicture]:
         return self.listed()
@@ -149,7 +149,7 @@ def _in_tables(folder: Path, found: PictureSet, column: str | None) -> PictureSe
     if others:
         unread[OTHER_TABLES] = others
     tables = _in_table(paths, column)
-    return replace(tables, left_out=left_out, unread=unread | tables.unread)
+    return replace(tables, left_out=left_out, unread={**unread, **tables.unread})
 
 
 def _in_list(source: Path) -> PictureSet:

@@ -247,9 +247,13 @@ class FilteredGeneration:
 
 def without_padding(answer: Int[Tensor, " T"], tokenizer: Any) -> Int[Tensor, " S"]:
     """An answer to where it ends: with its first end token, or before its padding."""
-    if tokenizer.eos_token_id is not None and len(ends := (answer == tokenizer.eos_token_id).nonzero()):
-        return answer[: int(ends[0]) + 1]
-    said = (answer != tokenizer.pad_token_id).nonzero() if tokenizer.pad_token_id is not None else ()
+    if tokenizer.eos_token_id is not None:
+        ends = (answer == tokenizer.eos_token_id).nonzero()
+        if len(ends):
+            return answer[: int(ends[0]) + 1]
+    if tokenizer.pad_token_id is None:
+        return answer
+    said = (answer != tokenizer.pad_token_id).nonzero()
     return answer[: int(said[-1]) + 1] if len(said) else answer
 
 
