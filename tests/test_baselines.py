@@ -112,6 +112,48 @@ def test_undial_lowers_what_the_host_is_sure_of_and_leaves_the_rest():
     assert sum(up) == pytest.approx(-down, rel=1e-4)
 
 
+def of_logits(labels, own, host=None, **settings):
+    """A batch of answers (B, T) to forget, with what the tuned model and the host predict for them,
+    (B, T, vocab); what is to be retained has one token, to which the tuned model gives 1/2.
+    """
+    sides = {"forget": {"labels": torch.tensor(labels)}, "retain": {"labels": torch.tensor([[0]])}}
+    kept = torch.zeros(1, 1, 2)
+    batch = Batch(None, None, sides, SimpleNamespace(**settings))
+    batch.logits = lambda side: torch.tensor(own) if side == "forget" else kept
+    batch.host_logits = lambda side: torch.tensor(host)
+    return batch
+
+
+def test_undial_on_an_answer_of_two_tokens_by_hand():
+    """Each token has a target of its own, made of the host's logits with that token's lowered by 1; padding
+    has none. At the first the tuned model is uniform, at the second it gives 1/4, 1/2, 1/4.
+    """
+    e = math.e
+    first = math.log(3)  # whatever the target
+    lowered = (1, e, e * e)  # of the host's exp(0, 1, 3), the last one memorised
+    second = (lowered[0] * math.log(4) + lowered[1] * LN2 + lowered[2] * math.log(4)) / sum(lowered)
+    own = [[[5.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, LN2, 0.0]]]
+    host = [[[9.0, 0.0, 0.0], [2.0, 1.0, 0.0], [0.0, 1.0, 3.0]]]
+    batch = of_logits([[-100, 0, 2]], own, host, lower=1.0)
+    assert float(LOSSES["undial"].compute(batch)) == pytest.approx((first + second) / 2, rel=1e-6)
+    assert batch.means == {"forget": pytest.approx((math.log(3) + math.log(4)) / 2, rel=1e-6)}
+
+
+def test_simnpo_counts_an_answer_by_its_mean_token_whatever_its_length():
+    """One token of 1/2, and two of 1/2 and 1/8: ln 2 and 2 ln 2 nats a token, not ln 2 and 4 ln 2."""
+    even, eighth = [0.0, 0.0], [0.0, math.log(7)]
+    batch = of_logits([[-100, 0], [0, 0]], [[even, even], [even, eighth]], beta=2.5, margin=0.0, keep=4.0)
+    away = 0.8 * (math.log(1 + 2**-2.5) + math.log(1 + 2**-5)) / 2
+    assert float(LOSSES["simnpo"].compute(batch)) == pytest.approx(away + 4 * LN2, rel=1e-6)
+
+
+def test_simnpo_has_its_published_weights_on_a_large_host():
+    large, small = grid("simnpo", 7 * 10**9).options, grid("simnpo", 10**6).options
+    assert (large["beta"], large["keep"]) == (2.5, pytest.approx(1 / 0.1375, abs=0.01))
+    assert (small["beta"], small["keep"]) == (2.5, 4.0)
+    assert FinetuneConfig(loss="undial").lower == 10.0
+
+
 def test_a_finetune_by_undial_changes_a_copy_alone(tiny_host, splits):
     before = tiny_host.fingerprint()
     found = finetune(tiny_host, splits, config("undial", steps=2))

@@ -67,8 +67,12 @@ _KEEP = {"gd": 4.0, "gd_full": 4.0, "npo_retain": 4.0, "simnpo": 4.0, "kl": 10.0
 # At the published depth and weight (a quarter of the layers, 100) rmu does nothing to four layers.
 _MORE: dict[str, dict[str, float]] = {name: {"keep": keep} for name, keep in _KEEP.items()}
 _MORE["rmu"] = {"layer": 0.75, "anchor": 10.0}
-# Per token and not per answer, so beta is larger than npo's. The rates of simnpo and undial were not tried.
-_MORE["simnpo"] |= {"beta": 2.5}
+# As published for TOFU's forget05 (arXiv 2410.07163 and its code): per token and not per answer, so beta is
+# larger than npo's; what is unlearned weighs 0.1375 against 1 for what is kept. On small hosts keep is ours,
+# as of npo_retain.
+_SIMNPO = {"beta": 2.5, "keep": 7.27}
+_MORE["simnpo"] = _SIMNPO | _MORE["simnpo"]
+_LARGE: dict[str, dict[str, float]] = {"simnpo": _SIMNPO}
 GRIDS = {
     name: Grid(f"{name} small v3", points, STEPS, _options(name, BATCH, dropout=0.0, **_MORE.get(name, {})))
     for name, points in _POINTS.items()
@@ -84,5 +88,5 @@ def grid(method: str, parameters: int) -> Grid:
         f"{method} large v1",
         _at(*rates),
         LARGE_STEPS,
-        _options(method, LARGE_BATCH, gradient_checkpointing=True, accumulate=4),
+        _options(method, LARGE_BATCH, gradient_checkpointing=True, accumulate=4, **_LARGE.get(method, {})),
     )
