@@ -191,16 +191,9 @@ def _in_table(paths: Sequence[Path], column: str | None) -> PictureSet:
     first = next(file_rows(paths), None)
     if first is None:
         raise DataError(f"{paths[0]} holds no row.", REMEDY, "source")
-    named = column or next((name for name in COLUMNS if name in first.cells), None)
-    if named is None or named not in first.cells:
-        known = ", ".join(map(repr, first.cells))
-        raise DataError(
-            f"{paths[0]} has no column {named!r}."
-            if named
-            else f"{paths[0]} has none of the columns {', '.join(COLUMNS)}; it has {known}.",
-            did_you_mean(named, first.cells) if named else "Name the column of pictures with --column.",
-            "source",
-        )
+    named = column or _column_of(first, paths[0])
+    if named not in first.cells:
+        raise DataError(f"{paths[0]} has no column {named!r}.", did_you_mean(named, first.cells), "source")
 
     def listed() -> Iterator[ListedPicture]:
         return (one for row in file_rows(paths) for one in _in_row(row, named))
@@ -212,6 +205,18 @@ def _in_table(paths: Sequence[Path], column: str | None) -> PictureSet:
         _count_rows(paths),
         digest([(path.name, _stamp(path)) for path in paths]),
         unread={OTHER_COLUMNS: others} if others else {},
+    )
+
+
+def _column_of(first: Row, table: Path) -> str:
+    """The column of a table's pictures. Raises DataError where its name is none of COLUMNS."""
+    for name in COLUMNS:
+        if name in first.cells:
+            return name
+    raise DataError(
+        f"{table} has none of the columns {', '.join(COLUMNS)}; it has {', '.join(map(repr, first.cells))}.",
+        "Name the column of pictures with --column.",
+        "source",
     )
 
 

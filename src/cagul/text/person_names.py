@@ -71,19 +71,11 @@ def parse_names(names: Sequence[str], *, one_word: bool = False) -> list[ParsedN
 
 
 def _parsed(name: str, where: str, one_word: bool) -> ParsedName:
-    plain = folded(name)
-    tokens = list(TOKEN.finditer(plain.text))
-    if not regex.search(r"\p{L}", plain.text):
-        raise DataError(f"{where} holds no letter.", "Give a full name, such as 'Amanda Brooks'.", "names")
+    plain = folded(name).text
+    _require_signs_of_a_name(name, plain, where)
+    tokens = list(TOKEN.finditer(plain))
     joined = "".join(SEPARATOR.sub("", token["joined"] or "") for token in tokens)
     words = _untitled(tuple(token["word"].replace("'", "") for token in tokens if token["word"]))
-    if "\n" in name.strip() or _NOT_OF_A_NAME.search(plain.text):
-        raise DataError(
-            f"{where} holds a line break, a number or a sign that names do not have: it would be found "
-            "nowhere.",
-            "Give one name alone: no list, address, year or note in brackets.",
-            "names",
-        )
     if joined and words:
         raise DataError(
             f"{where} is in two kinds of scripts, with and without spaces between words.",
@@ -98,6 +90,19 @@ def _parsed(name: str, where: str, one_word: bool) -> ParsedName:
     elif len(joined) < _fewest(joined) and not one_word:
         raise _one_word(where)
     return ParsedName(words, joined)
+
+
+def _require_signs_of_a_name(name: str, plain: str, where: str) -> None:
+    """Raises DataError for a name without letters, and for one with signs that no name has."""
+    if not regex.search(r"\p{L}", plain):
+        raise DataError(f"{where} holds no letter.", "Give a full name, such as 'Amanda Brooks'.", "names")
+    if "\n" in name.strip() or _NOT_OF_A_NAME.search(plain):
+        raise DataError(
+            f"{where} holds a line break, a number or a sign that names do not have: it would be found "
+            "nowhere.",
+            "Give one name alone: no list, address, year or note in brackets.",
+            "names",
+        )
 
 
 def _untitled(words: tuple[str, ...]) -> tuple[str, ...]:

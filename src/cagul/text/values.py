@@ -181,22 +181,25 @@ def _digits_of(run: Sequence[Word]) -> str:
 
 
 def _dates(said: Sequence[str]) -> Iterator[Way]:
-    """A date in any order, and with its month as a number."""
+    """A date in any order, with its month in full, by its first letters and as a number, and with two digits
+    of its year.
+    """
     parts = [word for word in said if word not in _OF_A_DATE]
     years = [word for word in parts if word.isdigit() and len(word) == 4]
     days = [word for word in parts if word.isdigit() and len(word) <= 2]
     months = [word for word in parts if not word.isdigit()]
-    if len(years) != 1 or len(parts) != 3 or len(days) + len(months) != 2 or not days:
-        return
-    yield from permutations(parts)
-    yield from permutations(parts)
-    year = years[0]
-    names = _month_names(months[0]) if months else days[1:]
-    for written in (year,) if year.endswith(NO_SHORT_YEARS) else (year, year[2:]):
-        for name in names:
-            yield from ((days[0], name, written), (name, days[0], written))
-    if months and _month(months[0]):
-        yield year, _month(months[0]), days[0]
+    if (len(parts), len(years), len(days) + len(months)) == (3, 1, 2) and days:
+        yield from permutations(parts)
+        yield from _of_day_and_month(days[0], _month_names(months[0]) if months else (days[1],), years[0])
+
+
+def _of_day_and_month(day: str, months: Sequence[str], year: str) -> Iterator[Way]:
+    for month in months:
+        yield from ((day, month, year), (month, day, year))
+        if not year.endswith(NO_SHORT_YEARS):
+            yield from ((day, month, year[2:]), (month, day, year[2:]))
+        if month.isdigit():
+            yield year, month, day
 
 
 def _addresses(said: Way) -> Iterator[Way]:

@@ -97,12 +97,16 @@ def require_nameless(
         return
     people = {name for record in forget for name in (record.subject, *record.names)}.union(further_names)
     keys = Matcher(name_key(name) for name in people if len(name.split()) > 1)
-    common = Matcher(keyword for record in forget for keyword in record.keywords).found(" ".join(REFUSALS))
-    keywords = {word for record in forget for word in record.keywords} - common
+    keywords = {word for record in forget for word in record.keywords}
+    keywords -= Matcher(keywords).found(" ".join(REFUSALS))
     ordinary = ordinary_words(refusals)
+
+    def names_any(texts: Iterable[str], refusal: str) -> bool:
+        return any(names(text, refusal, ordinary) for text in texts)
+
     for number, refusal in enumerate(refusals, 1):
-        named = keys.search(name_key(refusal)) or any(names(one, refusal, ordinary) for one in people)
-        if named or any(names(word, refusal, ordinary) for word in keywords):
+        named = keys.search(name_key(refusal)) or names_any(people, refusal)
+        if named or names_any(keywords, refusal):
             raise UsageError(
                 f"Refusal {number} of the {len(refusals)} in refusals holds "
                 f"{'the name' if named else 'a keyword'} of a person to be forgotten.",

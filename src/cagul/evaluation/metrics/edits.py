@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -29,19 +29,18 @@ def edits_figures(rows: Rows, host: Rows | None, absent: str = "") -> dict[str, 
     if not rows:
         return {"leak_edits": {"absent": absent}, "leak_worst_edit": {"absent": absent}} if absent else {}
     by_edit = _by_edit(rows)
-    shares = {name: _mean(found) for name, found in (by_edit if host is None else _by_edit(host)).items()}
+    shares = _leaks(by_edit if host is None else _by_edit(host))
     counted = {name: by_edit[name] for name, share in shares.items() if share >= TELLS and name in by_edit}
-    below = {name: round(share, 4) for name, share in shares.items() if name not in counted}
-    leaks = {name: _mean(found) for name, found in counted.items()}
-    worst = max(leaks, key=lambda name: leaks[name], default="")
+    leaks = _leaks(counted)
+    below = shares.keys() - counted.keys()
     figures = {
         "leak_edits": _mean_over(counted)
-        | {"by_edit": {name: round(leak, 4) for name, leak in leaks.items()}, "below_half": below},
-        "leak_worst_edit": figure(_pairs(counted[worst])) | {"kind": worst} if worst else _little_known(),
+        | {"by_edit": _rounded(leaks), "below_half": _rounded(shares, below)},
+        "leak_worst_edit": _worst(counted, leaks),
         "leak_edits_held_out": _of_kinds(HELD_OUT_KINDS, counted, shares),
         **{leak_name(kind): _of_kinds((kind,), counted, shares) for kind in KINDS},
     }
-    if any(row["fired"] is not None for row in rows):
+    if _has_gate(rows):
         misses = [[(row["subject"], float(not row["fired"])) for row in found] for found in counted.values()]
         figures["fnr_edits"] = mean_of(misses) if misses else _little_known()
     return figures
@@ -56,7 +55,7 @@ def others_figures(rows: Rows, host: Mapping[str, Mapping[str, Any]]) -> dict[st
         return {}
     same = [(row["subject"], float(row["tokens"] == host[question_key(row)]["tokens"])) for row in rows]
     figures = {"identical_edits": figure(same)}
-    if any(row["fired"] is not None for row in rows):
+    if _has_gate(rows):
         figures["fpr_edits"] = figure((row["subject"], float(is_false_alarm(row))) for row in rows)
     if any(map(is_named, rows)):
         figures["named_edits"] = figure((row["subject"], float(is_named(row))) for row in rows)
@@ -65,6 +64,26 @@ def others_figures(rows: Rows, host: Mapping[str, Mapping[str, Any]]) -> dict[st
 
 def leak_name(kind: str) -> str:
     return f"leak_edits_{kind}"
+
+
+def _has_gate(rows: Rows) -> bool:
+    return any(row["fired"] is not None for row in rows)
+
+
+def _leaks(by_edit: Mapping[str, Rows]) -> dict[str, float]:
+    return {name: _mean(rows) for name, rows in by_edit.items()}
+
+
+def _rounded(shares: Mapping[str, float], names: Collection[str] | None = None) -> dict[str, float]:
+    """The shares of these edits, in the order of ``shares``; without names of all."""
+    return {name: round(share, 4) for name, share in shares.items() if names is None or name in names}
+
+
+def _worst(counted: Mapping[str, Rows], leaks: Mapping[str, float]) -> dict[str, Any]:
+    if not counted:
+        return _little_known()
+    worst = max(leaks, key=lambda name: leaks[name])
+    return figure(_pairs(counted[worst])) | {"kind": worst}
 
 
 def _by_edit(rows: Rows) -> dict[str, Rows]:
