@@ -17,8 +17,7 @@ pytest.importorskip("sqlalchemy")
 import torch
 from typer.testing import CliRunner
 
-from cagul.cli.app import app
-from cagul.cli.requests import VERBS
+from cagul.cli.app import GROUPS, app
 from cagul.config import load_config
 from cagul.data.pictures import open_picture
 from cagul.data.records import split_records
@@ -397,6 +396,9 @@ def test_a_request_is_measured_again(service, records):
 # -- the command line
 
 DOCS = (Path(__file__).parent.parent / "docs" / "requests.md").read_text()
+
+
+VERBS = GROUPS["requests"][1]
 
 
 def run(*arguments):

@@ -17,6 +17,7 @@ pytest.importorskip("sqlalchemy")
 import torch
 
 from cagul.data.pictures import open_picture
+from cagul.deletion.backup import back_up, restore
 from cagul.deletion.service import make_store, open_service
 from cagul.deletion.store import Store
 from cagul.errors import PatchError, StoreError
@@ -176,6 +177,27 @@ def test_a_backup_and_another_request_in_its_place_are_served(store, tiny_host, 
     service.add("Bo", people["p4"], name="r-1")
     assert not torch.equal(templates(), before)
     assert torch.equal(templates(), service.guard().patch.gate.templates)
+
+
+def test_a_restored_store_is_served_and_the_servers_log_says_that_it_was_put_back(
+    store, tiny_host, base_folder, records, caplog
+):
+    path, key = store
+    base, pictures = Patch.load(base_folder), pictures_of(records, "p3")
+    body = asked(shown(open_picture(pictures[0])))
+    with open_service(path, key, tiny_host, base) as service:
+        back_up(service.store, path.with_name("backup"))
+        service.add("Ada", pictures, name="r-1")
+        secret = service.key
+    with serving(StoreGuardProvider(tiny_host, path, key, base)) as running:
+        hidden = running.post(body).json()["choices"]
+        with caplog.at_level("WARNING", logger="cagul.serving"):
+            restore(path.with_name("backup"), path, secret, accept_loss=True)
+            answer = running.post(body)
+        assert answer.status_code == 200
+        assert answer.json()["choices"] != hidden
+    (warned,) = [record for record in caplog.records if "put back" in record.message]
+    assert warned.fields == {"was_at": 3, "is_at": 1}
 
 
 def test_asking_whether_it_is_ready_reads_no_store_each_time(store, tiny_host, base_folder):

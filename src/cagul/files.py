@@ -178,17 +178,37 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     target = Path(os.path.realpath(target))
     with os_errors_as_write_errors(target):
         _require_vacant(target)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned_folders(target)
-        temporary, descriptor = _locked_folder(target)
-    try:
+    with folder_beside(target) as temporary:
         yield temporary
         with os_errors_as_write_errors(target):
             _require_vacant(target)
             os.rename(temporary, target)  # over an empty folder too, where another one has not filled it
+
+
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """A temporary folder (mode 0700) on the file system of ``path``, removed at the end. Those that killed
+    processes left are removed. Raises WriteError.
+    """
+    with os_errors_as_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned_folders(path)
+        temporary, descriptor = _locked_folder(path)
+    try:
+        yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if descriptor is not None:
+            os.close(descriptor)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk. Raises WriteError."""
+    with os_errors_as_write_errors(path):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
             os.close(descriptor)
 
 

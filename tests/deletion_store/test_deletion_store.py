@@ -102,8 +102,8 @@ def test_what_is_no_store_is_refused(tmp_path, store, base):
     with pytest.raises(WriteError):
         Store.create(tmp_path / "text.db" / "s.db", store.key, {}, [], b"")
     with sqlite3.connect(store.path) as raw:
-        raw.execute("PRAGMA user_version=4")
-    with pytest.raises(StoreError, match=r"has schema 4, this cagul reads up to 3\.\n  Upgrade"):
+        raw.execute("PRAGMA user_version=5")
+    with pytest.raises(StoreError, match=r"has schema 5, this cagul reads up to 4\.\n  Upgrade"):
         Store(store.path)
 
 

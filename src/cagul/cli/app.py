@@ -70,6 +70,11 @@ GROUPS = {
             "export-certificate": Verb(
                 "requests.export_certificate", "Write a signed certificate of a request."
             ),
+            "backup": Verb("operations.backup", "Copy the store while it is in use."),
+            "restore": Verb(
+                "operations.restore", "Put a backup in place of the store, and say whom it loses."
+            ),
+            "head": Verb("operations.head", "Print the head of the log, to be kept outside."),
             "verify-certificate": Verb("requests.verify_certificate", "Check a certificate's signature."),
         },
     ),

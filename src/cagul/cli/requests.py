@@ -57,6 +57,12 @@ BuiltInQuestions = Annotated[
         help="Ask the built-in questions, not those of the records; the output says so.",
     ),
 ]
+Actor = Annotated[
+    str | None,
+    typer.Option(
+        "--actor", envvar="CAGUL_ACTOR", help="Who acts, for the log (default: the account that runs this)."
+    ),
+]
 RequestId = Annotated[str, typer.Argument(help="Id of the request.")]
 
 
@@ -129,6 +135,7 @@ def add(
     keep_pictures: Annotated[
         bool, typer.Option("--keep-pictures", help="Keep the pictures, sealed, for later finetunes.")
     ] = False,
+    actor: Actor = None,
     host: HostAgain = None,
     patch: PatchAgain = None,
     dtype: options.Dtype = "auto",
@@ -142,7 +149,7 @@ def add(
     loaded = _records(records, subject, built_in_questions)
     names = _names(name, loaded, subject, names_from_answers, one_word_names)
     pictures = _pictures(images, loaded, subject)
-    with service_at(store, key, host, patch, dtype, device, threads) as service:
+    with service_at(store, key, host, patch, dtype, device, threads, actor=actor) as service:
         with progress_bar(json) as progress:
             request = service.add(
                 subject,
@@ -170,6 +177,7 @@ def revoke(
     request: RequestId,
     store: StoreOption,
     key: KeyOption,
+    actor: Actor = None,
     host: HostAgain = None,
     patch: PatchAgain = None,
     dtype: options.Dtype = "auto",
@@ -178,7 +186,7 @@ def revoke(
     json: options.Json = False,
 ) -> None:
     """Revoke a request: the host answers about that person as before, and what was stored is overwritten."""
-    with service_at(store, key, host, patch, dtype, device, threads) as service:
+    with service_at(store, key, host, patch, dtype, device, threads, actor=actor) as service:
         same_names = service.shared_names(request)
         still_firing, to_verify_again = service.revoke(request)
     if json:
@@ -255,6 +263,11 @@ def verify(
     built_in_questions: BuiltInQuestions = False,
     name: options.Names = None,
     names_from_answers: options.NamesFromAnswers = False,
+    head: Annotated[
+        str | None,
+        typer.Option("--head", help="NUMBER:HASH or its file, kept outside: the log must go on from there."),
+    ] = None,
+    actor: Actor = None,
     host: HostAgain = None,
     patch: PatchAgain = None,
     dtype: options.Dtype = "auto",
@@ -262,37 +275,43 @@ def verify(
     threads: options.Threads = 0,
     json: options.Json = False,
 ) -> None:
-    """Check the log for changed and missing entries. Measure a request again where one is named (exit code 8
-    if it failed or the host tells nothing that could be hidden).
+    """Check the log for changed and missing entries, and against a head that was kept outside. Measure a
+    request again where one is named (exit code 8 if it failed or the host tells nothing that could be
+    hidden).
     """
     from cagul.errors import UsageError
 
     with extra("requests"):
+        from cagul.deletion.heads import parse_head
         from cagul.deletion.keys import StoreKey
         from cagul.deletion.store import Store
     if request is not None and key is None:
         raise UsageError("Measuring a request needs the store's key.", "Give --key.")
     if request is None and (name or names_from_answers):
         raise UsageError("Names are asked about with a request.", "Give the id of the request, too.")
+    outside = parse_head(head) if head else None
     with Store(store, StoreKey.load(key) if key else None) as opened:
         opened.require_whole()
-        entries = len(opened.entries())
+        if outside is not None:
+            opened.require_head(outside)
+        entries, end = len(opened.entries()), str(opened.head())
         subject = opened.request(request).subject if request is not None else ""
     if request is not None and key is not None:
         loaded = _records(records, subject, built_in_questions)
         pictures = _pictures(images, loaded, subject)
         names = _names(name, loaded, subject, names_from_answers, one_word=True)
-        with service_at(store, key, host, patch, dtype, device, threads) as service:
+        with service_at(store, key, host, patch, dtype, device, threads, actor=actor) as service:
             measured = service.verify_again(request, pictures, loaded, built_in_questions, names)
             caveats = service.caveats(measured)
         print_request(measured, caveats, json)
         _exit_unless_verified(measured)
         return
     if json:
-        print_json({"entries": entries, "wrong": [], "end_checked": key is not None})
+        print_json({"entries": entries, "wrong": [], "end_checked": key is not None, "head": end})
         return
-    end = "none missing or cut off" if key else "none missing; give --key to check that none is cut off"
-    out.say(f"Log intact: {entries} entries, {end}.")
+    checked = "none missing or cut off" if key else "none missing; give --key to check that none is cut off"
+    out.say(f"Log intact: {entries} entries, {checked}.")
+    out.say("Head: ", plain(end), wrap=False)
 
 
 @if_interrupted("Run the same command again, with --force if one of the two files is there.")
@@ -385,6 +404,7 @@ def service_at(
     device: str | None,
     threads: int,
     load_patch: Callable[[str | Path], Patch] | None = None,
+    actor: str | None = None,
 ) -> DeletionService:
     """A store at work; host and patch are where they were, unless given. Requests are about pictures, so the
     patch is loaded without its names where their key is not there, which is said; ``load_patch`` loads it in
@@ -396,7 +416,7 @@ def service_at(
         from cagul.deletion.store import Store
     from cagul.guard.patch import Patch
 
-    with Store(store, StoreKey.load(key)) as opened:
+    with Store(store, StoreKey.load(key), actor) as opened:
         opened.require_facts()  # fails before the host is loaded
         places, names = opened.facts["places"], opened.names()
     load = load_patch or partial(Patch.load, names_needed=False)
@@ -404,7 +424,7 @@ def service_at(
     say_names(base)
     say_store_names(names)
     set_up(threads)
-    return open_service(store, key, load_host(host or places["host"], device, dtype), base)
+    return open_service(store, key, load_host(host or places["host"], device, dtype), base, actor)
 
 
 def _records(path: Path | None, subject: str, built_in: bool) -> list[Any]:

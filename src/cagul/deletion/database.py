@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,3 +128,50 @@ def require_free(path: Path) -> None:
 
 def version_of(connection: Connection) -> int:
     return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+
+
+def set_version(connection: Connection, version: int) -> None:
+    """Raise the schema's version to at least this."""
+    connection.exec_driver_sql(f"PRAGMA user_version={max(version, version_of(connection))}")
+
+
+def copy_online(engine: Engine, path: Path) -> None:
+    """Copy a database as it is at one moment into a new file of mode 0600, without a write-ahead log and
+    without free pages, while others read and write it. Raises WriteError, StoreError for one that is locked.
+    """
+    began = time.monotonic()
+
+    def waited(status: int, *_: int) -> None:
+        if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and time.monotonic() > began + BUSY_SECONDS:
+            raise sqlite3.OperationalError("database is locked")
+
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    connection = engine.raw_connection()
+    try:
+        with explained(path), contextlib.closing(sqlite3.connect(path, isolation_level=None)) as copy:
+            connection.driver_connection.backup(copy, progress=waited)  # type: ignore[union-attr]
+            copy.execute("PRAGMA journal_mode=DELETE")
+            copy.execute("VACUUM")
+    finally:
+        connection.close()
+
+
+def require_sound(engine: Engine, path: Path) -> None:
+    """Raises StoreError for a file whose pages do not fit together, as where it was copied while written."""
+    with explained(path):
+        found = [row[0] for row in run_raw(engine, "PRAGMA integrity_check(5)")]
+        if found != ["ok"]:
+            raise sqlite3.DatabaseError("; ".join(map(str, found)))
+
+
+def log_to_a_neighbour(engine: Engine) -> None:
+    """Write ahead from here on: readers and one writer at a time do not wait for each other."""
+    run_raw(engine, "PRAGMA journal_mode=WAL")
+
+
+def remove_companions(path: Path) -> None:
+    """Remove a write-ahead log that a database left whose file is gone: another file in its place would take
+    its pages.
+    """
+    for end in ("-wal", "-shm", "-journal"):
+        path.with_name(path.name + end).unlink(missing_ok=True)

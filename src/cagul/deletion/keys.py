@@ -24,6 +24,11 @@ from cagul.guard.key_files import keep_secret
 NONCE = 12  # bytes
 
 
+def fingerprint_of(mark: str) -> str:
+    """The first 16 digits of the mark that a key puts on its store."""
+    return mark[:16]
+
+
 def _require_path(path: Path) -> None:
     """Raises UsageError, which does not repeat it, for what is a key and no path."""
     if re.fullmatch(r"\s*[0-9a-fA-F]{64}\s*", str(path)):

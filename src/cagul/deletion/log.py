@@ -15,6 +15,9 @@ NOTHING_TO_HIDE = "nothing to hide"  # the host itself tells nothing about the p
 OUTCOMES = ("verified", "failed", NOTHING_TO_HIDE)  # what a verification ends in
 # their templates are in the gate: a failed request is hidden as far as it goes
 ACTIVE = ("enrolled", *OUTCOMES)
+RESTORED = "restored"
+NOTES = (RESTORED,)  # actions that are no state of a request
+WHOLE_STORE = ""  # what such an entry names in place of a request where it is about all of them
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,12 @@ def check_chain(entries: Sequence[Entry]) -> list[str]:
     return wrong
 
 
-def check_requests(entries: Sequence[Entry], rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Where the ``rows`` of the requests, by id, are not as the log says; empty where all are."""
-    logged: dict[str, dict[str, Any]] = {}  # what the log says of each request
+def _logged(entries: Sequence[Entry]) -> dict[str, dict[str, Any]]:
+    """What the log says of each request, by id."""
+    logged: dict[str, dict[str, Any]] = {}
     for entry in entries:
+        if entry.action in NOTES:
+            continue
         request = logged.setdefault(entry.request, {"at": entry.at})
         # none where it was only verified: it keeps the one that it has
         encoder = entry.content.get("encoder")
@@ -85,6 +90,12 @@ def check_requests(entries: Sequence[Entry], rows: Mapping[str, Mapping[str, Any
                 "state": "revoked",
                 "verification": request.get("verification", {}),
             }
+    return logged
+
+
+def check_requests(entries: Sequence[Entry], rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Where the ``rows`` of the requests, by id, are not as the log says; empty where all are."""
+    logged = _logged(entries)
     wrong = []
     for name in sorted({*logged, *rows}):
         if name not in rows or name not in logged:

@@ -64,10 +64,12 @@ class Added(Request):
     namesakes: tuple[str, ...] = ()
 
 
-def open_service(store: Path, key: Path, host: FrozenHost, patch: Patch) -> DeletionService:
+def open_service(
+    store: Path, key: Path, host: FrozenHost, patch: Patch, actor: str | None = None
+) -> DeletionService:
     """The service of a store file. Raises StoreError as ``Store`` and ``DeletionService`` do."""
     secret = StoreKey.load(key)
-    opened = Store(store, secret)
+    opened = Store(store, secret, actor)
     try:
         return DeletionService(opened, secret, host, patch)
     except BaseException:

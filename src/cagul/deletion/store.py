@@ -6,12 +6,13 @@ log, so that the file's bytes hold nothing of the person. A kill in between is m
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
 import os
 import re
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,18 +25,23 @@ from cagul.deletion.database import (
     ALREADY,
     closing,
     explained,
+    log_to_a_neighbour,
     open_engine,
     require_free,
     run_raw,
+    set_version,
     understood,
     version_of,
     writing,
 )
-from cagul.deletion.keys import StoreKey
+from cagul.deletion.heads import Head, difference
+from cagul.deletion.keys import StoreKey, fingerprint_of
 from cagul.deletion.log import (
     ACTIVE,
     NOTHING_TO_HIDE,
+    RESTORED,
     START,
+    WHOLE_STORE,
     Entry,
     check_chain,
     check_requests,
@@ -48,8 +54,8 @@ from cagul.deletion.tables import (
     CALIBRATION,
     FACTS,
     LOG,
-    NAMES_SCHEMA,
     NEWEST_ENCODER,
+    NOTES_SCHEMA,
     PICTURES,
     REQUESTS,
     TABLES,
@@ -59,17 +65,21 @@ from cagul.deletion.tables import (
     end_of_log,
     entries_of,
     facts_of,
+    head_of,
     names_of,
     put_names,
+    replace_rows,
+    set_fact,
     to_mark,
     verified,
 )
-from cagul.errors import StoreError, did_you_mean
+from cagul.errors import StoreError, did_you_mean, one_line
 from cagul.files import os_errors_as_write_errors, parse_json
 from cagul.text.normal import fold
 
-SCHEMA = NAMES_SCHEMA  # 3: with names
+SCHEMA = NOTES_SCHEMA  # 4: with entries that are no state of a request
 NOTHING_SCHEMA = 2  # 2: with the state "nothing to hide", which an earlier cagul would leave out of the gate
+LONGEST_ACTOR = 100  # characters
 STATES = ("received", *ACTIVE, "revoked")
 
 
@@ -102,6 +112,24 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def require_actor(actor: str | None) -> str:
+    """The actor, or the account of this process. Raises StoreError for what is no short line of text."""
+    if actor is None:
+        try:
+            actor = getpass.getuser()
+        except (OSError, KeyError):  # an account without a name, as in a container
+            actor = f"uid {os.getuid()}"
+        actor = one_line(actor)[:LONGEST_ACTOR]
+    if not fold(actor) or actor != one_line(actor) or len(actor) > LONGEST_ACTOR:
+        raise StoreError(
+            f"The actor {one_line(actor)[:LONGEST_ACTOR]} is no line of text of up to {LONGEST_ACTOR} "
+            "characters.",
+            "Say who acts with --actor or CAGUL_ACTOR, such as the name of a role.",
+            "store-request",
+        )
+    return actor
+
+
 def is_id(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) is not None
 
@@ -128,14 +156,15 @@ def require_request(name: str | None, subject: str, by: str) -> None:
 
 
 class Store:
-    """A store file. Writing needs ``key``; listing does not. ``close`` it, or use it in a ``with``.
+    """A store file. Writing needs ``key``; listing does not. ``close`` it, or use it in a ``with``. Every
+    entry of the log names the ``actor``, the account of this process if not given.
 
     Raises StoreError when the file is missing, is no store, was made by a newer cagul, or ``key`` is not its
     key.
     """
 
-    def __init__(self, path: str | Path, key: StoreKey | None = None):
-        self.path, self.key = Path(path), key
+    def __init__(self, path: str | Path, key: StoreKey | None = None, actor: str | None = None):
+        self.path, self.key, self.actor = Path(path), key, require_actor(actor)
         if not self.path.is_file():
             raise StoreError(
                 f"There is no store {self.path}.", "Make one with `cagul requests init`.", "store"
@@ -199,7 +228,7 @@ class Store:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         engine = open_engine(path)
         with explained(path), closing(engine):
-            run_raw(engine, "PRAGMA journal_mode=WAL")
+            log_to_a_neighbour(engine)
             with writing(engine) as connection:
                 # made meanwhile
                 if connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one():
@@ -215,7 +244,7 @@ class Store:
                 connection.execute(
                     FACTS.insert(), [{"name": k, "value": json.dumps(v)} for k, v in kept.items()]
                 )
-                connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA}")
+                set_version(connection, SCHEMA)
         return cls(path, key)
 
     # -- reading
@@ -295,6 +324,22 @@ class Store:
         with self._reading() as connection:
             return end_of_log(connection)
 
+    def version(self) -> int:
+        """Of the schema."""
+        with self._reading() as connection:
+            return version_of(connection)
+
+    def fingerprint(self) -> str:
+        """Of the key that opens the store: to know it by, not to open anything."""
+        return fingerprint_of(self.facts["key"])
+
+    def holds(self, entry: tuple[int, str]) -> bool:
+        """Whether the log has an entry of this number and hash; entry 0 stands before the first."""
+        number, hashed = entry
+        wanted = LOG.select().with_only_columns(LOG.c.hash).where(LOG.c.number == number)
+        with self._reading() as connection:
+            return number == 0 or connection.execute(wanted).scalar_one_or_none() == hashed
+
     def entries(self) -> list[Entry]:
         with self._reading() as connection:
             return entries_of(connection)
@@ -337,6 +382,18 @@ class Store:
     def require_whole(self) -> None:
         """Raises StoreError that says what ``check`` finds."""
         self._refuse(self.check())
+
+    def require_head(self, outside: Head) -> None:
+        """Raises StoreError for a store that does not go on from a head that was kept outside."""
+        found = difference(self.head(), self.entries(), outside)
+        if found.older:
+            raise StoreError(
+                f"{self.path} does not go on from entry {outside.number} as it was kept outside: "
+                f"{found.text()}.",
+                "Restore a newer backup, or withdraw and add these again. `requests show` says what the log "
+                "holds.",
+                "store-older",
+            )
 
     def _refuse(self, wrong: Sequence[str]) -> None:
         if wrong:
@@ -424,8 +481,7 @@ class Store:
                     f"Request {name} was revoked meanwhile.", "Nothing is left to do.", "store-request"
                 )
             if state == NOTHING_TO_HIDE:  # in a store that an earlier cagul made
-                version = max(NOTHING_SCHEMA, version_of(connection))
-                connection.exec_driver_sql(f"PRAGMA user_version={version}")
+                set_version(connection, NOTHING_SCHEMA)
             values: dict[str, Any] = {"state": state, "verification": json.dumps(verification)}
             newest, measured = (
                 connection.execute(NEWEST_ENCODER).mappings().first(),
@@ -481,7 +537,7 @@ class Store:
                 gone = None if row["encoder"] is None else encoder_of(connection, row)
                 unproven = verified(connection, lambda other: other == gone)
             self._unprove(connection, unproven, f"its encoder went with request {name}")
-            connection.execute(FACTS.insert().prefix_with("OR REPLACE").values(name="erase", value="true"))
+            set_fact(connection, "erase", True)
         if not self._erase():
             raise StoreError(
                 f"Request {name} is revoked, but another process is reading, so old bytes are still on the "
@@ -490,6 +546,39 @@ class Store:
                 "store-locked",
             )
         return unproven
+
+    def head(self) -> Head:
+        """Where the log ends, and the states of all requests: to be kept outside."""
+        with self._reading() as connection:
+            return head_of(connection)
+
+    def log_restored(self, content: dict[str, Any]) -> None:
+        """Write down that this store was restored."""
+        with self._writing() as connection:
+            self._note_restored(connection, content)
+
+    def replace(self, other: Store, content: Callable[[Head, Sequence[Entry]], dict[str, Any]]) -> None:
+        """Put all that ``other`` holds, opened with its key, in place of what this store holds, in one
+        transaction, and overwrite what was here. ``content`` is given the head and the log of what is
+        replaced: it returns what the log is to say, or raises to leave all as it is.
+        """
+        with (
+            self._writing() as connection,
+            understood(self.path),
+            other._reading() as source,
+        ):
+            said = content(head_of(connection), entries_of(connection))
+            replace_rows(connection, source)
+            set_version(connection, version_of(source))
+            self.key = other._key()
+            self._note_restored(connection, said)
+            set_fact(connection, "erase", True)
+        self._erase()
+        self.reload()
+
+    def _note_restored(self, connection: Connection, content: dict[str, Any]) -> None:
+        set_version(connection, NOTES_SCHEMA)
+        self._append(connection, WHOLE_STORE, RESTORED, content)
 
     def _erase(self) -> bool:
         """Rewrite the file without its free pages and empty the write-ahead log; False while another process
@@ -541,7 +630,7 @@ class Store:
         """One entry more, and the keyed mark of where the log ends."""
         key = self._key()
         end, previous = end_of_log(connection)
-        number, at = end + 1, at or now()
+        number, at, content = end + 1, at or now(), content | {"actor": self.actor}
         own_hash = entry_hash(number, at, request, action, content, previous)
         connection.execute(
             LOG.insert().values(
@@ -554,8 +643,7 @@ class Store:
                 hash=own_hash,
             )
         )
-        head = json.dumps(key.mark(f"{number} {own_hash}"))
-        connection.execute(FACTS.insert().prefix_with("OR REPLACE").values(name="head", value=head))
+        set_fact(connection, "head", key.mark(f"{number} {own_hash}"))
 
     def _key(self) -> StoreKey:
         if self.key is None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sqlalchemy import Column, Connection, ForeignKey, Integer, LargeBinary, MetaData, Table, Text
 
-from cagul.deletion.database import version_of
+from cagul.deletion.database import set_version, version_of
+from cagul.deletion.heads import Head, RequestHead
 from cagul.deletion.log import ACTIVE, START, Entry, canonical, sha256
 from cagul.files import parse_json
 from cagul.text.counts import counted
 
 NAMES = "names"  # a part of HASHES
 NAMES_SCHEMA = 3  # of stores that may hold names, which an earlier cagul would leave out of the guard
+NOTES_SCHEMA = 4  # of stores whose log may hold entries that are no state of a request
 CHANGING = ("head", "erase", "mark")  # facts that ``to_mark`` leaves out
 
 TABLES = MetaData()
@@ -64,11 +67,12 @@ LOG = Table(
     Column("previous", Text, nullable=False),
     Column("hash", Text, nullable=False),
 )
+TRIGGERS = {"log_no_update": "UPDATE", "log_no_delete": "DELETE"}
 APPEND_ONLY = [
-    f"CREATE TRIGGER log_no_{verb.lower()} BEFORE {verb} ON log BEGIN SELECT RAISE(ABORT, 'the log is "
-    "append-only'); END"
-    for verb in ("UPDATE", "DELETE")
+    f"CREATE TRIGGER {name} BEFORE {verb} ON log BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END"
+    for name, verb in TRIGGERS.items()
 ]
+ROWS = 200  # that are read at once
 NEWEST_ENCODER = (
     REQUESTS.select().where(REQUESTS.c.encoder.is_not(None)).order_by(REQUESTS.c.encoder_made.desc()).limit(1)
 )
@@ -112,9 +116,27 @@ def put_names(connection: Connection, request: str, names: SealedPart) -> None:
     """
     if version_of(connection) < NAMES_SCHEMA:
         HASHES.create(connection, checkfirst=True)
-        connection.exec_driver_sql(f"PRAGMA user_version={NAMES_SCHEMA}")
+        set_version(connection, NAMES_SCHEMA)
     values = {"request": request, "part": NAMES, "count": names.count, "data": names.data}
     connection.execute(HASHES.insert().prefix_with("OR REPLACE").values(**values))
+
+
+def replace_rows(target: Connection, source: Connection) -> None:
+    """Put all rows of ``source`` in place of all rows of ``target``, the log's too. A table that the source
+    has not, as an earlier schema, is left empty.
+    """
+    there = {name for (name,) in source.exec_driver_sql("SELECT name FROM sqlite_master WHERE type='table'")}
+    for name in TRIGGERS:
+        target.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}")
+    TABLES.create_all(target)
+    for table in reversed(TABLES.sorted_tables):
+        target.execute(table.delete())
+    for table in TABLES.sorted_tables:
+        if table.name in there:
+            for rows in source.execute(table.select()).mappings().partitions(ROWS):
+                target.execute(table.insert(), [dict(row) for row in rows])
+    for statement in APPEND_ONLY:
+        target.exec_driver_sql(statement)
 
 
 def drop_hashes(connection: Connection, request: str) -> None:
@@ -131,6 +153,22 @@ def end_of_log(connection: Connection) -> tuple[int, str]:
     """Number and hash of the log's last entry."""
     last = connection.execute(LAST_ENTRY).mappings().first()
     return (last["number"], last["hash"]) if last else (0, START)
+
+
+def set_fact(connection: Connection, name: str, value: Any) -> None:
+    """Keep a fact in place of the one of that name."""
+    row = {"name": name, "value": json.dumps(value)}
+    connection.execute(FACTS.insert().prefix_with("OR REPLACE").values(**row))
+
+
+def head_of(connection: Connection) -> Head:
+    """The log's end, and of each request its state and last entry."""
+    number, hashed = end_of_log(connection)
+    columns = LOG.c.request, LOG.c.number
+    numbered = LOG.select().with_only_columns(*columns).order_by(LOG.c.number)
+    last = {request: number for request, number in connection.execute(numbered)}
+    states = connection.execute(REQUESTS.select().with_only_columns(REQUESTS.c.id, REQUESTS.c.state))
+    return Head(number, hashed, {name: RequestHead(state, last.get(name, 0)) for name, state in states})
 
 
 def facts_of(connection: Connection) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from cagul.errors import CagulError
 from cagul.guard.guard import Guard
 from cagul.guard.patch import Patch
 from cagul.host.frozen import FrozenHost
+from cagul.serving.logs import LOGGER
 
 if TYPE_CHECKING:
     from cagul.deletion.service import DeletionService
@@ -77,6 +78,7 @@ class StoreGuardProvider:
         self._fingerprint: str | None = None  # the host's, hashed once
         self._opened: Store | None = None
         self._inode: int | None = None  # of the file that is open
+        self._entry: tuple[int, str] | None = None  # the log's last, as the guard knows it
         self._service: DeletionService | None = None  # None until all is well
         try:
             self._open()
@@ -112,9 +114,18 @@ class StoreGuardProvider:
         entry = self._opened.last_entry()
         self._opened.require_whole()  # before the host is hashed
         self._fingerprint = self._fingerprint or self.host.fingerprint()
+        self._warn_if_put_back(self._opened)
         service = DeletionService(self._opened, key, self.host, self._base, self._fingerprint)
         self._guard, self._entry = service.guard(checked=True, output_filter=self._output_filter), entry
         self._service = service
+
+    def _warn_if_put_back(self, store: Store) -> None:
+        """Say so in the server's log where the store's log no longer holds the entry that was its last: an
+        earlier state may hide who withdrew since, and not who was added since.
+        """
+        if self._entry is not None and not store.holds(self._entry):
+            ends = {"was_at": self._entry[0], "is_at": store.last_entry()[0]}
+            LOGGER.warning("the store was put back to an earlier state", extra={"fields": ends})
 
     def guard(self) -> Guard:
         with self._lock:
@@ -124,6 +135,7 @@ class StoreGuardProvider:
                 self._open()  # the first time, after a failure, or another file such as a backup
             elif (entry := service.store.last_entry()) != self._entry:
                 self._guard = service.guard(output_filter=self._output_filter)  # checks the log: takes time
+                self._warn_if_put_back(service.store)
                 self._entry = entry
             self._able = True
             return self._guard
