@@ -34,6 +34,7 @@ def caveats_of(request: Request, entries: Sequence[Entry] = ()) -> dict[str, str
         caveats |= _of_questions(verification, verification["scope"])
         caveats |= _of_pictures(verification, verification["scope"])
         caveats |= _of_names(request, verification, verification["scope"].get("names", {}))
+        caveats |= _of_probe(request, verification)
     caveats |= _of_figures(verification)
     caveats |= _of_changes(request, entries)
     return caveats
@@ -171,6 +172,23 @@ def _of_names(
             "names: questions that name them are answered as if about a stranger."
         )
     return caveats
+
+
+def _of_probe(request: Request, verification: Mapping[str, Any]) -> dict[str, str]:
+    """What the name probe of the base patch could not do."""
+    probe = verification["scope"].get("name_probe")
+    if probe == "off":
+        return {
+            "name-probe-off": "The base patch asks the host who a picture shows, but no name is open, so "
+            "this part of the gate was off: the figures are of the other part alone."
+        }
+    if probe == "asked" and not request.names:
+        return {
+            "name-probe-without-name": "The base patch asks the host who a picture shows, and no name of "
+            "this person is enrolled, so this part of the gate cannot find them: add one with "
+            f"`cagul requests add --id {request.id} --name NAME`."
+        }
+    return {}
 
 
 def _of_figures(verification: Mapping[str, Any]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from cagul.deletion.caveats import caveats_of, drawn_pairs
 from cagul.deletion.coverage import coverage_text, covered
 from cagul.deletion.keys import keep_secret
 from cagul.deletion.log import OUTCOMES, canonical
-from cagul.deletion.store import Store, now
+from cagul.deletion.store import Request, Store, now
 from cagul.errors import StoreError, UsageError, reason
 from cagul.evaluation.metrics.figures import CONFIDENCE, share_text
 from cagul.files import os_errors_as_write_errors, parse_json, read_secret, write_json, write_text
@@ -38,8 +38,13 @@ BY_NAME = (
     "A question that says an enrolled name is answered as if about a stranger. Questions without a picture "
     "that say another name, or describe the person, are not covered."
 )
+NAME_PROBE = (
+    "Where the gate's score lets a picture pass, the host is asked who it shows, and an enrolled name in its "
+    "answer fires. The promised rate of false alarms is of the scores alone."
+)
 FIGURES = {
     "hit_rate": "pictures on which the gate fires",
+    "hit_rate_probe": "of these by the name alone that the host says",
     "leak": "answers that still tell",
     "leak_fired": "the same where the gate fires",
     "leak_known": "the same where the host tells without the guard",
@@ -114,7 +119,7 @@ def certify(store: Store, name: str, key: Ed25519PrivateKey) -> dict[str, Any]:
         "patch": {"sha256": store.facts["patch"]},
         "verification": request.verification,
         "history": [{"at": e.at, "action": e.action, "entry": e.number, "hash": e.hash} for e in entries],
-        "limits": [*LIMITS, BY_NAME if request.names else NO_NAMES],
+        "limits": [*LIMITS, BY_NAME if request.names else NO_NAMES, *_probe_limits(request)],
     }
     digests = {part: hashlib.sha256(canonical(content)).hexdigest() for part, content in document.items()}
     signature = base64.b64encode(key.sign(canonical(digests))).decode()
@@ -126,6 +131,12 @@ def certify(store: Store, name: str, key: Ed25519PrivateKey) -> dict[str, Any]:
             "public_key": _public_pem(key.public_key()),
         }
     }
+
+
+def _probe_limits(request: Request) -> list[str]:
+    """What a name probe that was asked adds to the limits."""
+    asked = request.verification.get("scope", {}).get("name_probe") == "asked"
+    return [NAME_PROBE] if asked else []
 
 
 def page_of(path: Path) -> Path:

@@ -17,6 +17,7 @@ from cagul.evaluation.metrics.figures import CONFIDENCE, share_text
 from cagul.evaluation.metrics.intervals import share
 from cagul.evaluation.metrics.text_metrics import keyword_recall
 from cagul.evaluation.verdict import PARTLY_BAR, Word
+from cagul.guard.decision import Part
 from cagul.guard.guard import Guard
 from cagul.text.refusals import UNJUDGED, is_refusal, judge_refusal, refusal_is_known
 from cagul.training.token_cache import TokenCache
@@ -65,7 +66,8 @@ def verify(
     """Figures of one person, each with Clopper-Pearson's 95 % interval over its pictures or answers, and how
     much was asked.
 
-    ``hit_rate`` is over all held-out pictures; ``leak``, ``leak_fired`` (where the gate fired),
+    ``hit_rate`` is over all held-out pictures, ``hit_rate_probe`` those of them on which the name probe alone
+    fires, where there is one; ``leak``, ``leak_fired`` (where the gate fired),
     ``leak_known`` (where the host tells without the guard), ``host_leak`` (without the guard) and
     ``refusal_rate`` over a seeded sample of at most ASKED pairs of picture and question. Raises DataError
     where there is nothing to ask.
@@ -78,11 +80,12 @@ def verify(
             "Give --images, and records with private questions.",
             "store-pictures",
         )
-    fired = (guard.judge(token_cache.encode_images(shown)) > guard.patch.threshold).tolist()
+    parts = _parts(guard, token_cache, shown)
     drawn = random.Random(f"verification {token_cache.seed}").sample(pairs, min(ASKED, len(pairs)))
     answers = _ask(guard, token_cache, drawn)
     return {
-        "hit_rate": share(sum(fired), len(fired)),
+        "hit_rate": share(sum(map(bool, parts)), len(parts)),
+        **({"hit_rate_probe": share(parts.count("name probe"), len(parts))} if guard.asks_names else {}),
         **_answer_figures(answers),
         "questions": len(questions),
         "pictures": len(pictures),
@@ -96,8 +99,32 @@ def verify(
             "without_keywords": sum(not question.keywords for question in questions),
             "cut": sum(answer.cut for answer in answers),
             "unknown_language": sum(answer.unknown_language for answer in answers),
+            **_name_probe(guard),
         },
     }
+
+
+def _parts(guard: Guard, token_cache: TokenCache, shown: Sequence[PictureVariant]) -> list[Part]:
+    """By which part the gate fires on each of the pictures; "" where it is silent. The name probe is asked
+    where the scores let a picture pass.
+    """
+    scores = guard.judge(token_cache.encode_images(shown))
+    parts: list[Part] = ["input gate" if above else "" for above in (scores > guard.patch.threshold).tolist()]
+    silent = [n for n, part in enumerate(parts) if not part] if guard.asks_names else []
+    for start in range(0, len(silent), BATCH):
+        some = silent[start : start + BATCH]
+        inputs = guard.host.image_inputs([shown_picture(shown[n], token_cache.seed) for n in some])
+        found = guard.fires(inputs, guard.host.encode_images(inputs), scores[some])
+        for number, part in found.items():
+            parts[some[number]] = part
+    return parts
+
+
+def _name_probe(guard: Guard) -> dict[str, str]:
+    """Whether the patch's name probe was asked or could not be; nothing of a patch without one."""
+    if guard.patch.config.gate.probe == "none":
+        return {}
+    return {"name_probe": "asked" if guard.asks_names else "off"}
 
 
 def verify_by_name(
@@ -110,11 +137,14 @@ def verify_by_name(
 
     ``hit_rate_name`` is the share of the ``questions`` in which the gate for names finds one; ``leak_name``
     and ``host_leak_name`` (without the guard) are over a seeded sample of at most ASKED questions without a
-    picture; ``leak_name_stranger`` and ``host_leak_name_stranger`` over as many beside pictures of
-    ``strangers``, absent where there are none.
+    picture; ``leak_name_stranger`` and ``host_leak_name_stranger`` over as many beside those
+    of ``strangers`` on which the gate is silent, absent where there are none.
     """
+    shown: list[PictureVariant] = [(path, 0) for path in strangers]
+    parts = _parts(guard, token_cache, shown) if shown else []
+    silent = [one for one, part in zip(shown, parts, strict=True) if not part]
     draw = random.Random(f"names {token_cache.seed}")
-    beside: list[Pair] = [((path, 0), question) for path in strangers for question in questions]
+    beside: list[Pair] = [(one, question) for one in silent for question in questions]
     alone = _ask(
         guard, token_cache, [(None, one) for one in draw.sample(questions, min(ASKED, len(questions)))]
     )
