@@ -145,12 +145,13 @@ def test_strangers_whom_the_host_names_are_counted_apart():
     ]
     figures = gate_figures(rows)
     assert [row["fired"] for row in rows] == [False, True, True, False]
-    assert (figures["fpr_unseen"]["value"], figures["named_unseen"]["value"]) == (0.25, 0.25)
+    counted = [figures[f"{name}_unseen"]["value"] for name in ("fpr", "named", "fires")]
+    assert counted == [0.25, 0.25, 0.5]
     assert figures["people_with_any_alarm"]["value"] == 0.25
-    assert "named_unseen" not in gate_figures([rows[0], rows[2]])
+    assert not {"named_unseen", "fires_unseen"} & gate_figures([rows[0], rows[2]]).keys()
     answers = [
         {"key": f"cagul/{n}", "subject": str(n), "tokens": (n,), "fired": bool(by), "fired_by": by}
         for n, by in enumerate(parts)
     ]
     found = others_figures(answers, {str(n): {"tokens": (n,)} for n in range(4)})
-    assert (found["fpr_edits"]["value"], found["named_edits"]["value"]) == (0.25, 0.25)
+    assert [found[f"{name}_edits"]["value"] for name in ("fpr", "named", "fires")] == [0.25, 0.25, 0.5]

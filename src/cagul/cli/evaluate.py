@@ -75,12 +75,14 @@ FILTER_ROWS = (  # where the guard has an output filter
     ("retain", "withheld"),
     ("unseen", "withheld"),
 )
+PROBE_ROWS = (("gate", "named_unseen"), ("gate", "fires_unseen"))  # where a name probe fired
 EDIT_ROWS = (  # where edited pictures were asked about; the second names its edit
     ("forget", "leak_edits"),
     ("forget", "leak_worst_edit"),
     ("retain", "identical_edits"),
     ("unseen", "identical_edits"),
     ("gate", "fpr_edits_unseen"),
+    ("gate", "fires_edits_unseen"),
     ("gate", "fnr_edits"),
 )
 
@@ -224,7 +226,7 @@ def table(summary: dict[str, Any]) -> FittedTable:
     """Host and guard side by side, one row a figure with its interval."""
     methods = list(summary["methods"])
     rows: list[list[Cell]] = []
-    for split, name in (ROWS[0], *WORDS, *ROWS[1:], *NAMED_ROWS, *EDIT_ROWS, *FILTER_ROWS):
+    for split, name in (ROWS[0], *WORDS, *ROWS[1:], *PROBE_ROWS, *NAMED_ROWS, *EDIT_ROWS, *FILTER_ROWS):
         figures = [summary["methods"][method].get(split, {}).get(name) for method in methods]
         named = (split, name) in EDIT_ROWS
         cells = [figure_cell(figure, between="-", named=named) for figure in figures]

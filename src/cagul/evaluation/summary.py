@@ -150,7 +150,7 @@ def _add_edits(parts: dict[str, dict[str, Any]], name: str, table: RowTable) -> 
     for split in ("retain", "unseen"):
         by_question = {question_key(row): row for row in host.get(split, [])}
         figures = others_figures(rows.get(split, []), by_question)
-        for gated in ("fpr_edits", "named_edits"):
+        for gated in ("fpr_edits", "named_edits", "fires_edits"):
             if gated in figures:
                 parts["gate"][f"{gated}_{split}"] = figures.pop(gated)
         if figures:

@@ -47,9 +47,9 @@ def edits_figures(rows: Rows, host: Rows | None, absent: str = "") -> dict[str, 
 
 
 def others_figures(rows: Rows, host: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """``identical_edits`` of one split, ``fpr_edits`` where a gate was asked, and ``named_edits`` where its
-    name probe fired: over all edits, as often as they were asked. ``host`` holds the host's rows by question.
-    Empty without rows.
+    """``identical_edits`` of one split; ``fpr_edits`` where a gate was asked, and where its name probe fired
+    ``named_edits`` and, of both, ``fires_edits``: over all edits, as often as they were asked. ``host`` holds
+    the host's rows by question. Empty without rows.
     """
     if not rows:
         return {}
@@ -59,6 +59,7 @@ def others_figures(rows: Rows, host: Mapping[str, Mapping[str, Any]]) -> dict[st
         figures["fpr_edits"] = figure((row["subject"], float(is_false_alarm(row))) for row in rows)
     if any(map(is_named, rows)):
         figures["named_edits"] = figure((row["subject"], float(is_named(row))) for row in rows)
+        figures["fires_edits"] = figure((row["subject"], float(row["fired"])) for row in rows)
     return figures
 
 

@@ -25,7 +25,8 @@ FPR = {  # figure -> split
 def gate_figures(rows: Sequence[GateRow]) -> dict[str, Any]:
     """The gate on held-out views: AUROC, true positive rate at 1 % false positives, false positive rate by
     group, false negative rate, calibration. Where the name probe fired, ``named_*`` beside ``fpr_*``: the
-    pictures of others whom the host itself says to be forgotten people.
+    pictures of others whom the host itself says to be forgotten people; and ``fires_*``, their sum: all
+    pictures of others on which the guard fires.
     """
     split = {name: [row for row in rows if row["split"] == name] for name in SPLITS}
     forget, retain, unseen = split["forget"], split["retain"], split["unseen"]
@@ -34,7 +35,11 @@ def gate_figures(rows: Sequence[GateRow]) -> dict[str, Any]:
         figures[name] = figure((row["subject"], float(is_false_alarm(row))) for row in split[part])
         if any(map(is_named, rows)):
             named = ((row["subject"], float(is_named(row))) for row in split[part])
-            figures[name.replace("fpr", "named")] = figure(named)
+            fires = ((row["subject"], float(row["fired"])) for row in split[part])
+            figures |= {
+                name.replace("fpr", "named"): figure(named),
+                name.replace("fpr", "fires"): figure(fires),
+            }
     figures["fnr"] = figure((row["subject"], float(not row["fired"])) for row in forget)
     figures["fnr_worst_person"] = _worst_person(forget)
     figures["people_with_any_alarm"] = _people_with_any_alarm(unseen)

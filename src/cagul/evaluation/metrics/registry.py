@@ -271,7 +271,7 @@ _ALL = (
     Metric("fpr_edits_unseen", GATE_LOW, "false alarms on unseen people's edited pictures"),
     Metric("fpr_edits_retain", GATE_LOW, "false alarms on retain people's edited pictures"),
     *(
-        Metric(f"named_{part}", GATE_LOW, f"{who} whom the host itself says to be forgotten people")
+        Metric(name, GATE_LOW, what)
         for part, who in (
             ("unseen", "pictures of unseen people"),
             ("retain", "pictures of retain people"),
@@ -279,6 +279,10 @@ _ALL = (
             ("no_person", "pictures without a person"),
             ("edits_unseen", "edited pictures of unseen people"),
             ("edits_retain", "edited pictures of retain people"),
+        )
+        for name, what in (
+            (f"named_{part}", f"{who} whom the host itself says to be forgotten people"),
+            (f"fires_{part}", f"{who} on which the guard fires, false alarms and named ones"),
         )
     ),
     Metric(
