@@ -14,7 +14,10 @@ from cagul.errors import DataError, UsageError
 from cagul.evaluation.run_folder import Run
 from cagul.evaluation.scan import read_map, reading, scan
 from cagul.guard.guard import Guard
+from cagul.guard.name_probe import NameProbe
+from cagul.guard.sealed_names import SealedNames, seal_names
 from cagul.host.front import Manifest
+from cagul.text.person_names import parse_names
 from helpers import make_patch, picture, png
 
 
@@ -248,6 +251,7 @@ def test_the_reading_weighs_false_alarms(fired, chance, words):
         "scored": 100,
         "promised_fpr": 0.02,
         "expected_false_alarms": 2.0,
+        "fired_by_name": 0,
         "chance_of_as_many": chance,
     }
     assert words in reading(summary)
@@ -290,12 +294,46 @@ def test_the_command_scans_by_the_front_as_by_the_whole_host(
     assert "other inputs or options" in said
 
 
-def test_the_command_says_that_it_does_not_ask_the_name_probe(tiny_host, tiny_folder, cagul, tmp_path):
-    shown, probing = tmp_path / "p.png", {"kind": "mlp", "probe": "name"}
+@pytest.fixture
+def named(tiny_host, monkeypatch):
+    """A guard with a name probe whose input gate fires on nothing; the host says a forgotten name of every
+    second picture.
+    """
+    patch = make_patch(tiny_host, fires=False, gate={"kind": "mlp", "probe": "name"})
+    patch.names = SealedNames.of(parse_names(["Ada Finch"]), 1, bytes(32)).gate(bytes(32))
+    patch.facts["promised_fpr"] = 0.02
+    monkeypatch.setattr(NameProbe, "_ask", lambda *given: [n % 2 == 0 for n in range(len(given[3]))])
+    return Guard(tiny_host, patch)
+
+
+def test_where_the_name_probe_fires_the_guard_would_fire(named, folder, tmp_path):
+    summary = scan(named, picture_set(folder), Run(tmp_path / "run", {}))
+    rows = Run(tmp_path / "run", {}).rows.by_key.values()
+    assert [row["fired_by"] for row in rows].count("name probe") == summary["fired"] == 3
+    assert all(row["fired"] == bool(row["fired_by"]) for row in rows if row["score"] is not None)
+    assert summary["fired_by_name"] == 3
+    assert summary["chance_of_as_many"] == 1.0  # the promise is of the input gate, which fires on none
+    assert "On 3 of those that fire" in reading(summary)
+
+
+def test_the_command_asks_the_name_probe_where_it_can(named, tiny_folder, cagul, tmp_path):
+    """Its names open and the whole host there; where one of them is not it says which."""
+    shown, patch = tmp_path / "p.png", tmp_path / "patch"
     shown.write_bytes(png(1))
-    for name, gate in (("plain", {"kind": "mlp"}), ("probing", probing)):
-        patch = make_patch(tiny_host, fires=False, gate=gate).save(tmp_path / name)
-        given = ("--host", tiny_folder, "--patch", patch, "--images", shown, "--threads", 1)
-        code, said = cagul("scan", *given, "--out", tmp_path / f"run of {name}")
+    seal_names(named.patch, patch, ["Ada Finch"], tmp_path / "names.key")
+    named.patch.save(patch)
+    Manifest.of(named.host).save(tmp_path / "host.json")
+    key = ("--names-key", tmp_path / "names.key")
+    for name, more, says in (
+        ("both", key, "would fire on 1 of 1 pictures"),
+        ("closed", (), "its names are not open (OFF"),
+        ("front", (*key, "--manifest", tmp_path / "host.json"), "the front of a host"),
+    ):
+        given = ("--host", tiny_folder, "--patch", patch, "--images", shown, "--threads", 1, *more)
+        code, said = cagul("scan", *given, "--out", tmp_path / name)
         assert code == 0, said
-        assert ("has a name probe too" in said) is (name == "probing")
+        assert says in " ".join(said.split())
+        assert ("has a name probe too" in said) is (name != "both")
+        assert ("name probe" in said) is True
+    code, said = cagul("scan", *given[:-2], "--out", tmp_path / "front")
+    assert (code, "other inputs or options" in said) == (2, True)

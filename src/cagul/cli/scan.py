@@ -25,6 +25,7 @@ from cagul.files import digest
 
 if TYPE_CHECKING:
     from cagul.data.picture_sets import PictureSet
+    from cagul.guard.guard import Guard
     from cagul.host.frozen import FrozenHost
 
 SHOWN = 20  # pictures that are named in the text; --json and the map name all
@@ -44,6 +45,7 @@ def scan(
         Path | None,
         typer.Option("--manifest", help="The host's manifest: its front alone is loaded then."),
     ] = None,
+    names_key: options.NamesKey = None,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures that are scored at once.")] = 32,
     dtype: options.Dtype = "auto",
     device: options.Device = None,
@@ -57,7 +59,7 @@ def scan(
     from cagul.data.picture_sets import picture_set
     from cagul.guard.patch import Patch
 
-    loaded = Patch.load(patch, names_needed=False)
+    loaded = Patch.load(patch, names_key, names_needed=names_key is not None)
     pictures = picture_set(images, column)
     set_up(threads)
     from cagul.evaluation.run_folder import Run
@@ -71,24 +73,23 @@ def scan(
         "patch": digest([loaded.describe(), loaded.digest()]),
         "batch": batch,
     }
+    if guard.asks_names:
+        identity["parts"] = "both"  # the input gate alone fires on fewer pictures
     results = Run(run, identity, repeating_command(), [str(images), column, pictures.digest])
     with progress_bar(json) as progress:
         summary = scan_pictures(guard, pictures, results, progress, batch)
     names = read_map(run)
-    rows = [results.rows.by_key[key] | {"picture": name} for key, name in names.items()]
+    by_score = {"fired_by": "input gate"}  # rows of before name no part
+    rows = [by_score | results.rows.by_key[key] | {"picture": name} for key, name in names.items()]
     fired = sorted((row for row in rows if row["fired"]), key=lambda row: -row["score"])
     unread = _by_reason(rows, pictures)
     if json:
-        named = [{"picture": row["picture"], "score": row["score"]} for row in fired]
+        named = [{name: row[name] for name in ("picture", "score", "fired_by")} for row in fired]
         print_json(summary | {"fired_pictures": named, "unreadable_pictures": unread})
     else:
         _print(summary, fired, run)
-    if loaded.config.gate.probe == "name":
-        err.say(
-            "Warning: only the input gate was asked. The patch has a name probe too, by which the guard may "
-            "fire on more of these pictures.",
-            style="yellow",
-        )
+    if loaded.config.gate.probe == "name" and not guard.asks_names:
+        _say_unasked(guard)
     if several := summary["first_frame_only"]:
         err.say(
             f"Warning: of {several} picture(s) of several frames or pages only the first one was scored. "
@@ -109,6 +110,18 @@ def _host(source: str, manifest: Path | None, layers: int, device: str | None, d
     return FrozenHost.load(source, device=device, dtype=dtype, part="front", layers=layers, manifest=manifest)
 
 
+def _say_unasked(guard: Guard) -> None:
+    """Warn that the patch's name probe was not asked, and why."""
+    why = f"its names are not open ({guard.patch.names_note})"
+    if guard.host.is_front:
+        why = "the front of a host, which --manifest loads, cannot answer"
+    err.say(
+        "Warning: only the input gate was asked. The patch has a name probe too, by which the guard may fire "
+        f"on more of these pictures: {why}.",
+        style="yellow",
+    )
+
+
 def _by_reason(rows: list[dict[str, Any]], pictures: PictureSet) -> dict[str, list[str]]:
     """The names of what could not be read, by the reason."""
     found = {why: list(names) for why, names in pictures.unread.items()}
@@ -122,11 +135,11 @@ def _print(summary: dict[str, Any], fired: list[dict[str, Any]], folder: Path) -
     from cagul.evaluation.scan import reading
 
     if fired:
-        shown = [(plain(row["picture"]), f"{row['score']:.4f}") for row in fired[:SHOWN]]
+        shown = [(plain(row["picture"]), f"{row['score']:.4f}", row["fired_by"]) for row in fired[:SHOWN]]
         threshold = summary["threshold"]
         over = "none" if threshold is None else f"{threshold:.4f}"
         title = f"Pictures in which the gate sees somebody forgotten (threshold {over})"
-        out.print(FittedTable(title, ["picture", "score"], shown, narrow="list"))
+        out.print(FittedTable(title, ["picture", "score", "fired by"], shown, narrow="list"))
         if len(fired) > SHOWN:
             out.say(f"and {len(fired) - SHOWN} more.")
     out.say(f"The guard would fire on {summary['fired']} of {summary['scored']} pictures. {reading(summary)}")

@@ -1,5 +1,6 @@
 """In which of many pictures does the gate see somebody who is forgotten? A row for each, under a hash of its
-name: rows hold neither names nor tokens.
+name: rows hold neither names nor tokens. Where the patch has a name probe and the whole host is there, the
+host is asked as the guard asks it.
 """
 
 from __future__ import annotations
@@ -19,14 +20,18 @@ from scipy.stats import binom
 
 from cagul.data.picture_sets import ListedPicture, PictureSet
 from cagul.errors import DataError
+from cagul.evaluation.result_rows import is_named
 from cagul.evaluation.run_folder import Run
 from cagul.files import write_text
+from cagul.guard.decision import Part
 from cagul.guard.guard import Guard
 from cagul.training.progress import Progress, silent
 
 BATCH = 32  # pictures scored at once
 UNLIKELY = 0.05  # a chance below which so many false alarms are called unlikely
+BY_NAME = "fired_by_name"  # how many fire by the forgotten name that the host says, and not by their score
 SEVERAL_FRAMES = "first_frame_only"  # how many pictures have further frames, which are not scored
+NOT_JUDGED: tuple[None, Part] = (None, "")
 NOT_TAKEN = "the host does not take a picture of its shape"
 
 
@@ -76,15 +81,16 @@ def _rows_of(guard: Guard, keyed: dict[str, ListedPicture]) -> list[dict[str, An
             opened[key], frames[key] = one.open(), one.frames()
         except DataError as error:
             why[key] = one.why_unreadable(error)
-    scores = dict(zip(opened, _scores(guard, list(opened.values())), strict=True))
+    judged = dict(zip(opened, _judged(guard, list(opened.values())), strict=True))
     threshold = guard.patch.threshold
     return [
         {
             "key": key,
             "method": "scan",
-            "score": (score := scores.get(key)),
+            "score": (score := judged.get(key, NOT_JUDGED)[0]),
             "threshold": _finite(threshold),
-            "fired": None if score is None else score > threshold,
+            "fired": None if score is None else bool(judged[key][1]),
+            "fired_by": judged.get(key, NOT_JUDGED)[1],
             "unreadable": why.get(key, NOT_TAKEN if score is None else ""),
             "frames": frames.get(key),  # of which the first is scored
         }
@@ -97,16 +103,20 @@ def _finite(threshold: float) -> float | None:
     return threshold if math.isfinite(threshold) else None
 
 
-def _scores(guard: Guard, pictures: list[Image.Image]) -> list[float | None]:
-    """The gate's scores; None for a picture that the host does not take."""
+def _judged(guard: Guard, pictures: list[Image.Image]) -> list[tuple[float | None, Part]]:
+    """The gate's scores, and by which part it fires; no score for a picture that the host does not take."""
     if not pictures:
         return []
     try:
-        return list(guard.judge(guard.host.encode_images(guard.host.image_inputs(pictures))).tolist())
+        inputs = guard.host.image_inputs(pictures)
+        tokens = guard.host.encode_images(inputs)
     except DataError:
         if len(pictures) == 1:
-            return [None]
-        return [score for picture in pictures for score in _scores(guard, [picture])]
+            return [NOT_JUDGED]
+        return [one for picture in pictures for one in _judged(guard, [picture])]
+    scores = guard.judge(tokens)
+    parts = guard.fires(inputs, tokens, scores, by_name=guard.asks_names)
+    return [(score, parts.get(n, "")) for n, score in enumerate(scores.tolist())]
 
 
 def _write_map(path: Path, names: dict[str, str]) -> None:
@@ -122,9 +132,12 @@ def read_map(folder: Path) -> dict[str, str]:
 
 
 def summarise(guard: Guard, rows: list[dict[str, Any]], pictures: PictureSet) -> dict[str, Any]:
-    """Counts, and how many false alarms so many pictures of strangers would give by the promised rate."""
+    """Counts, and how many false alarms so many pictures of strangers would give by the promised rate, which
+    is of the input gate alone.
+    """
     scored = sum(row["score"] is not None for row in rows)
     fired = sum(bool(row["fired"]) for row in rows)
+    named = sum(map(is_named, rows))
     rate = guard.patch.facts.get("promised_fpr", math.nan)
     known = isinstance(rate, (int, float)) and math.isfinite(rate)
     unreadable = _unreadable(rows, pictures)
@@ -132,6 +145,7 @@ def summarise(guard: Guard, rows: list[dict[str, Any]], pictures: PictureSet) ->
         "pictures": scored + sum(unreadable.values()),
         "scored": scored,
         "fired": fired,
+        BY_NAME: named,
         "unreadable": unreadable,
         SEVERAL_FRAMES: sum((row.get("frames") or 1) > 1 for row in rows if row["score"] is not None),
         "left_out": {why: len(names) for why, names in pictures.left_out.items()},
@@ -139,7 +153,7 @@ def summarise(guard: Guard, rows: list[dict[str, Any]], pictures: PictureSet) ->
         "promised_fpr": rate if known else None,
         "expected_false_alarms": scored * rate if known else None,
         # that as many false alarms or more come together, of strangers alone
-        "chance_of_as_many": float(binom.sf(fired - 1, scored, rate)) if known else None,
+        "chance_of_as_many": float(binom.sf(fired - named - 1, scored, rate)) if known else None,
     }
 
 
@@ -149,8 +163,20 @@ def _unreadable(rows: list[dict[str, Any]], pictures: PictureSet) -> dict[str, i
 
 
 def reading(summary: dict[str, Any]) -> str:
-    """What the number of pictures that fired means, in a sentence or two."""
-    expected, fired = summary["expected_false_alarms"], summary["fired"]
+    """What the number of pictures that fired means, in a few sentences."""
+    named = summary[BY_NAME]
+    said = _reading_of_scores(summary, summary["fired"] - named)
+    if not named:
+        return said
+    return (
+        f"{said} On {named} of those that fire the score is below the threshold and the host itself says a "
+        "forgotten name: no rate is promised of these."
+    )
+
+
+def _reading_of_scores(summary: dict[str, Any], fired: int) -> str:
+    """What it means that the input gate fires on ``fired`` pictures."""
+    expected = summary["expected_false_alarms"]
     if expected is None:
         return "The patch promises no rate of false alarms, so how many of these are false is not known."
     said = (

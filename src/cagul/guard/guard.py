@@ -321,17 +321,24 @@ class Guard:
             )
         return scores
 
-    def fires(self, inputs: dict[str, Any], tokens: Tokens, scores: Tensor) -> dict[int, Part]:
+    @property
+    def asks_names(self) -> bool:
+        """Whether there is a name probe that can be asked: its names are open, and the host is whole."""
+        return self._probe is not None and not self.host.is_front
+
+    def fires(
+        self, inputs: dict[str, Any], tokens: Tokens, scores: Tensor, *, by_name: bool = True
+    ) -> dict[int, Part]:
         """The images that fire, and by which part of the gate: where the score lets a picture pass, the host
         is asked who it shows, if the patch wants it. ``tokens`` and ``scores`` are of all pictures of
-        ``inputs``.
+        ``inputs``. Without ``by_name`` it is the input gate alone.
         """
         if self in FORCED.get():
             return dict.fromkeys(range(len(tokens)), "forced")
         above = scores > self.patch.threshold
         found: dict[int, Part] = {i: "input gate" for i in range(len(tokens)) if above[i]}
         silent = [i for i in range(len(tokens)) if i not in found]
-        if self._probe is not None and silent:
+        if by_name and self._probe is not None and silent:
             found |= dict.fromkeys(self._probe.named(inputs, tokens, silent), "name probe")
         return found
 
