@@ -25,6 +25,7 @@ from cagul.evaluation.metrics.attacks import (
     first_telling,
     in_turns,
     is_broken,
+    method_figures,
     sort_of_answer,
     summarise_attacks,
     tells,
@@ -69,6 +70,21 @@ def row(told=False, number=1, subject="p1", answer="A", attack="edits", **more):
         "seconds": 0.1,
         "output": "",
     } | more
+
+
+def test_what_all_attacks_on_a_method_bring_out_is_counted_by_access_and_beside_a_guesser():
+    """Of four facts an answer tells one, scores a second; a guesser is told the first and the third."""
+    rows = [row(told=n == 0, answer=f"A{n}", access="black box") for n in range(4)]
+    rows += [row(told=n == 1, answer=f"A{n}", attack="likelihood", access="scores") for n in range(4)]
+    guesser = [row(told=n in (0, 2), answer=f"A{n}", access="black box") for n in range(4)]
+    found = method_figures(rows, guesser)
+    assert {name: one["value"] for name, one in found.items()} == {
+        "leak_attacks": 0.25,
+        "leak_attacks_all": 0.5,
+        "leak_attacks_excess": -0.25,
+    }
+    assert method_figures(rows, [])["leak_attacks_excess"]["absent"].startswith("no host that never knew")
+    assert method_figures([], guesser) == {}
 
 
 # -- what is asked

@@ -12,19 +12,25 @@ import time
 import pytest
 from typer.testing import CliRunner
 
+from cagul.baselines.guardrails import guardrail
 from cagul.cli.app import app
-from cagul.comparison.compare import SAMPLES, Comparison, ComparisonPlan, TimeUp, _finite
+from cagul.comparison import attacked
+from cagul.comparison.compare import SAMPLES, Comparison, ComparisonPlan, Samples, TimeUp, _finite
 from cagul.comparison.methods import GROUPS, METHODS, BuildContext, BuiltMethod, ComparedMethod, named_methods
 from cagul.comparison.page import page
 from cagul.comparison.results import DONE, judged, trial_name
 from cagul.comparison.tuning import POINTS
 from cagul.data.records import load_records, split_records
 from cagul.errors import CagulError, HostError, UsageError
+from cagul.evaluation.attacks import gradients, likelihood, pictures
+from cagul.evaluation.attacks.run import Budget
+from cagul.evaluation.questions import Sample
 from cagul.evaluation.run_folder import Run
+from cagul.guard.guard import Guard
 from cagul.host.frozen import FrozenHost
 from cagul.report.methods import QUICK_NOTE
 from cagul.report.reading import open_run, read_run
-from helpers import save_tiny_host
+from helpers import make_patch, save_tiny_host
 
 PLAN = ComparisonPlan(("host", "prompt", "broken"), SAMPLES["quick"], (0,))
 
@@ -166,11 +172,72 @@ def test_a_retain_host_must_be_another_of_the_same_kind(tiny_host, tiny_folder, 
         )
 
 
+def attack_little(monkeypatch):
+    """Two attacks, one fact a person."""
+    monkeypatch.setitem(attacked.BUDGETS, "quick", Budget(queries=1, facts=1))
+    monkeypatch.setattr(attacked, "ALL", (pictures.PLAIN, likelihood.ATTACK))
+
+
+def test_every_method_is_attacked_once_beside_a_host_that_never_knew(
+    tiny_host, splits, tmp_path, monkeypatch
+):
+    attack_little(monkeypatch)
+    sample = Sample(views=2, retain=1, unseen=1, text=1, likelihoods=2)
+    few = Samples("few", sample, sample, paraphrases=1, images=1)
+    plan = ComparisonPlan(("host", "prompt"), few, (0,), quick=True, attacks="quick")
+    never_knew = FrozenHost.load(save_tiny_host(tmp_path / "other", seed=1))
+
+    def compare(deadline=None):
+        context = build_context(tiny_host, splits, tmp_path, retain_host=never_knew)
+        return Comparison(context, plan, Run(tmp_path / "run", {}), deadline).compare()
+
+    def stop(self, stage, done, total):
+        if stage == "attack likelihood":
+            raise TimeUp
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Comparison, "progress", stop)
+        with pytest.raises(TimeUp):
+            compare()
+    summary = compare()
+    lines = (tmp_path / "run" / "rows.jsonl").read_text().splitlines()
+    asked = [row for row in map(json.loads, lines[1:]) if row["method"].endswith(":attack")]
+    assert len({row["key"] for row in asked}) == len(asked) == 3 * 2 * 2  # columns, attacks, people
+    figures = summary["methods"]["prompt"]["forget"]
+    assert {"leak_attacks", "leak_attacks_all", "leak_attacks_excess"} <= figures.keys()
+    assert figures["leak_attacks"]["n"] == 2
+    assert "value" in figures["leak_attacks_excess"]
+    assert summary["attacks"]["queries"] == 1
+    assert set(summary["attacks"]["methods"]) == {"host", "prompt"}
+    assert set(summary["attacks"]["methods"]["host"]["attacks"]) == {"plain", "likelihood"}
+    read_run(open_run(tmp_path / "run"))
+    assert "| leak_attacks |" in page(summary, {"command": "", "versions": {}}, {}, "figures")
+
+
+def test_what_a_method_does_not_offer_to_an_attack_is_said(tiny_host, splits, tmp_path, monkeypatch):
+    attack_little(monkeypatch)
+    monkeypatch.setattr(attacked, "ALL", (likelihood.ATTACK, gradients.ENCODER))
+    guard = guardrail("gate_refusal", Guard(tiny_host, make_patch(tiny_host)))
+    run = Run(tmp_path / "run", {})
+
+    def absent(name, model):
+        return attacked.attack_method(
+            name, METHODS[name], model, splits, "quick", f"{name}@0", run, lambda *_: None
+        )["absent"]
+
+    assert absent("gate_refusal", guard) == {
+        "likelihood": "a canned refusal has no likelihoods",
+        "pgd-encoder": attacked.NO_ENCODER,
+    }
+    assert absent("gd", tiny_host) == {"pgd-encoder": gradients.NO_GUARD}
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--forget", "p1"], "--host, --records and --forget go together."),
         (["--quick", "--full"], "--quick and --full exclude each other."),
+        (["--attacks", "quik"], "--attacks knows no 'quik'.\n  Did you mean 'quick'?"),
         (["--methods", "gdd"], "There is no method 'gdd'."),
         (["--set", "training.stepz=1"], "unknown key training.stepz. Did you mean 'steps'?"),
     ],

@@ -28,8 +28,10 @@ from cagul.evaluation.metrics.figures import format_figure
 if TYPE_CHECKING:
     from cagul.comparison.compare import ComparisonPlan
 
+ATTACKS = ("forget", "leak_attacks")  # where they were asked
 COLUMNS = (
     ("forget", "leak"),
+    ATTACKS,
     ("retain", "model_utility"),
     ("forget", "probability"),
     ("forget", "forget_quality_ks"),
@@ -38,6 +40,7 @@ COLUMNS = (
     ("unseen", "identical"),
 )
 HEADS = {  # where a figure's name breaks over two lines
+    "leak_attacks": "leak_\nattacks",
     "model_utility": "model_\nutility",
     "forget_quality_ks": "forget_\nquality_ks",
     "visual_accuracy": "visual_\naccuracy",
@@ -58,6 +61,10 @@ StepsOption = Annotated[
     int,
     typer.Option("--steps", min=0, help="Optimiser steps of each finetuning; 0 takes the grids' own."),
 ]
+AttacksOption = Annotated[
+    str,
+    typer.Option("--attacks", help="quick: attack every method as `cagul attack --quick` does; none."),
+]
 SettingsOption = Annotated[
     list[str] | None, typer.Option("--set", help="key=value of cagul's config; may be repeated.")
 ]
@@ -76,6 +83,7 @@ def compare(
     minutes: MinutesOption = 0,
     seeds: SeedsOption = 3,
     steps: StepsOption = 0,
+    attacks: AttacksOption = "none",
     settings: SettingsOption = None,
     full: options.Full = False,
     dtype: options.Dtype = "auto",
@@ -91,7 +99,7 @@ def compare(
     from cagul.config import load_config
     from cagul.evaluation.run_folder import Run
 
-    plan = _plan(methods, quick, full, seeds)
+    plan = _plan(methods, quick, full, seeds, attacks)
     settings = settings or []
     load_config("default", settings)  # a mistake ends the command before any work
     splits, demo = splits_or_demo(host, records, forget, unseen)
@@ -123,19 +131,25 @@ def compare(
         _print_summary(run, summary, quick, json)
 
 
-def _plan(methods: str, quick: bool, full: bool, seeds: int) -> ComparisonPlan:
-    """Which methods, rows and seeds. Raises UsageError where the options exclude each other."""
+def _plan(methods: str, quick: bool, full: bool, seeds: int, attacks: str) -> ComparisonPlan:
+    """Which methods, rows, seeds and attacks. Raises UsageError where the options exclude each other."""
+    from cagul.comparison.attacked import BUDGETS
     from cagul.comparison.compare import SAMPLES, ComparisonPlan
     from cagul.comparison.methods import METHODS, named_methods
-    from cagul.errors import UsageError
+    from cagul.errors import UsageError, did_you_mean
 
+    if attacks not in ("none", *BUDGETS):
+        raise UsageError(
+            f"--attacks knows no {attacks!r}.", did_you_mean(attacks, ["none", *BUDGETS]), "methods"
+        )
     if quick and full:
         raise UsageError("--quick and --full exclude each other.", "Give one of them.")
     names = named_methods(methods)
     if quick and methods == "all":
         names = [name for name in names if METHODS[name].sort != "ablation"]
     sample = SAMPLES["quick" if quick else "full" if full else "compare"]
-    return ComparisonPlan(tuple(names), sample, (0,) if quick else tuple(range(seeds)), quick)
+    asked_seeds = (0,) if quick else tuple(range(seeds))
+    return ComparisonPlan(tuple(names), sample, asked_seeds, quick, "" if attacks == "none" else attacks)
 
 
 def _print_stopped(run: Path, keys: Iterable[str], minutes: float, json: bool) -> None:
@@ -162,6 +176,8 @@ def _print_summary(run: Path, summary: dict[str, Any], quick: bool, json: bool) 
     out.print(table(summary))
     for name, reason in summary["diverged"].items():
         out.say(bold(name), f" diverged: {reason}.")
+    if "attacks" in summary:
+        _print_attacks(summary)
     for claim in summary["claims"]:
         out.say(f"{claim['number']}. {claim['claim']} ", bold(claim["verdict"]))
     out.say(
@@ -169,12 +185,28 @@ def _print_summary(run: Path, summary: dict[str, Any], quick: bool, json: bool) 
     )
 
 
+def _print_attacks(summary: dict[str, Any]) -> None:
+    """What the attacks were allowed, what they took, and which of them had nothing to attack."""
+    asked = summary["attacks"]
+    seconds = sum(one["seconds"] for one in asked["methods"].values())
+    out.say(
+        f"leak_attacks: answers to at most {asked['queries']} queries of each attack about each of "
+        f"{asked['facts']} facts a person; all attacks took {seconds:.0f} s."
+    )
+    if "absent" in summary["methods"]["host"]["forget"]["leak_attacks_excess"]:
+        err.say(
+            "Without --retain-host nobody sees how much of this a guesser gets, who knows nothing.",
+            style="yellow",
+        )
+
+
 def table(summary: dict[str, Any]) -> FittedTable:
     """One row a method, without those that diverged."""
-    figures = [Text(f"{split}\n{HEADS.get(name, name)}") for split, name in COLUMNS]
+    shown_columns = [one for one in COLUMNS if one != ATTACKS or "attacks" in summary]
+    figures = [Text(f"{split}\n{HEADS.get(name, name)}") for split, name in shown_columns]
     rows = []
     for name, parts in summary["methods"].items():
-        cells = [parts.get(split, {}).get(figure) for split, figure in COLUMNS]
+        cells = [parts.get(split, {}).get(figure) for split, figure in shown_columns]
         seconds = parts["cost"].get("cpu_seconds")
         shown = [format_figure(cell, interval="", absent="") if cell else "" for cell in cells]
         rows.append([name, *shown, "" if seconds is None else f"{seconds:.0f}"])

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 
 from cagul.baselines.search_space import Point
+from cagul.comparison.attacked import attack_method, attacks_asked
 from cagul.comparison.methods import METHODS, BuildContext, BuiltMethod, ComparedMethod, starting_points
-from cagul.comparison.results import ABOUT, DONE, judged, results, trial_name, trials_of
+from cagul.comparison.results import ABOUT, ATTACKED, DONE, judged, results, trial_name, trials_of
 from cagul.comparison.tuning import WIDENINGS, best, label, wider
 from cagul.comparison.validation_split import Part, part_of
 from cagul.data.grouping import group_by
@@ -31,7 +32,7 @@ from cagul.evaluation.questions import (
     scored_facts,
     text_only_items,
 )
-from cagul.evaluation.result_rows import RETAIN_HOST, TrialFields
+from cagul.evaluation.result_rows import RETAIN_HOST, RETRAIN, TrialFields
 from cagul.evaluation.rows import Answerer, answer_rows, gate_rows, likelihood_rows
 from cagul.evaluation.run_folder import Run
 from cagul.evaluation.score import require_same_tokens
@@ -76,13 +77,14 @@ SAMPLES = {
 @dataclass(frozen=True)
 class ComparisonPlan:
     """One comparison. ``quick`` takes the middle of every grid untried, on the first seed alone, and says
-    so.
+    so. ``attacks`` names the budget of the attacks on every method; empty for none.
     """
 
     methods: tuple[str, ...]
     samples: Samples
     seeds: tuple[int, ...] = (0, 1, 2)
     quick: bool = False
+    attacks: str = ""
 
 
 class TimeUp(Exception):  # noqa: N818 - no error: a piece of the work is done
@@ -134,12 +136,14 @@ class Comparison:
             if part == "test" or not self.plan.quick:
                 self.ask("host", part, (), self.plan.seeds[0])
         self.score_retain_host()
+        self.attack_references()
         methods = [name for name in self.plan.methods if name != "host"]
         for number, name in enumerate(methods):
             self.outer("methods, tuned", number, len(methods))
             winner = self.tune(name)
             if winner is not None:
-                self.ask(name, "test", winner, self.plan.seeds[0])
+                built = self.ask(name, "test", winner, self.plan.seeds[0])
+                self.attack(name, winner, built)
             self.held = None
         self.outer("methods, tuned", len(methods), len(methods))
         self.ask_other_seeds(methods)
@@ -171,6 +175,38 @@ class Comparison:
                 if winner is not None and METHODS[name].seeded:
                     self.ask(name, "test", winner, seed)
 
+    def attack_references(self) -> None:
+        """Attack the host, and the host that never knew where there is one: every method is held against
+        it.
+        """
+        self.attack("host", (), BuiltMethod(self.context.host))
+        if self.context.retain_host is not None:
+            self.attack(RETRAIN, (), BuiltMethod(self.context.retain_host))
+
+    def attack(self, name: str, point: Point, built: BuiltMethod | None) -> None:
+        """Attack a method under the first seed, if the plan wants it and it is not done yet. ``built`` is
+        what answers; without it that is built again.
+        """
+        seed = self.plan.seeds[0]
+        trial = trial_name(name, "test", label(point), seed)
+        mark, done = f"{ATTACKED}/{trial}", self.run.rows.by_key.get(f"{DONE}/{trial}", {})
+        if not self.plan.attacks or mark in self.run.rows.by_key or done.get("diverged"):
+            return
+        built = built or METHODS[name].build(self.context, point, seed)
+        if built.answerer is None:
+            return
+        facts = attack_method(
+            name,
+            METHODS[name],
+            built.answerer,
+            self.parts["test"],
+            self.plan.attacks,
+            trial,
+            self.run,
+            self.progress,
+        )
+        self.run.rows.append([{"key": mark, "method": ATTACKED, "name": name, **facts}])
+
     def write_header_row(self, sha256: str, finished: bool) -> None:
         """Put the row down that tells what is compared; of an unfinished comparison too, so that its rows can
         be read.
@@ -186,6 +222,7 @@ class Comparison:
                     "finished": finished,
                     "seeds": list(self.plan.seeds),
                     "settings": list(self.context.settings),
+                    "attacks": attacks_asked(self.plan.attacks) if self.plan.attacks else None,
                     "threads": torch.get_num_threads(),
                     "host": {
                         "name": host.name,

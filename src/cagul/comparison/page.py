@@ -12,11 +12,13 @@ from cagul.comparison.surface import FIGURES
 from cagul.comparison.tuning import POINTS, WIDENINGS
 from cagul.evaluation.metrics.figures import format_figure
 from cagul.report.charts import scatter
-from cagul.report.methods import QUICK_NOTE, surface_table, trade_offs
+from cagul.report.methods import QUICK_NOTE, WHERE_ASKED, surface_table, trade_offs
 from cagul.report.reading import Summary
 
 COLUMNS = {  # (split, figure) -> head
     ("forget", "leak"): "leak",
+    ("forget", "leak_attacks"): "leak_attacks",
+    ("forget", "leak_attacks_all"): "leak_attacks_all",
     ("retain", "model_utility"): "model_utility",
     ("forget", "probability"): "probability",
     ("forget", "forget_quality_ks"): "KS",
@@ -78,6 +80,8 @@ def page(summary: dict[str, Any], manifest: dict[str, Any], pictures: Mapping[st
     tuning, seeds = summary["tuning"], [str(seed) for seed in summary["evaluation"]["seeds"]]
     paired = summary.get("paired", {})
     paired_names = list(next(iter(paired.values()), {}))
+    held = {key for parts in summary["methods"].values() for key in parts.get("forget", {})}
+    columns = {key: head for key, head in COLUMNS.items() if key not in WHERE_ASKED or key[1] in held}
     tuned = (part["meaning"] for name, part in tuning.items() if name != "host")
     return environment.get_template("page.md").render(
         summary=summary,
@@ -90,8 +94,8 @@ def page(summary: dict[str, Any], manifest: dict[str, Any], pictures: Mapping[st
         widenings=WIDENINGS,
         exceeding=[name for name, part in tuning.items() if len(part["trials"]) > POINTS + WIDENINGS],
         quick_note=QUICK_NOTE,
-        method_heads=["no.", "method", *COLUMNS.values(), "CPU seconds", "trained parameters"],
-        method_rows=_method_rows(summary["methods"]),
+        method_heads=["no.", "method", *columns.values(), "CPU seconds", "trained parameters"],
+        method_rows=_method_rows(summary["methods"], columns),
         surface_heads=["no.", "method", "selection", "K", *(name for _, name in FIGURES), "front"],
         surface_rows=_surface_rows(summary),
         paired_heads=["method", *paired_names],
@@ -106,12 +110,12 @@ def page(summary: dict[str, Any], manifest: dict[str, Any], pictures: Mapping[st
     )
 
 
-def _method_rows(methods: Mapping[str, Any]) -> list[list[str]]:
+def _method_rows(methods: Mapping[str, Any], columns: Mapping[tuple[str, str], str]) -> list[list[str]]:
     return [
         [
             str(number),
             name,
-            *(figure_cell(parts.get(split, {}).get(figure)) for split, figure in COLUMNS),
+            *(figure_cell(parts.get(split, {}).get(figure)) for split, figure in columns),
             figure_cell(parts["cost"].get("cpu_seconds")),
             figure_cell(parts["cost"].get("trainable_parameters")),
         ]

@@ -13,10 +13,21 @@ from cagul.comparison.contrasts import MethodRows, difference_of, value
 from cagul.comparison.surface import surface
 from cagul.comparison.tuning import MEANING, RULE, Trial, best, label, rule_score, rule_terms, wider, words
 from cagul.data.grouping import group_by
-from cagul.evaluation.result_rows import GATE, HOST, LIKELIHOOD, RETAIN_HOST, RowTable, by_seed
+from cagul.evaluation.metrics.attacks import column_figures
+from cagul.evaluation.result_rows import (
+    ATTACK,
+    GATE,
+    HOST,
+    LIKELIHOOD,
+    RETAIN_HOST,
+    RETRAIN,
+    RowTable,
+    by_seed,
+)
 from cagul.evaluation.summary import method_figures, summarise
 
-DONE, ABOUT = "done", "about"  # methods of rows that say what is done, and what the comparison is
+# methods of rows that say what is done, which attacks, and what the comparison is
+DONE, ATTACKED, ABOUT = "done", "attacked", "about"
 COSTS = ("seconds", "cpu_seconds", "trainable_parameters", "peak_memory_mib", "steps")
 HEADLINE = ("leak", "model_utility")  # figures that are given seed by seed
 # how the names of figures begin that need likelihoods
@@ -85,6 +96,8 @@ def results(rows: list[dict], measured: Mapping[str, Any] | None = None) -> dict
     summary["seeds"] = {name: _headline_by_seed(one) for name, one in by_name.items()}
     summary["surface"] = surface(summary["methods"], about.get("settings", ()))
     summary["tuning"] = _tuning(done)
+    if about.get("attacks"):
+        summary["attacks"] = _attacks(rows, table, methods, about["attacks"])
     summary |= _not_in_table(done, methods, about["methods"])
     summary |= {key: about[key] for key in ("host", "people", "sample", "quick", "finished")}
     summary["evaluation"] = {"threads": about["threads"], "seeds": about["seeds"], "trials": len(done)}
@@ -101,7 +114,7 @@ def _test_rows(rows: list[dict], done: list[dict]) -> list[dict]:
         row
         for row in rows
         if _trial(row) in finished
-        or row["method"] == RETAIN_HOST + LIKELIHOOD
+        or row["method"] in (RETAIN_HOST + LIKELIHOOD, RETRAIN + ATTACK)
         or row["method"].endswith(GATE)
     ]
 
@@ -124,6 +137,22 @@ def _method_summary(kept: list[dict], done: list[dict], order: list[str]) -> dic
             parts.pop("gate", None)
         _give_reasons(parts, tests[name][0]["silent_likelihoods"])
     return summary
+
+
+def _attacks(
+    rows: list[dict], table: RowTable, methods: list[str], asked: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What was asked; then of every method the figures of each attack, or why it is absent, and the seconds
+    that its attacks took.
+    """
+    by_method: dict[str, Any] = {}
+    for row in rows:
+        if row["method"] == ATTACKED and row["name"] in methods:
+            by_attack = group_by(table.attacks(row["name"]), lambda one: one["attack"])
+            figures: dict[str, Any] = {name: column_figures(part) for name, part in by_attack.items()}
+            absent = {name: {"absent": reason} for name, reason in row["absent"].items()}
+            by_method[row["name"]] = {"seconds": row["seconds"], "attacks": figures | absent}
+    return {**asked, "methods": by_method}
 
 
 def _rows_by_method(table: RowTable, names: Iterable[str]) -> dict[str, MethodRows]:

@@ -13,6 +13,7 @@ NAME:named          AnswerRow        an answer to a question that names the pers
 NAME:words          AnswerRow        an answer to a question in other words (data/wordings.py)
 NAME:edits          AnswerRow        an answer about an edited picture (data/edits.py)
 NAME:forced         AnswerRow        an answer with the gate forced to fire
+NAME:attack         AttackRow        an answer to an attack of a comparison (evaluation/attacks)
 NAME:likelihood     LikelihoodRow    token likelihoods of a fact's answers
 gate, NAME:gate     GateRow          the gate's score of a picture
 importance          ImportanceRow    importance of the visual tokens by layer
@@ -44,7 +45,8 @@ AGAIN = "Run it again into an empty folder."
 HOST, RETAIN_HOST = "host", "retain_host"
 # what a method ends in
 LIKELIHOOD, TEXT_ONLY, WORDS, FORCED, GATE = ":likelihood", ":text_only", ":words", ":forced", ":gate"
-EDITS, NAMED = ":edits", ":named"
+EDITS, NAMED, ATTACK = ":edits", ":named", ":attack"
+RETRAIN = "retrain"  # the method of a comparison that never knew what is to be forgotten
 SHARED_GATE, IMPORTANCE, PROMPT, SILENCE, COST = "gate", "importance", "prompt", "silence", "cost"
 WORDING, EDIT, NAMING = "wording", "edit", "naming"
 NAME_PROBE = "name probe"  # in ``fired_by``: the part of a gate that asks the host who is shown
@@ -106,6 +108,29 @@ class AnswerRow(Row, TrialFields, FilteredFields):
     output: NotRequired[str]
     chosen: NotRequired[Sequence[int]]
     visual_tokens: NotRequired[int | None]
+
+
+class AttackRow(Row):
+    """One answer to one query of an attack, or the rank of the truth among answers that it scored.
+
+    ``number`` counts the queries about a fact from 1. ``told`` says whether the answer tells the fact;
+    ``states_truth`` and ``affirmed`` are of questions by yes or no alone.
+    """
+
+    split: str
+    attack: str
+    access: str
+    subject: str
+    answer: str
+    number: int
+    told: bool
+    fired: bool | None
+    seconds: float
+    states_truth: NotRequired[bool | None]
+    affirmed: NotRequired[bool | None]
+    refused: NotRequired[bool | None]
+    broken: NotRequired[bool]
+    output: NotRequired[str]
 
 
 class LikelihoodRow(Row, TrialFields):
@@ -262,6 +287,9 @@ class RowTable:
     def absent_edits(self) -> str:
         """Why none were asked about the forget set's; empty where they were."""
         return next((row["absent"] for row in self._typed(EDIT, EditRow)), "")
+
+    def attacks(self, method: str) -> list[AttackRow]:
+        return self._typed(method + ATTACK, AttackRow)
 
     def forced(self, method: str) -> list[AnswerRow]:
         return self._typed(method + FORCED, AnswerRow)

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 from cagul.data.grouping import group_by
-from cagul.evaluation.metrics import fiubench, registry
+from cagul.evaluation.metrics import attacks, fiubench, registry
 from cagul.evaluation.metrics.edits import edits_figures, others_figures
 from cagul.evaluation.metrics.filtered import filtered_figures, withheld_figures
 from cagul.evaluation.metrics.gate import gate_figures
@@ -28,6 +28,7 @@ from cagul.evaluation.metrics.words import words_figures
 from cagul.evaluation.result_rows import (
     HOST,
     RETAIN_HOST,
+    RETRAIN,
     AnswerRow,
     LikelihoodRow,
     Row,
@@ -84,6 +85,7 @@ def summarise(
             _add_guard_figures(by_method[name], name, table)
         _add_edits(by_method[name], name, table)
         _add_named(by_method[name], name, table)
+        _add_attacks(by_method[name], name, table)
         if name != HOST:
             _add_filtered(by_method[name], name, table)
     result: dict[str, Any] = {"methods": by_method}
@@ -165,6 +167,12 @@ def _add_named(parts: dict[str, dict[str, Any]], name: str, table: RowTable) -> 
     if name != HOST:
         retained = retained_figures(rows.get("retain", []), table.named(HOST).get("retain", []))
         parts["retain"].update(retained)
+
+
+def _add_attacks(parts: dict[str, dict[str, Any]], name: str, table: RowTable) -> None:
+    """Add what attacks of a comparison bring out, beside the host that never knew."""
+    rows, control = table.attacks(name), table.attacks(RETRAIN)
+    parts.setdefault("forget", {}).update(attacks.method_figures(rows, control))
 
 
 def _add_filtered(parts: dict[str, dict[str, Any]], name: str, table: RowTable) -> None:

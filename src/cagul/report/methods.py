@@ -20,7 +20,9 @@ from cagul.report.redaction import Redactor
 LEAK = ("forget", "leak")
 # against leak
 UTILITIES = (("retain", "model_utility"), ("forget", "visual_accuracy"), ("retain", "misfire_keep"))
-WHERE_ASKED = (("forget", "leak_words"), ("forget", "leak_edits"))  # columns of some runs alone
+WHERE_ASKED = tuple(  # columns of some runs alone
+    ("forget", name) for name in ("leak_words", "leak_edits", "leak_attacks", "leak_attacks_all")
+)
 COLUMNS = (
     LEAK,
     *WHERE_ASKED,

@@ -39,10 +39,15 @@ Drafts = Callable[[Material, Record], Sequence[Draft]]
 
 @dataclass(frozen=True)
 class Column:
-    """Who is asked, by the name that the rows have."""
+    """Who is asked: the rows' method, and what their keys begin with (the method if not given)."""
 
     name: str
     model: FrozenHost | Guard
+    key_prefix: str = ""
+
+    @property
+    def prefix(self) -> str:
+        return self.key_prefix or self.name
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class Setting:
         return next((c.model for c in self.columns if isinstance(c.model, Guard)), None)
 
     def lacks(self, column: Column, keys: Sequence[str]) -> bool:
-        return any(f"{column.name}/{key}" not in self.run.rows.by_key for key in keys)
+        return any(f"{column.prefix}/{key}" not in self.run.rows.by_key for key in keys)
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ class Asking:
             counts = [len(query.asked.pictures) for query in part]
             verdicts = decision_of_each(counts, answers.decisions)
             rows = [
-                row_of(self.name, column.name, query, text, decision, spent)
+                row_of(self, column, query, text, decision, spent)
                 for query, text, decision in zip(part, answers.texts, verdicts, strict=True)
             ]
             setting.run.rows.append_new(rows)
@@ -164,15 +169,16 @@ def fitting(queries: list[Query], host: FrozenHost) -> list[Query]:
 
 
 def row_of(
-    attack: str, column: str, query: Query, text: str, decision: Decision | None, seconds: float
+    attack: Asking, column: Column, query: Query, text: str, decision: Decision | None, seconds: float
 ) -> dict[str, Any]:
     """The row of one answer: what was asked, what was said, and whether it tells the fact."""
     draft, refused = query.draft, judge_refusal(text)
     yes_or_no = draft.states_truth is not None
     return {
-        "key": f"{column}/{attack}/{query.key}",
-        "method": column,
-        "attack": attack,
+        "key": f"{column.prefix}/{attack.name}/{query.key}",
+        "method": column.name,
+        "attack": attack.name,
+        "access": attack.card.access,
         "split": "forget",
         "sort": draft.sort,
         "kind": query.fact.kind,

@@ -62,9 +62,10 @@ class LikelihoodRank:
             decision = found[0].decision
             rows.append(
                 {
-                    "key": f"{column.name}/{self.name}/{fact_key(fact)}/1",
+                    "key": f"{column.prefix}/{self.name}/{fact_key(fact)}/1",
                     "method": column.name,
                     "attack": self.name,
+                    "access": self.card.access,
                     "split": "forget",
                     "sort": "rank",
                     "kind": fact.kind,

@@ -160,6 +160,27 @@ _ALL = (
         "leak_edits of the kinds that no gate enrols",
         version=RECALL,
     ),
+    Metric(
+        "leak_attacks",
+        FORGET_LOW,
+        "facts that some query of some attack brings out, by answers alone",
+        detail="within the budget of the comparison's attacks",
+        version=RECALL,
+    ),
+    Metric(
+        "leak_attacks_all",
+        FORGET_LOW,
+        "the same by attackers who also read scores of given answers or hold the weights",
+        detail="where the method has them",
+        version=RECALL,
+    ),
+    Metric(
+        "leak_attacks_excess",
+        FORGET_LOW,
+        "leak_attacks less what the same queries bring out of a host that never knew",
+        range=(-1.0, 1.0),
+        version=RECALL,
+    ),
     *(
         Metric(
             edits_name(kind),
