@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import shutil
+import sys
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -22,10 +24,25 @@ LONGEST = "test_a_second_family_from_nothing_to_a_patch"
 
 
 def pytest_collection_modifyitems(items):
-    """Start with the longest test: it takes as long as all other nightly ones together."""
-    items.sort(key=lambda item: item.name != LONGEST)
+    """Start with the longest test: it takes as long as all other nightly ones together. Then what asks for
+    ``demo_run``, one after the other: the worker that runs the demo keeps them, and no other waits for it.
+    """
+    items.sort(key=lambda item: (item.name != LONGEST, "demo_run" not in item.fixturenames))
+    for item in items:
+        # hundreds of examples of what other tests reach too: traced they take more than twice as long
+        if getattr(item.obj, "is_hypothesis_test", False):
+            item.add_marker("no_cover")
 
 
+def pytest_collection_finish():
+    """Spare the garbage collector what stays to the end: a million objects of torch and of collection."""
+    gc.collect()
+    gc.freeze()
+
+
+# the other worker, later calls and processes that tests start read compiled modules and rewritten tests
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 torch.set_num_threads(1)  # beside other workers two threads are many times slower than one
 
 

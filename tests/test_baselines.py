@@ -317,7 +317,7 @@ def kill_after(step):
 @pytest.mark.parametrize(
     "name",
     [
-        TRAINED,
+        pytest.param(TRAINED, marks=pytest.mark.no_cover),
         WHOLE,
         *(
             pytest.param(name, marks=pytest.mark.nightly)

@@ -159,6 +159,7 @@ def test_the_quickstart_runs_each_step_once():
     assert found == ["init", "memorise", "unlearn", "ask", "ask", "ask", "evaluate"]
 
 
+@pytest.mark.no_cover
 def test_the_python_pages_blocks_run(tiny_folder, tmp_path, monkeypatch, capsys):
     code = blocks((DOCS / "python-api.md").read_text(), "python")
     assert len(code) == 9
@@ -227,6 +228,7 @@ def _hosts_blocks():
     return code[:5], code[5]  # the last needs torchao
 
 
+@pytest.mark.no_cover
 def test_the_hosts_pages_blocks_run(tiny_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(stage(tmp_path / "hosts", tiny_folder).folder)
     names: dict = {}

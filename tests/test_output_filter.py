@@ -391,6 +391,7 @@ def test_values_come_from_the_records_and_of_what_the_host_says(tiny_host, tiny_
     assert learned == learn_values(tiny_host, splits, patch, names=["Ada Finch Stark"])
 
 
+@pytest.mark.no_cover
 def test_no_probe_is_a_question_of_the_demo(demo):
     records = load_records(demo.records)
     asked = {fold(q) for r in records for q in (r.question, *r.paraphrased_questions, *r.text_questions)}

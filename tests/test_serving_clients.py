@@ -57,6 +57,7 @@ def check_mutations(server, examples: int) -> None:
     assert server.inside == 0
 
 
+@pytest.mark.no_cover
 def test_mutated_requests(server):
     check_mutations(server, 200)
 

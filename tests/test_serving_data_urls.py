@@ -138,6 +138,7 @@ def test_form_decoded_bytes_are_the_same(data):
         assert bytes_of(url, "here") == data
 
 
+@pytest.mark.no_cover
 def test_every_spelling_reaches_the_gate(tiny_folder, monkeypatch):
     """And the guard answers, not the bare host."""
     guard = tiny_guard(tiny_folder)

@@ -19,6 +19,7 @@ from cagul.serving.app import create_app
 from cagul.serving.options import Limits, ServeOptions
 from served import OneGuard, tiny_guard
 
+pytestmark = pytest.mark.no_cover  # hundreds of examples of what other tests reach too
 load_all_checks()
 # what the page promises of a good request is not that it is answered: a model of another name is good by the
 # page, and 404

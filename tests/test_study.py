@@ -90,6 +90,7 @@ def test_every_question_is_answered_from_rows(whole):
     assert not list(run.folder.glob("encoder*"))
 
 
+@pytest.mark.no_cover
 def test_a_stopped_study_goes_on_to_the_same_figures(whole, splits, tmp_path):
     host, _, undisturbed = whole
     config, seen = load_config("default", CONFIG), []

@@ -162,22 +162,24 @@ def test_the_host_stays_and_the_loss_falls(tiny_host, splits):
     assert all(not p.requires_grad for p in tiny_host.model.parameters())
 
 
-def test_the_same_seed_gives_the_same_patch(tiny_host, splits, config):
-    one, two = (unlearn(tiny_host, splits, config) for _ in range(2))
-    other = unlearn(tiny_host, splits, load_config("default", [*QUICK, *SPARSE, "training.seed=1"]))
+@pytest.mark.no_cover
+def test_the_same_seed_gives_the_same_patch(tiny_host, splits):
+    short = [*QUICK, *SPARSE, "training.steps=8"]
+    one, two = (unlearn(tiny_host, splits, load_config("default", short)) for _ in range(2))
+    other = unlearn(tiny_host, splits, load_config("default", [*short, "training.seed=1"]))
     assert one.digest() == two.digest() != other.digest()
     assert one.threshold == two.threshold
 
 
 def test_a_killed_training_goes_on(tiny_host, splits, tmp_path):
-    config = load_config("default", [*QUICK, *SPARSE, "training.steps=80"])
+    config = load_config("default", [*QUICK, *SPARSE, "training.steps=16", "training.checkpoint=10"])
     whole = unlearn(tiny_host, splits, config)
 
     class Killed(Exception):
         pass
 
     def kill(stage, done, _):
-        if stage == "training the encoder" and done == 60:
+        if stage == "training the encoder" and done == 12:
             raise Killed
 
     with pytest.raises(Killed):
@@ -190,7 +192,7 @@ def test_a_killed_training_goes_on(tiny_host, splits, tmp_path):
         work=tmp_path,
         progress=lambda s, d, _: steps.append(d) if "encoder" in s else None,
     )
-    assert steps[0] == 51
+    assert steps[0] == 11
     assert all(
         torch.equal(a, b) for a, b in zip(whole.encoder.parameters(), again.encoder.parameters(), strict=True)
     )

@@ -357,6 +357,7 @@ def test_a_stream_knows_forced_and_disabled_and_hands_back_its_verdicts(host):
     assert said.decisions == ()
 
 
+@pytest.mark.no_cover
 def test_threads_mix_nothing(host):
     """Twenty rounds of three threads: a guard that fires, one that is silent, and the bare host."""
     inputs = batch(host)

@@ -19,6 +19,7 @@ from cagul.host.families import PROVEN
 from families import ENLARGED, FAMILIES
 from helpers import make_patch, picture
 
+pytestmark = pytest.mark.no_cover  # the lines of test_contracts.py again, in other numbers
 QUESTIONS = [
     "Who is this person ?",
     "Where do they live and what is the name of the bank ?",

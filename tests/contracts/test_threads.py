@@ -11,6 +11,7 @@ from cagul.guard.guard import Guard
 from families import FAMILIES
 from helpers import make_patch, picture
 
+pytestmark = pytest.mark.no_cover  # the same lines over and over
 ROUNDS = 20
 QUESTION = "Who is this person ?"
 GREEDY = {"max_new_tokens": 2, "do_sample": False}

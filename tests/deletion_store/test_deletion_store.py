@@ -215,6 +215,7 @@ def test_a_store_of_another_patch_is_refused(store, base):
 # -- the gate
 
 
+@pytest.mark.no_cover
 def test_the_order_of_fifty_requests_does_not_matter(tmp_path, base):
     names, rng = [f"r{n}" for n in range(100, 150)], random.Random(0)
     gone = set(rng.sample(names, 20))
