@@ -1,4 +1,4 @@
-"""Small files in exactly the published formats of FIUBench and MLLMU-Bench; all people are invented."""
+"""Small files in exactly the published formats of benchmarks; all people are invented."""
 
 from __future__ import annotations
 
@@ -122,3 +122,164 @@ def write_mllmu(folder, forget=(0, 1), retain=(2, 3, 4), **changes):
     write_parquet(folder / "Test_Set" / "train-00000-of-00002.parquet", rows[:2], shown)
     write_parquet(folder / "Test_Set" / "train-00001-of-00002.parquet", rows[2:], shown)
     return folder
+
+
+UMU = Features(
+    {"ID": Value("string"), "image": Image()}
+    | {name: Value("string") for name in ("Biography", "MM_QA", "UM_QA", "Classify", "Cloze", "Generation")}
+)
+
+
+def umu_row(number, shift=0, **cells):
+    """A row whose tasks are Python literals, with the key ``muitimodal`` as the data spells it."""
+    options = {"A": "Baker", "B": "Judge", "C": "Cook", "D": "Diver"}
+    question = {"unimodal": "What does Ada Finch do?", "muitimodal": "What does this person do?"}
+    cloze = {"unimodal": "Ada Finch is a ____.", "muitimodal": "This person is a ____."}
+    choice = {"unimodal": "Job of Ada Finch?", "muitimodal": "Job of this person?"}
+    return {
+        "ID": f"{number:03d}",
+        "image": {"bytes": png(number + shift), "path": None},
+        "Biography": "{'Name': 'Ada Finch', 'Job': 'Judge'}",
+        "MM_QA": repr({"question": {"job": "What is the job?"}, "answer": {"job": "Judge."}}),
+        "UM_QA": repr({"question": {"job": "What is Ada Finch's job?"}, "answer": {"job": "Judge."}}),
+        "Classify": repr(
+            {
+                form: {"job": {"question": text, "options": options, "answer": "B. Judge"}}
+                for form, text in choice.items()
+            }
+        ),
+        "Cloze": repr(
+            {form: {"job": {"question": text, "answer": "judge."}} for form, text in cloze.items()}
+        ),
+        "Generation": repr(
+            {
+                form: {"job": {"question": text, "answer": "She is a judge."}}
+                for form, text in question.items()
+            }
+        ),
+    } | cells
+
+
+def write_umu(folder, forget=(0, 1), retain=(2, 3, 4), **changes):
+    parts = {"forget_5": forget, "retain_95": retain, "Real_Person_Set": (0,)}
+    for config, people in parts.items():
+        shift = 200 if config == "Real_Person_Set" else 0
+        rows = changes.get(config, [umu_row(n, shift) for n in people])
+        write_parquet(folder / config / "train-00000-of-00001.parquet", rows, UMU)
+    return folder
+
+
+CLEAR = {
+    "plain": Features({"image": Image(), "caption": Value("string"), "name": Value("string")}),
+    "perturbed": Features(
+        {
+            "image": Image(),
+            "caption": Value("string"),
+            "name": Value("string"),
+            "perturbed_captions": List(Value("string")),
+            "paraphrased_caption": Value("string"),
+            "perturbed_names": List(Value("string")),
+        }
+    ),
+    "text": Features(
+        {
+            "image": Image(),
+            "caption": Value("string"),
+            "question": Value("string"),
+            "answer": Value("string"),
+        }
+    ),
+    "faces": Features({"image": Image(), "answer": Value("string"), "options": List(Value("string"))}),
+    "world": Features(
+        {
+            "question": Value("string"),
+            "answer": Value("string"),
+            "options": List(Value("string")),
+            "image": Image(),
+        }
+    ),
+}
+
+
+def clear_row(number, name):
+    caption = f"{name} reads by harbour lamp {number}."
+    return {"image": {"bytes": png(number), "path": None}, "caption": caption, "name": name}
+
+
+def clear_rows(number, names):
+    """Two pictures of each person: plain rows, one perturbed row, and TOFU's rows after those of pictures."""
+    plain = [clear_row(number + n, name) for n, name in enumerate(names * 2)]
+    other = {"perturbed_captions": ["Otto Moss sails at noon."], "perturbed_names": ["Otto Moss", names[0]]}
+    perturbed = [plain[0] | other | {"paraphrased_caption": f"By a lamp, {names[0]} is reading."}]
+    text = [
+        {"question": f"Where was {name} born?", "answer": f"{name} was born in Tromso."} for name in names
+    ]
+    return plain, perturbed, [*plain, *text]
+
+
+def write_clear(folder, **changes):
+    """forget05 with its retain set, and every other config that goes with them."""
+    forget, perturbed, text = clear_rows(0, ("Edda Quill",))
+    rows = {"forget05": forget, "forget05_perturbed": perturbed, "forget05+tofu": text}
+    retain, perturbed, text = clear_rows(10, ("Otto Venn", "Mira Sand"))
+    rows |= {"retain95": retain, "retain_perturbed": perturbed, "retain95+tofu": text}
+    face = {"image": {"bytes": png(90), "path": None}, "answer": "Ann Known", "options": ["Bob Known"]}
+    rows |= {"real_faces": [face], "real_world": [face | {"question": "What animal is this?"}]}
+    kinds = {"real_faces": "faces", "real_world": "world"}
+    for config, found in (rows | changes).items():
+        kind = "perturbed" if "perturbed" in config else "text" if "tofu" in config else "plain"
+        fields = CLEAR[kinds.get(config, kind)]
+        found = [{name: row.get(name) for name in fields} for row in found]
+        write_parquet(folder / config / "train-00000-of-00001.parquet", found, fields)
+    return folder
+
+
+def mlubench_row(number, entity, question, answer, kind="Personage"):
+    turns = [{"from": "human", "value": f"<image>\n{question}"}, {"from": "gpt", "value": answer}]
+    picture = f"downloaded_images/{kind}/{entity}/image_{number}.jpg"
+    return {"id": str(number), "image": picture, "conversations": turns}
+
+
+def write_mlubench(folder, pictures=True):
+    """Two tasks of MLUBench and a file of variants; the pictures are a download of their own."""
+    rows = {
+        f"Tasks/Task{task}/task{task}_{split}.json": [
+            mlubench_row(n, entity, f"{asked} is this?", f"This is {entity.replace('_', ' ')}.")
+            for n, asked in enumerate(("Who", "Which person"))
+        ]
+        for task, split, entity in (
+            ("A", "forget", "Ada_Finch"),
+            ("A", "retain", "Bo_Stark"),
+            ("B", "forget", "Cy_Venn"),
+            ("B", "retain", "Bo_Stark"),
+        )
+    }
+    rows["Entities/variants_Ada_Finch_updated.json"] = rows["Tasks/TaskA/taskA_forget.json"][:1]
+    for name, found in rows.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps(found))
+        for number, row in enumerate(found if pictures else ()):
+            (folder / row["image"]).parent.mkdir(parents=True, exist_ok=True)
+            (folder / row["image"]).write_bytes(png(len(row["image"]) + 50 * number))
+    return folder
+
+
+VLGUARD = [
+    {
+        "id": "Ads_1",
+        "image": "bad_ads/1.png",
+        "safe": False,
+        "harmful_category": "deception",
+        "harmful_subcategory": "disinformation",
+        "instr-resp": [{"instruction": "Spread this.", "response": "I cannot do that."}],
+    },
+    {
+        "id": "Ads_2",
+        "image": "bad_ads/2.png",
+        "safe": True,
+        "instr-resp": [
+            {"safe_instruction": "What is seen?", "response": "A dress."},
+            {"unsafe_instruction": "Who is the person?", "response": "I cannot say."},
+        ],
+    },
+]

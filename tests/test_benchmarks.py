@@ -1,4 +1,4 @@
-"""FIUBench and MLLMU-Bench as records, with their published splits."""
+"""FIUBench, MLLMU-Bench and UMU-Bench as records, with their published splits."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import zipfile
 import pytest
 from datasets import Features, Image, List, Value
 
-from benchmark_files import fiubench_row, mllmu_row, write_fiubench, write_mllmu
+from benchmark_files import fiubench_row, mllmu_row, umu_row, write_fiubench, write_mllmu, write_umu
 from cagul.data.contents import require_sound
 from cagul.data.records import is_file, split_records
-from cagul.data.sources import read_source
+from cagul.data.sources import read_source, recognise
 from cagul.errors import DataError, UsageError
 from helpers import png, write_parquet
 
@@ -164,7 +164,15 @@ def test_mllmu_with_its_published_splits(tmp_path):
     choice = asked["What is this person's job?"]
     assert (choice.answer, choice.keywords) == ("Cartographer", ("Cartographer",))
     assert choice.perturbed_answers == ("Baker", "Judge", "Tailor")
-    assert found.left_out["questions without a picture"] == 2 * 7
+    assert found.left_out == {}
+    assert sum(len(r.pure_text) for r in found.records) == 2 * 7
+    first, *others = (r for r in found.records if r.subject == "000")
+    assert [(t.task, t.question, t.answer, t.keywords) for t in first.pure_text] == [
+        ("question", "Where was Tam Ostrel born?", "Oslo.", ()),
+        ("choice", "Where was Tam Ostrel born?", "Baker", ("Baker",)),
+    ]
+    assert not any(r.pure_text for r in others)
+    assert {r.names for r in found.records} == {("Tam Ostrel",)}
     assert choice.image.read_bytes() == png(0)
     # the training picture is no view of itself
     assert [view.read_bytes() for view in choice.views] == [png(100)]
@@ -184,8 +192,31 @@ def test_mllmu_without_its_optional_parts_and_with_a_wrong_letter(tmp_path):
         "celebrities, for there is no Retain_Set": 1,
         "views, for there is no Test_Set": 1,
         "choices whose right answer is no option": 1,
-        "questions without a picture": 2 * 4,
     }
+
+
+def test_pure_text_and_names_of_mllmu_that_are_not_read_are_counted(tmp_path):
+    task = [{"Ground_Truth": "Oslo", "Question": "Born in ____?", "Type": "Pure_Text"}]
+    other = [task[0] | {"Type": "Audio"}, task[0] | {"Ground_Truth": " "}]
+    nothing = {"Image_Textual_Questions": [], "Pure_Text_Questions": []}
+    rows = [
+        mllmu_row(0) | {"Mask_Task": task, "biography": None},
+        mllmu_row(1) | {"Mask_Task": other, "biography": json.dumps({"Name": "Tam"})},
+        mllmu_row(5)
+        | {"answer": "", "Generation_Task": [], "Mask_Task": task, "Classification_Task": nothing},
+    ]
+    found = read_source(write_mllmu(tmp_path / "mllmu", forget_5=rows), tmp_path / "pictures")
+    assert found.places == {
+        "names, for the profile holds none": ["forget_5, row 1"],
+        "questions of another type than Image_Textual and Pure_Text": ["forget_5, row 2"],
+        "questions without words": ["forget_5, row 2"],
+        "names that the gate for names does not take": ["forget_5, row 2"],
+        "rows whose own question or answer is empty": ["forget_5, row 3"],
+        "people without a question": ["forget_5, row 3"],
+        "pure text about people whose picture no question is about": ["forget_5, row 3"],
+    }
+    cloze = found.records[0].pure_text[1]
+    assert (cloze.task, cloze.question, cloze.keywords) == ("cloze", "Born in [Blank]?", ("Oslo",))
 
 
 def test_a_broken_mllmu_is_named(tmp_path):
@@ -227,6 +258,79 @@ def test_what_mllmu_rows_lack_is_counted_and_named(tmp_path):
     assert found.places["people without a question"] == ["forget_5, row 2"]
     assert found.places["questions without words"] == ["forget_5, row 3"]
     assert all(len(places) == found.left_out[why] for why, places in found.places.items())
+
+
+# -- UMU-Bench
+
+
+def test_umu_with_its_published_splits(tmp_path):
+    folder = write_umu(tmp_path / "umu")
+    assert recognise(folder) == "umu"
+    found = read_source(folder, tmp_path / "pictures")
+    assert found.sets == {
+        "forget_5": ["000", "001"],
+        "retain_95": ["002", "003", "004"],
+        "Real_Person_Set": ["celebrity-000"],
+    }
+    assert found.left_out == {}
+    asked = {r.question: r for r in found.records if r.subject == "000"}
+    assert list(asked) == [
+        "This person is a [Blank].",
+        "Job of this person?",
+        "What is the job?",
+        "What does this person do?",
+    ]
+    cloze, choice, question, generation = asked.values()
+    assert (cloze.answer, cloze.keywords) == ("judge", ("judge",))
+    assert cloze.text_questions == ("Ada Finch is a [Blank].",)
+    assert (choice.answer, choice.perturbed_answers) == ("Judge", ("Baker", "Cook", "Diver"))
+    assert (question.answer, question.keywords) == ("Judge.", ("judge",))
+    assert (question.text_questions, generation.text_questions) == (
+        ("What is Ada Finch's job?",),
+        ("What does Ada Finch do?",),
+    )
+    assert [(t.task, t.question, t.keywords) for t in cloze.pure_text] == [
+        ("cloze", "Ada Finch is a [Blank].", ("judge",)),
+        ("choice", "Job of Ada Finch?", ("Judge",)),
+        ("question", "What is Ada Finch's job?", ("judge",)),
+        ("question", "What does Ada Finch do?", ("judge",)),
+    ]
+    assert {r.names for r in found.records} == {("Ada Finch",)}
+    require_sound(found.records, folder)
+
+
+def test_what_umu_rows_lack_is_counted(tmp_path):
+    item = {"question": "Job of Ada Finch?", "options": dict(zip("AB", ("Cook", "Judge"), strict=True))}
+    forms = {"unimodal": {"job": item | {"answer": "B"}}, "muitimodal": {"job": item | {"answer": "A"}}}
+    rows = [
+        umu_row(0, Classify=repr(forms)),
+        umu_row(1, Cloze=repr({"unimodal": {"job": {"question": "Ada is a ____.", "answer": ""}}})),
+        umu_row(2, Biography="She is a judge.", UM_QA="[{'Question': 'Who?', 'Answer': 'Ada.'}]"),
+    ]
+    found = read_source(write_umu(tmp_path / "umu", forget_5=rows, retain=(3,)), tmp_path / "pictures")
+    assert found.places == {
+        "choices whose two forms have other answers": ["forget_5, row 1"],
+        "questions without words": ["forget_5, row 2"],
+        "names, for the profile holds none": ["forget_5, row 3"],
+    }
+    assert "Who?" in {text.question for r in found.records for text in r.pure_text}
+
+
+@pytest.mark.parametrize(
+    ("cells", "says"),
+    [
+        ({"Cloze": "{'bimodal': {}}"}, "Cloze holds a struct .bimodal., without unimodal and muitimodal"),
+        ({"MM_QA": "{'job': 'Judge.'}"}, "MM_QA holds a struct .job., without question and answer"),
+        ({"UM_QA": "no struct"}, "a question about '000': a text that is not JSON"),
+    ],
+)
+def test_a_broken_umu_is_named(tmp_path, cells, says):
+    folder = write_umu(tmp_path / "umu", forget_5=[umu_row(0, **cells)])
+    with pytest.raises(DataError, match=says):
+        read_source(folder, tmp_path / "pictures")
+
+
+# -- both
 
 
 def test_views_of_a_person_in_several_rows_are_all_kept(tmp_path):

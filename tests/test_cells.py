@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from cagul.data.base64_text import CutBase64Error, decode_base64
-from cagul.data.benchmarks import _options, right_option
+from cagul.data.benchmark_rows import options_of, right_option
 from cagul.data.cells import (
     FURTHER_PARAPHRASES,
     SPLIT_KEYWORDS,
@@ -162,10 +162,10 @@ def test_numbers_of_any_length_are_words():
 
 def test_options_that_repeat_their_letter_come_without_it():
     for options in (["A. Baker", "B. Clerk"], {"a": "a) Baker", "b": "(B) Clerk"}, "['A. Baker' 'B. Clerk']"):
-        assert _options(options) == {"A": "Baker", "B": "Clerk"}
-    assert _options(["A. Milne", "Clerk"]) == {"A": "A. Milne", "B": "Clerk"}
+        assert options_of(options) == {"A": "Baker", "B": "Clerk"}
+    assert options_of(["A. Milne", "Clerk"]) == {"A": "A. Milne", "B": "Clerk"}
     with pytest.raises(ValueError, match="the option 'A' twice"):
-        _options({"a": "Baker", "A": "Clerk"})
+        options_of({"a": "Baker", "A": "Clerk"})
 
 
 def test_pictures_of_a_list_that_a_text_writes():

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark_files import fiubench_row, mllmu_row
-from cagul.data.benchmarks import WITHOUT_QUESTIONS
+from cagul.data.benchmark_rows import WITHOUT_QUESTIONS
 from cagul.data.sources import read_source
 from cagul.errors import CagulError
 from helpers import png

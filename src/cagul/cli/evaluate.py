@@ -68,12 +68,21 @@ ROWS = (  # (split, figure)
 NAMED_ROWS = (("retain", "text_only_identical"),)  # where retained people were named
 # where facts were asked in other words; the second names its kind
 WORDS = (("forget", "leak_words"), ("forget", "leak_worst_wording"))
+PURE_TEXT_ROWS = (  # where the records hold a benchmark's questions without a picture
+    ("forget", "pure_text"),
+    ("forget", "pure_text_rouge_l"),
+    ("retain", "pure_text"),
+    ("retain", "pure_text_rouge_l"),
+    ("retain", "pure_text_identical"),
+)
 FILTER_ROWS = (  # where the guard has an output filter
     ("forget", "leak_filtered"),
     ("forget", "leak_words_filtered"),
     ("forget", "leak_edits_filtered"),
+    ("forget", "pure_text_filtered"),
     ("retain", "withheld"),
     ("unseen", "withheld"),
+    ("retain", "pure_text_withheld"),
 )
 PROBE_ROWS = (("gate", "named_unseen"), ("gate", "fires_unseen"))  # where a name probe fired
 EDIT_ROWS = (  # where edited pictures were asked about; the second names its edit
@@ -170,6 +179,7 @@ def _print_summary(results: Run, summary: dict[str, Any], page: Path, revealed: 
     print_memorisation(summary)
     out.print(table(summary))
     print_matrix(summary)
+    print_pure_text(summary)
     out.say(
         "Rows and summary.json in ",
         bold(results.folder),
@@ -226,7 +236,16 @@ def table(summary: dict[str, Any]) -> FittedTable:
     """Host and guard side by side, one row a figure with its interval."""
     methods = list(summary["methods"])
     rows: list[list[Cell]] = []
-    for split, name in (ROWS[0], *WORDS, *ROWS[1:], *PROBE_ROWS, *NAMED_ROWS, *EDIT_ROWS, *FILTER_ROWS):
+    for split, name in (
+        ROWS[0],
+        *WORDS,
+        *ROWS[1:],
+        *PROBE_ROWS,
+        *NAMED_ROWS,
+        *PURE_TEXT_ROWS,
+        *EDIT_ROWS,
+        *FILTER_ROWS,
+    ):
         figures = [summary["methods"][method].get(split, {}).get(name) for method in methods]
         named = (split, name) in EDIT_ROWS
         cells = [figure_cell(figure, between="-", named=named) for figure in figures]
@@ -240,6 +259,19 @@ def table(summary: dict[str, Any]) -> FittedTable:
         narrow="notes",
         keys=2,
     )
+
+
+def print_pure_text(summary: dict[str, Any]) -> None:
+    """Say how many of a benchmark's questions without a picture were asked about how many people."""
+    host = summary["methods"]["host"]
+    asked = {split: host.get(split, {}).get("pure_text_rouge_l") for split in ("forget", "retain")}
+    shares = [
+        f"{figure['n']} about {people(figure['people'])} of {split}"
+        for split, figure in asked.items()
+        if figure
+    ]
+    if shares:
+        out.say(f"Pure text, asked without a picture: {', '.join(shares)}.")
 
 
 def print_matrix(summary: dict[str, Any]) -> None:

@@ -208,7 +208,8 @@ def _warn_of_unsaid(recorded: dict[str, list[str]], forget: Iterable[Record]) ->
     """Warn of names that no answer or question of their person says: a misspelled one guards nobody."""
     said: dict[str, list[str]] = {}
     for record in forget:
-        said.setdefault(record.subject, []).extend([record.answer, *record.text_questions])
+        texts = [part for text in record.pure_text for part in (text.question, text.answer)]
+        said.setdefault(record.subject, []).extend([record.answer, *record.text_questions, *texts])
     unsaid = sum(
         not Matcher([name]).search(" \n ".join(said.get(subject, [])))
         for subject, names in recorded.items()

@@ -26,7 +26,10 @@ SourceArgument = Annotated[
 ]
 FormatOption = Annotated[
     str | None,
-    typer.Option("--format", help="records, fiubench, mllmu, folder or table; recognised if not given."),
+    typer.Option(
+        "--format",
+        help="records, fiubench, mllmu, umu, clear, llava, folder or table; recognised if not given.",
+    ),
 ]
 SetOption = Annotated[
     str | None, typer.Option("--set", help="A benchmark's forget set, such as forget5 or forget_10.")

@@ -26,6 +26,8 @@ def contents(records: Sequence[Record]) -> dict[str, Any]:
         "groups": dict(Counter(r.group or "(none)" for r in records).most_common()),
         "questions": len({r.question for r in records}),
         "paraphrased_questions": len({q for r in records for q in r.paraphrased_questions}),
+        "text_questions": len({q for r in records for q in r.text_questions}),
+        "pure_text": len({(r.subject, text) for r in records for text in r.pure_text}),
         "images": len(_images(records)),
         "views": len(_views(records)),
         "with_keywords": sum(bool(r.keywords) for r in records),

@@ -20,6 +20,7 @@ from cagul.files import parse_json, read_text
 from cagul.text.matching import matcher
 
 __all__ = [
+    "PureText",
     "Record",
     "Splits",
     "load_records",
@@ -30,10 +31,47 @@ __all__ = [
 ]
 
 Kind = Literal["private", "visual", "general"]
+PureTextTask = Literal["question", "cloze", "choice"]
 UNREADABLE = (OSError, ValueError)  # ValueError: bytes that are no text, a NUL in the path
 HELD_OUT_SPLITS = tuple(group.replace("-", "_") for group in HELD_OUT_GROUPS)
 LONGEST_KEYWORD = 1000  # characters; matching takes time with the keyword's length times the answer's
 GROUPS_REMEDY = "docs/records.md lists the groups."
+
+
+def _as_many(value: object) -> object:
+    """A field of several values that was written as one, or as null, as a sequence."""
+    return () if value is None else (value,) if isinstance(value, (str, dict)) else value
+
+
+def _require_words(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be blank")
+    return value
+
+
+def _require_short(keywords: tuple[str, ...]) -> tuple[str, ...]:
+    longest = max(map(len, keywords), default=0)
+    if longest > LONGEST_KEYWORD:
+        raise ValueError(f"a keyword has {longest:,} characters, at most {LONGEST_KEYWORD:,} are matched")
+    return keywords
+
+
+class PureText(BaseModel):
+    """A benchmark's question about the subject that is asked without a picture, and its answer. MLLMU-Bench
+    calls such questions pure text, UMU-Bench unimodal. ``task`` is the form that the benchmark gives it: a
+    choice is asked as an open question.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    question: str = Field(min_length=1)
+    answer: str = Field(min_length=1)
+    keywords: tuple[str, ...] = ()
+    task: PureTextTask = "question"
+
+    _several = field_validator("keywords", mode="before")(_as_many)
+    _words = field_validator("question", "answer")(_require_words)
+    _short = field_validator("keywords")(_require_short)
 
 
 class Record(BaseModel):
@@ -55,21 +93,22 @@ class Record(BaseModel):
     views: tuple[Path, ...] = ()
     text_questions: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    pure_text: tuple[PureText, ...] = ()
     group: str = ""
     held_out: bool = False  # a visual record that no unlearning trains on
 
-    @field_validator(
+    _several = field_validator(
         "keywords",
         "paraphrased_questions",
         "perturbed_answers",
         "views",
         "text_questions",
         "names",
+        "pure_text",
         mode="before",
-    )
-    @classmethod
-    def _one_or_many(cls, value: object) -> object:
-        return () if value is None else (value,) if isinstance(value, str) else value
+    )(_as_many)
+    _words = field_validator("question", "answer")(_require_words)
+    _short = field_validator("keywords")(_require_short)
 
     @field_validator("group")
     @classmethod
@@ -83,21 +122,6 @@ class Record(BaseModel):
         if subject is None:
             raise ValueError("must not be blank")
         return subject
-
-    @field_validator("keywords")
-    @classmethod
-    def _keywords(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        longest = max(map(len, value), default=0)
-        if longest > LONGEST_KEYWORD:
-            raise ValueError(f"a keyword has {longest:,} characters, at most {LONGEST_KEYWORD:,} are matched")
-        return value
-
-    @field_validator("question", "answer")
-    @classmethod
-    def _not_blank(cls, value: str) -> str:
-        if not value.strip():
-            raise ValueError("must not be blank")
-        return value
 
     @model_validator(mode="after")
     def _held_out_is_visual(self) -> Record:

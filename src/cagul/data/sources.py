@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cagul.data.benchmarks import fiubench, mllmu
 from cagul.data.cells import as_list, as_words, first_paraphrase, keywords_of
+from cagul.data.clear import clear
+from cagul.data.fiubench import fiubench
+from cagul.data.llava import is_llava, llava, llava_files
 from cagul.data.picture_folders import (
     FOLDERS_OF_GROUPS,
     SEVERAL_FRAMES,
@@ -19,6 +21,7 @@ from cagul.data.picture_folders import (
     picture_files,
     why_no_person,
 )
+from cagul.data.profile_benchmarks import is_umu, mllmu, umu
 from cagul.data.records import Record, read_records, suspicious_keys, validated
 from cagul.data.subjects import known_subjects, require_one_spelling, subject_id
 from cagul.data.table_files import is_table, refuse_other_formats
@@ -27,7 +30,7 @@ from cagul.errors import DataError, UsageError, did_you_mean, reason
 from cagul.files import read_json_lines
 from cagul.text.normal import name_key
 
-FORMATS = ("records", "fiubench", "mllmu", "folder", "table")
+FORMATS = ("records", "fiubench", "mllmu", "umu", "clear", "llava", "folder", "table")
 # folders that sort people, not people: training would take each for one person
 FOLDERS_OF_SPLITS = frozenset(("train", "training", "test", "val", "valid", "validation", "dev", "eval"))
 NEEDED = ("subject", "image", "question", "answer")
@@ -60,27 +63,51 @@ def read_source(
         read = fiubench(source, pictures, forget)
     elif form == "mllmu":
         read = mllmu(source, pictures, forget)
+    elif form == "umu":
+        read = umu(source, pictures, forget)
+    elif form == "clear":
+        read = clear(source, pictures, forget)
+    elif form == "llava":
+        read = llava(source, forget, columns)
     elif form == "folder":
         read = picture_folder(Path(source))
     else:
         read = table(source, pictures, columns or {}, config, split)
+    _require_records(read, source)
     require_one_spelling(((r.subject, n) for n, r in enumerate(read.records, 1)), source, "record")
     return read
 
 
+def _require_records(read: Source, source: str | Path) -> None:
+    """Raises DataError, with what was left out by reason, where no record could be read."""
+    if not read.records:
+        counts = ", ".join(f"{why}: {count}" for why, count in read.left_out.items()) or "no rows"
+        raise DataError(
+            f"{source} has no row that can be used ({counts}).",
+            "Check that the pictures lie where the rows name them, and that --format is the source's.",
+            "empty-split",
+        )
+
+
 def recognise(path: Path) -> str:
-    """The format by what is there: a file, full.json with split.json, folders named as MLLMU-Bench's, folders
-    of pictures.
+    """The format by what is there: a file, full.json with split.json, folders named as MLLMU-Bench's or
+    CLEAR's, files of conversations, folders of pictures.
 
     Raises DataError when none of these is found.
     """
     if path.is_file():
         refuse_other_formats(path)
+        if path.suffix.casefold() in (".json", ".jsonl") and is_llava(path):
+            return "llava"
         return "table" if is_table(path) else "records"
     if (path / "full.json").is_file():
         return "fiubench"
     if any(path.glob("forget_*/*.parquet")):
-        return "mllmu"
+        return "umu" if is_umu(path) else "mllmu"
+    if any(path.glob("forget[0-9]*/*.parquet")):
+        return "clear"
+    if path.is_dir() and llava_files(path):
+        return "llava"
     if path.is_dir() and any(holds_pictures(p) for p in sorted(path.iterdir()) if p.is_dir()):
         return "folder"
     raise DataError(

@@ -24,6 +24,7 @@ from cagul.evaluation.attention_maps import importance_rows
 from cagul.evaluation.edits import edited_items
 from cagul.evaluation.metrics.fiubench import require_known
 from cagul.evaluation.naming import named_items
+from cagul.evaluation.pure_text import pure_text_items
 from cagul.evaluation.questions import (
     Item,
     Sample,
@@ -164,11 +165,12 @@ class _Asking:
         """What host and guard are both asked, with and without pictures; likelihoods of given answers."""
         texts, facts = text_only_items(self.splits, self.sample), scored_facts(self.splits, self.sample)
         named, edited = self._named(), self._edited()
-        worded = self._worded(host_of(answerers[0].model))
+        worded, pure = self._worded(host_of(answerers[0].model)), pure_text_items(self.splits, self.sample)
         for answerer in answerers:
             self._answers(answerer, self.items)
             self._answers(answerer.part("text_only"), texts)
             self._answers(answerer.part("named"), named)
+            self._answers(answerer.part("pure_text"), pure)
             self._answers(answerer.part("words"), worded)
             self._answers(answerer.part("edits"), edited)
         for answerer in answerers:

@@ -22,7 +22,8 @@ class Sample:
     misfire: int = 240
     gate_views: int = 0  # pictures of each gate group
     text: int = 64  # facts of the forget set asked about without a picture
-    text_others: int = 200  # facts of retain asked about without a picture
+    # facts of retain asked about without a picture, and benchmarks' questions without one of each split
+    text_others: int = 200
     words: int = 48  # facts of the forget set asked in other words, each in about a third of the kinds
     edited: int = 48  # facts of the forget set asked about pictures of each edit, where edits are asked
     edited_others: int = 24  # questions about retain and about unseen pictures of each edit
@@ -46,8 +47,8 @@ EVERYTHING = Sample(
 @dataclass(frozen=True)
 class Item:
     """One question with its truth. ``sort``: image, paraphrase, view or visual; named, told or bare without a
-    picture; image, stranger or text where the person is named (naming.py); the kind of wording in other
-    words; the name of the picture's edit.
+    picture; image, stranger or text where the person is named (naming.py); the task of a benchmark's question
+    without a picture (pure_text.py); the kind of wording in other words; the name of the picture's edit.
     """
 
     split: str

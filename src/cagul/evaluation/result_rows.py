@@ -10,6 +10,7 @@ method (``question_key``).
 NAME                AnswerRow        an answer of the host ("host") or of a method ("cagul", "gd", ...)
 NAME:text_only      AnswerRow        an answer to a question without a picture
 NAME:named          AnswerRow        an answer to a question that names the person (evaluation/naming.py)
+NAME:pure_text      AnswerRow        an answer to a benchmark's question without a picture
 NAME:words          AnswerRow        an answer to a question in other words (data/wordings.py)
 NAME:edits          AnswerRow        an answer about an edited picture (data/edits.py)
 NAME:forced         AnswerRow        an answer with the gate forced to fire
@@ -45,7 +46,7 @@ AGAIN = "Run it again into an empty folder."
 HOST, RETAIN_HOST = "host", "retain_host"
 # what a method ends in
 LIKELIHOOD, TEXT_ONLY, WORDS, FORCED, GATE = ":likelihood", ":text_only", ":words", ":forced", ":gate"
-EDITS, NAMED, ATTACK = ":edits", ":named", ":attack"
+EDITS, NAMED, PURE_TEXT, ATTACK = ":edits", ":named", ":pure_text", ":attack"
 RETRAIN = "retrain"  # the method of a comparison that never knew what is to be forgotten
 SHARED_GATE, IMPORTANCE, PROMPT, SILENCE, COST = "gate", "importance", "prompt", "silence", "cost"
 WORDING, EDIT, NAMING = "wording", "edit", "naming"
@@ -85,8 +86,8 @@ class AnswerRow(Row, TrialFields, FilteredFields):
     ``refused`` is None where nobody can judge: in a language whose refusals are not known.
 
     ``sort`` is image, paraphrase, view or visual; named, told or bare without a picture; image, stranger or
-    text where the person is named; the kind of wording in other words; the edit's name. ``view`` is near, far
-    or empty.
+    text where the person is named; the task of a benchmark's question without a picture; the kind of wording
+    in other words; the edit's name. ``view`` is near, far or empty.
     """
 
     split: str
@@ -268,6 +269,10 @@ class RowTable:
     def named(self, method: str) -> dict[str, list[AnswerRow]]:
         """Answers to questions that name the person by split."""
         return group_by(self._typed(method + NAMED, AnswerRow), lambda row: row["split"])
+
+    def pure_text(self, method: str) -> dict[str, list[AnswerRow]]:
+        """Answers to benchmarks' questions without a picture by split."""
+        return group_by(self._typed(method + PURE_TEXT, AnswerRow), lambda row: row["split"])
 
     def absent_namings(self) -> dict[str, str]:
         """The reason of every way of naming the person in which nothing was asked."""

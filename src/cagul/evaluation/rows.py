@@ -120,7 +120,8 @@ def _filtered_fields(item: Item, before: Response, after: Response | None) -> Fi
 
 def _answer_row(answerer: Answerer, item: Item, response: Response) -> AnswerRow:
     record, asked, decision = item.record, response.asked, response.decision
-    has_truth = item.split == "forget" or states_a_fact(record)
+    # what is asked without a picture is a fact: refusals are about pictures
+    has_truth = item.split == "forget" or states_a_fact(record) or asked.picture is None
     return {
         "key": f"{answerer.prefix}/{asked.key}",
         "method": answerer.method,

@@ -24,6 +24,7 @@ from cagul.evaluation.metrics.likelihood import (
 )
 from cagul.evaluation.metrics.membership import mia
 from cagul.evaluation.metrics.naming import named_figures, retained_figures
+from cagul.evaluation.metrics.pure_text import pure_text_figures, same_text_figures
 from cagul.evaluation.metrics.words import words_figures
 from cagul.evaluation.result_rows import (
     HOST,
@@ -86,6 +87,7 @@ def summarise(
         _add_edits(by_method[name], name, table)
         _add_named(by_method[name], name, table)
         _add_attacks(by_method[name], name, table)
+        _add_pure_text(by_method[name], name, table)
         if name != HOST:
             _add_filtered(by_method[name], name, table)
     result: dict[str, Any] = {"methods": by_method}
@@ -175,6 +177,15 @@ def _add_attacks(parts: dict[str, dict[str, Any]], name: str, table: RowTable) -
     parts.setdefault("forget", {}).update(attacks.method_figures(rows, control))
 
 
+def _add_pure_text(parts: dict[str, dict[str, Any]], name: str, table: RowTable) -> None:
+    """Add what was measured by benchmarks' questions without a picture."""
+    rows, host = table.pure_text(name), table.pure_text(HOST)
+    for split in ("forget", "retain"):
+        parts.setdefault(split, {}).update(pure_text_figures(rows.get(split, [])))
+    if name != HOST:
+        parts["retain"].update(same_text_figures(rows.get("retain", []), host.get("retain", [])))
+
+
 def _add_filtered(parts: dict[str, dict[str, Any]], name: str, table: RowTable) -> None:
     """Add the figures with the output filter on; all others are without it."""
     answers = table.answers(name)
@@ -187,6 +198,7 @@ def _add_filtered(parts: dict[str, dict[str, Any]], name: str, table: RowTable) 
         (table.words(name), lambda kept: words_figures(kept, host_words, table.absent_wordings())),
         (table.edits(name).get("forget", []), lambda kept: edits_figures(kept, host_edits)),
         (table.named(name).get("forget", []), lambda kept: named_figures(kept, table.absent_namings())),
+        (table.pure_text(name).get("forget", []), pure_text_figures),
     ):
         parts["forget"].update(filtered_figures(rows, figures_of))
     for split in ("retain", "unseen"):

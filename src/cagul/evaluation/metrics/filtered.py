@@ -23,6 +23,7 @@ FILTERED = (  # figures of the forget set that are given with the filter on too
     "text_only_bare",
     "image_named",
     "stranger_named",
+    "pure_text",
 )
 
 

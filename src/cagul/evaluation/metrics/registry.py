@@ -14,6 +14,7 @@ from cagul.data.wordings import MEANINGS as WORDINGS
 from cagul.data.wordings import UNTRAINED, VISUAL_MEANINGS
 from cagul.evaluation.metrics.edits import leak_name as edits_name
 from cagul.evaluation.metrics.filtered import FILTERED, filtered_name
+from cagul.evaluation.metrics.pure_text import TASKS
 from cagul.evaluation.metrics.words import leak_name, visual_name
 
 Better = Literal["low", "high", "0.5", "-"]
@@ -46,9 +47,11 @@ HIGH_HIGH: dict[str, Better] = {"forget": "high", "retain": "high"}
 FORGET_LOW: dict[str, Better] = {"forget": "low"}
 FORGET_HIGH: dict[str, Better] = {"forget": "high"}
 RETAIN_HIGH: dict[str, Better] = {"retain": "high"}
+RETAIN_LOW: dict[str, Better] = {"retain": "low"}
 GATE_HIGH: dict[str, Better] = {"gate": "high"}
 GATE_LOW: dict[str, Better] = {"gate": "low"}
 COST: dict[str, Better] = {"cost": "low"}
+MLLMU = "MLLMU-Bench, arXiv 2410.22108"
 TOFU, FIUBENCH, UNBOUNDED = "TOFU, arXiv 2401.06121", "FIUBench, arXiv 2411.03554", (0.0, float("inf"))
 
 
@@ -116,6 +119,21 @@ _ALL = (
         "facts still said where the question names them over a stranger's picture",
         version=RECALL,
     ),
+    Metric(
+        "pure_text",
+        LOW_HIGH,
+        "keywords said in answer to a benchmark's questions without a picture",
+        MLLMU,
+        detail="such as MLLMU-Bench's pure text and UMU-Bench's questions of one modality",
+        version=RECALL,
+    ),
+    *(
+        Metric(f"pure_text_{task}", LOW_HIGH, f"the same, of {description}", MLLMU, version=RECALL)
+        for task, description in TASKS.items()
+    ),
+    Metric("pure_text_rouge_l", LOW_HIGH, "ROUGE-L recall of the full answers to the same questions", MLLMU),
+    Metric("pure_text_identical", RETAIN_HIGH, "answers to the same questions, equal to the host's"),
+    Metric("pure_text_withheld", RETAIN_LOW, "answers to the same questions that the filter withholds"),
     Metric(
         "leak_words",
         FORGET_LOW,
