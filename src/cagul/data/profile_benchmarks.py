@@ -275,7 +275,8 @@ def _name_in(profile: Any) -> str | None:
 
 def _umu_profile(row: Cells, read: Source, place: str) -> Profile:
     """A row of UMU-Bench, as ``_mllmu_profile`` reads one of MLLMU-Bench."""
-    profile, short = Profile(), {}
+    profile = Profile()
+    short: dict[str, str] = {}
     for task, add in (("Cloze", _add_cloze), ("Classify", _add_choice)):
         pictured, unpictured = _forms(row, task)
         for key in dict.fromkeys([*pictured, *unpictured]):
