@@ -143,7 +143,7 @@ def _add_text(read: Source, source: str | Path, config: str) -> None:
     config_of_text = f"{config}{TEXT}"
     if _absent(read, source, config_of_text, "pure text"):
         return
-    people = {name: matcher(name) for name in read.sets[config]}
+    people = matcher(*read.sets[config])
     texts: dict[str, list[dict[str, Any]]] = {}
     for row in table_rows(source, config_of_text, read=read):
         place = f"{config_of_text}, {row.place}"
@@ -153,7 +153,7 @@ def _add_text(read: Source, source: str | Path, config: str) -> None:
             if is_missing(row.cells.get("image")):
                 read.leave_out(WITHOUT_WORDS, place)
             continue  # a row with a picture is the plain config's
-        named = [name for name, said in people.items() if said.search(f"{question} {answer}")]
+        named = list(people.found(f"{question} {answer}"))
         if len(named) != 1:
             read.leave_out(UNATTACHED, place)
         else:
