@@ -303,20 +303,20 @@ def fiubench(tmp_path):
 def test_formats_are_recognised(fiubench, people, clear, tmp_path):
     file = tmp_path / "r.jsonl"
     file.write_text("")
-    assert [recognise(p) for p in (file, fiubench, people, write_mllmu(tmp_path / "m"))] == [
+    assert [recognise(p) for p in (file, fiubench, people, clear, write_mllmu(tmp_path / "m"))] == [
         "records",
         "fiubench",
         "folder",
+        "clear",
         "mllmu",
     ]
-    with pytest.raises(
-        DataError,
-        match=r"is neither a records file.*\n.*--format \(records, fiubench, mllmu, folder, table\)",
-    ):
-        recognise(clear)
+    (tmp_path / "empty").mkdir()
+    formats = ", ".join(FORMATS)
+    with pytest.raises(DataError, match=rf"is neither a records file.*\n.*--format \({formats}\)"):
+        recognise(tmp_path / "empty")
     with pytest.raises(UsageError, match="The format 'fiu' is not known"):
         read_source(fiubench, tmp_path, form="fiu")
-    assert len(FORMATS) == 5
+    assert len(FORMATS) == 8
 
 
 @given(st.none() | st.text() | st.lists(st.none() | st.text() | st.integers(), max_size=6))
