@@ -66,6 +66,11 @@ ROWS = (  # (split, figure)
     ("gate", "fnr"),
 )
 NAMED_ROWS = (("retain", "text_only_identical"),)  # where retained people were named
+BENIGN_ROWS = (  # where the records name the forgotten people
+    ("forget", "benign_refused"),
+    ("forget", "benign_withheld"),
+    ("forget", "benign_identical"),
+)
 # where facts were asked in other words; the second names its kind
 WORDS = (("forget", "leak_words"), ("forget", "leak_worst_wording"))
 PURE_TEXT_ROWS = (  # where the records hold a benchmark's questions without a picture
@@ -80,6 +85,7 @@ FILTER_ROWS = (  # where the guard has an output filter
     ("forget", "leak_words_filtered"),
     ("forget", "leak_edits_filtered"),
     ("forget", "pure_text_filtered"),
+    ("forget", "benign_withheld_filtered"),
     ("retain", "withheld"),
     ("unseen", "withheld"),
     ("retain", "pure_text_withheld"),
@@ -242,6 +248,7 @@ def table(summary: dict[str, Any]) -> FittedTable:
         *ROWS[1:],
         *PROBE_ROWS,
         *NAMED_ROWS,
+        *BENIGN_ROWS,
         *PURE_TEXT_ROWS,
         *EDIT_ROWS,
         *FILTER_ROWS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import regex
 
@@ -126,3 +126,9 @@ def names_in_answers(records: Iterable[Record]) -> dict[str, list[str]]:
                 if len(keyword.split()) > 1 and not any(map(str.isdigit, keyword)):
                     found.setdefault(record.subject, {})[keyword] = None
     return {subject: list(names) for subject, names in found.items()}
+
+
+def name_of(records: Sequence[Record]) -> str:
+    """The first name in a person's records; empty without any."""
+    found = names_of_records(records) or names_in_answers(records)
+    return next((name for names in found.values() for name in names), "")

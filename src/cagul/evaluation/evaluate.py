@@ -21,6 +21,7 @@ from cagul.data.pictures import open_picture
 from cagul.data.records import Record, Splits
 from cagul.evaluation.ask import fits, host_of
 from cagul.evaluation.attention_maps import importance_rows
+from cagul.evaluation.benign import NO_NAME, benign_items
 from cagul.evaluation.edits import edited_items
 from cagul.evaluation.metrics.fiubench import require_known
 from cagul.evaluation.naming import named_items
@@ -166,11 +167,13 @@ class _Asking:
         texts, facts = text_only_items(self.splits, self.sample), scored_facts(self.splits, self.sample)
         named, edited = self._named(), self._edited()
         worded, pure = self._worded(host_of(answerers[0].model)), pure_text_items(self.splits, self.sample)
+        benign = self._benign()
         for answerer in answerers:
             self._answers(answerer, self.items)
             self._answers(answerer.part("text_only"), texts)
             self._answers(answerer.part("named"), named)
             self._answers(answerer.part("pure_text"), pure)
+            self._answers(answerer.part("benign"), benign)
             self._answers(answerer.part("words"), worded)
             self._answers(answerer.part("edits"), edited)
         for answerer in answerers:
@@ -200,6 +203,13 @@ class _Asking:
         missing = [way for way in named.absent if naming_key(way) not in self.run.rows.by_key]
         self.run.rows.append([naming_row(way, named.absent[way]) for way in missing])
         return named.items
+
+    def _benign(self) -> list[Item]:
+        """Benign prompts that name a person; why there is none becomes a row."""
+        items = benign_items(self.splits, self.sample)
+        if not items and naming_key("benign") not in self.run.rows.by_key:
+            self.run.rows.append([naming_row("benign", NO_NAME)])
+        return items
 
     def _worded(self, host: FrozenHost) -> list[Item]:
         """Facts and visual questions in other words; why a kind has none becomes a row."""

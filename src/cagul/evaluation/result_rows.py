@@ -11,6 +11,7 @@ NAME                AnswerRow        an answer of the host ("host") or of a meth
 NAME:text_only      AnswerRow        an answer to a question without a picture
 NAME:named          AnswerRow        an answer to a question that names the person (evaluation/naming.py)
 NAME:pure_text      AnswerRow        an answer to a benchmark's question without a picture
+NAME:benign         AnswerRow        an answer to a benign prompt that names the person (evaluation/benign.py)
 NAME:words          AnswerRow        an answer to a question in other words (data/wordings.py)
 NAME:edits          AnswerRow        an answer about an edited picture (data/edits.py)
 NAME:forced         AnswerRow        an answer with the gate forced to fire
@@ -46,7 +47,8 @@ AGAIN = "Run it again into an empty folder."
 HOST, RETAIN_HOST = "host", "retain_host"
 # what a method ends in
 LIKELIHOOD, TEXT_ONLY, WORDS, FORCED, GATE = ":likelihood", ":text_only", ":words", ":forced", ":gate"
-EDITS, NAMED, PURE_TEXT, ATTACK = ":edits", ":named", ":pure_text", ":attack"
+EDITS, NAMED, ATTACK = ":edits", ":named", ":attack"
+PURE_TEXT, BENIGN = ":pure_text", ":benign"
 RETRAIN = "retrain"  # the method of a comparison that never knew what is to be forgotten
 SHARED_GATE, IMPORTANCE, PROMPT, SILENCE, COST = "gate", "importance", "prompt", "silence", "cost"
 WORDING, EDIT, NAMING = "wording", "edit", "naming"
@@ -273,6 +275,9 @@ class RowTable:
     def pure_text(self, method: str) -> dict[str, list[AnswerRow]]:
         """Answers to benchmarks' questions without a picture by split."""
         return group_by(self._typed(method + PURE_TEXT, AnswerRow), lambda row: row["split"])
+
+    def benign(self, method: str) -> list[AnswerRow]:
+        return self._typed(method + BENIGN, AnswerRow)
 
     def absent_namings(self) -> dict[str, str]:
         """The reason of every way of naming the person in which nothing was asked."""

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from cagul.data.grouping import group_by
 from cagul.evaluation.metrics import attacks, fiubench, registry
+from cagul.evaluation.metrics.benign import benign_figures
 from cagul.evaluation.metrics.edits import edits_figures, others_figures
 from cagul.evaluation.metrics.filtered import filtered_figures, withheld_figures
 from cagul.evaluation.metrics.gate import gate_figures
@@ -88,6 +89,7 @@ def summarise(
         _add_named(by_method[name], name, table)
         _add_attacks(by_method[name], name, table)
         _add_pure_text(by_method[name], name, table)
+        _add_benign(by_method[name], name, table)
         if name != HOST:
             _add_filtered(by_method[name], name, table)
     result: dict[str, Any] = {"methods": by_method}
@@ -184,6 +186,13 @@ def _add_pure_text(parts: dict[str, dict[str, Any]], name: str, table: RowTable)
         parts.setdefault(split, {}).update(pure_text_figures(rows.get(split, [])))
     if name != HOST:
         parts["retain"].update(same_text_figures(rows.get("retain", []), host.get("retain", [])))
+
+
+def _add_benign(parts: dict[str, dict[str, Any]], name: str, table: RowTable) -> None:
+    """Add what is withheld of benign prompts that name a person."""
+    host = None if name == HOST else table.benign(HOST)
+    absent = table.absent_namings().get("benign", "")
+    parts.setdefault("forget", {}).update(benign_figures(table.benign(name), host, absent))
 
 
 def _add_filtered(parts: dict[str, dict[str, Any]], name: str, table: RowTable) -> None:

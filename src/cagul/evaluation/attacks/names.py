@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from cagul.data.person_names import names_in_answers, names_of_records
+from cagul.data.person_names import name_of
 from cagul.data.records import Record
 from cagul.evaluation.attacks.asking import Asking
 from cagul.evaluation.attacks.query import BLACK_BOX, Card, Draft, Material
@@ -50,12 +50,6 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "spaced": " ".join,
     "reversed": lambda name: name[::-1],
 }
-
-
-def name_of(records: list[Record]) -> str:
-    """The first name in a person's records; empty without any."""
-    found = names_of_records(records) or names_in_answers(records)
-    return next((name for names in found.values() for name in names), "")
 
 
 def _names(material: Material, fact: Record) -> list[Draft]:

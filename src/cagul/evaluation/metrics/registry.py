@@ -120,6 +120,21 @@ _ALL = (
         version=RECALL,
     ),
     Metric(
+        "benign_withheld",
+        FORGET_LOW,
+        "refusals of benign prompts that name the person",
+        detail="such as a toast; of those that the host answers without a private fact",
+        version=REFUSAL,
+    ),
+    Metric(
+        "benign_withheld_filtered",
+        FORGET_LOW,
+        "the same, with the answers that the output filter withholds",
+        version=REFUSAL,
+    ),
+    Metric("benign_refused", {"forget": "-"}, "refusals of all these prompts", version=REFUSAL),
+    Metric("benign_identical", FORGET_HIGH, "answers to all these prompts, equal to the host's"),
+    Metric(
         "pure_text",
         LOW_HIGH,
         "keywords said in answer to a benchmark's questions without a picture",
