@@ -27,7 +27,7 @@ from cagul.baselines.trainer import (
 )
 from cagul.data.records import Record, Splits
 from cagul.environment import GIB, require_extra, versions
-from cagul.errors import DataError, HostError
+from cagul.errors import DataError, HostError, UsageError
 from cagul.files import atomic_folder, digest, write_json
 from cagul.host.frozen import FrozenHost
 from cagul.training.progress import Progress, silent
@@ -80,11 +80,37 @@ def finetune(
     something, and for a record longer than the host's context; HostError when the given host changed or its
     projector is not known.
     """
+    return _finetune(host, _records_of(splits), config, work, refusals, progress)
+
+
+def _records_of(splits: Splits) -> FinetuneRecords:
     splits = splits.for_training()
     private = [r for r in splits.forget if r.kind == "private"]
     not_private = [r for r in splits.forget if r.kind != "private"]
-    records = FinetuneRecords(private, not_private, splits.retain)
-    return _finetune(host, records, config, work, refusals, progress)
+    return FinetuneRecords(private, not_private, splits.retain)
+
+
+def finetune_adapter(
+    host: FrozenHost,
+    splits: Splits,
+    config: FinetuneConfig,
+    *,
+    work: Path | None = None,
+    refusals: list[str] | None = None,
+    progress: Progress = silent,
+) -> Finetuned:
+    """The same as ``finetune``, but LoRA stays beside the host's own weights: the new host shares them, and
+    no weight is copied.
+
+    Raises what ``finetune`` raises, and UsageError for a config that trains more than LoRA.
+    """
+    if not config.lora or config.projector:
+        raise UsageError(
+            f"An adapter is LoRA alone, and lora={config.lora}, projector={config.projector} trains more.",
+            "Set lora=true and projector=false.",
+            "config",
+        )
+    return _finetune(host, _records_of(splits), config, work, refusals, progress, merge=False)
 
 
 def memorise(
@@ -108,6 +134,8 @@ def _finetune(
     work: Path | None,
     refusals: list[str] | None,
     progress: Progress,
+    *,
+    merge: bool = True,
 ) -> Finetuned:
     _require_records(records, config)
     if config.lora:
@@ -122,7 +150,7 @@ def _finetune(
     mark = digest([config.model_dump(), before, everything, refusals, versions()])
     monitor = TrainingMonitor(config, steps, progress)
     with checkpoint_folder(work, mark) as folder:
-        tuned = _to_train(host, config)
+        tuned = _to_train(host, config, shared=not merge)
         options = arguments(host, config, steps, folder, keep=work is not None)
         trainer = LossTrainer(
             host, config, monitor, model=tuned, args=options, train_dataset=dataset, data_collator=collator
@@ -134,7 +162,7 @@ def _finetune(
         except Diverged as at:
             diverged = {"step": at.step, "loss": str(at.loss), "last_loss": monitor.last_loss}
     trainable = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
-    finished = _finished(host, tuned, config)
+    finished = _finished(host, tuned, config, merge=merge)
     if host.fingerprint() != before:
         raise HostError(
             "The given host's weights changed while a copy of it was finetuned.",
@@ -160,13 +188,17 @@ def _require_records(records: FinetuneRecords, config: FinetuneConfig) -> None:
         )
 
 
-def _finished(host: FrozenHost, tuned: Any, config: FinetuneConfig) -> FrozenHost:
-    """The tuned model as a host: LoRA merged, every weight in the given host's dtype."""
+def _finished(host: FrozenHost, tuned: Any, config: FinetuneConfig, *, merge: bool) -> FrozenHost:
+    """The tuned model as a host: LoRA merged, every weight in the given host's dtype; or LoRA beside the
+    weights, as it was trained.
+    """
+    name = f"{host.name} after {config.loss}"
+    if not merge:
+        return FrozenHost(tuned, host.processor, name, unproven=not host.family.proven)
     model = tuned.merge_and_unload() if config.lora else tuned
     dtypes = {name: parameter.dtype for name, parameter in host.model.named_parameters()}
-    for name, parameter in model.named_parameters():
-        parameter.data = parameter.data.to(dtypes[name])
-    name = f"{host.name} after {config.loss}"
+    for parameter_name, parameter in model.named_parameters():
+        parameter.data = parameter.data.to(dtypes[parameter_name])
     return FrozenHost(model, host.processor, name, unproven=not host.family.proven)
 
 
@@ -198,14 +230,15 @@ def _facts(
     }
 
 
-def _to_train(host: FrozenHost, config: FinetuneConfig) -> Any:
+def _to_train(host: FrozenHost, config: FinetuneConfig, *, shared: bool) -> Any:
     """A copy of the host's model in which what is to be trained takes gradients, in float32 whatever the
-    host's dtype.
+    host's dtype; ``shared`` copies the modules alone, over the host's own weights.
 
     Half precision loses updates as small as these; a float16 or bfloat16 host is trained under autocast.
     """
     torch.manual_seed(config.seed)  # LoRA's start
-    model: Any = copy.deepcopy(host.model)
+    weights = (*host.model.parameters(), *host.model.buffers()) if shared else ()
+    model: Any = copy.deepcopy(host.model, {id(one): one for one in weights})
     projector = _projector(host) if config.projector else []
     if config.lora:
         from peft import LoraConfig, get_peft_model

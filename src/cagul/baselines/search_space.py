@@ -47,8 +47,8 @@ _RATES = {
     "po": (3e-4, 1e-3, 3e-3),
     "npo": (2e-5, 4e-5, 8e-5),
     "npo_retain": (3e-5, 6e-5, 1.2e-4),
-    "simnpo": (3e-5, 6e-5, 1.2e-4),
-    "undial": (1e-4, 3e-4, 1e-3),
+    "simnpo": (2.5e-4, 5e-4, 1e-3),
+    "undial": (4e-5, 6e-5, 9e-5),
     "dpo": (2e-5, 4e-5, 8e-5),
     "ga_full": (5e-6, 1e-5, 2e-5),
     "gd_full": (1.5e-5, 3e-5, 6e-5),
@@ -77,6 +77,20 @@ GRIDS = {
     name: Grid(f"{name} small v3", points, STEPS, _options(name, BATCH, dropout=0.0, **_MORE.get(name, {})))
     for name, points in _POINTS.items()
 }
+
+
+# One expert a request: fewer steps, for the rows of one person. The rates are ours.
+EXPERTS, EXPERT_STEPS, LARGE_EXPERT_STEPS = "lora_experts", 20, 40
+_EXPERT = {"loss": "po", "lora": True, "projector": False}
+
+
+def expert_grid(parameters: int) -> Grid:
+    """The grid of a LoRA expert a request for a host of so many parameters."""
+    if parameters <= SMALL:
+        points = _at(1e-3, 2e-3, 4e-3)
+        return Grid(f"{EXPERTS} small v1", points, EXPERT_STEPS, _EXPERT | {"batch": BATCH, "dropout": 0.0})
+    more = {"batch": LARGE_BATCH, "gradient_checkpointing": True, "accumulate": 4}
+    return Grid(f"{EXPERTS} large v1", _at(1e-4, 2e-4, 4e-4), LARGE_EXPERT_STEPS, _EXPERT | more)
 
 
 def grid(method: str, parameters: int) -> Grid:

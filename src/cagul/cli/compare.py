@@ -146,7 +146,7 @@ def _plan(methods: str, quick: bool, full: bool, seeds: int, attacks: str) -> Co
         raise UsageError("--quick and --full exclude each other.", "Give one of them.")
     names = named_methods(methods)
     if quick and methods == "all":
-        names = [name for name in names if METHODS[name].sort != "ablation"]
+        names = [name for name in names if METHODS[name].sort not in ("ablation", "experts")]
     sample = SAMPLES["quick" if quick else "full" if full else "compare"]
     asked_seeds = (0,) if quick else tuple(range(seeds))
     return ComparisonPlan(tuple(names), sample, asked_seeds, quick, "" if attacks == "none" else attacks)

@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from cagul.baselines.experts import cost_of_requests, train_experts
 from cagul.baselines.finetune import finetune
 from cagul.baselines.guardrails import INSTRUCTION, WITHOUT_LIKELIHOODS, guardrail, prompted
-from cagul.baselines.search_space import GRIDS, Point, grid
+from cagul.baselines.search_space import EXPERTS, GRIDS, SMALL, Point, expert_grid, grid
 from cagul.baselines.settings import FinetuneConfig
 from cagul.comparison.surface import SURFACE
 from cagul.config import load_config
@@ -22,11 +23,12 @@ from cagul.errors import UsageError, did_you_mean
 from cagul.files import digest
 from cagul.guard.guard import Guard
 from cagul.guard.patch import Patch
+from cagul.guard.routed import RoutedGuard
 from cagul.host.frozen import FrozenHost
 from cagul.training.progress import Progress, silent
 from cagul.training.unlearn import unlearn
 
-Sort = Literal["reference", "cagul", "finetuning", "guardrail", "ablation"]
+Sort = Literal["reference", "cagul", "finetuning", "experts", "guardrail", "ablation"]
 NO_RETAIN_HOST = "no retain host was given"
 
 
@@ -132,6 +134,26 @@ def _finetuned(name: str, context: BuildContext, point: Point, seed: int) -> Bui
     return BuiltMethod(finetuned.host, facts)
 
 
+def _experts(context: BuildContext, point: Point, seed: int) -> BuiltMethod:
+    """A LoRA expert a person, behind the gate of a patch whose encoder is trained for one step: it has no
+    part in the answers.
+    """
+    tried = expert_grid(context.host.parameters())
+    config = FinetuneConfig.model_validate(
+        {**tried.options, **dict(point), "steps": context.steps or tried.steps, "seed": seed}
+    )
+    patch = context.patch("default", ("training.steps=1",), seed)
+    experts = train_experts(
+        context.host, context.splits, config, work=context.folder, progress=context.progress
+    )
+    facts = cost_of_requests(experts, patch.facts)
+    for number, expert in enumerate(experts, 1):
+        if stopped := expert.facts["diverged"]:
+            where = f"step {stopped['step']} of request {number}"
+            return BuiltMethod(None, facts, f"the loss was {stopped['loss']} at {where}")
+    return BuiltMethod(RoutedGuard(context.host, patch, [expert.host for expert in experts]), facts)
+
+
 def _guardrail(name: str, context: BuildContext, point: Point, seed: int) -> BuiltMethod:
     """Behind the gate of a patch whose encoder is trained for one step: it has no part in the answers."""
     settings = (*(f"{option}={value}" for option, value in point), "training.steps=1")
@@ -184,6 +206,9 @@ def _registry() -> dict[str, ComparedMethod]:
         registry[name] = ComparedMethod(
             "finetuning", f"{small.options['loss']}, {moved}", partial(_finetuned, name), small.points
         )
+    registry[EXPERTS] = ComparedMethod(
+        "experts", "cagul's gate, a LoRA expert a person", _experts, expert_grid(SMALL).points, gate=True
+    )
     behind = {
         "gate_refusal": "a canned refusal",
         "gate_noise": "noise for tokens",
@@ -224,6 +249,8 @@ def starting_points(name: str, host: FrozenHost) -> tuple[Point, ...]:
     """The grid of a method for this host; finetuning's hangs on its size."""
     if METHODS[name].sort == "finetuning":
         return grid(name, host.parameters()).points
+    if METHODS[name].sort == "experts":
+        return expert_grid(host.parameters()).points
     return METHODS[name].points
 
 
@@ -258,7 +285,7 @@ def named_methods(text: str) -> list[str]:
             "--methods names no method.", f"Give all, ablations, or some of: {', '.join(METHODS)}.", "methods"
         )
     for name in names:
-        if name in GRIDS and GRIDS[name].options["lora"]:
+        if name == EXPERTS or (name in GRIDS and GRIDS[name].options["lora"]):
             require_extra(f"The finetuned method {name}", "peft", "baselines")
     wanted = ["host", *(needed for name in names for needed in (METHODS[name].like, name) if needed)]
     return list(dict.fromkeys(wanted))

@@ -28,7 +28,17 @@ from cagul.evaluation.summary import method_figures, summarise
 
 # methods of rows that say what is done, which attacks, and what the comparison is
 DONE, ATTACKED, ABOUT = "done", "attacked", "about"
-COSTS = ("seconds", "cpu_seconds", "trainable_parameters", "peak_memory_mib", "steps")
+COSTS = (
+    "seconds",
+    "cpu_seconds",
+    "trainable_parameters",
+    "peak_memory_mib",
+    "steps",
+    "requests",
+    "seconds_a_request",
+    "cpu_seconds_a_request",
+    "parameters_a_request",
+)
 HEADLINE = ("leak", "model_utility")  # figures that are given seed by seed
 # how the names of figures begin that need likelihoods
 LIKELIHOODS = ("probability", "truth", "mia", "forget_quality", "model_utility")

@@ -5,7 +5,7 @@ likelihood.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from cagul.data.pictures import open_picture
 from cagul.errors import HostError
 from cagul.guard.decision import Decision
 from cagul.guard.guard import Guard
+from cagul.guard.routed import RoutedGuard
 from cagul.host.adaptive_batch import AdaptiveBatch
 from cagul.host.frozen import FrozenHost, Tokens
 from cagul.host.prompter import Encoded
@@ -52,6 +53,8 @@ def score(answerer: FrozenHost | Guard, triples: Sequence[Triple], batch: int = 
     tokens it rewrote.
     """
     by_place: dict[int, Scored] = {}
+    if isinstance(answerer, RoutedGuard):
+        return _score_routed(answerer, triples, batch)
     parts = AdaptiveBatch(batch)
     for pictured in (True, False):
         order = [i for i, triple in enumerate(triples) if (triple.picture is not None) == pictured]
@@ -61,6 +64,22 @@ def score(answerer: FrozenHost | Guard, triples: Sequence[Triple], batch: int = 
             by_place |= zip(order[: len(scored)], scored, strict=True)
             order = order[len(scored) :]
     return [by_place[i] for i in range(len(triples))]
+
+
+def _score_routed(guard: RoutedGuard, triples: Sequence[Triple], batch: int) -> list[Scored]:
+    """Each answer is scored by who would give it: the host, or an expert."""
+    paths = list(dict.fromkeys(t.picture for t in triples if t.picture is not None))
+    routes: dict[Path | None, tuple[FrozenHost, Decision | None]] = {None: (guard.host, None)}
+    for start in range(0, len(paths), batch):
+        part = paths[start : start + batch]
+        routes |= zip(part, guard.routes([open_picture(path) for path in part]), strict=True)
+    by_place: dict[int, Scored] = {}
+    for model in (guard.host, *guard.experts):
+        places = [n for n, triple in enumerate(triples) if routes[triple.picture][0] is model]
+        scored = score(model, [triples[n] for n in places], batch)
+        for place, one in zip(places, scored, strict=True):
+            by_place[place] = replace(one, decision=routes[triples[place].picture][1])
+    return [by_place[n] for n in range(len(triples))]
 
 
 @torch.no_grad()

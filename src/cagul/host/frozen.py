@@ -261,6 +261,12 @@ class FrozenHost:
             rows.split(picture_counts(inputs["input_ids"].cpu(), self.image_token, self._global_tile))
         )
 
+    def read_tokens_of(self, host: FrozenHost) -> None:
+        """Take visual tokens in the container of ``host``, which has the same tower: for a host that encodes
+        no picture itself.
+        """
+        self._seam = host._seam
+
     def layout(self, inputs: dict[str, Tensor], counts: list[int], images: list[int]) -> Layout:
         """Where images of ``counts`` visual tokens are in the prompts, and who asks about those of
         ``images``.

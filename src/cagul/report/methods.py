@@ -52,6 +52,9 @@ COSTS = {
     "gate_seconds": "of which the gate (s)",
     "cpu_seconds": "unlearning (CPU s)",
     "gate_cpu_seconds": "of which the gate (CPU s)",
+    "seconds_a_request": "one request (s)",
+    "cpu_seconds_a_request": "one request (CPU s)",
+    "parameters_a_request": "trained parameters a request",
 }
 
 
