@@ -30,6 +30,7 @@ from cagul.environment import GIB, require_extra, versions
 from cagul.errors import DataError, HostError, UsageError
 from cagul.files import atomic_folder, digest, write_json
 from cagul.host.frozen import FrozenHost
+from cagul.training.memory import PeakMemory
 from cagul.training.progress import Progress, silent
 
 MIB = GIB // 1024
@@ -40,7 +41,7 @@ class Finetuned:
     """A host over a tuned copy of the given one, LoRA merged, and what it took.
 
     ``facts``: loss, steps, resumed_from, stopped, last (the last step's loss by side), seconds, cpu_seconds,
-    trainable_parameters, peak_memory_mib (above the loaded copy, on a CPU as sampled once a step: gradients,
+    trainable_parameters, peak_memory_mib (above the loaded copy, by cagul.training.memory: gradients,
     optimiser, activations, and the host itself where the loss reads it), and ``diverged``: None, or {"step",
     "loss", "last_loss"} of the step whose loss was no number. Then the weights are those before that step's
     update, and answers mean little.
@@ -157,10 +158,11 @@ def _finetune(
         )
         start = last_checkpoint(folder)
         diverged = None
-        try:
-            trainer.train(resume_from_checkpoint=str(start) if start else None)
-        except Diverged as at:
-            diverged = {"step": at.step, "loss": str(at.loss), "last_loss": monitor.last_loss}
+        with PeakMemory() as peak:
+            try:
+                trainer.train(resume_from_checkpoint=str(start) if start else None)
+            except Diverged as at:
+                diverged = {"step": at.step, "loss": str(at.loss), "last_loss": monitor.last_loss}
     trainable = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
     finished = _finished(host, tuned, config, merge=merge)
     if host.fingerprint() != before:
@@ -169,7 +171,7 @@ def _finetune(
             "This is a bug: please report it.",
             "host-changed",
         )
-    return Finetuned(finished, _facts(host, config, monitor, trainable, diverged))
+    return Finetuned(finished, _facts(host, config, monitor, peak, trainable, diverged))
 
 
 def _require_records(records: FinetuneRecords, config: FinetuneConfig) -> None:
@@ -206,6 +208,7 @@ def _facts(
     host: FrozenHost,
     config: FinetuneConfig,
     monitor: TrainingMonitor,
+    peak: PeakMemory,
     trainable: int,
     diverged: dict[str, Any] | None,
 ) -> dict[str, Any]:
@@ -225,7 +228,7 @@ def _facts(
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,
         "trainable_parameters": trainable,
-        "peak_memory_mib": round((monitor.peak + reference) / MIB, 1),
+        "peak_memory_mib": round((peak.bytes + reference) / MIB, 1),
         "threads": torch.get_num_threads(),
     }
 

@@ -16,7 +16,6 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
@@ -51,7 +50,6 @@ class TrainingMonitor(TrainerCallback):
         self.last_loss: float | None = None
         self.stopped, self.steps, self.resumed_from = "", 0, 0
         self.began, self.before = self.clocks(), (0.0, 0.0)  # what the runs before this one took
-        self.loaded = self.peak = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         self.steps = self.resumed_from = state.global_step
@@ -59,9 +57,6 @@ class TrainingMonitor(TrainerCallback):
             saved = Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE
             written = parse_json(saved.read_text("utf-8"))
             self.recent, self.before = written["recent"], written["spent"]
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
-        self.loaded = _memory()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         self.steps = state.global_step
@@ -96,16 +91,6 @@ class TrainingMonitor(TrainerCallback):
         )
         return wall, cpu
 
-    def measure(self) -> None:
-        self.peak = max(self.peak, _memory() - self.loaded)
-
-
-def _memory() -> int:
-    """Bytes in use: the most that CUDA held, or else what this process holds now."""
-    return (
-        torch.cuda.max_memory_allocated() if torch.cuda.is_available() else psutil.Process().memory_info().rss
-    )
-
 
 class LossTrainer(Trainer):
     """transformers' Trainer with a loss of ours, held against the host as it was."""
@@ -133,7 +118,6 @@ class LossTrainer(Trainer):
         if not math.isfinite(value):
             raise Diverged(self.state.global_step + 1, value)
         self.watch.last_loss, self.watch.means = value, batch.means
-        self.watch.measure()  # activations are all there now
         return loss
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:

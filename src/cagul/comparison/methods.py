@@ -5,7 +5,7 @@ seed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,7 @@ from cagul.guard.guard import Guard
 from cagul.guard.patch import Patch
 from cagul.guard.routed import RoutedGuard
 from cagul.host.frozen import FrozenHost
+from cagul.training.memory import PeakMemory
 from cagul.training.progress import Progress, silent
 from cagul.training.unlearn import unlearn
 
@@ -64,7 +65,10 @@ class BuildContext:
         config = load_config(chosen, [*settings, f"training.seed={seed}"])
         place = self.folder / "patches" / digest([config.model_dump(), self.host.fingerprint()])
         if not (place / "config.json").exists():
-            unlearn(self.host, self.splits, config, work=self.folder, progress=self.progress).save(place)
+            with PeakMemory() as peak:
+                patch = unlearn(self.host, self.splits, config, work=self.folder, progress=self.progress)
+            facts = patch.facts | {"peak_memory_mib": round(peak.bytes / 2**20, 1)}
+            replace(patch, facts=facts).save(place)
             (self.folder / "encoder.pt").unlink(missing_ok=True)
         return Patch.load(place)
 
@@ -107,7 +111,7 @@ def _cagul(
     preset: str, settings: tuple[str, ...], context: BuildContext, point: Point, seed: int
 ) -> BuiltMethod:
     patch = context.patch(preset, (*(f"{option}={value}" for option, value in point), *settings), seed)
-    kept = ("seconds", "cpu_seconds", "steps", "threads")
+    kept = ("seconds", "cpu_seconds", "steps", "threads", "peak_memory_mib")
     facts = {key: patch.facts.get(key) for key in kept} | {"trainable_parameters": patch.parameters()}
     return BuiltMethod(Guard(context.host, patch), facts)
 
@@ -161,7 +165,11 @@ def _guardrail(name: str, context: BuildContext, point: Point, seed: int) -> Bui
     facts = guard.patch.facts
     return BuiltMethod(
         guardrail(name, guard),
-        {"seconds": facts["gate_seconds"], "cpu_seconds": facts.get("gate_cpu_seconds")},
+        {
+            "seconds": facts["gate_seconds"],
+            "cpu_seconds": facts.get("gate_cpu_seconds"),
+            "peak_memory_mib": facts.get("peak_memory_mib"),
+        },
     )
 
 
