@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from cagul.baselines.guardrails import guardrail
 from cagul.cli.app import app
+from cagul.cli.compare import _plan
 from cagul.comparison import attacked
 from cagul.comparison.compare import SAMPLES, Comparison, ComparisonPlan, Samples, TimeUp, _finite
 from cagul.comparison.methods import GROUPS, METHODS, BuildContext, BuiltMethod, ComparedMethod, named_methods
@@ -247,6 +248,13 @@ def test_wrong_options_are_told_before_any_work(options, words, tmp_path):
     assert isinstance(found.exception, CagulError)
     assert words in str(found.exception)
     assert not (tmp_path / "run").exists()
+
+
+def test_experts_are_not_asked_by_a_quick_comparison_that_does_not_name_them():
+    quick, whole = (set(_plan("all", quick, False, 1, "none").methods) for quick in (True, False))
+    assert "lora_experts" in whole - quick
+    assert {"simnpo", "undial"} <= quick
+    assert "lora_experts" in _plan("lora_experts", True, False, 1, "quick").methods
 
 
 def test_a_quick_comparison_says_so_wherever_it_is_shown(tiny_folder, tiny_records, tmp_path):
