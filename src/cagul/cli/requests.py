@@ -21,6 +21,7 @@ from cagul.cli.requests_output import (
     print_request,
     print_store,
     print_to_verify_again,
+    print_weakened,
     request_facts,
 )
 from cagul.cli.terminal import bold, err, if_interrupted, out, plain, print_json, progress_bar
@@ -169,6 +170,7 @@ def add(
     print_request(request, caveats, json)
     if not json:
         print_to_verify_again(request.to_verify_again, "just replaced")
+        print_weakened(request.weakened)
     _exit_unless_verified(request)
 
 

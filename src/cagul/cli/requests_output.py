@@ -127,6 +127,20 @@ def print_to_verify_again(names: Sequence[str], why: str) -> None:
         )
 
 
+def print_weakened(who: Sequence[str]) -> None:
+    """Requests, and people of the base patch in words, whom the gate recognises less since its threshold
+    moved.
+    """
+    if who:
+        out.say(
+            plain(", ".join(who)),
+            ": with the threshold of now the gate recognises too few of their own enrolled pictures by the "
+            "others. Run `cagul requests verify` on each request with its pictures; where it fails, add more "
+            "pictures, or calibrate a store on more people.",
+            style="yellow",
+        )
+
+
 def print_list(store: Path, requests: Sequence[tuple[Request, Mapping[str, str]]]) -> None:
     """All requests, in a table or in blocks of lines; below them the outcome and caveats of each."""
     from cagul.deletion.certificate import outcome_of

@@ -43,7 +43,7 @@ from cagul.deletion.store_gate import (
     patch_hash,
     rotated,
 )
-from cagul.deletion.verification import HELD_OUT, held_out, verdict, verify, verify_by_name, word_of
+from cagul.deletion.verification import HELD_OUT, HIT_BAR, held_out, verdict, verify, verify_by_name, word_of
 from cagul.errors import DataError, StoreError
 from cagul.guard.guard import Guard
 from cagul.guard.patch import Patch
@@ -57,11 +57,13 @@ MOST_NAMES = 16  # of a request by which its verification asks
 @dataclasses.dataclass(frozen=True)
 class Added(Request):
     """A request that was added, the ids of those to verify again (its finetuned encoder took the place of
-    theirs), and who else is found by its names, in words.
+    theirs), who else is found by its names, in words, and whom the gate recognises less since its threshold
+    moved (``StoreGate.weakened``).
     """
 
     to_verify_again: tuple[str, ...] = ()
     namesakes: tuple[str, ...] = ()
+    weakened: tuple[str, ...] = ()
 
 
 def open_service(
@@ -207,7 +209,19 @@ class DeletionService:
             evidence = self._evidence(request, token_cache, given, questions, names, records, namesakes)
             unproven = self._settle(request, token_cache, evidence, others, progress)
         stored = vars(self.store.request(name))
-        return Added(**stored, to_verify_again=tuple(unproven), namesakes=namesakes)
+        weakened = self.weakened(apart_from=name)
+        return Added(**stored, to_verify_again=tuple(unproven), namesakes=namesakes, weakened=weakened)
+
+    def weakened(self, apart_from: str = "") -> tuple[str, ...]:
+        """Whom the gate recognises less than when their request was measured, as ``StoreGate.weakened`` says
+        it.
+        """
+        thresholds = {
+            one.id: one.verification["threshold"]
+            for one in self.store.requests()
+            if one.id != apart_from and "threshold" in one.verification
+        }
+        return self.store_gate.weakened(thresholds, HIT_BAR)
 
     def _ours(self, name: str, subject: str, by: str) -> Request:
         """The request of that id. Raises StoreError where it is somebody else's, or was revoked."""

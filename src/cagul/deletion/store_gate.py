@@ -190,6 +190,24 @@ class StoreGate:
         added = templates[len(self.gate.templates) :]
         return self.gate.with_templates(templates, owner, self.gate.impostors_beside(added))
 
+    @torch.no_grad()
+    def weakened(self, thresholds: dict[str, float], bar: float) -> tuple[str, ...]:
+        """Whom the gate recognises less than when they were measured, at the ``thresholds`` of then by id:
+        requests of whose templates less than ``bar`` exceed today's threshold beside their other ones, and in
+        words how many people of the base patch. Asks for no picture, so it is a sign, no measurement. Source:
+        ours.
+        """
+        enrolled = self.enrolled()
+        now, _ = self.threshold(enrolled)
+        weaker = [
+            name
+            for name, then in thresholds.items()
+            if name in enrolled and _falls_below(enrolled[name].vectors, then, now, bar)
+        ]
+        people = [self.gate.templates[self.gate.owner == number] for number in self.gate.owner.unique()]
+        of_base = sum(_falls_below(one, self.base.threshold, now, bar) for one in people)
+        return (*weaker, *([f"{of_base} of {len(people)} people of the base patch"] if of_base else []))
+
     def names(self) -> dict[str, RequestNames]:
         """The names of all active requests that have any, in order of their ids."""
         opened = {}
@@ -257,3 +275,15 @@ class StoreGate:
         return self.key.seal_tensor(
             torch.nn.utils.parameters_to_vector(encoder.parameters()), f"{name} encoder"
         )
+
+
+def _falls_below(vectors: Float[Tensor, "N M"], then: float, now: float, bar: float) -> bool:
+    """Whether less than ``bar`` of the templates exceed the threshold of ``now`` by their best similarity to
+    another one of these, and more did at that of ``then``.
+    """
+    if len(vectors) < 2:
+        return False
+    alike = vectors @ vectors.T
+    best = alike.fill_diagonal_(-1).amax(1)
+    known_then, known_now = (float((best > threshold).float().mean()) for threshold in (then, now))
+    return known_now < min(bar, known_then)
