@@ -134,9 +134,9 @@ def print_weakened(who: Sequence[str]) -> None:
     if who:
         out.say(
             plain(", ".join(who)),
-            ": with the threshold of now the gate recognises too few of their own enrolled pictures by the "
-            "others. Run `cagul requests verify` on each request with its pictures; where it fails, add more "
-            "pictures, or calibrate a store on more people.",
+            ": with the threshold of now the gate recognises fewer of their own enrolled pictures by the "
+            "others than when they were measured. Run `cagul requests verify` on each request with its "
+            "pictures; where it fails, add more pictures, or make a store that is calibrated on more people.",
             style="yellow",
         )
 

@@ -193,9 +193,9 @@ class StoreGate:
     @torch.no_grad()
     def weakened(self, thresholds: dict[str, float], bar: float) -> tuple[str, ...]:
         """Whom the gate recognises less than when they were measured, at the ``thresholds`` of then by id:
-        requests of whose templates less than ``bar`` exceed today's threshold beside their other ones, and in
-        words how many people of the base patch. Asks for no picture, so it is a sign, no measurement. Source:
-        ours.
+        requests, and in words how many people of the base patch. Of those of their templates that exceeded
+        the threshold of then by their best similarity to another one, less than ``bar`` (a share) exceed that
+        of today. Asks for no picture, so it is a sign, no measurement. Source: ours.
         """
         enrolled = self.enrolled()
         now, _ = self.threshold(enrolled)
@@ -278,12 +278,11 @@ class StoreGate:
 
 
 def _falls_below(vectors: Float[Tensor, "N M"], then: float, now: float, bar: float) -> bool:
-    """Whether less than ``bar`` of the templates exceed the threshold of ``now`` by their best similarity to
-    another one of these, and more did at that of ``then``.
+    """Whether the templates that exceed the threshold of ``now`` by their best similarity to another one of
+    these are less than ``bar`` (a share) of those that exceed that of ``then``.
     """
     if len(vectors) < 2:
         return False
     alike = vectors @ vectors.T
     best = alike.fill_diagonal_(-1).amax(1)
-    known_then, known_now = (float((best > threshold).float().mean()) for threshold in (then, now))
-    return known_now < min(bar, known_then)
+    return float((best > now).sum()) < bar * float((best > then).sum())
