@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cagul.cli.evaluate import print_benign
 from cagul.data.records import Record, Splits, load_records, split_records
 from cagul.evaluation.benign import NO_NAME, PROMPTS, benign_items
 from cagul.evaluation.evaluate import evaluate
@@ -88,6 +89,18 @@ def test_what_cannot_be_counted_has_a_reason():
     assert benign_figures([], [], NO_NAME)["benign_withheld"] == {"absent": NO_NAME}
     assert benign_figures([], None, NO_NAME) == {"benign_refused": {"absent": NO_NAME}}
     assert benign_figures([], []) == {}  # a run of before
+
+
+def test_what_is_withheld_is_printed(capsys):
+    withheld = {"value": 0.25, "n": 8, "left_out": 56}
+    told = {"benign_withheld": withheld, "benign_withheld_filtered": withheld | {"value": 0.5}}
+    methods = {"host": {"forget": {}}, "cagul": {"forget": told}, "other": {"forget": {}}}
+    methods["other"]["forget"] = {"benign_withheld": {"absent": NO_NAME}}
+    print_benign({"methods": methods})
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "cagul: 0.250 withheld, 0.500 with the output filter on, of 8 that the host" in printed
+    assert "56 others left out." in printed
+    assert f"other: not measured, for {NO_NAME}." in printed
 
 
 def test_benign_prompts_are_asked_of_host_and_guard(tiny_host, tiny_records, tmp_path):

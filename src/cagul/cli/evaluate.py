@@ -66,11 +66,6 @@ ROWS = (  # (split, figure)
     ("gate", "fnr"),
 )
 NAMED_ROWS = (("retain", "text_only_identical"),)  # where retained people were named
-BENIGN_ROWS = (  # where the records name the forgotten people
-    ("forget", "benign_refused"),
-    ("forget", "benign_withheld"),
-    ("forget", "benign_identical"),
-)
 # where facts were asked in other words; the second names its kind
 WORDS = (("forget", "leak_words"), ("forget", "leak_worst_wording"))
 PURE_TEXT_ROWS = (  # where the records hold a benchmark's questions without a picture
@@ -85,7 +80,6 @@ FILTER_ROWS = (  # where the guard has an output filter
     ("forget", "leak_words_filtered"),
     ("forget", "leak_edits_filtered"),
     ("forget", "pure_text_filtered"),
-    ("forget", "benign_withheld_filtered"),
     ("retain", "withheld"),
     ("unseen", "withheld"),
     ("retain", "pure_text_withheld"),
@@ -186,6 +180,7 @@ def _print_summary(results: Run, summary: dict[str, Any], page: Path, revealed: 
     out.print(table(summary))
     print_matrix(summary)
     print_pure_text(summary)
+    print_benign(summary)
     out.say(
         "Rows and summary.json in ",
         bold(results.folder),
@@ -248,7 +243,6 @@ def table(summary: dict[str, Any]) -> FittedTable:
         *ROWS[1:],
         *PROBE_ROWS,
         *NAMED_ROWS,
-        *BENIGN_ROWS,
         *PURE_TEXT_ROWS,
         *EDIT_ROWS,
         *FILTER_ROWS,
@@ -279,6 +273,24 @@ def print_pure_text(summary: dict[str, Any]) -> None:
     ]
     if shares:
         out.say(f"Pure text, asked without a picture: {', '.join(shares)}.")
+
+
+def print_benign(summary: dict[str, Any]) -> None:
+    """Say how much is withheld of benign prompts that name a forgotten person, or why that is not known."""
+    for method, parts in summary["methods"].items():
+        withheld = parts.get("forget", {}).get("benign_withheld")
+        if withheld is None:
+            continue
+        head = f"Benign prompts that name a forgotten person, {method}"
+        if "absent" in withheld:
+            out.say(f"{head}: not measured, for {withheld['absent']}.")
+            continue
+        with_filter = parts["forget"].get("benign_withheld_filtered", {}).get("value")
+        filtered = "" if with_filter is None else f", {with_filter:.3f} with the output filter on"
+        out.say(
+            f"{head}: {withheld['value']:.3f} withheld{filtered}, of {withheld['n']} that the host answers "
+            f"without a private fact; {withheld.get('left_out', 0)} others left out."
+        )
 
 
 def print_matrix(summary: dict[str, Any]) -> None:
