@@ -3,18 +3,22 @@ unchanged.
 
 The rule for placeholders: there are none to replace. ``stage`` lays out what the pages talk about: a tiny
 LLaVA in ``path/to/llava``, records of ten people in ``people/`` (p000 to p009, the last two unseen), and a
-``cagul`` on the PATH.
+``cagul`` on the PATH, whose commands, but for servers and the demo, are forks of one process (forked.py).
 """
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -23,6 +27,8 @@ from helpers import save_tiny_records
 
 ROOT = Path(__file__).parent.parent
 NOT_RUN = ("make setup", "make test")
+FORKED = Path(__file__).parent / "forked.py"
+WHOLE = "serve|demo"  # no forks: a server is ended by a signal, and the demo is run as users run it
 
 
 def page_maker(name: str) -> ModuleType:
@@ -68,6 +74,8 @@ class Staged:
         """Standard output of one command; an AssertionError with what it printed when it fails. A patch for
         the staged host, which is random and knows nobody, does not hide: exit code 8.
         """
+        if re.search(rf"\bcagul (?!{WHOLE})", command):
+            preload()
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=self.folder,
@@ -82,6 +90,42 @@ class Staged:
         return done.stdout
 
 
+@cache
+def _forked() -> tuple[Path, tempfile.TemporaryDirectory[str]]:
+    """The socket of the process that is forked, and the folder that is removed with it."""
+    folder = tempfile.TemporaryDirectory(prefix="cagul-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name) / "socket", folder
+
+
+@cache
+def preload() -> subprocess.Popen[bytes]:
+    """Start the process that is forked, once; it ends with this one."""
+    process = subprocess.Popen(
+        [sys.executable, FORKED, _forked()[0]],
+        env=os.environ | {"PYTHONPATH": sources(), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    atexit.register(process.wait)
+    atexit.register(os.killpg, process.pid, signal.SIGKILL)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    process.stdout.close()
+    return process
+
+
+def forking() -> list[str]:
+    """The words that are ``cagul`` in a fork, once ``preload`` was called."""
+    return [sys.executable, "-IS", str(FORKED), str(_forked()[0])]
+
+
+def sources() -> str:
+    import cagul
+
+    return str(Path(cagul.__file__).parent.parent)
+
+
 def stage(folder: Path, host: Path) -> Staged:
     """Lay out host, people and the ``cagul`` command in an empty folder."""
     (folder / "path" / "to").mkdir(parents=True)
@@ -92,15 +136,14 @@ def stage(folder: Path, host: Path) -> Staged:
     records.write_text(re.sub(r'"p(\d)(?=["_])', r'"p00\1', records.read_text()))
     binaries = folder / ".venv" / "bin"
     binaries.mkdir(parents=True)
-    for name, words in (("cagul", "-m cagul"), ("python", "")):
-        (binaries / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
+    whole = f"{sys.executable} -m cagul"
+    cagul = f'case "$1" in {WHOLE}) exec {whole} "$@";; *) exec {" ".join(forking())} "$@";; esac'
+    for name, line in (("cagul", cagul), ("python", f'exec "{sys.executable}" "$@"')):
+        (binaries / name).write_text(f"#!/bin/sh\n{line}\n")
         (binaries / name).chmod(0o755)
-    import cagul
-
-    source = str(Path(cagul.__file__).parent.parent)
     environment = os.environ | {
         "PATH": f"{binaries}:{os.environ['PATH']}",
-        "PYTHONPATH": source,
+        "PYTHONPATH": sources(),
         "COLUMNS": "140",
         "OMP_NUM_THREADS": "1",
     }

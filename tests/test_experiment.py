@@ -7,14 +7,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 
 from benchmark_files import fiubench_row, write_fiubench, write_mllmu
 from cagul.baselines.guardrails import GUARDRAILS
 from cagul.baselines.search_space import GRIDS
-from documents import ROOT
+from documents import ROOT, forking, preload
 
 TOWNS = ("Oslo", "Lima", "Quito", "Rome")
 
@@ -71,13 +70,14 @@ def test_the_experiment_runs_from_memorising_to_the_report(
     source, out = write(tmp_path / "benchmark"), tmp_path / "out"
     given = {
         "TINY": "1",
-        "CAGUL": f"{sys.executable} -m cagul",
+        "CAGUL": " ".join(forking()),
         "HOST": str(tiny_folder),
         "BENCHMARK": str(source),
         "SET": chosen,
         "OUT": str(out),
         "METHODS": methods,
     }
+    preload()
     command = ["sh", str(ROOT / "runs" / script)]
     result = subprocess.run(command, env=os.environ | given, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr

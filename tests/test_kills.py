@@ -15,6 +15,7 @@ import pytest
 
 from cagul.cli.verdict import NOT_HIDDEN
 from cagul.training.checkpoint import load_checkpoint
+from documents import forking, preload
 
 STEPS = 150
 QUICK = [
@@ -25,18 +26,20 @@ QUICK = [
 PATIENCE = 120  # seconds for one moment to come
 
 
-def start(*arguments):
+def start(*arguments, program=(sys.executable, "-m", "cagul")):
     def listen():  # a shell's background job would be born deaf to SIGINT
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    command = [sys.executable, "-m", "cagul", *map(str, arguments)]
+    command = [*program, *map(str, arguments)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen
     )
 
 
 def finish(*arguments):
-    process = start(*arguments)
+    """What a command prints that nobody kills: a fork, which need not import torch first."""
+    preload()
+    process = start(*arguments, program=forking())
     printed, said = process.communicate(timeout=PATIENCE)
     assert process.returncode in (0, NOT_HIDDEN), said  # the tiny host is random and knows nobody
     return json.loads(printed)
