@@ -21,6 +21,7 @@ from cagul.files import parse_json, read_text
 
 # nats a token; the demo host gives its least likely token of a fact that it never saw 13, by the median
 FLOOR_CAP = 16.0
+DLIB = "dlib"  # in ``gate.face_embedder``: dlib's own network
 ProbedKind = Literal["attention", "value_norm", "gradient"]  # read in one pass of the host
 ImportanceKind = Literal[ProbedKind, "occlusion"]
 Options = TypeVar("Options", bound=BaseModel)
@@ -100,12 +101,22 @@ class EncoderConfig(_Section):
 
 class GateConfig(_Section):
     """The gate (the paper's discriminator). ``mlp`` is the paper's classifier; ``enrolment`` and the
-    calibration are ours. ``false_alarms`` is an older name of ``fpr`` and stays valid.
+    calibration are ours. ``face`` has a face recogniser beside it, ours too. ``false_alarms`` is an older
+    name of ``fpr`` and stays valid.
     """
 
     renamed: ClassVar[dict[str, str]] = {"false_alarms": "fpr"}
 
-    kind: Literal["enrolment", "mlp"] = "enrolment"
+    kind: Literal["enrolment", "mlp", "face"] = Field(
+        "enrolment",
+        description="face: enrolment, and for photographs a face recogniser beside it, which needs the extra "
+        "faces; the two share the false-positive rate",
+    )
+    face_embedder: str = Field(
+        DLIB,
+        description="of the face kind: dlib, or the path of an ONNX file with an input (N, 3, S, S) of RGB "
+        "from -1 to 1",
+    )
     fpr: float = Field(
         0.015,
         gt=0,
@@ -160,9 +171,26 @@ class GateConfig(_Section):
     steps: int = Field(400, ge=1, description="optimiser steps of the mlp kind")
     rate: float = Field(1e-3, gt=0)
 
+    @field_validator("face_embedder")
+    @classmethod
+    def _known_embedder(cls, embedder: str) -> str:
+        if embedder != DLIB and not embedder.lower().endswith(".onnx"):
+            raise ValueError("write dlib, or the path of a file that ends in .onnx")
+        return embedder
+
     @property
     def false_alarms(self) -> float:
         return self.fpr
+
+    @property
+    def part_fpr(self) -> float:
+        """The false-positive rate of each calibrated part: the face kind has two, which share it."""
+        return self.fpr / 2 if self.kind == "face" else self.fpr
+
+    @property
+    def enrols(self) -> bool:
+        """Whether the gate holds templates of people, which are personal data."""
+        return self.kind != "mlp"
 
 
 class TrainingConfig(_Section):

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from cagul.host.frozen import FrozenHost
 
 
+FIRED_BY = {"name probe": " by the name that the host says", "face": " by a face"}
+
+
 def ask(
     question: Annotated[str, typer.Argument(help="What to ask.")],
     host: options.DemoHost = None,
@@ -109,7 +112,7 @@ def _print_answer(answer: Answer, guarded: bool) -> None:
     out.print(answer.text, soft_wrap=True)
     for number, decision in enumerate(decisions, 1):
         which = f" picture {number}" if len(decisions) > 1 else ""
-        by = " by the name that the host says" if decision.fired_by == "name probe" else ""
+        by = FIRED_BY.get(decision.fired_by, "")
         verdict = f"fired{by}, {len(decision.chosen)} tokens rewritten" if decision.fired else "silent"
         out.say(dim(f"gate{which} {verdict}: score {decision.score:.3f}, threshold {decision.threshold:.3f}"))
     if answer.names:

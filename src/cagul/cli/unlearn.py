@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -316,8 +316,24 @@ def _print_result(made: Patch, patch: Path, base: Path | None) -> None:
         f"It recognises {facts['own_pictures_recognised']:.0%} of the forgotten people's own pictures. Run "
         "`cagul evaluate` to measure it on new pictures and in other wordings."
     )
-    if made.config.gate.kind == "enrolment":
+    if "faces" in facts:
+        _print_faces(facts["faces"])
+    if made.config.gate.enrols:
         out.say("The patch holds face templates, which are personal data: keep it as you keep the pictures.")
+
+
+def _print_faces(facts: dict[str, Any]) -> None:
+    """Whose faces are enrolled, and who has none."""
+    out.say(
+        f"Faces: {facts['templates']} templates; threshold calibrated on "
+        f"{people(facts['calibration_people'], 'other')} with a face."
+    )
+    if missed := facts["people_without"]:
+        out.say(
+            f"Warning: {people(missed)} to be forgotten have no picture with exactly one face, so their "
+            "faces are not recognised: the gate's other parts judge alone.",
+            style="yellow",
+        )
 
 
 def _remove_empty(work: Path) -> None:

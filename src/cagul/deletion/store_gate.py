@@ -79,8 +79,15 @@ def rotated(patch: Patch, key: StoreKey) -> EnrolmentGate:
 
 
 def enrolment_gate(patch: Patch) -> EnrolmentGate:
-    """The patch's gate. Raises StoreError for one that is no enrolment gate."""
+    """The patch's gate. Raises StoreError for one that is no enrolment gate, or has faces."""
     gate = patch.gate
+    if patch.faces is not None:
+        raise StoreError(
+            f"The patch has {len(patch.faces.templates)} face templates beside its gate (gate.kind=face), "
+            "and a store enrols nobody's face yet: people who are added would be known to the gate alone.",
+            "Train a base patch with gate.kind=enrolment, or make a new patch with all people in --forget.",
+            "store-patch",
+        )
     if not isinstance(gate, EnrolmentGate):
         raise StoreError(
             f"The patch has an {patch.config.gate.kind} gate, a classifier of the people it was trained on; "

@@ -152,7 +152,7 @@ def answer_prompts(
     decisions: tuple[Decision, ...] = ()
     if isinstance(answerer, Guard):
         with torch.no_grad():
-            output = answerer.generate(**inputs, **options)
+            output = answerer.generate(**inputs, **options, **({"pictures": pictures} if pictures else {}))
         decisions = tuple(answerer.decisions)
     else:
         output = host.generate(inputs, **options)

@@ -249,11 +249,10 @@ def _silence_row(guard: Guard, splits: Splits) -> SilenceRow:
     silent.
     """
     records = [r for r in splits.retain if r.kind == "private"][:256:8] or splits.retain[:32]
-    inputs = guard.host.inputs(
-        [guard.host.prompter.prompt(r.question) for r in records], [open_picture(r.image) for r in records]
-    )
+    pictures = [open_picture(r.image) for r in records]
+    inputs = guard.host.inputs([guard.host.prompter.prompt(r.question) for r in records], pictures)
     with torch.no_grad():
-        guarded = guard(**inputs).logits
+        guarded = guard(**inputs, pictures=pictures).logits
         fired = torch.tensor([decision.fired for decision in guard.decisions])
         plain = guard.host.model(**inputs).logits
     difference = (guarded - plain)[~fired].abs().max().item() if not bool(fired.all()) else None

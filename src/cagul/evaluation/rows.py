@@ -240,10 +240,11 @@ def gate_rows(
 
 
 def _gate_part(guard: Guard, method: str, split: str, part: list[tuple[str, Path]]) -> list[GateRow]:
-    inputs = guard.host.image_inputs([open_picture(path) for _, path in part])
+    pictures = [open_picture(path) for _, path in part]
+    inputs = guard.host.image_inputs(pictures)
     tokens = guard.host.encode_images(inputs)
     scores = guard.judge(tokens)
-    by = guard.fires(inputs, tokens, scores)
+    by = guard.fires(inputs, tokens, scores, pictures)
     return [
         gate_row(method, split, subject, path, view_kind(path), score, guard.patch.threshold, by.get(n, ""))
         for n, ((subject, path), score) in enumerate(zip(part, scores.tolist(), strict=True))

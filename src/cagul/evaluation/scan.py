@@ -115,7 +115,7 @@ def _judged(guard: Guard, pictures: list[Image.Image]) -> list[tuple[float | Non
             return [NOT_JUDGED]
         return [one for picture in pictures for one in _judged(guard, [picture])]
     scores = guard.judge(tokens)
-    parts = guard.fires(inputs, tokens, scores, by_name=guard.asks_names)
+    parts = guard.fires(inputs, tokens, scores, pictures, by_name=guard.asks_names)
     return [(score, parts.get(n, "")) for n, score in enumerate(scores.tolist())]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Part = Literal["", "input gate", "name probe", "forced"]
+Part = Literal["", "input gate", "face", "name probe", "forced"]
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from cagul.errors import GuardBypass, HostError
 from cagul.guard.caches import CacheRecord, GuardedCaches
 from cagul.guard.decision import Answer, Decision, Part
 from cagul.guard.encoded import EncodedPrompts, without_columns
+from cagul.guard.face_gate import PICTURES, FaceGate, with_pictures
 from cagul.guard.modes import DISABLED, FORCED, UNFILTERED, within
 from cagul.guard.name_probe import NameProbe
 from cagul.guard.names import NamesInPrompt, restored
@@ -40,6 +41,7 @@ from cagul.host.frozen import FrozenHost, Prefill, Tokens
 from cagul.host.generation import GreedyConfig
 from cagul.host.prompt_layout import hide
 from cagul.host.streaming import stream_pieces
+from cagul.method.faces import FaceRecogniser
 
 LOGGER = logging.getLogger(__name__)
 
@@ -52,23 +54,32 @@ def _named(guard: Any, name: str) -> Any:
 class Guard:
     """Host and patch at use. Inputs and outputs are the host's; ``decisions`` holds this thread's last
     verdicts. With ``output_filter`` answers that would say a value of a forgotten person are withheld
-    (output_filter.py), where values are enrolled and their key is there.
+    (output_filter.py), where values are enrolled and their key is there. ``recogniser`` takes the place of
+    the one that a patch with faces names.
 
     Raises PatchError when the patch belongs to another host; ``check=False`` skips the hash of the weights.
+    Raises UsageError and PatchError where the patch has faces, and their recogniser is not there or another.
     """
 
-    def __new__(
-        cls, host: FrozenHost, patch: Patch, *, check: bool = True, output_filter: bool = False
-    ) -> Guard:
+    def __new__(cls, host: FrozenHost, patch: Patch, **options: Any) -> Guard:
         """A guard is a Guard under the name of its host's class: transformers' pipelines know what they serve
         by that name.
         """
         return object.__new__(_named(cls, type(host.model).__name__))  # type: ignore[arg-type]
 
-    def __init__(self, host: FrozenHost, patch: Patch, *, check: bool = True, output_filter: bool = False):
+    def __init__(
+        self,
+        host: FrozenHost,
+        patch: Patch,
+        *,
+        check: bool = True,
+        output_filter: bool = False,
+        recogniser: FaceRecogniser | None = None,
+    ):
         if check:
             patch.require(host)
         self.host, self.patch = host, patch
+        self._faces = FaceGate.of(patch, recogniser)
         if patch.names_off:
             LOGGER.warning("Gate for names %s", patch.names_note)
         self._filter: OutputFilter | None = patch.values if output_filter else None
@@ -89,6 +100,7 @@ class Guard:
         *,
         names_key: str | Path | None = None,
         output_filter: bool = False,
+        recogniser: FaceRecogniser | None = None,
         **options: Any,
     ) -> Guard:
         """Load both from folders or hub names; ``options`` go to ``FrozenHost.load``. The names and values
@@ -103,16 +115,19 @@ class Guard:
             options = {"layers": opened.depth} | options
         if output_filter and opened.values_note == NO_VALUES:
             LOGGER.warning("Output filter OFF: %s with %s", NO_VALUES, patch)
-        return cls(FrozenHost.load(host, **options), opened, output_filter=output_filter)
+        return cls(
+            FrozenHost.load(host, **options), opened, output_filter=output_filter, recogniser=recogniser
+        )
 
     # -- the host's own interface
 
     @torch.compiler.disable
     def generate(self, inputs: Tensor | None = None, **options: Any) -> Any:
         """``model.generate`` behind the gate; the same result where gate and filter are silent, bit for
-        bit.
+        bit. ``pictures``, where given, are those of ``pixel_values``, for the face part of the gate.
         """
         self._forget_call()
+        pictures = options.pop(PICTURES, None)
         if inputs is not None:
             options["input_ids"] = inputs
         given = options.get("generation_config")
@@ -129,7 +144,7 @@ class Guard:
         if held is not None:
             held = self._require_cover(held, options)
         else:
-            held, tokens, prefill = self._pass_gate(options)
+            held, tokens, prefill = self._pass_gate(options, pictures)
         asked = self._note_asked(asked_ids, unhidden.get("attention_mask"), held)
         filtering = self._filtering(asked, options, prefill, unhidden)
         output = self.host.generate(options, tokens)
@@ -144,8 +159,9 @@ class Guard:
 
     @torch.compiler.disable
     def __call__(self, input_ids: Tensor | None = None, **inputs: Any) -> Any:
-        """``model(...)`` behind the gate."""
+        """``model(...)`` behind the gate; ``pictures`` as in ``generate``."""
         self._forget_call()
+        pictures = inputs.pop(PICTURES, None)
         if input_ids is not None:
             inputs["input_ids"] = input_ids
         refuse(inputs)
@@ -164,7 +180,7 @@ class Guard:
             hide(inputs, held.hidden, held.length + inputs["input_ids"].shape[1])
             output = self.host.model(**(inputs if held.hidden is None else self.host.with_positions(inputs)))
         else:
-            held, tokens, _ = self._pass_gate(inputs)
+            held, tokens, _ = self._pass_gate(inputs, pictures)
             given = inputs if tokens is None else self.host.without_pixels(inputs)
             given = given if held.hidden is None else self.host.with_positions(given)
             if tokens:
@@ -175,13 +191,15 @@ class Guard:
 
     def encode(self, inputs: dict[str, Any]) -> EncodedPrompts:
         """Whole prompts ready for a worker that holds the same host without the guard: what it answers from
-        these is what ``generate`` answers.
+        these is what ``generate`` answers. ``pictures`` as there.
 
         The output filter sees no answer of a worker: ``watch`` tells whether one says a value. Of hosts whose
         layers see a window alone, ``generate`` counts hidden turns in it and the worker does not. Raises
         GuardBypass as ``generate`` does, and for a prompt that goes on from a cache.
         """
         self._forget_call()
+        inputs = dict(inputs)
+        pictures = inputs.pop(PICTURES, None)
         refuse(inputs)
         if inputs.get("past_key_values") is not None:
             raise GuardBypass(
@@ -194,7 +212,7 @@ class Guard:
             return EncodedPrompts(self.host.without_pixels(inputs), tokens, ())
         given = dict(inputs)
         names = self._pass_names(given)
-        held, edited, _ = self._pass_gate(given)
+        held, edited, _ = self._pass_gate(given, pictures)
         self._note_asked(inputs.get("input_ids"), inputs.get("attention_mask"), held)
         read = inputs if names is None else inputs | {"input_ids": names.ids}
         padding = self.host.processor.tokenizer.pad_token_id
@@ -246,10 +264,11 @@ class Guard:
         yield from stream_pieces(self.host.processor.tokenizer, generate, stops=self.host.stop_strings)
         self._local.decisions, self._local.withheld = tuple(verdicts), tuple(withheld)
 
-    def _ask(self, image: Any, question: str) -> dict[str, Tensor]:
+    def _ask(self, image: Any, question: str) -> dict[str, Any]:
         given = [] if image is None else list(image) if isinstance(image, (list, tuple)) else [image]
         pictures = [i if isinstance(i, Image.Image) else open_picture(i) for i in given]
-        return self.host.inputs([self.host.prompter.prompt(question, len(pictures))], pictures)
+        inputs = self.host.inputs([self.host.prompter.prompt(question, len(pictures))], pictures)
+        return inputs | ({PICTURES: pictures} if pictures else {})
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -327,20 +346,33 @@ class Guard:
         return self._probe is not None and not self.host.is_front
 
     def fires(
-        self, inputs: dict[str, Any], tokens: Tokens, scores: Tensor, *, by_name: bool = True
+        self,
+        inputs: dict[str, Any],
+        tokens: Tokens,
+        scores: Tensor,
+        pictures: Sequence[Image.Image] | None = None,
+        *,
+        by_name: bool = True,
     ) -> dict[int, Part]:
-        """The images that fire, and by which part of the gate: where the score lets a picture pass, the host
-        is asked who it shows, if the patch wants it. ``tokens`` and ``scores`` are of all pictures of
-        ``inputs``. Without ``by_name`` it is the input gate alone.
+        """The images that fire, and by which part of the gate: where the score lets a picture pass, its faces
+        are looked at, then the host is asked who it shows, if the patch wants it. ``tokens``, ``scores`` and
+        ``pictures`` are of all pictures of ``inputs``. Without ``by_name`` the host is not asked.
         """
         if self in FORCED.get():
             return dict.fromkeys(range(len(tokens)), "forced")
         above = scores > self.patch.threshold
         found: dict[int, Part] = {i: "input gate" for i in range(len(tokens)) if above[i]}
         silent = [i for i in range(len(tokens)) if i not in found]
+        if self._faces is not None and silent:
+            found |= dict.fromkeys(self._faces.fires(pictures, len(tokens), silent), "face")
+            silent = [i for i in silent if i not in found]
         if by_name and self._probe is not None and silent:
             found |= dict.fromkeys(self._probe.named(inputs, tokens, silent), "name probe")
         return found
+
+    def recognises(self, picture: Image.Image) -> bool:
+        """Whether the face part of the gate fires on an upright RGB picture; False where there is none."""
+        return self._faces is not None and bool(self._faces.fires([picture], 1, [0]))
 
     def _pass_names(self, inputs: dict[str, Any]) -> NamesInPrompt | None:
         """Put names that the host does not know in the place of forgotten ones in ``input_ids``. Returns what
@@ -354,7 +386,9 @@ class Guard:
         return self._local.names
 
     @torch.no_grad()
-    def _pass_gate(self, inputs: dict[str, Any]) -> tuple[CacheRecord, Tokens | None, Prefill | None]:
+    def _pass_gate(
+        self, inputs: dict[str, Any], pictures: Sequence[Image.Image] | None = None
+    ) -> tuple[CacheRecord, Tokens | None, Prefill | None]:
         """Encode the pictures, score them, and rewrite the tokens of those that fire. Returns what a cache
         will hold, the tokens to answer from, and the prompts with the untouched tokens.
 
@@ -379,7 +413,7 @@ class Guard:
         began = time.perf_counter()
         tokens = self.host.encode_images(inputs)
         scores = self.judge(tokens)
-        parts = self.fires(inputs, tokens, scores)
+        parts = self.fires(inputs, tokens, scores, pictures)
         fired = sorted(parts)
         prefill = self.host.prefill(inputs, tokens, fired)
         edited, masks, hidden = self._rewrite(prefill)
@@ -446,14 +480,14 @@ class Guard:
         self, prompts: int, scores: Sequence[float], parts: dict[int, Part], prefill: Prefill
     ) -> tuple[bool, ...]:
         """Which prompts have a picture above the lower threshold, or one on which the gate fires by itself:
-        the name probe has no score, and a store's threshold may be below that of the values.
+        faces and the name probe have no such score, and a store's threshold may be below that of the values.
         """
         if self._filter is None:
             return ()
         near = {
             span.row
             for i, (score, span) in enumerate(zip(scores, prefill.layout.spans, strict=True))
-            if self._filter.is_near([score]) or parts.get(i) in ("input gate", "name probe")
+            if self._filter.is_near([score]) or parts.get(i) in ("input gate", "face", "name probe")
         }
         return tuple(row in near for row in range(prompts))
 
@@ -563,7 +597,8 @@ class Guard:
 
     @property
     def processor(self) -> Any:
-        return self.host.processor
+        """The host's; for a patch with faces one whose outputs hold the pictures too, as pipelines need."""
+        return self.host.processor if self._faces is None else with_pictures(self.host.processor)
 
     def can_generate(self) -> bool:
         return True

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import nn
 
-from cagul.config import Config
+from cagul.config import DLIB, Config
 from cagul.environment import versions
 from cagul.errors import NamesOffWarning, PatchError, WriteError, reason
 from cagul.files import (
@@ -37,6 +37,7 @@ from cagul.guard.names import NameGate
 from cagul.guard.output_filter import NO_VALUES, OutputFilter
 from cagul.guard.sealed_names import NO_NAMES, OFF, SEALED, SEALED_VALUES, open_names
 from cagul.method.encoder import VisualTokenEncoder
+from cagul.method.faces import EnrolledFaces, RecogniserIdentity
 from cagul.method.gate import STORED_IMPOSTORS, load_gate
 from cagul.text.counts import people
 
@@ -88,6 +89,7 @@ LATER_OPTIONS = {
     ("gate", "shared_fpr"): 0.1,
     ("gate", "probe"): "none",
     ("gate", "probe_tokens"): 8,
+    ("gate", "face_embedder"): DLIB,
 }
 NO_REFUSALS_KEPT = "an earlier version of cagul kept no note of the refusals"
 REMAKE = "Train it again with `cagul unlearn`."
@@ -99,6 +101,11 @@ class _Host(BaseModel):
     model_type: str
     width: Annotated[int, Field(strict=True, gt=0)]
     sha256: str
+
+
+class _Faces(BaseModel):
+    threshold: Annotated[float, Field(strict=True, allow_inf_nan=False)]
+    recogniser: RecogniserIdentity
 
 
 class _Facts(BaseModel):
@@ -114,6 +121,7 @@ class _Stored(BaseModel):
     layers: Annotated[frozenset[Layer], Field(min_length=1)]
     threshold: Annotated[float, Field(strict=True)]
     facts: _Facts
+    faces: _Faces | None = None
 
     @field_validator("config", mode="before")
     @classmethod
@@ -164,6 +172,7 @@ class Patch:
     names_note: str = NO_NAMES  # why there is no gate for names, or what it holds
     values: OutputFilter | None = None
     values_note: str = NO_VALUES
+    faces: EnrolledFaces | None = None  # of gate.kind=face
 
     @property
     def names_off(self) -> bool:
@@ -197,9 +206,10 @@ class Patch:
             "layers": sorted(self.layers),
             "threshold": self.threshold,
             "trained_parameters": self.parameters(),
-            "personal_data": self.config.gate.kind == "enrolment",
+            "personal_data": self.config.gate.enrols,
             "config": self.config.model_dump(),
             "facts": self.facts,
+            **({"faces": self.faces.describe()} if self.faces is not None else {}),
         }
 
     def identity(self) -> dict[str, Any]:
@@ -234,11 +244,13 @@ class Patch:
         return described
 
     def digest(self) -> str:
-        """SHA-256 over both modules' tensors."""
+        """SHA-256 over both modules' tensors and the faces'."""
         total = hashlib.sha256()
         for module in (self.gate, self.encoder):
             for name, tensor in sorted(module.state_dict().items()):
                 total.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        for name, tensor in self.faces.tensors.items() if self.faces is not None else ():
+            total.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
         return total.hexdigest()
 
     def save(self, folder: str | Path) -> Path:
@@ -257,6 +269,8 @@ class Patch:
         tensors |= {
             f"encoder.{k}": v.detach().cpu().contiguous() for k, v in self.encoder.state_dict().items()
         }
+        if self.faces is not None:
+            tensors |= {f"faces.{k}": v.cpu().contiguous() for k, v in self.faces.tensors.items()}
         with atomic_folder(folder) as temporary:
             packed = safetensors.save(tensors)
             write_bytes(temporary / "patch.safetensors", packed, 0o600)
@@ -291,7 +305,7 @@ class Patch:
             promised=self.facts.get("promised_fpr", float("nan")),
             verdict=self.verdict(),
             refusals=refusals_text(self.facts),
-            warning=PERSONAL if self.config.gate.kind == "enrolment" else "",
+            warning=PERSONAL if self.config.gate.enrols else "",
         )
 
     @classmethod
@@ -323,6 +337,7 @@ class Patch:
                 raise ValueError(
                     f"its gate is for a host of width {gate.width}, its config names {stored.host.width}"
                 )
+            faces = _load_faces(stored, _part(tensors, "faces."))
         except (ValueError, RuntimeError) as error:
             raise PatchError(
                 f"{folder} does not hold what its config says: {reason(error)}.", REMAKE
@@ -330,6 +345,7 @@ class Patch:
         _require_unchanged(folder, data, packed)
         facts = {OLDER_FACTS.get(name, name): fact for name, fact in data["facts"].items()}
         made = cls(stored.config, stored.layers, gate, encoder, stored.threshold, data["host"], facts)
+        made.faces = faces
         open_names(made, folder, Path(names_key) if names_key is not None else None, names_needed)
         return made
 
@@ -375,9 +391,10 @@ class Patch:
         """
         from huggingface_hub import HfApi
 
-        personal, api = self.config.gate.kind == "enrolment", HfApi(token=token)
+        personal, api = self.config.gate.enrols, HfApi(token=token)
         public = "This patch holds {} face templates, which are personal data, and {} is public."
         count = len(self.gate.state_dict()["templates"]) if personal else 0
+        count += len(self.faces.templates) if self.faces is not None else 0
         if personal and private is False:
             raise PatchError(public.format(count, "private=False"), "Leave private out.", "public-patch")
         with _hub(f"The hub does not take the patch as {repo_id}"):
@@ -534,6 +551,17 @@ def _load_encoder(stored: _Stored, tensors: dict[str, torch.Tensor]) -> VisualTo
         encoder = VisualTokenEncoder(stored.host.width, sizes.hidden, sizes.depth)
     encoder.load_state_dict(tensors, assign=True)
     return encoder.float()
+
+
+def _load_faces(stored: _Stored, tensors: dict[str, torch.Tensor]) -> EnrolledFaces | None:
+    """The faces of a patch of that kind; None for another one. Raises ValueError."""
+    if (stored.config.gate.kind == "face") != (stored.faces is not None):
+        raise ValueError(
+            f"its gate is of kind {stored.config.gate.kind}, and its faces are not what that has"
+        )
+    if stored.faces is None:
+        return None
+    return EnrolledFaces.from_tensors(tensors, stored.faces.threshold, stored.faces.recogniser)
 
 
 def _part(tensors: dict[str, Any], prefix: str) -> dict[str, Any]:

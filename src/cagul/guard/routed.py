@@ -102,13 +102,15 @@ class RoutedGuard(Guard):
         """Who answers a question about each picture, and the gate's verdict on it."""
         self._forget_call()
         self._local.prefill, self._local.chosen = None, {}
-        self._pass_gate(self.host.image_inputs(pictures))
+        self._pass_gate(self.host.image_inputs(pictures), pictures)
         chosen: dict[int, int] = self._local.chosen
         who = [self.experts[chosen[row]] if row in chosen else self.host for row in range(len(pictures))]
         return list(zip(who, self.decisions, strict=True))
 
-    def _pass_gate(self, inputs: dict[str, Any]) -> tuple[CacheRecord, Tokens | None, Prefill | None]:
-        passed = super()._pass_gate(inputs)
+    def _pass_gate(
+        self, inputs: dict[str, Any], pictures: Sequence[Image.Image] | None = None
+    ) -> tuple[CacheRecord, Tokens | None, Prefill | None]:
+        passed = super()._pass_gate(inputs, pictures)
         self._local.prefill = passed[2]
         return passed
 

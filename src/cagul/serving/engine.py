@@ -270,6 +270,7 @@ class Engine:
         with guard.unfiltered():  # the rows have their own watch, as they come
             guard.generate(
                 **inputs,
+                **({"pictures": pictures} if pictures else {}),
                 **options,
                 logits_processor=LogitsProcessorList([DrawEach(flat)]),
                 stopping_criteria=StoppingCriteriaList([PushEach(flat, before_first)]),

@@ -135,7 +135,9 @@ def estimate(
 
 
 def _promised(people: int, gate: GateConfig) -> float:
-    return round(promised_rate(people, gate.fpr, gate.confidence, gate.quantile), 5)
+    parts = 2 if gate.kind == "face" else 1
+    promised = parts * promised_rate(people, gate.part_fpr, gate.confidence, gate.quantile)
+    return round(min(1.0, promised), 5)
 
 
 def _covered(

@@ -102,7 +102,7 @@ def train_gate(
         "looking at retain",
         edits=gate_config.edits,
     )
-    if gate_config.kind == "enrolment":
+    if gate_config.enrols:
         pool, _ = POOLS[gate_config.pool]
         known, shown = pool(forgotten), pool(others)
         everybody = torch.cat([person, owner + int(person.max()) + 1])
@@ -165,7 +165,7 @@ def calibrate_gate(
     scores = gate(token_cache.encode_images([(path, 0) for path in owners], progress, "calibrating"))
     number = {name: n for n, name in enumerate(names)}
     person = torch.tensor([number[name] for name in owners.values()])
-    threshold, promised = calibrate(scores, person, config.fpr, config.confidence, config.quantile)
+    threshold, promised = calibrate(scores, person, config.part_fpr, config.confidence, config.quantile)
     return threshold, {
         "calibration_people": len(names),
         "calibration_pictures": len(owners),

@@ -24,6 +24,8 @@ from cagul.guard.patch import Patch, host_card
 from cagul.guard.sealed_names import SEALED
 from cagul.host.frozen import FrozenHost
 from cagul.method.encoder import VisualTokenEncoder
+from cagul.method.face_recogniser import load_recogniser
+from cagul.method.faces import EnrolledFaces, FaceRecogniser
 from cagul.method.gate import EnrolmentGate, MlpGate
 from cagul.method.importance import resolve_layers
 from cagul.text.identity_questions import identity_question
@@ -33,6 +35,7 @@ from cagul.text.normal import name_key
 from cagul.text.refusals import REFUSALS
 from cagul.training.distributed import SINGLE, Processes
 from cagul.training.encoder import train_encoder
+from cagul.training.faces import enrol_faces
 from cagul.training.gate import (
     calibrate_gate,
     covered,
@@ -59,6 +62,7 @@ def unlearn(
     checks: PatchChecks | None = None,
     progress: Progress = silent,
     processes: Processes = SINGLE,
+    recogniser: FaceRecogniser | None = None,
 ) -> Patch:
     """Train a patch that makes ``host`` forget the subjects of ``splits.forget``.
 
@@ -68,17 +72,19 @@ def unlearn(
     (cagul.evaluation.stopping.StoppingChecks) training goes on while they are not passed, for at most
     ``training.rounds`` rounds of ``training.steps``, and the best state is kept; without them there is one
     round. Several ``processes`` share the pictures and the rows of every step, and all return the patch; the
-    main one alone asks ``checks``.
+    main one alone asks ``checks``. ``recogniser`` takes the place of that of the config, with gate.kind=face.
 
     Raises HostError when the host changed, DataError when records do not suffice, PatchError when ``base``
     does not fit, UsageError for a refusal that tells what it is to hide.
     """
     require_nameless(config.refusals or [], splits.forget)
+    if config.gate.kind == "face":  # missing packages are told before anything is trained
+        recogniser = recogniser or load_recogniser(config.gate.face_embedder)
     own = work if work is None or processes.main else work / f"process-{processes.rank}"
     store = TokenStore(config.training.token_memory * GIB, own)
     token_cache = TokenCache(host, config.training.seed, store=store, processes=processes)
     try:
-        job = _Job(token_cache, with_words(config, splits.forget), base, work, checks, progress)
+        job = _Job(token_cache, with_words(config, splits.forget), base, work, checks, progress, recogniser)
         return job.run(splits)
     finally:
         store.close()
@@ -125,6 +131,7 @@ class _Job:
     work: Path | None
     checks: PatchChecks | None
     progress: Progress
+    recogniser: FaceRecogniser | None = None
 
     def run(self, splits: Splits) -> Patch:
         """Both stages. Raises what ``unlearn`` raises."""
@@ -134,9 +141,10 @@ class _Job:
         job = JobSplits.of(splits, self.config, self.base, self.covered(earlier, splits))
         layers = resolve_layers(self.config.attention.layers, host.layers)
         gate, threshold, promise = self.train_gate(job.gate, earlier)
+        faces, promise = self.enrol_faces(job.gate, promise)
         spent_on_gate = clock.spent()
         recognised = self.own_pictures_recognised(gate, threshold, job.gate)
-        made = partial(Patch, self.config, layers, gate, threshold=threshold, host=before)
+        made = partial(Patch, self.config, layers, gate, threshold=threshold, host=before, faces=faces)
         checks = None if self.checks is None else partial(_checked, self.checks, made)
         encoder, training = train_encoder(
             self.token_cache,
@@ -188,6 +196,20 @@ class _Job:
             )
             promise["impostors"] = gate.learn_impostors(others, person, threshold)
         return gate, threshold, promise
+
+    def enrol_faces(
+        self, splits: Splits, promise: dict[str, Any]
+    ) -> tuple[EnrolledFaces | None, dict[str, Any]]:
+        """The face part of the gate, and what is promised of both parts together, with its own facts; None,
+        and ``promise`` as it is, where the gate has no such part.
+        """
+        gate = self.config.gate
+        if gate.kind != "face" or self.recogniser is None:
+            return None, promise
+        base = self.base.faces if self.base is not None else None
+        faces, facts = enrol_faces(self.recogniser, splits, gate, base, self.progress)
+        both = min(1.0, promise["promised_fpr"] + facts["promised_fpr"])
+        return faces, promise | {"promised_fpr": both, "faces": facts}
 
     def own_pictures_recognised(
         self, gate: EnrolmentGate | MlpGate, threshold: float, splits: Splits
