@@ -13,6 +13,7 @@ from transformers import pipeline
 import cagul.guard.face_gate as face_gate
 import cagul.method.face_recogniser as face_recogniser
 import cagul.training.unlearn as training
+from benchmarks.faces import identification
 from cagul.config import GateConfig, load_config
 from cagul.data.pictures import open_picture
 from cagul.data.records import Splits, load_records, split_records
@@ -254,3 +255,20 @@ def test_an_embedder_is_dlib_or_an_onnx_file():
     with pytest.raises(UsageError, match=r"a file that ends in \.onnx"):
         load_config("default", ["gate.face_embedder=arcface"])
     assert face_gate.load_recogniser is training.load_recogniser is face_recogniser.load_recogniser
+
+
+# -- benchmarks/faces.py
+
+
+def test_the_benchmark_counts_misses_and_alarms_on_people_it_was_not_calibrated_on():
+    rng = np.random.default_rng(0)
+    apart = {
+        f"p{n}": [np.array([[100.0 * n, 0]], np.float32) + rng.normal(size=(1, 2)).astype(np.float32)] * 4
+        for n in range(20)
+    }
+    found = identification(apart, enrolled=0.5, templates=1, draws=4)
+    assert found["1.0%"]["fnir"]["value"] == found["0.1%"]["fpir_measured"]["value"] == 0
+    alike = {name: [np.zeros((1, 2), np.float32)] * 4 for name in apart}  # nobody can be told apart
+    assert identification(alike, 0.5, 1, 4)["1.0%"]["fnir"]["value"] == 1
+    faceless = {name: [pictures[0], *[np.zeros((0, 2), np.float32)] * 3] for name, pictures in apart.items()}
+    assert identification(faceless, 0.5, 1, 4)["1.0%"]["fnir"]["value"] == 1

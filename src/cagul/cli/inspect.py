@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cagul.cli import options
 from cagul.cli.names import filter_facts, names_facts, names_note
 from cagul.cli.terminal import FactsTable, out, print_json
+
+if TYPE_CHECKING:
+    from cagul.guard.patch import Patch
 
 
 def inspect(
@@ -37,6 +40,7 @@ def inspect(
         ("host", f"{loaded.host['model_type']}, width {loaded.host['width']}"),
         ("host SHA-256", loaded.host["sha256"]),
         ("gate", f"{config.gate.kind}, threshold {loaded.threshold:.4f}"),
+        *_faces(loaded),
         ("promised false alarms", f"{rate:.2%} of unknown people's pictures"),
         ("tokens", f"{config.selection.choose} {config.selection.k}, attention of layers {layers}"),
         ("trained parameters", f"{loaded.parameters():,}"),
@@ -48,3 +52,13 @@ def inspect(
         ("output filter", loaded.values_note),
     ]
     out.print(FactsTable(str(patch), [(name, str(value)) for name, value in shown]))
+
+
+def _faces(patch: Patch) -> list[tuple[str, str]]:
+    """The face part of the gate: how many templates, and whose recogniser; none for a patch without it."""
+    faces = patch.faces
+    if faces is None:
+        return []
+    return [
+        ("faces", f"{len(faces.templates)} templates by {faces.recogniser}, threshold {faces.threshold:.4f}")
+    ]

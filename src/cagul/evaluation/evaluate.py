@@ -265,16 +265,17 @@ def _cost_row(guard: Guard, splits: Splits, repeats: int = 7) -> CostRow:
     record = _silent_record(guard, splits)
     if record is None:
         return absent_cost_row("the gate fired on every picture tried")
-    inputs = host.inputs([host.prompter.prompt(record.question)], [open_picture(record.image)])
+    pictures = [open_picture(record.image)]
+    inputs = host.inputs([host.prompter.prompt(record.question)], pictures)
     options = host.generation_options(32) | {"min_new_tokens": 12, "max_new_tokens": 12}
 
     def fired() -> None:
         with guard.forced():
-            guard.generate(**inputs, **options)
+            guard.generate(**inputs, pictures=pictures, **options)
 
     queries: dict[str, Callable[[], object]] = {
         "host": lambda: host.generate(inputs, **options),
-        "silent": lambda: guard.generate(**inputs, **options),
+        "silent": lambda: guard.generate(**inputs, pictures=pictures, **options),
         "fired": fired,
     }
     spent: dict[str, list[float]] = {name: [] for name in queries}
@@ -292,8 +293,9 @@ def _silent_record(guard: Guard, splits: Splits, tries: int = 32) -> Record | No
     """
     private = [record for record in splits.retain if record.kind == "private"]
     for record in private[:: max(1, math.ceil(len(private) / tries))]:
-        tokens = guard.host.encode_images(guard.host.image_inputs([open_picture(record.image)]))
-        if float(guard.judge(tokens)[0]) <= guard.patch.threshold:
+        picture = open_picture(record.image)
+        tokens = guard.host.encode_images(guard.host.image_inputs([picture]))
+        if float(guard.judge(tokens)[0]) <= guard.patch.threshold and not guard.recognises(picture):
             return record
     return None
 
