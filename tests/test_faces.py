@@ -267,8 +267,9 @@ def test_the_benchmark_counts_misses_and_alarms_on_people_it_was_not_calibrated_
         for n in range(20)
     }
     found = identification(apart, enrolled=0.5, templates=1, draws=4)
-    assert found["1.0%"]["fnir"]["value"] == found["0.1%"]["fpir_measured"]["value"] == 0
+    assert [row["fnir"]["value"] for row in found.values()] == [0, 0, 0]
     alike = {name: [np.zeros((1, 2), np.float32)] * 4 for name in apart}  # nobody can be told apart
-    assert identification(alike, 0.5, 1, 4)["1.0%"]["fnir"]["value"] == 1
+    row = identification(alike, 0.5, 1, 4)["1.0%"]
+    assert (row["fnir"]["value"], row["fpir_measured"]["value"]) == (1, 0)
     faceless = {name: [pictures[0], *[np.zeros((0, 2), np.float32)] * 3] for name, pictures in apart.items()}
     assert identification(faceless, 0.5, 1, 4)["1.0%"]["fnir"]["value"] == 1

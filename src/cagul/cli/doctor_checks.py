@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,7 @@ def examine(
         "device", "ok", torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA, so the CPU"
     )
     yield _names_key()
+    yield _face_recogniser()
     yield from _host(source, records)
 
 
@@ -147,6 +149,19 @@ def _names_key() -> Check:
     except CagulError as error:
         return Check("key of names", "warning", error.what, error.remedy)
     return Check("key of names", "ok", str(place))
+
+
+def _face_recogniser() -> Check:
+    """Whether patches with faces can be used; the packages are found, not loaded."""
+    missing = [name for name in ("dlib", "face_recognition_models") if find_spec(name) is None]
+    if missing:
+        return Check(
+            "face recogniser",
+            "ok",
+            f"{' and '.join(missing)} not installed: patches with gate.kind=face are refused unless "
+            "pip install 'cagul[faces]' is run",
+        )
+    return Check("face recogniser", "ok", "dlib and its weights are installed")
 
 
 def _writing(folder: Path) -> Check:
