@@ -66,7 +66,9 @@ def test_silent_pictures_are_looked_for_among_the_private_questions_alone(monkey
         return [0.0 if picture >= silent else 1.0]
 
     host = SimpleNamespace(image_inputs=lambda pictures: pictures[0], encode_images=lambda inputs: inputs)
-    guard = SimpleNamespace(host=host, judge=judge, patch=SimpleNamespace(threshold=0.5))
+    guard = SimpleNamespace(
+        host=host, judge=judge, recognises=lambda _: False, patch=SimpleNamespace(threshold=0.5)
+    )
     monkeypatch.setattr(evaluate_module, "open_picture", lambda image: image)
     found = evaluate_module._silent_record(guard, SimpleNamespace(retain=retain))
     assert len(looked) <= 32
