@@ -12,6 +12,7 @@ from transformers import pipeline
 
 import cagul.guard.face_gate as face_gate
 import cagul.method.face_recogniser as face_recogniser
+import cagul.training.estimate as estimating
 import cagul.training.unlearn as training
 from benchmarks.faces import identification
 from cagul.config import GateConfig, load_config
@@ -227,6 +228,16 @@ def test_the_promise_is_of_both_parts(trained):
     assert facts["promised_fpr"] == min(
         1.0, 2 * facts["faces"]["promised_fpr"]
     )  # one calibration person each
+
+
+def test_an_estimate_counts_the_time_of_faces_and_refuses_a_missing_recogniser(splits, monkeypatch):
+    gate, calibrating = GateConfig(kind="face"), replace(splits, calibration=splits.retain)
+    recogniser = pictured(splits)
+    monkeypatch.setattr(estimating, "load_recogniser", lambda embedder: recogniser)
+    assert estimating._face_seconds(calibrating, gate)["faces"] > 0
+    assert recogniser.asked == 1
+    assert estimating._face_seconds(calibrating, GateConfig()) == {}
+    assert estimating._promised(60, gate) == pytest.approx(2 * (1 + 60 * 0.0075) / 61, abs=1e-5)
 
 
 def test_faces_are_added_to_a_patch_by_the_same_recogniser_alone(trained, tiny_host, splits):

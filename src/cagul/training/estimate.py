@@ -13,13 +13,14 @@ import psutil
 
 from cagul.config import Config, GateConfig
 from cagul.data.grouping import group_by
-from cagul.data.pictures import PictureVariant, variants
+from cagul.data.pictures import PictureVariant, open_picture, variants
 from cagul.data.records import Splits
 from cagul.environment import GIB
 from cagul.guard.patch import Patch
 from cagul.guard.token_edit import needs_attention
 from cagul.host.frozen import FrozenHost
 from cagul.method.calibration import least_rate, promised_rate
+from cagul.method.face_recogniser import load_recogniser
 from cagul.method.gate import EnrolmentGate
 from cagul.method.importance import resolve_layers
 from cagul.training.encoder import (
@@ -106,6 +107,7 @@ def estimate(
         "training": round_seconds,
         # host and guard for the verdict, and for the checks after a round
         "checks": asking * (2 if config.training.rounds == 1 else 4),
+        **_face_seconds(job.gate, config.gate),
     }
     further = (config.training.rounds - 1) * (about_strangers + round_seconds + asking)
     # the verdict comes after the time limit
@@ -138,6 +140,22 @@ def _promised(people: int, gate: GateConfig) -> float:
     parts = 2 if gate.kind == "face" else 1
     promised = parts * promised_rate(people, gate.part_fpr, gate.confidence, gate.quantile)
     return round(min(1.0, promised), 5)
+
+
+def _face_seconds(splits: Splits, gate: GateConfig) -> dict[str, float]:
+    """What looking for faces will take, by the time of one picture; nothing for another kind of gate.
+
+    Raises UsageError where the face recogniser is not installed.
+    """
+    if gate.kind != "face":
+        return {}
+    recogniser = load_recogniser(gate.face_embedder)
+    pictures = {r.image for r in splits.forget}
+    pictures |= {path for r in splits.calibration for path in (r.image, *r.views)}
+    picture = open_picture(min(pictures))
+    began = time.perf_counter()
+    recogniser.embed(picture)
+    return {"faces": (time.perf_counter() - began) * len(pictures)}
 
 
 def _covered(
