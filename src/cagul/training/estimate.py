@@ -89,8 +89,7 @@ def estimate(
     what only all pictures can tell, ``unlearn`` raises.
     """
     gate = gate_to_add_to(base, config, host) if base is not None else None
-    known = _covered(host, gate, splits, config, base)
-    job = JobSplits.of(splits, config, base, known)
+    job = JobSplits.of(splits, config, base, _covered(host, gate, splits, config, base))
     rows = EncoderRows.draw(job.encoder, config, replay=base is not None)
     pictures = _gate_pictures(job, config) | set(shown_in(rows.everything))
     if base is not None:
