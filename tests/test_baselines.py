@@ -238,12 +238,13 @@ def test_the_projector_may_stay(tiny_host, splits):
     assert changed(tiny_host, found.host) == (False, False, True)
 
 
-def test_a_host_in_half_precision_is_trained_in_float32_and_stays_what_it_was(tiny_host, splits):
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_a_host_in_half_precision_is_trained_in_float32_and_stays_what_it_was(tiny_host, splits, half):
     for parameter in tiny_host.model.parameters():
-        parameter.data = parameter.data.bfloat16()  # buffers, such as rotary frequencies, stay in float32
+        parameter.data = parameter.data.to(half)  # buffers, such as rotary frequencies, stay in float32
     for lora in (True, False):
         found = finetune(tiny_host, splits, config("npo_retain", lora=lora))
-        assert {p.dtype for p in found.host.model.parameters()} == {torch.bfloat16}
+        assert {p.dtype for p in found.host.model.parameters()} == {half}
         buffers = zip(found.host.model.buffers(), tiny_host.model.buffers(), strict=True)
         assert all(one.dtype == two.dtype and torch.equal(one, two) for one, two in buffers)
         assert changed(tiny_host, found.host) == (False, True, True)

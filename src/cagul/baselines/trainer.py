@@ -109,9 +109,11 @@ class LossTrainer(Trainer):
     ) -> Any:
         batch = Batch(model, self.host.model, inputs, self.settings)
         saving = checkpointing(self.language_model) if self.settings.gradient_checkpointing else nullcontext()
+        # a float16 host on a CPU cannot mix with bfloat16: torch refuses to join the two
+        half = torch.float16 if self.host.dtype == torch.float16 else torch.bfloat16
         with (
             saving,
-            torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.host.dtype.itemsize == 2),
+            torch.autocast(self.args.device.type, half, enabled=self.host.dtype.itemsize == 2),
         ):
             loss = LOSSES[self.settings.loss].compute(batch)
         value = float(loss.detach())
