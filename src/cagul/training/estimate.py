@@ -35,6 +35,7 @@ from cagul.training.gate import covered, gate_to_add_to
 from cagul.training.host_manner import stranger_pairs
 from cagul.training.job_splits import JobSplits
 from cagul.training.progress import silent
+from cagul.training.sampler import with_words
 from cagul.training.stopping import Stopping
 from cagul.training.target import (
     Steps,
@@ -90,7 +91,7 @@ def estimate(
     """
     gate = gate_to_add_to(base, config, host) if base is not None else None
     job = JobSplits.of(splits, config, base, _covered(host, gate, splits, config, base))
-    rows = EncoderRows.draw(job.encoder, config, replay=base is not None)
+    rows = EncoderRows.draw(job.encoder, with_words(config, splits.forget), replay=base is not None)
     pictures = _gate_pictures(job, config) | set(shown_in(rows.everything))
     if base is not None:
         pictures |= set(variants((r.image for r in splits.retain + splits.forget), 0))
