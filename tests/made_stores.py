@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from pathlib import Path
+
 import torch
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from cagul.config import Config
 from cagul.deletion.keys import StoreKey
@@ -52,3 +58,30 @@ def in_use(store):
     """What ``settle`` takes for ``under`` while nothing changes."""
     found = store.encoder()
     return None if found is None else sha256(found[1])
+
+
+def killed_at(at, act):
+    """Run ``act`` in a process that is killed at its step ``at``: before its n-th "before_cursor_execute" or
+    "commit" of a database, or beside its calls of a method of paths, such as "rename": 0 before the first
+    call, 1 after it. Whether it was killed.
+    """
+    child = os.fork()
+    if child:
+        return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    torch.set_num_threads(1)  # the parent's other threads are not in a fork
+    what, left = at[0], [at[1]]
+
+    def step(*_):
+        left[0] -= 1
+        if left[0] < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    try:
+        if what in ("before_cursor_execute", "commit"):
+            event.listen(Engine, what, step)
+        else:
+            true = getattr(Path, what)
+            setattr(Path, what, lambda *given, **more: (step(), true(*given, **more), step())[1])
+        act()
+    finally:
+        os._exit(0)

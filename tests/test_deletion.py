@@ -395,7 +395,9 @@ def test_a_request_is_measured_again(service, records):
 
 # -- the command line
 
-DOCS = (Path(__file__).parent.parent / "docs" / "requests.md").read_text()
+PAGES = Path(__file__).parent.parent / "docs"
+DOCS = (PAGES / "requests.md").read_text()
+OPERATIONS = (PAGES / "operations.md").read_text()
 
 
 VERBS = GROUPS["requests"][1]
@@ -405,15 +407,16 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments], standalone_mode=False)
 
 
-def documented():
-    """The commands of docs/requests.md, in order."""
-    blocks = re.findall(r"```console\n(.*?)```", DOCS, re.DOTALL)
+def documented(page=DOCS):
+    """The commands of a page, docs/requests.md, in order."""
+    blocks = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     return [shlex.split(line[2:]) for line in lines if line.startswith("$ ")]
 
 
 def test_the_docs_show_every_verb():
-    shown = {command[2] for command in documented() if command[:2] == ["cagul", "requests"]}
+    commands = documented() + documented(OPERATIONS)
+    shown = {command[2] for command in commands if command[:2] == ["cagul", "requests"]}
     assert shown == set(VERBS)
     for verb in VERBS:
         assert run("requests", verb, "--help").exception is None
@@ -433,7 +436,7 @@ def test_every_command_of_the_docs_runs(
         "records.jsonl": str(records_file),
     }
     commands = documented()
-    assert len(commands) >= len(VERBS)
+    assert len(commands) >= 14
     for command in commands:
         result = run(*(places.get(word, word) for word in command[1:]))
         assert result.exception is None, (command, result.exception)

@@ -149,7 +149,8 @@ def test_a_request_that_is_not_verified_has_an_exit_code_of_its_own(monkeypatch,
     opened.add = lambda *_, **__: Added(**vars(made))
     opened.verify_again, opened.caveats = lambda *_: made, lambda _: {"a-name": "A caveat."}
     opened.request, opened.require_whole, opened.entries = lambda _: made, lambda: None, list
-    monkeypatch.setattr("cagul.cli.requests.service_at", lambda *_: nullcontext(opened))
+    opened.head = lambda: "0:0"
+    monkeypatch.setattr("cagul.cli.requests.service_at", lambda *_, **__: nullcontext(opened))
     monkeypatch.setattr("cagul.deletion.store.Store", lambda *_: nullcontext(opened))
     StoreKey.create(tmp_path / "key")
     picture(0).save(tmp_path / "a.png")

@@ -18,6 +18,7 @@ import torch
 
 from cagul.data.pictures import open_picture
 from cagul.deletion.backup import back_up, restore
+from cagul.deletion.rotation import rotate_key
 from cagul.deletion.service import make_store, open_service
 from cagul.deletion.store import Store
 from cagul.errors import PatchError, StoreError
@@ -198,6 +199,23 @@ def test_a_restored_store_is_served_and_the_servers_log_says_that_it_was_put_bac
         assert answer.json()["choices"] != hidden
     (warned,) = [record for record in caplog.records if "put back" in record.message]
     assert warned.fields == {"was_at": 3, "is_at": 1}
+
+
+def test_a_server_follows_a_changed_key_and_answers_nobody_without_it(store, tiny_host, base_folder, records):
+    path, key = store
+    base, pictures = Patch.load(base_folder), pictures_of(records, "p3")
+    body = asked(shown(open_picture(pictures[0])))
+    with open_service(path, key, tiny_host, base) as service:
+        service.add("Ada", pictures, name="r-1")
+    with serving(StoreGuardProvider(tiny_host, path, key, base)) as running:
+        hidden = running.post(body).json()["choices"]
+        rotate_key(path, key)
+        assert running.post(body).json()["choices"] == hidden
+        mounted = path.with_name("mounted")
+        rotate_key(path, key, mounted)  # the server's own file holds the old key
+        assert [running.post(body).status_code for _ in range(2)] == [503] * 2
+        mounted.replace(key)
+        assert running.post(body).json()["choices"] == hidden
 
 
 def test_asking_whether_it_is_ready_reads_no_store_each_time(store, tiny_host, base_folder):

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import sqlite3
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
 from typer.testing import CliRunner
 
 from cagul.cli.app import app
@@ -23,7 +19,7 @@ from cagul.deletion.keys import StoreKey
 from cagul.deletion.store import Store
 from cagul.deletion.store_gate import StoreGate
 from cagul.errors import StoreError, WriteError
-from made_stores import enrol, make
+from made_stores import enrol, killed_at, make
 
 
 def run(*words):
@@ -226,46 +222,42 @@ def _explained(path, act):
         act()
 
 
-def killed_restore(count, *given):
-    """A restore in a process that is killed at its ``count``-th step; whether it was."""
-    child = os.fork()
-    if child:
-        return os.WIFSIGNALED(os.waitpid(child, 0)[1])
-    left, rename = [count], Path.rename
-
-    def step(*_):
-        left[0] -= 1
-        if left[0] < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    for name in ("before_cursor_execute", "commit"):
-        event.listen(Engine, name, step)
-    Path.rename = lambda *paths: (step(), rename(*paths), step())[1]
-    restore(*given, accept_loss=True)
-    os._exit(0)
+STATEMENT = "before_cursor_execute"
 
 
-@pytest.mark.parametrize(("there", "counts"), [(True, (3, 40, 62, 63, 200)), (False, (3, 20, 24, 25, 200))])
-def test_a_killed_restore_leaves_the_old_or_the_new_store(there, counts, later, keeper, tmp_path):
+@pytest.mark.parametrize(
+    ("there", "at", "done"),
+    [
+        (True, (STATEMENT, 3), False),
+        (True, (STATEMENT, 40), False),
+        (True, ("commit", 0), False),
+        (True, ("commit", 1), True),
+        (True, ("commit", 99), True),
+        (False, (STATEMENT, 3), False),
+        (False, ("commit", 0), False),
+        (False, ("rename", 0), False),
+        (False, ("rename", 1), True),
+    ],
+)
+def test_a_killed_restore_leaves_the_old_or_the_new_store(there, at, done, later, keeper, tmp_path):
     """What is there is whole, and the command can be run again."""
-    key, outcomes, killed = keeper.key, [], []
     keeper.store.close()
-    for count in counts:
-        target = tmp_path / f"s{count}" / "requests.db"
-        target.parent.mkdir()
-        if there:
-            shutil.copy(keeper.store.path, target)
-        killed.append(killed_restore(count, later, target, key))
-        outcomes.append(target.exists())
-        if target.exists():
-            with Store(target, key) as found:
-                assert found.check() == []
-                outcomes[-1] = "r3" not in states(found)
-    assert outcomes == sorted(outcomes)
-    assert (outcomes[0], outcomes[-1]) == (False, True)
-    assert killed == [True] * 4 + [False]
-    restore(later, tmp_path / "s3" / "requests.db", key, accept_loss=True)
-    assert [path.name for path in (tmp_path / "s3").iterdir() if "part" in path.name] == []
+    target = tmp_path / "new" / "requests.db"
+    target.parent.mkdir()
+    if there:
+        shutil.copy(keeper.store.path, target)
+
+    def act():
+        restore(later, target, keeper.key, accept_loss=True)
+
+    assert killed_at(at, act) == (at[1] < 99)
+    assert target.exists() == (there or done)
+    if target.exists():
+        with Store(target, keeper.key) as found:
+            assert found.check() == []
+            assert ("r3" not in states(found)) == done
+    act()
+    assert [path.name for path in target.parent.iterdir() if "part" in path.name] == []
 
 
 def test_an_earlier_schema_is_backed_up_and_restored(tmp_path):
@@ -280,7 +272,10 @@ def test_an_earlier_schema_is_backed_up_and_restored(tmp_path):
         assert store.version() == 4  # an earlier cagul does not know the entry
         store.revoke("r-active")
         assert store.check() == []
-    restore(tmp_path / "backup", golden / "requests.db", key, accept_loss=True)
+    restore(tmp_path / "backup", tmp_path / "new.db", key)
+    with Store(tmp_path / "new.db", key) as store:
+        assert store.check() == []
+        assert store.names() == {}
 
 
 def test_the_verbs_say_the_head_and_the_loss(later, keeper, tmp_path):

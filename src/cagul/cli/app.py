@@ -64,7 +64,9 @@ GROUPS = {
             "add": Verb("requests.add", "Enrol a person, verify, and finetune if needed."),
             "revoke": Verb("requests.revoke", "Take a request back and overwrite what was stored."),
             "withdraw": Verb("requests.revoke", "The same as revoke."),
-            "list": Verb("requests.list_requests", "List the requests."),
+            "list": Verb("register.list_requests", "List the requests, those due, or all as CSV."),
+            "extend": Verb("register.extend", "Answer a request later than in one month, and say why."),
+            "refuse": Verb("register.refuse", "Refuse a request, say why, and overwrite what was stored."),
             "show": Verb("requests.show", "Show a request with its figures and its history."),
             "verify": Verb("requests.verify", "Check the log; measure a request again."),
             "export-certificate": Verb(
@@ -74,6 +76,7 @@ GROUPS = {
             "restore": Verb(
                 "operations.restore", "Put a backup in place of the store, and say whom it loses."
             ),
+            "rotate-key": Verb("operations.rotate_key", "Seal the store again under a new key."),
             "head": Verb("operations.head", "Print the head of the log, to be kept outside."),
             "verify-certificate": Verb("requests.verify_certificate", "Check a certificate's signature."),
         },

@@ -134,3 +134,52 @@ def head(
         print_json(found.facts())
     else:
         out.say(plain(str(found)), wrap=False)
+
+
+@if_interrupted("The store opens with the old key or the new one. Run the same command again.")
+def rotate_key(
+    store: StoreOption,
+    key: KeyOption,
+    new_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--new-key",
+            help="File of the new key, made if there is none; it stays there (default: it takes the place of "
+            "--key, and the old key is kept beside it).",
+        ),
+    ] = None,
+    actor: Actor = None,
+    json: options.Json = False,
+) -> None:
+    """Seal all that the store holds again under a new key, in one step. A running server goes on: it reads
+    the file of its key again.
+    """
+    with extra("requests"):
+        from cagul.deletion.rotation import rotate_key as rotate
+
+    done = rotate(store, key, new_key, actor)
+    if json:
+        print_json(
+            {
+                "store": str(store),
+                "fingerprint": done.fingerprint,
+                "key": str(done.key),
+                "old_key": str(done.old_key),
+                "requests": done.requests,
+            }
+        )
+        return
+    if done.requests is None:
+        out.say("An earlier call had sealed the store under the new key; its file is now in its place.")
+    else:
+        out.say(f"{done.requests} request(s) are sealed again under the new key {done.fingerprint}.")
+    out.say("The new key is in ", bold(done.key), ", the old one in ", bold(done.old_key), ".")
+    out.say(
+        "The old key opens backups that were made before, and nothing else: destroy it with the last of them."
+    )
+    if new_key is not None:
+        out.say(
+            "Give commands and servers the new file; a server whose key file holds the old key answers "
+            "nobody until it holds the new one.",
+            style="yellow",
+        )

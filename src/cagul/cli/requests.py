@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +17,6 @@ from cagul.cli.names import read_names, say_names, say_store_names
 from cagul.cli.requests_output import (
     print_history,
     print_id,
-    print_list,
     print_namesakes,
     print_request,
     print_store,
@@ -136,6 +136,12 @@ def add(
     keep_pictures: Annotated[
         bool, typer.Option("--keep-pictures", help="Keep the pictures, sealed, for later finetunes.")
     ] = False,
+    received: Annotated[
+        datetime | None,
+        typer.Option(
+            "--received", formats=["%Y-%m-%d"], help="The day it came (default: today); due a month later."
+        ),
+    ] = None,
     actor: Actor = None,
     host: HostAgain = None,
     patch: PatchAgain = None,
@@ -162,6 +168,7 @@ def add(
                 built_in_questions=built_in_questions,
                 names=names,
                 one_word_names=one_word_names,
+                received=received and received.date(),
                 progress=progress,
                 announce=print_id,
             )
@@ -218,21 +225,6 @@ def revoke(
             style="yellow",
         )
     print_to_verify_again(to_verify_again, "erased with this request")
-
-
-@if_interrupted("Nothing was changed.")
-def list_requests(store: StoreOption, json: options.Json = False) -> None:
-    """List the requests."""
-    with extra("requests"):
-        from cagul.deletion.caveats import caveats_of
-        from cagul.deletion.store import Store
-    with Store(store) as opened:
-        requests, log = opened.requests(), opened.entries()
-    with_caveats = [(request, caveats_of(request, log)) for request in requests]
-    if json:
-        print_json({"requests": [request_facts(one, caveats) for one, caveats in with_caveats]})
-    else:
-        print_list(store, with_caveats)
 
 
 @if_interrupted("Nothing was changed.")
@@ -371,19 +363,6 @@ def verify_certificate(
         plain(request["id"]),
         f", state {request['state']}, issued {document['certificate']['issued']}.",
     )
-
-
-VERBS: dict[str, Callable[..., None]] = {
-    "init": init,
-    "add": add,
-    "revoke": revoke,
-    "withdraw": revoke,
-    "list": list_requests,
-    "show": show,
-    "verify": verify,
-    "export-certificate": export_certificate,
-    "verify-certificate": verify_certificate,
-}
 
 
 @contextmanager

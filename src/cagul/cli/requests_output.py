@@ -10,7 +10,10 @@ from cagul.cli.terminal import FittedTable, bold, err, out, plain, print_json
 from cagul.text import counts
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from cagul.config import GateConfig
+    from cagul.deletion.deadlines import Deadline
     from cagul.deletion.log import Entry
     from cagul.deletion.store import Request, Store
 
@@ -141,8 +144,15 @@ def print_weakened(who: Sequence[str]) -> None:
         )
 
 
-def print_list(store: Path, requests: Sequence[tuple[Request, Mapping[str, str]]]) -> None:
-    """All requests, in a table or in blocks of lines; below them the outcome and caveats of each."""
+def print_list(
+    store: Path,
+    requests: Sequence[tuple[Request, Mapping[str, str]]],
+    deadlines: Mapping[str, Deadline],
+    today: date,
+) -> None:
+    """All requests, in a table or in blocks of lines; below them the outcome and caveats of each, and until
+    when it is to be answered.
+    """
     from cagul.deletion.certificate import outcome_of
 
     rows = [
@@ -156,7 +166,16 @@ def print_list(store: Path, requests: Sequence[tuple[Request, Mapping[str, str]]
         why = outcome_of(one.verification) or "nothing was measured"
         why += f"; {counts.counted(one.names, 'name')}" if one.names else "; no name"
         more = f"; {len(caveats)} caveat(s): {', '.join(caveats)}" if caveats else ""
-        out.say(plain(one.id), f": {why}{more}")
+        out.say(plain(one.id), f": {why}{more}{_due(deadlines[one.id], today)}")
+
+
+def _due(deadline: Deadline, today: date) -> str:
+    """Until when an open request is to be answered; nothing of one that was."""
+    if deadline.outcome != "open":
+        return ""
+    if deadline.overdue(today):
+        return f"; OVERDUE since {deadline.due}"
+    return f"; due on {deadline.due}{' (extended)' if deadline.extended else ''}"
 
 
 def print_history(request: Request, history: Sequence[Entry]) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import re
 import secrets
 from pathlib import Path
@@ -29,6 +30,12 @@ def fingerprint_of(mark: str) -> str:
     return mark[:16]
 
 
+def next_key_path(path: Path) -> Path:
+    """Where the key lies that takes the place of the one in ``path``: beside the file that a link names."""
+    real = Path(os.path.realpath(path))
+    return real.with_name(f"{real.name}.new")
+
+
 def _require_path(path: Path) -> None:
     """Raises UsageError, which does not repeat it, for what is a key and no path."""
     if re.fullmatch(r"\s*[0-9a-fA-F]{64}\s*", str(path)):
@@ -40,11 +47,21 @@ def _require_path(path: Path) -> None:
 
 
 class StoreKey:
-    """32 secret bytes, and what is derived from them."""
+    """32 secret bytes, and what is derived from them. ``names_secret`` keys the hashes of names: it follows
+    from the first key of a store and stays when the key is changed, as names cannot be hashed again. ``path``
+    is the key's file, where there is one.
+    """
 
-    def __init__(self, secret: bytes):
-        self._secret = secret
+    def __init__(self, secret: bytes, names_secret: bytes | None = None, path: Path | None = None):
+        self._secret, self.path = secret, path
         self._box = AESGCM(self.derived("seal"))
+        self.names_secret = names_secret or self.derived("names")
+
+    def with_names(self, names_secret: bytes) -> StoreKey:
+        return StoreKey(self._secret, names_secret, self.path)
+
+    def is_same(self, other: StoreKey) -> bool:
+        return hmac.compare_digest(self._secret, other._secret)
 
     @classmethod
     def create(cls, path: Path) -> StoreKey:
@@ -78,7 +95,12 @@ class StoreKey:
                 "there yet.",
                 "store-key",
             )
-        return cls(secret)
+        return cls(secret, path=path)
+
+    def next(self) -> StoreKey | None:
+        """The key that `rotate-key` makes beside this one's file, while that lies there."""
+        place = None if self.path is None else next_key_path(self.path)
+        return StoreKey.load(place) if place is not None and place.exists() else None
 
     def mark(self, text: str, purpose: str = "mark") -> str:
         """A keyed hash: nobody without the key can make it, nor take it for one of another purpose."""

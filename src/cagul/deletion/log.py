@@ -15,8 +15,8 @@ NOTHING_TO_HIDE = "nothing to hide"  # the host itself tells nothing about the p
 OUTCOMES = ("verified", "failed", NOTHING_TO_HIDE)  # what a verification ends in
 # their templates are in the gate: a failed request is hidden as far as it goes
 ACTIVE = ("enrolled", *OUTCOMES)
-RESTORED = "restored"
-NOTES = (RESTORED,)  # actions that are no state of a request
+RESTORED, ROTATED, EXTENDED = "restored", "key changed", "extended"
+NOTES = (RESTORED, ROTATED, EXTENDED)  # actions that are no state of a request
 WHOLE_STORE = ""  # what such an entry names in place of a request where it is about all of them
 
 
@@ -77,6 +77,10 @@ def _logged(entries: Sequence[Entry]) -> dict[str, dict[str, Any]]:
     """What the log says of each request, by id."""
     logged: dict[str, dict[str, Any]] = {}
     for entry in entries:
+        if entry.action == ROTATED:  # the same, sealed again
+            for name, sealed in entry.content["sealed"].items():
+                if name in logged:
+                    logged[name].update(sealed)
         if entry.action in NOTES:
             continue
         request = logged.setdefault(entry.request, {"at": entry.at})

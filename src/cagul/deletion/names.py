@@ -1,7 +1,8 @@
 """The names of a request: keyed hashes of them, which the store seals, and who else would be found by them.
 
-The hashes are keyed by a secret that follows from the store's key, so a store needs no other key than its
-own. What can be found in prompts is what the gate for names of a patch finds (cagul.guard.names).
+The hashes are keyed by a secret that follows from the store's first key and is sealed in the store when that
+key is changed, so a store needs no other key than its own. What can be found in prompts is what the gate for
+names of a patch finds (cagul.guard.names).
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class RequestNames:
 
 
 def names_secret(key: StoreKey) -> bytes:
-    return key.derived("names")
+    return key.names_secret
 
 
 def mark_of(name: str, secret: bytes) -> int:

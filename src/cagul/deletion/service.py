@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from datetime import date
 from pathlib import Path
 from typing import Any, Self
 
@@ -126,8 +127,9 @@ class DeletionService:
                 "Load the host that the store was made with.",
                 "store-host",
             )
-        self.store, self.key, self.host = store, key, host
+        self.store, self.host = store, host
         self.store_gate = StoreGate(store, key, base)
+        self.key = self.store_gate.key
 
     def __enter__(self) -> Self:
         return self
@@ -164,6 +166,7 @@ class DeletionService:
         built_in_questions: bool = False,
         names: Sequence[str] = (),
         one_word_names: bool = False,
+        received: date | None = None,
         progress: Progress = silent,
         announce: Callable[[str, bool], None] = lambda name, resumed: None,
     ) -> Added:
@@ -176,6 +179,7 @@ class DeletionService:
         whom a finetune needs to keep; with ``built_in_questions`` the built-in ones are asked all the same.
         The person is found in prompts by ``names`` and the field ``names`` of its records, of one word where
         ``one_word_names`` says so; new names of an earlier request are added to it, which is verified again.
+        ``received`` is the day it came, today if not given.
 
         Raises DataError without pictures, for records as ``questions_about`` does and for a name that cannot
         be taken, StoreError for a store that is not as its log says, a picture on which the gate would not
@@ -199,7 +203,7 @@ class DeletionService:
             sealed = hashed.seal(name, self.key) if hashed else None
             enrolled = self._embed(token_cache, pictures)
             kept = pictures if keep_pictures else []
-            self.store.receive(name, subject, by, [self._sealed_picture(name, path) for path in kept])
+            self.store.receive(name, subject, by, self._sealed_pictures(name, kept), received)
             self.store.enrol(name, *self.store_gate.seal(name, enrolled), sealed)
         request = self._with_names(self._ours(name, subject, by), hashed)
         namesakes = self._namesakes(request, names, records)
@@ -232,8 +236,8 @@ class DeletionService:
             )
         return request
 
-    def _sealed_picture(self, name: str, path: Path) -> bytes:
-        return self.key.seal(path.read_bytes(), f"{name} pictures")
+    def _sealed_pictures(self, name: str, paths: Sequence[Path]) -> list[bytes]:
+        return [self.key.seal(path.read_bytes(), f"{name} pictures") for path in paths]
 
     def _with_names(self, request: Request, given: RequestNames | None) -> Request:
         """The request with these names too: merely enrolled where there is one that it did not have."""

@@ -12,10 +12,10 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,12 +34,15 @@ from cagul.deletion.database import (
     version_of,
     writing,
 )
+from cagul.deletion.deadlines import Deadline, deadlines_of, require_extension, require_received, utc_today
 from cagul.deletion.heads import Head, difference
 from cagul.deletion.keys import StoreKey, fingerprint_of
 from cagul.deletion.log import (
     ACTIVE,
+    EXTENDED,
     NOTHING_TO_HIDE,
     RESTORED,
+    ROTATED,
     START,
     WHOLE_STORE,
     Entry,
@@ -49,6 +52,7 @@ from cagul.deletion.log import (
     sha256,
 )
 from cagul.deletion.pictures import folder_of, sweep
+from cagul.deletion.resealing import NAMES_SECRET, seal_again
 from cagul.deletion.tables import (
     APPEND_ONLY,
     CALIBRATION,
@@ -69,17 +73,18 @@ from cagul.deletion.tables import (
     names_of,
     put_names,
     replace_rows,
+    require_schema,
     set_fact,
     to_mark,
     verified,
 )
-from cagul.errors import StoreError, did_you_mean, one_line
+from cagul.errors import StoreError, UsageError, did_you_mean, one_line
 from cagul.files import os_errors_as_write_errors, parse_json
 from cagul.text.normal import fold
 
 SCHEMA = NOTES_SCHEMA  # 4: with entries that are no state of a request
 NOTHING_SCHEMA = 2  # 2: with the state "nothing to hide", which an earlier cagul would leave out of the gate
-LONGEST_ACTOR = 100  # characters
+LONGEST_ACTOR, LONGEST_REASON = 100, 1_000  # characters
 STATES = ("received", *ACTIVE, "revoked")
 
 
@@ -132,6 +137,24 @@ def require_actor(actor: str | None) -> str:
 
 def is_id(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) is not None
+
+
+def require_reason(why: str) -> str:
+    """Raises StoreError for a reason that is no text."""
+    if not fold(why) or any("\ud800" <= char <= "\udfff" for char in why) or len(why) > LONGEST_REASON:
+        raise StoreError(
+            f"The reason {one_line(why)[:LONGEST_ACTOR]} is no text of up to {LONGEST_REASON} characters.",
+            "Say why with --why, in UTF-8.",
+            "store-request",
+        )
+    return why
+
+
+def require_states(states: Iterable[str]) -> None:
+    """Raises UsageError for what is no state of a request."""
+    for state in states:
+        if state not in STATES:
+            raise UsageError(f"There is no state {state!r}.", f"States are {', '.join(STATES)}.")
 
 
 def require_request(name: str | None, subject: str, by: str) -> None:
@@ -201,17 +224,45 @@ class Store:
             self.facts = facts_of(connection)
             name, mark = self.facts["id"], self.facts["key"]
         if self.key is not None:
-            if mark != self.key.mark(name, "store"):
-                raise StoreError(
-                    "This key is not the one that the store was made with.",
-                    "Give that key file with --key. A store from before the first release must be made again "
-                    "with `cagul requests init`.",
-                    "store-key",
-                )
+            self.key = self._fitting(self.key, name, mark)
             self.folder = folder_of(self.path, name)  # of open pictures
             sweep(self.folder)
             if self.facts.get("erase"):
                 self._erase()
+
+    def _fitting(self, key: StoreKey, name: str, mark: str) -> StoreKey:
+        """The key, or the one that takes its place while its file is changed, with the secret of the names
+        that the store keeps. Raises StoreError for another one.
+        """
+        fitting = key if key.mark(name, "store") == mark else key.next()
+        if fitting is None or fitting.mark(name, "store") != mark:
+            raise StoreError(
+                "This key is not the one that the store was made with.",
+                f"Give the key {fingerprint_of(mark)} with --key; this one is "
+                f"{fingerprint_of(key.mark(name, 'store'))}. A store from before the first release must be "
+                "made again with `cagul requests init`.",
+                "store-key",
+            )
+        sealed = self.facts.get(NAMES_SECRET)
+        if sealed is None:
+            return fitting
+        return fitting.with_names(fitting.open(bytes.fromhex(sealed), NAMES_SECRET))
+
+    def key_fits(self) -> bool:
+        """Whether the key that this was opened with still opens the store: another process may change it."""
+        with self._reading() as connection:
+            return self._fits(facts_of(connection))
+
+    def _fits(self, facts: Mapping[str, Any]) -> bool:
+        return self.key is None or facts["key"] == self.key.mark(self.facts["id"], "store")
+
+    def _require_key(self, connection: Connection) -> None:
+        if not self._fits(facts := facts_of(connection)):
+            raise StoreError(
+                f"The key of {self.path} was changed meanwhile, to {fingerprint_of(facts['key'])}.",
+                "Run the same command again, with that key.",
+                "store-key",
+            )
 
     @classmethod
     def create(
@@ -350,6 +401,7 @@ class Store:
         were.
         """
         with self._reading() as connection:
+            self._require_key(connection)
             entries = entries_of(connection)
             wrong = check_chain(entries)
             if self.key is not None:
@@ -405,12 +457,25 @@ class Store:
 
     # -- writing: one transaction each
 
-    def receive(self, name: str, subject: str, by: str, pictures: Sequence[bytes] = ()) -> Request:
-        """Write down a request; one that is there already is left as it is.
+    def receive(
+        self,
+        name: str,
+        subject: str,
+        by: str,
+        pictures: Sequence[bytes] = (),
+        received: date | None = None,
+    ) -> Request:
+        """Write down a request; one that is there already is left as it is. It came on the day ``received``,
+        today if not given.
 
-        Raises StoreError as ``require_request`` does, and for an id that belongs to somebody else.
+        Raises StoreError as ``require_request`` does, for a day to come, and for an id that belongs to
+        somebody else.
         """
         require_request(name, subject, by)
+        content: dict[str, Any] = {"pictures_kept": len(pictures)}
+        if received is not None:
+            require_received(received, utc_today())
+            content["received"] = received.isoformat()
         with self._writing() as connection:
             row = connection.execute(REQUESTS.select().where(REQUESTS.c.id == name)).mappings().first()
             if row is not None and row["state"] != "revoked" and row["subject"] != subject:
@@ -428,7 +493,7 @@ class Store:
                 )
                 for number, data in enumerate(pictures):
                     connection.execute(PICTURES.insert().values(request=name, number=number, data=data))
-                self._append(connection, name, "received", {"pictures_kept": len(pictures)}, at)
+                self._append(connection, name, "received", content, at)
         return self.request(name)
 
     def enrol(self, name: str, vectors: bytes, best: bytes, names: SealedPart | None = None) -> None:
@@ -481,7 +546,7 @@ class Store:
                     f"Request {name} was revoked meanwhile.", "Nothing is left to do.", "store-request"
                 )
             if state == NOTHING_TO_HIDE:  # in a store that an earlier cagul made
-                set_version(connection, NOTHING_SCHEMA)
+                require_schema(connection, NOTHING_SCHEMA)
             values: dict[str, Any] = {"state": state, "verification": json.dumps(verification)}
             newest, measured = (
                 connection.execute(NEWEST_ENCODER).mappings().first(),
@@ -504,8 +569,18 @@ class Store:
             self._unprove(connection, unproven, f"the encoder of request {name} took the place of its own")
             return unproven
 
-    def revoke(self, name: str) -> list[str]:
-        """Take a request back and erase what it brought: templates, names, text, pictures, encoder.
+    def extend(self, name: str, until: date, why: str) -> Deadline:
+        """Write down that a request will be answered until a later day. Raises StoreError where it cannot."""
+        with self._writing() as connection:
+            self._row(connection, name)
+            require_extension(deadlines_of(entries_of(connection))[name], until)
+            require_schema(connection, NOTES_SCHEMA)
+            self._append(connection, name, EXTENDED, {"until": until.isoformat(), "why": require_reason(why)})
+            return deadlines_of(entries_of(connection))[name]
+
+    def revoke(self, name: str, said: Mapping[str, Any] | None = None) -> list[str]:
+        """Take a request back and erase what it brought: templates, names, text, pictures, encoder. ``said``
+        is what the log is to say of it.
 
         Returns the requests that were verified under the erased encoder: they are merely enrolled again.
         Raises StoreError when it is revoked already, or revoked now but not yet overwritten because another
@@ -532,7 +607,7 @@ class Store:
                     encoder_made=None,
                 )
             )
-            self._append(connection, name, "revoked", {})
+            self._append(connection, name, "revoked", dict(said or {}))
             with understood(self.path):
                 gone = None if row["encoder"] is None else encoder_of(connection, row)
                 unproven = verified(connection, lambda other: other == gone)
@@ -570,15 +645,50 @@ class Store:
             said = content(head_of(connection), entries_of(connection))
             replace_rows(connection, source)
             set_version(connection, version_of(source))
-            self.key = other._key()
-            self._note_restored(connection, said)
+            with self._keyed(other._key()):
+                self._note_restored(connection, said)
             set_fact(connection, "erase", True)
-        self._erase()
-        self.reload()
+        self.key = other._key()
+        self.reload()  # and overwrite
+
+    @contextmanager
+    def _keyed(self, key: StoreKey) -> Iterator[None]:
+        """Write under this key, until it is known whether that was done."""
+        before, self.key = self.key, key
+        try:
+            yield
+        finally:
+            self.key = before
 
     def _note_restored(self, connection: Connection, content: dict[str, Any]) -> None:
-        set_version(connection, NOTES_SCHEMA)
+        require_schema(connection, NOTES_SCHEMA)
         self._append(connection, WHOLE_STORE, RESTORED, content)
+
+    def change_key(self, new: StoreKey) -> int:
+        """Seal all that is sealed again, under another key, in one transaction: at any time exactly one of
+        the two opens the store. What was sealed before is overwritten. Returns the number of requests with
+        sealed parts. Raises StoreError for the key that it has, and for a part that the old one does not
+        open.
+        """
+        old = self._key()
+        if new.is_same(old):
+            raise StoreError(
+                "The new key is the one that the store has.", "Give another file with --new-key.", "store-key"
+            )
+        new = new.with_names(old.names_secret)
+        was, mark = (key.mark(self.facts["id"], "store") for key in (old, new))
+        with self._writing() as connection, understood(self.path), self._keyed(new):
+            sealed = seal_again(connection, old, new)
+            require_schema(connection, NOTES_SCHEMA)
+            set_fact(connection, "key", mark)
+            set_fact(connection, NAMES_SECRET, new.seal(old.names_secret, NAMES_SECRET).hex())
+            set_fact(connection, "mark", new.mark(to_mark(facts_of(connection), connection)))
+            set_fact(connection, "erase", True)
+            said = {"was": fingerprint_of(was), "key": fingerprint_of(mark), "sealed": sealed}
+            self._append(connection, WHOLE_STORE, ROTATED, said)
+        self.key = new
+        self.reload()
+        return len(sealed)
 
     def _erase(self) -> bool:
         """Rewrite the file without its free pages and empty the write-ahead log; False while another process
@@ -660,6 +770,7 @@ class Store:
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         with explained(self.path), writing(self.engine) as connection:
+            self._require_key(connection)
             yield connection
 
 

@@ -139,6 +139,7 @@ class StoreGate:
                 "Give the patch that it was made with.",
                 "store-patch",
             )
+        key = store.key or key  # as the store opened it: with the secret of its names
         self.store, self.key, self.base = store, key, base
         self.gate = rotated(base, key)
         people, sealed = store.calibration()

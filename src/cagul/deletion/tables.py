@@ -110,13 +110,18 @@ def names_of(connection: Connection) -> dict[str, SealedPart]:
     return {row["request"]: SealedPart(row["data"], row["count"]) for row in rows}
 
 
+def require_schema(connection: Connection, version: int) -> None:
+    """Raise an older store to this version of the schema, with the tables that it has."""
+    if version >= NAMES_SCHEMA:
+        HASHES.create(connection, checkfirst=True)
+    set_version(connection, version)
+
+
 def put_names(connection: Connection, request: str, names: SealedPart) -> None:
     """Keep the sealed names of a request, in place of those that it had. An older store gets room for them,
     and the version that an earlier cagul refuses.
     """
-    if version_of(connection) < NAMES_SCHEMA:
-        HASHES.create(connection, checkfirst=True)
-        set_version(connection, NAMES_SCHEMA)
+    require_schema(connection, NAMES_SCHEMA)
     values = {"request": request, "part": NAMES, "count": names.count, "data": names.data}
     connection.execute(HASHES.insert().prefix_with("OR REPLACE").values(**values))
 

@@ -133,7 +133,9 @@ class StoreGuardProvider:
             service, is_there = self._service, self._store.is_file()
             if service is None or not is_there or self._store.stat().st_ino != self._inode:
                 self._open()  # the first time, after a failure, or another file such as a backup
-            elif (entry := service.store.last_entry()) != self._entry:
+            elif (entry := service.store.last_entry()) != self._entry and not service.store.key_fits():
+                self._open()  # reads the key's file again; while that holds another key nobody is answered
+            elif entry != self._entry:
                 self._guard = service.guard(output_filter=self._output_filter)  # checks the log: takes time
                 self._warn_if_put_back(service.store)
                 self._entry = entry
