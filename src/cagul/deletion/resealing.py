@@ -7,7 +7,6 @@ store.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -55,9 +54,7 @@ def _seal_calibration(connection: Connection, old: StoreKey, new: StoreKey) -> F
     return turn
 
 
-def _sealed_row(
-    row: Mapping[str, Any], turn: Float[Tensor, "M M"], old: StoreKey, new: StoreKey
-) -> dict[str, bytes]:
+def _sealed_row(row: Any, turn: Float[Tensor, "M M"], old: StoreKey, new: StoreKey) -> dict[str, bytes]:
     """The sealed columns of a request under the new key; without those that are empty."""
     name, values = row["id"], {}
     if row["vectors"] is not None:
