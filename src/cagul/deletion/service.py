@@ -178,8 +178,7 @@ class DeletionService:
         before anything is written. ``records`` hold the person's questions (of ``subject``) and other people,
         whom a finetune needs to keep; with ``built_in_questions`` the built-in ones are asked all the same.
         The person is found in prompts by ``names`` and the field ``names`` of its records, of one word where
-        ``one_word_names`` says so; new names of an earlier request are added to it, which is verified again.
-        ``received`` is the day it came, today if not given.
+        ``one_word_names`` says so; an earlier one gets new names and is verified again. It came ``received``.
 
         Raises DataError without pictures, for records as ``questions_about`` does and for a name that cannot
         be taken, StoreError for a store that is not as its log says, a picture on which the gate would not
