@@ -113,6 +113,33 @@ def test_an_older_backup_is_refused_and_says_whom_it_brings_back_and_loses(later
     assert b"Person r3" not in left
 
 
+def test_received_pictures_are_brought_back_and_lost_as_hidden_people_are(keeper, tmp_path):
+    """A person who withdrew has no pictures in the store, whether they were enrolled or not."""
+    store = keeper.store
+    for name in ("r3", "r4"):
+        store.receive(name, f"Person {name}", "counsel", [b"sealed"])
+    back_up(store, tmp_path / "backup")
+    store.revoke("r3")
+    enrol(keeper, "r4")
+    store.receive("r5", "Person r5", "counsel", [b"sealed"])
+    store.receive("r6", "Person r6", "counsel", [b"sealed"])
+    store.revoke("r6")  # of whom neither knows anything
+    found = restore(tmp_path / "backup", store.path, keeper.key, accept_loss=True).difference
+    assert (found.brought_back, found.lost, found.changed) == (("r3",), ("r4", "r5"), ())
+
+
+def test_a_store_that_is_made_during_a_restore_is_not_taken_for_restored(
+    later, keeper, tmp_path, monkeypatch
+):
+    target, log_restored = tmp_path / "new.db", Store.log_restored
+    monkeypatch.setattr(
+        Store, "log_restored", lambda *given: (log_restored(*given), target.write_text("another"))
+    )
+    with pytest.raises(StoreError, match="new.db was made meanwhile"):
+        restore(later, target, keeper.key)
+    assert target.read_text() == "another"
+
+
 def test_a_newer_backup_is_restored_over_an_older_store(later, keeper, tmp_path):
     back_up(keeper.store, tmp_path / "newer")
     restore(later, keeper.store.path, keeper.key, accept_loss=True)
@@ -134,7 +161,7 @@ def test_a_head_kept_outside_tells_an_older_backup(kept, later, keeper, tmp_path
         outside = parse_head(str(given))
     with pytest.raises(StoreError, match="is older than the head kept outside: 3 entries") as refused:
         restore(later, target, keeper.key, outside)
-    assert ("added since, and not hidden any more: r3" in str(refused.value)) == (kept == "file")
+    assert ("added since, and lost, so not hidden: r3" in str(refused.value)) == (kept == "file")
     assert not target.exists()
     restore(later, target, keeper.key, outside, accept_loss=True)
     with (
@@ -149,6 +176,18 @@ def test_what_is_no_head_is_refused(tmp_path):
     (tmp_path / "head").write_text('{"head": "1:2", "requests": {}}')
     with pytest.raises(StoreError, match="is no head of a log"):
         parse_head(str(tmp_path / "head"))
+    head = {"head": f"1:{'0' * 64}", "requests": {"r1": {"state": "enrolled", "entry": "last"}}}
+    (tmp_path / "head").write_text(json.dumps(head))
+    with pytest.raises(StoreError, match="is no head of a log"):
+        parse_head(str(tmp_path / "head"))
+
+
+@pytest.mark.parametrize("verb", [("verify",), ("restore", "backup")])
+def test_an_empty_head_is_no_missing_head(verb, keeper):
+    """As of a shell's variable that is not set: nothing would be compared."""
+    key = keeper.store.path.parent / "key"
+    found = run("requests", *verb, "--store", keeper.store.path, "--key", key, "--head", "")
+    assert "An empty text is no head of a log" in str(found.exception)
 
 
 def test_a_backup_that_is_cut_short_or_was_changed_is_refused(later, keeper, tmp_path):
@@ -163,7 +202,7 @@ def test_a_backup_that_is_cut_short_or_was_changed_is_refused(later, keeper, tmp
             restore(later, target, keeper.key)
     file.write_bytes(whole)
     manifest = (later / MANIFEST).read_text()
-    for text in ("", manifest[:40], "[]", "{}"):
+    for text in ("", manifest[:40], "[]", "{}", manifest.replace('"bytes": ', '"bytes": "many", "was": ')):
         (later / MANIFEST).write_text(text)
         with pytest.raises(StoreError, match="is no backup"):
             restore(later, target, keeper.key)
@@ -175,6 +214,9 @@ def test_a_backup_that_is_cut_short_or_was_changed_is_refused(later, keeper, tmp
         restore(later, target, StoreKey(bytes(32)))
     file.unlink()
     with pytest.raises(StoreError, match="is no backup"):
+        restore(later, target, keeper.key)
+    file.mkdir()
+    with pytest.raises(StoreError, match="is no backup: .*directory"):
         restore(later, target, keeper.key)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["backup", "store"]
 
@@ -285,7 +327,7 @@ def test_the_verbs_say_the_head_and_the_loss(later, keeper, tmp_path):
     assert run("requests", "head", *store, "--out", tmp_path / "head.json").exit_code == 0
     assert run("requests", "verify", *store, *key, "--head", tmp_path / "head.json").exit_code == 0
     refused = run("requests", "restore", later, *store, *key)
-    assert "added since, and not hidden any more: r3" in str(refused.exception)
+    assert "added since, and lost, so not hidden: r3" in str(refused.exception)
     done = run("requests", "restore", later, *store, *key, "--accept-loss", "--actor", "night shift")
     assert done.exit_code == 0
     assert "Withdraw again: r1." in done.stderr

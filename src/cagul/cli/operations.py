@@ -71,7 +71,7 @@ def restore(
         from cagul.deletion.backup import restore as put_back
         from cagul.deletion.heads import parse_head
         from cagul.deletion.keys import StoreKey
-    outside = parse_head(head) if head else None
+    outside = parse_head(head) if head is not None else None
     restored = put_back(path, store, StoreKey.load(key), outside, accept_loss, actor)
     if json:
         found = restored.difference

@@ -283,7 +283,7 @@ def verify(
         raise UsageError("Measuring a request needs the store's key.", "Give --key.")
     if request is None and (name or names_from_answers):
         raise UsageError("Names are asked about with a request.", "Give the id of the request, too.")
-    outside = parse_head(head) if head else None
+    outside = parse_head(head) if head is not None else None
     with Store(store, StoreKey.load(key) if key else None) as opened:
         opened.require_whole()
         if outside is not None:

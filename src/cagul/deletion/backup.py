@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cagul
 from cagul.deletion.database import copy_online, log_to_a_neighbour, remove_companions, require_sound
@@ -54,7 +54,8 @@ def back_up(store: Store, folder: Path) -> dict[str, Any]:
             require_sound(copy.engine, store.path)
             _require_whole(copy, store.path)
             manifest = _manifest(copy)
-        size, digest = _digest(path)
+        with path.open("rb") as file:
+            size, digest = _digest(file)
         manifest |= {"file": DATABASE, "bytes": size, "sha256": digest}
         write_json(made / MANIFEST, manifest)
         sync(path)
@@ -86,11 +87,11 @@ def _manifest(copy: Store) -> dict[str, Any]:
     }
 
 
-def _digest(path: Path, copy: Path | None = None) -> tuple[int, str]:
+def _digest(file: BinaryIO, copy: Path | None = None) -> tuple[int, str]:
     """Size and SHA-256 of a file, which is copied to ``copy`` (mode 0600) meanwhile where one is given."""
     hashed, size = hashlib.sha256(), 0
     target = os.open(copy or os.devnull, os.O_WRONLY | (os.O_CREAT | os.O_EXCL if copy else 0), 0o600)
-    with os.fdopen(target, "wb") as written, path.open("rb") as file:
+    with os.fdopen(target, "wb") as written:
         while block := file.read(BLOCK):
             hashed.update(block)
             written.write(block)
@@ -105,7 +106,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Raises StoreError for a folder that is no backup, and for one of a newer format."""
     try:
         found = parse_json((folder / MANIFEST).read_text("utf-8"))
-        found["bytes"], found["sha256"], found["key"], found["store"]["id"]  # noqa: B018 - they are there
+        found["sha256"], found["key"], found["store"]["id"]  # noqa: B018 - they are there
+        found |= {"bytes": int(found["bytes"])}
         version = found["format"]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise StoreError(
@@ -133,9 +135,10 @@ def restore(
     store that was there, or that of the backup. The log says that it was restored.
 
     Raises StoreError for a backup that is not whole or not for this key, for a store at ``path`` that is
-    another one or cannot be read, and, without ``accept_loss``, for a backup that is older than that store
-    or than ``head``.
+    another one, cannot be read or was made meanwhile, and, without ``accept_loss``, for a backup that is
+    older than that store or than ``head``.
     """
+    there = os.path.lexists(path)
     with folder_beside(path) as private:
         copy = private / DATABASE
         _copy_out(folder, copy)
@@ -143,14 +146,16 @@ def restore(
             require_sound(found.engine, folder / DATABASE)
             found.require_whole()
             judge = _Judge(found, folder, head, accept_loss)
-            if os.path.lexists(path):
+            if there:
                 with _present(path, found, actor) as present:
                     present.replace(found, judge)
             else:
                 judge.alone()
                 found.log_restored(judge.said())
                 log_to_a_neighbour(found.engine)
-        if not os.path.lexists(path):
+        if not there:
+            if os.path.lexists(path):
+                raise StoreError(f"{path} was made meanwhile.", "Run the same command again.", "store")
             with os_errors_as_write_errors(path):
                 remove_companions(path)
                 sync(copy)
@@ -163,11 +168,13 @@ def _copy_out(folder: Path, copy: Path) -> None:
     """Raises StoreError for a backup whose file is not the one of its manifest."""
     manifest = read_manifest(folder)
     try:
-        size, digest = _digest(folder / DATABASE, copy)
-    except FileNotFoundError as error:
+        file = (folder / DATABASE).open("rb")
+    except OSError as error:
         raise StoreError(
             f"{folder} is no backup: {reason(error)}.", "Take another backup.", "store-backup"
         ) from None
+    with file, os_errors_as_write_errors(copy):
+        size, digest = _digest(file, copy)
     if (size, digest) != (manifest["bytes"], manifest["sha256"]):
         what = (
             f"{size:,} of {manifest['bytes']:,} bytes are there"

@@ -49,7 +49,8 @@ class Head:
 class Difference:
     """What an earlier state of a store lacks beside a later one: how many entries, whether its log is another
     one, and the ids of those whom it brings back (withdrawn later), loses (unknown or not yet hidden) and
-    knows in an earlier state. ``named`` is false where the later one told no ids.
+    knows in an earlier state. A received request counts, too: its pictures may be kept. ``named`` is false
+    where the later one told no ids.
     """
 
     missing: int = 0
@@ -71,8 +72,8 @@ class Difference:
         if not self.named:
             said.append("whom they are about the head does not say")
         for names, what in (
-            (self.brought_back, "withdrawn since or not known there, and hidden again"),
-            (self.lost, "added since, and not hidden any more"),
+            (self.brought_back, "withdrawn since or not known there, and in the store again"),
+            (self.lost, "added since, and lost, so not hidden"),
             (self.changed, "changed since (measured, or with other names)"),
         ):
             if names:
@@ -86,16 +87,18 @@ class Difference:
 
 def parse_head(given: str) -> Head:
     """A head from NUMBER:HASH, or from the file that holds it: alone, or as JSON of `requests head --out` or
-    of a backup. Raises StoreError for what is neither.
+    of a backup. Raises StoreError for what is neither, an empty text too, DataError for a file that cannot be
+    read.
     """
     text = given.strip()
-    if not WRITTEN.fullmatch(text):
+    if text and not WRITTEN.fullmatch(text):
         text = read_text(Path(given), "the head ").strip()
     try:
         if text.startswith("{"):
             found = parse_json(text)
             requests = {
-                name: RequestHead(one["state"], one["entry"]) for name, one in found["requests"].items()
+                name: RequestHead(str(one["state"]), int(one["entry"]))
+                for name, one in found["requests"].items()
             }
             text = found["head"]
         else:
@@ -104,7 +107,7 @@ def parse_head(given: str) -> Head:
         return Head(int(number), hashed, requests)
     except (ValueError, LookupError, TypeError, AttributeError):
         raise StoreError(
-            f"{given} is no head of a log.",
+            f"{given if text else 'An empty text'} is no head of a log.",
             "Give NUMBER:HASH or a file that `cagul requests head` or `backup` wrote.",
             "store-older",
         ) from None
@@ -138,20 +141,23 @@ def difference_of_logs(
 def _named(held: Head, later: Head, missing: int, forked: bool, common: int) -> Difference:
     if later.requests is None or held.requests is None:
         return Difference(missing, forked, named=False)
-    ours, brought_back, lost, changed = held.requests, [], [], []
-    for name, one in sorted(later.requests.items()):
-        before = ours[name].state if name in ours else None
-        if before in ACTIVE and one.state not in ACTIVE:
+    brought_back, lost, changed = [], [], []
+    for name in sorted({**later.requests, **held.requests}):
+        before, after = held.requests.get(name), later.requests.get(name)
+        if _presence(before) > _presence(after):
             brought_back.append(name)
-        elif one.state in ACTIVE and before not in ACTIVE:
+        elif _presence(before) < _presence(after):
             lost.append(name)
-        elif one.entry > common or before is None:
+        elif before and after and after.entry > common:
             changed.append(name)
-    # in the held one alone, although the later one ends after it
-    brought_back += [
-        name for name in sorted(ours) if name not in later.requests and ours[name].state in ACTIVE
-    ]
     return Difference(missing, forked, tuple(brought_back), tuple(lost), tuple(changed))
+
+
+def _presence(request: RequestHead | None) -> int:
+    """How far a store knows a person: 0 not at all or withdrawn, 1 received, 2 hidden."""
+    if request is None or request.state == "revoked":
+        return 0
+    return 2 if request.state in ACTIVE else 1
 
 
 def head_json(head: Head) -> str:
