@@ -70,6 +70,22 @@ def test_people_of_both_sets_are_refused(tmp_path):
         read_source(folder, tmp_path / "none")
 
 
+@pytest.mark.parametrize(("names", "sets"), [(("train", "test"), 4), (("forget", "retain"), 2)])
+def test_files_of_one_name_in_several_folders_are_sets_of_their_own(tmp_path, names, sets):
+    folder = write_mlubench(tmp_path / "mlu")
+    for task in "AB":
+        for split, name in zip(("forget", "retain"), names, strict=True):
+            of_task = folder / f"Tasks/Task{task}"
+            (of_task / f"task{task}_{split}.json").rename(of_task / f"{name}.json")
+    (folder / "Entities/variants_Ada_Finch_updated.json").unlink()
+    found = read_source(folder, tmp_path / "none").sets
+    assert found["Tasks/TaskA/" + names[0] + ".json"] == ["Ada_Finch"]
+    assert found["Tasks/TaskA/" + names[1] + ".json"] == ["Bo_Stark"]
+    assert len(found) == sets
+    second = read_source(folder, tmp_path / "none", forget=f"Tasks/TaskB/{names[0]}.json").sets
+    assert second[f"Tasks/TaskB/{names[0]}.json"] == ["Cy_Venn"]
+
+
 # -- LLaVA's rows as they may be
 
 
@@ -240,5 +256,6 @@ def test_conversations_are_converted_by_the_verb(tmp_path):
     result = CliRunner().invoke(app, ["records", "convert", str(folder), "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out/taskA_forget.txt").read_text() == "Ada_Finch\n"
+    assert f"--forget @{tmp_path / 'out/taskA_forget.txt'}" in " ".join(result.output.split())
     assert len(load_records(tmp_path / "out/records.jsonl")) == 4
     assert mlubench_row(0, "A", "Q", "A")["conversations"][0]["value"] == "<image>\nQ"

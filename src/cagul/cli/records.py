@@ -113,8 +113,8 @@ def convert(
     out.say(
         f"Written: {folder}/records.jsonl", *(f", {safe_name(name)}.txt" for name in loaded.sets), wrap=False
     )
-    forget_sets = [f"@{folder / safe_name(name)}.txt" for name in loaded.sets if name.startswith("forget")]
-    forgotten = shlex.quote(forget_sets[0]) if forget_sets else "SUBJECT"
+    forget_sets = [name for name in loaded.sets if "forget" in name.casefold()]
+    forgotten = shlex.quote(f"@{folder / safe_name(forget_sets[0])}.txt") if forget_sets else "SUBJECT"
     out.say(
         f"Next: cagul unlearn --host HOST --records {shlex.quote(str(folder / 'records.jsonl'))} --forget "
         f"{forgotten} --out PATCH",

@@ -8,6 +8,7 @@ train.json and test.json of VLGuard (ys-zong/VLGuard), and its conversion into c
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,10 @@ def llava(source: str | Path, forget: str | None = None, columns: Mapping[str, s
     The subject is the folder of the row's picture, as MLUBench's entity is; ``columns`` may map it to another
     key of the rows, as ``{"subject": "harmful_category"}``. Its name is the keyword of answers that say it
     (ours). A row's picture is looked for beside its file, in the folder that is named as the file, and in
-    PARENTS folders above. In a folder, ``forget`` names the file of the forget set, the first whose name
-    holds "forget" if not given, and the file of the same name with "retain" is its retain set; without such a
-    file all are read. Raises DataError for rows that are no conversations and for people of both sets,
+    PARENTS folders above. A set is named as its file, without the suffix; files of one name in several
+    folders by their path. In a folder, ``forget`` names the forget set, the first whose name holds "forget"
+    if not given, and the set of the same name with "retain" is its retain set; without such a set all are
+    read. Raises DataError for rows that are no conversations and for people of both sets,
     UsageError for an unknown set and for other columns.
     """
     if other := sorted(set(columns or {}) - {"subject"}):
@@ -76,38 +78,43 @@ def llava(source: str | Path, forget: str | None = None, columns: Mapping[str, s
             f"{path} holds no file of conversations.", "Give a JSON file or its folder.", "source"
         )
     read = Source()
-    chosen = files if path.is_file() else _files_of_set(files, forget, path)
+    chosen = {path.stem: path} if path.is_file() else _files_of_set(files, forget, path)
     for file in files:
-        if file not in chosen:
+        if file not in chosen.values():
             read.leave_out(OTHER_FILES, file.relative_to(path))
-    for file in chosen:
+    for name, file in chosen.items():
         before = len(read.records)
         for row in file_rows([file]):
             _add_row(read, row, file, (columns or {}).get("subject"))
-        read.sets[file.stem] = list(dict.fromkeys(record.subject for record in read.records[before:]))
-    _require_apart(read, chosen, source)
+        read.sets[name] = list(dict.fromkeys(record.subject for record in read.records[before:]))
+    _require_apart(read, list(chosen), source)
     return read
 
 
-def _files_of_set(files: list[Path], forget: str | None, folder: Path) -> list[Path]:
-    """The files of a forget set and of its retain set; all files where none is of a forget set."""
-    by_stem = {file.stem: file for file in files}
-    forget_sets = [stem for stem in by_stem if "forget" in stem.casefold()]
+def _files_of_set(files: list[Path], forget: str | None, folder: Path) -> dict[str, Path]:
+    """The files of a forget set and of its retain set, by the sets' names; all files where none is of a
+    forget set.
+    """
+    stems = Counter(file.stem for file in files)
+    by_name = {
+        file.stem if stems[file.stem] == 1 else file.relative_to(folder).as_posix(): file for file in files
+    }
+    forget_sets = [name for name in by_name if "forget" in name.casefold()]
     if not forget_sets and forget is None:
-        return files
+        return by_name
     chosen = forget or forget_sets[0]
-    if chosen not in by_stem:
+    if chosen not in by_name:
         raise UsageError(
-            f"{folder} has no forget set {chosen!r}.", did_you_mean(chosen, forget_sets or by_stem), "source"
+            f"{folder} has no forget set {chosen!r}.", did_you_mean(chosen, forget_sets or by_name), "source"
         )
     retain = re.sub("forget", "retain", chosen, flags=re.IGNORECASE)
-    return [by_stem[stem] for stem in dict.fromkeys((chosen, retain)) if stem in by_stem]
+    return {name: by_name[name] for name in (chosen, retain) if name in by_name}
 
 
-def _require_apart(read: Source, chosen: list[Path], source: str | Path) -> None:
+def _require_apart(read: Source, chosen: list[str], source: str | Path) -> None:
     """Raises DataError for people of both the forget set and its retain set."""
-    if len(chosen) == 2 and "forget" in chosen[0].stem.casefold():
-        first, second = (file.stem for file in chosen)
+    if len(chosen) == 2 and "forget" in chosen[0].casefold():
+        first, second = chosen
         if both := sorted(set(read.sets[first]) & set(read.sets[second])):
             raise DataError(
                 f"{source}: {len(both)} subjects are in {first} and in {second}, the first is {both[0]!r}.",
