@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from cagul.cli.app import app
 from cagul.deletion import backup as backup_module
 from cagul.deletion import database
 from cagul.deletion.backup import DATABASE, MANIFEST, back_up, restore
+from cagul.deletion.deadlines import utc_today
 from cagul.deletion.heads import Head, parse_head
 from cagul.deletion.keys import StoreKey
 from cagul.deletion.store import Store
@@ -114,7 +116,9 @@ def test_an_older_backup_is_refused_and_says_whom_it_brings_back_and_loses(later
 
 
 def test_received_pictures_are_brought_back_and_lost_as_hidden_people_are(keeper, tmp_path):
-    """A person who withdrew has no pictures in the store, whether they were enrolled or not."""
+    """A person who withdrew has no pictures in the store, whether they were enrolled or not. An extended
+    deadline is a change.
+    """
     store = keeper.store
     for name in ("r3", "r4"):
         store.receive(name, f"Person {name}", "counsel", [b"sealed"])
@@ -124,8 +128,11 @@ def test_received_pictures_are_brought_back_and_lost_as_hidden_people_are(keeper
     store.receive("r5", "Person r5", "counsel", [b"sealed"])
     store.receive("r6", "Person r6", "counsel", [b"sealed"])
     store.revoke("r6")  # of whom neither knows anything
+    store.extend("r2", utc_today() + timedelta(40), "many pictures")
+    with pytest.raises(StoreError, match=r"changed since \(measured, extended, .*\): r2"):
+        restore(tmp_path / "backup", store.path, keeper.key)
     found = restore(tmp_path / "backup", store.path, keeper.key, accept_loss=True).difference
-    assert (found.brought_back, found.lost, found.changed) == (("r3",), ("r4", "r5"), ())
+    assert (found.brought_back, found.lost, found.changed) == (("r3",), ("r4", "r5"), ("r2",))
 
 
 def test_a_store_that_is_made_during_a_restore_is_not_taken_for_restored(

@@ -74,7 +74,7 @@ class Difference:
         for names, what in (
             (self.brought_back, "withdrawn since or not known there, and in the store again"),
             (self.lost, "added since, and lost, so not hidden"),
-            (self.changed, "changed since (measured, or with other names)"),
+            (self.changed, "changed since (measured, extended, or with other names)"),
         ):
             if names:
                 more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
