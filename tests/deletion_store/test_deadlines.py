@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
 from datetime import date, timedelta
 
 import pytest
@@ -124,6 +125,16 @@ def test_a_refusal_says_why_and_erases(register):
 def test_a_day_to_come_is_refused(register):
     with pytest.raises(StoreError, match="cannot have been received on"):
         register.receive("r9", "Person r9", "", received=TODAY + timedelta(days=1))
+
+
+def test_a_request_without_a_log_is_no_line_of_the_list(register):
+    """Its deadline follows from the log alone."""
+    with sqlite3.connect(register.path) as raw:
+        raw.execute("DROP TRIGGER log_no_delete")
+        raw.execute("DELETE FROM log WHERE request = 'r4'")
+    found = run("requests", "list", "--store", register.path).exception
+    assert isinstance(found, StoreError)
+    assert "request r4 is in the store alone" in str(found)
 
 
 def test_the_register_is_written_for_its_owner_alone(register, tmp_path):

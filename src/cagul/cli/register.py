@@ -41,7 +41,9 @@ def list_requests(
     require_states(state or ())
     with Store(store) as opened:
         requests, log = opened.requests(), opened.entries()
-    deadlines, today = deadlines_of(log), utc_today()
+        deadlines, today = deadlines_of(log), utc_today()
+        if not deadlines.keys() >= {one.id for one in requests}:
+            opened.require_whole()  # says what is missing
     listed = [
         one
         for one in requests
