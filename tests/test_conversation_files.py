@@ -93,6 +93,15 @@ def row_of(turns, image="people/Ada/1.png"):
     return {"id": "1", "image": image, "conversations": [{"from": f, "value": v} for f, v in turns]}
 
 
+@pytest.mark.parametrize("cell", [None, [], "[]"])
+@pytest.mark.parametrize("key", ["conversations", "instr-resp"])
+def test_a_row_without_a_turn_is_counted(tmp_path, key, cell):
+    file = tmp_path / "rows.json"
+    file.write_text(json.dumps([{"image": "people/Ada/1.png", key: cell}]))
+    with pytest.raises(DataError, match=r"no row that can be used \(rows without a turn: 1"):
+        read_source(file, tmp_path / "none")
+
+
 @pytest.mark.parametrize("suffix", [".json", ".jsonl"])
 def test_what_a_row_of_conversations_lacks_is_counted(tmp_path, suffix):
     turns = [("human", "Who?\n<image>"), ("gpt", "Ada."), ("human", "Where?"), ("gpt", "In Oslo.")]

@@ -33,6 +33,7 @@ NO_PICTURE = "rows without a picture"
 MISSING_PICTURE = "rows whose picture is not there"
 NO_FOLDER = "rows whose picture lies in no folder, so that nobody is named"
 NO_SUBJECT = "rows without a subject"
+NO_TURN = "rows without a turn"
 OTHER_TURNS = f"turns of others than {', '.join((*ASKERS, *ANSWERERS))}"
 LATER_TURNS = "questions of later turns, asked on their own"
 OTHER_FILES = "files of other sets"
@@ -170,10 +171,13 @@ def _turns(cells: Mapping[str, Any], read: Source, place: str) -> Iterator[tuple
     """
     if CONVERSATIONS not in cells and INSTRUCTIONS not in cells:
         raise ValueError(f"a row without {CONVERSATIONS} and without {INSTRUCTIONS}")
+    turns = structs(cells.get(CONVERSATIONS, cells.get(INSTRUCTIONS)))
+    if not turns:
+        read.leave_out(NO_TURN, place)
     if CONVERSATIONS not in cells:
-        pairs = [_instruction(item) for item in structs(cells[INSTRUCTIONS])]
+        pairs = [_instruction(item) for item in turns]
     else:
-        pairs = list(_paired(structs(cells[CONVERSATIONS]), read, place))
+        pairs = list(_paired(turns, read, place))
     for asked, answered in pairs:
         question, answer = IMAGE.sub(" ", asked or "").strip(), (answered or "").strip()
         if question and answer:
