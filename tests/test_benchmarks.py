@@ -305,7 +305,7 @@ def test_what_umu_rows_lack_is_counted(tmp_path):
     rows = [
         umu_row(0, Classify=repr(forms)),
         umu_row(1, Cloze=repr({"unimodal": {"job": {"question": "Ada is a ____.", "answer": ""}}})),
-        umu_row(2, Biography="She is a judge.", UM_QA="[{'Question': 'Who?', 'Answer': 'Ada.'}]"),
+        umu_row(2, Biography="She is a judge.", UM_QA="{'Question': ['Who?'], 'Answer': ['Ada.']}"),
     ]
     found = read_source(write_umu(tmp_path / "umu", forget_5=rows, retain=(3,)), tmp_path / "pictures")
     assert found.places == {
@@ -319,6 +319,7 @@ def test_what_umu_rows_lack_is_counted(tmp_path):
 @pytest.mark.parametrize(
     ("cells", "says"),
     [
+        ({"MM_QA": "{'question': ['Who?'], 'answer': ['A.', 'B.']}"}, "lists of 1, 2 items side by side"),
         ({"Cloze": "{'bimodal': {}}"}, "Cloze holds a struct .bimodal., without unimodal and muitimodal"),
         ({"MM_QA": "{'job': 'Judge.'}"}, "MM_QA holds a struct .job., without question and answer"),
         ({"UM_QA": "no struct"}, "a question about '000': a text that is not JSON"),

@@ -179,6 +179,11 @@ def test_nested_columns_as_lists_or_as_text():
     task = [{"Type": "Image_Textual"}]
     for cell in (task, json.dumps(task), str(task), [json.dumps(task[0])]):
         assert structs(cell) == task
+    pairs = [{"q": "Who?", "a": "Ada."}, {"q": "Where?", "a": None}]
+    columns = {"q": ["Who?", "Where?"], "a": ["Ada.", None]}
+    assert structs(columns) == structs(json.dumps(columns)) == structs(pairs) == pairs
+    with pytest.raises(ValueError, match="lists of 1, 2 items side by side"):
+        structs({"q": ["Who?"], "a": ["Ada.", "Bo."]})
     assert structs(None) == structs("") == structs([None]) == []
     assert struct(None) == struct("{}") == {}
     assert nested("[1]") == [1]

@@ -213,15 +213,25 @@ def nested(value: Any) -> Any:
 
 
 def structs(value: Any) -> list[dict[str, Any]]:
-    """The structs of a nested cell, each of which may be JSON text again. Raises ValueError for anything
-    else.
+    """The structs of a nested cell, each of which may be JSON text again: a list of them, or one struct of
+    parallel lists, as ``datasets`` keeps a sequence of structs. Raises ValueError for anything else.
     """
     value = nested(value)
     if value is None:
         return []
+    if has_parallel_lists(value):
+        lengths = {len(column) for column in value.values()}
+        if len(lengths) > 1:
+            raise ValueError(f"lists of {', '.join(map(str, sorted(lengths)))} items side by side")
+        return [dict(zip(value, items, strict=True)) for items in zip(*value.values(), strict=True)]
     if not isinstance(value, list):
         raise ValueError(f"{described(value)} in the place of a list")
     return [struct(item) for item in value if not is_missing(item)]
+
+
+def has_parallel_lists(value: Any) -> bool:
+    """Whether a nested cell is a struct of lists alone."""
+    return isinstance(value, dict) and bool(value) and all(isinstance(one, list) for one in value.values())
 
 
 def struct(value: Any) -> dict[str, Any]:

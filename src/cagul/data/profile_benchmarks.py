@@ -27,7 +27,7 @@ from cagul.data.benchmark_rows import (
     right_option,
     usable_names,
 )
-from cagul.data.cells import as_words, described, nested, struct, structs
+from cagul.data.cells import as_words, described, has_parallel_lists, nested, struct, structs
 from cagul.data.records import validated
 from cagul.data.subjects import subject_id
 from cagul.data.tables import Pictures, Source, picture_cells, table_rows
@@ -308,10 +308,11 @@ def _forms(row: Cells, task: str) -> tuple[Cells, Cells]:
 
 def _pairs(row: Cells, name: str) -> Cells:
     """Questions and answers of MM_QA or UM_QA by key, each a struct as the other tasks' items are: two
-    parallel structs, or a list of structs by their number. Raises ValueError for anything else.
+    parallel structs, or a list of structs (or a struct of lists) by their number. Raises ValueError for
+    anything else.
     """
     cell = nested(row.get(name))
-    if isinstance(cell, list):
+    if isinstance(cell, list) or has_parallel_lists(cell):
         lowered = ({str(key).casefold(): value for key, value in one.items()} for one in structs(cell))
         return {str(number): one for number, one in enumerate(lowered)}
     cell = struct(cell)
