@@ -71,6 +71,7 @@ class Bare:
         options = {
             name: inputs.pop(name) for name in ("generation_config", "logits_processor", "stopping_criteria")
         }
+        inputs.pop("pictures", None)  # for a face recogniser
         self.decisions = (SimpleNamespace(fired=False),) * len(inputs.get("pixel_values", ()))
         return self.host.generate(inputs, **options)
 

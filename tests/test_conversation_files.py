@@ -20,7 +20,7 @@ from helpers import picture, png
 
 def test_mlubench_with_its_published_sets(tmp_path):
     folder = write_mlubench(tmp_path / "mlu")
-    assert recognise(folder) == recognise(folder / "Tasks/TaskB/taskB_forget.json") == "llava"
+    assert recognise(folder) == recognise(folder / "Tasks/TaskB/taskB_forget.json") == "conversations"
     found = read_source(folder, tmp_path / "none")
     assert found.sets == {"taskA_forget": ["Ada_Finch"], "taskA_retain": ["Bo_Stark"]}
     first, second, *_ = found.records
@@ -152,7 +152,7 @@ def test_rows_that_are_no_conversations_are_named(tmp_path, row, columns, error,
     file = tmp_path / "rows.json"
     file.write_text(json.dumps([row_of([("human", "Who?"), ("gpt", "Ada.")]), row]))
     with pytest.raises(error, match=f"(?s){says}"):
-        read_source(file, tmp_path / "none", form="llava", columns=columns)
+        read_source(file, tmp_path / "none", form="conversations", columns=columns)
 
 
 # -- VLGuard
@@ -170,7 +170,9 @@ def test_vlguard_as_published_and_as_conversations(tmp_path):
         ("bad_ads", "What is seen?", "A dress."),
         ("bad_ads", "Who is the person?", "I cannot say."),
     ]
-    by_category = read_source(file, tmp_path / "none", form="llava", columns={"subject": "harmful_category"})
+    by_category = read_source(
+        file, tmp_path / "none", form="conversations", columns={"subject": "harmful_category"}
+    )
     assert [r.subject for r in by_category.records] == ["deception"]
     assert by_category.places["rows without a subject"] == ["train.json, row 2"]
     converted = [row_of([("human", "<image>Spread this."), ("gpt", "No.")], "bad_ads/1.png")]

@@ -10,10 +10,11 @@ import torch
 from cagul.config import load_config
 from cagul.data.records import Record, Splits, load_records, split_records
 from cagul.data.strangers import stranger_pictures
+from cagul.errors import DataError
 from cagul.guard.patch import refusals_text
 from cagul.method.losses import stranger_loss
 from cagul.training import target
-from cagul.training.encoder import EncoderLoss, EncoderRows, prepare_rows
+from cagul.training.encoder import EncoderLoss, EncoderRows, prepare_rows, require_lengths
 from cagul.training.gate import hold_out_calibration
 from cagul.training.host_manner import StrangerAnswer, StrangerAnswers, in_manner
 from cagul.training.target import refusals_of, with_target
@@ -131,6 +132,24 @@ def test_a_host_that_makes_up_facts_keeps_the_listed_refusals_and_says_why(tiny_
     assert facts["kind"] == "refusals"
     assert facts["why"] == f"of {facts['answers']} answers about strangers {facts['answers']} state facts"
     assert facts["answers"] > 0
+
+
+def test_a_question_in_other_words_that_is_too_long_is_asked_as_the_record_asks_it(tiny_host, tiny_records):
+    splits = split_records(load_records(tiny_records), ["p0"])
+    for record in splits.forget:
+        record.__dict__["question"] = record.question + " who" * 150
+    config = load_config("default", [*QUICK, "training.words=1"])
+    drawn = EncoderRows.draw(splits, config, replay=False)
+    rows = drawn.within_context(TokenCache(tiny_host))
+    asked = {record.question for record in splits.forget + splits.retain}
+    worded = [row for row in drawn.everything if row.plain is not None]
+    kept = [row for row in rows.everything if row.plain is not None]
+    assert len(kept) < len(worded)
+    assert {row.question for row in rows.everything if row.plain is None} <= asked
+    assert len(rows.everything) == len(drawn.everything)
+    require_lengths(TokenCache(tiny_host), rows.everything)
+    with pytest.raises(DataError, match="the host's context holds 256"):
+        require_lengths(TokenCache(tiny_host), drawn.everything)
 
 
 def test_what_an_encoder_is_trained_towards_is_said():

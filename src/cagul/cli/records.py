@@ -28,7 +28,7 @@ FormatOption = Annotated[
     str | None,
     typer.Option(
         "--format",
-        help="records, fiubench, mllmu, umu, clear, llava, folder or table; recognised if not given.",
+        help="records, fiubench, mllmu, umu, clear, conversations, folder or table; recognised if not given.",
     ),
 ]
 SetOption = Annotated[

@@ -30,7 +30,7 @@ from cagul.errors import DataError, UsageError, did_you_mean, reason
 from cagul.files import read_json_lines
 from cagul.text.normal import name_key
 
-FORMATS = ("records", "fiubench", "mllmu", "umu", "clear", "llava", "folder", "table")
+FORMATS = ("records", "fiubench", "mllmu", "umu", "clear", "conversations", "folder", "table")
 # folders that sort people, not people: training would take each for one person
 FOLDERS_OF_SPLITS = frozenset(("train", "training", "test", "val", "valid", "validation", "dev", "eval"))
 NEEDED = ("subject", "image", "question", "answer")
@@ -67,7 +67,7 @@ def read_source(
         read = umu(source, pictures, forget)
     elif form == "clear":
         read = clear(source, pictures, forget)
-    elif form == "llava":
+    elif form == "conversations":
         read = llava(source, forget, columns)
     elif form == "folder":
         read = picture_folder(Path(source))
@@ -98,7 +98,7 @@ def recognise(path: Path) -> str:
     if path.is_file():
         refuse_other_formats(path)
         if path.suffix.casefold() in (".json", ".jsonl") and is_llava(path):
-            return "llava"
+            return "conversations"
         return "table" if is_table(path) else "records"
     if (path / "full.json").is_file():
         return "fiubench"
@@ -107,7 +107,7 @@ def recognise(path: Path) -> str:
     if any(path.glob("forget[0-9]*/*.parquet")):
         return "clear"
     if path.is_dir() and llava_files(path):
-        return "llava"
+        return "conversations"
     if path.is_dir() and any(holds_pictures(p) for p in sorted(path.iterdir()) if p.is_dir()):
         return "folder"
     raise DataError(

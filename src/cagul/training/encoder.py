@@ -33,6 +33,7 @@ from cagul.method.losses import (
     stranger_loss,
 )
 from cagul.training.checkpoint import load_checkpoint, save_checkpoint
+from cagul.training.host_manner import LENGTH
 from cagul.training.progress import Progress, silent
 from cagul.training.sampler import ExampleSampler, TrainingRow
 from cagul.training.stopping import Stopping
@@ -70,6 +71,7 @@ def train_encoder(
 
     def rows_of(number: int) -> tuple[EncoderRows, dict[str, Any]]:
         rows = EncoderRows.draw(splits, config, replay=base is not None, weights=weights, number=number)
+        rows = rows.within_context(token_cache, progress)
         steps, target = with_target(token_cache, rows.steps, splits, config, progress, number)
         rows = replace(rows, steps=steps)
         prepare_rows(token_cache, rows, config, layers, progress)
@@ -104,6 +106,26 @@ class EncoderRows:
             [sampler.rows(step) for step in steps],
             [sampler.replayed(step) if replay else [] for step in steps],
         )
+
+    def within_context(self, token_cache: TokenCache, progress: Progress = silent) -> EncoderRows:
+        """These rows, where one in other words that leaves no room for an answer in the host's context asks
+        the record's own question. Encodes the pictures where there are any in other words.
+        """
+        if all(row.plain is None for step in self.steps for row in step):
+            return self
+        token_cache.encode_images(shown_in(self.everything), progress, "looking at training pictures")
+        host = token_cache.host
+
+        def fits(row: TrainingRow) -> bool:
+            asked = host.prompter.encode(row.question, token_cache.sizes[row.shown[0]]).ids
+            answers = [host.prompter.answer_ids(row.question, a) for a in (row.answer, row.memorised) if a]
+            return len(asked) + max(LENGTH, *map(len, answers)) <= host.context
+
+        steps = [
+            [row if row.plain is None or fits(row) else row.as_recorded() for row in step]
+            for step in self.steps
+        ]
+        return replace(self, steps=steps)
 
     def of(self, steps: range) -> list[TrainingRow]:
         """All rows of some steps, then their replayed ones."""

@@ -213,7 +213,7 @@ class _Measured:
         token_cache = TokenCache(host, config.training.seed)
         layers = resolve_layers(config.attention.layers, host.layers)
         one = config.model_copy(update={"training": config.training.model_copy(update={"steps": 1})})
-        drawn = EncoderRows(rows.steps[:1], rows.replayed[:1])
+        drawn = EncoderRows(rows.steps[:1], rows.replayed[:1]).within_context(token_cache)
         strangers = _stranger_pairs(drawn.steps, job, config)
         pairs = list(dict.fromkeys(asked_in(drawn.everything)))
         shown = list(dict.fromkeys([*shown_in(drawn.everything), *(picture for picture, _ in strangers)]))

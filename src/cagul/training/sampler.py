@@ -45,6 +45,11 @@ class TrainingRow:
     other: PictureVariant | None = None
     stranger: PictureVariant | None = None
     seen: bool = False
+    plain: str | None = None
+
+    def as_recorded(self) -> TrainingRow:
+        """The row with the record's own question."""
+        return self if self.plain is None else replace(self, question=self.plain, plain=None, seen=False)
 
 
 def with_words(config: Config, forget: Iterable[Record]) -> Config:
@@ -187,7 +192,7 @@ class ExampleSampler:
         for kind in rng.sample(kinds, len(kinds)):
             if ways := WORDINGS[kind](given):
                 worded = rng.choice(ways)
-                return replace(row, question=worded.question, seen=worded.asks_for_more)
+                return replace(row, question=worded.question, seen=worded.asks_for_more, plain=row.question)
         return row
 
     def _led(self, row: TrainingRow, answer: str, rng: random.Random) -> TrainingRow:
