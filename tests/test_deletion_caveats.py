@@ -20,8 +20,8 @@ from cagul.deletion.caveats import caveats_of, drawn_pairs
 from cagul.deletion.certificate import as_markdown, certify, rows_of, signing_key
 from cagul.deletion.log import Entry
 from cagul.deletion.questions import PROBES, questions_about
+from cagul.deletion.request import Request
 from cagul.deletion.scope import distinct_pictures, unlike
-from cagul.deletion.store import Request
 from cagul.deletion.verification import _leaks, _refusals, verify
 from cagul.errors import DataError, StoreError
 from cagul.evaluation.metrics.intervals import share

@@ -26,8 +26,8 @@ from cagul.deletion.certificate import (
 )
 from cagul.deletion.keys import StoreKey
 from cagul.deletion.log import sha256
+from cagul.deletion.request import Request
 from cagul.deletion.service import Added, open_service
-from cagul.deletion.store import Request
 from cagul.errors import StoreError, UsageError
 from cagul.evaluation.metrics.figures import share_text
 from cagul.guard.patch import Patch

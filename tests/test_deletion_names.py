@@ -27,8 +27,9 @@ from cagul.deletion.coverage import coverage_text, covered
 from cagul.deletion.keys import StoreKey
 from cagul.deletion.names import RequestNames, mark_of, namesakes_in_records
 from cagul.deletion.questions import QuestionSet, questions_by_name
+from cagul.deletion.request import Request
 from cagul.deletion.service import open_service
-from cagul.deletion.store import Request, Store
+from cagul.deletion.store import Store
 from cagul.deletion.tables import SealedPart
 from cagul.deletion.verification import NO_STRANGERS, verdict, word_of
 from cagul.errors import DataError, StoreError

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from cagul.cli.app import app
 from cagul.cli.requests_table import COLUMNS, no_formula
 from cagul.deletion.deadlines import deadlines_of, months_after, utc_today
-from cagul.deletion.store import Store, require_actor
+from cagul.deletion.request import require_actor
+from cagul.deletion.store import Store
 from cagul.deletion.store_gate import StoreGate
 from cagul.errors import StoreError, UsageError
 from made_stores import enrol

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from cagul.cli import options
 from cagul.cli.requests import Actor, KeyOption, RequestId, StoreOption, extra
 from cagul.cli.requests_output import print_list, request_facts
 from cagul.cli.terminal import bold, if_interrupted, out, plain, print_json
+
+if TYPE_CHECKING:
+    from cagul.deletion.request import Request
 
 DAY = ["%Y-%m-%d"]
 Why = Annotated[str, typer.Option("--why", help="The reason, for the log: plain text that stays for ever.")]
@@ -37,20 +40,21 @@ def list_requests(
     with extra("requests"):
         from cagul.deletion.caveats import caveats_of
         from cagul.deletion.deadlines import deadlines_of, utc_today
-        from cagul.deletion.store import Store, require_states
+        from cagul.deletion.request import require_states
+        from cagul.deletion.store import Store
     require_states(state or ())
     with Store(store) as opened:
         requests, log = opened.requests(), opened.entries()
         deadlines, today = deadlines_of(log), utc_today()
         if not deadlines.keys() >= {one.id for one in requests}:
             opened.require_whole()  # says what is missing
-    listed = [
-        one
-        for one in requests
-        if (not state or one.state in state)
-        and (due_within is None or deadlines[one.id].due_within(due_within, today))
-        and (not overdue or deadlines[one.id].overdue(today))
-    ]
+
+    def asked_for(one: Request) -> bool:
+        due = deadlines[one.id]
+        soon = due_within is None or due.due_within(due_within, today)
+        return (not state or one.state in state) and soon and (not overdue or due.overdue(today))
+
+    listed = [one for one in requests if asked_for(one)]
     if csv is not None:
         from cagul.cli.requests_table import requests_csv
         from cagul.files import write_text
@@ -111,7 +115,8 @@ def refuse(
     """
     with extra("requests"):
         from cagul.deletion.keys import StoreKey
-        from cagul.deletion.store import Store, require_reason
+        from cagul.deletion.request import require_reason
+        from cagul.deletion.store import Store
     said = {"refused": True, "why": require_reason(why)}
     with Store(store, StoreKey.load(key), actor) as opened:
         opened.require_whole()

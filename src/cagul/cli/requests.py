@@ -28,8 +28,8 @@ from cagul.cli.terminal import bold, err, if_interrupted, out, plain, print_json
 from cagul.cli.verdict import NOT_HIDDEN
 
 if TYPE_CHECKING:
+    from cagul.deletion.request import Request
     from cagul.deletion.service import DeletionService
-    from cagul.deletion.store import Request
     from cagul.guard.patch import Patch
 
 KEY_HELP = "Path of the file with the store's secret (the path, not the secret)"

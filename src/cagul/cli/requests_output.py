@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from cagul.config import GateConfig
     from cagul.deletion.deadlines import Deadline
     from cagul.deletion.log import Entry
-    from cagul.deletion.store import Request, Store
+    from cagul.deletion.request import Request
+    from cagul.deletion.store import Store
 
 
 SHOWN_NAMESAKES = 10  # others that a warning names

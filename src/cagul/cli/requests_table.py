@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cagul.deletion.deadlines import Deadline
     from cagul.deletion.log import Entry
-    from cagul.deletion.store import Request
+    from cagul.deletion.request import Request
 
 COLUMNS = (
     "id",

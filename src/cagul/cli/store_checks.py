@@ -17,7 +17,8 @@ from cagul.text.counts import counted
 if TYPE_CHECKING:
     from cagul.deletion.keys import StoreKey
     from cagul.deletion.log import Entry
-    from cagul.deletion.store import Request, Store
+    from cagul.deletion.request import Request
+    from cagul.deletion.store import Store
 
 OLD_DAYS = 180  # after which a verification is worth another
 SOON_DAYS = 7  # before a deadline

@@ -20,7 +20,8 @@ from cagul.deletion.database import copy_online, log_to_a_neighbour, remove_comp
 from cagul.deletion.heads import Difference, Head, difference, difference_of_logs
 from cagul.deletion.keys import StoreKey
 from cagul.deletion.log import Entry
-from cagul.deletion.store import Store, now
+from cagul.deletion.request import now
+from cagul.deletion.store import Store
 from cagul.errors import StoreError, reason
 from cagul.files import atomic_folder, folder_beside, os_errors_as_write_errors, parse_json, sync, write_json
 from cagul.text.counts import counted

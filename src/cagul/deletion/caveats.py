@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cagul.deletion.log import OUTCOMES, Entry
-from cagul.deletion.store import Request
+from cagul.deletion.request import Request
 from cagul.evaluation.metrics.figures import share_text
 from cagul.text.counts import counted
 

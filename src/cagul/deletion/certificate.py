@@ -19,7 +19,8 @@ from cagul.deletion.caveats import caveats_of, drawn_pairs
 from cagul.deletion.coverage import coverage_text, covered
 from cagul.deletion.keys import keep_secret
 from cagul.deletion.log import OUTCOMES, canonical
-from cagul.deletion.store import Request, Store, now
+from cagul.deletion.request import Request, now
+from cagul.deletion.store import Store
 from cagul.errors import StoreError, UsageError, reason
 from cagul.evaluation.metrics.figures import CONFIDENCE, share_text
 from cagul.files import os_errors_as_write_errors, parse_json, read_secret, write_json, write_text

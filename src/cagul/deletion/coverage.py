@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cagul.deletion.log import ACTIVE
-from cagul.deletion.store import Request
+from cagul.deletion.request import Request
 from cagul.text.counts import counted
 
 

@@ -34,8 +34,9 @@ from cagul.deletion.names import (
 )
 from cagul.deletion.pictures import kept_pictures, opened_pictures
 from cagul.deletion.questions import QuestionSet, questions_about, questions_by_name
+from cagul.deletion.request import Request, new_id, require_request
 from cagul.deletion.scope import SAME_TEMPLATE, Evidence, distinct_pictures, evidence_of, strangers_of
-from cagul.deletion.store import Request, Store, new_id, require_request
+from cagul.deletion.store import Store
 from cagul.deletion.store_gate import (
     Enrolled,
     StoreGate,

@@ -6,16 +6,13 @@ log, so that the file's bytes hold nothing of the person. A kill in between is m
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
 import os
-import re
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any, Self
 
@@ -52,6 +49,15 @@ from cagul.deletion.log import (
     sha256,
 )
 from cagul.deletion.pictures import folder_of, sweep
+from cagul.deletion.request import (
+    Request,
+    is_id,
+    now,
+    request_of,
+    require_actor,
+    require_reason,
+    require_request,
+)
 from cagul.deletion.resealing import NAMES_SECRET, seal_again
 from cagul.deletion.tables import (
     APPEND_ONLY,
@@ -78,104 +84,11 @@ from cagul.deletion.tables import (
     to_mark,
     verified,
 )
-from cagul.errors import StoreError, UsageError, did_you_mean, one_line
+from cagul.errors import StoreError, did_you_mean
 from cagul.files import os_errors_as_write_errors, parse_json
-from cagul.text.normal import fold
 
 SCHEMA = NOTES_SCHEMA  # 4: with entries that are no state of a request
 NOTHING_SCHEMA = 2  # 2: with the state "nothing to hide", which an earlier cagul would leave out of the gate
-LONGEST_ACTOR, LONGEST_REASON = 100, 1_000  # characters
-STATES = ("received", *ACTIVE, "revoked")
-
-
-@dataclass(frozen=True)
-class Request:
-    """One deletion request, without what it was enrolled from."""
-
-    id: str
-    at: str
-    state: str
-    subject: str
-    by: str
-    verification: dict[str, Any]
-    # whether the store keeps an encoder that was finetuned for it
-    own_encoder: bool = field(default=False, kw_only=True)
-    names: int = field(default=0, kw_only=True)  # how many names are enrolled for it
-
-    @property
-    def escalated(self) -> bool:
-        """Whether an encoder was finetuned for it and taken, even if it was measured again since."""
-        return self.own_encoder or bool(self.verification.get("escalation", {}).get("adopted"))
-
-
-def new_id() -> str:
-    """Random: it says nothing about the person."""
-    return f"r-{secrets.token_hex(8)}"
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def require_actor(actor: str | None) -> str:
-    """The actor, or the account of this process. Raises StoreError for what is no short line of text."""
-    if actor is None:
-        try:
-            actor = getpass.getuser()
-        except (OSError, KeyError):  # an account without a name, as in a container
-            actor = f"uid {os.getuid()}"
-        actor = one_line(actor)[:LONGEST_ACTOR]
-    if not fold(actor) or actor != one_line(actor) or len(actor) > LONGEST_ACTOR:
-        raise StoreError(
-            f"The actor {one_line(actor)[:LONGEST_ACTOR]} is no line of text of up to {LONGEST_ACTOR} "
-            "characters.",
-            "Say who acts with --actor or CAGUL_ACTOR, such as the name of a role.",
-            "store-request",
-        )
-    return actor
-
-
-def is_id(name: str) -> bool:
-    return re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) is not None
-
-
-def require_reason(why: str) -> str:
-    """Raises StoreError for a reason that is no text."""
-    if not fold(why) or any("\ud800" <= char <= "\udfff" for char in why) or len(why) > LONGEST_REASON:
-        raise StoreError(
-            f"The reason {one_line(why)[:LONGEST_ACTOR]} is no text of up to {LONGEST_REASON} characters.",
-            "Say why with --why, in UTF-8.",
-            "store-request",
-        )
-    return why
-
-
-def require_states(states: Iterable[str]) -> None:
-    """Raises UsageError for what is no state of a request."""
-    for state in states:
-        if state not in STATES:
-            raise UsageError(f"There is no state {state!r}.", f"States are {', '.join(STATES)}.")
-
-
-def require_request(name: str | None, subject: str, by: str) -> None:
-    """Raises StoreError for an id that cannot be one, and for a subject or asker that is no text, or a
-    subject without a visible letter.
-    """
-    if name is not None and not is_id(name):
-        raise StoreError(
-            f"{name!r} cannot be an id.",
-            "Use up to 64 letters, digits, - and _, and nobody's name.",
-            "store-request",
-        )
-    for what, text in (("subject", subject), ("asker (--by)", by)):
-        if any("\ud800" <= char <= "\udfff" for char in text):
-            raise StoreError(
-                f"The {what} {text!r} is no Unicode text.", "Write it in UTF-8.", "store-request"
-            )
-    if not fold(subject):
-        raise StoreError(
-            f"The subject {subject!r} is blank.", "Say who the request is about.", "store-request"
-        )
 
 
 class Store:
@@ -307,12 +220,12 @@ class Store:
                 connection.execute(REQUESTS.select().order_by(REQUESTS.c.at, REQUESTS.c.id)).mappings().all()
             )
             names = names_of(connection)
-            return [_request(row, names) for row in rows]
+            return [request_of(row, names) for row in rows]
 
     def request(self, name: str) -> Request:
         """Raises StoreError for an id that is unknown, with the nearest one."""
         with self._reading() as connection:
-            return _request(self._row(connection, name), names_of(connection))
+            return request_of(self._row(connection, name), names_of(connection))
 
     def state(self, name: str) -> str | None:
         """The state of a request, None where there is none of that id."""
@@ -772,16 +685,3 @@ class Store:
         with explained(self.path), writing(self.engine) as connection:
             self._require_key(connection)
             yield connection
-
-
-def _request(row: Any, names: Mapping[str, SealedPart]) -> Request:
-    return Request(
-        row["id"],
-        row["at"],
-        row["state"],
-        row["subject"],
-        row["by"],
-        parse_json(row["verification"]),
-        own_encoder=row["encoder"] is not None,
-        names=names[row["id"]].count if row["id"] in names else 0,
-    )
