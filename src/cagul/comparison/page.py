@@ -80,8 +80,7 @@ def page(summary: dict[str, Any], manifest: dict[str, Any], pictures: Mapping[st
     tuning, seeds = summary["tuning"], [str(seed) for seed in summary["evaluation"]["seeds"]]
     paired = summary.get("paired", {})
     paired_names = list(next(iter(paired.values()), {}))
-    held = {key for parts in summary["methods"].values() for key in parts.get("forget", {})}
-    columns = {key: head for key, head in COLUMNS.items() if key not in WHERE_ASKED or key[1] in held}
+    columns = _columns(summary["methods"])
     tuned = (part["meaning"] for name, part in tuning.items() if name != "host")
     return environment.get_template("page.md").render(
         summary=summary,
@@ -99,15 +98,25 @@ def page(summary: dict[str, Any], manifest: dict[str, Any], pictures: Mapping[st
         surface_heads=["no.", "method", "selection", "K", *(name for _, name in FIGURES), "front"],
         surface_rows=_surface_rows(summary),
         paired_heads=["method", *paired_names],
-        paired_rows=[
-            [name, *(format_figure(part[key], sign=True, absent="") for key in paired_names)]
-            for name, part in paired.items()
-        ],
+        paired_rows=_paired_rows(paired, paired_names),
         seed_heads=["method", *seeds],
         seed_rows=_seed_rows(summary["seeds"], seeds),
         trial_rows=[row for name, part in tuning.items() for row in _trial_rows(name, part)],
         versions=", ".join(f"{name} {version}" for name, version in manifest["versions"].items()),
     )
+
+
+def _columns(methods: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """The table's columns: those of WHERE_ASKED where a method has the figure."""
+    held = {key for parts in methods.values() for key in parts.get("forget", {})}
+    return {key: head for key, head in COLUMNS.items() if key not in WHERE_ASKED or key[1] in held}
+
+
+def _paired_rows(paired: Mapping[str, Any], names: list[str]) -> list[list[str]]:
+    return [
+        [method, *(format_figure(part[name], sign=True, absent="") for name in names)]
+        for method, part in paired.items()
+    ]
 
 
 def _method_rows(methods: Mapping[str, Any], columns: Mapping[tuple[str, str], str]) -> list[list[str]]:

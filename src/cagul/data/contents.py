@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cagul.data.pictures import open_picture
 from cagul.data.records import Record, is_file, without_own_keywords
 from cagul.errors import DataError
 
+Item = TypeVar("Item")
 ProgressCallback = Callable[[str, int, int], None]
 LONGEST_ANSWER = 2000  # characters; a fact about a person is shorter, and so are most hosts' answers
 
@@ -25,9 +26,9 @@ def contents(records: Sequence[Record]) -> dict[str, Any]:
         "kinds": dict(Counter(r.kind for r in records).most_common()),
         "groups": dict(Counter(r.group or "(none)" for r in records).most_common()),
         "questions": len({r.question for r in records}),
-        "paraphrased_questions": len({q for r in records for q in r.paraphrased_questions}),
-        "text_questions": len({q for r in records for q in r.text_questions}),
-        "pure_text": len({(r.subject, text) for r in records for text in r.pure_text}),
+        "paraphrased_questions": len(_all(records, lambda r: r.paraphrased_questions)),
+        "text_questions": len(_all(records, lambda r: r.text_questions)),
+        "pure_text": len(_all(records, lambda r: [(r.subject, text) for text in r.pure_text])),
         "images": len(_images(records)),
         "views": len(_views(records)),
         "with_keywords": sum(bool(r.keywords) for r in records),
@@ -43,7 +44,12 @@ def _images(records: Sequence[Record]) -> set[Path]:
 
 
 def _views(records: Sequence[Record]) -> set[Path]:
-    return {view for r in records for view in r.views}
+    return _all(records, lambda r: r.views)
+
+
+def _all(records: Sequence[Record], of: Callable[[Record], Iterable[Item]]) -> set[Item]:
+    """What the records hold of one sort, each once."""
+    return {item for record in records for item in of(record)}
 
 
 def _oddities(records: Sequence[Record]) -> dict[str, int]:

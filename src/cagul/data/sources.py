@@ -78,15 +78,16 @@ def read_source(
     return read
 
 
-def _require_records(read: Source, source: str | Path) -> None:
+def _require_records(
+    read: Source,
+    source: str | Path,
+    part: str = "",
+    remedy: str = "Check that the pictures lie where the rows name them, and that --format is the source's.",
+) -> None:
     """Raises DataError, with what was left out by reason, where no record could be read."""
     if not read.records:
         counts = ", ".join(f"{why}: {count}" for why, count in read.left_out.items()) or "no rows"
-        raise DataError(
-            f"{source} has no row that can be used ({counts}).",
-            "Check that the pictures lie where the rows name them, and that --format is the source's.",
-            "empty-split",
-        )
+        raise DataError(f"{source} has no row that can be used{part} ({counts}).", remedy, "empty-split")
 
 
 def recognise(path: Path) -> str:
@@ -308,13 +309,7 @@ def table(
         views = [store.keep(subject, cell, row.folder) for cell in picture_cells(cells.get("views"))]
         fields |= {"image": image, "views": [view for view in views if view]}
         read.records.append(validated(fields, f"{source}: {row.place}"))
-    if not read.records:
-        counts = ", ".join(f"{why}: {count}" for why, count in read.left_out.items()) or "no rows"
-        raise DataError(
-            f"{source} has no row that can be used in {split} ({counts}).",
-            "Take another config or split, or map other columns.",
-            "empty-split",
-        )
+    _require_records(read, source, f" in {split}", "Take another config or split, or map other columns.")
     return read
 
 
